@@ -1,0 +1,1 @@
+"""Model inference on Baseten from Apache Airflow."""

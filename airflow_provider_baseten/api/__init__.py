@@ -1,0 +1,1 @@
+"""The Baseten contract as pure data: no I/O and no Airflow."""

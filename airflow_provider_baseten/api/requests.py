@@ -1,0 +1,200 @@
+"""One frozen request per call, built and validated before anything is sent."""
+
+import json as jsonlib
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
+
+ContentType = Literal["application/json", "application/octet-stream"]
+
+JSON: ContentType = "application/json"
+MSGPACK: ContentType = "application/octet-stream"
+
+# "100 MB" in the documentation. What is too large in either reading of it is refused here, the rest by the server.
+MAX_BODY_BYTES = 100 * 1024 * 1024
+
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_HEADERS = frozenset({"authorization", "content-length", "host", "transfer-encoding"})
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An HTTP request without its credentials.
+
+    :param subject: what error messages call it, for example ``predict of model abc (environment production)``.
+    :param idempotent: whether it may be sent again after a failure in which the model may have run.
+    :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
+    """
+
+    method: str
+    url: str
+    subject: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    idempotent: bool = False
+    allowed_statuses: frozenset[int] = frozenset()
+
+
+def predict(
+    target: Target,
+    model_input: Any,
+    *,
+    content_type: ContentType = JSON,
+    headers: Mapping[str, str] | None = None,
+    idempotent: bool = False,
+) -> Request:
+    """Build the request that runs a model, or a chain's ``run_remote``.
+
+    :param model_input: any JSON value, or any msgpack value (numpy arrays too) with ``application/octet-stream``.
+    :param headers: further HTTP headers.
+    :raises BasetenInputError: the input has no form in the content type, or a header is not valid.
+    :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
+    """
+    if content_type not in (JSON, MSGPACK):
+        raise BasetenInputError(f"content_type={content_type!r} is not one of {JSON!r} and {MSGPACK!r}.")
+    if target.chain_id is not None and not isinstance(model_input, Mapping):
+        raise BasetenInputError(
+            f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
+        )
+    checked = _checked_headers(headers)
+    if any(name.lower() == "content-type" for name in checked):
+        raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
+    # No Accept: a Truss server asked for exactly application/json gathers a stream instead of sending it.
+    return Request(
+        method="POST",
+        url=target.url("predict"),
+        subject=f"predict of {target}",
+        headers=checked | {"Content-Type": content_type},
+        body=_sized(msgpack.pack(model_input) if content_type == MSGPACK else encode_json("model_input", model_input)),
+        idempotent=idempotent,
+    )
+
+
+def sync_route(
+    target: Target,
+    route: str,
+    *,
+    method: str = "GET",
+    json: Any = None,
+    data: bytes | str | None = None,
+    params: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    allowed_statuses: Collection[int] = (),
+    idempotent: bool = False,
+) -> Request:
+    """Build the request that reaches a route of a custom server.
+
+    :param route: path on the server, for example ``v1/embeddings``.
+    :param json: JSON body; at most one of ``json`` and ``data``.
+    :param data: body as it is, text in UTF-8; set its ``Content-Type`` in ``headers``.
+    :param params: query parameters; a list repeats its name, ``None`` leaves one out.
+    :param allowed_statuses: statuses besides 2xx that count as an answer.
+    :param idempotent: always true for GET, HEAD and OPTIONS.
+    :raises BasetenInputError: the route, a parameter or the body is not valid.
+    :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
+    """
+    verb = method.upper() if isinstance(method, str) else method
+    if verb not in _METHODS:
+        raise BasetenInputError(f"method={method!r} is not one of {', '.join(_METHODS)}.")
+    if json is not None and data is not None:
+        raise BasetenInputError("Give at most one of json and data; both were given.")
+    if any(not isinstance(status, int) or not 100 <= status <= 599 for status in allowed_statuses):
+        raise BasetenInputError("allowed_statuses takes HTTP statuses, for example [404, 409].")
+    body, content_type = _route_body(json, data)
+    checked = _checked_headers(headers)
+    if body is not None and not any(name.lower() == "content-type" for name in checked):
+        checked["Content-Type"] = content_type
+    query = urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
+    return Request(
+        method=verb,
+        url=target.sync_url(route) + (f"?{query}" if query else ""),
+        subject=f"{verb} sync/{route.removeprefix('/')} of {target}",
+        headers=checked,
+        body=None if body is None else _sized(body),
+        idempotent=idempotent or verb in _SAFE_METHODS,
+        allowed_statuses=frozenset(allowed_statuses),
+    )
+
+
+def encode_json(name: str, value: Any) -> bytes:
+    """Encode a value as standard JSON.
+
+    :param name: what the error calls the value.
+    :raises BasetenInputError: names the place of the first NaN, infinity or value that JSON has no form for.
+    """
+    try:
+        return jsonlib.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError):
+        place, trouble = next(_not_json(name, value), (name, "is nested too deeply or holds itself"))
+        raise BasetenInputError(f"{place} {trouble}; JSON can't carry that.") from None
+
+
+def _not_json(place: str, value: Any, depth: int = 0) -> Any:
+    """Yield the places of a value that JSON can't carry, and what is wrong there."""
+    if depth > 100:
+        return
+    match value:
+        case float() if not math.isfinite(value):
+            yield place, f"is {value}"
+        case str() if not _encodable(value):
+            yield place, "is text with a lone surrogate"
+        case None | bool() | int() | float() | str():
+            return
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str | int | float | bool | None):
+                    yield place, f"has a key of type {type(key).__name__}"
+                yield from _not_json(f"{place}[{key!r:.40}]", item, depth + 1)
+        case list() | tuple():
+            for index, item in enumerate(value):
+                yield from _not_json(f"{place}[{index}]", item, depth + 1)
+        case _:
+            yield place, f"is of type {type(value).__name__}"
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _route_body(json: Any, data: bytes | str | None) -> tuple[bytes | None, str]:
+    match data:
+        case None:
+            return (None if json is None else encode_json("json", json)), JSON
+        case bytes():
+            return data, "application/octet-stream"
+        case str():
+            return data.encode(), "text/plain; charset=utf-8"
+    raise BasetenInputError(f"data takes bytes or text, not {type(data).__name__}; give JSON values as json.")
+
+
+def _sized(body: bytes) -> bytes:
+    if len(body) > MAX_BODY_BYTES:
+        raise BasetenPayloadTooLargeError(
+            f"The request body has {len(body):,} bytes, Baseten takes at most 100 MB; pass a reference to the data."
+        )
+    return body
+
+
+def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise BasetenInputError(f"headers has the name {name!r:.80}, which is not a valid HTTP header name.")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise BasetenInputError(f"headers[{name!r}] is not a one-line text in Latin-1, as HTTP headers must be.")
+        if name.lower() in _OWN_HEADERS:
+            raise BasetenInputError(f"headers can't hold {name}: the connection and the request set it.")
+    return dict(headers or {})

@@ -1,0 +1,235 @@
+"""What came back: an output, or the error that says what to do."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api.requests import JSON, MSGPACK, Request
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenError,
+    BasetenInputError,
+    BasetenModelError,
+    BasetenNotFoundError,
+    BasetenPayloadTooLargeError,
+    BasetenRateLimitError,
+    BasetenResponseError,
+    BasetenTimeoutError,
+    BasetenUnavailableError,
+)
+
+_EXCERPT_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An HTTP answer, read whole.
+
+    :param headers: by lower-case name.
+    """
+
+    request: Request = field(repr=False)
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """Baseten's id of the request."""
+        return self.headers.get("x-baseten-request-id")
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without its parameters, lower-case; empty if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body says that it is JSON."""
+        return self.media_type == JSON or self.media_type.endswith("+json")
+
+    @property
+    def is_msgpack(self) -> bool:
+        """Whether the body is msgpack: Truss answers a msgpack request so."""
+        return self.media_type == MSGPACK and self.request.headers.get("Content-Type") == MSGPACK
+
+    def output(self) -> Any:
+        """Decode the body by its Content-Type.
+
+        JSON to its value, msgpack to Python and numpy values, text and streamed text to ``str``, everything else to
+        ``bytes``, no body to ``None``.
+
+        :raises BasetenResponseError: the body is not what the Content-Type says.
+        """
+        if not self.body:
+            return None
+        try:
+            if self.is_json:
+                return json.loads(self.body)
+            if self.is_msgpack:
+                return self._unpacked()
+        except (ValueError, RecursionError) as error:
+            raise BasetenResponseError(
+                f"{self.request.subject} answered {self.status} with {self.media_type}, but the body is not that "
+                f"({type(error).__name__}); look at what the server sends{_id_note(self.request_id)}.",
+                status=self.status,
+                request_id=self.request_id,
+                may_have_run=True,
+            ) from None
+        return self._text_or_bytes()
+
+    def _unpacked(self) -> Any:
+        # A model that returns bytes answers them unpacked under the same Content-Type.
+        try:
+            return msgpack.unpack(self.body)
+        except ValueError:
+            return self.body
+
+    def _text_or_bytes(self) -> str | bytes:
+        textual = self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
+        try:
+            return self.body.decode() if textual else self.body
+        except UnicodeDecodeError:
+            return self.body
+
+
+def error_for(response: Response) -> BasetenError | None:
+    """Return the error that an answer stands for, ``None`` if it is an output."""
+    status, request = response.status, response.request
+    if 200 <= status < 300 or status in request.allowed_statuses:
+        return None
+    body = _json_or_none(response)
+    kind, advice, retryable, may_have_run = _classify(status, _origin(response.headers))
+    text = _server_text(body, response)
+    return kind(
+        f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{_id_note(response.request_id)}.",
+        status=status,
+        error_code=_text_or_none(body.get("error_code")) if isinstance(body, dict) else None,
+        request_id=response.request_id,
+        retry_after=_retry_after(response.headers.get("retry-after"), body, time.time()),
+        retryable=retryable,
+        may_have_run=may_have_run,
+    )
+
+
+def model_output(response: Response) -> Any:
+    """Decode a model's output, and refuse a page of HTML in its place.
+
+    :raises BasetenResponseError: the body is not what the Content-Type says, or something else than a model answered.
+    """
+    if response.media_type == "text/html":
+        raise BasetenResponseError(
+            f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. "
+            f"Look for a proxy or login page on the way, and at the Host of the connection{_id_note(response.request_id)}.",
+            status=response.status,
+            request_id=response.request_id,
+        )
+    return response.output()
+
+
+def _origin(headers: Mapping[str, str]) -> str:
+    """Tell who answered: the ``gateway``, the model ``server``, or the ``model``'s own code.
+
+    A Truss server marks its answers with error source 04, and what the model's code raised with error code 600.
+    """
+    if headers.get("x-baseten-error-source") != "04":
+        return "gateway"
+    return "model" if headers.get("x-baseten-error-code") == "600" else "server"
+
+
+def _classify(status: int, origin: str) -> tuple[type[BasetenError], str, bool, bool]:
+    """Return the error's type, what to do, whether a retry can help and whether the model may have run."""
+    if status in _BY_STATUS:
+        kind, advice = _BY_STATUS[status]
+        return kind, advice, status in (408, 429, 502, 503, 529), False
+    if origin == "model":
+        return BasetenModelError, "The model's own code raised this: read its logs", status >= 500, True
+    if status in _BY_GATEWAY_STATUS:
+        kind, advice = _BY_GATEWAY_STATUS[status]
+        return kind, advice, status >= 500, status >= 500
+    if status >= 500:
+        kind = BasetenModelError if origin == "server" else BasetenUnavailableError
+        return kind, "Read the model's logs; a later attempt may succeed", True, True
+    if status < 400:
+        return (
+            BasetenResponseError,
+            "Redirects are not followed: check the Host of the connection",
+            False,
+            False,
+        )
+    return BasetenInputError, "Check the request", False, False
+
+
+# These mean the same whoever says them.
+_BY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
+    400: (BasetenInputError, "Check the input, and that the deployment is active"),
+    408: (BasetenTimeoutError, "Try again later"),
+    413: (BasetenPayloadTooLargeError, "Pass a reference to the data instead of the data"),
+    422: (BasetenInputError, "Check the input against what the model takes"),
+    429: (BasetenRateLimitError, "Send fewer requests at a time, or give the model more replicas"),
+    502: (BasetenUnavailableError, "The model's server broke off or could not be reached: read its logs"),
+    503: (BasetenUnavailableError, "The model is not ready: wait, or wake it first"),
+    529: (
+        BasetenRateLimitError,
+        "All replicas are busy: send fewer requests at a time, or allow more replicas",
+    ),
+}
+
+_BY_GATEWAY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
+    401: (BasetenAuthError, "The API key was refused: check the password of the connection"),
+    402: (BasetenAuthError, "The account is out of credits: settle it with Baseten"),
+    403: (BasetenAuthError, "The API key may not do this: use one with the permission"),
+    404: (BasetenNotFoundError, "Check the id, the environment or deployment, and the route"),
+    500: (
+        BasetenUnavailableError,
+        "No replica came up in time, or the model failed: read its logs and try again later",
+    ),
+    504: (BasetenTimeoutError, "The model took longer than Baseten waits: use async predict for long work"),
+}
+
+
+def _json_or_none(response: Response) -> Any:
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _server_text(body: Any, response: Response) -> str:
+    """Return a bounded one-line excerpt of the server's own words."""
+    if isinstance(body, dict):
+        error = next((body[key] for key in ("error", "detail", "message") if body.get(key)), "")
+        if isinstance(error, dict) and "exception_message" in error:
+            error = f"{error.get('exception_cls_name', 'Exception')}: {error['exception_message']}"
+        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+    elif response.media_type == "text/html":
+        text = "(an HTML page)"
+    else:
+        text = response.body[: 4 * _EXCERPT_CHARACTERS].decode(errors="replace")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
+    return line if len(line) <= _EXCERPT_CHARACTERS else f"{line[:_EXCERPT_CHARACTERS]}..."
+
+
+def _retry_after(header: str | None, body: Any, now: float) -> float | None:
+    value = header if header is not None else body.get("retry_after") if isinstance(body, dict) else None
+    try:
+        seconds = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(str(value)).timestamp() - now
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _id_note(request_id: str | None) -> str:
+    return f" (request id {request_id})" if request_id else ""

@@ -1,0 +1,167 @@
+"""What is called: a model or a chain, in an environment or as one deployment."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
+
+_CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
+# Ids become a part of a host name: alphanumeric only, since a hyphen would separate a regional environment.
+_MODEL_OR_CHAIN_ID = re.compile(r"[A-Za-z0-9]{1,63}")
+_PATH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_REGIONAL_ENVIRONMENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A model or a chain, and which version of it answers.
+
+    :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
+    :param chain_id: id of the chain.
+    :param environment: name of the environment, by default ``production``; ``development`` is the development
+        deployment.
+    :param deployment_id: id of one deployment, instead of an environment.
+    :param regional: put the environment into the host name, which keeps the request in the environment's region.
+    :param base_url: where Baseten is reached instead of ``https://{model,chain}-{id}.api.baseten.co``, for example
+        ``http://127.0.0.1:8700``; the model's or chain's name becomes the first part of the path.
+    :raises BasetenInputError: an argument is missing, contradicts another one or is not a valid name.
+
+    https://docs.baseten.co/reference/inference-api/overview
+    """
+
+    model_id: str | None = None
+    chain_id: str | None = None
+    environment: str | None = None
+    deployment_id: str | None = None
+    regional: bool = False
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
+        if self.model_id is not None:
+            _check("model_id", self.model_id, _MODEL_OR_CHAIN_ID, "letters and digits")
+        else:
+            _check("chain_id", self.chain_id, _MODEL_OR_CHAIN_ID, "letters and digits")
+        if self.deployment_id is not None:
+            _check("deployment_id", self.deployment_id, _PATH_NAME, "letters, digits, '-' and '_'")
+        else:
+            object.__setattr__(self, "environment", self.environment or "production")
+            _check("environment", self.environment, _PATH_NAME, "letters, digits, '-' and '_'")
+        if self.regional:
+            self._check_regional()
+        if self.base_url is not None:
+            object.__setattr__(self, "base_url", check_base_url("base_url", self.base_url))
+
+    def _check_regional(self) -> None:
+        if self.deployment_id is not None:
+            raise BasetenInputError("regional=True needs an environment, deployment_id can't be addressed by region.")
+        if self.environment == "development":
+            raise BasetenInputError("environment='development' can't be regional: Baseten reserves that name.")
+        _check(
+            "environment",
+            self.environment,
+            _REGIONAL_ENVIRONMENT,
+            "lower-case letters, digits and inner hyphens, at most 40 of them, for a regional environment",
+        )
+
+    def __str__(self) -> str:
+        name = f"model {self.model_id}" if self.model_id is not None else f"chain {self.chain_id}"
+        version = f"deployment {self.deployment_id}" if self.deployment_id else f"environment {self.environment}"
+        return f"{name} ({version})"
+
+    def url(self, action: Action) -> str:
+        """Return the URL of an action; for a chain ``predict`` is ``run_remote``.
+
+        >>> Target(model_id="abc").url("predict")
+        'https://model-abc.api.baseten.co/environments/production/predict'
+        """
+        name = _CHAIN_ACTIONS.get(action, action) if self.chain_id is not None else action
+        return f"{self._root}{self._version}/{name}"
+
+    def sync_url(self, route: str) -> str:
+        """Return the URL that reaches ``/{route}`` of the custom server.
+
+        :param route: path on the server, with or without a leading slash, without query.
+        :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
+        """
+        return f"{self._root}{self._version}/sync/{_quoted_route(route)}"
+
+    @property
+    def _root(self) -> str:
+        name = f"model-{self.model_id}" if self.model_id is not None else f"chain-{self.chain_id}"
+        if self.regional:
+            name = f"{name}-{self.environment}"
+        return f"{self.base_url}/{name}" if self.base_url is not None else f"https://{name}.api.baseten.co"
+
+    @property
+    def _version(self) -> str:
+        if self.regional:
+            return ""
+        if self.deployment_id is not None:
+            return f"/deployment/{self.deployment_id}"
+        return "/development" if self.environment == "development" else f"/environments/{self.environment}"
+
+
+def require_one_target(model_id: object, chain_id: object, environment: object, deployment_id: object) -> None:
+    """Check that the arguments name one thing; their values may still be templates.
+
+    :raises BasetenInputError: both or neither of model_id and chain_id, or both of environment and deployment_id.
+    """
+    if (model_id is None) == (chain_id is None):
+        given = "neither" if model_id is None else "both"
+        raise BasetenInputError(f"Give exactly one of model_id and chain_id; {given} was given.")
+    if environment is not None and deployment_id is not None:
+        raise BasetenInputError("Give at most one of environment and deployment_id; both were given.")
+
+
+def check_base_url(name: str, url: str) -> str:
+    """Return the URL without its trailing slash.
+
+    :param name: what the error calls it.
+    :raises BasetenInputError: not an absolute http(s) URL, or one with credentials, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or " " in url or "\\" in url:
+        raise BasetenInputError(
+            f"{name} {_shown(url)} is not a URL: give the scheme too, for example 'https://baseten.example.com'."
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise BasetenInputError(
+            f"{name} can't hold credentials, a query or a fragment; give 'scheme://host[:port][/path]'."
+        )
+    return url.rstrip("/")
+
+
+def _check(name: str, value: str | None, pattern: re.Pattern[str], allowed: str) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise BasetenInputError(f"{name}={_shown(value)} is not valid: it takes {allowed}.")
+
+
+def _quoted_route(route: str) -> str:
+    path = route.removeprefix("/") if isinstance(route, str) else ""
+    if not path or not path.isprintable() or any(c in path for c in "?#\\ "):
+        raise BasetenInputError(
+            f"route={_shown(route)} is not a path such as 'v1/embeddings'; a query goes into params."
+        )
+    # Also what a proxy on the way may decode: %2e%2e is '..'.
+    segments = unquote(path).replace("\\", "/").split("/")
+    if any(segment in {"", ".", ".."} for segment in segments[:-1]) or segments[-1] in {".", ".."}:
+        raise BasetenInputError(
+            f"route={_shown(route)} has an empty, '.' or '..' part; give the plain path on the server."
+        )
+    return quote(path, safe="/%:@!$&'()*+,;=~")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    if "@" in text:  # It may be a URL with a password in it.
+        return "(not shown, it holds an '@')"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,306 @@
+"""Sends a request: blocking over requests, async over pyreqwest, with one retry policy for both.
+
+Neither follows redirects, which would carry the key elsewhere. Both honour ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``
+and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyreqwest.exceptions
+import requests
+import tenacity
+import urllib3.exceptions
+from pyreqwest.client import Client, ClientBuilder
+from requests.auth import AuthBase
+
+from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.responses import Response, error_for
+from airflow_provider_baseten.exceptions import BasetenError, BasetenTimeoutError, BasetenUnavailableError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0
+# Baseten itself answers 504 after 1200 s; waiting a little longer lets that answer arrive.
+READ_TIMEOUT = 1260.0
+
+USER_AGENT = f"airflow-provider-baseten/{version('airflow-provider-baseten')}"
+
+OnChunk = Callable[[bytes], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how long the same request is tried.
+
+    :param max_attempts: attempts in all.
+    :param total: seconds after which no new attempt begins.
+    :param initial: seconds; the upper bound of the first random wait, doubled with each further one.
+    :param maximum: seconds; the upper bound of every random wait. A wait that the server asks for is not cut.
+    """
+
+    max_attempts: int = 8
+    total: float = 3600.0
+    initial: float = 1.0
+    maximum: float = 60.0
+
+    def options(self, request: Request) -> dict[str, Any]:
+        """Return the keyword arguments for tenacity's ``Retrying`` and ``AsyncRetrying``."""
+        jitter = tenacity.wait_random_exponential(multiplier=self.initial, max=self.maximum)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = _failure(state)
+            asked = error.retry_after if isinstance(error, BasetenError) else None
+            return jitter(state) if asked is None else asked
+
+        def announce(state: tenacity.RetryCallState) -> None:
+            log.warning(
+                "%s Attempt %d follows in %.1f s.",
+                _failure(state),
+                state.attempt_number + 1,
+                state.upcoming_sleep,
+            )
+
+        return {
+            "retry": tenacity.retry_if_exception(lambda error: may_repeat(error, request)),
+            "wait": wait,
+            "stop": tenacity.stop_after_attempt(self.max_attempts) | tenacity.stop_before_delay(self.total),
+            "before_sleep": announce,
+            "reraise": True,
+        }
+
+
+def may_repeat(error: BaseException, request: Request) -> bool:
+    """Tell whether a retry can help, and can't pay twice for what the request does not allow to pay twice."""
+    return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
+
+
+class Transport:
+    """Sends requests and blocks until their answer is there. One per thread.
+
+    :param api_key: sent with every request, never part of a text.
+    :param auth_scheme: ``Bearer`` or ``Api-Key``.
+    :param read_timeout: seconds to wait for the answer, and for each further part of a streamed one.
+    :param retry_policy: when to try again.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        auth_scheme: str = "Bearer",
+        *,
+        read_timeout: float = READ_TIMEOUT,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        self._api_key = api_key
+        self._auth = _Authorization(f"{auth_scheme} {api_key}")
+        self._timeout = (CONNECT_TIMEOUT, read_timeout)
+        self._retry_policy = retry_policy or RetryPolicy()
+
+    def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """Send a request, again if the policy says so, and return its answer.
+
+        :param on_chunk: called with each part of the body as it arrives; a repeated attempt begins anew.
+        :raises BasetenError: of the last attempt.
+        """
+        retrying = tenacity.Retrying(**self._retry_policy.options(request))
+        return retrying(self._attempt, request, on_chunk)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._session.close()
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers["User-Agent"] = USER_AGENT
+        if bundle := _ca_bundle():
+            session.verify = bundle
+        return session
+
+    def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
+        try:
+            with self._session.request(
+                request.method,
+                request.url,
+                data=request.body,
+                headers=request.headers,
+                auth=self._auth,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=on_chunk is not None,
+            ) as answer:
+                body = answer.content if on_chunk is None else _collected(answer, on_chunk)
+                return _checked(request, answer.status_code, answer.headers, body, self._api_key)
+        except requests.RequestException as error:
+            raise _blocking_failure(request, error, self._timeout[1]) from None
+
+
+class AsyncTransport:
+    """Sends requests without blocking the event loop; parameters and behaviour are those of :class:`Transport`."""
+
+    def __init__(
+        self,
+        api_key: str,
+        auth_scheme: str = "Bearer",
+        *,
+        read_timeout: float = READ_TIMEOUT,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        self._api_key = api_key
+        self._authorization = f"{auth_scheme} {api_key}"
+        self._read_timeout = read_timeout
+        self._retry_policy = retry_policy or RetryPolicy()
+
+    async def send(self, request: Request) -> Response:
+        """Send a request, again if the policy says so, and return its answer.
+
+        :raises BasetenError: of the last attempt.
+        """
+        retrying = tenacity.AsyncRetrying(**self._retry_policy.options(request))
+        return await retrying(self._attempt, request)
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        await self._client.close()
+
+    @cached_property
+    def _client(self) -> Client:
+        builder = (
+            ClientBuilder()
+            .user_agent(USER_AGENT)
+            .follow_redirects(False)
+            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
+            .read_timeout(timedelta(seconds=self._read_timeout))
+        )
+        if bundle := _ca_bundle():
+            builder = builder.add_root_certificate_pem(Path(bundle).read_bytes())
+        return builder.build()
+
+    async def _attempt(self, request: Request) -> Response:
+        builder = self._client.request(request.method, request.url).headers(dict(request.headers))
+        builder = builder.header("Authorization", self._authorization, is_sensitive=True)
+        if request.body is not None:
+            builder = builder.body_bytes(request.body)
+        try:
+            answer = await builder.build().send()
+            body = bytes(await answer.bytes())
+        except pyreqwest.exceptions.PyreqwestError as error:
+            raise _async_failure(request, error, self._read_timeout) from None
+        return _checked(request, answer.status, answer.headers, body, self._api_key)
+
+
+class _Authorization(AuthBase):
+    """Sets the header itself: without an ``auth`` object requests would put a ~/.netrc entry in its place."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        prepared.headers["Authorization"] = self._value
+        return prepared
+
+
+def _collected(answer: requests.Response, on_chunk: OnChunk) -> bytes:
+    parts = []
+    for part in answer.iter_content(chunk_size=None):
+        parts.append(part)
+        if answer.ok:
+            on_chunk(part)
+    return b"".join(parts)
+
+
+def _checked(request: Request, status: int, headers: Mapping[str, str], body: bytes, api_key: str) -> Response:
+    response = Response(
+        request=request,
+        status=status,
+        headers={name.lower(): value for name, value in headers.items()},
+        body=body,
+    )
+    if error := error_for(response):
+        error.args = (str(error).replace(api_key, "***"),)
+        raise error
+    return response
+
+
+def _failure(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _ca_bundle() -> str | None:
+    return next(filter(None, map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))), None)
+
+
+def _blocking_failure(request: Request, error: requests.RequestException, read_timeout: float) -> BasetenError:
+    reason = error.args[0] if error.args else None
+    if isinstance(error, requests.exceptions.SSLError):
+        return _untrusted(request, reason)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return _not_connected(request, "no answer", timeout=True)
+    if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
+        return _not_answered(request, read_timeout)
+    if isinstance(reason, urllib3.exceptions.MaxRetryError):
+        return _not_connected(request, reason.reason)
+    return _lost(request, error)
+
+
+def _async_failure(request: Request, error: pyreqwest.exceptions.PyreqwestError, read_timeout: float) -> BasetenError:
+    details = getattr(error, "details", None) or {}
+    reason = (details.get("causes") or [{"message": str(error)}])[-1]["message"]
+    if "certificate" in reason:
+        return _untrusted(request, reason)
+    if isinstance(error, pyreqwest.exceptions.ConnectTimeoutError):
+        return _not_connected(request, "no answer", timeout=True)
+    if isinstance(error, pyreqwest.exceptions.ConnectError):
+        return _not_connected(request, reason)
+    if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
+        return _not_answered(request, read_timeout)
+    return _lost(request, error)
+
+
+def _untrusted(request: Request, reason: object) -> BasetenError:
+    return BasetenUnavailableError(
+        f"{request.subject} was not sent: the server's certificate is not trusted ({_short(reason)}). "
+        "Name your CA bundle in REQUESTS_CA_BUNDLE.",
+        retryable=False,
+    )
+
+
+def _not_connected(request: Request, reason: object, *, timeout: bool = False) -> BasetenError:
+    kind = BasetenTimeoutError if timeout else BasetenUnavailableError
+    return kind(
+        f"{request.subject} was not sent: {_origin(request)} can't be reached ({_short(reason)}). "
+        "Check the Host of the connection, the network and the proxy settings."
+    )
+
+
+def _not_answered(request: Request, read_timeout: float) -> BasetenError:
+    return BasetenTimeoutError(
+        f"{request.subject} was sent, but no answer came within {read_timeout:g} s. The model may have run: "
+        "allow more time, or use async predict for long work.",
+        may_have_run=True,
+    )
+
+
+def _lost(request: Request, error: Exception) -> BasetenError:
+    return BasetenUnavailableError(
+        f"{request.subject} was sent, but the connection was lost before the whole answer was there "
+        f"({type(error).__name__}). The model may have run.",
+        may_have_run=True,
+    )
+
+
+def _origin(request: Request) -> str:
+    return "/".join(request.url.split("/", 3)[:3])
+
+
+def _short(reason: object) -> str:
+    text = str(reason)
+    return f"{text[:197]}..." if len(text) > 200 else text

@@ -1,0 +1,105 @@
+"""Serves Truss directories with Truss's own model server, without Docker, until standard input closes.
+
+Runs with the Python of `.venv-truss`: `python serve.py WORK_DIR TRUSS_DIR...`. Every directory gets its own server process on
+127.0.0.1 and a free port; one line of JSON on standard output maps directory names to ports.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import types
+from pathlib import Path
+
+
+def truss_package() -> Path:
+    """Makes `truss.base` importable without `truss/__init__.py`, which wants the command line's many dependencies."""
+    spec = importlib.util.find_spec("truss")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("truss is not installed in this environment: build .venv-truss from requirements.txt")
+    package = types.ModuleType("truss")
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules["truss"] = package
+    return Path(package.__path__[0])
+
+
+def assemble(package: Path, truss_dir: Path, app: Path) -> Path:
+    """Lays out `/app` as Truss's image builder does: server, shared code, model, data and the verbose configuration."""
+    import yaml
+    from truss.base.truss_config import TrussConfig
+
+    config = TrussConfig.from_yaml(truss_dir / "config.yaml")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package / "templates" / "server", app, ignore=ignore)
+    shutil.copytree(package / "templates" / "shared", app / "_truss_shared", ignore=ignore)
+    parts = {"model": config.model_module_dir, "data": config.data_dir, "packages": config.bundled_packages_dir}
+    for name, folder in parts.items():
+        if (truss_dir / folder).is_dir():
+            shutil.copytree(truss_dir / folder, app / name, ignore=ignore)
+    (app / "config.yaml").write_text(yaml.dump(config.to_dict(verbose=True)))
+    return app
+
+
+def serve(app: Path, listener: socket.socket) -> None:
+    """Runs the server as its `main.py` does, but on the given loopback socket."""
+    os.chdir(app)
+    sys.path.insert(0, str(app))
+    sys.path.append(str(app / "packages"))  # /packages in the image
+    import uvicorn
+    from _truss_shared import log_config
+    from truss_server import WS_MAX_MSG_SZ_BYTES, TrussServer
+
+    server = TrussServer(listener.getsockname()[1], "config.yaml")
+    config = uvicorn.Config(
+        server.create_application(),
+        http="h11",
+        loop="uvloop",
+        timeout_graceful_shutdown=1,
+        log_config=log_config.make_log_config("INFO"),
+        ws_max_size=WS_MAX_MSG_SZ_BYTES,
+    )
+    server._server = uvicorn.Server(config)
+    server._server.run(sockets=[listener])
+
+
+def main() -> None:
+    work_dir, *truss_dirs = map(Path, sys.argv[1:])
+    package = truss_package()
+    apps = [assemble(package, truss_dir.resolve(), work_dir.resolve() / truss_dir.name) for truss_dir in truss_dirs]
+    preload()
+    ports, children = {}, []
+    for app in apps:
+        listener = socket.create_server(("127.0.0.1", 0))
+        ports[app.name] = listener.getsockname()[1]
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(2, 1)
+            try:
+                serve(app, listener)
+            finally:
+                os._exit(1)
+        listener.close()
+        children.append(child)
+    print(json.dumps(ports), flush=True)
+    sys.stdin.read()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def preload() -> None:
+    """Imports what all servers share once, before the forks, so that they start in milliseconds."""
+    import fastapi
+    import msgpack_numpy
+    import opentelemetry.exporter.otlp.proto.http.trace_exporter
+    import prometheus_client
+    import uvicorn
+    import uvloop
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+LATE = "imported in a request"

@@ -1,0 +1,2 @@
+class ModelFault(Exception):
+    pass

@@ -1,7 +1,7 @@
 """Sends a request: blocking over requests, async over pyreqwest, with one retry policy for both.
 
-Neither follows redirects, which would carry the key elsewhere. Both honour ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``
-and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
+Neither follows redirects, which would carry the key elsewhere. Both honour ``HTTP_PROXY``, ``HTTPS_PROXY``,
+``NO_PROXY`` and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
 """
 
 import logging
@@ -82,8 +82,8 @@ def may_repeat(error: BaseException, request: Request) -> bool:
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 
 
-class Transport:
-    """Sends requests and blocks until their answer is there. One per thread.
+class _Settings:
+    """What both transports are made from.
 
     :param api_key: sent with every request, never part of a text.
     :param auth_scheme: ``Bearer`` or ``Api-Key``.
@@ -100,9 +100,13 @@ class Transport:
         retry_policy: RetryPolicy | None = None,
     ) -> None:
         self._api_key = api_key
-        self._auth = _Authorization(f"{auth_scheme} {api_key}")
-        self._timeout = (CONNECT_TIMEOUT, read_timeout)
+        self._authorization = f"{auth_scheme} {api_key}"
+        self._read_timeout = read_timeout
         self._retry_policy = retry_policy or RetryPolicy()
+
+
+class Transport(_Settings):
+    """Sends requests and blocks until their answer is there. One per thread; its connections open with first use."""
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request, again if the policy says so, and return its answer.
@@ -132,32 +136,19 @@ class Transport:
                 request.url,
                 data=request.body,
                 headers=request.headers,
-                auth=self._auth,
-                timeout=self._timeout,
+                auth=_Authorization(self._authorization),
+                timeout=(CONNECT_TIMEOUT, self._read_timeout),
                 allow_redirects=False,
                 stream=on_chunk is not None,
             ) as answer:
                 body = answer.content if on_chunk is None else _collected(answer, on_chunk)
                 return _checked(request, answer.status_code, answer.headers, body, self._api_key)
         except requests.RequestException as error:
-            raise _blocking_failure(request, error, self._timeout[1]) from None
+            raise _blocking_failure(request, error, self._read_timeout) from None
 
 
-class AsyncTransport:
-    """Sends requests without blocking the event loop; parameters and behaviour are those of :class:`Transport`."""
-
-    def __init__(
-        self,
-        api_key: str,
-        auth_scheme: str = "Bearer",
-        *,
-        read_timeout: float = READ_TIMEOUT,
-        retry_policy: RetryPolicy | None = None,
-    ) -> None:
-        self._api_key = api_key
-        self._authorization = f"{auth_scheme} {api_key}"
-        self._read_timeout = read_timeout
-        self._retry_policy = retry_policy or RetryPolicy()
+class AsyncTransport(_Settings):
+    """Sends requests without blocking the event loop; its connections open with first use, not before a fork."""
 
     async def send(self, request: Request) -> Response:
         """Send a request, again if the policy says so, and return its answer.

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 from urllib.parse import urlencode
 
 from airflow_provider_baseten.api import msgpack
@@ -45,6 +45,41 @@ class Request:
     allowed_statuses: frozenset[int] = frozenset()
 
 
+class PredictOptions(TypedDict, total=False):
+    """Options of a predict.
+
+    :param content_type: ``application/json`` (default), or ``application/octet-stream`` for msgpack both ways.
+    :param headers: further HTTP headers.
+    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
+        timeout, a lost connection, 500 and 504. By default it may not.
+    """
+
+    content_type: ContentType
+    headers: Mapping[str, str] | None
+    idempotent: bool
+
+
+class RouteOptions(TypedDict, total=False):
+    """Options of a call to a route of a custom server.
+
+    :param method: HTTP method, by default ``GET``.
+    :param json: JSON body; at most one of ``json`` and ``data``.
+    :param data: body as it is, text in UTF-8; set its ``Content-Type`` in ``headers``.
+    :param params: query parameters; a list repeats its name, ``None`` leaves one out.
+    :param headers: further HTTP headers.
+    :param allowed_statuses: statuses besides 2xx that count as an answer.
+    :param idempotent: as for a predict; GET, HEAD and OPTIONS always are.
+    """
+
+    method: str
+    json: Any
+    data: bytes | str | None
+    params: Mapping[str, Any] | None
+    headers: Mapping[str, str] | None
+    allowed_statuses: Collection[int]
+    idempotent: bool
+
+
 def predict(
     target: Target,
     model_input: Any,
@@ -53,10 +88,9 @@ def predict(
     headers: Mapping[str, str] | None = None,
     idempotent: bool = False,
 ) -> Request:
-    """Build the request that runs a model, or a chain's ``run_remote``.
+    """Build the request that runs a model, or a chain's ``run_remote``; see :class:`PredictOptions`.
 
     :param model_input: any JSON value, or any msgpack value (numpy arrays too) with ``application/octet-stream``.
-    :param headers: further HTTP headers.
     :raises BasetenInputError: the input has no form in the content type, or a header is not valid.
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
@@ -92,14 +126,9 @@ def sync_route(
     allowed_statuses: Collection[int] = (),
     idempotent: bool = False,
 ) -> Request:
-    """Build the request that reaches a route of a custom server.
+    """Build the request that reaches a route of a custom server; see :class:`RouteOptions`.
 
     :param route: path on the server, for example ``v1/embeddings``.
-    :param json: JSON body; at most one of ``json`` and ``data``.
-    :param data: body as it is, text in UTF-8; set its ``Content-Type`` in ``headers``.
-    :param params: query parameters; a list repeats its name, ``None`` leaves one out.
-    :param allowed_statuses: statuses besides 2xx that count as an answer.
-    :param idempotent: always true for GET, HEAD and OPTIONS.
     :raises BasetenInputError: the route, a parameter or the body is not valid.
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
@@ -124,6 +153,15 @@ def sync_route(
         idempotent=idempotent or verb in _SAFE_METHODS,
         allowed_statuses=frozenset(allowed_statuses),
     )
+
+
+def management(base_url: str, path: str) -> Request:
+    """Build a GET of the management API.
+
+    :param base_url: for example ``https://api.baseten.co``.
+    :param path: path from ``/v1`` on.
+    """
+    return Request(method="GET", url=f"{base_url}{path}", subject=f"GET {path} of the management API", idempotent=True)
 
 
 def encode_json(name: str, value: Any) -> bytes:

@@ -124,8 +124,8 @@ def model_output(response: Response) -> Any:
     """
     if response.media_type == "text/html":
         raise BasetenResponseError(
-            f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. "
-            f"Look for a proxy or login page on the way, and at the Host of the connection{_id_note(response.request_id)}.",
+            f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. Look "
+            f"for a proxy or login page on the way, and at the Host of the connection{_id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
         )

@@ -1,0 +1,181 @@
+"""The hook: an Airflow connection, and the calls it can make."""
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Unpack
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.sdk import BaseHook
+
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.requests import PredictOptions, Request, RouteOptions
+from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.transport import READ_TIMEOUT, AsyncTransport, OnChunk, RetryPolicy, Transport
+
+
+class BasetenHook(BaseHook):
+    """Calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
+
+    Key: the password of the connection. If the *default* connection does not exist, ``BASETEN_API_KEY``; a missing
+    connection with another name is an error. Host: empty for Baseten's own hosts, or the base URL of an emulator or a
+    proxy.
+
+    Every method has an async twin that starts with ``a``. A hook belongs to the process and thread that made it.
+
+    :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``.
+    :param timeout: seconds to wait for an answer, and for each further part of a streamed one; by default 1260, which
+        is longer than Baseten lets a predict run.
+    :param retry_policy: how often a request that did not run is sent again.
+    """
+
+    conn_name_attr = "baseten_conn_id"
+    default_conn_name = "baseten_default"
+    conn_type = "baseten"
+    hook_name = "Baseten"
+
+    def __init__(
+        self,
+        baseten_conn_id: str = default_conn_name,
+        *,
+        timeout: float = READ_TIMEOUT,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        super().__init__()
+        self.baseten_conn_id = baseten_conn_id
+        self._timeout = timeout
+        self._retry_policy = retry_policy
+        self._made_async_transport: AsyncTransport | None = None
+
+    def predict(self, target: Target, model_input: Any, **options: Unpack[PredictOptions]) -> Any:
+        """Run a model, or a chain's ``run_remote``, and return its output.
+
+        :param target: what to call.
+        :param model_input: any JSON value; with ``content_type="application/octet-stream"`` any msgpack value, numpy
+            arrays included.
+        :param options: see :class:`~airflow_provider_baseten.api.requests.PredictOptions`.
+        :returns: the decoded output; a streamed one as a whole.
+        :raises BasetenError: see :mod:`airflow_provider_baseten.exceptions`.
+        """
+        return model_output(self.send(requests.predict(self.located(target), model_input, **options)))
+
+    async def apredict(self, target: Target, model_input: Any, **options: Unpack[PredictOptions]) -> Any:
+        """Run a model without blocking the event loop; see :meth:`predict`."""
+        located = await self.alocated(target)
+        return model_output(await self.asend(requests.predict(located, model_input, **options)))
+
+    def sync_route(self, target: Target, route: str, **options: Unpack[RouteOptions]) -> Any:
+        """Call a route of a custom server and return its answer by its Content-Type: JSON, text or bytes.
+
+        :param target: what to call.
+        :param route: path on the server, for example ``v1/embeddings``.
+        :param options: see :class:`~airflow_provider_baseten.api.requests.RouteOptions`.
+        :raises BasetenError: see :mod:`airflow_provider_baseten.exceptions`.
+        """
+        return self.send(requests.sync_route(self.located(target), route, **options)).output()
+
+    async def async_route(self, target: Target, route: str, **options: Unpack[RouteOptions]) -> Any:
+        """Call a route of a custom server without blocking the event loop; see :meth:`sync_route`."""
+        located = await self.alocated(target)
+        return (await self.asend(requests.sync_route(located, route, **options))).output()
+
+    def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """Send a request that :mod:`airflow_provider_baseten.api.requests` built, and return the whole answer.
+
+        :param on_chunk: called with each part of the body as it arrives.
+        """
+        return self._transport.send(request, on_chunk)
+
+    async def asend(self, request: Request) -> Response:
+        """Send a request without blocking the event loop; see :meth:`send`."""
+        return await (await self._async_transport()).send(request)
+
+    def located(self, target: Target) -> Target:
+        """Return the target at this connection's host, unless it names another one itself."""
+        return target if target.base_url else replace(target, base_url=self.connection.base_url)
+
+    async def alocated(self, target: Target) -> Target:
+        """Return the target at this connection's host; see :meth:`located`."""
+        return target if target.base_url else replace(target, base_url=(await self.aconnection()).base_url)
+
+    @cached_property
+    def connection(self) -> BasetenConnection:
+        """The checked connection.
+
+        :raises BasetenAuthError: it does not exist or has no key.
+        :raises BasetenInputError: one of its fields is not valid.
+        """
+        try:
+            return BasetenConnection.from_airflow(self.get_connection(self.baseten_conn_id))
+        except AirflowNotFoundException:
+            return self._without_connection()
+
+    async def aconnection(self) -> BasetenConnection:
+        """Return the checked connection; see :attr:`connection`."""
+        if "connection" not in self.__dict__:
+            try:
+                found = await self.aget_connection(self.baseten_conn_id)
+                self.__dict__["connection"] = BasetenConnection.from_airflow(found)
+            except AirflowNotFoundException:
+                self.__dict__["connection"] = self._without_connection()
+        return self.connection
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the management API who the key belongs to; nothing is changed and nothing is paid.
+
+        :returns: whether the connection works, and a sentence that says so or which part is wrong.
+        """
+        try:
+            connection = self.connection
+            keys = {"management_api_key": connection.management_api_key, "API key": connection.api_key}
+            # The same key twice is one key to test, under its second name.
+            names = {key: name for name, key in keys.items()}
+            return True, " ".join(self._test_key(connection, name, key) for key, name in names.items())
+        except BasetenError as error:
+            return False, str(error)
+
+    def _test_key(self, connection: BasetenConnection, name: str, api_key: str) -> str:
+        transport = Transport(
+            api_key, connection.auth_scheme, read_timeout=10, retry_policy=RetryPolicy(max_attempts=1)
+        )
+        try:
+            for path in ("/v1/users/me", "/v1/models"):  # A team's key has no user.
+                request = requests.management(connection.management_url, path)
+                try:
+                    transport.send(request)
+                except BasetenNotFoundError:
+                    continue
+                return f"The {name} was accepted by {connection.management_url}."
+            return f"{connection.management_url} answers, but has no management API to test the {name} with."
+        except BasetenAuthError as error:
+            if error.status == 403:
+                return f"The {name} is known, but may not use the management API; it can call models."
+            raise BasetenAuthError(f"The {name} was refused by {connection.management_url}: enter it again.") from None
+        finally:
+            transport.close()
+
+    def _without_connection(self) -> BasetenConnection:
+        if self.baseten_conn_id == self.default_conn_name:
+            return BasetenConnection.from_environment(self.baseten_conn_id)
+        raise BasetenAuthError(
+            f"Connection '{self.baseten_conn_id}' does not exist: add it with type baseten and the API key as its password."
+        )
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(
+            self.connection.api_key,
+            self.connection.auth_scheme,
+            read_timeout=self._timeout,
+            retry_policy=self._retry_policy,
+        )
+
+    async def _async_transport(self) -> AsyncTransport:
+        if self._made_async_transport is None:
+            connection = await self.aconnection()
+            self._made_async_transport = AsyncTransport(
+                connection.api_key, connection.auth_scheme, read_timeout=self._timeout, retry_policy=self._retry_policy
+            )
+        return self._made_async_transport

@@ -1,9 +1,10 @@
 """Serves Truss directories with Truss's own model server, without Docker, until standard input closes.
 
-Runs with the Python of `.venv-truss`: `python serve.py WORK_DIR TRUSS_DIR...`. Every directory gets its own server process on
-127.0.0.1 and a free port; one line of JSON on standard output maps directory names to ports.
+Runs with the Python of `.venv-truss`: `python serve.py WORK_DIR TRUSS_DIR...`. Every directory gets its own server
+process on 127.0.0.1 and a free port; one line of JSON on standard output maps directory names to ports.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -11,8 +12,18 @@ import shutil
 import signal
 import socket
 import sys
+import traceback
 import types
 from pathlib import Path
+
+SHARED_MODULES = (
+    "fastapi",
+    "msgpack_numpy",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "prometheus_client",
+    "uvicorn",
+    "uvloop",
+)
 
 
 def truss_package() -> Path:
@@ -69,36 +80,35 @@ def main() -> None:
     work_dir, *truss_dirs = map(Path, sys.argv[1:])
     package = truss_package()
     apps = [assemble(package, truss_dir.resolve(), work_dir.resolve() / truss_dir.name) for truss_dir in truss_dirs]
-    preload()
+    for module in SHARED_MODULES:  # once, before the forks, so that every server starts in milliseconds
+        importlib.import_module(module)
     ports, children = {}, []
-    for app in apps:
-        listener = socket.create_server(("127.0.0.1", 0))
-        ports[app.name] = listener.getsockname()[1]
-        child = os.fork()
-        if child == 0:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(2, 1)
-            try:
-                serve(app, listener)
-            finally:
-                os._exit(1)
-        listener.close()
-        children.append(child)
-    print(json.dumps(ports), flush=True)
-    sys.stdin.read()
-    for child in children:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    try:
+        for app in apps:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                ports[app.name] = listener.getsockname()[1]
+                children.append(fork(app, listener))
+        sys.stdout.write(json.dumps(ports) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
-def preload() -> None:
-    """Imports what all servers share once, before the forks, so that they start in milliseconds."""
-    import fastapi
-    import msgpack_numpy
-    import opentelemetry.exporter.otlp.proto.http.trace_exporter
-    import prometheus_client
-    import uvicorn
-    import uvloop
+def fork(app: Path, listener: socket.socket) -> int:
+    """Starts the server of one application in its own process and returns the process id."""
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    try:
+        serve(app, listener)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
 
 
 if __name__ == "__main__":

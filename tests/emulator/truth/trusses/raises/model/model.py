@@ -1,5 +1,5 @@
 from fastapi import HTTPException
-from model_errors import ModelFault
+from model_errors import ModelFaultError
 
 
 class Model:
@@ -13,7 +13,7 @@ class Model:
         if kind == "http":
             raise HTTPException(status_code=model_input["status"], detail=model_input.get("detail"))
         if kind == "fault":
-            raise ModelFault
+            raise ModelFaultError
         raise ValueError("the secret of the model")
 
     def postprocess(self, result):

@@ -1,2 +1,2 @@
-class ModelFault(Exception):
+class ModelFaultError(Exception):
     pass

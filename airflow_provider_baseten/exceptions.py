@@ -1,7 +1,7 @@
 """What can go wrong, as types.
 
-Every error is a :class:`BasetenError`. It does not derive from Airflow's own exceptions: the API layer and scripts
-raise it without Airflow, and whether a task is retried is the DAG author's decision, for which ``retryable`` is the hint.
+Every error is a :class:`BasetenError`. It does not derive from Airflow's own exceptions: scripts raise it without
+Airflow, and whether a task is retried is the DAG author's decision, for which ``retryable`` is the hint.
 """
 
 from typing import Any

@@ -2,11 +2,85 @@
 
 from typing import Any
 
+_HOOK = "airflow_provider_baseten.hooks.baseten.BasetenHook"
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider metadata that Airflow reads at start-up."""
     return {
         "package-name": "airflow-provider-baseten",
         "name": "Baseten",
-        "description": "Model inference on Baseten.",
+        "description": "Model inference on `Baseten <https://www.baseten.co/>`__.",
+        "integrations": [
+            {"integration-name": "Baseten", "external-doc-url": "https://docs.baseten.co/", "tags": ["service"]}
+        ],
+        "hooks": [{"integration-name": "Baseten", "python-modules": ["airflow_provider_baseten.hooks.baseten"]}],
+        "operators": [
+            {
+                "integration-name": "Baseten",
+                "python-modules": [
+                    "airflow_provider_baseten.operators.predict",
+                    "airflow_provider_baseten.operators.sync_route",
+                ],
+            }
+        ],
+        "connection-types": [
+            {
+                "hook-class-name": _HOOK,
+                "hook-name": "Baseten",
+                "connection-type": "baseten",
+                "conn-fields": _CONN_FIELDS,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "login", "port"],
+                    "relabeling": {"host": "Base URL", "password": "API key"},
+                    "placeholders": {
+                        "host": "empty for Baseten's own hosts; http://127.0.0.1:8700 for an emulator",
+                        "password": "an API key of your Baseten workspace",
+                    },
+                },
+            }
+        ],
+        "config": {"baseten": {"description": "Settings of the Baseten provider.", "options": _CONFIG_OPTIONS}},
     }
+
+
+_CONN_FIELDS = {
+    "auth_scheme": {
+        "label": "Authorization scheme",
+        "description": "How the key is sent; Bearer unless Baseten tells you otherwise.",
+        "schema": {"type": ["string", "null"], "enum": ["Bearer", "Api-Key"], "default": "Bearer"},
+    },
+    "management_api_key": {
+        "label": "Management API key",
+        "description": "For the management API, if the API key above may only call models.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "management_url": {
+        "label": "Management URL",
+        "description": "By default the base URL, or else https://api.baseten.co.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "result_store": {
+        "label": "Result store",
+        "description": "Folder for outputs that are too large for XCom, for example s3://aws_default@bucket/results.",
+        "schema": {"type": ["string", "null"]},
+    },
+}
+
+_CONFIG_OPTIONS = {
+    "result_store": {
+        "description": "Folder (any ObjectStoragePath URI) for outputs that are too large for XCom. A connection may "
+        "name another one. By default a folder below AIRFLOW_HOME, which other machines can't read.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "s3://aws_default@bucket/baseten",
+        "default": "",
+    },
+    "xcom_max_bytes": {
+        "description": "Outputs with more bytes than this land in the result store instead of XCom.",
+        "version_added": "0.1.0",
+        "type": "integer",
+        "example": None,
+        "default": "262144",
+    },
+}

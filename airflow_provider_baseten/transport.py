@@ -21,15 +21,13 @@ import urllib3.exceptions
 from pyreqwest.client import Client, ClientBuilder
 from requests.auth import AuthBase
 
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import Response, error_for
 from airflow_provider_baseten.exceptions import BasetenError, BasetenTimeoutError, BasetenUnavailableError
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10.0
-# Baseten itself answers 504 after 1200 s; waiting a little longer lets that answer arrive.
-READ_TIMEOUT = 1260.0
 
 USER_AGENT = f"airflow-provider-baseten/{version('airflow-provider-baseten')}"
 

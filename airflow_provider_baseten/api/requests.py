@@ -20,6 +20,9 @@ MSGPACK: ContentType = "application/octet-stream"
 # "100 MB" in the documentation. What is too large in either reading of it is refused here, the rest by the server.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 
+# Seconds. Baseten itself answers 504 after 1200; waiting a little longer lets that answer arrive.
+READ_TIMEOUT = 1260.0
+
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_HEADERS = frozenset({"authorization", "content-length", "host", "transfer-encoding"})

@@ -8,12 +8,12 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
 
 from airflow_provider_baseten.api import requests
-from airflow_provider_baseten.api.requests import PredictOptions, Request, RouteOptions
+from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, Request, RouteOptions
 from airflow_provider_baseten.api.responses import Response, model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from airflow_provider_baseten.transport import READ_TIMEOUT, AsyncTransport, OnChunk, RetryPolicy, Transport
+from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
 
 
 class BasetenHook(BaseHook):
@@ -160,7 +160,7 @@ class BasetenHook(BaseHook):
         if self.baseten_conn_id == self.default_conn_name:
             return BasetenConnection.from_environment(self.baseten_conn_id)
         raise BasetenAuthError(
-            f"Connection '{self.baseten_conn_id}' does not exist: add it with type baseten and the API key as its password."
+            f"Connection '{self.baseten_conn_id}' does not exist: add one of type baseten with the API key as password."
         )
 
     @cached_property

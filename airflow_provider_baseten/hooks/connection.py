@@ -76,8 +76,8 @@ class BasetenConnection:
         """
         if not os.environ.get("BASETEN_API_KEY"):
             raise BasetenAuthError(
-                f"Connection '{conn_id}' does not exist and BASETEN_API_KEY is not set: add a connection of type baseten "
-                "with the API key as its password."
+                f"Connection '{conn_id}' does not exist and BASETEN_API_KEY is not set: add one of type baseten "
+                "whose password is the API key."
             )
         api_key = _checked_key(conn_id, "BASETEN_API_KEY", os.environ["BASETEN_API_KEY"])
         return cls(conn_id=conn_id, api_key=api_key, management_api_key=api_key)
@@ -88,8 +88,8 @@ def _checked_key(conn_id: str, name: str, value: object) -> str:
         raise BasetenAuthError(f"Connection '{conn_id}' has no {name}: enter the API key.")
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise BasetenAuthError(
-            f"{name} of connection '{conn_id}' can't be an API key: it holds a space, a line break or another character "
-            "that no key has. Enter it again."
+            f"{name} of connection '{conn_id}' can't be an API key: it holds a space, a line break or another "
+            "character that no key has. Enter it again."
         )
     mask_secret(value)
     return value

@@ -1,0 +1,162 @@
+"""What all operators that call a model or a chain share."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
+from airflow_provider_baseten.api.target import Target, require_one_target
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.results import Output
+    from airflow_provider_baseten.transport import OnChunk
+
+
+class Payload:
+    """Holds a rendered value that Airflow must not show: rendered templates are stored and displayed as text."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"({type(self.value).__name__}, not shown)"
+
+
+class BasetenOperator(BaseOperator):
+    """Sends one request to a model or a chain and hands its answer to XCom.
+
+    Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.
+
+    :param model_id: id of the model. (templated)
+    :param chain_id: id of the chain. (templated)
+    :param environment: environment that answers, by default ``production``; ``development`` is the development
+        deployment. (templated)
+    :param deployment_id: deployment that answers, instead of an environment. (templated)
+    :param regional: put the environment into the host name, which keeps the request in its region; by default false.
+    :param headers: further HTTP headers. (templated, not shown among the rendered templates)
+    :param timeout: seconds to wait for the answer, and for each further part of a streamed one; by default 1260, which
+        is longer than Baseten lets a predict run.
+    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
+        timeout, a lost connection, 500 and 504. By default only what did not run is sent again.
+    :param output_path: URI of a file that the output is written to, for example ``s3://conn@bucket/{{ ds }}.json``, or,
+        with a trailing slash, of a folder. The task then returns ``{"uri", "bytes", "request_id"}``. (templated)
+    :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        "model_id",
+        "chain_id",
+        "environment",
+        "deployment_id",
+        "headers",
+        "output_path",
+        "baseten_conn_id",
+    )
+    payload_fields: ClassVar[tuple[str, ...]] = ("headers",)
+    ui_color = "#e3f4e1"
+
+    def __init__(
+        self,
+        *,
+        model_id: str | None = None,
+        chain_id: str | None = None,
+        environment: str | None = None,
+        deployment_id: str | None = None,
+        regional: bool = False,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = READ_TIMEOUT,
+        idempotent: bool = False,
+        output_path: str | None = None,
+        baseten_conn_id: str = "baseten_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        require_one_target(model_id, chain_id, environment, deployment_id)
+        self.model_id = model_id
+        self.chain_id = chain_id
+        self.environment = environment
+        self.deployment_id = deployment_id
+        self.regional = regional
+        self.headers = headers
+        self.timeout = timeout
+        self.idempotent = idempotent
+        self.output_path = output_path
+        self.baseten_conn_id = baseten_conn_id
+
+    @property
+    def target(self) -> Target:
+        """What is called.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
+        return Target(
+            model_id=self.model_id,
+            chain_id=self.chain_id,
+            environment=self.environment,
+            deployment_id=self.deployment_id,
+            regional=self.regional,
+        )
+
+    @property
+    def hook(self) -> "BasetenHook":
+        """A hook on the operator's connection."""
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        return BasetenHook(self.baseten_conn_id, timeout=self.timeout)
+
+    def build_request(self, target: Target) -> Request:
+        """Build and check the request; nothing is sent yet."""
+        raise NotImplementedError
+
+    def read_response(self, response: "Response") -> "Output":
+        """Check and decode the answer."""
+        raise NotImplementedError
+
+    def on_chunk(self) -> "OnChunk | None":
+        """Return what listens to the answer while it arrives."""
+        return None
+
+    def execute(self, context: "Context") -> Any:
+        """Send the request, land what is large, return the output or a reference to it.
+
+        A retry of the task sends the request again.
+        """
+        from airflow_provider_baseten import results
+
+        hook = self.hook
+        request = self.build_request(hook.located(self.target))
+        if self.output_path:
+            results.check_writable(self.output_path)
+        response = hook.send(request, self.on_chunk())
+        self.log.info("%s answered %d (request id %s).", request.subject, response.status, response.request_id)
+        output = self.read_response(response)
+        if self.do_xcom_push and response.request_id:
+            context["ti"].xcom_push(key="request_id", value=response.request_id)
+        if not self.do_xcom_push and not self.output_path:
+            return None
+        return results.deliver(
+            output,
+            response.request_id,
+            output_path=self.output_path,
+            result_store=hook.connection.result_store,
+        )
+
+    def payload(self, field: str) -> Any:
+        """Return the rendered value of a field that is not shown."""
+        value = getattr(self, field)
+        return value.value if isinstance(value, Payload) else value
+
+    def _do_render_template_fields(self, parent: Any, template_fields: Any, *args: Any, **kwargs: Any) -> None:
+        # The method that Airflow calls for mapped and plain operators alike, before it stores the rendered templates.
+        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
+        if parent is self:
+            for name in self.payload_fields:
+                if getattr(self, name) is not None:
+                    setattr(self, name, Payload(self.payload(name)))

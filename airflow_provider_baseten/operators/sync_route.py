@@ -1,0 +1,100 @@
+"""Calls a route of a custom server."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.exceptions import BasetenResponseError
+from airflow_provider_baseten.operators.base import BasetenOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.results import Output
+
+
+class BasetenSyncRouteOperator(BasetenOperator):
+    """Call any route of a custom server behind ``/sync/`` and return its answer.
+
+    The answer goes to XCom by its Content-Type: JSON as its value, text as text. Bytes, and what is larger than
+    ``[baseten] xcom_max_bytes``, are written to the result store and returned as a reference. The request's id is
+    pushed beside it as ``request_id``.
+
+    Holds a worker slot while it waits. A retry of the task sends the request again.
+
+    :param route: path on the server, for example ``v1/embeddings``. (templated)
+    :param method: HTTP method, by default ``GET``. (templated)
+    :param json: JSON body; at most one of ``json`` and ``data``. (templated, not shown among the rendered templates)
+    :param data: text or bytes as the body; set its ``Content-Type`` in ``headers``. (templated, not shown)
+    :param query_params: query parameters; a list repeats its name, ``None`` leaves one out. (templated, not shown)
+    :param allowed_statuses: statuses besides 2xx that count as an answer, for example ``[404]``.
+    :param response_check: called with the :class:`~airflow_provider_baseten.api.responses.Response`; the task fails if
+        it returns something false.
+    :param response_filter: called with the response; what it returns takes the place of the decoded answer.
+
+    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
+
+    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+
+    https://docs.baseten.co/inference/calling-your-model
+    """
+
+    template_fields = (*BasetenOperator.template_fields, "route", "method", "json", "data", "query_params")
+    payload_fields = (*BasetenOperator.payload_fields, "json", "data", "query_params")
+
+    def __init__(
+        self,
+        *,
+        route: str,
+        method: str = "GET",
+        json: Any = None,
+        data: bytes | str | None = None,
+        query_params: Mapping[str, Any] | None = None,
+        allowed_statuses: Collection[int] = (),
+        response_check: Callable[["Response"], object] | None = None,
+        response_filter: Callable[["Response"], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.route = route
+        self.method = method
+        self.json = json
+        self.data = data
+        self.query_params = query_params
+        self.allowed_statuses = allowed_statuses
+        self.response_check = response_check
+        self.response_filter = response_filter
+
+    def build_request(self, target: "Target") -> Request:
+        """Build and check the call."""
+        return requests.sync_route(
+            target,
+            self.route,
+            method=self.method,
+            json=self.payload("json"),
+            data=self.payload("data"),
+            params=self.payload("query_params"),
+            headers=self.payload("headers"),
+            allowed_statuses=self.allowed_statuses,
+            idempotent=self.idempotent,
+        )
+
+    def read_response(self, response: "Response") -> "Output":
+        """Check the answer, and decode or filter it.
+
+        :raises BasetenResponseError: ``response_check`` refused it.
+        """
+        from airflow_provider_baseten.results import Output
+
+        if self.response_check is not None and not self.response_check(response):
+            raise BasetenResponseError(
+                f"{response.request.subject} answered {response.status}, but response_check refused the answer "
+                f"(request id {response.request_id}).",
+                status=response.status,
+                request_id=response.request_id,
+                may_have_run=True,
+            )
+        if self.response_filter is not None:
+            return Output.of_value(self.response_filter(response))
+        return Output.of_response(response, response.output())

@@ -1,0 +1,217 @@
+"""Where outputs land and are read back."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import uuid4
+
+from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_baseten.api.responses import Response
+
+XCOM_MAX_BYTES = 262_144
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class OutputReference(TypedDict):
+    """What goes to XCom in place of an output that landed elsewhere.
+
+    :param uri: where the output is.
+    :param bytes: its size.
+    :param request_id: Baseten's id of the request that made it.
+    """
+
+    uri: str
+    bytes: int
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value, and the bytes in which it is stored.
+
+    :param value: what goes to XCom if it is small enough.
+    :param body: what is written if it lands.
+    :param suffix: tells :func:`read_output` how to read the bytes: ``.json``, ``.txt``, ``.msgpack`` or ``.bin``.
+    """
+
+    value: Any
+    body: bytes
+    suffix: str
+
+    @classmethod
+    def of_response(cls, response: "Response", value: Any) -> "Output":
+        """Keep the bytes that the server sent."""
+        if response.is_msgpack and not isinstance(value, bytes):
+            return cls(_plain(value), response.body, ".msgpack")
+        if response.is_json or not response.body:
+            return cls(value, response.body or b"null", ".json")
+        return cls(value, response.body, ".txt" if isinstance(value, str) else ".bin")
+
+    @classmethod
+    def of_value(cls, value: Any) -> "Output":
+        """Encode a value that a callable of the DAG author made.
+
+        :raises BasetenInputError: it is not bytes, text or JSON.
+        """
+        match value:
+            case bytes():
+                return cls(value, value, ".bin")
+            case str():
+                return cls(value, value.encode(), ".txt")
+        try:
+            return cls(value, json.dumps(value).encode(), ".json")
+        except (TypeError, ValueError):
+            raise BasetenInputError(
+                f"response_filter returned a {type(value).__name__} that is neither bytes nor text nor JSON."
+            ) from None
+
+    def fits_xcom(self, max_bytes: int) -> bool:
+        """Tell whether the value can and should go to XCom itself."""
+        if self.suffix != ".msgpack":
+            return self.suffix != ".bin" and len(self.body) <= max_bytes
+        try:
+            return len(json.dumps(self.value, default=_as_text)) <= max_bytes
+        except (TypeError, ValueError):
+            return False
+
+
+def deliver(
+    output: Output,
+    request_id: str | None,
+    *,
+    output_path: str | None,
+    result_store: str | None,
+) -> Any:
+    """Return what an operator returns: the value if it is small, otherwise a reference to where it landed.
+
+    :param output_path: URI of the file to write in any case; with a trailing slash, of the folder to write it to.
+    :param result_store: URI of the folder for an output that is too large for XCom, by default ``[baseten]
+        result_store``.
+    :raises BasetenResultStoreError: it could not be written.
+    """
+    name = request_id if request_id and _FILE_NAME.fullmatch(request_id) else uuid4().hex
+    if output_path:
+        uri = f"{output_path}{name}{output.suffix}" if output_path.endswith("/") else output_path
+    elif output.fits_xcom(_xcom_max_bytes()):
+        return output.value
+    else:
+        uri = f"{(result_store or default_store()).rstrip('/')}/{name}{output.suffix}"
+    write(uri, output.body)
+    return OutputReference(uri=uri, bytes=len(output.body), request_id=request_id)
+
+
+def read_output(value: Any) -> Any:
+    """Return the output behind a reference; anything else is returned as it came.
+
+    :raises BasetenResultStoreError: the output could not be read.
+    """
+    if not isinstance(value, dict) or value.keys() != OutputReference.__annotations__.keys():
+        return value
+    uri = value["uri"]
+    try:
+        body = _path(uri).read_bytes()
+    except Exception as error:
+        raise BasetenResultStoreError(
+            f"The output of request {value['request_id']} could not be read from {uri} ({_reason(error)})."
+        ) from error
+    match PurePosixPath(uri).suffix:
+        case ".json":
+            return json.loads(body)
+        case ".txt":
+            return body.decode()
+        case ".msgpack":
+            return msgpack.unpack(body)
+    return body
+
+
+def write(uri: str, body: bytes) -> None:
+    """Write a file whole: a reader sees all of it or nothing.
+
+    :raises BasetenResultStoreError: it could not be written; the message names the URI.
+    """
+    try:
+        path = _path(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.protocol != "file":  # An object store shows an object when its upload is complete.
+            path.write_bytes(body)
+            return
+        part = path.parent / f".{path.name}.{uuid4().hex}.part"
+        try:
+            part.write_bytes(body)
+            Path(part.path).replace(path.path)
+        finally:
+            part.unlink(missing_ok=True)
+    except Exception as error:
+        raise BasetenResultStoreError(
+            f"An output of {len(body):,} bytes could not be written to {uri} ({_reason(error)}). The request was "
+            "answered, and this attempt's output is lost: check the path and its connection."
+        ) from error
+
+
+def check_writable(output_path: str) -> None:
+    """Find out before anything is sent whether an output could land.
+
+    :raises BasetenResultStoreError: the scheme, the connection or the folder is not usable.
+    """
+    try:
+        path = _path(output_path)
+        folder = path if output_path.endswith("/") else path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder.path, os.W_OK) if path.protocol == "file" else True
+        occupied = path.is_dir() and folder != path
+    except Exception as error:
+        raise BasetenResultStoreError(
+            f"output_path {output_path} is not usable ({_reason(error)}); nothing was sent."
+        ) from error
+    if not usable or occupied:
+        trouble = "is a folder: end it with '/' to write into it" if occupied else "is in a read-only folder"
+        raise BasetenResultStoreError(f"output_path {output_path} {trouble}; nothing was sent.")
+
+
+def default_store() -> str:
+    """Return ``[baseten] result_store``, by default a folder below ``AIRFLOW_HOME``."""
+    from airflow.providers.common.compat.sdk import conf
+
+    home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().resolve()
+    return conf.get("baseten", "result_store", fallback=None) or f"file://{home}/baseten/results"
+
+
+def _xcom_max_bytes() -> int:
+    from airflow.providers.common.compat.sdk import conf
+
+    return int(conf.get("baseten", "xcom_max_bytes", fallback=None) or XCOM_MAX_BYTES)
+
+
+def _path(uri: str) -> "ObjectStoragePath":
+    from airflow.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(uri)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def _plain(value: Any) -> Any:
+    """Replace numpy arrays and scalars, which XCom does not take, by lists and numbers."""
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        raise TypeError("bytes have no JSON form")
+    return str(value)

@@ -1,0 +1,189 @@
+"""Runs the example DAGs in a real Airflow against the emulator: `python -m tools.demo [--once]`.
+
+Starts the custom server, the emulator with the example models behind it, and Airflow, all on free ports of
+127.0.0.1; adds the connection, runs every DAG of `example_dags/` and prints what each task returned.
+"""
+
+import argparse
+import fcntl
+import json
+import secrets
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import requests
+
+from tools.airflow_api import DagRun, TaskInstance
+from tools.airflow_stack import AirflowStack, Service, free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+DAGS = ROOT / "example_dags"
+MODELS = DAGS / "models"
+EXAMPLES = sorted(file.stem for file in DAGS.glob("*.py"))
+RESULT_WIDTH = 70
+LOG_LINES = 40
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What runs while the demo is up."""
+
+    airflow: AirflowStack
+    emulator_url: str
+    api_key: str
+
+
+@contextmanager
+def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo]:
+    """Run the server, the emulator and Airflow with its connection to the emulator, until the block ends.
+
+    :param home: folder for Airflow's home and the logs
+    :param progress: called with one line of text for each step
+    """
+    server_url = f"http://127.0.0.1:{free_port()}"
+    emulator_url = f"http://127.0.0.1:{free_port()}"
+    api_key = f"demo.{secrets.token_hex(16)}"
+    server = Service("language server", _server_command(server_url), home / "language_server.log")
+    emulator = Service("emulator", _emulator_command(emulator_url, server_url, api_key), home / "emulator.log")
+    airflow = AirflowStack(home / "airflow", DAGS, progress=progress)
+
+    progress("starting the language server, the emulator and Airflow")
+    with server, emulator:
+        server.wait_for_http(f"{server_url}/health")
+        emulator.wait_for_http(emulator_url)
+        progress(f"the emulator answers at {emulator_url}")
+        with airflow:
+            airflow.api.add_connection("baseten_default", "baseten", host=emulator_url, password=api_key)
+            progress("added the connection baseten_default")
+            yield Demo(airflow, emulator_url, api_key)
+
+
+def _server_command(url: str) -> list[str]:
+    folder = MODELS / "language_server" / "model"
+    port = url.rpartition(":")[2]
+    return [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "server:app", "--port", port]
+
+
+def _emulator_command(url: str, server_url: str, api_key: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
+        *("--truss", f"langid01={MODELS / 'language_identifier'}"),
+        *("--upstream", f"langsrv1={server_url}"),
+        *("--port", url.rpartition(":")[2]),
+        *("--api-key", api_key),
+    ]
+
+
+def run_examples(airflow: AirflowStack, progress: Callable[[str], object]) -> list[DagRun]:
+    """Run all example DAGs at once and wait for their end."""
+    for dag_id in EXAMPLES:
+        airflow.api.wait_for_dag(dag_id)
+    runs = [airflow.api.run(dag_id) for dag_id in EXAMPLES]
+    for run in runs:
+        progress(f"{run.dag_id}: {run.wait()}")
+    return runs
+
+
+def report(run: DagRun) -> str:
+    """A table of the run's tasks, and the end of the log of each that failed."""
+    tasks = run.task_instances()
+    rows = [("task", "state", "seconds", "result"), *(_row(run, task) for task in tasks)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    failures = [
+        f"\n{run.dag_id}.{task.label} failed; its log ends with:\n{_tail(run.log(task))}"
+        for task in tasks
+        if task.state == "failed"
+    ]
+    return "\n".join([f"{run.dag_id}: {run.state()}", *lines, *failures])
+
+
+def _row(run: DagRun, task: TaskInstance) -> tuple[str, str, str, str]:
+    duration = "" if task.duration is None else f"{task.duration:.1f}"
+    result = run.xcom(task.task_id, map_index=task.map_index)
+    return task.label, task.state or "none", duration, _shorten(result)
+
+
+def _shorten(value: Any) -> str:
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= RESULT_WIDTH else f"{text[: RESULT_WIDTH - 3]}..."
+
+
+def _tail(log: str) -> str:
+    return "\n".join(f"    {line}" for line in log.splitlines()[-LOG_LINES:])
+
+
+@contextmanager
+def _own_folder(home: Path) -> Iterator[None]:
+    """Empty the folder and keep other demos out of it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another demo runs in {home}; end it first") from None
+        for entry in home.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "lock":
+                entry.unlink()
+        yield
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Leave all `with` blocks; a second signal must not cut that short."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the demo; the exit status is 0 if every run succeeded."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--once", action="store_true", help="end after the runs instead of staying up")
+    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="working folder, emptied at the start")
+    options = parser.parse_args()
+    home: Path = options.home.resolve()
+    started = time.monotonic()
+    succeeded = False
+
+    def progress(line: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {line}", flush=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with _own_folder(home), running_demo(home, progress) as demo:
+            runs = run_examples(demo.airflow, progress)
+            print("", *(f"{report(run)}\n" for run in runs), sep="\n")
+            succeeded = all(run.state() == "success" for run in runs)
+            print(f"Airflow: {demo.airflow.ui_url}  login: {demo.airflow.username} / {demo.airflow.password}")
+            print(f"Logs: {home}", flush=True)
+            if not options.once:
+                print("Ctrl-C ends the demo.", flush=True)
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        print("\nThe demo has ended.")
+        return 0 if succeeded else 130
+    except (RuntimeError, TimeoutError, requests.RequestException) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    return 0 if succeeded else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+# Needs git, make and Python >= 3.11; everything else is installed into .venv.
+#
+#   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
+#   make test         linters, type checks, all tests, documentation
+#   make lint / docs  the parts of it
+#   make clean        remove what these have made
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TRUSS_VENV := .venv-truss
+TRUSS_READY := $(TRUSS_VENV)/.ready
+TRUSS_REQUIREMENTS := tests/emulator/truth/requirements.txt
+
+.PHONY: demo test lint docs clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/python -m tools.demo $(if $(ONCE),--once)
+
+test: lint $(TRUSS_READY)
+	$(BIN)/python -m pytest
+	$(MAKE) docs
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy -p tools
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+
+clean:
+	rm -rf $(VENV) $(TRUSS_VENV) .demo docs/_build .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml constraints.txt tools/make_venv.sh
+	sh tools/make_venv.sh $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[emulator,msgpack]' --group dev
+	touch $@
+
+# The server that Baseten runs models with, at its own versions; tests hold the emulator against it.
+$(TRUSS_READY): $(TRUSS_REQUIREMENTS) tools/make_venv.sh
+	sh tools/make_venv.sh $(TRUSS_VENV)
+	$(TRUSS_VENV)/bin/python -m pip install --quiet --no-deps -r $(TRUSS_REQUIREMENTS)
+	touch $@

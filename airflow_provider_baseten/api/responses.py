@@ -147,14 +147,13 @@ def _classify(status: int, origin: str) -> tuple[type[BasetenError], str, bool, 
     if status in _BY_STATUS:
         kind, advice = _BY_STATUS[status]
         return kind, advice, status in (408, 429, 502, 503, 529), False
-    if origin == "model":
+    if origin == "model" or (origin == "server" and status >= 500):
         return BasetenModelError, "The model's own code raised this: read its logs", status >= 500, True
     if status in _BY_GATEWAY_STATUS:
         kind, advice = _BY_GATEWAY_STATUS[status]
         return kind, advice, status >= 500, status >= 500
     if status >= 500:
-        kind = BasetenModelError if origin == "server" else BasetenUnavailableError
-        return kind, "Read the model's logs; a later attempt may succeed", True, True
+        return BasetenUnavailableError, "A later attempt may succeed", True, True
     if status < 400:
         return (
             BasetenResponseError,

@@ -1,0 +1,130 @@
+"""Requests are complete and checked before anything is sent."""
+
+import json
+
+import pytest
+
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
+
+MODEL = Target(model_id="abc")
+CHAIN = Target(chain_id="x1")
+
+
+class TestPredict:
+    @pytest.mark.parametrize("value", [None, True, 7, 1.5, "ü\u2028", [1, [2]], {"a": {"b": None}}, {}, [], ""])
+    def test_any_json_value(self, value):
+        assert json.loads(requests.predict(MODEL, value).body) == value
+
+    def test_repr_shows_neither_input_nor_headers(self):
+        request = requests.predict(MODEL, {"text": "private"}, headers={"X-Token": "private"})
+        assert "private" not in repr(request)
+
+    def test_accept_is_left_to_the_client_so_that_streams_stay_streams(self):
+        assert "accept" not in {name.lower() for name in requests.predict(MODEL, 1).headers}
+
+    @pytest.mark.parametrize(
+        ("value", "place"),
+        [
+            (float("nan"), r"model_input is nan"),
+            ({"rows": [1.0, {"x": float("inf")}]}, r"model_input\['rows'\]\[1\]\['x'\] is inf"),
+            ([{1, 2}], r"model_input\[0\] is of type set"),
+            ({"a": b"x"}, r"model_input\['a'\] is of type bytes"),
+            ({(1, 2): 3}, r"model_input has a key of type tuple"),
+            (["\ud800"], r"model_input\[0\] is text with a lone surrogate"),
+        ],
+    )
+    def test_what_json_cannot_carry_is_named_with_its_place(self, value, place):
+        with pytest.raises(BasetenInputError, match=place):
+            requests.predict(MODEL, value)
+
+    def test_input_that_holds_itself(self):
+        loop = []
+        loop.append(loop)
+        with pytest.raises(BasetenInputError, match="model_input"):
+            requests.predict(MODEL, loop)
+
+    def test_input_that_is_nested_too_deeply(self):
+        deep = []
+        for _ in range(100_000):
+            deep = [deep]
+        with pytest.raises(BasetenInputError, match="nested too deeply"):
+            requests.predict(MODEL, deep)
+
+    @pytest.mark.parametrize("value", [[1], "text", 1, None])
+    def test_chain_takes_the_arguments_of_run_remote(self, value):
+        with pytest.raises(BasetenInputError, match="run_remote"):
+            requests.predict(CHAIN, value)
+        assert requests.predict(CHAIN, {"n": 1}).url.endswith("/run_remote")
+
+    def test_body_over_100_mb_is_refused(self):
+        with pytest.raises(BasetenPayloadTooLargeError, match=r"104,857,6\d\d bytes.*100 MB"):
+            requests.predict(MODEL, "x" * requests.MAX_BODY_BYTES)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"X A": "1"},
+            {"": "1"},
+            {"X-A\n": "1"},
+            {"X-A": "1\r\nX-B: 2"},
+            {"X-A": 1},
+            {"X-A": "€"},
+            {"Authorization": "Bearer k"},
+            {"HOST": "evil.example"},
+            {"Content-Length": "1"},
+            {"content-type": "text/plain"},
+        ],
+    )
+    def test_headers_that_would_break_or_bend_the_request(self, headers):
+        with pytest.raises(BasetenInputError, match="header"):
+            requests.predict(MODEL, 1, headers=headers)
+
+    def test_unknown_content_type(self):
+        with pytest.raises(BasetenInputError, match="content_type='text/csv'"):
+            requests.predict(MODEL, 1, content_type="text/csv")
+
+
+class TestSyncRoute:
+    def test_query_is_encoded(self):
+        request = requests.sync_route(MODEL, "find", params={"q": "a b&c", "tag": ["x", "y"], "none": None, "n": 3})
+        assert request.url.endswith("/sync/find?q=a+b%26c&tag=x&tag=y&n=3")
+
+    @pytest.mark.parametrize(
+        ("arguments", "body", "content_type"),
+        [
+            ({}, None, None),
+            ({"json": {"a": 1}}, b'{"a":1}', "application/json"),
+            ({"json": []}, b"[]", "application/json"),
+            ({"data": b"\x00"}, b"\x00", "application/octet-stream"),
+            ({"data": "ü"}, "ü".encode(), "text/plain; charset=utf-8"),
+            ({"data": "a,b", "headers": {"content-type": "text/csv"}}, b"a,b", None),
+        ],
+    )
+    def test_bodies(self, arguments, body, content_type):
+        request = requests.sync_route(MODEL, "r", method="post", **arguments)
+        assert (request.method, request.body, request.headers.get("Content-Type")) == ("POST", body, content_type)
+
+    @pytest.mark.parametrize(
+        ("method", "idempotent"), [("GET", True), ("head", True), ("POST", False), ("DELETE", False)]
+    )
+    def test_only_safe_methods_may_repeat_by_themselves(self, method, idempotent):
+        assert requests.sync_route(MODEL, "r", method=method).idempotent is idempotent
+        assert requests.sync_route(MODEL, "r", method=method, idempotent=True).idempotent
+
+    @pytest.mark.parametrize(
+        ("arguments", "name"),
+        [
+            ({"method": "FETCH"}, "method='FETCH'"),
+            ({"method": "GET /x HTTP/1.1\r\n"}, "method"),
+            ({"method": None}, "method"),
+            ({"json": 1, "data": b"1"}, "json and data"),
+            ({"data": {"a": 1}}, "data takes bytes or text"),
+            ({"json": float("nan")}, "json is nan"),
+            ({"allowed_statuses": [1000]}, "allowed_statuses"),
+        ],
+    )
+    def test_bad_arguments_are_named(self, arguments, name):
+        with pytest.raises(BasetenInputError, match=name):
+            requests.sync_route(MODEL, "r", **arguments)

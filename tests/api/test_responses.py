@@ -1,0 +1,198 @@
+"""Answers become outputs or typed errors."""
+
+import json
+import pickle
+from email.utils import formatdate
+
+import pytest
+
+from airflow_provider_baseten import exceptions
+from airflow_provider_baseten.api import msgpack, requests
+from airflow_provider_baseten.api.responses import Response, error_for, model_output
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenInputError,
+    BasetenModelError,
+    BasetenNotFoundError,
+    BasetenPayloadTooLargeError,
+    BasetenRateLimitError,
+    BasetenResponseError,
+    BasetenTimeoutError,
+    BasetenUnavailableError,
+)
+
+PREDICT = requests.predict(Target(model_id="abc"), {"text": "hi"})
+FROM_MODEL = {"x-baseten-error-source": "04", "x-baseten-error-code": "600"}
+FROM_SERVER = {"x-baseten-error-source": "04", "x-baseten-error-code": "700"}
+
+
+def answer(status=200, body=b"", content_type="application/json", headers=None, request=PREDICT):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Response(
+        request=request,
+        status=status,
+        headers={"content-type": content_type, "x-baseten-request-id": "req1"} | (headers or {}),
+        body=body,
+    )
+
+
+class TestOutput:
+    @pytest.mark.parametrize("value", [None, 0, "", "ü", [1, [None]], {"a": 1}, 1.5, False])
+    def test_json(self, value):
+        assert answer(body=value).output() == value
+
+    def test_vendor_json(self):
+        assert answer(body=b'{"a": 1}', content_type="application/problem+json; charset=utf-8").output() == {"a": 1}
+
+    @pytest.mark.parametrize("content_type", ["application/octet-stream", "text/event-stream", "text/plain", ""])
+    def test_streamed_text(self, content_type):
+        assert answer(body="zwölf".encode(), content_type=content_type).output() == "zwölf"
+
+    @pytest.mark.parametrize("content_type", ["application/octet-stream", "image/png", "audio/wav"])
+    def test_bytes_stay_bytes(self, content_type):
+        assert answer(body=b"\x89PNG\xff", content_type=content_type).output() == b"\x89PNG\xff"
+
+    def test_no_body(self):
+        assert answer(status=204, content_type="").output() is None
+
+    def test_msgpack_only_where_msgpack_was_asked_for(self):
+        body = msgpack.pack({"a": 1})
+        asked = requests.predict(Target(model_id="abc"), 1, content_type="application/octet-stream")
+        assert answer(body=body, content_type="application/octet-stream", request=asked).output() == {"a": 1}
+        assert answer(body=body, content_type="application/octet-stream").output() == body
+
+    def test_bytes_that_a_model_returned_to_a_msgpack_request(self):
+        asked = requests.predict(Target(model_id="abc"), 1, content_type="application/octet-stream")
+        assert answer(body=b"\xc1raw", content_type="application/octet-stream", request=asked).output() == b"\xc1raw"
+
+    @pytest.mark.parametrize("body", [b"{", b"not json", b"\xff\xfe\xff", b'{"a":' * 100_000])
+    def test_broken_json(self, body):
+        with pytest.raises(BasetenResponseError, match=r"answered 200 .*request id req1") as caught:
+            answer(body=body).output()
+        assert caught.value.may_have_run
+
+    def test_a_page_of_html_is_not_a_model_output(self):
+        page = answer(body=b"<html>Please log in</html>", content_type="text/html; charset=utf-8")
+        with pytest.raises(BasetenResponseError, match="HTML page"):
+            model_output(page)
+        assert page.output() == "<html>Please log in</html>"
+
+
+# status, headers, error type, retryable, may have run
+CLASSES = [
+    (301, {}, BasetenResponseError, False, False),
+    (400, {}, BasetenInputError, False, False),
+    (400, FROM_SERVER, BasetenInputError, False, False),
+    (401, {}, BasetenAuthError, False, False),
+    (401, FROM_MODEL, BasetenModelError, False, True),
+    (402, {}, BasetenAuthError, False, False),
+    (403, {}, BasetenAuthError, False, False),
+    (404, {}, BasetenNotFoundError, False, False),
+    (404, FROM_SERVER, BasetenNotFoundError, False, False),
+    (404, FROM_MODEL, BasetenModelError, False, True),
+    (405, {}, BasetenInputError, False, False),
+    (408, {}, BasetenTimeoutError, True, False),
+    (413, {}, BasetenPayloadTooLargeError, False, False),
+    (418, FROM_MODEL, BasetenModelError, False, True),
+    (422, FROM_MODEL, BasetenInputError, False, False),
+    (429, {}, BasetenRateLimitError, True, False),
+    (429, FROM_MODEL, BasetenRateLimitError, True, False),
+    (500, {}, BasetenUnavailableError, True, True),
+    (500, FROM_MODEL, BasetenModelError, True, True),
+    (500, {"x-baseten-error-source": "04", "x-baseten-error-code": "500"}, BasetenModelError, True, True),
+    (501, FROM_MODEL, BasetenModelError, True, True),
+    (502, {}, BasetenUnavailableError, True, False),
+    (503, {}, BasetenUnavailableError, True, False),
+    (503, FROM_MODEL, BasetenUnavailableError, True, False),
+    (504, {}, BasetenTimeoutError, True, True),
+    (529, {}, BasetenRateLimitError, True, False),
+    (599, {}, BasetenUnavailableError, True, True),
+]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(("status", "headers", "kind", "retryable", "may_have_run"), CLASSES)
+    def test_class(self, status, headers, kind, retryable, may_have_run):
+        error = error_for(answer(status, {"error": "no", "error_code": "some_code"}, headers=headers))
+        assert type(error) is kind
+        assert (error.status, error.error_code, error.request_id) == (status, "some_code", "req1")
+        assert (error.retryable, error.may_have_run) == (retryable, may_have_run)
+        assert str(error).startswith(f"predict of model abc (environment production) answered {status}: no. ")
+        assert str(error).endswith("(request id req1).")
+
+    @pytest.mark.parametrize("status", [200, 201, 204])
+    def test_success_is_no_error(self, status):
+        assert error_for(answer(status)) is None
+
+    def test_allowed_status_is_no_error(self):
+        request = requests.sync_route(Target(model_id="abc"), "r", allowed_statuses=[404])
+        assert error_for(answer(404, request=request)) is None
+        assert error_for(answer(410, request=request)) is not None
+
+    @pytest.mark.parametrize(
+        ("body", "content_type", "text"),
+        [
+            (
+                {"error": "Input Parsing Error:\n  `x`: Field required."},
+                "application/json",
+                "Input Parsing Error: `x`: Field",
+            ),
+            ({"error": {"code": 7}}, "application/json", '{"code": 7}'),
+            ({"error": {"exception_cls_name": "E", "exception_message": "boom"}}, "application/json", "E: boom"),
+            ({"error": None, "detail": "Not Found"}, "application/json", "Not Found"),
+            ({"detail": [{"loc": ["x"]}]}, "application/json", '[{"loc": ["x"]}]'),
+            ({"message": "from management"}, "application/json", "from management"),
+            ({}, "application/json", "answered 400. "),
+            ([], "application/json", "answered 400: []"),
+            (b"plain words", "text/plain", "plain words"),
+            (b"", "", "answered 400. "),
+            (b"\xff\x00\x1b[31mred", "text/plain", "[31mred"),
+            (b"<html>big page</html>", "text/html", "(an HTML page)"),
+        ],
+    )
+    def test_words_of_the_server(self, body, content_type, text):
+        message = str(error_for(answer(400, body, content_type)))
+        assert text in message
+        assert message.isprintable()
+
+    def test_excerpt_is_bounded(self):
+        message = str(error_for(answer(400, {"error": "x" * 10_000})))
+        assert len(message) < 800
+
+    @pytest.mark.parametrize(
+        ("header", "body", "seconds"),
+        [
+            ("7", {}, 7),
+            ("1.5", {}, 1.5),
+            ("-3", {}, 0),
+            ("nan", {}, None),
+            ("soon", {}, None),
+            (None, {"retry_after": 9}, 9),
+            (None, {"retry_after": "9"}, 9),
+            (None, {"retry_after": None}, None),
+            ("2", {"retry_after": 9}, 2),
+            (None, [], None),
+        ],
+    )
+    def test_retry_after(self, header, body, seconds):
+        headers = {"retry-after": header} if header else {}
+        assert error_for(answer(429, body, headers=headers)).retry_after == seconds
+
+    def test_retry_after_as_a_date(self):
+        import time
+
+        headers = {"retry-after": formatdate(time.time() + 100, usegmt=True)}
+        assert error_for(answer(503, {}, headers=headers)).retry_after == pytest.approx(100, abs=5)
+
+    def test_errors_survive_a_pickle(self):
+        error = error_for(answer(429, {"error": "busy", "error_code": "rate_limited"}, headers={"retry-after": "7"}))
+        back = pickle.loads(pickle.dumps(error))
+        assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
+
+    def test_every_error_is_a_baseten_error(self):
+        kinds = [
+            kind for name, kind in vars(exceptions).items() if name.endswith("Error") and name.startswith("Baseten")
+        ]
+        assert len(kinds) > 5
+        assert all(issubclass(kind, exceptions.BasetenError) for kind in kinds)

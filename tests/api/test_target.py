@@ -1,0 +1,174 @@
+"""URLs of models and chains, and what must never get into one."""
+
+import pytest
+
+from airflow_provider_baseten.api.target import Target, check_base_url
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action", "url"),
+    [
+        ({"model_id": "abc"}, "predict", "https://model-abc.api.baseten.co/environments/production/predict"),
+        (
+            {"model_id": "abc", "environment": "staging"},
+            "predict",
+            "https://model-abc.api.baseten.co/environments/staging/predict",
+        ),
+        (
+            {"model_id": "abc", "environment": "development"},
+            "wake",
+            "https://model-abc.api.baseten.co/development/wake",
+        ),
+        (
+            {"model_id": "abc", "deployment_id": "d1"},
+            "predict",
+            "https://model-abc.api.baseten.co/deployment/d1/predict",
+        ),
+        (
+            {"model_id": "abc", "environment": "prod-us", "regional": True},
+            "predict",
+            "https://model-abc-prod-us.api.baseten.co/predict",
+        ),
+        ({"chain_id": "x1"}, "predict", "https://chain-x1.api.baseten.co/environments/production/run_remote"),
+        (
+            {"chain_id": "x1"},
+            "async_predict",
+            "https://chain-x1.api.baseten.co/environments/production/async_run_remote",
+        ),
+        (
+            {"chain_id": "x1", "environment": "prod-us", "regional": True},
+            "async_queue_status",
+            "https://chain-x1-prod-us.api.baseten.co/async_queue_status",
+        ),
+        (
+            {"model_id": "abc", "base_url": "http://h:1"},
+            "predict",
+            "http://h:1/model-abc/environments/production/predict",
+        ),
+        (
+            {"model_id": "abc", "base_url": "http://h:1/prefix/", "environment": "eu", "regional": True},
+            "predict",
+            "http://h:1/prefix/model-abc-eu/predict",
+        ),
+    ],
+)
+def test_url(arguments, action, url):
+    assert Target(**arguments).url(action) == url
+
+
+@pytest.mark.parametrize(
+    ("route", "url"),
+    [
+        ("v1/embeddings", "https://model-abc.api.baseten.co/environments/production/sync/v1/embeddings"),
+        ("/health", "https://model-abc.api.baseten.co/environments/production/sync/health"),
+        ("items/", "https://model-abc.api.baseten.co/environments/production/sync/items/"),
+        (
+            "v1/models/model:predict",
+            "https://model-abc.api.baseten.co/environments/production/sync/v1/models/model:predict",
+        ),
+        ("straße", "https://model-abc.api.baseten.co/environments/production/sync/stra%C3%9Fe"),
+        ("a%2Fb", "https://model-abc.api.baseten.co/environments/production/sync/a%2Fb"),
+    ],
+)
+def test_sync_url(route, url):
+    assert Target(model_id="abc").sync_url(route) == url
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "",
+        "/",
+        "..",
+        "a/../b",
+        "a/..",
+        "./a",
+        "a//b",
+        "%2e%2e/predict",
+        "a/%2E%2e",
+        "a%2f..%2fb",
+        "..\\a",
+        "a%5C..%5Cb",
+        "a?x=1",
+        "a#b",
+        "a b",
+        "a\nb",
+        "a\x00",
+        "//evil.example",
+        None,
+        7,
+    ],
+)
+def test_route_that_leaves_the_server_is_refused(route):
+    with pytest.raises(BasetenInputError, match="route"):
+        Target(model_id="abc").sync_url(route)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({}, "model_id and chain_id; neither"),
+        ({"model_id": "a", "chain_id": "b"}, "model_id and chain_id; both"),
+        ({"model_id": "a", "environment": "e", "deployment_id": "d"}, "environment and deployment_id"),
+        ({"model_id": "a", "deployment_id": "d", "regional": True}, "regional"),
+        ({"model_id": "a", "environment": "development", "regional": True}, "development"),
+        ({"model_id": "a", "base_url": "h:1"}, "base_url"),
+    ],
+)
+def test_contradicting_arguments_are_refused(arguments, name):
+    with pytest.raises(BasetenInputError, match=name):
+        Target(**arguments)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a/b", "a\nb", "a.evil.example", "a-b", "a_b", "a b", "ä", "a" * 64, "../a", "a#", 5]
+)
+@pytest.mark.parametrize("name", ["model_id", "chain_id"])
+def test_id_that_is_no_host_label_is_refused(name, value):
+    with pytest.raises(BasetenInputError, match=name):
+        Target(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["a/b", "a\nb", "..", "a b", "-a", "ä", "a" * 65, "a%2Fb", "a?b"])
+@pytest.mark.parametrize("name", ["environment", "deployment_id"])
+def test_name_that_is_no_path_part_is_refused(name, value):
+    with pytest.raises(BasetenInputError, match=name):
+        Target(model_id="abc", **{name: value})
+
+
+@pytest.mark.parametrize("value", ["Prod", "prod_us", "prod-", "p" * 41])
+def test_regional_environment_must_be_a_host_label(value):
+    with pytest.raises(BasetenInputError, match="environment"):
+        Target(model_id="abc", environment=value, regional=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8700",
+        "baseten.example.com",
+        "localhost",
+        "//h",
+        "ftp://h",
+        "http://",
+        "http://h:port",
+        "http://h:99999",
+        "http://h/\n",
+        "http://h /",
+        "http://h?x=1",
+        "http://h#x",
+        "http://user:secret@h",
+        "user:secret@h",
+        "",
+    ],
+)
+def test_base_url_must_be_plain_and_absolute(url):
+    with pytest.raises(BasetenInputError, match="Host of connection 'c'") as caught:
+        check_base_url("Host of connection 'c'", url)
+    assert "secret" not in str(caught.value)
+
+
+def test_target_names_itself():
+    assert str(Target(model_id="abc")) == "model abc (environment production)"
+    assert str(Target(chain_id="x", deployment_id="d1")) == "chain x (deployment d1)"

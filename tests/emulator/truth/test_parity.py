@@ -1,10 +1,9 @@
-"""The same requests to Truss's own server, to that server behind the emulator, and to the emulator's own Truss loader."""
+"""The same requests to Truss's own server, to that server behind the emulator, and to the emulator's Truss loader."""
 
 import json
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -12,10 +11,14 @@ import msgpack
 import msgpack_numpy
 import numpy as np
 import pytest
+from truth_support import API_KEY, TRUSSES
+
+from airflow_provider_baseten.emulator import Emulator, Upstream
 
 BINARY = {"content-type": "application/octet-stream"}
 JSON = {"content-type": "application/json"}
 WANTS_JSON = {**JSON, "accept": "application/json"}
+AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
 PREDICT = "v1/models/model:predict"
 
 
@@ -126,6 +129,9 @@ CASES = {
     "HTTPException, default text": call("raises", {"raise": "http", "status": 429, "detail": ""}, 429),
     "HTTPException, 503": call("raises", {"raise": "http", "status": 503, "detail": "busy"}, 503),
     "HTTPException, accepted": call("raises", {"raise": "http", "status": 202, "detail": "later"}, 202),
+    "HTTPException of starlette": call("postprocessed_stream", "http", 500),
+    "stream with postprocess": call("postprocessed_stream", "stream", 500),
+    "response with postprocess": call("postprocessed_stream", "response", 500),
     # Responses of the model.
     "response 200": call("responses", {"kind": "json", "status": 200}),
     "response 202": call("responses", {"kind": "json", "status": 202}, 202),
@@ -173,6 +179,11 @@ CASES = {
     "root": Case("echo", route="", method="GET"),
     "ready": Case("echo", route="v1/models/model", method="GET"),
     "loaded": Case("echo", route="v1/models/model/loaded", method="GET"),
+    "HEAD of root": Case("echo", method="HEAD", route="", status=405),
+    "unhealthy": Case("unhealthy", route="v1/models/model", method="GET", status=503),
+    "unhealthy, still unhealthy": Case("unhealthy", route="v1/models/model", method="GET", status=503),
+    "unhealthy, but loaded": Case("unhealthy", route="v1/models/model/loaded", method="GET"),
+    "unhealthy, but predicts": call("unhealthy", 1),
     "GET of predict": Case("echo", route=PREDICT, method="GET"),
     "PUT of predict": Case("echo", b"1", 405, method="PUT"),
     "GET of chat": Case("openai", route="v1/chat/completions", method="GET", status=405),
@@ -183,15 +194,7 @@ CASES = {
 }
 
 # What belongs to the connection or to the gateway, not to the model.
-NOT_COMPARED = {
-    "date",
-    "server",
-    "connection",
-    "keep-alive",
-    "content-length",
-    "transfer-encoding",
-    "x-baseten-request-id",
-}
+NOT_COMPARED = {"date", "server", "connection", "content-length", "transfer-encoding", "x-baseten-request-id"}
 
 
 @dataclass(frozen=True)
@@ -204,27 +207,70 @@ class Answer:
     body: bytes
 
 
-def ask(client: httpx.Client, url: str, case: Case) -> Answer:
-    request = client.build_request(case.method, url, content=case.content, headers=case.headers)
-    response = client.send(request)
-    headers = sorted(
-        (name, value.replace(url.removesuffix(case.route), "<base>"))
-        for name, value in response.headers.multi_items()
-        if name not in NOT_COMPARED
+def ask(url: str, case: Case) -> Answer:
+    answer = httpx.request(case.method, f"{url}/{case.route}", content=case.content, headers=case.headers, timeout=20)
+    kept = sorted(item for item in answer.headers.multi_items() if item[0] not in NOT_COMPARED)
+    framing = answer.headers.get("transfer-encoding") or f"length {answer.headers.get('content-length')}"
+    return Answer(answer.status_code, framing, kept, answer.content)
+
+
+def through_gateway(case: Case) -> Case:
+    """The same request as a caller of Baseten sends it."""
+    predicts = (case.route, case.method) == (PREDICT, "POST")
+    return replace(
+        case,
+        route=f"environments/production/{'predict' if predicts else 'sync/' + case.route}",
+        headers={**case.headers, "authorization": f"Api-Key {API_KEY}"},
     )
-    framing = response.headers.get("transfer-encoding") or f"length {response.headers.get('content-length')}"
-    return Answer(response.status_code, framing, headers, response.content)
 
 
 @pytest.fixture(scope="module")
-def client() -> httpx.Client:
-    with httpx.Client(timeout=20, limits=httpx.Limits(max_keepalive_connections=0)) as client:
-        yield client
+def emulator(truss_servers: dict[str, str]) -> Iterator[Emulator]:
+    """Every Truss directory twice: loaded by the emulator, and behind it in Truss's own server."""
+    loaded = {model_id("loader", name): folder for name, folder in TRUSSES.items()}
+    forwarded = {model_id("upstream", name): Upstream(url) for name, url in truss_servers.items()}
+    with Emulator(models={**loaded, **forwarded}, api_key=API_KEY) as emulator:
+        yield emulator
+
+
+def model_id(kind: str, truss: str) -> str:
+    return kind + truss.replace("_", "")
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 class TestParity:
-    def test_truss_answers_as_known(self, client, truss_servers, case):
-        answer = ask(client, f"{truss_servers[case.truss]}/{case.route}", case)
-        print(answer)
-        assert answer.status == case.status
+    def test_truss_itself(self, truss_servers: dict[str, str], case: Case) -> None:
+        assert ask(truss_servers[case.truss], case).status == case.status
+
+    @pytest.mark.parametrize("kind", ["loader", "upstream"])
+    def test_emulator(self, truss_servers: dict[str, str], emulator: Emulator, case: Case, kind: str) -> None:
+        url = f"{emulator.url}/model-{model_id(kind, case.truss)}"
+        assert ask(url, through_gateway(case)) == ask(truss_servers[case.truss], case)
+
+
+@pytest.fixture(params=["truss", "loader", "upstream"])
+def predict_urls(request: pytest.FixtureRequest, truss_servers: dict[str, str], emulator: Emulator) -> dict[str, str]:
+    """Where each Truss directory's predict is served, by Truss itself and by the emulator."""
+    if request.param == "truss":
+        return {name: f"{url}/{PREDICT}" for name, url in truss_servers.items()}
+    targets = {name: f"model-{model_id(request.param, name)}/environments/production" for name in TRUSSES}
+    return {name: f"{emulator.url}/{target}/predict" for name, target in targets.items()}
+
+
+def test_predict_concurrency(predict_urls: dict[str, str]) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        answers = pool.map(lambda _: post(predict_urls["gauge"], {"limit": 2}), range(6))
+    assert max(answer.json()["peak"] for answer in answers) == 2
+
+
+def test_a_stream_arrives_while_the_model_still_works(predict_urls: dict[str, str]) -> None:
+    url = predict_urls["gate"]
+    with httpx.stream("POST", url, json={}, headers=AUTHORIZED, timeout=20) as answer:
+        chunks = answer.iter_text()
+        assert next(chunks) == "before;"
+        assert post(url, "open").json() == "opened"
+        assert "".join(chunks) == "after"
+
+
+def post(url: str, model_input: Any) -> httpx.Response:
+    return httpx.post(url, json=model_input, headers=AUTHORIZED, timeout=20)

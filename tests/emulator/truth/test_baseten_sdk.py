@@ -1,0 +1,207 @@
+"""Baseten's own SDK against the emulator."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from baseten.client import AsyncInferenceClient, InferenceClient, ManagementClient, managementapi
+from baseten.client.inferenceapi import ApiClient, PredictInput, ResponseError, ResponseErrorResponse, RunRemoteInput
+from truth_support import API_KEY, DEPLOYMENT
+
+from airflow_provider_baseten.emulator import Emulator, Fault
+
+INPUT = {"text": "é", "list": [1, None]}
+PREDICT = PredictInput(INPUT)
+RUN_REMOTE = RunRemoteInput({"text": "é"})
+
+
+@pytest.fixture(params=["path", "host"])
+def client(emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[Callable[[str], ApiClient]]:
+    """Makes a client of `model-abc`, addressed by the SDK's `base_url_override` or by the host name."""
+    clients = []
+
+    def make(name: str, api_key: str = API_KEY) -> ApiClient:
+        if request.param == "path":
+            client = InferenceClient(api_key=api_key, base_url_override=f"{emulator.url}/{name}")
+        else:
+            kind, _, rest = name.partition("-")
+            id_, _, environment = rest.partition("-")
+            options: dict[str, Any] = {f"{kind}_id": id_, "environment": environment or None}
+            host = httpx.URL(InferenceClient.default_base_url(**options)).host
+            headers = {"authorization": f"Bearer {api_key}", "host": host}
+            client = InferenceClient(
+                api_key=api_key,
+                http_client_override=httpx.Client(base_url=emulator.url, headers=headers),
+                close_http_client_on_close=True,
+                **options,
+            )
+        clients.append(client)
+        return client.api
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def test_predict(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+    api = client("model-abc")
+    answers = [
+        api.predict(env_name="production", request=PREDICT),
+        api.predict_production(request=PREDICT),
+        api.predict_development(request=PREDICT),
+        api.predict_deployment(deployment_id=DEPLOYMENT, request=PREDICT),
+        client("model-abc-prod-us").predict_regional(request=PREDICT),
+    ]
+    assert [answer.root for answer in answers] == [INPUT] * 5
+    asked = [(r.model_id, r.environment, r.deployment_id, r.regional, r.status) for r in emulator.requests.all()]
+    assert asked == [
+        ("abc", "production", None, False, 200),
+        ("abc", "production", None, False, 200),
+        ("abc", "development", None, False, 200),
+        ("abc", None, DEPLOYMENT, False, 200),
+        ("abc", "prod-us", None, True, 200),
+    ]
+
+
+def test_run_remote(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+    api = client("chain-xyz")
+    answers = [
+        api.run_remote(env_name="production", request=RUN_REMOTE),
+        api.run_remote_production(request=RUN_REMOTE),
+        api.run_remote_development(request=RUN_REMOTE),
+        api.run_remote_deployment(deployment_id=DEPLOYMENT, request=RUN_REMOTE),
+        client("chain-xyz-prod-us").run_remote_regional(request=RUN_REMOTE),
+    ]
+    assert [answer.root for answer in answers] == [RUN_REMOTE.root] * 5
+    assert [(r.chain_id, r.action) for r in emulator.requests.all()] == [("xyz", "run_remote")] * 5
+
+
+@pytest.mark.parametrize("name", ["model-abc", "chain-xyz"])
+def test_wake(emulator: Emulator, client: Callable[..., ApiClient], name: str) -> None:
+    api = client(name)
+    api.wake(env_name="production")
+    api.wake_production()
+    api.wake_development()
+    api.wake_deployment(deployment_id=DEPLOYMENT)
+    client(f"{name}-prod-us").wake_regional()
+    assert [(r.action, r.status) for r in emulator.requests.all()] == [("wake", 202)] * 5
+
+
+@pytest.mark.parametrize("key", ["abcd1234.wrong", "wrong"])
+def test_a_wrong_key(emulator: Emulator, client: Callable[..., ApiClient], key: str) -> None:
+    with pytest.raises(ResponseErrorResponse) as caught:
+        client("model-abc", key).predict_production(request=PREDICT)
+    assert caught.value.status_code == 401
+    assert caught.value.error_response.error
+    assert caught.value.error_response.error_code == "unauthorized"
+
+
+def test_no_key(emulator: Emulator) -> None:
+    with (
+        InferenceClient(api_key="", base_url_override=f"{emulator.url}/model-abc") as client,
+        pytest.raises(ResponseErrorResponse) as caught,
+    ):
+        client.api.wake_production()
+    assert caught.value.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client("model-other").predict_production(request=PREDICT),
+        lambda client: client("chain-abc").run_remote_production(request=RUN_REMOTE),
+        lambda client: client("model-abc").predict(env_name="staging", request=PREDICT),
+        lambda client: client("model-abc").predict(env_name="a/../b", request=PREDICT),
+        lambda client: client("model-abc").predict_deployment(deployment_id="other", request=PREDICT),
+        lambda client: client("model-abc-elsewhere").predict_regional(request=PREDICT),
+        lambda client: client("model-abc-prod-us").predict_production(request=PREDICT),
+    ],
+    ids=["model", "chain", "environment", "odd name", "deployment", "region", "path on a regional host"],
+)
+def test_what_does_not_exist(client: Callable[..., ApiClient], ask: Callable[..., Any]) -> None:
+    with pytest.raises(ResponseError) as caught:
+        ask(client)
+    assert caught.value.status_code == 404
+
+
+@pytest.mark.parametrize("status", [400, 429, 502, 503, 504])
+def test_a_declared_error(emulator: Emulator, client: Callable[..., ApiClient], status: int) -> None:
+    emulator.faults.add(Fault(status=status, body={"error": "as told", "error_code": "rate_limited"}))
+    with pytest.raises(ResponseErrorResponse) as caught:
+        client("model-abc").predict_production(request=PREDICT)
+    assert caught.value.status_code == status
+    assert caught.value.error_response.error == "as told"
+    assert caught.value.error_response.error_code == "rate_limited"
+    assert client("model-abc").predict_production(request=PREDICT).root == INPUT
+    assert [request.status for request in emulator.requests.all()] == [status, 200]
+
+
+def test_faults_without_a_body_have_the_documented_one(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+    emulator.faults.add(Fault(status=429))
+    with pytest.raises(ResponseErrorResponse) as caught:
+        client("model-abc").predict_production(request=PREDICT)
+    assert caught.value.error_response.error
+
+
+def test_an_error_of_the_model(client: Callable[..., ApiClient]) -> None:
+    with pytest.raises(ResponseError) as caught:
+        client("model-raises").predict_production(request=PredictInput({"raise": "value"}))
+    assert caught.value.status_code == 500
+    assert caught.value.body == '{"error":"Internal Server Error (in model/chainlet)."}'
+
+
+def test_a_reset_connection(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+    emulator.faults.add(Fault(reset=True))
+    with pytest.raises(httpx.TransportError):
+        client("model-abc").predict_production(request=PREDICT)
+
+
+def test_a_stream(client: Callable[..., ApiClient]) -> None:
+    raw = client("model-stream").predict_production_raw(
+        request=PredictInput({"count": 3}), accept="application/octet-stream"
+    )
+    assert b"".join(raw.iter_raw()) == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert raw.headers["x-baseten-request-id"]
+    assert raw.headers["transfer-encoding"] == "chunked"
+
+
+def test_a_truncated_stream(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+    emulator.faults.add(Fault(truncate_after=12))
+    raw = client("model-stream").predict_production_raw(
+        request=PredictInput({"count": 3}), accept="application/octet-stream"
+    )
+    received = []
+    with pytest.raises(httpx.TransportError):
+        received.extend(raw.iter_raw())
+    assert b"".join(received) == b"data: 0\n\ndat"
+
+
+def test_many_at_once(emulator: Emulator) -> None:
+    async def ask() -> list[Any]:
+        async with AsyncInferenceClient(api_key=API_KEY, base_url_override=f"{emulator.url}/model-abc") as client:
+            inputs = [PredictInput({"number": number}) for number in range(50)]
+            calls = [client.api.predict(env_name="production", request=request) for request in inputs]
+            return [answer.root for answer in await asyncio.gather(*calls)]
+
+    assert asyncio.run(ask()) == [{"number": number} for number in range(50)]
+    assert len({request.request_id for request in emulator.requests.all()}) == 50
+
+
+class TestManagement:
+    def test_whoami(self, emulator: Emulator) -> None:
+        with ManagementClient(api_key=API_KEY, base_url_override=emulator.url) as client:
+            assert client.api.get_users_me().user_id
+
+    def test_models(self, emulator: Emulator) -> None:
+        with ManagementClient(api_key=API_KEY, base_url_override=emulator.url) as client:
+            assert {"abc", "stream"} <= {model.id for model in client.api.get_models().models}
+
+    def test_a_wrong_key(self, emulator: Emulator) -> None:
+        with (
+            ManagementClient(api_key="wrong", base_url_override=emulator.url) as client,
+            pytest.raises(managementapi.ResponseError) as caught,
+        ):
+            client.api.get_users_me()
+        assert caught.value.status_code == 401

@@ -1,0 +1,59 @@
+"""A chat model behind `sync/v1`: what an OpenAI client reads from the wire."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from truth_support import API_KEY, TRUSSES
+
+from airflow_provider_baseten.emulator import Emulator
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
+# What OpenAI's client sends also when it streams.
+HEADERS = {"authorization": f"Bearer {API_KEY}", "accept": "application/json", "user-agent": "OpenAI/Python 2.0.0"}
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    with Emulator(models={"chat": TRUSSES["openai"]}, api_key=API_KEY) as emulator:
+        yield f"{emulator.url}/model-chat/environments/production/sync/v1"
+
+
+def test_a_whole_answer(base_url: str) -> None:
+    answer = httpx.post(f"{base_url}/chat/completions", json=BODY, headers=HEADERS)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["choices"][0]["message"] == {"role": "assistant", "content": "one two three"}
+    assert answer.json()["usage"]["total_tokens"] == 6
+
+
+def test_server_sent_events(base_url: str) -> None:
+    with httpx.stream("POST", f"{base_url}/chat/completions", json={**BODY, "stream": True}, headers=HEADERS) as answer:
+        assert answer.headers["transfer-encoding"] == "chunked"
+        assert answer.headers["x-baseten-request-id"]
+        events = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+    assert events[-1] == "[DONE]"
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in events[:-1]]
+    assert [delta.get("content") for delta in deltas] == ["one", "two", "three", None]
+
+
+@pytest.mark.parametrize("route", ["completions", "embeddings"])
+def test_other_methods(base_url: str, route: str) -> None:
+    body = {"model": "m", "prompt": "one two", "input": ["one", "two"]}
+    answer = httpx.post(f"{base_url}/{route}", json=body, headers=HEADERS)
+    assert answer.status_code == 200
+    assert answer.text.endswith("data: [DONE]\n\n") or len(answer.json()["data"]) == 2
+
+
+def test_an_error_object(base_url: str) -> None:
+    answer = httpx.post(
+        f"{base_url}/chat/completions", json={**BODY, "messages": [{"role": "user", "content": ""}]}, headers=HEADERS
+    )
+    assert answer.status_code == 422
+    assert answer.json() == {"error": {"message": "empty message", "type": "invalid_request_error"}}
+
+
+def test_a_route_the_model_does_not_have(base_url: str) -> None:
+    answer = httpx.post(f"{base_url}/messages", json=BODY, headers=HEADERS)
+    assert answer.status_code == 404
+    assert answer.headers["x-baseten-error-source"] == "04"

@@ -1,0 +1,74 @@
+"""What these tests share: Truss directories, Truss's own servers, and an emulator set up like a workspace."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from airflow_provider_baseten.emulator import Emulator, Model
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+TRUSSES = {folder.name: folder for folder in sorted((HERE / "trusses").iterdir()) if folder.is_dir()}
+API_KEY = "abcd1234.the-key-of-the-tests"
+DEPLOYMENT = "d1"
+
+
+def workspace() -> Emulator:
+    """Models and a chain, each in production, development and the regional environment `prod-us`."""
+
+    def deployed(backend: Any) -> Model:
+        return Model(backend, regional_environments=("prod-us",), deployment_id=DEPLOYMENT)
+
+    models = {
+        "abc": deployed(TRUSSES["echo"]),
+        "stream": deployed(TRUSSES["stream_async"]),
+        "raises": deployed(TRUSSES["raises"]),
+        "any": deployed(TRUSSES["request_only"]),
+    }
+    return Emulator(models=models, chains={"xyz": deployed(TRUSSES["echo"])}, api_key=API_KEY)
+
+
+@contextmanager
+def serve_trusses(python: Path, work_dir: Path) -> Iterator[dict[str, str]]:
+    """Runs `serve.py` until the block ends; every server has loaded its model when the block starts."""
+    log = work_dir / "servers.log"
+    # The server writes `~/inference_server_crashed.txt` when a model does not load.
+    environment = {**os.environ, "HOME": str(work_dir), "DISABLE_JSON_LOGGING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, HERE / "serve.py", work_dir / "apps", *TRUSSES.values()]
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        try:
+            ports = json.loads(process.stdout.readline() or "null")
+            assert ports, log.read_text()
+            servers = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+            for name, url in servers.items():
+                _wait_until_loaded(name, url, log)
+            yield servers
+        finally:
+            process.stdin.close()
+            process.wait(timeout=10)
+
+
+def _wait_until_loaded(name: str, url: str, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/v1/models/model/loaded").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    raise TimeoutError(f"The Truss server of {name!r} was not loaded within 30 s:\n{log.read_text()[-4000:]}")

@@ -1,0 +1,24 @@
+"""Baseten on this machine: the inference API on 127.0.0.1, for tests and for work without an account.
+
+It is written from Baseten's documentation and imports nothing of the client side, so that a mistake in one can't hide in the other.
+"""
+
+from airflow_provider_baseten.emulator.clock import Clock, ManualClock
+from airflow_provider_baseten.emulator.deployments import Limits, Model
+from airflow_provider_baseten.emulator.errors import EmulatorError
+from airflow_provider_baseten.emulator.faults import Fault
+from airflow_provider_baseten.emulator.records import RecordedRequest
+from airflow_provider_baseten.emulator.replicas import Scaling
+from airflow_provider_baseten.emulator.server import Emulator
+
+__all__ = [
+    "Clock",
+    "Emulator",
+    "EmulatorError",
+    "Fault",
+    "Limits",
+    "ManualClock",
+    "Model",
+    "RecordedRequest",
+    "Scaling",
+]

@@ -1,0 +1,101 @@
+"""Which model or chain, which version of it and which action a host and a path name."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote
+
+from airflow_provider_baseten.emulator.errors import GatewayError
+
+Kind = Literal["model", "chain", "management"]
+
+_HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9-]+))?\.api\.baseten\.co", re.IGNORECASE)
+_MANAGEMENT_HOST = "api.baseten.co"
+_NAME = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a request is for.
+
+    :param kind: ``model``, ``chain`` or ``management``.
+    :param id: id of the model or chain; empty for management.
+    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``.
+    :param environment: name of the environment; ``None`` when a deployment is named or none is needed.
+    :param deployment_id: id of the deployment that is named instead of an environment.
+    :param regional: whether the environment stood in the host.
+    :param route: for ``sync``, the path on the model's server, still percent-encoded.
+    """
+
+    kind: Kind
+    id: str
+    action: str
+    environment: str | None = None
+    deployment_id: str | None = None
+    regional: bool = False
+    route: str = ""
+
+
+def parse(host: str, path: str) -> Address:
+    """Return what a request addresses.
+
+    :param host: the ``Host`` header; a Baseten host name names the model, any other leaves that to the path.
+    :param path: percent-encoded path, without the query.
+    :raises GatewayError: 404 for a path that is none of Baseten's.
+    """
+    name = host.partition(":")[0].lower()
+    if match := _HOST.fullmatch(name):
+        return _parse_target(match, path)
+    if name != _MANAGEMENT_HOST:
+        first, slash, rest = path.lstrip("/").partition("/")
+        if match := _NAME.fullmatch(first):
+            return _parse_target(match, slash + rest)
+    if path.startswith("/v1/"):
+        return Address("management", "", unquote(path[len("/v1/") :]))
+    raise _unknown_path(path)
+
+
+def _parse_target(match: re.Match[str], path: str) -> Address:
+    kind: Kind = "model" if match[1].lower() == "model" else "chain"
+    regional_environment = match[3]
+    head, rest = _split(path)
+    if regional_environment is not None:
+        if head in {"production", "development", "environments", "deployment"}:
+            raise GatewayError(404, f"/{head} is not available on a regional host.", "client_error")
+        return _parse_action(kind, match[2], path, environment=regional_environment, regional=True)
+    if head == "async_request":
+        return Address(kind, match[2], head, route=rest)
+    if head in {"production", "development"}:
+        return _parse_action(kind, match[2], rest, environment=head)
+    if head in {"environments", "deployment"}:
+        name, rest = _split(rest)
+        if name and head == "environments":
+            return _parse_action(kind, match[2], rest, environment=unquote(name))
+        if name:
+            return _parse_action(kind, match[2], rest, deployment_id=unquote(name))
+    raise _unknown_path(path)
+
+
+def _parse_action(
+    kind: Kind,
+    id_: str,
+    path: str,
+    *,
+    environment: str | None = None,
+    deployment_id: str | None = None,
+    regional: bool = False,
+) -> Address:
+    action, rest = _split(path)
+    if not action or (rest and action not in {"sync", "async_request"}):
+        raise _unknown_path(path)
+    return Address(kind, id_, action, environment, deployment_id, regional, rest)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Split ``/a/b/c`` into ``a`` and ``/b/c``."""
+    head, slash, rest = path.removeprefix("/").partition("/")
+    return head, slash + rest
+
+
+def _unknown_path(path: str) -> GatewayError:
+    return GatewayError(404, f"No such path: {path[:200]}", "client_error")

@@ -1,0 +1,177 @@
+"""The gateway: one ASGI app in front of all models and chains."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from urllib.parse import unquote
+from uuid import uuid4
+
+from starlette.types import Receive, Scope, Send
+
+from airflow_provider_baseten.emulator import addressing, management
+from airflow_provider_baseten.emulator.addressing import Address
+from airflow_provider_baseten.emulator.auth import ApiKeys
+from airflow_provider_baseten.emulator.clock import Clock
+from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
+from airflow_provider_baseten.emulator.errors import GatewayError, not_found
+from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Disconnect, Exchange, describe
+from airflow_provider_baseten.emulator.faults import Fault, Faults
+from airflow_provider_baseten.emulator.records import RecordedRequest, Records
+
+logger = logging.getLogger(__name__)
+
+_PREDICT_ACTIONS = {"model": "predict", "chain": "run_remote"}
+_ASYNC_ACTIONS = {"async_predict", "async_run_remote", "async_queue_status"}
+_REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
+
+
+class Gateway:
+    """ASGI app: authenticates, addresses, injects faults, and hands a request to the deployment it is for.
+
+    :param models: models by id.
+    :param chains: chains by id.
+    :param keys: API keys that are accepted.
+    :param limits: body size and times.
+    :param clock: where time comes from.
+    :param disconnect: ends the connection of an ASGI scope, by a reset or in an orderly way.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Endpoint],
+        chains: Mapping[str, Endpoint],
+        keys: ApiKeys,
+        limits: Limits,
+        clock: Clock,
+        disconnect: Disconnect,
+    ) -> None:
+        self.models = models
+        self.chains = chains
+        self.faults = Faults()
+        self.records = Records()
+        self._keys = keys
+        self._limits = limits
+        self._clock = clock
+        self._disconnect = disconnect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        exchange = Exchange(scope, receive, send, self._record(scope), self._limits.body_bytes, self._disconnect)
+        try:
+            await self._serve(exchange)
+        except GatewayError as error:
+            await exchange.refuse(error)
+        except asyncio.CancelledError:
+            if not exchange.given_up:
+                exchange.disconnect(reset=True)
+                raise
+        except Exception:
+            logger.exception("The server of the model failed")
+            await exchange.refuse(GatewayError(502, "Error making prediction", "model_unavailable"))
+        finally:
+            exchange.close()
+
+    def _record(self, scope: Scope) -> RecordedRequest:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        record = RecordedRequest(
+            method=scope["method"],
+            path=scope["raw_path"].decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            at=self._clock.now(),
+            request_id=uuid4().hex,
+        )
+        self.records.add(record)
+        return record
+
+    async def _serve(self, exchange: Exchange) -> None:
+        record, problem, address = exchange.record, None, None
+        try:
+            address = addressing.parse(record.headers.get("host", ""), record.path)
+            describe(record, address)
+        except GatewayError as error:
+            problem = error
+        authorization = record.headers.get("authorization")
+        if authorization is not None:
+            record.headers["authorization"] = authorization.partition(" ")[0]
+        self._keys.authorize(authorization, management=address is not None and address.kind == "management")
+        if address is None:
+            raise problem or not_found("No such path.")
+        exchange.check_content_length()
+        fault = self.faults.take(address)
+        if fault is not None and await self._apply(fault, exchange, address):
+            return
+        await self._dispatch(exchange, address)
+
+    async def _apply(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
+        """Let a fault happen; return whether it was the answer."""
+        if fault.delay:
+            await self._clock.sleep(fault.delay)
+        exchange.truncate_after = fault.truncate_after
+        if not fault.replaces_answer:
+            return False
+        if fault.after_model:
+            exchange.muted = True
+            await self._dispatch(exchange, address)
+            exchange.muted = False
+        if fault.status is None:
+            exchange.disconnect(reset=True)
+        else:
+            body, content_type = fault.content()
+            await exchange.answer(fault.status, body, content_type, dict(fault.headers))
+        return True
+
+    async def _dispatch(self, exchange: Exchange, address: Address) -> None:
+        if address.kind == "management":
+            content = management.respond(exchange.method, address.action, exchange.record.query, self.models)
+            await exchange.answer(200, json.dumps(content).encode(), "application/json", {})
+            return
+        endpoint = (self.models if address.kind == "model" else self.chains).get(address.id)
+        if endpoint is None:
+            raise not_found(f"{address.kind.capitalize()} {address.id} does not exist.")
+        if address.action == "async_request" or address.action in _ASYNC_ACTIONS:
+            raise GatewayError(503, "Asynchronous inference is not set up here.", "model_unavailable")
+        deployment = endpoint.find(address)
+        if address.action == "sync":
+            await self._forward(exchange, deployment, address.route or "/", whole=False)
+        elif address.action == _PREDICT_ACTIONS[address.kind]:
+            _require_post(exchange)
+            await self._forward(exchange, deployment, deployment.predict_path, whole=True)
+        elif address.action == "wake":
+            _require_post(exchange)
+            deployment.check_active()
+            deployment.replicas.wake()
+            await exchange.answer(202, b"", None, {})
+        else:
+            raise GatewayError(404, f"A {address.kind} has no {address.action[:200]}.", "client_error")
+
+    async def _forward(self, exchange: Exchange, deployment: Deployment, path: str, *, whole: bool) -> None:
+        deployment.check_active()
+        await exchange.prefetch(whole=whole)
+        scope = _inner_scope(exchange, path)
+        async with deployment.replicas.slot():
+            try:
+                async with self._clock.timeout(self._limits.predict_seconds):
+                    await deployment.app(scope, exchange.receive, exchange.send)
+            except TimeoutError:
+                raise GatewayError(504, "The model did not answer in time.", "timeout") from None
+
+
+def _inner_scope(exchange: Exchange, path: str) -> Scope:
+    # The key is the gateway's business: a model never sees it.
+    hidden = {b"authorization", _REQUEST_ID_HEADER}
+    headers = [pair for pair in exchange.scope["headers"] if pair[0] not in hidden]
+    headers.append((_REQUEST_ID_HEADER, exchange.record.request_id.encode()))
+    return {
+        **exchange.scope,
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1"),
+        "root_path": "",
+        "headers": headers,
+    }
+
+
+def _require_post(exchange: Exchange) -> None:
+    if exchange.method != "POST":
+        raise GatewayError(405, f"{exchange.method} is not allowed here, use POST.", "client_error", {"Allow": "POST"})

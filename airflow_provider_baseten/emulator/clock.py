@@ -1,0 +1,97 @@
+"""Time, so that a test can pass an hour in no time."""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A callback that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the callback."""
+
+
+class Clock:
+    """The real time. Everything in the emulator that waits, waits through one of these."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` in the running event loop after so many seconds."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds."""
+        done = asyncio.get_running_loop().create_future()
+        timer = self.call_later(seconds, lambda: done.done() or done.set_result(None))
+        try:
+            await done
+        finally:
+            timer.cancel()
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncIterator[None]:
+        """Raise TimeoutError in the block when it takes longer."""
+        async with asyncio.timeout(None) as scope:
+            timer = self.call_later(seconds, lambda: scope.reschedule(0))
+            try:
+                yield
+            finally:
+                timer.cancel()
+
+
+class ManualClock(Clock):
+    """Time that passes only in :meth:`advance`, which may be called from any thread.
+
+    :param start: seconds since the epoch at the beginning, by default now.
+    """
+
+    def __init__(self, start: float | None = None) -> None:
+        self._now = time.time() if start is None else start
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: list[tuple[float, int, _ManualTimer]] = []
+        self._order = itertools.count()
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return self._now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` once the clock was advanced by so many seconds."""
+        self._loop = asyncio.get_running_loop()
+        timer = _ManualTimer(callback)
+        heapq.heappush(self._timers, (self._now + seconds, next(self._order), timer))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what becomes due runs in the event loop, in order."""
+        if self._loop is None:
+            self._now += seconds
+        else:
+            self._loop.call_soon_threadsafe(self._advance, seconds)
+
+    def _advance(self, seconds: float) -> None:
+        until = self._now + seconds
+        while self._timers and self._timers[0][0] <= until:
+            self._now, _, timer = heapq.heappop(self._timers)
+            timer.run()
+        self._now = until
+
+
+class _ManualTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def run(self) -> None:
+        if self._callback is not None:
+            self._callback()

@@ -1,0 +1,307 @@
+"""The HTTP side of a model's container: answers as Truss's own server does."""
+
+import asyncio
+import inspect
+import logging
+import re
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from airflow_provider_baseten.emulator.methods import Method, ModelMethods
+from airflow_provider_baseten.emulator.serialization import InputParsingError, parse_input, to_json, to_msgpack
+
+logger = logging.getLogger(__name__)
+
+_UNEXPECTED = "500"
+_MODEL = "600"
+_CLIENT = "700"
+_MODEL_ERROR = "Internal Server Error (in model/chainlet)."
+
+_OPENAI_ROUTES = {
+    "/v1/chat/completions": "chat_completions",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/messages": "messages",
+    "/v1/responses": "responses",
+}
+_PREDICT = re.compile(r"/v1/models/[^/]+:predict(_binary)?|/invocations")
+_READY = re.compile(r"/v1/models/[^/]+|/ping")
+_LOADED = re.compile(r"/v1/models/[^/]+/loaded")
+_END = object()
+
+Stream = Generator[Any, None, None] | AsyncGenerator[Any, None]
+
+
+class _Refusal(Exception):
+    """The container answers with an error."""
+
+    def __init__(self, status: int, error: Any, code: str) -> None:
+        super().__init__(status)
+        self.status = status
+        self.error = error
+        self.code = code
+
+
+class Container:
+    """ASGI app that serves one model object; it loads it when it gets the ASGI lifespan event.
+
+    :param load: makes the model and loads it; runs once, in a thread.
+    :param predict_concurrency: how many predictions run at once, ``None`` for any number.
+    :param streaming_read_timeout: most seconds between two chunks of a stream.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], object],
+        *,
+        predict_concurrency: int | None = None,
+        streaming_read_timeout: float = 60.0,
+    ) -> None:
+        self._load = load
+        self._methods: ModelMethods | None = None
+        self._permits = asyncio.Semaphore(predict_concurrency or sys.maxsize)
+        self._streaming_read_timeout = streaming_read_timeout
+        # A pool of its own: asyncio's default one has too few threads for models that wait.
+        self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="model")
+        self._streams: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            response = await self._route(request)
+        except Exception as exc:
+            response = _error(exc)
+        await response(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            model = await self._in_thread(self._load)
+            self._methods = ModelMethods.of(model)
+        except Exception as exc:
+            logger.exception("The model could not be loaded")
+            await send({"type": "lifespan.startup.failed", "message": f"{type(exc).__name__}: {exc}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in self._streams:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _route(self, request: Request) -> ASGIApp:
+        path, method = request.scope["path"], request.method
+        if _PREDICT.fullmatch(path) and method == "POST":
+            return await self._predict(request)
+        if path in _OPENAI_ROUTES:
+            return await self._openai(request, _OPENAI_ROUTES[path]) if method == "POST" else _wrong_method("POST")
+        if path == "/":
+            return JSONResponse(True) if method == "GET" else _wrong_method("GET")
+        if path == "/invocations":
+            return _wrong_method("POST")
+        if _READY.fullmatch(path) or _LOADED.fullmatch(path):
+            return await self._ready(path) if method == "GET" else _wrong_method("GET")
+        return JSONResponse({"detail": "Not Found"}, 404)
+
+    async def _ready(self, path: str) -> ASGIApp:
+        check = self._loaded().is_healthy
+        if check is not None and path.startswith("/v1/models/") and _READY.fullmatch(path):
+            try:
+                healthy = await check.function() if check.is_async else await self._in_thread(check.function)
+            except Exception:
+                logger.exception("is_healthy raised")
+                healthy = False
+            if not healthy:
+                raise _not_ready()
+        return JSONResponse({})
+
+    async def _predict(self, request: Request) -> ASGIApp:
+        methods = self._loaded()
+        model_input = await self._input(request, methods)
+        if methods.preprocess is not None:
+            model_input = await self._call(methods.preprocess, model_input, request)
+        with ExitStack() as permit:
+            await self._permits.acquire()
+            permit.callback(self._permits.release)
+            output = await self._call(methods.predict, model_input, request)
+            if methods.postprocess is not None and (_is_stream(output) or isinstance(output, Response)):
+                logger.error("A model with `postprocess` can't return a generator or a response from `predict`")
+                raise _Refusal(500, _MODEL_ERROR, _MODEL)
+            if _is_stream(output):
+                return await self._stream(output, request, permit.pop_all().close)
+            if isinstance(output, StreamingResponse):
+                return _then(_mark(output), permit.pop_all().close)
+        if methods.postprocess is not None:
+            output = await self._call(methods.postprocess, output, request)
+        return _serialize(output, request)
+
+    async def _openai(self, request: Request, name: str) -> ASGIApp:
+        methods = self._loaded()
+        model_input = await self._input(request, methods)
+        method = methods.openai.get(name)
+        if method is None:
+            raise _Refusal(404, f"`{name}` must only be called if model has it.", _CLIENT)
+        output = await self._call(method, model_input, request)
+        return await self._stream(output, request) if _is_stream(output) else _serialize(output, request)
+
+    def _loaded(self) -> ModelMethods:
+        if self._methods is None:
+            raise _not_ready()
+        return self._methods
+
+    async def _input(self, request: Request, methods: ModelMethods) -> Any:
+        body = await request.body()
+        if methods.reads_body_itself:
+            return None
+        try:
+            return parse_input(body, binary=_is_binary(request), input_type=methods.input_type)
+        except InputParsingError as error:
+            raise _Refusal(400, str(error), _CLIENT) from error
+
+    async def _call(self, method: Method, model_input: Any, request: Request) -> Any:
+        arguments = method.arguments(model_input, request)
+        try:
+            if method.is_generator:
+                return method.function(*arguments)
+            if method.is_async:
+                return await method.function(*arguments)
+            return await self._in_thread(method.function, *arguments)
+        except Exception as exc:
+            logger.exception("%s raised", method.name)
+            if _is_http_exception(exc):
+                raise
+            raise _Refusal(500, _MODEL_ERROR, _MODEL) from exc
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        def run() -> Any:
+            try:
+                return function(*arguments)
+            except StopIteration as exc:  # A future can't carry it.
+                raise RuntimeError("StopIteration") from exc
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def _stream(self, stream: Stream, request: Request, when_done: Callable[[], None] = lambda: None) -> ASGIApp:
+        chunks = self._chunks(stream)
+        if _wants_whole(request):
+            try:
+                whole = b"".join([_as_bytes(chunk) async for chunk in chunks]).decode()
+            finally:
+                when_done()
+            return _serialize(whole, request)
+        # Read as fast as the model yields: a slow client does not hold the model's place.
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        producer = asyncio.create_task(_produce(chunks, queue))
+        self._streams.add(producer)
+        producer.add_done_callback(self._streams.discard)
+        producer.add_done_callback(lambda _: when_done())
+        return StreamingResponse(self._consume(queue), media_type="application/octet-stream")
+
+    async def _consume(self, queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+        while True:
+            async with asyncio.timeout(self._streaming_read_timeout):
+                chunk = await queue.get()
+            if chunk is _END:
+                return
+            yield chunk
+
+    async def _chunks(self, stream: Stream) -> AsyncIterator[Any]:
+        if isinstance(stream, AsyncGenerator):
+            async for chunk in stream:
+                yield chunk
+            return
+        while (chunk := await self._in_thread(next, stream, _END)) is not _END:
+            yield chunk
+
+
+async def _produce(chunks: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
+    try:
+        async for chunk in chunks:
+            queue.put_nowait(chunk)
+    except Exception:
+        # The status is long sent, so the stream ends here as if it were complete: Truss does the same.
+        logger.exception("The generator raised while streaming")
+    finally:
+        queue.put_nowait(_END)
+
+
+def _then(response: Response, when_done: Callable[[], None]) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await response(scope, receive, send)
+        finally:
+            when_done()
+
+    return serve
+
+
+def _serialize(output: Any, request: Request) -> Response:
+    if isinstance(output, Response):
+        return _mark(output)
+    if _is_binary(request):
+        return Response(to_msgpack(output), media_type="application/octet-stream")
+    return Response(to_json(output), media_type="application/json")
+
+
+def _mark(response: Response) -> Response:
+    if response.status_code >= 300:
+        response.headers.update(_error_headers(_CLIENT))
+    return response
+
+
+def _is_stream(output: Any) -> bool:
+    return inspect.isgenerator(output) or inspect.isasyncgen(output)
+
+
+def _is_binary(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0]
+    return media_type.strip().lower() == "application/octet-stream"
+
+
+def _wants_whole(request: Request) -> bool:
+    # OpenAI's client accepts JSON even when it asks for a stream.
+    is_openai = "openai" in request.headers.get("user-agent", "").lower()
+    return request.headers.get("accept") == "application/json" and not is_openai
+
+
+def _as_bytes(chunk: Any) -> bytes:
+    return bytes(chunk) if isinstance(chunk, bytes | bytearray) else str(chunk).encode()
+
+
+def _is_http_exception(exc: Exception) -> bool:
+    # FastAPI comes with Truss's server; a model that does not import it can't raise its exception.
+    fastapi = sys.modules.get("fastapi")
+    return fastapi is not None and isinstance(exc, fastapi.HTTPException)
+
+
+def _not_ready() -> _Refusal:
+    return _Refusal(503, "Model with name model is not ready.", _MODEL)
+
+
+def _wrong_method(allowed: str) -> Response:
+    return JSONResponse({"detail": "Method Not Allowed"}, 405, {"Allow": allowed})
+
+
+def _error(exc: Exception) -> Response:
+    if isinstance(exc, _Refusal):
+        status, error, code = exc.status, exc.error, exc.code
+    elif _is_http_exception(exc):
+        status, error, code = exc.status_code, exc.detail, _MODEL  # type: ignore[attr-defined]
+    else:
+        status, error, code = 500, f"Unhandled exception: {type(exc).__name__}: {exc}", _UNEXPECTED
+    return JSONResponse({"error": error}, status, _error_headers(code))
+
+
+def _error_headers(code: str) -> dict[str, str]:
+    return {"X-BASETEN-ERROR-SOURCE": "04", "X-BASETEN-ERROR-CODE": code}

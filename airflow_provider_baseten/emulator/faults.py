@@ -1,0 +1,99 @@
+"""Faults that a test or a user injects."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_baseten.emulator.addressing import Address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What goes wrong with the next matching requests.
+
+    :param target: id of the model or chain that is hit, by default any.
+    :param action: action that is hit (``predict``, ``run_remote``, ``sync``, ``wake``, or the path of a management call
+        without ``/v1/``), by default any.
+    :param times: how many requests are hit; ``None`` for all until the faults are cleared.
+    :param delay: seconds to wait before anything else happens.
+    :param status: status that is answered instead of the model's answer.
+    :param body: body of that answer: bytes and str as they are, anything else as JSON; by default
+        ``{"error": "Injected fault"}``.
+    :param headers: headers of that answer, for example ``{"Retry-After": "2"}``.
+    :param reset: reset the connection instead of answering.
+    :param after_model: run the model first and throw its answer away.
+    :param truncate_after: reset the connection after so many bytes of the response's body.
+    """
+
+    target: str | None = None
+    action: str | None = None
+    times: int | None = 1
+    delay: float = 0.0
+    status: int | None = None
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reset: bool = False
+    after_model: bool = False
+    truncate_after: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.after_model and self.status is None and not self.reset:
+            raise ValueError("after_model needs a status or reset: what happens to the answer?")
+
+    @property
+    def replaces_answer(self) -> bool:
+        """Whether the model's own answer is never seen."""
+        return self.reset or self.status is not None
+
+    def matches(self, address: Address) -> bool:
+        """Return whether a request to this address is hit."""
+        return self.target in {None, address.id} and self.action in {None, address.action}
+
+    def content(self) -> tuple[bytes, str]:
+        """Return the body and its content type."""
+        if isinstance(self.body, bytes):
+            return self.body, "application/octet-stream"
+        if isinstance(self.body, str):
+            return self.body.encode(), "text/plain; charset=utf-8"
+        return json.dumps({"error": "Injected fault"} if self.body is None else self.body).encode(), "application/json"
+
+
+class Faults:
+    """Faults that have not happened yet; may be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: list[tuple[Fault, int | None]] = []
+
+    def add(self, *faults: Fault) -> None:
+        """Let these happen, in this order, each to the first request that matches it."""
+        with self._lock:
+            self._pending.extend((fault, fault.times) for fault in faults)
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        with self._lock:
+            self._pending.clear()
+
+    @property
+    def pending(self) -> list[Fault]:
+        """Faults that can still happen."""
+        with self._lock:
+            return [fault for fault, _ in self._pending]
+
+    def take(self, address: Address) -> Fault | None:
+        """Return the fault that hits this request, and count it."""
+        if not self._pending:
+            return None
+        with self._lock:
+            for index, (fault, left) in enumerate(self._pending):
+                if not fault.matches(address):
+                    continue
+                if left is not None and left <= 1:
+                    del self._pending[index]
+                else:
+                    self._pending[index] = (fault, None if left is None else left - 1)
+                return fault
+        return None

@@ -1,0 +1,231 @@
+"""Baseten on this machine: the gateway in a background thread."""
+
+import asyncio
+import os
+import re
+import socket
+import struct
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import uvicorn
+from starlette.types import Scope
+
+from airflow_provider_baseten.emulator.app import Gateway
+from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
+from airflow_provider_baseten.emulator.backends import make_app
+from airflow_provider_baseten.emulator.clock import Clock
+from airflow_provider_baseten.emulator.deployments import Endpoint, Limits, Model
+from airflow_provider_baseten.emulator.errors import EmulatorError
+from airflow_provider_baseten.emulator.faults import Fault, Faults
+from airflow_provider_baseten.emulator.hosting import HostedApp
+from airflow_provider_baseten.emulator.records import RecordedRequest
+
+_ID = re.compile(r"[A-Za-z0-9]{1,63}")
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Emulator:
+    """Baseten's inference API on 127.0.0.1.
+
+    Use it as a context manager: the server listens once the block is entered, and everything is stopped at its end.
+
+    >>> with Emulator(models={"abc": lambda model_input: {"echo": model_input}}, api_key="K") as baseten:
+    ...     print(f"{baseten.url}/model-abc/environments/production/predict")  # doctest: +SKIP
+
+    :param models: model id -> a :class:`Model`, or what can be its backend: a Python callable, the path of a Truss directory,
+        an ASGI app, an :class:`Upstream`.
+    :param chains: chain id -> the same.
+    :param api_key: key that may do everything; without any key every request is accepted.
+    :param api_keys: further keys, each with its type.
+    :param host: address to listen on, by default only this machine.
+    :param port: port to listen on, by default a free one.
+    :param limits: body size and times, by default Baseten's own.
+    :param clock: where time comes from, by default the real time.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Any] | None = None,
+        chains: Mapping[str, Any] | None = None,
+        *,
+        api_key: str | None = None,
+        api_keys: Mapping[str, KeyType] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        keys: dict[str, KeyType] = {**(api_keys or {})}
+        if api_key is not None:
+            keys[api_key] = "WORKSPACE_MANAGE_ALL"
+        self._limits = limits or Limits()
+        self._clock = clock or Clock()
+        self._hosted: list[HostedApp] = []
+        self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
+        self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
+        self._gateway = Gateway(self.models, self.chains, ApiKeys(keys), self._limits, self._clock, self._disconnect)
+        self._host = host
+        self._port = port
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL, to be followed by ``/model-{id}/...``.
+
+        :raises EmulatorError: the emulator does not run.
+        """
+        if self._thread is None:
+            raise EmulatorError("The emulator does not run; start it first.")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Requests so far, oldest first."""
+        return self._gateway.records.all()
+
+    @property
+    def faults(self) -> Faults:
+        """Faults that are still to come."""
+        return self._gateway.faults
+
+    def inject(self, *faults: Fault) -> None:
+        """Let something go wrong; see :class:`Fault`."""
+        self.faults.add(*faults)
+
+    def start(self) -> None:
+        """Start the server; return when it listens and all models are loaded.
+
+        :raises EmulatorError: the port is taken, or a model could not be loaded.
+        """
+        if self._thread is not None:
+            raise EmulatorError("The emulator runs already.")
+        listener = self._listen()
+        self._server = _Server(_config(self._gateway))
+        thread = threading.Thread(target=self._run, args=(self._server, listener), name="baseten-emulator")
+        thread.start()
+        self._server.settled.wait()
+        if self._server.failure is not None:
+            thread.join()
+            listener.close()
+            raise self._server.failure
+        self._thread = thread
+
+    def stop(self) -> None:
+        """Stop the server; requests in flight lose their connection."""
+        if self._thread is not None and self._server is not None:
+            self._server.should_exit = True
+            self._thread.join()
+            self._thread = self._server = None
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def _deploy(self, kind: Literal["model", "chain"], id_: str, model: Any) -> Endpoint:
+        if not _ID.fullmatch(id_):
+            raise EmulatorError(f"{kind} id {id_[:80]!r} is not valid: ids are letters and digits.")
+        if not isinstance(model, Model):
+            model = Model(model)
+        app, predict_path = make_app(kind, id_, model)
+        hosted = HostedApp(app, f"{kind.capitalize()} {id_}")
+        self._hosted.append(hosted)
+        return Endpoint.create(kind, id_, model, hosted, predict_path, self._limits, self._clock)
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._host, self._port))
+        except OSError as exc:
+            listener.close()
+            raise EmulatorError(
+                f"{self._host}:{self._port} can't be listened on ({os.strerror(exc.errno or 0)}); choose another port."
+            ) from exc
+        self._port = listener.getsockname()[1]
+        return listener
+
+    def _run(self, server: "_Server", listener: socket.socket) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            try:
+                runner.run(self._serve(server, listener))
+            except EmulatorError as exc:
+                server.failure = exc
+            finally:
+                server.settled.set()
+
+    async def _serve(self, server: "_Server", listener: socket.socket) -> None:
+        started = []
+        try:
+            for hosted in self._hosted:
+                started.append(hosted)
+                await hosted.start()
+            await server.serve(sockets=[listener])
+        finally:
+            for hosted in started:
+                await hosted.stop()
+
+    def _disconnect(self, scope: Scope, reset: bool) -> None:
+        server = self._server
+        for connection in list(server.server_state.connections) if server is not None else []:
+            if connection.client == scope["client"]:
+                transport = connection.transport
+                if reset:
+                    sock = transport.get_extra_info("socket")
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                    transport.abort()
+                else:
+                    transport.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells another thread when it listens, and does not wait for requests in flight when it stops."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.settled = threading.Event()
+        self.failure: EmulatorError | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.settled.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await super().shutdown(sockets)
+
+
+def _config(gateway: Gateway) -> uvicorn.Config:
+    return uvicorn.Config(
+        gateway,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        backlog=2048,
+    )
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -6,6 +6,7 @@ Neither follows redirects, which would carry the key elsewhere. Both honour ``HT
 
 import logging
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,12 @@ from requests.auth import AuthBase
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import Response, error_for
-from airflow_provider_baseten.exceptions import BasetenError, BasetenTimeoutError, BasetenUnavailableError
+from airflow_provider_baseten.exceptions import (
+    BasetenError,
+    BasetenInputError,
+    BasetenTimeoutError,
+    BasetenUnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +130,7 @@ class Transport(_Settings):
         session = requests.Session()
         session.headers["User-Agent"] = USER_AGENT
         if bundle := _ca_bundle():
-            session.verify = bundle
+            session.verify = bundle[0]
         return session
 
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
@@ -140,6 +146,8 @@ class Transport(_Settings):
                 stream=on_chunk is not None,
             ) as answer:
                 body = answer.content if on_chunk is None else _collected(answer, on_chunk)
+                if _is_cut_off_in_the_headers(answer, body):
+                    raise _lost(request, requests.exceptions.InvalidHeader())
                 return _checked(request, answer.status_code, answer.headers, body, self._api_key)
         except requests.RequestException as error:
             raise _blocking_failure(request, error, self._read_timeout) from None
@@ -170,7 +178,7 @@ class AsyncTransport(_Settings):
             .read_timeout(timedelta(seconds=self._read_timeout))
         )
         if bundle := _ca_bundle():
-            builder = builder.add_root_certificate_pem(Path(bundle).read_bytes())
+            builder = builder.add_root_certificate_pem(bundle[1])
         return builder.build()
 
     async def _attempt(self, request: Request) -> Response:
@@ -195,6 +203,12 @@ class _Authorization(AuthBase):
     def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
         prepared.headers["Authorization"] = self._value
         return prepared
+
+
+def _is_cut_off_in_the_headers(answer: requests.Response, body: bytes) -> bool:
+    # http.client takes the end of the connection for the end of the headers; what it then has looks like an empty body.
+    framed = "content-length" in answer.headers or "transfer-encoding" in answer.headers
+    return not body and not framed and answer.status_code != 204 and answer.request.method != "HEAD"
 
 
 def _collected(answer: requests.Response, on_chunk: OnChunk) -> bytes:
@@ -223,8 +237,22 @@ def _failure(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def _ca_bundle() -> str | None:
-    return next(filter(None, map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))), None)
+def _ca_bundle() -> tuple[str, bytes] | None:
+    """Return path and content of the CA bundle that the environment names.
+
+    :raises BasetenInputError: it can't be read or holds no certificate.
+    """
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        if path := os.environ.get(variable):
+            try:
+                content = Path(path).read_bytes()
+                ssl.create_default_context(cadata=content.decode("ascii") or "empty")
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
+                raise BasetenInputError(
+                    f"{variable}={path} is not a usable CA bundle ({error}): name a PEM file with certificates."
+                ) from None
+            return path, content
+    return None
 
 
 def _blocking_failure(request: Request, error: requests.RequestException, read_timeout: float) -> BasetenError:
@@ -242,13 +270,14 @@ def _blocking_failure(request: Request, error: requests.RequestException, read_t
 
 def _async_failure(request: Request, error: pyreqwest.exceptions.PyreqwestError, read_timeout: float) -> BasetenError:
     details = getattr(error, "details", None) or {}
-    reason = (details.get("causes") or [{"message": str(error)}])[-1]["message"]
+    causes = [cause["message"] for cause in details.get("causes") or []]
+    reason = causes[-1] if causes else str(error)
     if "certificate" in reason:
         return _untrusted(request, reason)
-    if isinstance(error, pyreqwest.exceptions.ConnectTimeoutError):
-        return _not_connected(request, "no answer", timeout=True)
-    if isinstance(error, pyreqwest.exceptions.ConnectError):
-        return _not_connected(request, reason)
+    # Its ConnectError and ConnectTimeoutError also stand for what happens to a connection after the request was sent.
+    if "client error (Connect)" in causes:
+        timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
+        return _not_connected(request, "no answer" if timeout else reason, timeout=timeout)
     if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
         return _not_answered(request, read_timeout)
     return _lost(request, error)

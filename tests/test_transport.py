@@ -1,0 +1,334 @@
+"""Both transports send, retry and fail alike; every fault is one that a real socket shows."""
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+import time
+from functools import partial
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenError,
+    BasetenInputError,
+    BasetenModelError,
+    BasetenRateLimitError,
+    BasetenResponseError,
+    BasetenTimeoutError,
+    BasetenUnavailableError,
+)
+from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy, Transport
+from tests.scripted_server import ScriptedServer, answer, raw, reset
+
+KEY = "abcd1234.s3cr3t"
+QUICK = RetryPolicy(max_attempts=3, total=30, initial=0.01, maximum=0.02)
+
+
+@pytest.fixture(params=["blocking", "async"])
+def send(request, monkeypatch):
+    """Send one request over either transport."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "SSL_CERT_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+    def blocking(message, **settings):
+        transport = Transport(KEY, **{"retry_policy": QUICK} | settings)
+        try:
+            return transport.send(message)
+        finally:
+            transport.close()
+
+    def in_loop(message, **settings):
+        async def run():
+            transport = AsyncTransport(KEY, **{"retry_policy": QUICK} | settings)
+            try:
+                return await transport.send(message)
+            finally:
+                await transport.close()
+
+        return asyncio.run(run())
+
+    return blocking if request.param == "blocking" else in_loop
+
+
+def predict(server, **options):
+    return requests.predict(Target(model_id="abc", base_url=server.url), {"text": "private"}, **options)
+
+
+def closed_port():
+    with ScriptedServer(answer()) as server:
+        return server
+
+
+class TestSending:
+    def test_what_arrives(self, send):
+        with ScriptedServer(answer(body=b'{"a":1}', headers=["X-Baseten-Request-Id: r1"])) as server:
+            response = send(predict(server, headers={"X-Team": "data"}))
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+        lines = head.decode().lower().split("\r\n")
+        assert lines[0] == "post /model-abc/environments/production/predict http/1.1"
+        assert {f"authorization: bearer {KEY}", "content-type: application/json", "x-team: data"} <= set(lines)
+        assert any(line.startswith("user-agent: airflow-provider-baseten/") for line in lines)
+        assert body == b'{"text":"private"}'
+        assert (response.status, response.output(), response.request_id) == (200, {"a": 1}, "r1")
+
+    def test_scheme_api_key(self, send):
+        with ScriptedServer(answer()) as server:
+            send(predict(server), auth_scheme="Api-Key")
+        assert f"authorization: api-key {KEY}" in server.requests[0].decode().lower()
+
+    def test_netrc_does_not_take_the_place_of_the_key(self, send, tmp_path, monkeypatch):
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login u password p\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        with ScriptedServer(answer()) as server:
+            send(predict(server))
+        assert f"authorization: bearer {KEY}" in server.requests[0].decode().lower()
+
+    def test_redirect_is_not_followed(self, send):
+        with (
+            ScriptedServer(answer()) as elsewhere,
+            ScriptedServer(answer(307, headers=[f"Location: {elsewhere.url}/"])) as server,
+            pytest.raises(BasetenResponseError, match="Redirects are not followed"),
+        ):
+            send(predict(server))
+        assert (len(server.requests), len(elsewhere.requests)) == (1, 0)
+
+    def test_key_that_the_server_repeats_is_not_in_the_error(self, send):
+        refusal = answer(401, f'{{"error": "bad key {KEY}"}}'.encode())
+        with ScriptedServer(refusal) as server, pytest.raises(BasetenAuthError) as caught:
+            send(predict(server))
+        assert "bad key ***" in str(caught.value)
+        assert KEY not in repr(caught.value)
+
+    def test_chunks_are_passed_on_as_they_come(self):
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n"
+        seen = []
+        with ScriptedServer(raw(head + b"3\r\nab\n\r\n2\r\ncd\r\n0\r\n\r\n")) as server:
+            response = Transport(KEY, retry_policy=QUICK).send(predict(server), seen.append)
+        assert b"".join(seen) == response.body == b"ab\ncd"
+
+
+class TestRetries:
+    @pytest.mark.parametrize("status", [429, 529, 502, 503])
+    def test_what_did_not_run_is_sent_again(self, send, status):
+        with ScriptedServer(answer(status), answer(status), answer(body=b"1")) as server:
+            assert send(predict(server)).output() == 1
+        assert len(server.requests) == 3
+
+    @pytest.mark.parametrize("status", [500, 504])
+    def test_what_may_have_run_is_sent_again_only_when_asked(self, send, status):
+        with ScriptedServer(answer(status), answer(body=b"1")) as server:
+            with pytest.raises(BasetenError) as caught:
+                send(predict(server))
+            assert (len(server.requests), caught.value.may_have_run) == (1, True)
+        with ScriptedServer(answer(status), answer(body=b"1")) as server:
+            assert send(predict(server, idempotent=True)).output() == 1
+            assert len(server.requests) == 2
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+    def test_what_can_not_succeed_is_sent_once(self, send, status):
+        with ScriptedServer(answer(status)) as server:
+            with pytest.raises(BasetenError):
+                send(predict(server, idempotent=True))
+            assert len(server.requests) == 1
+
+    def test_exception_of_the_model_is_not_repeated(self, send):
+        headers = ["X-Baseten-Error-Source: 04", "X-Baseten-Error-Code: 600"]
+        with ScriptedServer(answer(500, b'{"error": "boom"}', headers)) as server:
+            with pytest.raises(BasetenModelError, match="boom"):
+                send(predict(server))
+            assert len(server.requests) == 1
+
+    def test_attempts_are_bounded_and_the_last_error_is_raised(self, send):
+        with ScriptedServer(answer(429)) as server:
+            with pytest.raises(BasetenRateLimitError):
+                send(predict(server))
+            assert len(server.requests) == QUICK.max_attempts
+
+    @pytest.mark.parametrize(
+        "busy", [answer(429, headers=["Retry-After: 1"]), answer(429, b'{"error": "busy", "retry_after": 1}')]
+    )
+    def test_wait_that_the_server_asks_for(self, send, busy):
+        with ScriptedServer(busy, answer()) as server:
+            start = time.monotonic()
+            send(predict(server))
+        assert time.monotonic() - start >= 1
+
+    def test_wait_that_would_pass_the_total_time_is_not_begun(self, send):
+        with ScriptedServer(answer(503, headers=["Retry-After: 3600"])) as server:
+            start = time.monotonic()
+            with pytest.raises(BasetenUnavailableError) as caught:
+                send(predict(server))
+        assert (caught.value.retry_after, len(server.requests)) == (3600, 1)
+        assert time.monotonic() - start < 30
+
+    def test_waits_are_random_and_double_up_to_the_maximum(self):
+        options = RetryPolicy(initial=1, maximum=8).options(predict(closed_port()))
+
+        class State:
+            outcome = None
+
+            def __init__(self, attempt_number):
+                self.attempt_number = attempt_number
+
+        for attempt, bound in [(1, 1), (2, 2), (3, 4), (4, 8), (9, 8)]:
+            waits = {options["wait"](State(attempt)) for _ in range(200)}
+            assert 0 <= min(waits) < bound / 4
+            assert bound * 3 / 4 < max(waits) <= bound
+
+
+class TestFaults:
+    def test_nobody_listens(self, send):
+        with pytest.raises(
+            BasetenUnavailableError, match=r"was not sent: http://127.0.0.1:\d+ can't be reached"
+        ) as caught:
+            send(predict(closed_port()))
+        assert not caught.value.may_have_run
+
+    def test_host_without_an_address(self, send):
+        request = requests.predict(Target(model_id="abc", base_url="http://no-such-host.invalid"), 1)
+        with pytest.raises(BasetenUnavailableError, match="was not sent"):
+            send(request)
+
+    @pytest.mark.parametrize("repeat", [False, True])
+    def test_connection_reset_after_the_request(self, send, repeat):
+        with ScriptedServer(reset, answer(body=b"1")) as server:
+            if repeat:
+                assert send(predict(server, idempotent=True)).output() == 1
+            else:
+                with pytest.raises(BasetenUnavailableError, match="connection was lost") as caught:
+                    send(predict(server))
+                assert caught.value.may_have_run
+            assert len(server.requests) == 1 + repeat
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Le",
+            b"not http at all\r\n\r\n",
+        ],
+    )
+    def test_answer_that_is_cut_off(self, send, part):
+        with ScriptedServer(raw(part)) as server:
+            with pytest.raises(BasetenUnavailableError, match="was sent, but the connection was lost") as caught:
+                send(predict(server))
+            assert (len(server.requests), caught.value.may_have_run) == (1, True)
+
+    @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])
+    def test_no_answer_in_time(self, send, head):
+        def stall(connection):
+            connection.sendall(head)
+            server.hang(connection)
+
+        with ScriptedServer(stall) as server:
+            with pytest.raises(BasetenTimeoutError, match=r"no answer came within 0.3 s") as caught:
+                send(predict(server), read_timeout=0.3)
+            assert (len(server.requests), caught.value.may_have_run) == (1, True)
+
+    def test_errors_show_no_library_and_no_input(self, send):
+        with ScriptedServer(reset) as server, pytest.raises(BasetenError) as caught:
+            send(predict(server))
+        assert caught.value.__suppress_context__
+        assert "private" not in str(caught.value)
+        assert KEY not in str(caught.value)
+
+
+class TestEnvironment:
+    def test_proxy(self, send, monkeypatch):
+        with ScriptedServer(answer(body=b'"from proxy"')) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            monkeypatch.setenv("http_proxy", proxy.url)
+            request = requests.predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1)
+            assert send(request).output() == "from proxy"
+        assert proxy.requests[0].startswith(b"POST http://baseten.invalid/model-abc/")
+
+    def test_no_proxy(self, send, monkeypatch):
+        with ScriptedServer(answer()) as proxy, ScriptedServer(answer(body=b"1")) as server:
+            for name in ("HTTP_PROXY", "http_proxy"):
+                monkeypatch.setenv(name, proxy.url)
+            for name in ("NO_PROXY", "no_proxy"):
+                monkeypatch.setenv(name, "127.0.0.1")
+            assert send(predict(server)).output() == 1
+            assert (len(server.requests), len(proxy.requests)) == (1, 0)
+
+    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+    def test_ca_bundle(self, send, tls, monkeypatch, variable):
+        with ScriptedServer(answer(body=b"1"), tls=tls.context) as server:
+            monkeypatch.setenv(variable, str(tls.bundle))
+            assert send(predict(server)).output() == 1
+
+    def test_untrusted_certificate(self, send, tls):
+        with ScriptedServer(answer(), tls=tls.context) as server:
+            with pytest.raises(BasetenUnavailableError, match="certificate is not trusted") as caught:
+                send(predict(server))
+            assert (caught.value.retryable, len(server.requests)) == (False, 0)
+
+    @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+    def test_unusable_ca_bundle(self, send, tmp_path, monkeypatch, content):
+        bundle = tmp_path / "ca.pem"
+        if content is not None:
+            bundle.write_bytes(content)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+        request = requests.predict(Target(model_id="abc", base_url="https://127.0.0.1:1"), 1)
+        with pytest.raises(BasetenInputError, match=r"REQUESTS_CA_BUNDLE.*ca\.pem"):
+            send(request)
+
+
+class _Tls:
+    def __init__(self, folder):
+        now = datetime.datetime.now(datetime.UTC)
+        name = partial(lambda text: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]))
+        ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        ca = self._certificate(name("test ca"), name("test ca"), ca_key, ca_key, now, ca=True)
+        leaf = self._certificate(name("127.0.0.1"), name("test ca"), key, ca_key, now, ca=False)
+        other = self._certificate(name("other ca"), name("other ca"), key, key, now, ca=True)
+        pem = partial(x509.Certificate.public_bytes, encoding=serialization.Encoding.PEM)
+        self.bundle = folder / "bundle.pem"
+        self.bundle.write_bytes(pem(other) + pem(ca))
+        (folder / "leaf.pem").write_bytes(pem(leaf))
+        (folder / "key.pem").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(folder / "leaf.pem", folder / "key.pem")
+
+    @staticmethod
+    def _certificate(subject, issuer, key, signing_key, now, *, ca):
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        )
+        return builder.sign(signing_key, hashes.SHA256())
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory):
+    return _Tls(tmp_path_factory.mktemp("tls"))

@@ -1,6 +1,7 @@
 """Baseten on this machine: the inference API on 127.0.0.1, for tests and for work without an account.
 
-It is written from Baseten's documentation and imports nothing of the client side, so that a mistake in one can't hide in the other.
+It is written from Baseten's documentation and imports nothing of the client side, so that a mistake in one can't hide
+in the other.
 """
 
 from airflow_provider_baseten.emulator.clock import Clock, ManualClock
@@ -10,6 +11,7 @@ from airflow_provider_baseten.emulator.faults import Fault
 from airflow_provider_baseten.emulator.records import RecordedRequest
 from airflow_provider_baseten.emulator.replicas import Scaling
 from airflow_provider_baseten.emulator.server import Emulator
+from airflow_provider_baseten.emulator.upstream import Upstream
 
 __all__ = [
     "Clock",
@@ -21,4 +23,5 @@ __all__ = [
     "Model",
     "RecordedRequest",
     "Scaling",
+    "Upstream",
 ]

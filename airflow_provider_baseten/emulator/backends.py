@@ -2,7 +2,6 @@
 
 import inspect
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 from starlette.applications import Starlette
@@ -11,6 +10,8 @@ from starlette.types import ASGIApp
 from airflow_provider_baseten.emulator.container import Container
 from airflow_provider_baseten.emulator.deployments import Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
+from airflow_provider_baseten.emulator.truss import Truss
+from airflow_provider_baseten.emulator.upstream import Upstream
 
 _TRUSS_PREDICT_PATH = "/v1/models/model:predict"
 
@@ -27,13 +28,19 @@ def make_app(kind: Literal["model", "chain"], id_: str, model: Model) -> tuple[A
 
     :raises EmulatorError: the backend is nothing that can be served.
     """
-    backend = model.backend
+    backend, predict_path = model.backend, model.predict_path
+    if isinstance(backend, str | os.PathLike):
+        truss = Truss(backend, secrets=model.secrets, environment=model.environments[0])
+        return truss.container(), predict_path or _TRUSS_PREDICT_PATH
+    if isinstance(backend, Upstream):
+        return backend, predict_path or _TRUSS_PREDICT_PATH
     if _is_asgi_app(backend):
-        return backend, model.predict_path or "/predict"
+        return backend, predict_path or "/predict"
     if callable(backend):
         return Container(lambda: _Function(backend)), _TRUSS_PREDICT_PATH
     raise EmulatorError(
-        f"The backend of {kind} {id_} is a {type(backend).__name__}: give a callable, a Truss directory, an ASGI app or an Upstream."
+        f"The backend of {kind} {id_} is a {type(backend).__name__}: give a callable, a Truss directory, an ASGI app or an "
+        "Upstream."
     )
 
 

@@ -29,10 +29,10 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait so many seconds."""
-        done = asyncio.get_running_loop().create_future()
-        timer = self.call_later(seconds, lambda: done.done() or done.set_result(None))
+        passed = asyncio.Event()
+        timer = self.call_later(seconds, passed.set)
         try:
-            await done
+            await passed.wait()
         finally:
             timer.cancel()
 

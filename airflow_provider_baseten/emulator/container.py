@@ -39,7 +39,7 @@ _END = object()
 Stream = Generator[Any, None, None] | AsyncGenerator[Any, None]
 
 
-class _Refusal(Exception):
+class _Refusal(Exception):  # noqa: N818 - an answer rather than a failure.
     """The container answers with an error."""
 
     def __init__(self, status: int, error: Any, code: str) -> None:

@@ -1,6 +1,7 @@
 """An ASGI app that lives inside the emulator's process, with its startup and shutdown."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,8 +47,6 @@ class HostedApp:
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
-        try:
+        with contextlib.suppress(Exception):  # An app without lifespan may raise, says the ASGI specification.
             await self._app(scope, self._events.get, self._answers.put)
-        except Exception:  # noqa: S110 - an app without lifespan may raise, says the ASGI specification.
-            pass
         await self._answers.put({"type": "lifespan.unsupported"})

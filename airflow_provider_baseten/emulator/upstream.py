@@ -1,0 +1,110 @@
+"""A real server behind the gateway: Truss's own, llama.cpp, vLLM, or any other that speaks HTTP."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+from starlette.types import Receive, Scope, Send
+
+from airflow_provider_baseten.emulator.errors import EmulatorError, GatewayError
+
+Headers = list[tuple[bytes, bytes]]
+
+# They belong to one connection, not to the message (RFC 9110, 7.6.1); the client sets host and framing anew.
+_HOP_BY_HOP = {
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+}
+
+
+class Upstream:
+    """ASGI app that forwards to another server, streaming both ways.
+
+    :param url: base URL, for example ``http://127.0.0.1:9000``; its path is put in front of every route.
+    :raises EmulatorError: it is not an http(s) URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            base = httpx.URL(url)
+        except httpx.InvalidURL:
+            base = httpx.URL()
+        if base.scheme not in {"http", "https"} or not base.host or base.query or base.fragment:
+            raise EmulatorError(f"Upstream {url[:200]!r} is not a URL such as http://127.0.0.1:9000.")
+        self._base = base
+        self._client: httpx.AsyncClient | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._forward(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=2)
+        # How long a model may take is the gateway's decision; proxies of the environment are not for a server next door.
+        async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as self._client:  # noqa: S113
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._client is None:
+            raise RuntimeError("The upstream's client is not started.")
+        body = _body(receive) if _has_body(scope) else None
+        request = httpx.Request(scope["method"], self._url(scope), headers=_request_headers(scope), content=body)
+        try:
+            response = await self._client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            raise GatewayError(503, "No replica of the model can be reached.", "model_unavailable") from exc
+        except httpx.HTTPError as exc:
+            raise GatewayError(502, "Error making prediction", "model_unavailable") from exc
+        try:
+            await _relay(response, send)
+        except httpx.HTTPError as exc:
+            raise GatewayError(502, "Error making prediction", "model_unavailable") from exc
+        finally:
+            await response.aclose()
+
+    def _url(self, scope: Scope) -> httpx.URL:
+        path = self._base.raw_path.rstrip(b"/") + scope["raw_path"]
+        query = scope["query_string"]
+        return self._base.copy_with(raw_path=path + b"?" + query if query else path)
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
+
+
+async def _relay(response: httpx.Response, send: Send) -> None:
+    headers = [pair for pair in _end_to_end(response.headers.raw) if pair[0] != b"date"]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    async for chunk in response.aiter_raw():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _request_headers(scope: Scope) -> Headers:
+    return [pair for pair in _end_to_end(scope["headers"]) if pair[0] != b"host"]
+
+
+def _end_to_end(headers: Headers) -> Headers:
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = {token.strip().lower() for name, value in lowered if name == b"connection" for token in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in _HOP_BY_HOP and name not in named]
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"])

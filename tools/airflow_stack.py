@@ -30,14 +30,14 @@ class Service:
     :param name: for messages
     :param command: program and arguments
     :param log: file for its output; its folder is made
-    :param env: additions to this process's environment
+    :param env: the process's whole environment; by default that of this process
     """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.log = log
         self._command = command
-        self._env = {**os.environ, **(env or {})}
+        self._env = os.environ if env is None else env
         self._leash: Leash | None = None
 
     def __enter__(self) -> Self:
@@ -101,7 +101,7 @@ class AirflowStack:
             "Airflow",
             [_program("airflow"), "standalone"],
             home / "standalone.log",
-            env=_settings(home, dags, self.ui_url) | dict(config or {}),
+            env=_environment() | _settings(home, dags, self.ui_url) | dict(config or {}),
         )
 
     def __enter__(self) -> Self:
@@ -138,6 +138,11 @@ class AirflowStack:
         generated = self.home / "simple_auth_manager_passwords.json.generated"
         [(username, password)] = json.loads(generated.read_text()).items()
         return username, password
+
+
+def _environment() -> dict[str, str]:
+    """The environment of this process without the settings and connections of another Airflow."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
 
 
 def _settings(home: Path, dags: Path, ui_url: str) -> dict[str, str]:

@@ -52,7 +52,7 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
     server_url = f"http://127.0.0.1:{free_port()}"
     emulator_url = f"http://127.0.0.1:{free_port()}"
     api_key = f"demo.{secrets.token_hex(16)}"
-    server = Service("language server", _server_command(server_url), home / "language_server.log")
+    server = language_server(server_url, home / "language_server.log")
     emulator = Service("emulator", _emulator_command(emulator_url, server_url, api_key), home / "emulator.log")
     airflow = AirflowStack(home / "airflow", DAGS, progress=progress)
 
@@ -62,15 +62,24 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
         emulator.wait_for_http(emulator_url)
         progress(f"the emulator answers at {emulator_url}")
         with airflow:
-            airflow.api.add_connection("baseten_default", "baseten", host=emulator_url, password=api_key)
+            add_baseten_connection(airflow, "baseten_default", emulator_url, api_key)
             progress("added the connection baseten_default")
             yield Demo(airflow, emulator_url, api_key)
 
 
-def _server_command(url: str) -> list[str]:
+def language_server(url: str, log: Path) -> Service:
+    """The custom server of the examples, which serves at `url`."""
     folder = MODELS / "language_server" / "model"
     port = url.rpartition(":")[2]
-    return [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "server:app", "--port", port]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "server:app", "--port", port]
+    return Service("language server", command, log)
+
+
+def add_baseten_connection(airflow: AirflowStack, connection_id: str, url: str, api_key: str) -> None:
+    """Add a connection to Airflow whose host is an emulator."""
+    # The UI of Airflow 3.3.2 tests a connection with port 0 where it has none, and its API refuses that as another
+    # port (apache/airflow pull request 73298).
+    airflow.api.add_connection(connection_id, "baseten", host=url, port=0, password=api_key)
 
 
 def _emulator_command(url: str, server_url: str, api_key: str) -> list[str]:

@@ -15,7 +15,8 @@ for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
     python=
 done
 if [ -z "$python" ]; then
-    echo "Python 3.11 or newer is needed, but ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." >&2
+    found=$("${PYTHON:-python3}" --version 2>/dev/null) || found="not found"
+    echo "Python 3.11 or newer is needed; ${PYTHON:-python3} is $found." >&2
     echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2
     exit 1
 fi

@@ -1,0 +1,38 @@
+"""A real Airflow whose connection leads to an emulator in this process, where requests can be counted."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.emulator.upstream import Upstream
+from tools.airflow_stack import AirflowStack, free_port
+from tools.demo import DAGS, MODELS, add_baseten_connection, language_server
+
+API_KEY = "right.key-of-the-tests"
+WRONG_KEY = "wrong.key-of-the-tests"
+
+
+@pytest.fixture(scope="package")
+def baseten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An emulator with the example models behind it."""
+    server_url = f"http://127.0.0.1:{free_port()}"
+    models = {"langid01": MODELS / "language_identifier", "langsrv1": Upstream(server_url)}
+    with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
+        server.wait_for_http(f"{server_url}/health")
+        with Emulator(models=models, api_key=API_KEY) as emulator:
+            yield emulator
+
+
+@pytest.fixture(scope="package")
+def airflow(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
+    """An Airflow that has read the example DAGs and those beside this file."""
+    folder = tmp_path_factory.mktemp("airflow")
+    dags = shutil.copytree(DAGS, folder / "dags")
+    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    with AirflowStack(folder / "home", dags) as stack:
+        add_baseten_connection(stack, "baseten_default", baseten.url, API_KEY)
+        add_baseten_connection(stack, "refused", baseten.url, WRONG_KEY)
+        yield stack

@@ -1,0 +1,104 @@
+"""The example DAGs, run by the scheduler of a real Airflow against the example models."""
+
+import pytest
+
+from airflow_provider_baseten.emulator import Emulator, RecordedRequest
+from tests.demo.conftest import WRONG_KEY
+from tools.airflow_stack import AirflowStack
+from tools.demo import report
+
+
+class Finished:
+    """A run that has ended, and what reached the emulator meanwhile."""
+
+    def __init__(self, airflow: AirflowStack, baseten: Emulator, dag_id: str) -> None:
+        airflow.api.wait_for_dag(dag_id)
+        seen = len(baseten.requests)
+        self.run = airflow.api.run(dag_id)
+        self.state = self.run.wait()
+        self.states = self.run.states()
+        self.requests: list[RecordedRequest] = baseten.requests[seen:]
+
+    def log(self, label: str) -> str:
+        [task] = [task for task in self.run.task_instances() if task.label == label]
+        return self.run.log(task)
+
+
+class TestRouteTickets:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "route_tickets")
+
+    def test_the_model_names_the_language_of_each_ticket(self, finished: Finished) -> None:
+        answers = [finished.run.xcom("identify_language", map_index=index) for index in range(5)]
+        assert [answer["language"] for answer in answers] == ["en", "de", "de", "es", "ja"]
+        assert all(answer["probability"] > 0.9 for answer in answers)
+
+    def test_the_branch_goes_where_the_answers_lead(self, finished: Finished) -> None:
+        assert finished.state == "success", report(finished.run)
+        desks = ("english_desk", "german_desk", "french_desk", "translators")
+        assert {desk: finished.states[desk] for desk in desks} == {
+            "english_desk": "success",
+            "german_desk": "success",
+            "french_desk": "skipped",
+            "translators": "success",
+        }
+        assert [finished.run.xcom(desk) for desk in desks] == [
+            ["T-1001"],
+            ["T-1002", "T-1003"],
+            None,
+            ["T-1004", "T-1005"],
+        ]
+
+    def test_every_ticket_is_one_request_and_its_id_is_in_xcom(self, finished: Finished) -> None:
+        assert [request.path for request in finished.requests] == [
+            "/model-langid01/environments/production/predict"
+        ] * 5
+        pushed = [finished.run.xcom("identify_language", "request_id", index) for index in range(5)]
+        assert sorted(pushed) == sorted(request.request_id for request in finished.requests)
+
+    def test_no_log_shows_what_a_customer_wrote(self, finished: Finished) -> None:
+        log = finished.log("identify_language[1]")
+        assert finished.run.xcom("identify_language", "request_id", 1) in log
+        assert "stürzt" not in log
+
+
+class TestLanguageRoutes:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "language_routes")
+
+    def test_the_answers_of_the_routes_are_in_xcom(self, finished: Finished) -> None:
+        assert finished.state == "success", report(finished.run)
+        assert {"da", "de", "ja"} < set(finished.run.xcom("languages")["languages"])
+        ranking = finished.run.xcom("rank")
+        assert [entry["language"] for entry in ranking] == ["da", "no", "nn"]
+        assert finished.run.xcom("summary").startswith("da, the likeliest of ")
+
+    def test_method_route_and_query_arrive_as_the_dag_says(self, finished: Finished) -> None:
+        sent = {(request.method, request.route, request.query) for request in finished.requests}
+        assert sent == {("GET", "/v1/languages", ""), ("POST", "/v1/rank", "top=3")}
+        assert len(finished.requests) == 2
+
+
+class TestFailure:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "refused")
+
+    def test_a_refused_key_fails_the_task_after_one_request(self, finished: Finished) -> None:
+        assert finished.states == {"predict": "failed"}
+        assert [request.status for request in finished.requests] == [401]
+
+    def test_the_report_names_the_task_and_shows_its_log(self, finished: Finished) -> None:
+        text = report(finished.run)
+        assert "refused.predict failed; its log ends with:" in text
+        assert "BasetenAuthError" in text
+
+    def test_the_log_shows_neither_key_nor_input(self, finished: Finished) -> None:
+        log = finished.log("predict")
+        assert WRONG_KEY not in log
+        assert "kaldt vann" not in log

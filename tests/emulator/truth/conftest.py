@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from truth_support import ROOT, serve_trusses, workspace
+from truth_support import ROOT, Asked, serve_trusses, workspace
 
 from airflow_provider_baseten.emulator import Emulator
 
@@ -28,7 +28,13 @@ def running_workspace() -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulator(running_workspace: Emulator) -> Iterator[Emulator]:
-    """An emulated workspace without faults, and no request counted yet."""
-    running_workspace.requests.clear()
+    """An emulated workspace without faults."""
     yield running_workspace
     running_workspace.faults.clear()
+
+
+@pytest.fixture
+def asked(emulator: Emulator) -> Asked:
+    """Returns the requests that reached the emulator since the test began."""
+    before = len(emulator.requests)
+    return lambda: emulator.requests[before:]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from baseten.client import AsyncInferenceClient, InferenceClient, ManagementClient, managementapi
 from baseten.client.inferenceapi import ApiClient, PredictInput, ResponseError, ResponseErrorResponse, RunRemoteInput
-from truth_support import API_KEY, DEPLOYMENT
+from truth_support import API_KEY, DEPLOYMENT, Asked
 
 from airflow_provider_baseten.emulator import Emulator, Fault
 
@@ -45,7 +45,7 @@ def client(emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[Calla
         client.close()
 
 
-def test_predict(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+def test_predict(emulator: Emulator, client: Callable[..., ApiClient], asked: Asked) -> None:
     api = client("model-abc")
     answers = [
         api.predict(env_name="production", request=PREDICT),
@@ -55,8 +55,8 @@ def test_predict(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
         client("model-abc-prod-us").predict_regional(request=PREDICT),
     ]
     assert [answer.root for answer in answers] == [INPUT] * 5
-    asked = [(r.model_id, r.environment, r.deployment_id, r.regional, r.status) for r in emulator.requests.all()]
-    assert asked == [
+    targets = [(r.model_id, r.environment, r.deployment_id, r.regional, r.status) for r in asked()]
+    assert targets == [
         ("abc", "production", None, False, 200),
         ("abc", "production", None, False, 200),
         ("abc", "development", None, False, 200),
@@ -65,7 +65,7 @@ def test_predict(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
     ]
 
 
-def test_run_remote(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+def test_run_remote(emulator: Emulator, client: Callable[..., ApiClient], asked: Asked) -> None:
     api = client("chain-xyz")
     answers = [
         api.run_remote(env_name="production", request=RUN_REMOTE),
@@ -75,18 +75,18 @@ def test_run_remote(emulator: Emulator, client: Callable[..., ApiClient]) -> Non
         client("chain-xyz-prod-us").run_remote_regional(request=RUN_REMOTE),
     ]
     assert [answer.root for answer in answers] == [RUN_REMOTE.root] * 5
-    assert [(r.chain_id, r.action) for r in emulator.requests.all()] == [("xyz", "run_remote")] * 5
+    assert [(r.chain_id, r.action) for r in asked()] == [("xyz", "run_remote")] * 5
 
 
 @pytest.mark.parametrize("name", ["model-abc", "chain-xyz"])
-def test_wake(emulator: Emulator, client: Callable[..., ApiClient], name: str) -> None:
+def test_wake(emulator: Emulator, client: Callable[..., ApiClient], name: str, asked: Asked) -> None:
     api = client(name)
     api.wake(env_name="production")
     api.wake_production()
     api.wake_development()
     api.wake_deployment(deployment_id=DEPLOYMENT)
     client(f"{name}-prod-us").wake_regional()
-    assert [(r.action, r.status) for r in emulator.requests.all()] == [("wake", 202)] * 5
+    assert [(r.action, r.status) for r in asked()] == [("wake", 202)] * 5
 
 
 @pytest.mark.parametrize("key", ["abcd1234.wrong", "wrong"])
@@ -127,7 +127,7 @@ def test_what_does_not_exist(client: Callable[..., ApiClient], ask: Callable[...
 
 
 @pytest.mark.parametrize("status", [400, 429, 502, 503, 504])
-def test_a_declared_error(emulator: Emulator, client: Callable[..., ApiClient], status: int) -> None:
+def test_a_declared_error(emulator: Emulator, client: Callable[..., ApiClient], status: int, asked: Asked) -> None:
     emulator.faults.add(Fault(status=status, body={"error": "as told", "error_code": "rate_limited"}))
     with pytest.raises(ResponseErrorResponse) as caught:
         client("model-abc").predict_production(request=PREDICT)
@@ -135,7 +135,7 @@ def test_a_declared_error(emulator: Emulator, client: Callable[..., ApiClient], 
     assert caught.value.error_response.error == "as told"
     assert caught.value.error_response.error_code == "rate_limited"
     assert client("model-abc").predict_production(request=PREDICT).root == INPUT
-    assert [request.status for request in emulator.requests.all()] == [status, 200]
+    assert [request.status for request in asked()] == [status, 200]
 
 
 def test_faults_without_a_body_have_the_documented_one(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
@@ -178,7 +178,7 @@ def test_a_truncated_stream(emulator: Emulator, client: Callable[..., ApiClient]
     assert b"".join(received) == b"data: 0\n\ndat"
 
 
-def test_many_at_once(emulator: Emulator) -> None:
+def test_many_at_once(emulator: Emulator, asked: Asked) -> None:
     async def ask() -> list[Any]:
         async with AsyncInferenceClient(api_key=API_KEY, base_url_override=f"{emulator.url}/model-abc") as client:
             inputs = [PredictInput({"number": number}) for number in range(50)]
@@ -186,7 +186,7 @@ def test_many_at_once(emulator: Emulator) -> None:
             return [answer.root for answer in await asyncio.gather(*calls)]
 
     assert asyncio.run(ask()) == [{"number": number} for number in range(50)]
-    assert len({request.request_id for request in emulator.requests.all()}) == 50
+    assert len({request.request_id for request in asked()}) == 50
 
 
 class TestManagement:

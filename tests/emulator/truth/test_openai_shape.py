@@ -1,11 +1,10 @@
 """A chat model behind `sync/v1`: what an OpenAI client reads from the wire."""
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from truth_support import API_KEY, TRUSSES
+from truth_support import API_KEY
 
 from airflow_provider_baseten.emulator import Emulator
 
@@ -14,10 +13,9 @@ BODY = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]
 HEADERS = {"authorization": f"Bearer {API_KEY}", "accept": "application/json", "user-agent": "OpenAI/Python 2.0.0"}
 
 
-@pytest.fixture(scope="module")
-def base_url() -> Iterator[str]:
-    with Emulator(models={"chat": TRUSSES["openai"]}, api_key=API_KEY) as emulator:
-        yield f"{emulator.url}/model-chat/environments/production/sync/v1"
+@pytest.fixture
+def base_url(emulator: Emulator) -> str:
+    return f"{emulator.url}/model-openai/environments/production/sync/v1"
 
 
 def test_a_whole_answer(base_url: str) -> None:

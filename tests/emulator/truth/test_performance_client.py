@@ -1,74 +1,16 @@
 """Baseten's performance client against the emulator: what bulk callers see of it."""
 
-from collections.abc import Iterator
-
 import pytest
 import requests
 from baseten_performance_client import PerformanceClient, RequestProcessingPreference
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from truth_support import API_KEY, TRUSSES
+from truth_support import API_KEY, Asked
 
 from airflow_provider_baseten.emulator import Emulator, Fault
 
 TEXTS = [f"text number {number}" for number in range(20)]
 
 
-async def embeddings(request: Request) -> Response:
-    body = await request.json()
-    data = [
-        {"object": "embedding", "index": index, "embedding": [float(len(text)), float(text.rsplit()[-1])]}
-        for index, text in enumerate(body["input"])
-    ]
-    usage = {"prompt_tokens": len(data), "total_tokens": len(data)}
-    return JSONResponse({"object": "list", "data": data, "model": body["model"], "usage": usage})
-
-
-async def rerank(request: Request) -> Response:
-    texts = (await request.json())["texts"]
-    return JSONResponse([{"index": index, "score": 1 / (1 + index)} for index in reversed(range(len(texts)))])
-
-
-async def classify(request: Request) -> Response:
-    inputs = (await request.json())["inputs"]
-    return JSONResponse([[{"label": text[-1], "score": 0.5}] for [text] in inputs])
-
-
-async def item(request: Request) -> Response:
-    return JSONResponse({"method": request.method, "body": await request.json(), "path": request.url.path})
-
-
-async def refuse(_: Request) -> Response:
-    return PlainTextResponse("this server does not like you", status_code=422)
-
-
-SERVER = Starlette(
-    routes=[
-        Route("/v1/embeddings", embeddings, methods=["POST"]),
-        Route("/rerank", rerank, methods=["POST"]),
-        Route("/predict", classify, methods=["POST"]),
-        Route("/items/{name}", item, methods=["POST", "PUT"]),
-        Route("/refuse", refuse, methods=["POST"]),
-    ]
-)
-
-
-@pytest.fixture(scope="module")
-def shared_emulator() -> Iterator[Emulator]:
-    with Emulator(models={"bei": SERVER, "truss": TRUSSES["openai"]}, api_key=API_KEY) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(shared_emulator: Emulator) -> Iterator[Emulator]:
-    shared_emulator.requests.clear()
-    yield shared_emulator
-    shared_emulator.faults.clear()
-
-
-def client(emulator: Emulator, model_id: str = "bei", api_key: str = API_KEY) -> PerformanceClient:
+def client(emulator: Emulator, model_id: str = "custom", api_key: str = API_KEY) -> PerformanceClient:
     return PerformanceClient(f"{emulator.url}/model-{model_id}/environments/production/sync", api_key=api_key)
 
 
@@ -76,17 +18,17 @@ def preference(**options: float) -> RequestProcessingPreference:
     return RequestProcessingPreference(**{"initial_backoff_ms": 50, "retry_budget_pct": 3.0, **options})
 
 
-@pytest.mark.parametrize("model_id", ["bei", "truss"])
-def test_embed(emulator: Emulator, model_id: str) -> None:
+@pytest.mark.parametrize("model_id", ["custom", "openai"])
+def test_embed(emulator: Emulator, model_id: str, asked: Asked) -> None:
     answer = client(emulator, model_id).embed(TEXTS, model="m", preference=preference(batch_size=8))
     assert [data.embedding[0] for data in answer.data] == [float(len(text)) for text in TEXTS]
     assert [data.index for data in answer.data] == list(range(20))
     assert answer.usage.total_tokens == 20
     assert answer.model == "m"
-    asked = emulator.requests.all()
-    assert [request.route for request in asked] == ["/v1/embeddings"] * 3
+    requests_seen = asked()
+    assert [request.route for request in requests_seen] == ["/v1/embeddings"] * 3
     assert {headers["x-baseten-request-id"] for headers in answer.response_headers} == {
-        request.request_id for request in asked
+        request.request_id for request in requests_seen
     }
 
 
@@ -95,41 +37,41 @@ def test_rerank(emulator: Emulator) -> None:
     assert {result.index: result.score for result in answer.data} == {0: 1.0, 1: 0.5, 2: pytest.approx(1 / 3)}
 
 
-def test_classify(emulator: Emulator) -> None:
+def test_classify(emulator: Emulator, asked: Asked) -> None:
     answer = client(emulator).classify(TEXTS[:10], preference=preference(batch_size=3))
     assert [results[0].label for results in answer.data] == [str(number) for number in range(10)]
-    assert len(emulator.requests.all()) == 4
+    assert len(asked()) == 4
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_batch_post(emulator: Emulator, method: str) -> None:
+def test_batch_post(emulator: Emulator, method: str, asked: Asked) -> None:
     payloads = [{"number": number} for number in range(40)]
     answer = client(emulator).batch_post("/items/a", payloads, method=method)
     assert answer.data == [{"method": method, "body": payload, "path": "/items/a"} for payload in payloads]
-    assert len({request.request_id for request in emulator.requests.all()}) == 40
+    assert len({request.request_id for request in asked()}) == 40
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 529])
-def test_an_injected_fault_is_retried(emulator: Emulator, status: int) -> None:
+def test_an_injected_fault_is_retried(emulator: Emulator, status: int, asked: Asked) -> None:
     emulator.faults.add(Fault(status=status, times=2))
     answer = client(emulator).batch_post("/items/a", [{"number": 1}], preference=preference())
     assert answer.data[0]["body"] == {"number": 1}
-    assert [request.status for request in emulator.requests.all()] == [status, status, 200]
+    assert [request.status for request in asked()] == [status, status, 200]
 
 
-def test_a_refusal_is_not_retried(emulator: Emulator) -> None:
+def test_a_refusal_is_not_retried(emulator: Emulator, asked: Asked) -> None:
     with pytest.raises(requests.exceptions.HTTPError) as caught:
         client(emulator).batch_post("/refuse", [{}], preference=preference())
     assert caught.value.args[0] == 422
     assert "this server does not like you" in caught.value.args[1]
-    assert [request.status for request in emulator.requests.all()] == [422]
+    assert [request.status for request in asked()] == [422]
 
 
-def test_a_wrong_key_is_refused_before_the_model(emulator: Emulator) -> None:
+def test_a_wrong_key_is_refused_before_the_model(emulator: Emulator, asked: Asked) -> None:
     with pytest.raises(requests.exceptions.HTTPError) as caught:
         client(emulator, api_key="abcd1234.wrong").rerank("query", TEXTS[:1])
     assert caught.value.args[0] == 401
-    assert [request.status for request in emulator.requests.all()] == [401]
+    assert [request.status for request in asked()] == [401]
 
 
 def test_an_unknown_model(emulator: Emulator) -> None:
@@ -138,8 +80,8 @@ def test_an_unknown_model(emulator: Emulator) -> None:
     assert caught.value.args[0] == 404
 
 
-def test_a_reset_connection_is_retried(emulator: Emulator) -> None:
+def test_a_reset_connection_is_retried(emulator: Emulator, asked: Asked) -> None:
     emulator.faults.add(Fault(reset=True))
     answer = client(emulator).batch_post("/items/a", [{"number": 1}], preference=preference())
     assert answer.data[0]["body"] == {"number": 1}
-    assert len(emulator.requests.all()) == 2
+    assert len(asked()) == 2

@@ -4,14 +4,15 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from custom_server import SERVER
 
-from airflow_provider_baseten.emulator import Emulator, Model
+from airflow_provider_baseten.emulator import Emulator, Model, RecordedRequest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -19,9 +20,11 @@ TRUSSES = {folder.name: folder for folder in sorted((HERE / "trusses").iterdir()
 API_KEY = "abcd1234.the-key-of-the-tests"
 DEPLOYMENT = "d1"
 
+Asked = Callable[[], list[RecordedRequest]]
+
 
 def workspace() -> Emulator:
-    """Models and a chain, each in production, development and the regional environment `prod-us`."""
+    """Models and chains, each in production, development and the regional environment `prod-us`."""
 
     def deployed(backend: Any) -> Model:
         return Model(backend, regional_environments=("prod-us",), deployment_id=DEPLOYMENT)
@@ -30,9 +33,12 @@ def workspace() -> Emulator:
         "abc": deployed(TRUSSES["echo"]),
         "stream": deployed(TRUSSES["stream_async"]),
         "raises": deployed(TRUSSES["raises"]),
+        "openai": deployed(TRUSSES["openai"]),
+        "custom": deployed(SERVER),
         "any": deployed(TRUSSES["request_only"]),
     }
-    return Emulator(models=models, chains={"xyz": deployed(TRUSSES["echo"])}, api_key=API_KEY)
+    chains = {"xyz": deployed(TRUSSES["echo"]), "any": deployed(TRUSSES["request_only"])}
+    return Emulator(models=models, chains=chains, api_key=API_KEY)
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""A real Airflow with a database of its own, for everything that runs DAGs in this process."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+# Airflow reads these when it is first imported.
+_home = tempfile.TemporaryDirectory(prefix="baseten-tests-", ignore_cleanup_errors=True)
+os.environ.update(
+    AIRFLOW_HOME=_home.name,
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=f"{_home.name}/dags",
+    AIRFLOW__LOGGING__BASE_LOG_FOLDER=f"{_home.name}/logs",
+)
+for _name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "BASETEN_API_KEY"):
+    os.environ.pop(_name, None)
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+
+@dataclass
+class FinishedRun:
+    """What a DAG run left behind."""
+
+    state: str
+    states: dict[str, str]
+    xcoms: dict[tuple[str, int, str], Any]
+    rendered: dict[str, dict[str, Any]]
+
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        return self.xcoms[task_id, map_index, key]
+
+    def keys(self, task_id: str) -> set[str]:
+        return {key for task, _, key in self.xcoms if task == task_id}
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    from airflow.utils.db import initdb
+
+    (Path(_home.name) / "dags").mkdir()
+    initdb()
+
+
+@pytest.fixture
+def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
+    """Run a DAG with ``dag.test()`` and tell what came of it."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    folder = f"{_home.name}/dags"
+
+    def run(dag: "DAG") -> FinishedRun:
+        DagBundlesManager().sync_bundles_to_db()
+        bag = BundleDagBag(dag_folder=folder, bundle_path=Path(folder), bundle_name="dags-folder")
+        bag.bag_dag(dag)
+        sync_bag_to_db(bag, "dags-folder", None)
+        dag_run = dag.test()
+        with create_session() as session:
+            xcoms = session.query(XComModel).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id).all()
+            fields = session.query(RenderedTaskInstanceFields).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id)
+            return FinishedRun(
+                state=str(dag_run.state),
+                states={ti.task_id: str(ti.state) for ti in dag_run.get_task_instances(session=session)},
+                xcoms={(x.task_id, x.map_index, x.key): XComModel.deserialize_value(x) for x in xcoms},
+                rendered={f"{row.task_id}[{row.map_index}]": row.rendered_fields for row in fields},
+            )
+
+    return run
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Define an Airflow connection of type baseten for one test."""
+
+    def define(conn_id: str = "baseten_default", **fields: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "baseten"} | fields))
+
+    return define

@@ -1,0 +1,268 @@
+"""BasetenHook: credentials, calls and their async twins, against the emulator."""
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenError,
+    BasetenInputError,
+    BasetenModelError,
+    BasetenNotFoundError,
+    BasetenPayloadTooLargeError,
+    BasetenResponseError,
+    BasetenUnavailableError,
+)
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.transport import RetryPolicy
+from tests.scripted_server import ScriptedServer, answer
+
+KEY = "abcd1234.s3cr3t"
+MANAGEMENT_KEY = "efgh5678.m4n4g3"
+ECHO = Target(model_id="echo")
+ONCE = RetryPolicy(max_attempts=1)
+
+
+def broken(model_input):
+    raise ValueError("private details")
+
+
+def arrays(model_input):
+    return {"double": model_input["x"] * 2}
+
+
+@pytest.fixture(scope="module")
+def baseten():
+    models = {
+        "echo": lambda model_input: model_input,
+        "broken": broken,
+        "arrays": arrays,
+        "asleep": lambda model_input: model_input,
+    }
+    with Emulator(models=models, chains={"chain": sum_up}, api_key=KEY) as emulator:
+        for deployment in emulator.models["asleep"].deployments.values():
+            deployment.deactivate()
+        yield emulator
+
+
+def sum_up(inputs):
+    return inputs["a"] + inputs["b"]
+
+
+@pytest.fixture
+def hook(baseten, connect):
+    connect(host=baseten.url, password=KEY)
+    return BasetenHook(retry_policy=ONCE)
+
+
+@pytest.fixture(params=["blocking", "async"])
+def predict(request, hook):
+    """Call ``predict`` or its async twin."""
+    if request.param == "blocking":
+        return hook.predict
+    return lambda *arguments, **options: asyncio.run(hook.apredict(*arguments, **options))
+
+
+class TestPredict:
+    @pytest.mark.parametrize("value", [None, [1, 2], "text", {"a": None}, 7])
+    def test_any_json(self, predict, value):
+        assert predict(ECHO, value) == value
+
+    def test_numpy_both_ways(self, predict):
+        target = Target(model_id="arrays")
+        output = predict(target, {"x": np.array([1.5, 2.5])}, content_type="application/octet-stream")
+        np.testing.assert_array_equal(output["double"], [3.0, 5.0])
+
+    def test_chain(self, predict):
+        assert predict(Target(chain_id="chain"), {"a": 1, "b": 2}) == 3
+
+    def test_unknown_model(self, predict):
+        with pytest.raises(BasetenNotFoundError, match=r"predict of model nope .*answered 404") as caught:
+            predict(Target(model_id="nope"), 1)
+        assert caught.value.request_id in str(caught.value)
+
+    def test_deactivated_deployment(self, predict):
+        with pytest.raises(BasetenInputError, match="that the deployment is active") as caught:
+            predict(Target(model_id="asleep"), 1)
+        assert not caught.value.retryable
+
+    def test_exception_of_the_model(self, predict):
+        with pytest.raises(BasetenModelError, match="read its logs") as caught:
+            predict(Target(model_id="broken"), 1)
+        assert (caught.value.status, caught.value.may_have_run) == (500, True)
+
+    def test_bad_input_is_never_sent(self, predict, baseten):
+        before = len(baseten.requests)
+        with pytest.raises(BasetenInputError):
+            predict(ECHO, float("nan"))
+        with pytest.raises(BasetenPayloadTooLargeError):
+            predict(ECHO, "x" * 105_000_000)
+        assert len(baseten.requests) == before
+
+    def test_reply_that_is_not_json(self, connect, predict, hook):
+        with ScriptedServer(answer(body=b"oops")) as server, pytest.raises(BasetenResponseError, match="not that"):
+            predict(Target(model_id="abc", base_url=server.url), 1)
+        page = answer(body=b"<html>", content_type="text/html")
+        with ScriptedServer(page) as server, pytest.raises(BasetenResponseError, match="HTML page"):
+            predict(Target(model_id="abc", base_url=server.url), 1)
+
+
+def test_routes(hook, baseten):
+    target = Target(model_id="echo")
+    for found in (
+        hook.sync_route(target, "v1/models/model", method="GET"),
+        asyncio.run(hook.async_route(target, "v1/models/model", method="GET")),
+    ):
+        assert found == {}
+    assert [request.route for request in baseten.requests[-2:]] == ["/v1/models/model"] * 2
+
+
+def test_one_async_hook_serves_many_calls(connect, baseten):
+    connect(host=baseten.url, password=KEY)
+
+    async def many():
+        hook = BasetenHook()
+        return await asyncio.gather(*(hook.apredict(ECHO, number) for number in range(50)))
+
+    assert asyncio.run(many()) == list(range(50))
+
+
+class TestCredentials:
+    def test_wrong_key(self, baseten, connect):
+        connect(host=baseten.url, password="abcd1234.wr0ng")
+        with pytest.raises(BasetenAuthError, match=r"answered 401.*password of the connection") as caught:
+            BasetenHook().predict(ECHO, 1)
+        assert "wr0ng" not in str(caught.value)
+
+    @pytest.mark.parametrize("password", ["", None, "two words", "line\nbreak", "ключ", "tab\t"])
+    def test_what_can_not_be_a_key(self, connect, password):
+        connect(password=password)
+        with pytest.raises(
+            BasetenAuthError, match=r"Connection 'baseten_default' has no|of connection 'baseten_default'"
+        ) as caught:
+            BasetenHook().predict(ECHO, 1)
+        assert not password or password not in str(caught.value)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:8700", "baseten.example.com", "ftp://h", "http://", "http://u:p@h"])
+    def test_host_that_is_no_base_url(self, connect, host):
+        connect(host=host, password=KEY)
+        with pytest.raises(BasetenInputError, match="Host of connection 'baseten_default'"):
+            BasetenHook().predict(ECHO, 1)
+
+    @pytest.mark.parametrize(
+        ("extra", "name"), [({"auth_scheme": "Basic"}, "auth_scheme"), ({"management_url": "h"}, "management_url")]
+    )
+    def test_extra_that_is_not_valid(self, connect, extra, name):
+        connect(password=KEY, extra=extra)
+        with pytest.raises(BasetenInputError, match=f"{name} of connection 'baseten_default'"):
+            BasetenHook().connection  # noqa: B018
+
+    def test_api_key_scheme(self, baseten, connect):
+        connect(host=baseten.url, password=KEY, extra={"auth_scheme": "Api-Key"})
+        assert BasetenHook().predict(ECHO, 1) == 1
+        assert baseten.requests[-1].headers["authorization"] == "Api-Key"
+
+    def test_without_a_host_baseten_itself_is_called(self, connect):
+        connect(password=KEY)
+        hook = BasetenHook()
+        assert hook.located(ECHO).url("predict").startswith("https://model-echo.api.baseten.co/")
+        assert hook.connection.management_url == "https://api.baseten.co"
+
+    def test_environment_stands_in_for_the_missing_default_connection_only(self, airflow_db, monkeypatch):
+        with pytest.raises(BasetenAuthError, match="'baseten_default' does not exist and BASETEN_API_KEY is not set"):
+            BasetenHook().connection  # noqa: B018
+        monkeypatch.setenv("BASETEN_API_KEY", KEY)
+        assert BasetenHook().connection.api_key == KEY
+        assert asyncio.run(BasetenHook().aconnection()).api_key == KEY
+        for look_up in (
+            lambda: BasetenHook("other").connection,
+            lambda: asyncio.run(BasetenHook("other").aconnection()),
+        ):
+            with pytest.raises(BasetenAuthError, match="Connection 'other' does not exist"):
+                look_up()
+
+    def test_connection_comes_before_the_environment(self, connect, monkeypatch):
+        monkeypatch.setenv("BASETEN_API_KEY", "from.environment")
+        connect(password=KEY)
+        assert BasetenHook().connection.api_key == KEY
+
+    def test_keys_are_masked_and_not_in_texts(self, connect, caplog):
+        from airflow.sdk.log import redact
+
+        connect(password=KEY, extra={"management_api_key": MANAGEMENT_KEY})
+        connection = BasetenHook().connection
+        assert redact(f"key {KEY} and {MANAGEMENT_KEY}") == "key *** and ***"
+        assert KEY not in repr(connection)
+        assert MANAGEMENT_KEY not in repr(connection)
+        assert KEY not in caplog.text
+
+
+class TestConnectionTest:
+    def test_good_key(self, hook, baseten):
+        before = len(baseten.requests)
+        works, message = hook.test_connection()
+        assert (works, message) == (True, f"The API key was accepted by {baseten.url}.")
+        assert [(r.method, r.path) for r in baseten.requests[before:]] == [("GET", "/v1/users/me")]
+
+    def test_no_key(self, baseten, connect):
+        connect(host=baseten.url)
+        works, message = BasetenHook().test_connection()
+        assert (works, "has no password (the API key)" in message) == (False, True)
+
+    def test_refused_key(self, baseten, connect):
+        connect(host=baseten.url, password="abcd1234.wr0ng")
+        works, message = BasetenHook().test_connection()
+        assert (works, message) == (False, f"The API key was refused by {baseten.url}: enter it again.")
+
+    def test_refused_management_key(self, baseten, connect):
+        connect(host=baseten.url, password=KEY, extra={"management_api_key": MANAGEMENT_KEY})
+        works, message = BasetenHook().test_connection()
+        assert (works, message) == (False, f"The management_api_key was refused by {baseten.url}: enter it again.")
+
+    def test_unreachable_host(self, connect):
+        with ScriptedServer(answer()) as server:
+            pass
+        connect(host=server.url, password=KEY)
+        works, message = BasetenHook().test_connection()
+        assert not works
+        assert f"{server.url} can't be reached" in message
+
+    def test_host_without_a_scheme(self, connect):
+        connect(host="127.0.0.1:8700", password=KEY)
+        works, message = BasetenHook().test_connection()
+        assert (works, "give the scheme too" in message) == (False, True)
+
+    def test_key_that_may_only_call_models(self, connect):
+        keys = {KEY: "WORKSPACE_INVOKE", MANAGEMENT_KEY: "WORKSPACE_MANAGE_ALL"}
+        with Emulator(models={"echo": lambda model_input: model_input}, api_keys=keys) as emulator:
+            connect(host=emulator.url, password=KEY)
+            works, message = BasetenHook().test_connection()
+            assert (works, "may not use the management API; it can call models" in message) == (True, True)
+            connect(host=emulator.url, password=KEY, extra={"management_api_key": MANAGEMENT_KEY})
+            works, message = BasetenHook().test_connection()
+            assert works
+            assert "management_api_key was accepted" in message
+
+    def test_team_key_has_no_user(self, connect):
+        with ScriptedServer(answer(404), answer(body=b'{"models": []}')) as server:
+            connect(host=server.url, password=KEY)
+            works, _ = BasetenHook().test_connection()
+        assert (works, len(server.requests)) == (True, 2)
+
+    def test_nothing_leaks(self, baseten, connect, caplog):
+        connect(host=baseten.url, password="abcd1234.wr0ng")
+        with caplog.at_level(logging.DEBUG):
+            _, message = BasetenHook().test_connection()
+        assert "wr0ng" not in caplog.text + message
+
+
+def test_every_failure_is_a_baseten_error(connect):
+    connect(host="http://127.0.0.1:1", password=KEY)
+    with pytest.raises(BasetenUnavailableError) as caught:
+        BasetenHook(retry_policy=ONCE).predict(ECHO, 1)
+    assert isinstance(caught.value, BasetenError)

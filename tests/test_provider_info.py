@@ -1,0 +1,41 @@
+"""Airflow accepts what the package says of itself."""
+
+import json
+from importlib import import_module, metadata
+from importlib.resources import files
+
+import jsonschema
+
+from airflow_provider_baseten.get_provider_info import get_provider_info
+
+
+def test_it_fits_the_schema_of_airflow():
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_entry_point_is_this_function():
+    (entry,) = (e for e in metadata.entry_points(group="apache_airflow_provider") if "baseten" in e.value)
+    assert entry.load() is get_provider_info
+
+
+def test_named_modules_exist():
+    info = get_provider_info()
+    for part in ("hooks", "operators"):
+        for integration in info[part]:
+            for module in integration["python-modules"]:
+                import_module(module)
+
+
+def test_airflow_knows_the_connection_type_and_its_form(airflow_db):
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    hook = manager.hooks["baseten"]
+    assert hook is not None
+    assert (hook.hook_name, hook.connection_id_attribute_name) == ("Baseten", "baseten_conn_id")
+    fields = {name for name in manager.connection_form_widgets if name.startswith("extra__baseten__")}
+    assert fields == {
+        f"extra__baseten__{name}" for name in ("auth_scheme", "management_api_key", "management_url", "result_store")
+    }
+    assert set(manager.field_behaviours["baseten"]["hidden_fields"]) == {"schema", "login", "port"}

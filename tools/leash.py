@@ -7,6 +7,7 @@ of them stay in the session, which is what is ended.
 """
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -21,6 +22,7 @@ import psutil
 
 TERM_SECONDS = 10.0
 KILL_SECONDS = 5.0
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Leash:
@@ -57,6 +59,7 @@ class Leash:
 def main(command: Sequence[str]) -> int:
     """Run the command until it ends or standard input does, then end the session."""
     signal.signal(signal.SIGTERM, _exit)
+    _adopt_orphans()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         while child.poll() is None and not select.select([sys.stdin], [], [], 0.2)[0]:
@@ -81,6 +84,19 @@ def _end_session(child: subprocess.Popen[bytes]) -> None:
             child.poll()
             time.sleep(0.05)
     child.wait()
+    _reap_orphans()
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of processes whose own has ended, so that they do not stay as zombies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap_orphans() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _session_members() -> set[int]:

@@ -1,0 +1,150 @@
+"""`python -m tools.demo`, which is what `make demo` runs, as a process of its own."""
+
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tools.airflow_api import wait_until
+from tools.demo import ROOT
+
+COMPONENTS = {"scheduler", "api-server", "dag-processor", "triggerer"}
+
+
+class DemoProcess:
+    """The demo, and every process that was seen below it."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "tools.demo", "--home", str(home), *options]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.output = ""
+        self.family: set[psutil.Process] = set()
+        self.commands: set[str] = set()
+        self._watch = threading.Thread(target=self._remember_family)
+        self._watch.start()
+
+    def read_until(self, text: str) -> None:
+        """Read the output up to the line that has this text, or to its end."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.output += line
+            if text in line:
+                return
+
+    def end(self) -> int:
+        """Read the rest of the output and return the exit status."""
+        assert self.process.stdout
+        self.output += self.process.stdout.read()
+        status = self.process.wait()
+        self._watch.join()
+        return status
+
+    def survivors(self) -> list[psutil.Process]:
+        return [process for process in self.family if process.is_running() and not _is_zombie(process)]
+
+    def _remember_family(self) -> None:
+        parent = psutil.Process(self.process.pid)
+        while self.process.poll() is None:
+            for process in _children(parent):
+                if process not in self.family:
+                    self.family.add(process)
+                    self.commands.update(_command(process))
+            threading.Event().wait(0.2)
+
+
+def _children(parent: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(parent.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[type[DemoProcess]]:
+    """`DemoProcess`, of which all are ended after the test."""
+    started: list[DemoProcess] = []
+
+    class Started(DemoProcess):
+        def __init__(self, *options: str) -> None:
+            super().__init__(tmp_path / "demo", *options)
+            started.append(self)
+
+    yield Started
+    for demo in started:
+        demo.process.kill()
+        demo.end()
+
+
+def test_one_run_shows_every_result_and_leaves_nothing_running(start: type[DemoProcess]) -> None:
+    demo = start("--once")
+    demo.read_until("Airflow: ")
+    status = demo.end()
+
+    assert status == 0, demo.output
+    assert "route_tickets: success" in demo.output
+    assert "language_routes: success" in demo.output
+    [row] = [line for line in demo.output.splitlines() if line.startswith("german_desk")]
+    assert row.split(maxsplit=3)[1::2] == ["success", '["T-1002", "T-1003"]']
+    [line] = [line for line in demo.output.splitlines() if line.startswith("Airflow: ")]
+    assert "login: admin / " in line
+    with pytest.raises(requests.ConnectionError):
+        requests.get(line.split()[1], timeout=5)
+    assert demo.commands >= COMPONENTS
+    assert demo.survivors() == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "signal_number"),
+    [
+        ("starting", signal.SIGTERM),
+        ("the emulator answers", signal.SIGINT),
+        ("added the connection", signal.SIGTERM),
+        ("added the connection", signal.SIGKILL),
+    ],
+)
+def test_an_interrupted_demo_leaves_nothing_running(
+    start: type[DemoProcess], moment: str, signal_number: signal.Signals
+) -> None:
+    demo = start()
+    demo.read_until(moment)
+    assert moment in demo.output
+    if moment == "added the connection":
+        wait_until(lambda: demo.commands >= COMPONENTS, 10, "all components to be seen")
+
+    demo.process.send_signal(signal_number)
+
+    assert demo.end() == (-signal.SIGKILL if signal_number == signal.SIGKILL else 130)
+    if signal_number == signal.SIGKILL:
+        wait_until(lambda: not demo.survivors(), 30, "the processes of a killed demo to end")
+    assert demo.survivors() == []
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(start: type[DemoProcess], tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    home.mkdir()
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        demo = start("--once")
+        assert demo.end() == 1
+    assert "another demo runs" in demo.output

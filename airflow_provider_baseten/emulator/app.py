@@ -39,6 +39,7 @@ class Gateway:
 
     def __init__(
         self,
+        *,
         models: Mapping[str, Endpoint],
         chains: Mapping[str, Endpoint],
         keys: ApiKeys,
@@ -57,7 +58,14 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        exchange = Exchange(scope, receive, send, self._record(scope), self._limits.body_bytes, self._disconnect)
+        exchange = Exchange(
+            scope,
+            receive,
+            send,
+            record=self._record(scope),
+            body_limit=self._limits.body_bytes,
+            disconnect=self._disconnect,
+        )
         try:
             await self._serve(exchange)
         except GatewayError as error:

@@ -30,18 +30,23 @@ def make_app(kind: Literal["model", "chain"], id_: str, model: Model) -> tuple[A
     """
     backend, predict_path = model.backend, model.predict_path
     if isinstance(backend, str | os.PathLike):
-        truss = Truss(backend, secrets=model.secrets, environment=model.environments[0])
+        truss = Truss(backend, secrets=model.secrets, environment=_one(model.environments))
         return truss.container(), predict_path or _TRUSS_PREDICT_PATH
     if isinstance(backend, Upstream):
         return backend, predict_path or _TRUSS_PREDICT_PATH
     if _is_asgi_app(backend):
         return backend, predict_path or "/predict"
     if callable(backend):
-        return Container(lambda: _Function(backend)), _TRUSS_PREDICT_PATH
+        return Container(lambda: _Function(backend), is_chain=kind == "chain"), _TRUSS_PREDICT_PATH
     raise EmulatorError(
-        f"The backend of {kind} {id_} is a {type(backend).__name__}: give a callable, a Truss directory, an ASGI app or an "
-        "Upstream."
+        f"The backend of {kind} {id_} is a {type(backend).__name__}: give a callable, a Truss "
+        "directory, an ASGI app or an Upstream."
     )
+
+
+def _one(environments: tuple[str, ...]) -> str | None:
+    """Return the environment that a model is told it runs in: none when it serves several."""
+    return environments[0] if len(environments) == 1 else None
 
 
 def _is_asgi_app(backend: Any) -> bool:

@@ -5,9 +5,10 @@ import inspect
 import logging
 import re
 import sys
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_baseten.emulator.methods import Method, ModelMethods
 from airflow_provider_baseten.emulator.serialization import InputParsingError, parse_input, to_json, to_msgpack
+from airflow_provider_baseten.emulator.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,9 @@ _OPENAI_ROUTES = {
 _PREDICT = re.compile(r"/v1/models/[^/]+:predict(_binary)?|/invocations")
 _READY = re.compile(r"/v1/models/[^/]+|/ping")
 _LOADED = re.compile(r"/v1/models/[^/]+/loaded")
+_SCHEMA = re.compile(r"/v1/models/[^/]+/schema")
 _END = object()
+_OWN_FOLDER = str(Path(__file__).parent)
 
 Stream = Generator[Any, None, None] | AsyncGenerator[Any, None]
 
@@ -55,6 +59,7 @@ class Container:
     :param load: makes the model and loads it; runs once, in a thread.
     :param predict_concurrency: how many predictions run at once, ``None`` for any number.
     :param streaming_read_timeout: most seconds between two chunks of a stream.
+    :param is_chain: whether an exception is described in the answer, as chains do.
     """
 
     def __init__(
@@ -63,13 +68,14 @@ class Container:
         *,
         predict_concurrency: int | None = None,
         streaming_read_timeout: float = 60.0,
+        is_chain: bool = False,
     ) -> None:
         self._load = load
         self._methods: ModelMethods | None = None
         self._permits = asyncio.Semaphore(predict_concurrency or sys.maxsize)
         self._streaming_read_timeout = streaming_read_timeout
-        # A pool of its own: asyncio's default one has too few threads for models that wait.
-        self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="model")
+        self._threads = Threads()
+        self._is_chain = is_chain
         self._streams: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +93,7 @@ class Container:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            model = await self._in_thread(self._load)
+            model = await self._threads.run(self._load)
             self._methods = ModelMethods.of(model)
         except Exception as exc:
             logger.exception("The model could not be loaded")
@@ -97,7 +103,7 @@ class Container:
         await receive()
         for task in self._streams:
             task.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _route(self, request: Request) -> ASGIApp:
@@ -112,19 +118,27 @@ class Container:
             return _wrong_method("POST")
         if _READY.fullmatch(path) or _LOADED.fullmatch(path):
             return await self._ready(path) if method == "GET" else _wrong_method("GET")
+        if _SCHEMA.fullmatch(path):
+            return self._schema() if method == "GET" else _wrong_method("GET")
         return JSONResponse({"detail": "Not Found"}, 404)
 
     async def _ready(self, path: str) -> ASGIApp:
         check = self._loaded().is_healthy
         if check is not None and path.startswith("/v1/models/") and _READY.fullmatch(path):
             try:
-                healthy = await check.function() if check.is_async else await self._in_thread(check.function)
+                healthy = await check.function() if check.is_async else await self._threads.run(check.function)
             except Exception:
                 logger.exception("is_healthy raised")
                 healthy = False
             if not healthy:
                 raise _not_ready()
         return JSONResponse({})
+
+    def _schema(self) -> ASGIApp:
+        schema = self._loaded().schema()
+        if schema is None:
+            raise _Refusal(404, "No schema found", _MODEL)
+        return JSONResponse(schema)
 
     async def _predict(self, request: Request) -> ASGIApp:
         methods = self._loaded()
@@ -176,21 +190,12 @@ class Container:
                 return method.function(*arguments)
             if method.is_async:
                 return await method.function(*arguments)
-            return await self._in_thread(method.function, *arguments)
+            return await self._threads.run(method.function, *arguments)
         except Exception as exc:
             logger.exception("%s raised", method.name)
             if _is_http_exception(exc):
                 raise
-            raise _Refusal(500, _MODEL_ERROR, _MODEL) from exc
-
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        def run() -> Any:
-            try:
-                return function(*arguments)
-            except StopIteration as exc:  # A future can't carry it.
-                raise RuntimeError("StopIteration") from exc
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+            raise _Refusal(500, _chain_error(exc) if self._is_chain else _MODEL_ERROR, _MODEL) from exc
 
     async def _stream(self, stream: Stream, request: Request, when_done: Callable[[], None] = lambda: None) -> ASGIApp:
         chunks = self._chunks(stream)
@@ -221,7 +226,7 @@ class Container:
             async for chunk in stream:
                 yield chunk
             return
-        while (chunk := await self._in_thread(next, stream, _END)) is not _END:
+        while (chunk := await self._threads.run(next, stream, _END)) is not _END:
             yield chunk
 
 
@@ -283,6 +288,20 @@ def _is_http_exception(exc: Exception) -> bool:
     # FastAPI comes with Truss's server; a model that does not import it can't raise its exception.
     fastapi = sys.modules.get("fastapi")
     return fastapi is not None and isinstance(exc, fastapi.HTTPException)
+
+
+def _chain_error(exc: Exception) -> dict[str, Any]:
+    frames = traceback.extract_tb(exc.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_OWN_FOLDER)]
+    return {
+        "exception_cls_name": type(exc).__name__,
+        "exception_module_name": type(exc).__module__,
+        "exception_message": str(exc),
+        "user_stack_trace": [
+            {"filename": frame.filename, "lineno": frame.lineno, "name": frame.name, "line": frame.line}
+            for frame in own
+        ],
+    }
 
 
 def _not_ready() -> _Refusal:

@@ -7,11 +7,10 @@ from typing import Any, Literal
 from starlette.types import ASGIApp
 
 from airflow_provider_baseten.emulator.addressing import Address
-from airflow_provider_baseten.emulator.clock import Clock
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request, not_found
 from airflow_provider_baseten.emulator.replicas import Replicas, Scaling
 
-TRUSS_PREDICT_PATH = "/v1/models/model:predict"
+Kind = Literal["model", "chain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,8 @@ class Model:
     :param regional_environments: environments that are regional; only these can be addressed by a regional host.
     :param deployment_id: id of the one deployment, by default ``{id}d1``.
     :param scaling: how it scales.
-    :param predict_path: path on the server that predictions are sent to, by default Truss's own, for an ASGI app ``/predict``.
+    :param predict_path: path on the server that predictions are sent to, by default Truss's own, for an ASGI app
+        ``/predict``.
     :param secrets: secrets of a Truss directory, by name.
     """
 
@@ -107,7 +107,7 @@ class Endpoint:
     :param regional_environments: environments that a regional host may name.
     """
 
-    kind: Literal["model", "chain"]
+    kind: Kind
     id: str
     name: str
     created_at: float
@@ -116,28 +116,16 @@ class Endpoint:
     regional_environments: frozenset[str]
 
     @classmethod
-    def create(
-        cls,
-        kind: Literal["model", "chain"],
-        id_: str,
-        model: Model,
-        app: ASGIApp,
-        predict_path: str,
-        limits: Limits,
-        clock: Clock,
-    ) -> "Endpoint":
-        """Deploy a model or chain: one deployment behind all its environments."""
-        replicas = Replicas(model.scaling, limits.parking_seconds, clock)
-        deployment = Deployment(model.deployment_id or f"{id_}d1", app, predict_path, replicas)
-        environments = dict.fromkeys((*model.environments, *model.regional_environments), deployment.id)
+    def deploy(cls, kind: Kind, id_: str, model: Model, deployment: Deployment, *, created_at: float) -> "Endpoint":
+        """Return a model or chain with one deployment behind all its environments."""
         return cls(
-            kind,
-            id_,
-            model.name or id_,
-            clock.now(),
-            {deployment.id: deployment},
-            environments,
-            frozenset(model.regional_environments),
+            kind=kind,
+            id=id_,
+            name=model.name or id_,
+            created_at=created_at,
+            deployments={deployment.id: deployment},
+            environments=dict.fromkeys((*model.environments, *model.regional_environments), deployment.id),
+            regional_environments=frozenset(model.regional_environments),
         )
 
     def find(self, address: Address) -> Deployment:

@@ -31,6 +31,7 @@ class Exchange:
         scope: Scope,
         receive: Receive,
         send: Send,
+        *,
         record: RecordedRequest,
         body_limit: int,
         disconnect: Disconnect,
@@ -54,7 +55,7 @@ class Exchange:
         self.given_up = False
 
     async def prefetch(self, *, whole: bool) -> None:
-        """Read the first part of the body, or all of it, before it is asked for; from its end on a disconnect is noticed.
+        """Read the first part of the body, or all of it; once it is read, a disconnect is noticed.
 
         :param whole: read all of it.
         """

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from airflow_provider_baseten.emulator.schema import describe_types, is_model
+
 
 class ModelDefinitionError(TypeError):
     """A model's methods do not have the shape that Truss asks for."""
@@ -45,12 +47,13 @@ class Method:
             return None
         signature = inspect.signature(function)
         annotations = [parameter.annotation for parameter in signature.parameters.values()]
-        takes_request = [_is_class(annotation, Request) for annotation in annotations]
+        takes_request = [_is_request(annotation) for annotation in annotations]
         if len(annotations) > 2:
             raise ModelDefinitionError(f"`{name}` can't have more than two arguments, it has {signature}.")
         if takes_request not in ([], [False], [True], [False, True]):
             raise ModelDefinitionError(
-                f"The second argument of `{name}` must be the request, annotated as starlette's Request; it has {signature}."
+                f"The second argument of `{name}` must be the request, annotated with starlette's Request; "
+                f"it has {signature}."
             )
         takes_input = takes_request[:1] == [False]
         return cls(
@@ -58,7 +61,7 @@ class Method:
             function=function,
             takes_input=takes_input,
             takes_request=True in takes_request,
-            input_type=annotations[0] if takes_input and _is_class(annotations[0], BaseModel) else None,
+            input_type=annotations[0] if takes_input and is_model(annotations[0]) else None,
             is_async=inspect.iscoroutinefunction(function),
             is_generator=inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function),
         )
@@ -112,6 +115,10 @@ class ModelMethods:
         """Pydantic model that request bodies are parsed into."""
         return (self.preprocess or self.predict).input_type
 
+    def schema(self) -> dict[str, Any] | None:
+        """Return the JSON schema of input and output, ``None`` when the model is not typed."""
+        return describe_types((self.preprocess or self.predict).function, (self.postprocess or self.predict).function)
+
     @property
     def reads_body_itself(self) -> bool:
         """Whether nothing but the request is wanted, so that the body is not parsed."""
@@ -125,5 +132,5 @@ def _takes_only_request(method: Method) -> bool:
     return method.takes_request and not method.takes_input
 
 
-def _is_class(annotation: Any, base: type) -> bool:
-    return inspect.isclass(annotation) and issubclass(annotation, base)
+def _is_request(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, Request)

@@ -17,11 +17,12 @@ from airflow_provider_baseten.emulator.app import Gateway
 from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
 from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.deployments import Endpoint, Limits, Model
+from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.hosting import HostedApp
 from airflow_provider_baseten.emulator.records import RecordedRequest
+from airflow_provider_baseten.emulator.replicas import Replicas
 
 _ID = re.compile(r"[A-Za-z0-9]{1,63}")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -35,8 +36,8 @@ class Emulator:
     >>> with Emulator(models={"abc": lambda model_input: {"echo": model_input}}, api_key="K") as baseten:
     ...     print(f"{baseten.url}/model-abc/environments/production/predict")  # doctest: +SKIP
 
-    :param models: model id -> a :class:`Model`, or what can be its backend: a Python callable, the path of a Truss directory,
-        an ASGI app, an :class:`Upstream`.
+    :param models: model id -> a :class:`Model`, or what can be its backend: a Python callable, the path of a Truss
+        directory, an ASGI app, an :class:`Upstream`.
     :param chains: chain id -> the same.
     :param api_key: key that may do everything; without any key every request is accepted.
     :param api_keys: further keys, each with its type.
@@ -66,7 +67,14 @@ class Emulator:
         self._hosted: list[HostedApp] = []
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
-        self._gateway = Gateway(self.models, self.chains, ApiKeys(keys), self._limits, self._clock, self._disconnect)
+        self._gateway = Gateway(
+            models=self.models,
+            chains=self.chains,
+            keys=ApiKeys(keys),
+            limits=self._limits,
+            clock=self._clock,
+            disconnect=self._disconnect,
+        )
         self._host = host
         self._port = port
         self._server: _Server | None = None
@@ -141,7 +149,9 @@ class Emulator:
         app, predict_path = make_app(kind, id_, model)
         hosted = HostedApp(app, f"{kind.capitalize()} {id_}")
         self._hosted.append(hosted)
-        return Endpoint.create(kind, id_, model, hosted, predict_path, self._limits, self._clock)
+        replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
+        deployment = Deployment(model.deployment_id or f"{id_}d1", hosted, predict_path, replicas)
+        return Endpoint.deploy(kind, id_, model, deployment, created_at=self._clock.now())
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -180,7 +190,7 @@ class Emulator:
     def _disconnect(self, scope: Scope, reset: bool) -> None:
         server = self._server
         for connection in list(server.server_state.connections) if server is not None else []:
-            if connection.client == scope["client"]:
+            if getattr(connection, "client", None) == scope["client"]:
                 transport = connection.transport
                 if reset:
                     sock = transport.get_extra_info("socket")

@@ -37,12 +37,14 @@ _DEFAULTS: dict[str, Any] = {
 class Truss:
     """An unmodified Truss directory.
 
-    Its model runs in this process and environment: ``requirements`` must be installed here, system packages, base images and GPUs are
-    not provided, and the working folder is not the Truss's own. ``environment_variables`` are set while it loads.
+    Its model runs in this process and environment: ``requirements`` must be installed here, system packages, base
+    images and GPUs are not provided, and the working folder is not the Truss's own. ``environment_variables`` are set
+    while it loads.
 
     :param directory: folder with ``config.yaml``.
-    :param secrets: values of its secrets by name; others come from ``TRUSS_SECRET_{name}`` or the default in ``config.yaml``.
-    :param environment: name of the environment that the model is told.
+    :param secrets: values of its secrets by name; others come from the environment variable ``TRUSS_SECRET_{name}`` or
+        the default in ``config.yaml``.
+    :param environment: name of the environment that the model is told, if it is in one.
     :raises EmulatorError: the folder is no Truss, or one that brings its own server.
     """
 
@@ -51,12 +53,12 @@ class Truss:
         directory: str | os.PathLike[str],
         *,
         secrets: Mapping[str, str] | None = None,
-        environment: str = "production",
+        environment: str | None = None,
     ) -> None:
         self.directory = Path(directory).resolve()
         self.config = _read_config(self.directory)
         self._secrets = Secrets(self.config["secrets"], secrets or {})
-        self._environment = {"name": environment}
+        self._environment = None if environment is None else {"name": environment}
         self._file = self.directory / self.config["model_module_dir"] / self.config["model_class_filename"]
         if not self._file.is_file():
             raise EmulatorError(self._why_no_model())
@@ -79,7 +81,7 @@ class Truss:
             module = self._space.load(f"{folder}.{stem}" if folder == stem else stem, self._file)
             model_class = getattr(module, self.config["model_class_name"])
             model = model_class(**self._constructor_arguments(model_class))
-            if hasattr(model, "setup_environment"):
+            if self._environment is not None and hasattr(model, "setup_environment"):
                 model.setup_environment(self._environment)
             if hasattr(model, "load"):
                 model.load()
@@ -105,8 +107,8 @@ class Truss:
     def _why_no_model(self) -> str:
         if self.config.get("docker_server"):
             return (
-                f"Truss {self.directory} has a server of its own (docker_server): start that server and forward to it as an "
-                "upstream."
+                f"Truss {self.directory} has a server of its own (docker_server): start that server and forward to it "
+                "as an upstream."
             )
         return f"Truss {self.directory} has no {self._file.relative_to(self.directory)}, so there is no model to run."
 
@@ -128,8 +130,8 @@ class Secrets(Mapping[str, str]):
             value = self._given.get(name) or os.environ.get(f"TRUSS_SECRET_{name}") or self._declared[name]
         if not value:
             raise SecretNotFound(
-                f"Secret '{name}' not found: name it under 'secrets' in config.yaml and give its value in the environment "
-                f"variable TRUSS_SECRET_{name}."
+                f"Secret '{name}' not found: name it under 'secrets' in config.yaml and give its value in the "
+                f"environment variable TRUSS_SECRET_{name}."
             )
         return value
 
@@ -140,7 +142,7 @@ class Secrets(Mapping[str, str]):
         return len(self._declared)
 
 
-class SecretNotFound(Exception):
+class SecretNotFound(Exception):  # noqa: N818 - Truss calls it so.
     """A secret is not declared, or has no value."""
 
 

@@ -50,7 +50,7 @@ class Upstream:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=2)
-        # How long a model may take is the gateway's decision; proxies of the environment are not for a server next door.
+        # How long a model may take is the gateway's decision.
         async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as self._client:  # noqa: S113
             await send({"type": "lifespan.startup.complete"})
             await receive()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from truth_support import ROOT, Asked, serve_trusses, workspace
 
@@ -14,10 +15,17 @@ def truss_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
     """Base URLs of genuine Truss servers, one process for each directory in `trusses/`."""
     python = ROOT / ".venv-truss" / "bin" / "python"
     if not python.exists():
-        reason = "Truss's own server is not installed; `make .venv-truss` builds its environment"
+        reason = "Truss's own server is not installed; `make test` installs it"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     with serve_trusses(python, tmp_path_factory.mktemp("truss")) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def http() -> Iterator[httpx.Client]:
+    """A plain HTTP client with a new connection for every request."""
+    with httpx.Client(timeout=20, verify=False, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from truth_support import API_KEY, DEPLOYMENT, ROOT, Asked
+from truth_support import AUTHORIZED, DEPLOYMENT, ROOT, Asked
 
 from airflow_provider_baseten.emulator import Emulator, Fault
 
-AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
 SEED = 20261124
 EXAMPLES = 12
 TARGETS = ("Production", "Development", "", "Deployment", "Regional")

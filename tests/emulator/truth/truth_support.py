@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 TRUSSES = {folder.name: folder for folder in sorted((HERE / "trusses").iterdir()) if folder.is_dir()}
 API_KEY = "abcd1234.the-key-of-the-tests"
+AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
 DEPLOYMENT = "d1"
 
 Asked = Callable[[], list[RecordedRequest]]

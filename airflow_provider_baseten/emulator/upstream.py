@@ -49,8 +49,8 @@ class Upstream:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request that is
-        # sent in that moment would be lost.
+        # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request that
+        # is sent in that moment would be lost.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         # How long a model may take is the gateway's decision.
         async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as self._client:  # noqa: S113

@@ -83,7 +83,7 @@ class AirflowStack:
     :param home: AIRFLOW_HOME; an empty or absent folder, which is left as it is at the end
     :param dags: folder with DAG files
     :param config: further settings as environment variables, e.g. `{"AIRFLOW__CORE__PARALLELISM": "4"}`
-    :param progress: called with one line of text whenever a component has become healthy
+    :param progress: called with one line of text for each step
     """
 
     def __init__(
@@ -124,6 +124,7 @@ class AirflowStack:
         return self._service.log
 
     def _wait_until_healthy(self, seconds: float = 180) -> None:
+        self._progress(f"Airflow is starting, its log is {self.log}")
         reported: set[str] = set()
 
         def healthy() -> bool:

@@ -56,7 +56,7 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
     emulator = Service("emulator", _emulator_command(emulator_url, server_url, api_key), home / "emulator.log")
     airflow = AirflowStack(home / "airflow", DAGS, progress=progress)
 
-    progress("starting the language server, the emulator and Airflow")
+    progress("starting the language server and the emulator")
     with server, emulator:
         server.wait_for_http(f"{server_url}/health")
         emulator.wait_for_http(emulator_url)

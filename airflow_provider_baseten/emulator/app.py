@@ -13,9 +13,10 @@ from airflow_provider_baseten.emulator import addressing, management
 from airflow_provider_baseten.emulator.addressing import Address
 from airflow_provider_baseten.emulator.auth import ApiKeys
 from airflow_provider_baseten.emulator.clock import Clock
+from airflow_provider_baseten.emulator.connections import Connections
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
 from airflow_provider_baseten.emulator.errors import GatewayError, not_found
-from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Disconnect, Exchange, describe
+from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, describe
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.records import RecordedRequest, Records
 
@@ -34,7 +35,7 @@ class Gateway:
     :param keys: API keys that are accepted.
     :param limits: body size and times.
     :param clock: where time comes from.
-    :param disconnect: ends the connection of an ASGI scope, by a reset or in an orderly way.
+    :param connections: the server's connections.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Gateway:
         keys: ApiKeys,
         limits: Limits,
         clock: Clock,
-        disconnect: Disconnect,
+        connections: Connections,
     ) -> None:
         self.models = models
         self.chains = chains
@@ -54,7 +55,7 @@ class Gateway:
         self._keys = keys
         self._limits = limits
         self._clock = clock
-        self._disconnect = disconnect
+        self._connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -64,7 +65,7 @@ class Gateway:
             send,
             record=self._record(scope),
             body_limit=self._limits.body_bytes,
-            disconnect=self._disconnect,
+            connections=self._connections,
         )
         try:
             await self._serve(exchange)

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Container:
         self._streaming_read_timeout = streaming_read_timeout
         self._threads = Threads()
         self._is_chain = is_chain
-        self._streams: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -101,7 +101,7 @@ class Container:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        for task in self._streams:
+        for task in self._running:
             task.cancel()
         self._threads.stop()
         await send({"type": "lifespan.shutdown.complete"})
@@ -148,7 +148,7 @@ class Container:
         with ExitStack() as permit:
             await self._permits.acquire()
             permit.callback(self._permits.release)
-            output = await self._call(methods.predict, model_input, request)
+            output = await self._finish(self._call(methods.predict, model_input, request), permit)
             if methods.postprocess is not None and (_is_stream(output) or isinstance(output, Response)):
                 logger.error("A model with `postprocess` can't return a generator or a response from `predict`")
                 raise _Refusal(500, _MODEL_ERROR, _MODEL)
@@ -159,6 +159,18 @@ class Container:
         if methods.postprocess is not None:
             output = await self._call(methods.postprocess, output, request)
         return _serialize(output, request)
+
+    async def _finish(self, prediction: Coroutine[Any, Any, Any], permit: ExitStack) -> Any:
+        """Await a prediction; when nobody waits for it any more it still runs to its end and keeps its place."""
+        task = asyncio.create_task(prediction)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            give_back = permit.pop_all().close
+            task.add_done_callback(lambda _: give_back())
+            raise
 
     async def _openai(self, request: Request, name: str) -> ASGIApp:
         methods = self._loaded()
@@ -208,8 +220,8 @@ class Container:
         # Read as fast as the model yields: a slow client does not hold the model's place.
         queue: asyncio.Queue[Any] = asyncio.Queue()
         producer = asyncio.create_task(_produce(chunks, queue))
-        self._streams.add(producer)
-        producer.add_done_callback(self._streams.discard)
+        self._running.add(producer)
+        producer.add_done_callback(self._running.discard)
         producer.add_done_callback(lambda _: when_done())
         return StreamingResponse(self._consume(queue), media_type="application/octet-stream")
 

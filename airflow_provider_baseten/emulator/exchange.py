@@ -2,16 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
 from airflow_provider_baseten.emulator.addressing import Address
+from airflow_provider_baseten.emulator.connections import Connections
 from airflow_provider_baseten.emulator.errors import GatewayError
 from airflow_provider_baseten.emulator.records import RecordedRequest
 
 REQUEST_ID_HEADER = "X-Baseten-Request-Id"
-Disconnect = Callable[[Scope, bool], None]
 _DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -23,7 +22,7 @@ class Exchange:
     :param send: the server's ``send``.
     :param record: filled in on the way.
     :param body_limit: largest request body in bytes.
-    :param disconnect: ends the connection of a scope; the flag says whether by a reset or in an orderly way.
+    :param connections: the server's connections.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Exchange:
         *,
         record: RecordedRequest,
         body_limit: int,
-        disconnect: Disconnect,
+        connections: Connections,
     ) -> None:
         self.scope = scope
         self.record = record
@@ -46,7 +45,7 @@ class Exchange:
         self.truncate_after: int | None = None
         self._receive = receive
         self._send = send
-        self._disconnect = disconnect
+        self._connections = connections
         self._body_limit = body_limit
         self._buffered: deque[Message] = deque()
         self._body_complete = False
@@ -108,7 +107,12 @@ class Exchange:
             message = self._truncated(message)
             self.record.response_bytes += len(message.get("body", b""))
             self.finished = not message.get("more_body", False)
-        await self._send(message)
+        try:
+            await self._send(message)
+        except RuntimeError:
+            if self._connections.is_open(self.scope):
+                raise
+            self.finished = True  # The client went away, and the server has not noticed yet.
         if self.truncate_after is not None and self.record.response_bytes >= self.truncate_after:
             self.disconnect(reset=False)
 
@@ -141,7 +145,7 @@ class Exchange:
         """
         if not self.finished:
             self.finished = True
-            self._disconnect(self.scope, reset)
+            self._connections.end(self.scope, reset=reset)
 
     def close(self) -> None:
         """Stop watching for a disconnect."""

@@ -4,19 +4,18 @@ import asyncio
 import os
 import re
 import socket
-import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import uvicorn
-from starlette.types import Scope
 
 from airflow_provider_baseten.emulator.app import Gateway
 from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
 from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.clock import Clock
+from airflow_provider_baseten.emulator.connections import Connections
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
@@ -25,7 +24,6 @@ from airflow_provider_baseten.emulator.records import RecordedRequest
 from airflow_provider_baseten.emulator.replicas import Replicas
 
 _ID = re.compile(r"[A-Za-z0-9]{1,63}")
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Emulator:
@@ -62,6 +60,7 @@ class Emulator:
         keys: dict[str, KeyType] = {**(api_keys or {})}
         if api_key is not None:
             keys[api_key] = "WORKSPACE_MANAGE_ALL"
+        self._connections = Connections()
         self._limits = limits or Limits()
         self._clock = clock or Clock()
         self._hosted: list[HostedApp] = []
@@ -73,12 +72,13 @@ class Emulator:
             keys=ApiKeys(keys),
             limits=self._limits,
             clock=self._clock,
-            disconnect=self._disconnect,
+            connections=self._connections,
         )
         self._host = host
         self._port = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
@@ -101,6 +101,22 @@ class Emulator:
         """Faults that are still to come."""
         return self._gateway.faults
 
+    def deactivate(self, id_: str, deployment_id: str | None = None) -> None:
+        """Deactivate a deployment: its requests are refused with 400, the waiting ones too.
+
+        :param id_: id of the model or chain.
+        :param deployment_id: id of the deployment, by default the only one.
+        """
+        self._in_loop(self._deployment(id_, deployment_id).deactivate)
+
+    def activate(self, id_: str, deployment_id: str | None = None) -> None:
+        """Activate a deployment again.
+
+        :param id_: id of the model or chain.
+        :param deployment_id: id of the deployment, by default the only one.
+        """
+        self._in_loop(self._deployment(id_, deployment_id).activate)
+
     def inject(self, *faults: Fault) -> None:
         """Let something go wrong; see :class:`Fault`."""
         self.faults.add(*faults)
@@ -114,6 +130,7 @@ class Emulator:
             raise EmulatorError("The emulator runs already.")
         listener = self._listen()
         self._server = _Server(_config(self._gateway))
+        self._connections.server = self._server
         thread = threading.Thread(target=self._run, args=(self._server, listener), name="baseten-emulator")
         thread.start()
         self._server.settled.wait()
@@ -153,6 +170,25 @@ class Emulator:
         deployment = Deployment(model.deployment_id or f"{id_}d1", hosted, predict_path, replicas)
         return Endpoint.deploy(kind, id_, model, deployment, created_at=self._clock.now())
 
+    def _deployment(self, id_: str, deployment_id: str | None) -> Deployment:
+        endpoint = self.models.get(id_) or self.chains.get(id_)
+        if endpoint is None:
+            raise EmulatorError(f"There is no model or chain {id_}.")
+        if deployment_id is None:
+            return next(iter(endpoint.deployments.values()))
+        return endpoint.deployments[deployment_id]
+
+    def _in_loop(self, change: Callable[[], None]) -> None:
+        """Change what belongs to the server's event loop."""
+        if self._loop is None:
+            change()
+            return
+
+        async def run() -> None:
+            change()
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -178,26 +214,16 @@ class Emulator:
 
     async def _serve(self, server: "_Server", listener: socket.socket) -> None:
         started = []
+        self._loop = asyncio.get_running_loop()
         try:
             for hosted in self._hosted:
                 started.append(hosted)
                 await hosted.start()
             await server.serve(sockets=[listener])
         finally:
+            self._loop = None
             for hosted in started:
                 await hosted.stop()
-
-    def _disconnect(self, scope: Scope, reset: bool) -> None:
-        server = self._server
-        for connection in list(server.server_state.connections) if server is not None else []:
-            if getattr(connection, "client", None) == scope["client"]:
-                transport = connection.transport
-                if reset:
-                    sock = transport.get_extra_info("socket")
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-                    transport.abort()
-                else:
-                    transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -229,6 +255,7 @@ def _config(gateway: Gateway) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=60,
+        timeout_graceful_shutdown=5,
         backlog=2048,
     )
 

@@ -1,6 +1,7 @@
 """Baseten's own SDK against the emulator."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -152,6 +153,15 @@ def test_an_error_of_the_model(client: Callable[..., ApiClient]) -> None:
     assert caught.value.body == '{"error":"Internal Server Error (in model/chainlet)."}'
 
 
+def test_an_error_of_a_chain(client: Callable[..., ApiClient]) -> None:
+    with pytest.raises(ResponseError) as caught:
+        client("chain-broken").run_remote_production(request=RunRemoteInput({"name": "é"}))
+    assert caught.value.status_code == 500
+    error = json.loads(caught.value.body)["error"]
+    assert (error["exception_cls_name"], error["exception_message"]) == ("LookupError", "no such é")
+    assert [frame["name"] for frame in error["user_stack_trace"]] == ["broken_chain"]
+
+
 def test_a_reset_connection(emulator: Emulator, client: Callable[..., ApiClient]) -> None:
     emulator.faults.add(Fault(reset=True))
     with pytest.raises(httpx.TransportError):
@@ -172,7 +182,7 @@ def test_a_truncated_stream(emulator: Emulator, client: Callable[..., ApiClient]
     raw = client("model-stream").predict_production_raw(
         request=PredictInput({"count": 3}), accept="application/octet-stream"
     )
-    received = []
+    received: list[bytes] = []
     with pytest.raises(httpx.TransportError):
         received.extend(raw.iter_raw())
     assert b"".join(received) == b"data: 0\n\ndat"

@@ -24,6 +24,10 @@ DEPLOYMENT = "d1"
 Asked = Callable[[], list[RecordedRequest]]
 
 
+def broken_chain(arguments: dict[str, Any]) -> None:
+    raise LookupError(f"no such {arguments['name']}")
+
+
 def workspace() -> Emulator:
     """Models and chains, each in production, development and the regional environment `prod-us`."""
 
@@ -38,7 +42,7 @@ def workspace() -> Emulator:
         "custom": deployed(SERVER),
         "any": deployed(TRUSSES["request_only"]),
     }
-    chains = {"xyz": deployed(TRUSSES["echo"]), "any": deployed(TRUSSES["request_only"])}
+    chains = {"xyz": deployed(TRUSSES["echo"]), "any": deployed(TRUSSES["request_only"]), "broken": broken_chain}
     return Emulator(models=models, chains=chains, api_key=API_KEY)
 
 

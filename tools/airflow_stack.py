@@ -151,6 +151,8 @@ def _settings(home: Path, dags: Path, ui_url: str) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        # The default of 32 starts as many processes.
+        "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{ui_url}/execution/",
         "AIRFLOW__API__HOST": "127.0.0.1",

@@ -205,9 +205,12 @@ class Container:
             return await self._threads.run(method.function, *arguments)
         except Exception as exc:
             logger.exception("%s raised", method.name)
+            if self._is_chain:
+                status = exc.status_code if _is_http_exception(exc) else 500  # type: ignore[attr-defined]
+                raise _Refusal(status, _chain_error(exc), _MODEL) from exc
             if _is_http_exception(exc):
                 raise
-            raise _Refusal(500, _chain_error(exc) if self._is_chain else _MODEL_ERROR, _MODEL) from exc
+            raise _Refusal(500, _MODEL_ERROR, _MODEL) from exc
 
     async def _stream(self, stream: Stream, request: Request, when_done: Callable[[], None] = lambda: None) -> ASGIApp:
         chunks = self._chunks(stream)
@@ -307,7 +310,7 @@ def _chain_error(exc: Exception) -> dict[str, Any]:
     own = [frame for frame in frames if not frame.filename.startswith(_OWN_FOLDER)]
     return {
         "exception_cls_name": type(exc).__name__,
-        "exception_module_name": type(exc).__module__,
+        "exception_module_name": getattr(exc, "__module__", None),  # An instance of a built-in class has none.
         "exception_message": str(exc),
         "user_stack_trace": [
             {"filename": frame.filename, "lineno": frame.lineno, "name": frame.name, "line": frame.line}

@@ -153,13 +153,23 @@ def test_an_error_of_the_model(client: Callable[..., ApiClient]) -> None:
     assert caught.value.body == '{"error":"Internal Server Error (in model/chainlet)."}'
 
 
-def test_an_error_of_a_chain(client: Callable[..., ApiClient]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status", "described"),
+    [
+        ("lookup", 500, (None, "LookupError", "no such name")),
+        ("http", 422, ("fastapi.exceptions", "HTTPException", "422: {'field': 'name'}")),
+    ],
+)
+def test_an_error_of_a_chain(
+    client: Callable[..., ApiClient], kind: str, status: int, described: tuple[str | None, ...]
+) -> None:
+    """As a chainlet in Truss's server was seen to answer."""
     with pytest.raises(ResponseError) as caught:
-        client("chain-broken").run_remote_production(request=RunRemoteInput({"name": "é"}))
-    assert caught.value.status_code == 500
+        client("chain-broken").run_remote_production(request=RunRemoteInput({"kind": kind}))
+    assert caught.value.status_code == status
     error = json.loads(caught.value.body)["error"]
-    assert (error["exception_cls_name"], error["exception_message"]) == ("LookupError", "no such é")
-    assert [frame["name"] for frame in error["user_stack_trace"]] == ["broken_chain"]
+    assert [frame["name"] for frame in error.pop("user_stack_trace")] == ["broken_chain"]
+    assert tuple(error[f"exception_{name}"] for name in ("module_name", "cls_name", "message")) == described
 
 
 def test_a_reset_connection(emulator: Emulator, client: Callable[..., ApiClient]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 from custom_server import SERVER
+from fastapi import HTTPException
 
 from airflow_provider_baseten.emulator import Emulator, Model, RecordedRequest
 
@@ -25,7 +26,9 @@ Asked = Callable[[], list[RecordedRequest]]
 
 
 def broken_chain(arguments: dict[str, Any]) -> None:
-    raise LookupError(f"no such {arguments['name']}")
+    if arguments["kind"] == "http":
+        raise HTTPException(status_code=422, detail={"field": "name"})
+    raise LookupError("no such name")
 
 
 def workspace() -> Emulator:

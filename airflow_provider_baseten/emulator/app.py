@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from airflow_provider_baseten.emulator import addressing, management
 from airflow_provider_baseten.emulator.addressing import Address
-from airflow_provider_baseten.emulator.auth import ApiKeys
+from airflow_provider_baseten.emulator.auth import ApiKeys, scheme_of
 from airflow_provider_baseten.emulator.clock import Clock
 from airflow_provider_baseten.emulator.connections import Connections
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
@@ -103,7 +103,7 @@ class Gateway:
             problem = error
         authorization = record.headers.get("authorization")
         if authorization is not None:
-            record.headers["authorization"] = authorization.partition(" ")[0]
+            record.headers["authorization"] = scheme_of(authorization)
         self._keys.authorize(authorization, management=address is not None and address.kind == "management")
         if address is None:
             raise problem or not_found("No such path.")

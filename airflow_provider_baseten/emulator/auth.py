@@ -10,6 +10,12 @@ KeyType = Literal["PERSONAL", "WORKSPACE_MANAGE_ALL", "WORKSPACE_INVOKE"]
 _SCHEMES = ("bearer", "api-key")
 
 
+def scheme_of(authorization: str) -> str:
+    """Return the scheme of an ``Authorization`` header; empty for an unknown one, since that may be the key itself."""
+    scheme, space, _ = authorization.partition(" ")
+    return scheme if space and scheme.lower() in _SCHEMES else ""
+
+
 class ApiKeys:
     """The keys that are accepted.
 

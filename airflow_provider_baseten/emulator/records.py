@@ -12,7 +12,7 @@ class RecordedRequest:
     :param method: HTTP method.
     :param path: path as it was sent, percent-encoded.
     :param query: query string without the question mark.
-    :param headers: request headers with lower-case names; ``authorization`` holds the scheme alone.
+    :param headers: request headers with lower-case names; of ``authorization`` only the scheme.
     :param at: when it arrived, seconds since the epoch.
     :param request_id: id given to it, the answer's ``X-Baseten-Request-Id``.
     :param model_id: model that was addressed, if any.

@@ -24,7 +24,8 @@ def truss_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
 @pytest.fixture(scope="session")
 def http() -> Iterator[httpx.Client]:
     """A plain HTTP client with a new connection for every request."""
-    with httpx.Client(timeout=20, verify=False, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(timeout=20, verify=False, trust_env=False, limits=limits) as client:
         yield client
 
 

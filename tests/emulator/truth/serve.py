@@ -2,6 +2,9 @@
 
 Runs with the Python of `.venv-truss`: `python serve.py WORK_DIR TRUSS_DIR...`. Every directory gets its own server
 process on 127.0.0.1 and a free port; one line of JSON on standard output maps directory names to ports.
+
+`requirements.txt` is what the server and Truss's configuration import, and no more. numpy is 2.x, which the server's
+`constraints.txt` allows: 1.x has no wheels for Python 3.13.
 """
 
 import importlib

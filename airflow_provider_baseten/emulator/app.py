@@ -120,6 +120,7 @@ class Gateway:
         exchange.truncate_after = fault.truncate_after
         if not fault.replaces_answer:
             return False
+        await exchange.prefetch(whole=True)  # A client that is still sending would not see what happens.
         if fault.after_model:
             exchange.muted = True
             await self._dispatch(exchange, address)

@@ -125,7 +125,7 @@ class Exchange:
     async def answer(self, status: int, body: bytes, content_type: str | None, headers: dict[str, str]) -> None:
         """Answer in place of the model."""
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        if content_type is not None:
+        if content_type is not None and not any(name == b"content-type" for name, _ in pairs):
             pairs.append((b"content-type", content_type.encode()))
         pairs.append((b"content-length", str(len(body)).encode()))
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})

@@ -124,12 +124,14 @@ def test_a_stream_arrives_piece_by_piece() -> None:
         assert proceed.wait(10)
         yield "second"
 
-    with Emulator({"m": model}) as baseten:
-        with httpx.stream("POST", f"{baseten.url}/model-m/production/predict", json={}) as answer:
-            pieces = answer.iter_text()
-            assert next(pieces) == "first"
-            proceed.set()
-            assert "".join(pieces) == "second"
+    with (
+        Emulator({"m": model}) as baseten,
+        httpx.stream("POST", f"{baseten.url}/model-m/production/predict", json={}) as answer,
+    ):
+        pieces = answer.iter_text()
+        assert next(pieces) == "first"
+        proceed.set()
+        assert "".join(pieces) == "second"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,11 @@ def airflow_db() -> None:
 def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
     """Run a DAG with ``dag.test()`` and tell what came of it."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag, sync_bag_to_db
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
@@ -62,7 +66,7 @@ def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
 
     def run(dag: "DAG") -> FinishedRun:
         DagBundlesManager().sync_bundles_to_db()
-        bag = BundleDagBag(dag_folder=folder, bundle_path=Path(folder), bundle_name="dags-folder")
+        bag = DagBag(dag_folder=folder, bundle_path=Path(folder))
         bag.bag_dag(dag)
         sync_bag_to_db(bag, "dags-folder", None)
         dag_run = dag.test()

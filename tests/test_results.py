@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten import results
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
@@ -12,6 +14,11 @@ def deliver(value, request_id="r1", **places):
     return results.deliver(
         results.Output.of_value(value), request_id, **{"output_path": None, "result_store": None} | places
     )
+
+
+@pytest.fixture(autouse=True)
+def object_store():
+    attach("memory", fs=MemoryFileSystem())
 
 
 @pytest.mark.parametrize("value", [{"a": [1, None]}, "grüße", b"\x00\xff"])

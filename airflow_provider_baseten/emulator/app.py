@@ -72,9 +72,8 @@ class Gateway:
         except GatewayError as error:
             await exchange.refuse(error)
         except asyncio.CancelledError:
-            if not exchange.given_up:
-                exchange.disconnect(reset=True)
-                raise
+            if not exchange.given_up:  # The server stops.
+                await exchange.disconnect(reset=True)
         except Exception:
             logger.exception("The server of the model failed")
             await exchange.refuse(GatewayError(502, "Error making prediction", "model_unavailable"))
@@ -126,7 +125,7 @@ class Gateway:
             await self._dispatch(exchange, address)
             exchange.muted = False
         if fault.status is None:
-            exchange.disconnect(reset=True)
+            await exchange.disconnect(reset=True)
         else:
             body, content_type = fault.content()
             await exchange.answer(fault.status, body, content_type, dict(fault.headers))

@@ -97,6 +97,7 @@ class Container:
             self._methods = ModelMethods.of(model)
         except Exception as exc:
             logger.exception("The model could not be loaded")
+            self._threads.stop()
             await send({"type": "lifespan.startup.failed", "message": f"{type(exc).__name__}: {exc}"})
             return
         await send({"type": "lifespan.startup.complete"})

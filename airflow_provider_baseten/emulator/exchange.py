@@ -114,7 +114,7 @@ class Exchange:
                 raise
             self.finished = True  # The client went away, and the server has not noticed yet.
         if self.truncate_after is not None and self.record.response_bytes >= self.truncate_after:
-            self.disconnect(reset=False)
+            await self.disconnect(reset=False)
 
     def _truncated(self, message: Message) -> Message:
         if self.truncate_after is None:
@@ -134,11 +134,11 @@ class Exchange:
     async def refuse(self, error: GatewayError) -> None:
         """Answer with a gateway error, or break off an answer that is already under way."""
         if self.started:
-            self.disconnect(reset=False)
+            await self.disconnect(reset=False)
         else:
             await self.answer(error.status, error.body(), "application/json", error.headers)
 
-    def disconnect(self, *, reset: bool) -> None:
+    async def disconnect(self, *, reset: bool) -> None:
         """End the connection before the answer is complete.
 
         :param reset: whether by a reset, which also loses what is still on its way.
@@ -146,6 +146,7 @@ class Exchange:
         if not self.finished:
             self.finished = True
             self._connections.end(self.scope, reset=reset)
+            await asyncio.sleep(0)  # The server notices before it would complain about an incomplete answer.
 
     def close(self) -> None:
         """Stop watching for a disconnect."""

@@ -250,7 +250,6 @@ def _config(gateway: Gateway) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         log_config=None,
-        log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -1,11 +1,12 @@
 """`python -m tools.demo`, which is what `make demo` runs, as a process of its own."""
 
 import fcntl
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,9 +22,9 @@ COMPONENTS = {"scheduler", "api-server", "dag-processor", "triggerer"}
 class DemoProcess:
     """The demo, and every process that was seen below it."""
 
-    def __init__(self, home: Path, *options: str) -> None:
+    def __init__(self, home: Path, *options: str, root: Path = ROOT) -> None:
         command = [sys.executable, "-m", "tools.demo", "--home", str(home), *options]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.output = ""
         self.family: set[psutil.Process] = set()
         self.commands: set[str] = set()
@@ -80,23 +81,25 @@ def _is_zombie(process: psutil.Process) -> bool:
         return True
 
 
+Start = Callable[..., DemoProcess]
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[type[DemoProcess]]:
-    """`DemoProcess`, of which all are ended after the test."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a demo in a folder of its own, with these options; it is ended after the test."""
     started: list[DemoProcess] = []
 
-    class Started(DemoProcess):
-        def __init__(self, *options: str) -> None:
-            super().__init__(tmp_path / "demo", *options)
-            started.append(self)
+    def start(*options: str, root: Path = ROOT) -> DemoProcess:
+        started.append(DemoProcess(tmp_path / "demo", *options, root=root))
+        return started[-1]
 
-    yield Started
+    yield start
     for demo in started:
         demo.process.kill()
         demo.end()
 
 
-def test_one_run_shows_every_result_and_leaves_nothing_running(start: type[DemoProcess]) -> None:
+def test_one_run_shows_every_result_and_leaves_nothing_running(start: Start) -> None:
     demo = start("--once")
     demo.read_until("Airflow: ")
     status = demo.end()
@@ -114,6 +117,26 @@ def test_one_run_shows_every_result_and_leaves_nothing_running(start: type[DemoP
     assert demo.survivors() == []
 
 
+def test_a_failed_task_is_shown_with_its_log_and_fails_the_command(start: Start, tmp_path: Path) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "tools", root / "tools")
+    dags = shutil.copytree(ROOT / "example_dags", root / "example_dags")
+    (dags / "route_tickets.py").unlink()
+    routes = dags / "language_routes.py"
+    routes.write_text(routes.read_text().replace('"v1/rank"', '"v1/no-such-route"'))
+
+    demo = start("--once", root=root)
+    status = demo.end()
+
+    assert status == 1
+    assert "language_routes: failed" in demo.output
+    assert "language_routes.rank failed; its log ends with:" in demo.output
+    assert "BasetenNotFoundError" in demo.output
+    [row] = [line for line in demo.output.splitlines() if line.startswith("summary")]
+    assert "upstream_failed" in row
+    assert demo.survivors() == []
+
+
 @pytest.mark.parametrize(
     ("moment", "signal_number"),
     [
@@ -123,9 +146,7 @@ def test_one_run_shows_every_result_and_leaves_nothing_running(start: type[DemoP
         ("added the connection", signal.SIGKILL),
     ],
 )
-def test_an_interrupted_demo_leaves_nothing_running(
-    start: type[DemoProcess], moment: str, signal_number: signal.Signals
-) -> None:
+def test_an_interrupted_demo_leaves_nothing_running(start: Start, moment: str, signal_number: signal.Signals) -> None:
     demo = start()
     demo.read_until(moment)
     assert moment in demo.output
@@ -140,7 +161,7 @@ def test_an_interrupted_demo_leaves_nothing_running(
     assert demo.survivors() == []
 
 
-def test_a_second_demo_in_the_same_folder_is_refused(start: type[DemoProcess], tmp_path: Path) -> None:
+def test_a_second_demo_in_the_same_folder_is_refused(start: Start, tmp_path: Path) -> None:
     home = tmp_path / "demo"
     home.mkdir()
     with (home / "lock").open("w") as lock:

@@ -82,6 +82,18 @@ class BasetenModelError(BasetenError):
     """The model's own code raised or refused."""
 
 
+class BasetenAsyncRequestError(BasetenError):
+    """An async request ended without success: it failed, expired or was cancelled."""
+
+
+class BasetenResultLostError(BasetenError):
+    """An async request may have succeeded, but its output is nowhere to be found."""
+
+
+class BasetenOrphanedRequestError(BasetenError):
+    """An earlier attempt began to send the request and died; whether Baseten got it is unknown."""
+
+
 class BasetenResponseError(BasetenError):
     """An answer came that is not what it says it is, for example HTML from a proxy or broken JSON."""
 

@@ -62,14 +62,47 @@ _CONN_FIELDS = {
     },
     "result_store": {
         "label": "Result store",
-        "description": "Folder for outputs that are too large for XCom, for example s3://aws_default@bucket/results.",
+        "description": "Folder for webhook deliveries and for outputs that are too large for XCom, for example "
+        "s3://aws_default@bucket/results.",
         "schema": {"type": ["string", "null"]},
+    },
+    "webhook_endpoint": {
+        "label": "Webhook endpoint",
+        "description": "Where Baseten delivers async results, for example "
+        "https://airflow.example.com/baseten/webhooks/baseten_default.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "webhook_secrets": {
+        "label": "Webhook secrets",
+        "description": "Secrets that deliveries are signed with, separated by commas while they are rotated.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "allow_unsigned_webhooks": {
+        "label": "Allow unsigned webhooks",
+        "description": "Take deliveries without a signature: anybody who reaches the receiver can then forge results.",
+        "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
 
 _CONFIG_OPTIONS = {
+    "status_calls_per_second": {
+        "description": "Most status calls per second that a triggerer process makes over one connection, however many "
+        "tasks wait. Baseten allows 20.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "20",
+    },
+    "store_check_interval": {
+        "description": "Seconds between two looks into the result store while tasks wait.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "5",
+    },
     "result_store": {
-        "description": "Folder (any ObjectStoragePath URI) for outputs that are too large for XCom. A connection may "
+        "description": "Folder (any ObjectStoragePath URI) for webhook deliveries and outputs that are too large for "
+        "XCom. A connection may "
         "name another one. By default a folder below AIRFLOW_HOME, which other machines can't read.",
         "version_added": "0.1.0",
         "type": "string",

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import uuid4
 
 from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api.async_requests import Delivery
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
 
 XCOM_MAX_BYTES = 262_144
+
+# Above this one listing of an object store is cheaper than asking for each name.
+_MOST_LOOKUPS = 32
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -82,6 +87,62 @@ class Output:
             return len(json.dumps(self.value, default=_as_text)) <= max_bytes
         except (TypeError, ValueError):
             return False
+
+
+class ResultStore:
+    """The folder where webhook deliveries land, one file for each async request.
+
+    The receiver writes them and workers and triggers read them, so all of these must see the same folder.
+
+    :param uri: URI of the folder, by default ``[baseten] result_store``.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        self.uri = (uri or default_store()).rstrip("/")
+
+    def save(self, request_id: str, body: bytes) -> None:
+        """Keep the body of a delivery; a second one of the same request changes nothing.
+
+        :raises BasetenResultStoreError: it could not be written.
+        """
+        if not self.delivered([request_id]):
+            write(self._uri_of(request_id), body)
+
+    def load(self, request_id: str) -> Delivery | None:
+        """Return what was delivered for a request, ``None`` if nothing was.
+
+        :raises BasetenResultStoreError: it could not be read.
+        """
+        try:
+            return Delivery.parse(_path(self._uri_of(request_id)).read_bytes())
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise BasetenResultStoreError(
+                f"The result of async request {request_id} could not be read from {self.uri} ({_reason(error)})."
+            ) from error
+
+    def delivered(self, request_ids: Collection[str]) -> set[str]:
+        """Return those of the requests whose result is there. Blocks; a trigger calls it in a thread.
+
+        :raises BasetenResultStoreError: the store can't be read.
+        """
+        try:
+            folder = _path(self.uri)
+            if folder.protocol == "file":
+                return {name for name in request_ids if Path(folder.path, f"{_checked(name)}.json").exists()}
+            if len(request_ids) <= _MOST_LOOKUPS:
+                return {name for name in request_ids if _path(self._uri_of(name)).exists()}
+            return set(request_ids) & {path.name.removesuffix(".json") for path in folder.iterdir()}
+        except BasetenResultStoreError:
+            raise
+        except FileNotFoundError:
+            return set()
+        except Exception as error:
+            raise BasetenResultStoreError(f"The result store {self.uri} can't be read ({_reason(error)}).") from error
+
+    def _uri_of(self, request_id: str) -> str:
+        return f"{self.uri}/{_checked(request_id)}.json"
 
 
 def deliver(
@@ -199,6 +260,12 @@ def _path(uri: str) -> "ObjectStoragePath":
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
+
+
+def _checked(request_id: str) -> str:
+    if not _FILE_NAME.fullmatch(request_id):
+        raise BasetenResultStoreError(f"{request_id!r:.80} is not a request id, so nothing is stored under it.")
+    return request_id
 
 
 def _plain(value: Any) -> Any:

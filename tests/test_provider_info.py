@@ -36,6 +36,15 @@ def test_airflow_knows_the_connection_type_and_its_form(airflow_db):
     assert (hook.hook_name, hook.connection_id_attribute_name) == ("Baseten", "baseten_conn_id")
     fields = {name for name in manager.connection_form_widgets if name.startswith("extra__baseten__")}
     assert fields == {
-        f"extra__baseten__{name}" for name in ("auth_scheme", "management_api_key", "management_url", "result_store")
+        f"extra__baseten__{name}"
+        for name in (
+            "auth_scheme",
+            "management_api_key",
+            "management_url",
+            "result_store",
+            "webhook_endpoint",
+            "webhook_secrets",
+            "allow_unsigned_webhooks",
+        )
     }
     assert set(manager.field_behaviours["baseten"]["hidden_fields"]) == {"schema", "login", "port"}

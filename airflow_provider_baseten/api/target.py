@@ -13,6 +13,7 @@ _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
 # Ids become a part of a host name: alphanumeric only, since a hyphen would separate a regional environment.
 _MODEL_OR_CHAIN_ID = re.compile(r"[A-Za-z0-9]{1,63}")
 _PATH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REGIONAL_ENVIRONMENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -89,6 +90,14 @@ class Target:
         :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
         """
         return f"{self._root}{self._version}/sync/{_quoted_route(route)}"
+
+    def async_request_url(self, request_id: str) -> str:
+        """Return the URL of one async request, for its status and to cancel it.
+
+        :raises BasetenInputError: the id can't be one.
+        """
+        _check("request_id", request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
+        return f"{self._root}/async_request/{request_id}"
 
     @property
     def _root(self) -> str:

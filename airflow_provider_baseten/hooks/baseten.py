@@ -7,11 +7,17 @@ from typing import Any, Unpack
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import async_requests, requests
+from airflow_provider_baseten.api.async_requests import AsyncPredictOptions
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, Request, RouteOptions
 from airflow_provider_baseten.api.responses import Response, model_output
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenError,
+    BasetenNotFoundError,
+    BasetenResponseError,
+)
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
 
@@ -80,6 +86,44 @@ class BasetenHook(BaseHook):
         """Call a route of a custom server without blocking the event loop; see :meth:`sync_route`."""
         located = await self.alocated(target)
         return (await self.asend(requests.sync_route(located, route, **options))).output()
+
+    def async_predict(self, target: Target, model_input: Any, **options: Unpack[AsyncPredictOptions]) -> str:
+        """Queue a prediction and return its request id.
+
+        :param options: see :class:`~airflow_provider_baseten.api.async_requests.AsyncPredictOptions`.
+        :raises BasetenError: an error with ``may_have_run`` means that it may be queued although no id came back.
+        """
+        request = async_requests.async_predict(self.located(target), model_input, **options)
+        return async_requests.request_id_of(self.send(request).output(), request.subject)
+
+    def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
+        """Return the status of an async request: ``status``, ``webhook_status``, ``errors``, never its output.
+
+        :raises BasetenNotFoundError: Baseten does not know the id, or no longer: statuses are kept for one hour.
+        """
+        return _fields(self.send(async_requests.get_status(self.located(target), request_id)))
+
+    async def aget_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
+        """Return the status of an async request without blocking; see :meth:`get_async_request`."""
+        return _fields(await self.asend(async_requests.get_status(await self.alocated(target), request_id)))
+
+    def cancel_async_request(self, target: Target, request_id: str) -> bool:
+        """Cancel an async request if it is still queued; return whether it was."""
+        response = self.send(async_requests.cancel(self.located(target), request_id))
+        return bool(_fields(response).get("canceled"))
+
+    async def acancel_async_request(self, target: Target, request_id: str) -> bool:
+        """Cancel an async request without blocking; see :meth:`cancel_async_request`."""
+        response = await self.asend(async_requests.cancel(await self.alocated(target), request_id))
+        return bool(_fields(response).get("canceled"))
+
+    def get_async_queue_status(self, target: Target) -> dict[str, Any]:
+        """Return ``num_queued_requests`` and ``num_in_progress_requests`` of a deployment."""
+        return _fields(self.send(async_requests.queue_status(self.located(target))))
+
+    async def aget_async_queue_status(self, target: Target) -> dict[str, Any]:
+        """Return the length of the async queue without blocking; see :meth:`get_async_queue_status`."""
+        return _fields(await self.asend(async_requests.queue_status(await self.alocated(target))))
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request that :mod:`airflow_provider_baseten.api.requests` built, and return the whole answer.
@@ -179,3 +223,14 @@ class BasetenHook(BaseHook):
                 connection.api_key, connection.auth_scheme, read_timeout=self._timeout, retry_policy=self._retry_policy
             )
         return self._made_async_transport
+
+
+def _fields(response: Response) -> dict[str, Any]:
+    output = response.output()
+    if not isinstance(output, dict):
+        raise BasetenResponseError(
+            f"{response.request.subject} answered {response.status} with something else than an object.",
+            status=response.status,
+            request_id=response.request_id,
+        )
+    return output

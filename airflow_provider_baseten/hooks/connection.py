@@ -29,7 +29,10 @@ class BasetenConnection:
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``, from the extra of that name.
     :param management_api_key: key for the management API, by default the API key.
     :param management_url: where the management API is, by default the host, or else https://api.baseten.co.
-    :param result_store: URI of a folder where outputs land that are too large for XCom.
+    :param result_store: URI of a folder where webhook deliveries land, and outputs that are too large for XCom.
+    :param webhook_endpoint: URL that Baseten delivers async results to.
+    :param webhook_secrets: secrets that deliveries are signed with; several while they are rotated.
+    :param allow_unsigned_webhooks: whether the receiver takes deliveries without a signature; by default it does not.
     """
 
     conn_id: str
@@ -39,6 +42,9 @@ class BasetenConnection:
     management_api_key: str = field(repr=False)
     management_url: str = MANAGEMENT_URL
     result_store: str | None = None
+    webhook_endpoint: str | None = None
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    allow_unsigned_webhooks: bool = False
 
     @classmethod
     def from_airflow(cls, connection: "Connection") -> "BasetenConnection":
@@ -66,6 +72,9 @@ class BasetenConnection:
             management_api_key=management_api_key,
             management_url=check_base_url(f"management_url of connection '{conn_id}'", management_url),
             result_store=extra.get("result_store") or None,
+            webhook_endpoint=extra.get("webhook_endpoint") or None,
+            webhook_secrets=_checked_secrets(conn_id, extra.get("webhook_secrets")),
+            allow_unsigned_webhooks=extra.get("allow_unsigned_webhooks") is True,
         )
 
     @classmethod
@@ -81,6 +90,15 @@ class BasetenConnection:
             )
         api_key = _checked_key(conn_id, "BASETEN_API_KEY", os.environ["BASETEN_API_KEY"])
         return cls(conn_id=conn_id, api_key=api_key, management_api_key=api_key)
+
+
+def _checked_secrets(conn_id: str, value: object) -> tuple[str, ...]:
+    secrets = [part.strip() for part in value.split(",")] if isinstance(value, str) else value or []
+    if not isinstance(secrets, list) or not all(isinstance(secret, str) for secret in secrets):
+        raise BasetenInputError(f"webhook_secrets of connection '{conn_id}' is not a list of secrets.")
+    for secret in filter(None, secrets):
+        mask_secret(secret)
+    return tuple(filter(None, secrets))
 
 
 def _checked_key(conn_id: str, name: str, value: object) -> str:

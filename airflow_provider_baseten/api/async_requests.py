@@ -1,0 +1,386 @@
+"""Async inference: what is submitted, what its status says, what a webhook delivers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Self, TypedDict
+from urllib.parse import urlsplit
+
+from airflow_provider_baseten.api.requests import JSON, Request, encode_json
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenAsyncRequestError,
+    BasetenError,
+    BasetenInputError,
+    BasetenPayloadTooLargeError,
+    BasetenResponseError,
+    BasetenResultLostError,
+    BasetenTimeoutError,
+)
+
+MAX_BODY_BYTES = 262_144
+
+# Statuses that a result may still follow although they promise none, and how long it is given, in seconds: a store that
+# shows a file late, a second delivery, a status that is not yet known everywhere.
+GRACE = 60.0
+
+
+class AsyncStatus(StrEnum):
+    """``status`` of an async request."""
+
+    QUEUED = "QUEUED"
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    CANCELED = "CANCELED"
+    WEBHOOK_FAILED = "WEBHOOK_FAILED"
+
+
+class InferenceRetryConfig(TypedDict, total=False):
+    """How often Baseten runs the model again when it fails.
+
+    :param max_attempts: attempts in all, 1 to 10, by default 3.
+    :param initial_delay_ms: milliseconds before the second, 0 to 10000, by default 1000; doubled for each further one.
+    :param max_delay_ms: longest wait in milliseconds, 0 to 60000, by default 5000.
+    """
+
+    max_attempts: int
+    initial_delay_ms: int
+    max_delay_ms: int
+
+
+class AsyncPredictOptions(TypedDict, total=False):
+    """Options of an async predict.
+
+    :param webhook_endpoint: URL that Baseten delivers the output to.
+    :param priority: 0 (first, the default) to 2.
+    :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200, by
+        default 600.
+    :param inference_retry_config: how often Baseten runs the model again.
+    """
+
+    webhook_endpoint: str | None
+    priority: int | None
+    max_time_in_queue_seconds: int | None
+    inference_retry_config: InferenceRetryConfig | None
+
+
+_BOUNDS = {"priority": (0, 2), "max_time_in_queue_seconds": (10, 259_200)}
+_RETRY_BOUNDS = {"max_attempts": (1, 10), "initial_delay_ms": (0, 10_000), "max_delay_ms": (0, 60_000)}
+
+
+def async_predict(
+    target: Target,
+    model_input: Any,
+    *,
+    webhook_endpoint: str | None = None,
+    priority: int | None = None,
+    max_time_in_queue_seconds: int | None = None,
+    inference_retry_config: InferenceRetryConfig | None = None,
+) -> Request:
+    """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
+
+    It is never sent again after a failure in which it may have been accepted: Baseten has no idempotency key.
+
+    :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
+    :raises BasetenInputError: a value is out of its bounds or the input has no JSON form.
+    :raises BasetenPayloadTooLargeError: the body is over 256 KiB.
+    """
+    if target.chain_id is not None and not isinstance(model_input, Mapping):
+        raise BasetenInputError(
+            f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
+        )
+    _check_bounds("", {"priority": priority, "max_time_in_queue_seconds": max_time_in_queue_seconds}, _BOUNDS)
+    _check_bounds("inference_retry_config.", inference_retry_config or {}, _RETRY_BOUNDS)
+    options = {
+        "webhook_endpoint": None if webhook_endpoint is None else _checked_webhook(webhook_endpoint),
+        "priority": priority,
+        "max_time_in_queue_seconds": max_time_in_queue_seconds,
+        "inference_retry_config": inference_retry_config,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    body = encode_json("model_input", {"model_input": model_input} | given)
+    if len(body) > MAX_BODY_BYTES:
+        raise BasetenPayloadTooLargeError(
+            f"The async request has {len(body):,} bytes, Baseten takes at most {MAX_BODY_BYTES:,}: "
+            "put the data on object storage and pass its address, or use predict."
+        )
+    return Request(
+        method="POST",
+        url=target.url("async_predict"),
+        subject=f"async predict of {target}",
+        headers={"Content-Type": JSON},
+        body=body,
+    )
+
+
+def get_status(target: Target, request_id: str) -> Request:
+    """Build the request for the status of an async request."""
+    subject = f"status of async request {request_id}"
+    return Request(method="GET", url=target.async_request_url(request_id), subject=subject, idempotent=True)
+
+
+def cancel(target: Target, request_id: str) -> Request:
+    """Build the request that cancels an async request; only a queued one can be."""
+    subject = f"cancel of async request {request_id}"
+    return Request(method="DELETE", url=target.async_request_url(request_id), subject=subject, idempotent=True)
+
+
+def queue_status(target: Target) -> Request:
+    """Build the request for the length of the async queue."""
+    return Request(
+        method="GET", url=target.url("async_queue_status"), subject=f"async queue of {target}", idempotent=True
+    )
+
+
+def request_id_of(output: Any, subject: str) -> str:
+    """Return the id that an accepted submission answered.
+
+    :raises BasetenResponseError: there is none, so the request may run without anybody knowing it.
+    """
+    request_id = output.get("request_id") if isinstance(output, Mapping) else None
+    if not isinstance(request_id, str) or not request_id:
+        raise BasetenResponseError(
+            f"{subject} was accepted, but the answer has no request_id; the request may run.", may_have_run=True
+        )
+    return request_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is known of an async request at one moment.
+
+    :param delivered: whether its result is in the result store.
+    :param status: its status; ``None`` if nobody could be asked.
+    :param webhook_status: status of the delivery.
+    :param gone: whether Baseten no longer (or not yet) knows the id.
+    """
+
+    delivered: bool = False
+    status: str | None = None
+    webhook_status: str | None = None
+    gone: bool = False
+
+    @classmethod
+    def of_status(cls, output: Any) -> Self:
+        """Read the answer of :func:`get_status`."""
+        fields = output if isinstance(output, Mapping) else {}
+        return cls(status=fields.get("status"), webhook_status=fields.get("webhook_status"))
+
+
+class Outcome(StrEnum):
+    """How waiting for an async request ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The wait for one async request: decides from what is observed, and does nothing itself.
+
+    Blocking, deferred and sensing waits all go through :meth:`after`, so that they end alike.
+
+    :param expects_delivery: whether the output comes by webhook; otherwise the status alone decides.
+    :param deadline: seconds since the epoch.
+    :param doubtful_since: when the request was first seen in a state that a result may still follow.
+    :param outcome: how the wait ended; ``None`` while it goes on.
+    """
+
+    expects_delivery: bool
+    deadline: float
+    doubtful_since: float | None = None
+    outcome: Outcome | None = None
+
+    def after(self, seen: Observation, now: float) -> "Wait":
+        """Return the wait as it stands after an observation.
+
+        :param now: seconds since the epoch.
+        """
+        verdict = _verdict(seen, self.expects_delivery)
+        if verdict is not Outcome.LOST:
+            ended = verdict or (Outcome.TIMEOUT if now >= self.deadline else None)
+            still = self.doubtful_since if seen.status is None and not seen.gone else None
+            return replace(self, doubtful_since=still, outcome=ended)
+        since = now if self.doubtful_since is None else self.doubtful_since
+        lost = now - since >= GRACE or now >= self.deadline
+        return replace(self, doubtful_since=since, outcome=Outcome.LOST if lost else None)
+
+
+def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
+    """Say what one observation means by itself; ``LOST`` only counts when it lasts."""
+    if seen.delivered:
+        return Outcome.SUCCEEDED
+    if seen.gone:
+        return Outcome.LOST
+    match seen.status:
+        case AsyncStatus.FAILED | AsyncStatus.EXPIRED | AsyncStatus.CANCELED:
+            return Outcome.FAILED
+        case AsyncStatus.SUCCEEDED if not expects_delivery:
+            return Outcome.SUCCEEDED
+        case AsyncStatus.SUCCEEDED:
+            return None if seen.webhook_status == "PENDING" else Outcome.LOST
+        case AsyncStatus.WEBHOOK_FAILED:
+            return Outcome.LOST if expects_delivery else Outcome.SUCCEEDED
+    return None  # Queued, in progress, a status of the future, or nothing known.
+
+
+def next_poll(polls: int, poll_interval: float, draw: float) -> float:
+    """Return the seconds until the next status call: short at first, longer later, never in step with others.
+
+    :param polls: how many there were.
+    :param poll_interval: the longest wait in seconds.
+    :param draw: a random number from 0 to 1.
+    """
+    return min(poll_interval, 1.5 ** min(polls, 50)) * (0.75 + draw / 2)
+
+
+def error_of(
+    outcome: Outcome, request_id: str, *, status: Mapping[str, Any] | None, timeout: float, result_store: str
+) -> BasetenError:
+    """Return the error for a wait that ended without a result.
+
+    :param status: the last known answer of :func:`get_status`.
+    :param timeout: seconds that were waited at most.
+    :param result_store: where the result was looked for.
+    """
+    seen = status or {}
+    state, delivery = seen.get("status"), seen.get("webhook_status")
+    if outcome is Outcome.TIMEOUT:
+        return BasetenTimeoutError(
+            f"Async request {request_id} had no result after {timeout:g} s; its last known status is {state}. "
+            "Allow more time, or look at the queue and the replicas of the deployment.",
+            request_id=request_id,
+            may_have_run=True,
+        )
+    if outcome is Outcome.LOST:
+        return BasetenResultLostError(
+            f"Async request {request_id}: {_why_lost(state, delivery, result_store)} A retry looks again and sends "
+            "nothing; clear the task to run the model again.",
+            request_id=request_id,
+            may_have_run=True,
+        )
+    return BasetenAsyncRequestError(
+        f"Async request {request_id} ended as {state}{_error_words(seen.get('errors'))}. {_advice(state)}",
+        request_id=request_id,
+        retryable=state != AsyncStatus.CANCELED,
+        error_code=_first_code(seen.get("errors")),
+        may_have_run=state == AsyncStatus.FAILED,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a webhook brought.
+
+    :param request_id: id of the async request.
+    :param data: the model's output.
+    :param errors: what went wrong, empty for a success.
+    :param time: when Baseten sent it, as it wrote it.
+    """
+
+    request_id: str
+    data: Any
+    errors: Sequence[Any]
+    time: str | None
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Delivery":
+        """Read the body of a webhook.
+
+        :raises ValueError: not the JSON object that Baseten sends.
+        """
+        try:
+            payload = json.loads(body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(payload, dict) or not isinstance(payload.get("request_id"), str):
+            raise ValueError("no object with a request_id")
+        errors = payload.get("errors")
+        time = payload.get("time")
+        return cls(
+            payload["request_id"],
+            payload.get("data"),
+            errors if isinstance(errors, list) else [],
+            time if isinstance(time, str) else None,
+        )
+
+    def output(self) -> Any:
+        """Return the model's output.
+
+        :raises BasetenAsyncRequestError: the request failed.
+        """
+        if self.errors:
+            raise BasetenAsyncRequestError(
+                f"Async request {self.request_id} ended as FAILED{_error_words(self.errors)}. {_advice('FAILED')}",
+                request_id=self.request_id,
+                retryable=True,
+                error_code=_first_code(self.errors),
+                may_have_run=True,
+            )
+        return self.data
+
+
+def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, tuple[int, int]]) -> None:
+    for name, value in values.items():
+        if name not in bounds:
+            raise BasetenInputError(f"{prefix}{name} is not known; there are {', '.join(bounds)}.")
+        low, high = bounds[name]
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high):
+            raise BasetenInputError(f"{prefix}{name}={value!r:.80} is not a whole number from {low} to {high}.")
+
+
+def _checked_webhook(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"} or not url.isprintable() or " " in url:
+        raise BasetenInputError(
+            "webhook_endpoint is not an absolute URL such as https://airflow.example.com/baseten/..."
+        )
+    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+        raise BasetenInputError("webhook_endpoint must be https: Baseten delivers over http to localhost only.")
+    return url
+
+
+def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
+    if state is None:
+        return (
+            f"Baseten no longer knows it (statuses are kept for one hour), and its result is not in {result_store}: "
+            "the outcome is unknown."
+        )
+    if state == AsyncStatus.SUCCEEDED and delivery == "SUCCEEDED":
+        return (
+            f"its result was delivered, but it is not in {result_store}. The webhook receiver and this worker do not "
+            "share a result store: give both the same result_store."
+        )
+    if delivery == "NO_WEBHOOK_PROVIDED":
+        return "it succeeded, but without a webhook nobody was given its output."
+    return f"it succeeded, but its result could not be delivered (webhook status {delivery}): look at the receiver."
+
+
+def _advice(state: Any) -> str:
+    match state:
+        case AsyncStatus.EXPIRED:
+            return "It did not start in time: raise max_time_in_queue_seconds, or allow more replicas."
+        case AsyncStatus.CANCELED:
+            return "Somebody cancelled it: clear the task to run it again."
+    return "Read the model's logs; a retry of the task sends it again."
+
+
+def _error_words(errors: Any) -> str:
+    found = [e for e in errors if isinstance(e, Mapping)] if isinstance(errors, Sequence) else []
+    text = "; ".join(f"{e.get('code')}: {e.get('message')}" for e in found)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return f" ({line[:500]})" if line else ""
+
+
+def _first_code(errors: Any) -> str | None:
+    found = [e.get("code") for e in errors if isinstance(e, Mapping)] if isinstance(errors, Sequence) else []
+    return found[0] if found and isinstance(found[0], str) else None

@@ -38,33 +38,21 @@ class Upstream:
         if base.scheme not in {"http", "https"} or not base.host or base.query or base.fragment:
             raise EmulatorError(f"Upstream {url[:200]!r} is not a URL such as http://127.0.0.1:9000.")
         self._base = base
-        self._client: httpx.AsyncClient | None = None
+        self._ssl_context = httpx.create_ssl_context() if base.scheme == "https" else False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await self._forward(scope, receive, send)
+        if scope["type"] == "http":
+            # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request that
+            # is sent in that moment would be lost. A transport of its own also costs less than a pool for many requests.
+            async with httpx.AsyncHTTPTransport(verify=self._ssl_context, trust_env=False) as transport:
+                await self._forward(transport, scope, receive, send)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request that
-        # is sent in that moment would be lost.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        # How long a model may take is the gateway's decision.
-        async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False) as self._client:  # noqa: S113
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._client is None:
-            raise RuntimeError("The upstream's client is not started.")
+    async def _forward(self, transport: httpx.AsyncBaseTransport, scope: Scope, receive: Receive, send: Send) -> None:
         body = _body(receive) if _has_body(scope) else None
         request = httpx.Request(scope["method"], self._url(scope), headers=_request_headers(scope), content=body)
         try:
-            response = await self._client.send(request, stream=True)
+            response = await transport.handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
             raise GatewayError(503, "No replica of the model can be reached.", "model_unavailable") from exc
         except httpx.HTTPError as exc:

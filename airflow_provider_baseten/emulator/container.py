@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from airflow_provider_baseten.emulator.disconnects import watcher
 from airflow_provider_baseten.emulator.methods import Method, ModelMethods
 from airflow_provider_baseten.emulator.serialization import InputParsingError, parse_input, to_json, to_msgpack
 from airflow_provider_baseten.emulator.threads import Threads
@@ -84,6 +85,7 @@ class Container:
             await self._lifespan(receive, send)
             return
         request = Request(scope, receive, send)
+        request.state.watch_disconnect = watcher(request)
         try:
             response = await self._route(request)
         except Exception as exc:

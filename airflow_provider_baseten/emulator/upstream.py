@@ -43,8 +43,8 @@ class Upstream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "http":
-            # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request that
-            # is sent in that moment would be lost. A transport of its own also costs less than a pool for many requests.
+            # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request
+            # that is sent in that moment would be lost. For many requests this also costs less than a pool.
             async with httpx.AsyncHTTPTransport(verify=self._ssl_context, trust_env=False) as transport:
                 await self._forward(transport, scope, receive, send)
 

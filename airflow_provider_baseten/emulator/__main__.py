@@ -105,6 +105,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         api_keys={options.invoke_api_key: "WORKSPACE_INVOKE"} if options.invoke_api_key else {},
         host=options.host,
         port=options.port,
+        keep_requests=0,
     )
 
 

@@ -36,6 +36,7 @@ class Gateway:
     :param limits: body size and times.
     :param clock: where time comes from.
     :param connections: the server's connections.
+    :param records: where requests are remembered.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class Gateway:
         limits: Limits,
         clock: Clock,
         connections: Connections,
+        records: Records,
     ) -> None:
         self.models = models
         self.chains = chains
         self.faults = Faults()
-        self.records = Records()
+        self.records = records
         self._keys = keys
         self._limits = limits
         self._clock = clock
@@ -114,12 +116,13 @@ class Gateway:
 
     async def _apply(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
         """Let a fault happen; return whether it was the answer."""
+        # A client that is still sending would not see what happens, and one that leaves would not be seen.
+        await exchange.prefetch(whole=True)
         if fault.delay:
             await self._clock.sleep(fault.delay)
         exchange.truncate_after = fault.truncate_after
         if not fault.replaces_answer:
             return False
-        await exchange.prefetch(whole=True)  # A client that is still sending would not see what happens.
         if fault.after_model:
             exchange.muted = True
             await self._dispatch(exchange, address)

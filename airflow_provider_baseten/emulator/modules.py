@@ -104,4 +104,4 @@ class _Loader(SourceFileLoader):
 
 def _importable(folders: Sequence[Path]) -> set[str]:
     entries = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
-    return {entry.stem for entry in entries if entry.is_dir() or entry.suffix in {".py", ".so"}}
+    return {entry.name.partition(".")[0] for entry in entries if entry.is_dir() or entry.suffix in {".py", ".so"}}

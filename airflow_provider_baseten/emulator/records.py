@@ -52,7 +52,7 @@ class Records:
     :param limit: how many are kept.
     """
 
-    limit: int = 100_000
+    limit: int
     _requests: deque[RecordedRequest] = field(init=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 

@@ -20,7 +20,7 @@ from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, 
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.hosting import HostedApp
-from airflow_provider_baseten.emulator.records import RecordedRequest
+from airflow_provider_baseten.emulator.records import RecordedRequest, Records
 from airflow_provider_baseten.emulator.replicas import Replicas
 
 _ID = re.compile(r"[A-Za-z0-9]{1,63}")
@@ -43,6 +43,7 @@ class Emulator:
     :param port: port to listen on, by default a free one.
     :param limits: body size and times, by default Baseten's own.
     :param clock: where time comes from, by default the real time.
+    :param keep_requests: how many of the newest requests :attr:`requests` remembers.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Emulator:
         port: int = 0,
         limits: Limits | None = None,
         clock: Clock | None = None,
+        keep_requests: int = 100_000,
     ) -> None:
         keys: dict[str, KeyType] = {**(api_keys or {})}
         if api_key is not None:
@@ -73,6 +75,7 @@ class Emulator:
             limits=self._limits,
             clock=self._clock,
             connections=self._connections,
+            records=Records(keep_requests),
         )
         self._host = host
         self._port = port
@@ -131,7 +134,7 @@ class Emulator:
         listener = self._listen()
         self._server = _Server(_config(self._gateway))
         self._connections.server = self._server
-        thread = threading.Thread(target=self._run, args=(self._server, listener), name="baseten-emulator")
+        thread = threading.Thread(target=self._run, args=(self._server, listener), name="baseten-emulator", daemon=True)
         thread.start()
         self._server.settled.wait()
         if self._server.failure is not None:
@@ -174,9 +177,10 @@ class Emulator:
         endpoint = self.models.get(id_) or self.chains.get(id_)
         if endpoint is None:
             raise EmulatorError(f"There is no model or chain {id_}.")
-        if deployment_id is None:
-            return next(iter(endpoint.deployments.values()))
-        return endpoint.deployments[deployment_id]
+        deployment = endpoint.deployments.get(deployment_id or next(iter(endpoint.deployments)))
+        if deployment is None:
+            raise EmulatorError(f"{endpoint.kind.capitalize()} {id_} has no deployment {deployment_id}.")
+        return deployment
 
     def _in_loop(self, change: Callable[[], None]) -> None:
         """Change what belongs to the server's event loop."""
@@ -207,7 +211,7 @@ class Emulator:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             try:
                 runner.run(self._serve(server, listener))
-            except EmulatorError as exc:
+            except Exception as exc:
                 server.failure = exc
             finally:
                 server.settled.set()
@@ -232,7 +236,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.settled = threading.Event()
-        self.failure: EmulatorError | None = None
+        self.failure: Exception | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

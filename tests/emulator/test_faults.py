@@ -148,6 +148,16 @@ def test_delay(baseten: Emulator, clock: ManualClock, model: Counter) -> None:
     assert (model.calls, answers[0].status_code) == (2, 200)
 
 
+def test_client_that_leaves_during_a_delay(baseten: Emulator, model: Counter) -> None:
+    baseten.inject(Fault(delay=100))
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{baseten.url}/model-m/production/predict", json={}, timeout=httpx.Timeout(10, read=0.2))
+    deadline = time.monotonic() + 10
+    while baseten.requests[0].status is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert (baseten.requests[0].status, model.calls) == (499, 0)
+
+
 def test_injected_while_requests_run(baseten: Emulator) -> None:
     """Every fault happens exactly once, whoever injects it and whoever is hit."""
     injectors = [threading.Thread(target=baseten.inject, args=(Fault(status=503),)) for _ in range(20)]

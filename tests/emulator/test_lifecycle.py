@@ -114,6 +114,20 @@ def test_stopping_breaks_off_what_is_in_flight() -> None:
     assert [type(exc) for exc in outcome] == [httpx.ReadError]
 
 
+def test_how_many_requests_are_kept() -> None:
+    with Emulator({"m": echo}, keep_requests=2) as baseten:
+        for number in range(3):
+            httpx.post(f"{baseten.url}/model-m/production/predict?{number}", json=1)
+    assert [request.query for request in baseten.requests] == ["1", "2"]
+
+
+def test_deployment_that_does_not_exist() -> None:
+    baseten = Emulator({"m": echo})
+    for arguments in (("nope",), ("m", "nope")):
+        with pytest.raises(EmulatorError, match=r"no model or chain nope|has no deployment nope"):
+            baseten.deactivate(*arguments)
+
+
 def test_listens_on_this_machine_only() -> None:
     with Emulator({"m": echo}) as baseten:
         assert baseten.url.startswith("http://127.0.0.1:")

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from airflow_provider_baseten.api import msgpack
 from airflow_provider_baseten.api.async_requests import Delivery
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultLostError, BasetenResultStoreError
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -106,21 +106,49 @@ class ResultStore:
         :raises BasetenResultStoreError: it could not be written.
         """
         if not self.delivered([request_id]):
-            write(self._uri_of(request_id), body)
+            self.write(_delivery_name(request_id), body)
 
     def load(self, request_id: str) -> Delivery | None:
         """Return what was delivered for a request, ``None`` if nothing was.
 
         :raises BasetenResultStoreError: it could not be read.
         """
+        body = self.read(_delivery_name(request_id))
         try:
-            return Delivery.parse(_path(self._uri_of(request_id)).read_bytes())
+            return None if body is None else Delivery.parse(body)
+        except ValueError as error:
+            raise BasetenResultStoreError(
+                f"The result of async request {request_id} in {self.uri} is damaged ({error})."
+            ) from None
+
+    def read(self, name: str) -> bytes | None:
+        """Return the file of that name, ``None`` if there is none.
+
+        :raises BasetenResultStoreError: it could not be read.
+        """
+        try:
+            return _path(f"{self.uri}/{name}").read_bytes()
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise BasetenResultStoreError(
-                f"The result of async request {request_id} could not be read from {self.uri} ({_reason(error)})."
-            ) from error
+            raise BasetenResultStoreError(f"{name} could not be read from {self.uri} ({_reason(error)}).") from error
+
+    def write(self, name: str, body: bytes) -> None:
+        """Write the file of that name whole.
+
+        :raises BasetenResultStoreError: it could not be written.
+        """
+        write(f"{self.uri}/{name}", body)
+
+    def remove(self, name: str) -> None:
+        """Delete the file of that name if there is one.
+
+        :raises BasetenResultStoreError: it could not be deleted.
+        """
+        try:
+            _path(f"{self.uri}/{name}").unlink(missing_ok=True)
+        except Exception as error:
+            raise BasetenResultStoreError(f"{name} could not be deleted from {self.uri} ({_reason(error)}).") from error
 
     def delivered(self, request_ids: Collection[str]) -> set[str]:
         """Return those of the requests whose result is there. Blocks; a trigger calls it in a thread.
@@ -130,9 +158,9 @@ class ResultStore:
         try:
             folder = _path(self.uri)
             if folder.protocol == "file":
-                return {name for name in request_ids if Path(folder.path, f"{_checked(name)}.json").exists()}
+                return {name for name in request_ids if Path(folder.path, _delivery_name(name)).exists()}
             if len(request_ids) <= _MOST_LOOKUPS:
-                return {name for name in request_ids if _path(self._uri_of(name)).exists()}
+                return {name for name in request_ids if (folder / _delivery_name(name)).exists()}
             return set(request_ids) & {path.name.removesuffix(".json") for path in folder.iterdir()}
         except BasetenResultStoreError:
             raise
@@ -140,9 +168,6 @@ class ResultStore:
             return set()
         except Exception as error:
             raise BasetenResultStoreError(f"The result store {self.uri} can't be read ({_reason(error)}).") from error
-
-    def _uri_of(self, request_id: str) -> str:
-        return f"{self.uri}/{_checked(request_id)}.json"
 
 
 def deliver(
@@ -165,9 +190,32 @@ def deliver(
     elif output.fits_xcom(_xcom_max_bytes()):
         return output.value
     else:
-        uri = f"{(result_store or default_store()).rstrip('/')}/{name}{output.suffix}"
+        uri = f"{(result_store or default_store()).rstrip('/')}/outputs/{name}{output.suffix}"
     write(uri, output.body)
     return OutputReference(uri=uri, bytes=len(output.body), request_id=request_id)
+
+
+def stored_output(uri: str, request_id: str) -> Any:
+    """Return what an operator returns for an output that the model stored itself: the value if it is small JSON or
+    text.
+
+    :raises BasetenResultLostError: there is nothing.
+    :raises BasetenResultStoreError: it could not be read.
+    """
+    try:
+        size = _path(uri).stat().st_size
+    except FileNotFoundError:
+        raise BasetenResultLostError(
+            f"Async request {request_id} succeeded, but the model left nothing at {uri}: check result_path.",
+            request_id=request_id,
+            may_have_run=True,
+        ) from None
+    except Exception as error:
+        raise BasetenResultStoreError(f"The output at {uri} could not be found ({_reason(error)}).") from error
+    reference = OutputReference(uri=uri, bytes=size, request_id=request_id)
+    if size > _xcom_max_bytes() or PurePosixPath(uri).suffix not in {".json", ".txt"}:
+        return reference
+    return read_output(reference)
 
 
 def read_output(value: Any) -> Any:
@@ -262,10 +310,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 
-def _checked(request_id: str) -> str:
+def _delivery_name(request_id: str) -> str:
     if not _FILE_NAME.fullmatch(request_id):
         raise BasetenResultStoreError(f"{request_id!r:.80} is not a request id, so nothing is stored under it.")
-    return request_id
+    return f"{request_id}.json"
 
 
 def _plain(value: Any) -> Any:

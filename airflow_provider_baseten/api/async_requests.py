@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
-from airflow_provider_baseten.api.requests import JSON, Request, encode_json
+from airflow_provider_baseten.api.requests import JSON, Request, checked_headers, encode_json
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
@@ -59,12 +59,14 @@ class AsyncPredictOptions(TypedDict, total=False):
     :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200, by
         default 600.
     :param inference_retry_config: how often Baseten runs the model again.
+    :param headers: further HTTP headers.
     """
 
     webhook_endpoint: str | None
     priority: int | None
     max_time_in_queue_seconds: int | None
     inference_retry_config: InferenceRetryConfig | None
+    headers: Mapping[str, str] | None
 
 
 _BOUNDS = {"priority": (0, 2), "max_time_in_queue_seconds": (10, 259_200)}
@@ -79,6 +81,7 @@ def async_predict(
     priority: int | None = None,
     max_time_in_queue_seconds: int | None = None,
     inference_retry_config: InferenceRetryConfig | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Request:
     """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
 
@@ -111,9 +114,15 @@ def async_predict(
         method="POST",
         url=target.url("async_predict"),
         subject=f"async predict of {target}",
-        headers={"Content-Type": JSON},
+        headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
     )
+
+
+def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
+    """Return the seconds after which a request has an end: its time in the queue, and an hour for each attempt."""
+    attempts = (retry_config or {}).get("max_attempts", 3)
+    return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 
 
 def get_status(target: Target, request_id: str) -> Request:

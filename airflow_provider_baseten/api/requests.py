@@ -103,7 +103,7 @@ def predict(
         raise BasetenInputError(
             f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
         )
-    checked = _checked_headers(headers)
+    checked = checked_headers(headers)
     if any(name.lower() == "content-type" for name in checked):
         raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
     # No Accept: a Truss server asked for exactly application/json gathers a stream instead of sending it.
@@ -143,7 +143,7 @@ def sync_route(
     if any(not isinstance(status, int) or not 100 <= status <= 599 for status in allowed_statuses):
         raise BasetenInputError("allowed_statuses takes HTTP statuses, for example [404, 409].")
     body, content_type = _route_body(json, data)
-    checked = _checked_headers(headers)
+    checked = checked_headers(headers)
     if body is not None and not any(name.lower() == "content-type" for name in checked):
         checked["Content-Type"] = content_type
     query = urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
@@ -230,7 +230,11 @@ def _sized(body: bytes) -> bytes:
     return body
 
 
-def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a copy of the headers that a caller adds.
+
+    :raises BasetenInputError: one is not valid, or is set by the connection or the request.
+    """
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise BasetenInputError(f"headers has the name {name!r:.80}, which is not a valid HTTP header name.")

@@ -136,6 +136,16 @@ class BasetenHook(BaseHook):
         """Send a request without blocking the event loop; see :meth:`send`."""
         return await (await self._async_transport()).send(request)
 
+    def quick(self, timeout: float) -> "BasetenHook":
+        """Return a hook on the same connection that tries once and does not wait long.
+
+        :param timeout: seconds.
+        """
+        hook = BasetenHook(self.baseten_conn_id, timeout=timeout, retry_policy=RetryPolicy(max_attempts=1))
+        if "connection" in self.__dict__:
+            hook.__dict__["connection"] = self.connection
+        return hook
+
     def located(self, target: Target) -> Target:
         """Return the target at this connection's host, unless it names another one itself."""
         return target if target.base_url else replace(target, base_url=self.connection.base_url)

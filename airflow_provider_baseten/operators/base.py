@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
-    from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.results import Output
     from airflow_provider_baseten.transport import OnChunk
 
@@ -30,7 +29,7 @@ class Payload:
 
 
 class BasetenOperator(BaseOperator):
-    """Sends one request to a model or a chain and hands its answer to XCom.
+    """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.
 
@@ -41,10 +40,6 @@ class BasetenOperator(BaseOperator):
     :param deployment_id: deployment that answers, instead of an environment. (templated)
     :param regional: put the environment into the host name, which keeps the request in its region; by default false.
     :param headers: further HTTP headers. (templated, not shown among the rendered templates)
-    :param timeout: seconds to wait for the answer, and for each further part of a streamed one; by default 1260, which
-        is longer than Baseten lets a predict run.
-    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
-        timeout, a lost connection, 500 and 504. By default only what did not run is sent again.
     :param output_path: URI of a file that the output is written to, for example ``s3://conn@bucket/{{ ds }}.json``, or,
         with a trailing slash, of a folder. The task then returns ``{"uri", "bytes", "request_id"}``. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
@@ -71,8 +66,6 @@ class BasetenOperator(BaseOperator):
         deployment_id: str | None = None,
         regional: bool = False,
         headers: Mapping[str, str] | None = None,
-        timeout: float = READ_TIMEOUT,
-        idempotent: bool = False,
         output_path: str | None = None,
         baseten_conn_id: str = "baseten_default",
         **kwargs: Any,
@@ -85,10 +78,19 @@ class BasetenOperator(BaseOperator):
         self.deployment_id = deployment_id
         self.regional = regional
         self.headers = headers
-        self.timeout = timeout
-        self.idempotent = idempotent
         self.output_path = output_path
         self.baseten_conn_id = baseten_conn_id
+
+    @property
+    def target_arguments(self) -> dict[str, Any]:
+        """What is called, as the keyword arguments of a target."""
+        return {
+            "model_id": self.model_id,
+            "chain_id": self.chain_id,
+            "environment": self.environment,
+            "deployment_id": self.deployment_id,
+            "regional": self.regional,
+        }
 
     @property
     def target(self) -> Target:
@@ -96,20 +98,37 @@ class BasetenOperator(BaseOperator):
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
-        return Target(
-            model_id=self.model_id,
-            chain_id=self.chain_id,
-            environment=self.environment,
-            deployment_id=self.deployment_id,
-            regional=self.regional,
-        )
+        return Target(**self.target_arguments)
 
-    @property
-    def hook(self) -> "BasetenHook":
-        """A hook on the operator's connection."""
-        from airflow_provider_baseten.hooks.baseten import BasetenHook
+    def payload(self, field: str) -> Any:
+        """Return the rendered value of a field that is not shown."""
+        value = getattr(self, field)
+        return value.value if isinstance(value, Payload) else value
 
-        return BasetenHook(self.baseten_conn_id, timeout=self.timeout)
+    def _do_render_template_fields(self, parent: Any, template_fields: Any, *args: Any, **kwargs: Any) -> None:
+        # The method that Airflow calls for mapped and plain operators alike, before it stores the rendered templates.
+        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
+        if parent is self:
+            for name in self.payload_fields:
+                if getattr(self, name) is not None:
+                    setattr(self, name, Payload(self.payload(name)))
+
+
+class BasetenCallOperator(BasetenOperator):
+    """Sends one request to a model or a chain, waits for the answer and hands it to XCom.
+
+    :param timeout: seconds to wait for the answer, and for each further part of a streamed one; by default 1260, which
+        is longer than Baseten lets a predict run.
+    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
+        timeout, a lost connection, 500 and 504. By default only what did not run is sent again.
+
+    Further parameters: see :class:`BasetenOperator`.
+    """
+
+    def __init__(self, *, timeout: float = READ_TIMEOUT, idempotent: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.timeout = timeout
+        self.idempotent = idempotent
 
     def build_request(self, target: Target) -> Request:
         """Build and check the request; nothing is sent yet."""
@@ -129,8 +148,9 @@ class BasetenOperator(BaseOperator):
         A retry of the task sends the request again.
         """
         from airflow_provider_baseten import results
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        hook = self.hook
+        hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request(hook.located(self.target))
         if self.output_path:
             results.check_writable(self.output_path)
@@ -147,16 +167,3 @@ class BasetenOperator(BaseOperator):
             output_path=self.output_path,
             result_store=hook.connection.result_store,
         )
-
-    def payload(self, field: str) -> Any:
-        """Return the rendered value of a field that is not shown."""
-        value = getattr(self, field)
-        return value.value if isinstance(value, Payload) else value
-
-    def _do_render_template_fields(self, parent: Any, template_fields: Any, *args: Any, **kwargs: Any) -> None:
-        # The method that Airflow calls for mapped and plain operators alike, before it stores the rendered templates.
-        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
-        if parent is self:
-            for name in self.payload_fields:
-                if getattr(self, name) is not None:
-                    setattr(self, name, Payload(self.payload(name)))

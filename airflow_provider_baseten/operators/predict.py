@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
-from airflow_provider_baseten.operators.base import BasetenOperator
+from airflow_provider_baseten.operators.base import BasetenCallOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.transport import OnChunk
 
 
-class BasetenPredictOperator(BasetenOperator):
+class BasetenPredictOperator(BasetenCallOperator):
     """Run a model, or a chain's ``run_remote``, and return its output.
 
     The output goes to XCom as it is: a JSON value, text for a streaming model, lists for numpy arrays. Bytes, and what
@@ -33,15 +33,15 @@ class BasetenPredictOperator(BasetenOperator):
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for Truss's msgpack both ways.
     :param log_stream: write the lines of a streaming model's output to the task log as they arrive; by default false.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
+    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
 
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
     """
 
-    template_fields = (*BasetenOperator.template_fields, "model_input")
-    payload_fields = (*BasetenOperator.payload_fields, "model_input")
+    template_fields = (*BasetenCallOperator.template_fields, "model_input")
+    payload_fields = (*BasetenCallOperator.payload_fields, "model_input")
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.exceptions import BasetenResponseError
-from airflow_provider_baseten.operators.base import BasetenOperator
+from airflow_provider_baseten.operators.base import BasetenCallOperator
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.results import Output
 
 
-class BasetenSyncRouteOperator(BasetenOperator):
+class BasetenSyncRouteOperator(BasetenCallOperator):
     """Call any route of a custom server behind ``/sync/`` and return its answer.
 
     The answer goes to XCom by its Content-Type: JSON as its value, text as text. Bytes, and what is larger than
@@ -33,15 +33,15 @@ class BasetenSyncRouteOperator(BasetenOperator):
         it returns something false.
     :param response_filter: called with the response; what it returns takes the place of the decoded answer.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
+    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
 
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
     """
 
-    template_fields = (*BasetenOperator.template_fields, "route", "method", "json", "data", "query_params")
-    payload_fields = (*BasetenOperator.payload_fields, "json", "data", "query_params")
+    template_fields = (*BasetenCallOperator.template_fields, "route", "method", "json", "data", "query_params")
+    payload_fields = (*BasetenCallOperator.payload_fields, "json", "data", "query_params")
 
     def __init__(
         self,

@@ -126,7 +126,7 @@ class TestLanding:
             predict("large", "large", model_input=1)
         run = run_dag(dag)
         reference = run.xcom("large")
-        assert reference["uri"].startswith(f"file://{tmp_path}/store/")
+        assert reference["uri"].startswith(f"file://{tmp_path}/store/outputs/")
         assert reference["bytes"] > 262_144
         assert read_output(reference) == ["x" * 100] * 5000
 

@@ -79,7 +79,7 @@ def test_answers_by_their_content_type(baseten, run_dag, tmp_path, monkeypatch):
     assert run.state == "success"
     assert run.xcom("text") == "grüße"
     assert "return_value" not in run.keys("empty")
-    assert run.xcom("image")["uri"] == f"file://{tmp_path}/{run.xcom('image', 'request_id')}.bin"
+    assert run.xcom("image")["uri"] == f"file://{tmp_path}/outputs/{run.xcom('image', 'request_id')}.bin"
     assert read_output(run.xcom("image")) == PNG
     assert read_output(run.xcom("large")) == "x" * 300_000
 

@@ -1,0 +1,131 @@
+"""Looks at async requests: what is known of one, and what came of it. Used by operators and sensors on a worker."""
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait, error_of, next_poll
+from airflow_provider_baseten.exceptions import BasetenError, BasetenNotFoundError
+from airflow_provider_baseten.results import Output, ResultStore, deliver, stored_output
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+_CALL_TIMEOUT = 30.0
+_STORE_INTERVAL = 2.0
+
+
+class Log(Protocol):
+    """What a task logs to."""
+
+    def info(self, event: str, *args: Any) -> Any:
+        """Tell what happens."""
+
+    def warning(self, event: str, *args: Any) -> Any:
+        """Tell what is amiss."""
+
+
+class AsyncResults:
+    """Async requests of one target, as a worker sees them.
+
+    :param hook: the connection.
+    :param target: what was called.
+    :param expects_delivery: whether outputs come by webhook.
+    :param log: where trouble with looking is told.
+    """
+
+    def __init__(self, hook: "BasetenHook", target: "Target", *, expects_delivery: bool, log: Log) -> None:
+        self.store = ResultStore(hook.connection.result_store)
+        self.expects_delivery = expects_delivery
+        self._hook = hook.quick(_CALL_TIMEOUT)
+        self._target = target
+        self._log = log
+
+    def quick(self, timeout: float) -> "AsyncResults":
+        """Return the same with a shorter patience for each call.
+
+        :param timeout: seconds.
+        """
+        other = AsyncResults(self._hook, self._target, expects_delivery=self.expects_delivery, log=self._log)
+        other._hook = self._hook.quick(timeout)
+        return other
+
+    def wait(self, request_id: str, *, deadline: float, poll_interval: float) -> Outcome:
+        """Block until a request has an outcome.
+
+        :param deadline: seconds since the epoch.
+        :param poll_interval: longest wait between two status calls, in seconds.
+        """
+        wait = Wait(expects_delivery=self.expects_delivery, deadline=deadline)
+        polls, next_call = 0, 0.0
+        while True:
+            now = time.time()
+            call = now >= next_call
+            if call:
+                polls += 1
+                next_call = now + next_poll(polls, poll_interval, random.random())  # noqa: S311 - only spreads calls.
+            wait = wait.after(self.observe(request_id, ask=call), time.time())
+            if wait.outcome is not None:
+                return wait.outcome
+            soonest = min(
+                next_call, deadline, time.time() + (_STORE_INTERVAL if self.expects_delivery else poll_interval)
+            )
+            time.sleep(max(0.05, soonest - time.time()))
+
+    def observe(self, request_id: str, *, ask: bool = True) -> Observation:
+        """Look into the result store, then ask Baseten. Trouble with either is told in the log and is no outcome.
+
+        :param ask: whether Baseten is asked.
+        """
+        try:
+            if self.expects_delivery and self.store.delivered([request_id]):
+                return Observation(delivered=True)
+            if ask:
+                return Observation.of_status(self._hook.get_async_request(self._target, request_id))
+        except BasetenNotFoundError:
+            return Observation(gone=True)
+        except BasetenError as error:
+            self._log.warning("Still waiting for async request %s: %s", request_id, error)
+        return Observation()
+
+    def output(self, request_id: str, *, result_path: str | None = None, output_path: str | None = None) -> Any:
+        """Return what a request that succeeded gives: its output, a reference to it, or, if nobody keeps outputs, its
+        id.
+
+        :param result_path: URI where the model stores its output, with ``{request_id}`` for the id.
+        :param output_path: URI to write a delivered output to.
+        :raises BasetenAsyncRequestError: what was delivered is a failure.
+        :raises BasetenResultLostError: there is no output.
+        """
+        if result_path:
+            return stored_output(result_path.replace("{request_id}", request_id), request_id)
+        if not self.expects_delivery:
+            return {"request_id": request_id, "status": "SUCCEEDED"}
+        delivery = self.store.load(request_id)
+        if delivery is None:
+            raise self.error(Outcome.LOST, request_id, timeout=0)
+        return deliver(
+            Output.of_value(delivery.output()), request_id, output_path=output_path, result_store=self.store.uri
+        )
+
+    def error(self, outcome: Outcome, request_id: str, *, timeout: float) -> BasetenError:
+        """Return the error for a request that ended without a result.
+
+        :param timeout: seconds that were waited at most.
+        """
+        try:
+            status = self._hook.get_async_request(self._target, request_id)
+        except BasetenError:
+            status = None
+        return error_of(outcome, request_id, status=status, timeout=timeout, result_store=self.store.uri)
+
+    def cancel(self, request_id: str) -> bool:
+        """Cancel a request if it is still queued; return whether it was. Failing to is told in the log."""
+        try:
+            canceled = self._hook.cancel_async_request(self._target, request_id)
+        except BasetenError as error:
+            self._log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, error)
+            return False
+        self._log.info("Async request %s was %s.", request_id, "cancelled" if canceled else "no longer queued")
+        return canceled

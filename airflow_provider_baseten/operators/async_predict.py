@@ -1,0 +1,275 @@
+"""Queues a prediction, waits for it without holding a worker, and returns its output."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_baseten.api import async_requests
+from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Outcome
+from airflow_provider_baseten.operators.base import BasetenOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.api.requests import Request
+    from airflow_provider_baseten.async_results import AsyncResults
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.ledger import Ledger, OnOrphanedRequest, Plan
+
+# Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
+_BACKSTOP = 300.0
+# Airflow kills a process five seconds after it asked it to end.
+_KILL_TIMEOUT = 3.0
+
+
+class BasetenAsyncPredictOperator(BasetenOperator):
+    """Queue a prediction, wait for its result and return it.
+
+    The output comes by webhook: Baseten delivers it to ``webhook_endpoint``, where the receiver of this package writes
+    it to the result store, and the task reads it there. A model that stores its own output is given by ``result_path``.
+    With neither, the task returns ``{"request_id", "status"}``, for Baseten keeps no outputs.
+
+    The request is sent once. Its id is recorded before anything is waited for, under the identity of the task instance,
+    so that a retry, a dead worker or a restarted triggerer attaches to it again. It is sent anew when the task is
+    cleared, when the input or an option has changed, or when it has ended without success. A worker that dies in the
+    moment of sending leaves an intent without an id: ``on_orphaned_request`` says what the next attempt does then. A
+    queued request is cancelled when the task is killed, cleared or too late; one that runs can't be.
+
+    :param model_input: any JSON value, for a chain an object with the arguments of ``run_remote``; at most 256 KiB.
+        (templated, not shown among the rendered templates)
+    :param webhook_endpoint: URL that Baseten delivers to, by default that of the connection. (templated)
+    :param result_path: URI where the model stores its output; ``{request_id}`` in it stands for the id. (templated)
+    :param priority: 0 (first, Baseten's default) to 2.
+    :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200;
+        Baseten's
+        default is 600.
+    :param inference_retry_config: how often Baseten runs the model again:
+        :class:`~airflow_provider_baseten.api.async_requests.InferenceRetryConfig`.
+    :param deferrable: wait in the triggerer instead of a worker slot, by default ``[operators] default_deferrable``.
+    :param wait_for_completion: false returns the request id at once; by default true.
+    :param poll_interval: longest wait between two status calls, in seconds, by default 30. The first ones come sooner.
+    :param timeout: seconds to wait for the result, counted for each attempt of the task; by default as long as Baseten
+        may take: the time in the queue, and an hour for each of its attempts.
+    :param cancel_on_kill: cancel the request if the task is killed; by default true.
+    :param cancel_on_timeout: cancel the request if it is too late; by default true.
+    :param durable: record what is sent, so that no attempt sends it twice; by default true.
+    :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``.
+
+    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
+
+    :raises BasetenAsyncRequestError: the request failed, expired or was cancelled.
+    :raises BasetenResultLostError: it may have succeeded, but its output is nowhere. A retry looks again.
+    :raises BasetenTimeoutError: there was no result in time.
+    :raises BasetenOrphanedRequestError: see ``on_orphaned_request``.
+
+    https://docs.baseten.co/inference/async
+    """
+
+    template_fields = (*BasetenOperator.template_fields, "model_input", "webhook_endpoint", "result_path")
+    payload_fields = (*BasetenOperator.payload_fields, "model_input")
+
+    def __init__(
+        self,
+        *,
+        model_input: Any,
+        webhook_endpoint: str | None = None,
+        result_path: str | None = None,
+        priority: int | None = None,
+        max_time_in_queue_seconds: int | None = None,
+        inference_retry_config: InferenceRetryConfig | None = None,
+        deferrable: bool | None = None,
+        wait_for_completion: bool = True,
+        poll_interval: float = 30.0,
+        timeout: float | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        durable: bool = True,
+        on_orphaned_request: "OnOrphanedRequest" = "resubmit",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_input = model_input
+        self.webhook_endpoint = webhook_endpoint
+        self.result_path = result_path
+        self.priority = priority
+        self.max_time_in_queue_seconds = max_time_in_queue_seconds
+        self.inference_retry_config = inference_retry_config
+        self.deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        self.wait_for_completion = wait_for_completion
+        self.poll_interval = poll_interval
+        self.wait_timeout = (
+            timeout
+            if timeout is not None
+            else async_requests.longest_run(max_time_in_queue_seconds, inference_retry_config)
+        )
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.durable = durable
+        self.on_orphaned_request = on_orphaned_request
+        self._waiting: tuple[AsyncResults, str] | None = None
+
+    def execute(self, context: "Context") -> Any:
+        """Send the request or attach to the one that was sent, and wait for it."""
+        started = time.time()
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        hook = BasetenHook(self.baseten_conn_id)
+        results = self._results(hook)
+        request_id = self._request_id(context, hook, results)
+        self._waiting = (results, request_id)
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="request_id", value=request_id)
+        if not self.wait_for_completion:
+            return request_id
+        deadline = started + self.wait_timeout
+        if self.deferrable:
+            self._defer(request_id, deadline, started, expects_delivery=results.expects_delivery)
+        try:
+            outcome = results.wait(request_id, deadline=deadline, poll_interval=self.poll_interval)
+        except BaseException as error:
+            if _is_task_timeout(error) and self.cancel_on_timeout:
+                results.cancel(request_id)
+            raise
+        return self._finish(context, results, request_id, outcome)
+
+    def execute_complete(self, context: "Context", event: dict[str, Any], request_id: str, out_of_time: bool) -> Any:
+        """Return what came of the request that the trigger waited for.
+
+        :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
+        :param out_of_time: whether the trigger's deadline was Airflow's ``execution_timeout``.
+        """
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        outcome = Outcome(event["outcomes"][request_id])
+        results = self._results(BasetenHook(self.baseten_conn_id))
+        if outcome is Outcome.TIMEOUT and out_of_time:
+            if self.cancel_on_timeout:
+                results.cancel(request_id)
+            _raise_task_timeout(request_id)
+        return self._finish(context, results, request_id, outcome)
+
+    def on_kill(self) -> None:
+        """Cancel the request if it is still queued."""
+        if self._waiting is not None and self.cancel_on_kill:
+            results, request_id = self._waiting
+            results.quick(_KILL_TIMEOUT).cancel(request_id)
+
+    def build_request(self, target: Any) -> "Request":
+        """Build and check the submission."""
+        return async_requests.async_predict(
+            target,
+            self.payload("model_input"),
+            webhook_endpoint=self.webhook_endpoint,
+            priority=self.priority,
+            max_time_in_queue_seconds=self.max_time_in_queue_seconds,
+            inference_retry_config=self.inference_retry_config,
+            headers=self.payload("headers"),
+        )
+
+    def _results(self, hook: "BasetenHook") -> "AsyncResults":
+        from airflow_provider_baseten.async_results import AsyncResults
+
+        if self.webhook_endpoint is None and not self.result_path:
+            self.webhook_endpoint = hook.connection.webhook_endpoint
+        expects_delivery = self.webhook_endpoint is not None and not self.result_path
+        return AsyncResults(hook, hook.located(self.target), expects_delivery=expects_delivery, log=self.log)
+
+    def _request_id(self, context: "Context", hook: "BasetenHook", results: "AsyncResults") -> str:
+        """Return the id of this task instance's request; send it if that has not happened yet."""
+        from airflow_provider_baseten import ledger
+
+        request = self.build_request(hook.located(self.target))
+        book = ledger.open_ledger(context, results.store, durable=self.durable)
+        entry = book.read()
+        mark, max_tries = ledger.fingerprint(request), context["ti"].max_tries
+        plan = ledger.plan(entry, mark, max_tries, self.on_orphaned_request)
+        if plan.request_id is not None and not self._send_again(plan, results):
+            self.log.info("Attached to async request %s, which an earlier attempt sent.", plan.request_id)
+            return plan.request_id
+        if entry is not None and entry.request_id is None:
+            self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
+        intent = ledger.intent(mark, max_tries)
+        book.write(intent)
+        request_id = self._submit(request, hook, book)
+        book.write(replace(intent, request_id=request_id))
+        self.log.info("Sent %s: request id %s.", request.subject, request_id)
+        return request_id
+
+    def _send_again(self, plan: "Plan", results: "AsyncResults") -> bool:
+        """Settle the request that an earlier attempt sent; return whether it is to be sent anew."""
+        assert plan.request_id is not None  # noqa: S101 - for the type checker.
+        if plan.action == "replace":
+            self.log.info(
+                "The task was cleared or its input has changed: async request %s is replaced.", plan.request_id
+            )
+            results.cancel(plan.request_id)
+            return True
+        # What was cancelled has never run.
+        return results.observe(plan.request_id).status == "CANCELED"
+
+    def _submit(self, request: "Request", hook: "BasetenHook", book: "Ledger") -> str:
+        from airflow_provider_baseten.exceptions import BasetenError
+
+        try:
+            return async_requests.request_id_of(hook.send(request).output(), request.subject)
+        except BasetenError as error:
+            if not error.may_have_run:
+                book.delete()
+            raise
+
+    def _defer(self, request_id: str, deadline: float, started: float, *, expects_delivery: bool) -> NoReturn:
+        from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
+
+        # Airflow does not watch execution_timeout while a task is deferred.
+        limit = self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+        out_of_time = started + limit < deadline
+        deadline = min(deadline, started + limit)
+        self.defer(
+            trigger=BasetenAsyncRequestTrigger(
+                baseten_conn_id=self.baseten_conn_id,
+                target=self.target_arguments,
+                request_ids=[request_id],
+                expects_delivery=expects_delivery,
+                deadline=deadline,
+                poll_interval=self.poll_interval,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name="execute_complete",
+            kwargs={"request_id": request_id, "out_of_time": out_of_time},
+            timeout=timedelta(seconds=deadline - time.time() + _BACKSTOP),
+        )
+
+    def _finish(self, context: "Context", results: "AsyncResults", request_id: str, outcome: Outcome) -> Any:
+        from airflow_provider_baseten import ledger
+        from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
+
+        book = ledger.open_ledger(context, results.store, durable=self.durable)
+        if outcome is Outcome.TIMEOUT and self.cancel_on_timeout and results.cancel(request_id):
+            book.delete()
+        try:
+            if outcome is not Outcome.SUCCEEDED:
+                raise results.error(outcome, request_id, timeout=self.wait_timeout)
+            output = results.output(request_id, result_path=self.result_path, output_path=self.output_path)
+        except BasetenAsyncRequestError:
+            book.delete()  # It is over without success, so a retry is a new request.
+            raise
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="status", value="SUCCEEDED")
+        return output
+
+
+def _is_task_timeout(error: BaseException) -> bool:
+    from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+    return isinstance(error, AirflowTaskTimeout)
+
+
+def _raise_task_timeout(request_id: str) -> NoReturn:
+    from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+    raise AirflowTaskTimeout(
+        f"The execution_timeout of the task passed while it waited for async request {request_id}."
+    )

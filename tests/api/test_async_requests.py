@@ -1,0 +1,230 @@
+"""What async requests are made of, and how the wait for one ends."""
+
+import json
+import math
+
+import pytest
+
+from airflow_provider_baseten.api import async_requests
+from airflow_provider_baseten.api.async_requests import (
+    GRACE,
+    AsyncStatus,
+    Delivery,
+    Observation,
+    Outcome,
+    Wait,
+    error_of,
+    next_poll,
+)
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenAsyncRequestError,
+    BasetenInputError,
+    BasetenPayloadTooLargeError,
+    BasetenResponseError,
+    BasetenResultLostError,
+    BasetenTimeoutError,
+)
+
+MODEL = Target(model_id="abc")
+HOOK = "https://airflow.example.com/baseten/webhooks/baseten_default"
+
+
+class TestSubmission:
+    def test_only_what_is_given_is_sent(self):
+        request = async_requests.async_predict(MODEL, {"a": 1})
+        assert request.url == "https://model-abc.api.baseten.co/environments/production/async_predict"
+        assert json.loads(request.body) == {"model_input": {"a": 1}}
+        assert not request.idempotent
+
+    def test_all_options(self):
+        config = {"max_attempts": 1, "initial_delay_ms": 0, "max_delay_ms": 60_000}
+        options = {"webhook_endpoint": HOOK, "priority": 2, "max_time_in_queue_seconds": 10}
+        request = async_requests.async_predict(MODEL, [1], inference_retry_config=config, **options)
+        assert json.loads(request.body) == {"model_input": [1], "inference_retry_config": config} | options
+
+    def test_chain_is_wrapped_too(self):
+        request = async_requests.async_predict(Target(chain_id="x"), {"n": 1}, webhook_endpoint=HOOK)
+        assert request.url.endswith("/async_run_remote")
+        assert json.loads(request.body)["model_input"] == {"n": 1}
+        with pytest.raises(BasetenInputError, match="run_remote"):
+            async_requests.async_predict(Target(chain_id="x"), [1])
+
+    @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            ({"priority": 3}, "priority=3"),
+            ({"priority": -1}, "priority=-1"),
+            ({"priority": True}, "priority=True"),
+            ({"priority": 1.0}, "priority=1.0"),
+            ({"max_time_in_queue_seconds": 9}, "max_time_in_queue_seconds=9"),
+            ({"max_time_in_queue_seconds": 259_201}, "max_time_in_queue_seconds"),
+            ({"inference_retry_config": {"max_attempts": 0}}, r"inference_retry_config\.max_attempts=0"),
+            ({"inference_retry_config": {"max_attempts": 11}}, "max_attempts"),
+            ({"inference_retry_config": {"initial_delay_ms": 10_001}}, "initial_delay_ms"),
+            ({"inference_retry_config": {"max_delay_ms": 60_001}}, "max_delay_ms"),
+            ({"inference_retry_config": {"tries": 1}}, r"inference_retry_config\.tries is not known"),
+            ({"webhook_endpoint": "http://airflow.example.com/"}, "must be https"),
+            ({"webhook_endpoint": "airflow.example.com/"}, "webhook_endpoint"),
+            ({"webhook_endpoint": "https://h/\n"}, "webhook_endpoint"),
+        ],
+    )
+    def test_bounds(self, options, name):
+        with pytest.raises(BasetenInputError, match=name):
+            async_requests.async_predict(MODEL, 1, **options)
+
+    @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]:9"])
+    def test_webhook_on_this_machine_may_be_plain(self, host):
+        assert async_requests.async_predict(MODEL, 1, webhook_endpoint=f"http://{host}/x?token=1")
+
+    def test_limit_counts_the_whole_body(self):
+        frame = len(async_requests.async_predict(MODEL, "").body)
+        assert async_requests.async_predict(MODEL, "x" * (262_144 - frame))
+        with pytest.raises(BasetenPayloadTooLargeError, match="262,145 bytes"):
+            async_requests.async_predict(MODEL, "x" * (262_145 - frame))
+
+    @pytest.mark.parametrize("request_id", ["", "a/b", "../x", "a b", "a\n", "x" * 129])
+    def test_request_id_that_is_none(self, request_id):
+        with pytest.raises(BasetenInputError, match="request_id"):
+            async_requests.get_status(MODEL, request_id)
+
+    @pytest.mark.parametrize("output", [None, {}, {"request_id": 7}, {"request_id": ""}, []])
+    def test_answer_without_an_id_may_have_been_accepted(self, output):
+        with pytest.raises(BasetenResponseError, match="no request_id") as caught:
+            async_requests.request_id_of(output, "async predict")
+        assert caught.value.may_have_run
+
+
+def seen(status=None, webhook_status=None, **others):
+    return Observation(status=status, webhook_status=webhook_status, **others)
+
+
+# What one observation means, where a delivery is expected and where it is not. "doubt" ends as LOST if it lasts.
+VERDICTS = [
+    (seen(delivered=True), Outcome.SUCCEEDED, Outcome.SUCCEEDED),
+    (seen(), None, None),
+    (seen("QUEUED", "PENDING"), None, None),
+    (seen("IN_PROGRESS", "PENDING"), None, None),
+    (seen("SOME_NEW_STATUS"), None, None),
+    (seen("FAILED", "SUCCEEDED"), Outcome.FAILED, Outcome.FAILED),
+    (seen("EXPIRED"), Outcome.FAILED, Outcome.FAILED),
+    (seen("CANCELED", "CANCELED"), Outcome.FAILED, Outcome.FAILED),
+    (seen("SUCCEEDED", "PENDING"), None, Outcome.SUCCEEDED),
+    (seen("SUCCEEDED", "SUCCEEDED"), "doubt", Outcome.SUCCEEDED),
+    (seen("SUCCEEDED", "FAILED"), "doubt", Outcome.SUCCEEDED),
+    (seen("SUCCEEDED", "NO_WEBHOOK_PROVIDED"), "doubt", Outcome.SUCCEEDED),
+    (seen("WEBHOOK_FAILED", "FAILED"), "doubt", Outcome.SUCCEEDED),
+    (seen(gone=True), "doubt", "doubt"),
+]
+
+
+class TestWait:
+    @pytest.mark.parametrize(("observation", "with_delivery", "without"), VERDICTS)
+    def test_table(self, observation, with_delivery, without):
+        for expects_delivery, verdict in ((True, with_delivery), (False, without)):
+            wait = Wait(expects_delivery=expects_delivery, deadline=math.inf).after(observation, now=1000)
+            if verdict != "doubt":
+                assert (wait.outcome, wait.doubtful_since) == (verdict, None)
+                continue
+            assert (wait.outcome, wait.doubtful_since) == (None, 1000)
+            assert wait.after(observation, now=1000 + GRACE - 1).outcome is None
+            assert wait.after(observation, now=1000 + GRACE).outcome is Outcome.LOST
+
+    def test_every_status_is_in_the_table(self):
+        assert {observation.status for observation, *_ in VERDICTS} >= set(AsyncStatus)
+
+    def test_late_delivery_ends_the_doubt(self):
+        wait = Wait(expects_delivery=True, deadline=math.inf).after(seen("WEBHOOK_FAILED"), now=0)
+        assert wait.after(seen(delivered=True), now=GRACE * 2).outcome is Outcome.SUCCEEDED
+
+    def test_doubt_that_was_an_error_is_forgotten(self):
+        wait = Wait(expects_delivery=True, deadline=math.inf).after(seen(gone=True), now=0)
+        wait = wait.after(seen("QUEUED"), now=GRACE - 1)
+        assert wait.after(seen(gone=True), now=GRACE + 1).outcome is None
+
+    def test_not_seeing_anything_does_not_end_a_doubt(self):
+        wait = Wait(expects_delivery=True, deadline=math.inf).after(seen(gone=True), now=0)
+        wait = wait.after(seen(), now=GRACE / 2)
+        assert wait.after(seen(gone=True), now=GRACE).outcome is Outcome.LOST
+
+    @pytest.mark.parametrize("observation", [seen("QUEUED"), seen("IN_PROGRESS"), seen(), seen("SUCCEEDED", "PENDING")])
+    def test_deadline(self, observation):
+        wait = Wait(expects_delivery=True, deadline=100)
+        assert wait.after(observation, now=99.9).outcome is None
+        assert wait.after(observation, now=100).outcome is Outcome.TIMEOUT
+
+    def test_what_is_known_at_the_deadline_counts_more_than_the_deadline(self):
+        wait = Wait(expects_delivery=True, deadline=100)
+        assert wait.after(seen(delivered=True), now=200).outcome is Outcome.SUCCEEDED
+        assert wait.after(seen("EXPIRED"), now=200).outcome is Outcome.FAILED
+        assert wait.after(seen(gone=True), now=200).outcome is Outcome.LOST
+
+    def test_polls_are_soon_at_first_and_then_seldom_and_never_in_step(self):
+        assert next_poll(0, 30, 0.5) < 2
+        assert 22.5 <= next_poll(1000, 30, 0.0) < next_poll(1000, 30, 1.0) <= 37.5
+        waits = [next_poll(polls, 30, 0.5) for polls in range(20)]
+        assert waits == sorted(waits)
+
+
+class TestErrors:
+    def error(self, outcome, **status):
+        return error_of(outcome, "r1", status=status or None, timeout=60, result_store="s3://bucket")
+
+    def test_failed(self):
+        errors = [{"code": "MODEL_PREDICT_ERROR", "message": "boom\nin line 3"}]
+        error = self.error(Outcome.FAILED, status="FAILED", errors=errors)
+        assert isinstance(error, BasetenAsyncRequestError)
+        assert "r1 ended as FAILED (MODEL_PREDICT_ERROR: boom in line 3)" in str(error)
+        assert (error.error_code, error.retryable, error.request_id) == ("MODEL_PREDICT_ERROR", True, "r1")
+
+    def test_expired_and_cancelled_say_what_to_do(self):
+        assert "max_time_in_queue_seconds" in str(self.error(Outcome.FAILED, status="EXPIRED"))
+        cancelled = self.error(Outcome.FAILED, status="CANCELED")
+        assert (cancelled.retryable, cancelled.may_have_run) == (False, False)
+
+    def test_timeout(self):
+        error = self.error(Outcome.TIMEOUT, status="QUEUED")
+        assert isinstance(error, BasetenTimeoutError)
+        assert "60 s; its last known status is QUEUED" in str(error)
+
+    @pytest.mark.parametrize(
+        ("status", "words"),
+        [
+            ({}, "no longer knows it"),
+            ({"status": "SUCCEEDED", "webhook_status": "SUCCEEDED"}, "do not share a result store"),
+            ({"status": "SUCCEEDED", "webhook_status": "NO_WEBHOOK_PROVIDED"}, "without a webhook"),
+            ({"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"}, "could not be delivered"),
+        ],
+    )
+    def test_lost_says_why_and_is_not_a_failure(self, status, words):
+        error = self.error(Outcome.LOST, **status)
+        assert isinstance(error, BasetenResultLostError)
+        assert words in str(error)
+        assert not error.retryable
+
+    def test_words_of_the_server_are_bounded(self):
+        error = self.error(Outcome.FAILED, status="FAILED", errors=[{"code": "E", "message": "x" * 10_000}])
+        assert len(str(error)) < 800
+
+    @pytest.mark.parametrize("errors", [None, "text", [7], [{}], {}])
+    def test_odd_errors(self, errors):
+        assert "ended as FAILED" in str(self.error(Outcome.FAILED, status="FAILED", errors=errors))
+
+
+class TestDelivery:
+    def test_output(self):
+        delivery = Delivery.parse(b'{"request_id": "r1", "data": [1], "errors": [], "time": "2024-04-30T01:01:08Z"}')
+        assert (delivery.request_id, delivery.output(), delivery.time) == ("r1", [1], "2024-04-30T01:01:08Z")
+
+    def test_null_is_an_output(self):
+        assert Delivery.parse(b'{"request_id": "r1", "data": null, "errors": []}').output() is None
+
+    def test_failure(self):
+        delivery = Delivery.parse(b'{"request_id": "r1", "data": null, "errors": [{"code": "E", "message": "m"}]}')
+        with pytest.raises(BasetenAsyncRequestError, match=r"r1 ended as FAILED \(E: m\)"):
+            delivery.output()
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"request_id": 7}', b"\xff", b"[" * 100_000])
+    def test_what_baseten_does_not_send(self, body):
+        with pytest.raises(ValueError, match=r"\w"):
+            Delivery.parse(body)

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -109,6 +110,8 @@ def test_stopping_breaks_off_what_is_in_flight() -> None:
         caller = threading.Thread(target=call, args=(f"{baseten.url}/model-m/production/predict",))
         caller.start()
         assert began.wait(10)
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 3, "it waited for the model"
     caller.join(10)
     end.set()
     assert [type(exc) for exc in outcome] == [httpx.ReadError]

@@ -165,10 +165,11 @@ class TestConstruction:
             model_class_name: Predictor
             data_dir: assets
             model_metadata: {threshold: 0.5}
-            environment_variables: {TEST_TRUSS_VARIABLE: 1}
+            environment_variables: {TEST_TRUSS_VARIABLE: 1, TEST_OWN_VARIABLE: of the Truss}
             secrets: {given: null, of_environment: null, by_default: default}
         """
         files = {"src/main.py": model, "assets/labels.txt": "cat dog"}
+        monkeypatch.setenv("TEST_OWN_VARIABLE", "of this process")
         monkeypatch.setenv("TRUSS_SECRET_of_environment", "from the environment")
         truss = write_truss(config=dedent(config), **files)
         assert predict(Model(truss, secrets={"given": "g", "undeclared": "u"})) == {
@@ -178,6 +179,7 @@ class TestConstruction:
             "calls": ["1", "cat dog"],
         }
         assert "TEST_TRUSS_VARIABLE" not in os.environ
+        assert os.environ["TEST_OWN_VARIABLE"] == "of this process"
 
     def test_only_what_is_asked_for(self, write_truss: WriteTruss) -> None:
         model = """

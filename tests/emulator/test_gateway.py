@@ -115,10 +115,6 @@ class TestTargets:
         answer = client.get(PREDICT)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
-    def test_async_inference_is_refused_with_the_documented_status(self, client: httpx.Client) -> None:
-        answer = client.post("/model-abc/production/async_predict", json={"model_input": {}})
-        assert (answer.status_code, answer.json()["error_code"]) == (503, "model_unavailable")
-
 
 class TestKeys:
     @pytest.mark.parametrize("scheme", ["Bearer", "Api-Key", "bearer"])

@@ -4,6 +4,7 @@ It is written from Baseten's documentation and imports nothing of the client sid
 in the other.
 """
 
+from airflow_provider_baseten.emulator.async_requests import AsyncRequest, AsyncRequestError, WebhookAttempt
 from airflow_provider_baseten.emulator.clock import Clock, ManualClock
 from airflow_provider_baseten.emulator.deployments import Limits, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
@@ -14,6 +15,8 @@ from airflow_provider_baseten.emulator.server import Emulator
 from airflow_provider_baseten.emulator.upstream import Upstream
 
 __all__ = [
+    "AsyncRequest",
+    "AsyncRequestError",
     "Clock",
     "Emulator",
     "EmulatorError",
@@ -24,4 +27,5 @@ __all__ = [
     "RecordedRequest",
     "Scaling",
     "Upstream",
+    "WebhookAttempt",
 ]

@@ -78,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--port", type=int, default=8700, help="port to listen on, 0 for a free one [%(default)s]")
     server.add_argument("--api-key", metavar="KEY", help="key that may do everything; without keys all is accepted")
     server.add_argument("--invoke-api-key", metavar="KEY", help="key that may call models but not the management API")
+    server.add_argument(
+        "--webhook-secret",
+        metavar="SECRET",
+        action="append",
+        default=[],
+        help="sign webhooks; repeatable while secrets are rotated, the new one first",
+    )
     return parser
 
 
@@ -105,6 +112,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         api_keys={options.invoke_api_key: "WORKSPACE_INVOKE"} if options.invoke_api_key else {},
         host=options.host,
         port=options.port,
+        webhook_secrets=options.webhook_secret,
         keep_requests=0,
     )
 

@@ -1,7 +1,6 @@
 """The gateway: one ASGI app in front of all models and chains."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from urllib.parse import unquote
@@ -11,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from airflow_provider_baseten.emulator import addressing, management
 from airflow_provider_baseten.emulator.addressing import Address
+from airflow_provider_baseten.emulator.async_inference import SUBMIT_ACTIONS, AsyncInference
 from airflow_provider_baseten.emulator.auth import ApiKeys, scheme_of
 from airflow_provider_baseten.emulator.clock import Clock
 from airflow_provider_baseten.emulator.connections import Connections
@@ -19,11 +19,11 @@ from airflow_provider_baseten.emulator.errors import GatewayError, not_found
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, describe
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.records import RecordedRequest, Records
+from airflow_provider_baseten.emulator.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 
 _PREDICT_ACTIONS = {"model": "predict", "chain": "run_remote"}
-_ASYNC_ACTIONS = {"async_predict", "async_run_remote", "async_queue_status"}
 _REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 
 
@@ -37,6 +37,7 @@ class Gateway:
     :param clock: where time comes from.
     :param connections: the server's connections.
     :param records: where requests are remembered.
+    :param webhook_secrets: secrets that sign webhooks, the newest first.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Gateway:
         clock: Clock,
         connections: Connections,
         records: Records,
+        webhook_secrets: list[str],
     ) -> None:
         self.models = models
         self.chains = chains
         self.faults = Faults()
         self.records = records
+        self.async_inference = AsyncInference(limits, clock, Webhooks(webhook_secrets, limits, clock, self.faults))
         self._keys = keys
         self._limits = limits
         self._clock = clock
@@ -109,7 +112,7 @@ class Gateway:
         if address is None:
             raise problem or not_found("No such path.")
         exchange.check_content_length()
-        fault = self.faults.take(address)
+        fault = self.faults.take(address, exchange.method)
         if fault is not None and await self._apply(fault, exchange, address):
             return
         await self._dispatch(exchange, address)
@@ -121,6 +124,7 @@ class Gateway:
         if fault.delay:
             await self._clock.sleep(fault.delay)
         exchange.truncate_after = fault.truncate_after
+        exchange.after_webhook = fault.after_webhook
         if not fault.replaces_answer:
             return False
         if fault.after_model:
@@ -137,26 +141,46 @@ class Gateway:
     async def _dispatch(self, exchange: Exchange, address: Address) -> None:
         if address.kind == "management":
             content = management.respond(exchange.method, address.action, exchange.record.query, self.models)
-            await exchange.answer(200, json.dumps(content).encode(), "application/json", {})
+            await exchange.answer_json(200, content)
             return
         endpoint = (self.models if address.kind == "model" else self.chains).get(address.id)
         if endpoint is None:
             raise not_found(f"{address.kind.capitalize()} {address.id} does not exist.")
-        if address.action == "async_request" or address.action in _ASYNC_ACTIONS:
-            raise GatewayError(503, "Asynchronous inference is not set up here.", "model_unavailable")
+        if address.action == "async_request":
+            await self._async_request(exchange, endpoint, unquote(address.route.removeprefix("/")))
+            return
         deployment = endpoint.find(address)
         if address.action == "sync":
             await self._forward(exchange, deployment, address.route or "/", whole=False)
         elif address.action == _PREDICT_ACTIONS[address.kind]:
-            _require_post(exchange)
+            _require(exchange, "POST")
             await self._forward(exchange, deployment, deployment.predict_path, whole=True)
         elif address.action == "wake":
-            _require_post(exchange)
+            _require(exchange, "POST")
             deployment.check_active()
             deployment.replicas.wake()
             await exchange.answer(202, b"", None, {})
+        elif address.action == SUBMIT_ACTIONS[address.kind]:
+            _require(exchange, "POST")
+            await self._submit(exchange, endpoint, deployment)
+        elif address.action == "async_queue_status":
+            _require(exchange, "GET")
+            await exchange.answer_json(200, self.async_inference.queue_status(endpoint, deployment))
         else:
             raise GatewayError(404, f"A {address.kind} has no {address.action[:200]}.", "client_error")
+
+    async def _submit(self, exchange: Exchange, endpoint: Endpoint, deployment: Deployment) -> None:
+        deployment.check_active()
+        body = await exchange.body()
+        request = self.async_inference.submit(endpoint, deployment, exchange.record.request_id, body)
+        if exchange.after_webhook:
+            await request.settled.wait()
+        await exchange.answer_json(201, {"request_id": request.request_id})
+
+    async def _async_request(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
+        _require(exchange, "GET", "DELETE")
+        answer = self.async_inference.status if exchange.method == "GET" else self.async_inference.cancel
+        await exchange.answer_json(200, answer(endpoint, request_id))
 
     async def _forward(self, exchange: Exchange, deployment: Deployment, path: str, *, whole: bool) -> None:
         deployment.check_active()
@@ -184,6 +208,8 @@ def _inner_scope(exchange: Exchange, path: str) -> Scope:
     }
 
 
-def _require_post(exchange: Exchange) -> None:
-    if exchange.method != "POST":
-        raise GatewayError(405, f"{exchange.method} is not allowed here, use POST.", "client_error", {"Allow": "POST"})
+def _require(exchange: Exchange, *methods: str) -> None:
+    if exchange.method not in methods:
+        allowed = ", ".join(methods)
+        message = f"{exchange.method} is not allowed here, use {allowed}."
+        raise GatewayError(405, message, "client_error", {"Allow": allowed})

@@ -6,7 +6,13 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Protocol
+
+
+def timestamp(seconds: float) -> str:
+    """Return seconds since the epoch as the API writes times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Timer(Protocol):

@@ -20,11 +20,21 @@ class Limits:
     :param body_bytes: largest request body; a larger one is answered with 413.
     :param predict_seconds: longest that a model may take; then 504.
     :param parking_seconds: longest that a request waits for a replica; then 500.
+    :param async_body_bytes: largest body of an async submission; a larger one is answered with 413.
+    :param async_predict_seconds: longest that a model may take for an async request.
+    :param async_retention_seconds: how long the status of a finished async request is kept; then 404.
+    :param webhook_seconds: longest that the receiver of a webhook may take.
+    :param webhook_retry_seconds: time between the two attempts to deliver a webhook.
     """
 
     body_bytes: int = 100_000_000
     predict_seconds: float = 1200.0
     parking_seconds: float = 1200.0
+    async_body_bytes: int = 262_144
+    async_predict_seconds: float = 3600.0
+    async_retention_seconds: float = 3600.0
+    webhook_seconds: float = 10.0
+    webhook_retry_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

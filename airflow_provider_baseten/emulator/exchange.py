@@ -1,7 +1,9 @@
 """One HTTP request and its answer, as the gateway handles them."""
 
 import asyncio
+import json
 from collections import deque
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -43,6 +45,7 @@ class Exchange:
         self.finished = False
         self.muted = False
         self.truncate_after: int | None = None
+        self.after_webhook = False
         self._receive = receive
         self._send = send
         self._connections = connections
@@ -62,6 +65,11 @@ class Exchange:
             self._buffered.append(await self._next())
             if not whole:
                 return
+
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        await self.prefetch(whole=True)
+        return b"".join(message.get("body", b"") for message in self._buffered)
 
     async def receive(self) -> Message:
         """Return the next ASGI message for the app behind."""
@@ -130,6 +138,10 @@ class Exchange:
         pairs.append((b"content-length", str(len(body)).encode()))
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})
         await self.send({"type": "http.response.body", "body": body})
+
+    async def answer_json(self, status: int, content: Any) -> None:
+        """Answer in place of the model, in JSON."""
+        await self.answer(status, json.dumps(content).encode(), "application/json", {})
 
     async def refuse(self, error: GatewayError) -> None:
         """Answer with a gateway error, or break off an answer that is already under way."""

@@ -8,14 +8,18 @@ from typing import Any
 
 from airflow_provider_baseten.emulator.addressing import Address
 
+WEBHOOK = "webhook"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What goes wrong with the next matching requests.
 
     :param target: id of the model or chain that is hit, by default any.
-    :param action: action that is hit (``predict``, ``run_remote``, ``sync``, ``wake``, or the path of a management call
-        without ``/v1/``), by default any.
+    :param action: action that is hit (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
+        ``async_run_remote``, ``async_request``, ``async_queue_status``, or the path of a management call without
+        ``/v1/``), by default any; ``webhook`` for attempts to deliver one, see below.
+    :param method: HTTP method that is hit, by default any.
     :param times: how many requests are hit; ``None`` for all until the faults are cleared.
     :param delay: seconds to wait before anything else happens.
     :param status: status that is answered instead of the model's answer.
@@ -23,12 +27,20 @@ class Fault:
         ``{"error": "Injected fault"}``.
     :param headers: headers of that answer, for example ``{"Retry-After": "2"}``.
     :param reset: reset the connection instead of answering.
-    :param after_model: run the model first and throw its answer away.
+    :param after_model: run the model first and throw its answer away; an async request is accepted, and its caller does
+        not learn that.
     :param truncate_after: reset the connection after so many bytes of the response's body.
+    :param after_webhook: hold the answer to an async submission back until the request is finished and its webhook was
+        delivered.
+
+    What goes wrong with a webhook is said in the same words: ``delay`` makes it late; ``status`` or ``reset`` drop it,
+    and the emulator takes the status for the receiver's answer (200: delivered, 503: try again, 400 or ``reset``: not
+    delivered). With ``after_model`` it is sent all the same: ``after_model=True, status=503`` delivers it twice.
     """
 
     target: str | None = None
     action: str | None = None
+    method: str | None = None
     times: int | None = 1
     delay: float = 0.0
     status: int | None = None
@@ -37,6 +49,7 @@ class Fault:
     reset: bool = False
     after_model: bool = False
     truncate_after: int | None = None
+    after_webhook: bool = False
 
     def __post_init__(self) -> None:
         if self.after_model and self.status is None and not self.reset:
@@ -47,9 +60,12 @@ class Fault:
         """Whether the model's own answer is never seen."""
         return self.reset or self.status is not None
 
-    def matches(self, address: Address) -> bool:
+    def matches(self, address: Address, method: str) -> bool:
         """Return whether a request to this address is hit."""
-        return self.target in {None, address.id} and self.action in {None, address.action}
+        if self.action is None and address.action == WEBHOOK:
+            return False  # Other requests come in, this one goes out.
+        wanted = (self.target, self.action, self.method)
+        return all(want in {None, is_} for want, is_ in zip(wanted, (address.id, address.action, method), strict=True))
 
     def content(self) -> tuple[bytes, str]:
         """Return the body and its content type."""
@@ -83,13 +99,13 @@ class Faults:
         with self._lock:
             return [fault for fault, _ in self._pending]
 
-    def take(self, address: Address) -> Fault | None:
+    def take(self, address: Address, method: str) -> Fault | None:
         """Return the fault that hits this request, and count it."""
         if not self._pending:
             return None
         with self._lock:
             for index, (fault, left) in enumerate(self._pending):
-                if not fault.matches(address):
+                if not fault.matches(address, method):
                     continue
                 if left is not None and left <= 1:
                     del self._pending[index]

@@ -1,10 +1,10 @@
 """The part of the management API that reads users and models."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from airflow_provider_baseten.emulator.clock import timestamp
 from airflow_provider_baseten.emulator.deployments import Endpoint
 from airflow_provider_baseten.emulator.errors import GatewayError
 
@@ -34,10 +34,9 @@ def respond(method: str, path: str, query: str, models: Mapping[str, Endpoint]) 
 
 
 def _model(model: Endpoint) -> dict[str, Any]:
-    created_at = datetime.fromtimestamp(model.created_at, UTC)
     return {
         "id": model.id,
-        "created_at": created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": timestamp(model.created_at),
         "name": model.name,
         "deployments_count": len(model.deployments),
         "production_deployment_id": model.environments.get("production"),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +47,8 @@ class Replicas:
     :param scaling: how the deployment scales.
     :param parking_seconds: how long a request waits for a replica before it is answered with 500.
     :param clock: where time comes from.
+
+    ``when_free`` is called when there may be a place that no waiting request wants.
     """
 
     def __init__(self, scaling: Scaling, parking_seconds: float, clock: Clock) -> None:
@@ -54,6 +56,7 @@ class Replicas:
         self.ready = scaling.min_replica
         self.starting = 0
         self.in_flight = 0
+        self.when_free: Callable[[], None] = lambda: None
         self._parking_seconds = parking_seconds
         self._clock = clock
         self._parked: deque[asyncio.Future[None]] = deque()
@@ -78,9 +81,20 @@ class Replicas:
         try:
             yield
         finally:
-            self.in_flight -= 1
-            self._admit()
-            self._schedule_scale_down()
+            self.give_back()
+
+    def take(self) -> bool:
+        """Hold a place if one is free and nobody waits for it; return whether that was so."""
+        if self.parked or not self._has_room():
+            return False
+        self.in_flight += 1
+        return True
+
+    def give_back(self) -> None:
+        """Give back a place that :meth:`take` gave."""
+        self.in_flight -= 1
+        self._admit()
+        self._schedule_scale_down()
 
     def wake(self) -> None:
         """Start a replica if there is none; it goes away again when it stays idle."""
@@ -111,12 +125,12 @@ class Replicas:
         return self.ready > 0 and (target is None or self.in_flight < self.ready * target)
 
     async def _park(self) -> None:
-        if self.ready + self.starting < self.scaling.max_replica:
-            self._start_replica()
         if self.scaling.policy == "REJECT_ON_FULL":
+            self._scale_up()
             raise GatewayError(529, "All replicas are busy.", "rate_limited")
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parked.append(waiter)
+        self._scale_up()
         self._admit()
         try:
             async with self._clock.timeout(self._parking_seconds):
@@ -133,6 +147,10 @@ class Replicas:
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.in_flight -= 1
             self._admit()
+
+    def _scale_up(self) -> None:
+        if self.ready + self.starting < self.scaling.max_replica:
+            self._start_replica()
 
     def _start_replica(self) -> None:
         self.starting += 1
@@ -156,6 +174,7 @@ class Replicas:
             if not waiter.done():
                 self.in_flight += 1
                 waiter.set_result(None)
+        self.when_free()
 
     def _schedule_scale_down(self) -> None:
         if self._scale_down is not None:

@@ -5,13 +5,14 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import uvicorn
 
 from airflow_provider_baseten.emulator.app import Gateway
+from airflow_provider_baseten.emulator.async_requests import AsyncRequest
 from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
 from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.clock import Clock
@@ -43,6 +44,7 @@ class Emulator:
     :param port: port to listen on, by default a free one.
     :param limits: body size and times, by default Baseten's own.
     :param clock: where time comes from, by default the real time.
+    :param webhook_secrets: secrets that sign webhooks, two while they are rotated: the new one, the old one.
     :param keep_requests: how many of the newest requests :attr:`requests` remembers.
     """
 
@@ -57,6 +59,7 @@ class Emulator:
         port: int = 0,
         limits: Limits | None = None,
         clock: Clock | None = None,
+        webhook_secrets: Sequence[str] = (),
         keep_requests: int = 100_000,
     ) -> None:
         keys: dict[str, KeyType] = {**(api_keys or {})}
@@ -65,6 +68,7 @@ class Emulator:
         self._connections = Connections()
         self._limits = limits or Limits()
         self._clock = clock or Clock()
+        self.webhook_secrets = list(webhook_secrets)
         self._hosted: list[HostedApp] = []
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
@@ -76,6 +80,7 @@ class Emulator:
             clock=self._clock,
             connections=self._connections,
             records=Records(keep_requests),
+            webhook_secrets=self.webhook_secrets,
         )
         self._host = host
         self._port = port
@@ -98,6 +103,25 @@ class Emulator:
     def requests(self) -> list[RecordedRequest]:
         """Requests so far, oldest first."""
         return self._gateway.records.all()
+
+    @property
+    def async_requests(self) -> dict[str, AsyncRequest]:
+        """Async requests so far by id, oldest first; those too whose status Baseten would have forgotten."""
+        return self._gateway.async_inference.requests.all()
+
+    def hold(self, id_: str | None = None) -> None:
+        """Hold the async queue: nothing is started, so that requests stay queued.
+
+        :param id_: id of the model or chain, by default all.
+        """
+        self._in_loop(lambda: self._gateway.async_inference.hold(id_))
+
+    def release(self, id_: str | None = None) -> None:
+        """Let the async queue go on.
+
+        :param id_: id of the model or chain, by default all.
+        """
+        self._in_loop(lambda: self._gateway.async_inference.release(id_))
 
     @property
     def faults(self) -> Faults:
@@ -226,6 +250,7 @@ class Emulator:
             await server.serve(sockets=[listener])
         finally:
             self._loop = None
+            await self._gateway.async_inference.stop()
             for hosted in started:
                 await hosted.stop()
 

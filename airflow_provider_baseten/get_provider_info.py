@@ -19,8 +19,21 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Baseten",
                 "python-modules": [
+                    "airflow_provider_baseten.operators.async_predict",
                     "airflow_provider_baseten.operators.predict",
                     "airflow_provider_baseten.operators.sync_route",
+                ],
+            }
+        ],
+        "sensors": [
+            {"integration-name": "Baseten", "python-modules": ["airflow_provider_baseten.sensors.async_request"]}
+        ],
+        "triggers": [
+            {
+                "integration-name": "Baseten",
+                "python-modules": [
+                    "airflow_provider_baseten.triggers.async_request",
+                    "airflow_provider_baseten.triggers.predict",
                 ],
             }
         ],
@@ -108,6 +121,14 @@ _CONFIG_OPTIONS = {
         "type": "string",
         "example": "s3://aws_default@bucket/baseten",
         "default": "",
+    },
+    "webhook_max_body_bytes": {
+        "description": "Webhook deliveries with more bytes than this are refused. A few as large as this may be in the "
+        "API server's memory at once.",
+        "version_added": "0.1.0",
+        "type": "integer",
+        "example": None,
+        "default": "67108864",
     },
     "xcom_max_bytes": {
         "description": "Outputs with more bytes than this land in the result store instead of XCom.",

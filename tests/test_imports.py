@@ -18,7 +18,9 @@ FORBIDDEN = {
     "api": ["airflow.", "requests", "pyreqwest", f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
     "exceptions.py": ["airflow.", NAME],
     "transport.py": ["airflow.", f"{NAME}.hooks", f"{NAME}.operators"],
-    "hooks": [f"{NAME}.operators"],
+    "hooks": [f"{NAME}.operators", f"{NAME}.triggers", f"{NAME}.ledger"],
+    "triggers": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.ledger"],
+    "webhook": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
     "results.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
     "emulator": [
         "airflow.",
@@ -45,7 +47,9 @@ def test_imports_run_downwards(part):
         assert not upwards, f"{file.relative_to(PACKAGE)} imports {upwards}"
 
 
-@pytest.mark.parametrize("module", ["operators.predict", "operators.sync_route"])
+@pytest.mark.parametrize(
+    "module", ["operators.predict", "operators.sync_route", "operators.async_predict", "sensors.async_request"]
+)
 def test_operator_modules_load_nothing_heavy(module):
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

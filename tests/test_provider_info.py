@@ -21,7 +21,7 @@ def test_entry_point_is_this_function():
 
 def test_named_modules_exist():
     info = get_provider_info()
-    for part in ("hooks", "operators"):
+    for part in ("hooks", "operators", "sensors", "triggers"):
         for integration in info[part]:
             for module in integration["python-modules"]:
                 import_module(module)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.results import Output
     from airflow_provider_baseten.transport import OnChunk
 
@@ -154,8 +155,18 @@ class BasetenCallOperator(BasetenOperator):
         request = self.build_request(hook.located(self.target))
         if self.output_path:
             results.check_writable(self.output_path)
-        response = hook.send(request, self.on_chunk())
+        response = self.answer(context, hook, request)
         self.log.info("%s answered %d (request id %s).", request.subject, response.status, response.request_id)
+        return self.hand_over(context, response, hook.connection.result_store)
+
+    def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
+        """Send the request and return the answer."""
+        return hook.send(request, self.on_chunk())
+
+    def hand_over(self, context: "Context", response: "Response", result_store: str | None) -> Any:
+        """Check the answer, push the request id, and return the output or a reference to where it landed."""
+        from airflow_provider_baseten import results
+
         output = self.read_response(response)
         if self.do_xcom_push and response.request_id:
             context["ti"].xcom_push(key="request_id", value=response.request_id)
@@ -165,5 +176,5 @@ class BasetenCallOperator(BasetenOperator):
             output,
             response.request_id,
             output_path=self.output_path,
-            result_store=hook.connection.result_store,
+            result_store=result_store,
         )

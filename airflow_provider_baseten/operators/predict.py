@@ -1,17 +1,22 @@
 """Runs a model or a chain and waits for its output."""
 
 import codecs
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow.sdk import Context
+
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.ledger import OnOrphanedRequest
     from airflow_provider_baseten.results import Output
     from airflow_provider_baseten.transport import OnChunk
 
@@ -27,10 +32,17 @@ class BasetenPredictOperator(BasetenCallOperator):
     Holds a worker slot while it waits. When the worker dies the connection breaks and Baseten cancels the work; the
     task's retry sends the request again.
 
+    With ``deferrable=True`` the triggerer sends the request and waits, and no worker slot is held. Input and output
+    travel through the result store, which worker and triggerer must share. An answer that has arrived is not paid again
+    by a retry. A triggerer that dies while it waits leaves a request that Baseten cancels; ``on_orphaned_request`` says
+    whether the next one sends it again.
+
     :param model_input: any JSON value, for a chain an object with the arguments of ``run_remote``; with
         ``content_type="application/octet-stream"`` any msgpack value, numpy arrays included. (templated, not shown
         among the rendered templates)
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for Truss's msgpack both ways.
+    :param deferrable: wait in the triggerer; by default false.
+    :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``, see above.
     :param log_stream: write the lines of a streaming model's output to the task log as they arrive; by default false.
 
     Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
@@ -48,10 +60,16 @@ class BasetenPredictOperator(BasetenCallOperator):
         *,
         model_input: Any,
         content_type: ContentType = JSON,
+        deferrable: bool = False,
+        on_orphaned_request: "OnOrphanedRequest" = "resubmit",
         log_stream: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if deferrable and log_stream:
+            raise BasetenInputError("log_stream needs a worker that waits: give it without deferrable.")
+        self.deferrable = deferrable
+        self.on_orphaned_request = on_orphaned_request
         self.model_input = model_input
         self.content_type = content_type
         self.log_stream = log_stream
@@ -72,6 +90,68 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.results import Output
 
         return Output.of_response(response, model_output(response))
+
+    def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
+        """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
+        from airflow_provider_baseten import deferred_calls, ledger
+        from airflow_provider_baseten.results import ResultStore
+
+        if not self.deferrable:
+            return super().answer(context, hook, request)
+        ti: Any = context["ti"]
+        identity = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "map_index": ti.map_index}
+        name = deferred_calls.name_of(identity, ti.max_tries, ledger.fingerprint(request))
+        store = ResultStore(hook.connection.result_store)
+        call = deferred_calls.DeferredCall(store, name)
+        found = call.response()
+        if found is None:
+            call.leave_request(request)
+            self._defer(store.uri, name)
+        return found
+
+    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
+        """Pick up what the trigger left in the result store.
+
+        :param event: of the trigger: ``{"name"}``.
+        """
+        from airflow_provider_baseten.deferred_calls import DeferredCall
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.results import ResultStore
+
+        result_store = BasetenHook(self.baseten_conn_id).connection.result_store
+        call = DeferredCall(ResultStore(result_store), event["name"])
+        if error := call.take_error():
+            raise error
+        response = call.response()
+        if response is None:
+            raise BasetenResultStoreError(
+                "The triggerer has answered, but its answer is not in the result store of this worker: give both the "
+                "same result_store."
+            )
+        return self.hand_over(context, response, result_store)
+
+    def _defer(self, store: str, name: str) -> NoReturn:
+        from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
+
+        trigger = BasetenPredictTrigger(
+            baseten_conn_id=self.baseten_conn_id,
+            store=store,
+            name=name,
+            timeout=self.timeout,
+            on_orphaned_request=self.on_orphaned_request,
+        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=self.execution_timeout)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:
+        """Go on after the trigger; ``execution_timeout`` ends a deferred predict as it ends a blocking one."""
+        from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+        from airflow_provider_baseten.compat import TaskDeferralTimeout
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            raise AirflowTaskTimeout("The execution_timeout of the task passed while the triggerer waited.") from None
 
     def on_chunk(self) -> "OnChunk | None":
         """Log the lines of a stream if asked to."""

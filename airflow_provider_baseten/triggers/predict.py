@@ -1,0 +1,114 @@
+"""Sends a predict from the triggerer, for an Airflow that no webhook can reach."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import tenacity
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_baseten.deferred_calls import DeferredCall
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenError,
+    BasetenOrphanedRequestError,
+    BasetenResultStoreError,
+)
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.results import ResultStore
+
+_STORE_PATIENCE = 900.0
+_STORE_WAIT = 30.0
+
+log = logging.getLogger(__name__)
+
+# One client for each connection and timeout of an event loop, shared by all triggers of the process.
+_hooks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], BasetenHook]] = WeakKeyDictionary()
+
+
+class BasetenPredictTrigger(BaseTrigger):
+    """Send the request that a worker left in the result store, and leave the answer there.
+
+    Ends with one event that says where to look: ``{"name"}``. A triggerer that takes over from a dead one finds the
+    answer, or the note of an attempt that never ended: Baseten cancels work whose client has gone, so it may be sent
+    again.
+
+    :param baseten_conn_id: id of the Airflow connection.
+    :param store: URI of the result store.
+    :param name: of the call in it.
+    :param timeout: seconds to wait for the answer.
+    :param on_orphaned_request: ``resubmit`` or ``fail`` after an attempt that never ended.
+    """
+
+    def __init__(
+        self, *, baseten_conn_id: str, store: str, name: str, timeout: float, on_orphaned_request: str
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.baseten_conn_id = baseten_conn_id
+        self.store = store
+        self.name = name
+        self.timeout = timeout
+        self.on_orphaned_request = on_orphaned_request
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments: ids, addresses and numbers, no input."""
+        arguments = {
+            "baseten_conn_id": self.baseten_conn_id,
+            "store": self.store,
+            "name": self.name,
+            "timeout": self.timeout,
+            "on_orphaned_request": self.on_orphaned_request,
+        }
+        return f"{__name__}.{type(self).__name__}", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Send the request unless its answer is there, and tell that there is one."""
+        call = DeferredCall(ResultStore(self.store), self.name)
+        try:
+            if await asyncio.to_thread(call.response) is None:
+                await self._send(call)
+        except BasetenError as error:
+            await asyncio.to_thread(call.leave_error, error)
+        yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
+
+    async def _send(self, call: DeferredCall) -> None:
+        request = await asyncio.to_thread(call.request)
+        if await asyncio.to_thread(call.begin):
+            self._meet_orphan(request.subject)
+        try:
+            response = await self._hook().asend(request)
+        except BasetenAuthError:
+            self._forget_hook()  # The key may have been replaced since.
+            raise
+        # It is paid for: a store that is away for a while does not lose it.
+        storing = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
+            wait=tenacity.wait_exponential(max=_STORE_WAIT),
+            stop=tenacity.stop_after_delay(_STORE_PATIENCE),
+            reraise=True,
+        )
+        await storing(asyncio.to_thread, call.leave_response, response)
+
+    def _meet_orphan(self, subject: str) -> None:
+        from airflow.providers.common.compat.sdk import Stats
+
+        if self.on_orphaned_request == "fail":
+            raise BasetenOrphanedRequestError(
+                f"An earlier triggerer died while it waited for {subject}. Baseten cancels work whose client has gone; "
+                "clear the task to send it again.",
+                may_have_run=True,
+            )
+        Stats.incr("baseten.predict.resent")
+        log.warning("An earlier triggerer died while it waited for %s; sending it again.", subject)
+
+    def _hook(self) -> BasetenHook:
+        hooks = _hooks.setdefault(asyncio.get_running_loop(), {})
+        key = (self.baseten_conn_id, self.timeout)
+        if key not in hooks:
+            hooks[key] = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
+        return hooks[key]
+
+    def _forget_hook(self) -> None:
+        _hooks.get(asyncio.get_running_loop(), {}).pop((self.baseten_conn_id, self.timeout), None)

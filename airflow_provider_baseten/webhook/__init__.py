@@ -1,0 +1,1 @@
+"""Receives the results of async requests that Baseten delivers."""

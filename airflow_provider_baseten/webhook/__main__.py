@@ -1,0 +1,144 @@
+"""``python -m airflow_provider_baseten.webhook``: the receiver on its own, from the command line."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.webhook.connections import Cached, Lookup, of_airflow
+
+_SECRETS = "BASETEN_WEBHOOK_SECRETS"
+_DEFAULT_CONN_ID = "baseten_default"
+
+_EPILOG = f"""\
+The webhook endpoint is http://HOST:PORT/baseten/webhooks/CONN_ID, as in Airflow's API server; put a proxy with TLS in
+front of it. Signatures are checked with the secrets in {_SECRETS} (separated by commas), or else with those of
+the Airflow connection CONN_ID.
+
+example:
+  {_SECRETS}=whsec_... %(prog)s --result-store s3://aws_default@bucket/baseten --port 8080
+"""
+
+
+class _UsageError(Exception):
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Receive deliveries until interrupted or terminated.
+
+    :param arguments: command line without the program's name, by default the process's own.
+    :return: exit code: 0 after a signal, 2 when it can't start.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("airflow").setLevel(logging.WARNING)
+    # As for Airflow's own commands: with this its connections are looked up in its database too.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    try:
+        lookup = _lookup(options)
+        listener = _listener(options.host, options.port)
+    except _UsageError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    _serve(lookup, options, listener)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_baseten.webhook",
+        description="Stores the results of async requests that Baseten delivers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--result-store",
+        metavar="URI",
+        help="folder that workers and triggerers read too [the connection's, or else that of Airflow's configuration]",
+    )
+    parser.add_argument(
+        "--conn-id", default=_DEFAULT_CONN_ID, help="connection that deliveries are made to [%(default)s]"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one [%(default)s]")
+    return parser
+
+
+def _lookup(options: argparse.Namespace) -> Lookup:
+    """Return the lookup of the one connection that is served, after a first look at it and at its store."""
+    find = _of_environment if os.environ.get(_SECRETS) else of_airflow
+
+    def lookup(conn_id: str) -> BasetenConnection | None:
+        found = find(conn_id) if conn_id == options.conn_id else None
+        return replace(found, result_store=options.result_store or found.result_store) if found else None
+
+    try:
+        connection = lookup(options.conn_id)
+    except Exception as error:
+        raise _UsageError(f"Connection {options.conn_id} can't be looked up ({type(error).__name__}).") from None
+    if connection is None or not (connection.webhook_secrets or connection.allow_unsigned_webhooks):
+        raise _UsageError(
+            f"There are no secrets to check signatures with: set {_SECRETS}, or add webhook_secrets to the Airflow "
+            f"connection {options.conn_id}."
+        )
+    _check_store(ResultStore(connection.result_store))
+    return Cached(lookup)
+
+
+def _of_environment(conn_id: str) -> BasetenConnection:
+    secrets = tuple(filter(None, (secret.strip() for secret in os.environ[_SECRETS].split(","))))
+    # Nothing is sent, so there is no key.
+    return BasetenConnection(conn_id=conn_id, api_key="", management_api_key="", webhook_secrets=secrets)
+
+
+def _check_store(store: ResultStore) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        store.delivered(["first-look"])
+        folder = ObjectStoragePath(store.uri)
+        if folder.protocol == "file":
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder.path, os.W_OK):
+                raise _UsageError(f"The result store {store.uri} is read-only for this user.")
+    except BasetenResultStoreError as error:
+        raise _UsageError(str(error)) from None
+    except OSError as error:
+        raise _UsageError(f"The result store {store.uri} can't be made ({error}).") from None
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise _UsageError(f"Port {port} of {host} can't be listened on: {error}.") from None
+
+
+def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket) -> None:
+    import uvicorn
+
+    from airflow_provider_baseten.webhook.app import create_app
+    from airflow_provider_baseten.webhook.plugin import PREFIX
+
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    print(f"Receiving at http://{host}:{port}{PREFIX}/webhooks/{options.conn_id}; stop with Ctrl-C.", flush=True)
+    app = create_app(lookup, prefix=PREFIX)
+    # An access log would repeat what strangers ask for; uvicorn raises the signal that ended it once more.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    config = uvicorn.Config(app, access_log=False, server_header=False, log_level="warning", lifespan="off")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -37,7 +37,6 @@ class Gateway:
     :param clock: where time comes from.
     :param connections: the server's connections.
     :param records: where requests are remembered.
-    :param webhook_secrets: secrets that sign webhooks, the newest first.
     """
 
     def __init__(
@@ -50,13 +49,12 @@ class Gateway:
         clock: Clock,
         connections: Connections,
         records: Records,
-        webhook_secrets: list[str],
     ) -> None:
         self.models = models
         self.chains = chains
         self.faults = Faults()
         self.records = records
-        self.async_inference = AsyncInference(limits, clock, Webhooks(webhook_secrets, limits, clock, self.faults))
+        self.async_inference = AsyncInference(limits, clock, Webhooks(limits, clock, self.faults))
         self._keys = keys
         self._limits = limits
         self._clock = clock

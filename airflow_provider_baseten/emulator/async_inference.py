@@ -25,7 +25,7 @@ class AsyncInference:
         self.requests = AsyncRequests()
         self._limits = limits
         self._clock = clock
-        self._webhooks = webhooks
+        self.webhooks = webhooks
         self._queues: dict[Deployment, AsyncQueue] = {}
         self._all_held = False
         self._held: set[str] = set()
@@ -65,7 +65,7 @@ class AsyncInference:
         """
         request = self._find(endpoint, request_id)
         was = request.status
-        canceled = self._queue(endpoint, endpoint.deployments[request.deployment_id]).cancel(request)
+        canceled = any(queue.cancel(request) for queue in self._queues.values())
         message = "The request was canceled." if canceled else f"Only a queued request can be canceled; this is {was}."
         return {"request_id": request_id, "canceled": canceled, "message": message}
 
@@ -101,6 +101,7 @@ class AsyncInference:
         """Break off what runs and forget what waits."""
         for queue in self._queues.values():
             await queue.stop()
+        self.webhooks.stop()
 
     def _queue(self, endpoint: Endpoint, deployment: Deployment) -> AsyncQueue:
         if deployment not in self._queues:
@@ -108,7 +109,7 @@ class AsyncInference:
                 deployment,
                 self._limits,
                 self._clock,
-                self._webhooks,
+                self.webhooks,
                 is_held=lambda: self._all_held or endpoint.id in self._held,
             )
         return self._queues[deployment]

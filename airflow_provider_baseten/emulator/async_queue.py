@@ -59,8 +59,8 @@ class AsyncQueue:
         self.start_waiting()
 
     def cancel(self, request: AsyncRequest) -> bool:
-        """Cancel a request; return whether it was still queued."""
-        if request.status != "QUEUED":
+        """Cancel a request; return whether it was still queued here."""
+        if request.request_id not in self._lanes[request.priority]:
             return False
         self._leave(request)
         self._drop(request, "CANCELED")
@@ -78,12 +78,15 @@ class AsyncQueue:
         """Break off what runs and forget what waits."""
         self._retries.clear()
         for lane in self._lanes:
-            for request in lane.values():
-                self._stop_expiry(request)
-            lane.clear()
+            for request in list(lane.values()):
+                self._leave(request)
+        if self._backoff is not None:
+            self._backoff.cancel()
+            self._backoff = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.in_progress = 0
 
     def _may_start(self) -> bool:
         return self._backoff is None and self._deployment.active and not self._is_held()
@@ -101,12 +104,7 @@ class AsyncQueue:
 
     def _leave(self, request: AsyncRequest) -> None:
         del self._lanes[request.priority][request.request_id]
-        self._stop_expiry(request)
-
-    def _stop_expiry(self, request: AsyncRequest) -> None:
-        if request.expiry is not None:
-            request.expiry.cancel()
-            request.expiry = None
+        _stop_expiry(request)
 
     def _expire(self, request: AsyncRequest) -> None:
         self._leave(request)
@@ -121,7 +119,7 @@ class AsyncQueue:
         request.settle(now)
 
     def _start(self, request: AsyncRequest) -> None:
-        self._stop_expiry(request)
+        _stop_expiry(request)
         if request.status == "QUEUED":
             request.change("IN_PROGRESS", self._clock.now())
             self.in_progress += 1
@@ -144,7 +142,9 @@ class AsyncQueue:
         retries = request.submission.retries
         request.failures += outcome.error is not None
         if outcome.retry and request.failures < retries.max_attempts:
-            self._clock.call_later(retries.delay(request.failures), lambda: self._retry(request))
+            await self._clock.sleep(retries.delay(request.failures))
+            self._retries.append(request)
+            self.start_waiting()
         else:
             await self._finish(request, outcome)
 
@@ -174,10 +174,6 @@ class AsyncQueue:
         self._backoff = None
         self.start_waiting()
 
-    def _retry(self, request: AsyncRequest) -> None:
-        self._retries.append(request)
-        self.start_waiting()
-
     async def _finish(self, request: AsyncRequest, outcome: Outcome) -> None:
         self.in_progress -= 1
         request.submission = replace(request.submission, model_input=b"")
@@ -190,3 +186,9 @@ class AsyncQueue:
             if not delivered and not request.errors:
                 request.change("WEBHOOK_FAILED", self._clock.now())
         request.settle(self._clock.now())
+
+
+def _stop_expiry(request: AsyncRequest) -> None:
+    if request.expiry is not None:
+        request.expiry.cancel()
+        request.expiry = None

@@ -23,6 +23,7 @@ _ERRORS = {
     504: ("MODEL_PREDICT_TIMEOUT", True),
 }
 _OTHER_ERROR = ("MODEL_PREDICT_ERROR", False)
+_STREAMS = {"application/octet-stream", "text/event-stream"}
 _EXCERPT = 300
 
 
@@ -91,11 +92,12 @@ def outcome_of(status: int, content_type: str, content: bytes) -> Outcome:
     if not content:
         return Outcome()
     media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in _STREAMS:
+        return Outcome(error=AsyncRequestError("ASYNC_REQUEST_NOT_SUPPORTED", "The output is a stream or binary."))
     try:
         return Outcome(content.decode() if media_type.startswith("text/") else json.loads(content))
     except ValueError:
-        message = f"The model answered {media_type or 'something'} that is not JSON; async requests can't deliver it."
-        return Outcome(error=AsyncRequestError("ASYNC_REQUEST_NOT_SUPPORTED", message))
+        return Outcome(error=AsyncRequestError("ASYNC_REQUEST_NOT_SUPPORTED", "The output is not JSON."))
 
 
 def _scope(path: str, request_id: str, body: bytes) -> Scope:

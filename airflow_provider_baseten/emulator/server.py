@@ -68,7 +68,6 @@ class Emulator:
         self._connections = Connections()
         self._limits = limits or Limits()
         self._clock = clock or Clock()
-        self.webhook_secrets = list(webhook_secrets)
         self._hosted: list[HostedApp] = []
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
@@ -80,8 +79,8 @@ class Emulator:
             clock=self._clock,
             connections=self._connections,
             records=Records(keep_requests),
-            webhook_secrets=self.webhook_secrets,
         )
+        self.webhook_secrets = webhook_secrets
         self._host = host
         self._port = port
         self._server: _Server | None = None
@@ -109,11 +108,21 @@ class Emulator:
         """Async requests so far by id, oldest first; those too whose status Baseten would have forgotten."""
         return self._gateway.async_inference.requests.all()
 
+    @property
+    def webhook_secrets(self) -> Sequence[str]:
+        """Secrets that sign webhooks, the newest first; may be set at any time."""
+        return self._gateway.async_inference.webhooks.secrets
+
+    @webhook_secrets.setter
+    def webhook_secrets(self, secrets: Sequence[str]) -> None:
+        self._gateway.async_inference.webhooks.secrets = tuple(secrets)
+
     def hold(self, id_: str | None = None) -> None:
         """Hold the async queue: nothing is started, so that requests stay queued.
 
         :param id_: id of the model or chain, by default all.
         """
+        self._check_id(id_)
         self._in_loop(lambda: self._gateway.async_inference.hold(id_))
 
     def release(self, id_: str | None = None) -> None:
@@ -121,6 +130,7 @@ class Emulator:
 
         :param id_: id of the model or chain, by default all.
         """
+        self._check_id(id_)
         self._in_loop(lambda: self._gateway.async_inference.release(id_))
 
     @property
@@ -168,7 +178,7 @@ class Emulator:
         self._thread = thread
 
     def stop(self) -> None:
-        """Stop the server; requests in flight lose their connection."""
+        """Stop the server; requests in flight lose their connection, async requests stay as they are."""
         if self._thread is not None and self._server is not None:
             self._server.should_exit = True
             self._thread.join()
@@ -196,6 +206,10 @@ class Emulator:
         replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
         deployment = Deployment(model.deployment_id or f"{id_}d1", hosted, predict_path, replicas)
         return Endpoint.deploy(kind, id_, model, deployment, created_at=self._clock.now())
+
+    def _check_id(self, id_: str | None) -> None:
+        if id_ is not None:
+            self._deployment(id_, None)
 
     def _deployment(self, id_: str, deployment_id: str | None) -> Deployment:
         endpoint = self.models.get(id_) or self.chains.get(id_)

@@ -50,14 +50,15 @@ def payload(request: AsyncRequest, data: Any, now: float) -> bytes:
 class Webhooks:
     """Delivers webhooks.
 
-    :param secrets: secrets that sign them, the newest first; without any they are not signed.
+    Those in ``secrets`` sign them, the newest first; without any they are not signed.
+
     :param limits: times.
     :param clock: where time comes from.
     :param faults: what is to go wrong.
     """
 
-    def __init__(self, secrets: list[str], limits: Limits, clock: Clock, faults: Faults) -> None:
-        self.secrets = secrets
+    def __init__(self, limits: Limits, clock: Clock, faults: Faults) -> None:
+        self.secrets: Sequence[str] = ()
         self._limits = limits
         self._clock = clock
         self._faults = faults
@@ -77,6 +78,10 @@ class Webhooks:
             if status not in _RETRIED:
                 return status is not None and 200 <= status < 300
         return False
+
+    def stop(self) -> None:
+        """Forget who waits to deliver."""
+        self._permits = asyncio.Semaphore(_AT_ONCE)  # It belongs to the event loop that it was used in.
 
     async def _attempt(self, request: AsyncRequest, body: bytes) -> int | None:
         fault = self._faults.take(Address(request.kind, request.target, "webhook"), "POST")
@@ -105,9 +110,9 @@ class Webhooks:
                 httpx.AsyncHTTPTransport(verify=verify, trust_env=False) as transport,
             ):
                 response = await transport.handle_async_request(call)
-                await response.aclose()
+                await response.aread()
                 return response.status_code
-        except (httpx.HTTPError, TimeoutError):
+        except (httpx.HTTPError, OSError, ValueError, OverflowError):  # Also a port that there is not, or a timeout.
             return None
 
     @cached_property

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
+from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api import async_requests, requests
 from airflow_provider_baseten.api.async_requests import AsyncPredictOptions
@@ -136,6 +137,11 @@ class BasetenHook(BaseHook):
         """Send a request without blocking the event loop; see :meth:`send`."""
         return await (await self._async_transport()).send(request)
 
+    async def aclose(self) -> None:
+        """Close the connections that the async calls have kept."""
+        if self._made_async_transport is not None:
+            await self._made_async_transport.close()
+
     def quick(self, timeout: float) -> "BasetenHook":
         """Return a hook on the same connection that tries once and does not wait long.
 
@@ -171,9 +177,13 @@ class BasetenHook(BaseHook):
         if "connection" not in self.__dict__:
             try:
                 found = await self.aget_connection(self.baseten_conn_id)
-                self.__dict__["connection"] = BasetenConnection.from_airflow(found)
+                # Secrets are told to Airflow's supervisor, and the loop may be talking to it; of all threads only those
+                # of asgiref find the way back to the loop of a triggerer in Airflow 3.1.
+                read = sync_to_async(BasetenConnection.from_airflow, thread_sensitive=False)
+                self.__dict__["connection"] = await read(found)
             except AirflowNotFoundException:
-                self.__dict__["connection"] = self._without_connection()
+                without = sync_to_async(self._without_connection, thread_sensitive=False)
+                self.__dict__["connection"] = await without()
         return self.connection
 
     def test_connection(self) -> tuple[bool, str]:

@@ -1,0 +1,113 @@
+"""Waits for async requests without a worker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.triggers.poller import poller_of
+from airflow_provider_baseten.triggers.waiter import Waiter
+
+# Less than what Airflow gives on_kill by default.
+_KILL_TIMEOUT = 20.0
+
+
+class BasetenAsyncRequestTrigger(BaseTrigger):
+    """Wait for async requests that were sent before, and tell how each one ended.
+
+    It sends nothing that costs, and may be run again anywhere at any time. All triggers of a process share one client
+    and one limit for each connection. Its one event is ``{"outcomes": {request_id: outcome}}``, where an outcome is
+    ``succeeded``, ``failed``, ``lost`` or ``timeout``.
+
+    :param baseten_conn_id: id of the Airflow connection.
+    :param target: what was called, as keyword arguments of :class:`~airflow_provider_baseten.api.target.Target`.
+    :param request_ids: ids of the requests.
+    :param expects_delivery: whether outputs come by webhook into the result store.
+    :param deadline: seconds since the epoch.
+    :param poll_interval: longest wait between two status calls of one request, in seconds.
+    :param cancel_on_kill: whether a user who marks or clears the task cancels what is still queued; by default true.
+        Airflow tells triggers about it since 3.3.
+    """
+
+    def __init__(
+        self,
+        *,
+        baseten_conn_id: str,
+        target: dict[str, Any],
+        request_ids: Sequence[str],
+        expects_delivery: bool,
+        deadline: float,
+        poll_interval: float,
+        cancel_on_kill: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.baseten_conn_id = baseten_conn_id
+        self.target = target
+        self.request_ids = list(request_ids)
+        self.expects_delivery = expects_delivery
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
+        self._outcomes: dict[str, Any] = {}
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what the trigger is made from."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "baseten_conn_id": self.baseten_conn_id,
+                "target": self.target,
+                "request_ids": self.request_ids,
+                "expects_delivery": self.expects_delivery,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield one event.
+
+        :raises BasetenInputError: the target or an id can't be one.
+        """
+        waiter = Waiter(
+            Target(**self.target),
+            self.request_ids,
+            expects_delivery=self.expects_delivery,
+            deadline=self.deadline,
+            poll_interval=self.poll_interval,
+        )
+        self._outcomes = waiter.outcomes
+        await poller_of(self.baseten_conn_id).wait(waiter)
+        outcomes = {name: outcome.value for name, outcome in waiter.outcomes.items()}
+        yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Cancel what is still queued, if a user has ended the task."""
+        unsettled = [name for name in self.request_ids if name not in self._outcomes]
+        if self.cancel_on_kill and unsettled and await self._is_ended_by_user():
+            async with asyncio.timeout(_KILL_TIMEOUT):
+                await poller_of(self.baseten_conn_id).cancel(Target(**self.target), unsettled)
+
+    async def _is_ended_by_user(self) -> bool:
+        """Tell a user's act from Airflow's: triggers that were given to another triggerer are killed in the old one."""
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        ti = self.task_instance
+        if ti is None:
+            return False
+        try:
+            states = await asyncio.to_thread(
+                RuntimeTaskInstance.get_task_states,
+                dag_id=ti.dag_id,
+                task_ids=[ti.task_id],
+                run_ids=[ti.run_id],
+                map_index=ti.map_index,
+            )
+        except Exception:
+            self.log.warning("Nothing is cancelled, for the state of the task could not be read.", exc_info=True)
+            return False
+        name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+        return bool(states.get(ti.run_id, {}).get(name, "deferred") != "deferred")

@@ -1,0 +1,50 @@
+"""The pace of the calls over one connection."""
+
+import asyncio
+import time
+
+# Part of a second by which calls may come later than they were sent, without a second of the server holding too many.
+_JITTER = 0.1
+
+_LONGEST_PAUSE = 600.0
+
+
+class Pace:
+    """Spaces calls so that no second holds more than the limit, and pauses them all when the server asks for it.
+
+    It holds nothing of an event loop, so it can outlive those who use it.
+
+    :param calls_per_second: the limit.
+    """
+
+    def __init__(self, calls_per_second: float) -> None:
+        self._spacing = (1 + _JITTER) / calls_per_second
+        self._last_turn = self._resumes = float("-inf")
+        self._refusals = 0
+
+    async def turn(self) -> None:
+        """Wait until the next call may be sent."""
+        turn = float("-inf")
+        while turn <= self._resumes:
+            turn = self._last_turn = max(time.monotonic(), self._last_turn + self._spacing)
+            await asyncio.sleep(turn - time.monotonic())
+        # A busy event loop wakes late; what comes next keeps its distance from what was sent, not what was planned.
+        self._last_turn = max(self._last_turn, time.monotonic())
+
+    def refused(self, retry_after: float | None) -> None:
+        """Pause all calls after one that the server refused because there were too many.
+
+        :param retry_after: seconds that the server asked to wait; without it every refusal in a row doubles the pause.
+        """
+        now = time.monotonic()
+        if retry_after is None:
+            if now < self._resumes:  # It was sent before the pause.
+                return
+            self._refusals = min(self._refusals + 1, 6)
+            retry_after = 2.0**self._refusals
+        self._resumes = max(self._resumes, now + min(retry_after, _LONGEST_PAUSE))
+        self._last_turn = max(self._last_turn, self._resumes)
+
+    def accepted(self) -> None:
+        """Note a call that the server answered."""
+        self._refusals = 0

@@ -1,0 +1,341 @@
+"""Waits for async requests on behalf of all triggers of a process."""
+
+import asyncio
+import contextvars
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from airflow.providers.common.compat.sdk import conf
+from asgiref.sync import sync_to_async
+
+from airflow_provider_baseten.api.async_requests import GRACE, Observation, Outcome, next_poll
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
+    BasetenError,
+    BasetenInputError,
+    BasetenNotFoundError,
+    BasetenRateLimitError,
+)
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.transport import RetryPolicy
+from airflow_provider_baseten.triggers.pace import Pace
+from airflow_provider_baseten.triggers.schedule import Schedule
+from airflow_provider_baseten.triggers.waiter import Waiter, WaitingRequest
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT = 30.0
+_CALLS_IN_FLIGHT = 32
+# Seconds between two warnings about the same trouble, and between two looks for a new key.
+_PATIENCE = 60.0
+# Seconds until a connection that could not be read is read again.
+_RECONNECT = 5.0
+# How many requests are settled before other triggers of the process have their turn.
+_AT_ONCE = 100
+
+
+class Poller:
+    """Waits for the async requests of one connection in one event loop, whichever triggers they belong to.
+
+    It looks into the result store for all of them at once, asks Baseten about one after the other at a limited pace,
+    and keeps the deadlines. No trouble with looking or asking ends a wait. It lives as long as the loop, so that the
+    pace holds whoever comes and goes, but works and has a client only while somebody waits.
+
+    :param baseten_conn_id: id of the Airflow connection.
+    """
+
+    _hook: BasetenHook
+    _schedule: Schedule[WaitingRequest]
+    _work: asyncio.Task[None]
+
+    def __init__(self, baseten_conn_id: str) -> None:
+        self._conn_id = baseten_conn_id
+        self._pace = Pace(_positive_setting("status_calls_per_second", 20.0))
+        self._look_interval = _positive_setting("store_check_interval", 5.0)
+        self._users = 0
+        self._waiters: set[Waiter] = set()
+        self._undelivered: dict[str, set[WaitingRequest]] = {}
+        self._not_looked_for: set[Waiter] = set()
+        self._missing: set[WaitingRequest] = set()
+        self._looking: asyncio.Task[set[str]] | None = None
+        self._renewed_at = float("-inf")
+        self._warned_at: dict[str, float] = {}
+
+    async def wait(self, waiter: Waiter) -> None:
+        """Return when every request has an outcome. The deadline is one too."""
+        async with self._in_use():
+            self._join(waiter)
+            try:
+                await self._until_deadline(waiter)
+                now = max(time.time(), waiter.deadline)
+                for request in [*waiter.open.values()]:
+                    self._settle(request, request.wait.after(request.seen, now).outcome or Outcome.TIMEOUT)
+            finally:
+                self._leave(waiter)
+
+    async def cancel(self, target: Target, request_ids: Collection[str]) -> None:
+        """Cancel those of the requests that are still queued. What can't be cancelled is told in the log."""
+        async with self._in_use():
+            await asyncio.gather(*(self._cancel(target, request_id) for request_id in request_ids))
+
+    @asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[None]:
+        if self._users == 0:
+            self._open()
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                await self._close()
+
+    def _open(self) -> None:
+        self._hook = self._new_hook()
+        self._schedule = Schedule()
+        # In a context of its own, for all that it logs would go to the log of the task that came first.
+        self._work = asyncio.create_task(self._keep_working(), context=contextvars.Context())
+        self._work.add_done_callback(self._wake_all)
+
+    async def _close(self) -> None:
+        work, hook = self._work, self._hook
+        del self._work, self._hook, self._schedule  # They hold the event loop, which may end now.
+        work.cancel()
+        await asyncio.wait({work})
+        await hook.aclose()
+
+    def _wake_all(self, work: asyncio.Task[None]) -> None:
+        if work is getattr(self, "_work", None):  # It ended by itself: a mistake that must not be waited out.
+            for waiter in self._waiters:
+                waiter.ended.set()
+
+    def _join(self, waiter: Waiter) -> None:
+        self._waiters.add(waiter)
+        for request in waiter.open.values():
+            self._plan(request)
+            if waiter.expects_delivery:
+                self._undelivered.setdefault(request.request_id, set()).add(request)
+                self._not_looked_for.add(waiter)
+
+    def _leave(self, waiter: Waiter) -> None:
+        self._waiters.discard(waiter)
+        self._not_looked_for.discard(waiter)
+        for request in waiter.open.values():
+            self._drop(request)
+        waiter.open.clear()
+
+    async def _until_deadline(self, waiter: Waiter) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, waiter.deadline - time.time())):
+                await waiter.ended.wait()
+        # The deadline may have passed while no triggerer ran: what was delivered is found all the same.
+        if waiter in self._not_looked_for:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * self._look_interval):
+                    await waiter.ended.wait()
+        if self._work.done():
+            self._work.result()
+
+    def _settle(self, request: WaitingRequest, outcome: Outcome) -> None:
+        waiter = request.waiter
+        waiter.outcomes[request.request_id] = outcome
+        del waiter.open[request.request_id]
+        self._drop(request)
+        if not waiter.open:
+            waiter.ended.set()
+
+    def _drop(self, request: WaitingRequest) -> None:
+        self._missing.discard(request)
+        same = self._undelivered.get(request.request_id, set())
+        same.discard(request)
+        if not same:
+            self._undelivered.pop(request.request_id, None)
+
+    async def _keep_working(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_looking())
+            group.create_task(self._keep_asking())
+
+    async def _keep_looking(self) -> None:
+        while True:
+            if self._undelivered:
+                await self._look()
+            await asyncio.sleep(self._look_interval)
+
+    async def _look(self) -> None:
+        """Settle what is in the result store, and what is not there although Baseten has no more to say about it."""
+        try:
+            await self._end_of_look()  # Of an earlier one, which nobody waits for any more.
+            missing, unlooked = [*self._missing], [*self._not_looked_for]
+            delivered = await self._delivered([*self._undelivered])
+        except Exception as error:
+            self._warn("the result store can't be looked into", error)
+            return
+        found = {request: Outcome.SUCCEEDED for name in delivered for request in self._undelivered.get(name, ())}
+        outcomes = dict.fromkeys(missing, Outcome.LOST) | found
+        for number, (request, outcome) in enumerate(outcomes.items(), 1):
+            if request.is_open:
+                self._settle(request, outcome)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for waiter in unlooked:
+            self._not_looked_for.discard(waiter)
+            if time.time() >= waiter.deadline:
+                waiter.ended.set()
+
+    async def _delivered(self, request_ids: Collection[str]) -> set[str]:
+        store = ResultStore((await self._hook.aconnection()).result_store)
+        # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
+        look = sync_to_async(store.delivered, thread_sensitive=False)
+        looking = self._looking = asyncio.create_task(look(request_ids))
+        looking.add_done_callback(self._looked)
+        await self._end_of_look()
+        return looking.result()
+
+    async def _end_of_look(self) -> None:
+        """Wait until no look is under way: a store that is slow is not asked again, and a thread can't be cancelled."""
+        while self._looking is not None:
+            _, pending = await asyncio.wait({self._looking}, timeout=_PATIENCE)
+            if pending:
+                self._warn("the result store does not answer", None)
+
+    def _looked(self, looking: asyncio.Task[set[str]]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # Whoever waits for it gets it; nobody may.
+
+    async def _keep_asking(self) -> None:
+        free = asyncio.Semaphore(_CALLS_IN_FLIGHT)
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                await free.acquire()
+                request = await self._schedule.next()
+                while not request.is_open:
+                    request = await self._schedule.next()
+                hook = await self._connected()
+                await self._pace.turn()
+                calls.create_task(self._ask(hook, request)).add_done_callback(lambda _: free.release())
+
+    async def _ask(self, hook: BasetenHook, request: WaitingRequest) -> None:
+        if not request.is_open:
+            return
+        seen = await self._observe(hook, request)
+        if not request.is_open:
+            return
+        if seen != Observation():
+            request.seen = seen
+        request.polls += 1
+        wait = request.wait.after(seen, time.time())
+        match wait.outcome:
+            case None:
+                request.wait = wait
+                self._plan(request)
+            case Outcome.TIMEOUT:  # The deadline is kept elsewhere.
+                return
+            case Outcome.LOST if wait.expects_delivery:  # The next look into the store decides.
+                self._missing.add(request)
+            case outcome:
+                self._settle(request, outcome)
+
+    async def _observe(self, hook: BasetenHook, request: WaitingRequest) -> Observation:
+        try:
+            answer = await hook.aget_async_request(request.waiter.target, request.request_id)
+        except BasetenNotFoundError:
+            self._pace.accepted()
+            return Observation(gone=True)
+        except BasetenRateLimitError as error:
+            self._pace.refused(error.retry_after)
+            self._warn("Baseten asks for fewer status calls", error)
+        except BasetenAuthError as error:
+            self._warn("Baseten refuses the key; the connection is read again every minute", error)
+            await self._renew(hook)
+        except Exception as error:  # Losing sight of a request is not its failure.
+            self._warn("a status call failed", error)
+        else:
+            self._pace.accepted()
+            return Observation.of_status(answer)
+        return Observation()
+
+    def _plan(self, request: WaitingRequest) -> None:
+        longest = request.waiter.poll_interval
+        if request.wait.doubtful_since is not None:
+            longest = min(longest, GRACE)
+        delay = next_poll(request.polls, longest, random.random())  # noqa: S311 - only spreads calls.
+        if request.wait.expects_delivery:  # The store tells more, and costs less.
+            delay = max(delay, min(longest, self._look_interval))
+        self._schedule.add(request, delay)
+
+    async def _cancel(self, target: Target, request_id: str) -> None:
+        hook = await self._connected()
+        await self._pace.turn()
+        try:
+            canceled = await hook.acancel_async_request(target, request_id)
+        except Exception as error:
+            log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, _words(error))
+        else:
+            log.info("Async request %s was %s.", request_id, "cancelled" if canceled else "no longer queued")
+
+    def _new_hook(self) -> BasetenHook:
+        return BasetenHook(self._conn_id, timeout=_CALL_TIMEOUT, retry_policy=RetryPolicy(max_attempts=1))
+
+    async def _connected(self) -> BasetenHook:
+        """Return a hook that has read its connection, so that a call leaves when its turn is."""
+        while True:
+            hook = self._hook
+            try:
+                await hook.aconnection()
+            except Exception as error:
+                self._warn("the connection can't be read", error)
+                await asyncio.sleep(_RECONNECT)
+            else:
+                return hook
+
+    async def _renew(self, refused: BasetenHook) -> None:
+        """Read the connection again, for its key may have been replaced."""
+        if refused is self._hook and time.monotonic() - self._renewed_at >= _PATIENCE:
+            self._renewed_at = time.monotonic()
+            self._hook = self._new_hook()
+            await refused.aclose()
+
+    def _warn(self, trouble: str, error: Exception | None) -> None:
+        now = time.monotonic()
+        if now - self._warned_at.get(trouble, float("-inf")) >= _PATIENCE:
+            self._warned_at[trouble] = now
+            waiting = sum(len(waiter.open) for waiter in self._waiters)
+            log.warning(
+                "Connection '%s': %s. Still waiting for %d async requests. %s",
+                self._conn_id,
+                trouble,
+                waiting,
+                _words(error),
+            )
+
+
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
+
+
+def poller_of(baseten_conn_id: str) -> Poller:
+    """Return the poller of a connection in the running event loop."""
+    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+    if baseten_conn_id not in pollers:
+        pollers[baseten_conn_id] = Poller(baseten_conn_id)
+    return pollers[baseten_conn_id]
+
+
+def _positive_setting(name: str, default: float) -> float:
+    value: float = conf.getfloat("baseten", name, fallback=default)
+    if value <= 0:
+        raise BasetenInputError(f"[baseten] {name}={value:g} is not above 0.")
+    return value
+
+
+def _words(error: Any) -> str:
+    """Say what happened; a foreign error's text may hold what must not be shown."""
+    return str(error) if isinstance(error, BasetenError) else "" if error is None else type(error).__name__

@@ -139,8 +139,9 @@ class BasetenHook(BaseHook):
 
     async def aclose(self) -> None:
         """Close the connections that the async calls have kept."""
-        if self._made_async_transport is not None:
-            await self._made_async_transport.close()
+        transport, self._made_async_transport = self._made_async_transport, None  # Kept ones close when it is gone.
+        if transport is not None:
+            await transport.close()
 
     def quick(self, timeout: float) -> "BasetenHook":
         """Return a hook on the same connection that tries once and does not wait long.

@@ -19,17 +19,22 @@ class Pace:
 
     def __init__(self, calls_per_second: float) -> None:
         self._spacing = (1 + _JITTER) / calls_per_second
-        self._last_turn = self._resumes = float("-inf")
+        self._reserved = self._taken = self._resumes = float("-inf")
         self._refusals = 0
 
     async def turn(self) -> None:
         """Wait until the next call may be sent."""
         turn = float("-inf")
-        while turn <= self._resumes:
-            turn = self._last_turn = max(time.monotonic(), self._last_turn + self._spacing)
-            await asyncio.sleep(turn - time.monotonic())
-        # A busy event loop wakes late; what comes next keeps its distance from what was sent, not what was planned.
-        self._last_turn = max(self._last_turn, time.monotonic())
+        while True:
+            now = time.monotonic()
+            if turn <= self._resumes:
+                turn = self._reserved = max(now, self._reserved + self._spacing)
+            # A loop that was blocked wakes many at once: they keep their distance all the same.
+            wait = max(turn, self._taken + self._spacing) - now
+            if wait <= 0:
+                self._taken = now
+                return
+            await asyncio.sleep(wait)
 
     def refused(self, retry_after: float | None) -> None:
         """Pause all calls after one that the server refused because there were too many.
@@ -43,7 +48,7 @@ class Pace:
             self._refusals = min(self._refusals + 1, 6)
             retry_after = 2.0**self._refusals
         self._resumes = max(self._resumes, now + min(retry_after, _LONGEST_PAUSE))
-        self._last_turn = max(self._last_turn, self._resumes)
+        self._reserved = max(self._reserved, self._resumes)
 
     def accepted(self) -> None:
         """Note a call that the server answered."""

@@ -1,0 +1,101 @@
+"""No second holds more calls than the limit."""
+
+import asyncio
+import time
+from itertools import pairwise
+
+from airflow_provider_baseten.triggers.pace import Pace
+
+
+def most_in_a_second(times):
+    return max(sum(start <= at < start + 1 for at in times) for start in times)
+
+
+async def turns(pace, count, times):
+    for _ in range(count):
+        await pace.turn()
+        times.append(time.monotonic())
+
+
+def test_no_second_holds_more_than_the_limit_however_many_call():
+    times = []
+
+    async def scenario():
+        pace = Pace(20)
+        await asyncio.gather(*(turns(pace, 4, times) for _ in range(10)))
+
+    asyncio.run(scenario())
+    assert most_in_a_second(times) <= 20
+    assert max(times) - min(times) < 40 / 20 * 1.25  # Nor much fewer.
+
+
+def test_what_was_not_used_is_not_saved_for_a_burst():
+    times = []
+
+    async def scenario():
+        pace = Pace(20)
+        await turns(pace, 1, times)
+        await asyncio.sleep(1)
+        await turns(pace, 25, times)
+
+    asyncio.run(scenario())
+    assert most_in_a_second(times) <= 20
+
+
+def test_a_blocked_loop_is_not_followed_by_a_burst():
+    times = []
+
+    async def scenario():
+        pace = Pace(20)
+        running = asyncio.gather(*(turns(pace, 5, times) for _ in range(5)))
+        for _ in range(2):
+            await asyncio.sleep(0.2)
+            time.sleep(0.3)  # noqa: ASYNC251 - another trigger misbehaves.
+        await running
+
+    asyncio.run(scenario())
+    assert most_in_a_second(times) <= 20
+
+
+def test_a_refusal_pauses_everybody_for_as_long_as_the_server_asks():
+    times = []
+
+    async def scenario():
+        pace = Pace(50)
+        running = asyncio.gather(*(turns(pace, 3, times) for _ in range(5)))
+        await asyncio.sleep(0.1)
+        pace.refused(0.5)
+        await running
+
+    began = time.monotonic()
+    asyncio.run(scenario())
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert max(gaps) >= 0.4
+    assert sum(gap > 0.3 for gap in gaps) == 1
+    assert time.monotonic() - began < 2
+    assert min(gaps) > 0.01, "those who waited through the pause came back all at once"
+
+
+def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    async def sleep(seconds):
+        now[0] += max(0, seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    pace = Pace(20)
+
+    async def pause():
+        before = now[0]
+        pace.refused(None)
+        pace.refused(None)  # Of a call that was in flight with the first one.
+        await pace.turn()
+        return round(now[0] - before)
+
+    async def scenario():
+        pauses = [await pause() for _ in range(7)]
+        pace.accepted()
+        return [*pauses, await pause()]
+
+    assert asyncio.run(scenario()) == [2, 4, 8, 16, 32, 64, 64, 2]

@@ -3,6 +3,6 @@
 try:
     from airflow.sdk.exceptions import TaskDeferralTimeout
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[attr-defined,no-redef]
+    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
 
 __all__ = ["TaskDeferralTimeout"]

@@ -51,9 +51,10 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
     """
     server_url = f"http://127.0.0.1:{free_port()}"
     emulator_url = f"http://127.0.0.1:{free_port()}"
-    api_key = f"demo.{secrets.token_hex(16)}"
+    api_key, webhook_secret = f"demo.{secrets.token_hex(16)}", f"whsec_{secrets.token_hex(16)}"
     server = language_server(server_url, home / "language_server.log")
-    emulator = Service("emulator", _emulator_command(emulator_url, server_url, api_key), home / "emulator.log")
+    command = _emulator_command(emulator_url, server_url, api_key, webhook_secret)
+    emulator = Service("emulator", command, home / "emulator.log")
     airflow = AirflowStack(home / "airflow", DAGS, progress=progress)
 
     progress("starting the language server and the emulator")
@@ -62,7 +63,7 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
         emulator.wait_for_http(emulator_url)
         progress(f"the emulator answers at {emulator_url}")
         with airflow:
-            add_baseten_connection(airflow, "baseten_default", emulator_url, api_key)
+            add_baseten_connection(airflow, "baseten_default", emulator_url, api_key, webhook_secret)
             progress("added the connection baseten_default")
             yield Demo(airflow, emulator_url, api_key)
 
@@ -75,20 +76,29 @@ def language_server(url: str, log: Path) -> Service:
     return Service("language server", command, log)
 
 
-def add_baseten_connection(airflow: AirflowStack, connection_id: str, url: str, api_key: str) -> None:
-    """Add a connection to Airflow whose host is an emulator."""
+def add_baseten_connection(
+    airflow: AirflowStack, connection_id: str, url: str, api_key: str, webhook_secret: str
+) -> None:
+    """Add a connection to Airflow whose host is an emulator, and whose webhooks come to Airflow's API server."""
+    extra = {
+        "webhook_endpoint": f"{airflow.ui_url}/baseten/webhooks/{connection_id}",
+        "webhook_secrets": webhook_secret,
+    }
     # The UI of Airflow 3.3.2 tests a connection with port 0 where it has none, and its API refuses that as another
     # port (apache/airflow pull request 73298).
-    airflow.api.add_connection(connection_id, "baseten", host=url, port=0, password=api_key)
+    fields = {"host": url, "port": 0, "password": api_key, "extra": json.dumps(extra)}
+    airflow.api.add_connection(connection_id, "baseten", **fields)
 
 
-def _emulator_command(url: str, server_url: str, api_key: str) -> list[str]:
+def _emulator_command(url: str, server_url: str, api_key: str, webhook_secret: str) -> list[str]:
     return [
         *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
         *("--truss", f"langid01={MODELS / 'language_identifier'}"),
+        *("--truss", f"langrep01={MODELS / 'language_report'}"),
         *("--upstream", f"langsrv1={server_url}"),
         *("--port", url.rpartition(":")[2]),
         *("--api-key", api_key),
+        *("--webhook-secret", webhook_secret),
     ]
 
 

@@ -1,5 +1,6 @@
 """Queues a prediction, waits for it without holding a worker, and returns its output."""
 
+import math
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -124,28 +125,27 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             context["ti"].xcom_push(key="request_id", value=request_id)
         if not self.wait_for_completion:
             return request_id
-        deadline = started + self.wait_timeout
         if self.deferrable:
-            self._defer(request_id, deadline, started, expects_delivery=results.expects_delivery)
+            self._defer(request_id, started + self._patience, expects_delivery=results.expects_delivery)
         try:
-            outcome = results.wait(request_id, deadline=deadline, poll_interval=self.poll_interval)
+            outcome = results.wait(request_id, deadline=started + self.wait_timeout, poll_interval=self.poll_interval)
         except BaseException as error:
             if _is_task_timeout(error) and self.cancel_on_timeout:
                 results.cancel(request_id)
             raise
         return self._finish(context, results, request_id, outcome)
 
-    def execute_complete(self, context: "Context", event: dict[str, Any], request_id: str, out_of_time: bool) -> Any:
+    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
         """Return what came of the request that the trigger waited for.
 
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
-        :param out_of_time: whether the trigger's deadline was Airflow's ``execution_timeout``.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        outcome = Outcome(event["outcomes"][request_id])
+        ((request_id, ended),) = event["outcomes"].items()
+        outcome = Outcome(ended)
         results = self._results(BasetenHook(self.baseten_conn_id))
-        if outcome is Outcome.TIMEOUT and out_of_time:
+        if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:
             if self.cancel_on_timeout:
                 results.cancel(request_id)
             _raise_task_timeout(request_id)
@@ -220,13 +220,15 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 book.delete()
             raise
 
-    def _defer(self, request_id: str, deadline: float, started: float, *, expects_delivery: bool) -> NoReturn:
+    @property
+    def _patience(self) -> float:
+        """Seconds that the trigger waits: Airflow does not watch ``execution_timeout`` while a task is deferred."""
+        limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
+        return min(self.wait_timeout, limit)
+
+    def _defer(self, request_id: str, deadline: float, *, expects_delivery: bool) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
 
-        # Airflow does not watch execution_timeout while a task is deferred.
-        limit = self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
-        out_of_time = started + limit < deadline
-        deadline = min(deadline, started + limit)
         self.defer(
             trigger=BasetenAsyncRequestTrigger(
                 baseten_conn_id=self.baseten_conn_id,
@@ -238,7 +240,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            kwargs={"request_id": request_id, "out_of_time": out_of_time},
             timeout=timedelta(seconds=deadline - time.time() + _BACKSTOP),
         )
 

@@ -12,6 +12,7 @@ from tools.airflow_stack import AirflowStack, free_port
 from tools.demo import DAGS, MODELS, add_baseten_connection, language_server
 
 API_KEY = "right.key-of-the-tests"
+WEBHOOK_SECRET = "whsec_of-the-tests"
 WRONG_KEY = "wrong.key-of-the-tests"
 
 
@@ -19,10 +20,14 @@ WRONG_KEY = "wrong.key-of-the-tests"
 def baseten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulator with the example models behind it."""
     server_url = f"http://127.0.0.1:{free_port()}"
-    models = {"langid01": MODELS / "language_identifier", "langsrv1": Upstream(server_url)}
+    models = {
+        "langid01": MODELS / "language_identifier",
+        "langrep01": MODELS / "language_report",
+        "langsrv1": Upstream(server_url),
+    }
     with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
         server.wait_for_http(f"{server_url}/health")
-        with Emulator(models=models, api_key=API_KEY) as emulator:
+        with Emulator(models=models, api_key=API_KEY, webhook_secrets=[WEBHOOK_SECRET]) as emulator:
             yield emulator
 
 
@@ -33,6 +38,6 @@ def airflow(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
     dags = shutil.copytree(DAGS, folder / "dags")
     shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
     with AirflowStack(folder / "home", dags) as stack:
-        add_baseten_connection(stack, "baseten_default", baseten.url, API_KEY)
-        add_baseten_connection(stack, "refused", baseten.url, WRONG_KEY)
+        add_baseten_connection(stack, "baseten_default", baseten.url, API_KEY, WEBHOOK_SECRET)
+        add_baseten_connection(stack, "refused", baseten.url, WRONG_KEY, WEBHOOK_SECRET)
         yield stack

@@ -102,3 +102,32 @@ class TestFailure:
         log = finished.log("predict")
         assert WRONG_KEY not in log
         assert "kaldt vann" not in log
+
+
+class TestAsyncTickets:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "async_tickets")
+
+    def test_the_output_comes_by_webhook_and_the_next_task_uses_it(self, finished: Finished) -> None:
+        assert finished.state == "success", report(finished.run)
+        assert finished.run.xcom("count") == {"en": 1, "de": 2, "es": 1, "ja": 1}
+
+    def test_one_submission_and_one_signed_delivery(self, finished: Finished, baseten: Emulator) -> None:
+        assert [request.action for request in finished.requests].count("async_predict") == 1
+        sent = baseten.async_requests[finished.run.xcom("identify_languages", "request_id")]
+        assert (sent.status, sent.webhook_status, sent.model_runs) == ("SUCCEEDED", "SUCCEEDED", 1)
+        assert [attempt.status for attempt in sent.webhook_attempts] == [200]
+
+    def test_no_log_shows_what_a_customer_wrote(self, finished: Finished) -> None:
+        assert "stürzt" not in finished.log("identify_languages")
+
+
+class TestOwnResults:
+    def test_what_the_model_stored_is_the_output(self, airflow: AirflowStack, baseten: Emulator) -> None:
+        finished = Finished(airflow, baseten, "own_results")
+        assert finished.state == "success", report(finished.run)
+        assert finished.run.xcom("languages") == "da, de"
+        assert finished.run.xcom("report") == {"languages": ["da", "de"]}
+        assert [request.action for request in finished.requests].count("async_predict") == 1

@@ -1,0 +1,40 @@
+"""Queue one prediction for all support tickets, wait for it without a worker, and use its output.
+
+Baseten delivers the output to the webhook that the connection names; here that is the API server of this Airflow, where
+the package's receiver stores it for the task.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+
+MODEL_ID = "langid01"
+TICKETS = Path(__file__).parent / "data" / "tickets.json"
+
+
+@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+def async_tickets() -> None:
+    @task
+    def read_texts() -> list[str]:
+        return [ticket["text"] for ticket in json.loads(TICKETS.read_text())]
+
+    identify = BasetenAsyncPredictOperator(
+        task_id="identify_languages",
+        model_id=MODEL_ID,
+        model_input={"text": read_texts()},
+        deferrable=True,
+    )
+
+    @task
+    def count(answers: list[dict[str, Any]]) -> dict[str, int]:
+        return dict(Counter(answer["language"] for answer in answers))
+
+    count(identify.output)
+
+
+async_tickets()

@@ -1,0 +1,38 @@
+"""Call a model that stores its own output, and use what it has stored.
+
+The model is `models/language_report`. It writes to the folder that its input names, under the id of the request; the
+operator reads it there once Baseten says that the request has succeeded. No webhook is needed.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+
+MODEL_ID = "langrep01"
+TEXTS = ["Hvor er min pakke?", "Wo bleibt meine Bestellung?"]
+# Any storage that Airflow and the model both reach, for example s3://bucket/reports.
+FOLDER = (Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "reports").as_uri()
+
+
+@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+def own_results() -> None:
+    report = BasetenAsyncPredictOperator(
+        task_id="report",
+        model_id=MODEL_ID,
+        model_input={"texts": TEXTS, "folder": FOLDER},
+        result_path=f"{FOLDER}/{{request_id}}.json",
+        deferrable=True,
+    )
+
+    @task
+    def languages(found: dict[str, Any]) -> str:
+        return ", ".join(found["languages"])
+
+    languages(report.output)
+
+
+own_results()

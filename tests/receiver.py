@@ -1,0 +1,40 @@
+"""The webhook receiver on a free port, in a thread."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from airflow_provider_baseten.webhook.app import create_app
+from airflow_provider_baseten.webhook.connections import Lookup
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextmanager
+def receiver(lookup: Lookup) -> Iterator[str]:
+    """Serve it; the value is its base URL.
+
+    :param lookup: finds the connection of an id.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(uvicorn.Config(create_app(lookup), lifespan="off", log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    server.ready.wait()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

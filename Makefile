@@ -3,6 +3,7 @@
 #   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
 #   make test         linters, type checks, all tests, documentation
 #   make lint / docs  the parts of it
+#   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
 #   make clean        remove what these have made
 
 VENV := .venv
@@ -12,7 +13,10 @@ TRUSS_VENV := .venv-truss
 TRUSS_READY := $(TRUSS_VENV)/.ready
 TRUSS_REQUIREMENTS := tests/emulator/truth/requirements.txt
 
-.PHONY: demo test lint docs clean
+OLDEST_VENV := .venv-oldest
+OLDEST_READY := $(OLDEST_VENV)/.ready
+
+.PHONY: demo test test-oldest lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -21,6 +25,9 @@ demo: $(READY)
 test: lint $(TRUSS_READY)
 	$(BIN)/python -m pytest
 	$(MAKE) docs
+
+test-oldest: $(OLDEST_READY)
+	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider tests/hooks tests/operators tests/test_ledger.py tests/test_results.py
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -32,7 +39,7 @@ docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 
 clean:
-	rm -rf $(VENV) $(TRUSS_VENV) .demo docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRUSS_VENV) $(OLDEST_VENV) .demo docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(VENV)
@@ -43,4 +50,9 @@ $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 $(TRUSS_READY): $(TRUSS_REQUIREMENTS) tools/make_venv.sh
 	sh tools/make_venv.sh $(TRUSS_VENV)
 	$(TRUSS_VENV)/bin/python -m pip install --quiet --no-deps -r $(TRUSS_REQUIREMENTS)
+	touch $@
+
+$(OLDEST_READY): pyproject.toml constraints-oldest.txt tools/make_venv.sh
+	sh tools/make_venv.sh $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --no-deps -r constraints-oldest.txt -e .
 	touch $@

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.emulator import Emulator, Limits
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -45,8 +45,7 @@ def baseten():
         "asleep": lambda model_input: model_input,
     }
     with Emulator(models=models, chains={"chain": sum_up}, api_key=KEY) as emulator:
-        for deployment in emulator.models["asleep"].deployments.values():
-            deployment.deactivate()
+        emulator.deactivate("asleep")
         yield emulator
 
 
@@ -103,6 +102,14 @@ class TestPredict:
         with pytest.raises(BasetenPayloadTooLargeError):
             predict(ECHO, "x" * 105_000_000)
         assert len(baseten.requests) == before
+
+    def test_body_that_only_the_server_finds_too_large(self, connect):
+        limits = Limits(body_bytes=1000)
+        with Emulator(models={"echo": lambda model_input: 1}, api_key=KEY, limits=limits) as emulator:
+            connect(host=emulator.url, password=KEY)
+            with pytest.raises(BasetenPayloadTooLargeError, match=r"answered 413.*Pass a reference"):
+                BasetenHook().predict(ECHO, "x" * 1000)
+            assert len(emulator.requests) == 1
 
     def test_reply_that_is_not_json(self, connect, predict, hook):
         with ScriptedServer(answer(body=b"oops")) as server, pytest.raises(BasetenResponseError, match="not that"):

@@ -1,0 +1,68 @@
+"""A receiver in this process, and an object store that can be broken."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+
+from airflow_provider_baseten.webhook.app import create_app
+from tests.webhook.deliveries import Sender
+
+
+class Bucket(MemoryFileSystem):
+    """An object store that is read-only, or hangs, for as long as the test wants."""
+
+    uri: str
+    cachable = False
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.read_only = False
+        self.hangs = threading.Event()
+        self.go_on = threading.Event()
+        self.calls = 0
+        self.lock = threading.Lock()
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        with self.lock:
+            self.calls += 1
+        if self.hangs.is_set():
+            assert self.go_on.wait(30)
+        return super().info(path, **kwargs)
+
+    def _open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
+        if self.read_only and mode != "rb":
+            raise PermissionError(13, f"read-only: {path}")
+        return super()._open(path, mode, *args, **kwargs)
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    bucket = Bucket()
+    bucket.store.clear()
+    # Airflow attaches one file system to a connection id, for as long as the process runs.
+    conn_id = f"bucket{id(bucket)}"
+    attach("memory", conn_id=conn_id, fs=bucket)
+    bucket.uri = f"memory://{conn_id}@bucket/results"
+    yield bucket
+    bucket.go_on.set()
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Sender]]:
+    """Make a receiver, and return who delivers to it."""
+    senders = []
+
+    def make(connections: Any, **options: Any) -> Sender:
+        lookup = connections if callable(connections) else connections.get
+        senders.append(Sender(create_app(lookup, **options)))
+        return senders[-1]
+
+    yield make
+    for sender in senders:
+        sender.close()

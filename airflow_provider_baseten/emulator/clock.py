@@ -72,6 +72,8 @@ class ManualClock(Clock):
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` once the clock was advanced by so many seconds."""
         self._loop = asyncio.get_running_loop()
+        if seconds <= 0:
+            return self._loop.call_soon(callback)
         timer = _ManualTimer(callback)
         heapq.heappush(self._timers, (self._now + seconds, next(self._order), timer))
         return timer

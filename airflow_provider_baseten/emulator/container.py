@@ -73,7 +73,8 @@ class Container:
     ) -> None:
         self._load = load
         self._methods: ModelMethods | None = None
-        self._permits = asyncio.Semaphore(predict_concurrency or sys.maxsize)
+        self._predict_concurrency = predict_concurrency or sys.maxsize
+        self._permits = asyncio.Semaphore(self._predict_concurrency)
         self._streaming_read_timeout = streaming_read_timeout
         self._threads = Threads()
         self._is_chain = is_chain
@@ -94,6 +95,9 @@ class Container:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        # A server that starts again waits for nothing that was left behind when it stopped.
+        self._threads = Threads()
+        self._permits = asyncio.Semaphore(self._predict_concurrency)
         try:
             model = await self._threads.run(self._load)
             self._methods = ModelMethods.of(model)

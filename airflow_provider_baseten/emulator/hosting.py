@@ -33,6 +33,7 @@ class HostedApp:
 
         :raises EmulatorError: its startup failed.
         """
+        self._events, self._answers = asyncio.Queue(), asyncio.Queue()  # What it said before it was stopped is old.
         self._task = asyncio.create_task(self._run())
         await self._events.put({"type": "lifespan.startup"})
         answer = await self._answers.get()

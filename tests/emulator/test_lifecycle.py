@@ -36,14 +36,14 @@ def test_nothing_is_left() -> None:
 def test_start_and_stop_again() -> None:
     baseten = Emulator({"m": echo})
     ports = []
-    for _ in range(2):
+    for _ in range(3):
         baseten.start()
         ports.append(port_of(baseten))
         assert httpx.post(f"{baseten.url}/model-m/production/predict", json=1).json() == 1
         baseten.stop()
         baseten.stop()
-    assert ports[0] == ports[1]
-    assert len(baseten.requests) == 2
+    assert len(set(ports)) == 1
+    assert len(baseten.requests) == 3
 
 
 def test_starting_twice() -> None:

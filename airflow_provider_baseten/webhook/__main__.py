@@ -39,8 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("airflow").setLevel(logging.WARNING)
     # As for Airflow's own commands: with this its connections are looked up in its database too.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
@@ -71,6 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one [%(default)s]")
     return parser
+
+
+def _log_to_stderr() -> None:
+    # Airflow has set up the root logger for itself.
+    log = logging.getLogger("airflow_provider_baseten")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _lookup(options: argparse.Namespace) -> Lookup:
@@ -129,6 +137,7 @@ def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket)
     from airflow_provider_baseten.webhook.app import create_app
     from airflow_provider_baseten.webhook.plugin import PREFIX
 
+    _log_to_stderr()
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     print(f"Receiving at http://{host}:{port}{PREFIX}/webhooks/{options.conn_id}; stop with Ctrl-C.", flush=True)

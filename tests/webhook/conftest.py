@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.sdk.io import attach
@@ -17,12 +17,13 @@ class Bucket(MemoryFileSystem):
 
     uri: str
     cachable = False
-    store: dict[str, Any] = {}
-    pseudo_dirs = [""]
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.read_only = False
+        self.asked = threading.Event()
         self.hangs = threading.Event()
         self.go_on = threading.Event()
         self.calls = 0
@@ -31,6 +32,7 @@ class Bucket(MemoryFileSystem):
     def info(self, path: str, **kwargs: Any) -> Any:
         with self.lock:
             self.calls += 1
+        self.asked.set()
         if self.hangs.is_set():
             assert self.go_on.wait(30)
         return super().info(path, **kwargs)

@@ -99,6 +99,8 @@ def _integer(fields: Mapping[str, Any], name: str, low: int, high: int, default:
     value = fields.get(name)
     if value is None:
         return default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # In a JSON schema 1.0 is an integer.
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise bad_request(f"{name} must be an integer from {low} to {high}.")
     return value

@@ -93,6 +93,7 @@ class TestSubmission:
         [
             {"priority": 0},
             {"priority": 2},
+            {"priority": 1.0},
             {"priority": None},
             {"max_time_in_queue_seconds": 10},
             {"max_time_in_queue_seconds": 259_200},

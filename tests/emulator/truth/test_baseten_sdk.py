@@ -2,14 +2,25 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from baseten.client import AsyncInferenceClient, InferenceClient, ManagementClient, managementapi
-from baseten.client.inferenceapi import ApiClient, PredictInput, ResponseError, ResponseErrorResponse, RunRemoteInput
-from truth_support import API_KEY, DEPLOYMENT, Asked
+from baseten.client.inferenceapi import (
+    ApiClient,
+    AsyncPredictRequest,
+    AsyncRequestError,
+    AsyncRunRemoteInput,
+    InferenceRetryConfig,
+    PredictInput,
+    ResponseError,
+    ResponseErrorResponse,
+    RunRemoteInput,
+)
+from truth_support import API_KEY, AUTHORIZED, DEPLOYMENT, Asked
 
 from airflow_provider_baseten.emulator import Emulator, Fault
 
@@ -207,6 +218,102 @@ def test_many_at_once(emulator: Emulator, asked: Asked) -> None:
 
     assert asyncio.run(ask()) == [{"number": number} for number in range(50)]
     assert len({request.request_id for request in asked()}) == 50
+
+
+class TestAsync:
+    @pytest.fixture
+    def held(self, emulator: Emulator) -> Iterator[None]:
+        """While a test runs nothing is started."""
+        emulator.hold()
+        yield
+        emulator.release()
+
+    def test_models(self, held: None, client: Callable[..., ApiClient], asked: Asked) -> None:
+        request = AsyncPredictRequest(
+            model_input=INPUT,
+            webhook_endpoint="https://127.0.0.1:1/hook",
+            priority=2,
+            max_time_in_queue_seconds=10,
+            inference_retry_config=InferenceRetryConfig(max_attempts=1),
+        )
+        api = client("model-abc")
+        answers = [
+            api.async_predict(env_name="production", request=request),
+            api.async_predict_production(request=request),
+            api.async_predict_development(request=request),
+            api.async_predict_deployment(deployment_id=DEPLOYMENT, request=request),
+            client("model-abc-prod-us").async_predict_regional(request=request),
+        ]
+        for answer in answers:
+            status = api.get_async_request_status(request_id=answer.request_id)
+            assert (status.status, status.webhook_status, status.errors) == ("QUEUED", "PENDING", [])
+            assert (status.model_id, status.chain_id, status.deployment_id) == ("abc", None, DEPLOYMENT)
+            assert api.cancel_async_request(request_id=answer.request_id).canceled
+        assert [asked.status for asked in asked()] == [201] * 5 + [200] * 10
+
+    def test_chains(self, held: None, client: Callable[..., ApiClient]) -> None:
+        bare, wrapped = AsyncRunRemoteInput({"x": 1}), AsyncRunRemoteInput({"model_input": {"x": 1}, "priority": 1})
+        api = client("chain-xyz")
+        answers = [
+            api.async_run_remote(env_name="production", request=bare),
+            api.async_run_remote_production(request=wrapped),
+            api.async_run_remote_development(request=bare),
+            api.async_run_remote_deployment(deployment_id=DEPLOYMENT, request=wrapped),
+            client("chain-xyz-prod-us").async_run_remote_regional(request=bare),
+        ]
+        for answer in answers:
+            status = api.get_async_request_status(request_id=answer.request_id)
+            assert (status.model_id, status.chain_id, status.status) == (None, "xyz", "QUEUED")
+            assert api.cancel_async_request(request_id=answer.request_id).canceled
+
+    @pytest.mark.parametrize("name", ["model-abc", "chain-xyz"])
+    def test_queue_status(self, emulator: Emulator, held: None, client: Callable[..., ApiClient], name: str) -> None:
+        path = f"{name}/production/async_{'predict' if name.startswith('model') else 'run_remote'}"
+        httpx.post(f"{emulator.url}/{path}", json={"model_input": {}}, headers=AUTHORIZED)
+        api = client(name)
+        answers = [
+            api.get_async_queue_status(env_name="production"),
+            api.get_async_queue_status_production(),
+            api.get_async_queue_status_development(),
+            api.get_async_queue_status_deployment(deployment_id=DEPLOYMENT),
+            client(f"{name}-prod-us").get_async_queue_status_regional(),
+        ]
+        for answer in answers:
+            assert (answer.deployment_id, answer.num_in_progress_requests) == (DEPLOYMENT, 0)
+            assert answer.num_queued_requests == 1
+
+    def test_a_failed_request(self, emulator: Emulator, client: Callable[..., ApiClient]) -> None:
+        api = client("model-raises")
+        request = AsyncPredictRequest(
+            model_input={"raise": "value"}, inference_retry_config=InferenceRetryConfig(max_attempts=1)
+        )
+        request_id = api.async_predict_production(request=request).request_id
+        deadline = time.monotonic() + 10
+        while emulator.async_requests[request_id].settled_at is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        status = api.get_async_request_status(request_id=request_id)
+        assert (status.status, status.webhook_status) == ("FAILED", "NO_WEBHOOK_PROVIDED")
+        message = 'The model answered 500: {"error":"Internal Server Error (in model/chainlet)."}'
+        assert status.errors == [AsyncRequestError(code="MODEL_PREDICT_ERROR", message=message)]
+        assert not api.cancel_async_request(request_id=request_id).canceled
+
+    def test_a_body_that_is_too_large(self, client: Callable[..., ApiClient]) -> None:
+        with pytest.raises(ResponseErrorResponse) as caught:
+            client("model-abc").async_predict_production(request=AsyncPredictRequest(model_input={"x": "y" * 262_144}))
+        assert caught.value.status_code == 413
+        assert caught.value.error_response.error_code == "payload_too_large"
+
+    @pytest.mark.parametrize("status", [400, 401, 413, 429, 503])
+    def test_a_declared_error(self, emulator: Emulator, client: Callable[..., ApiClient], status: int) -> None:
+        emulator.faults.add(Fault(action="async_predict", status=status))
+        with pytest.raises(ResponseErrorResponse) as caught:
+            client("model-abc").async_predict_production(request=AsyncPredictRequest(model_input={}))
+        assert caught.value.status_code == status
+
+    def test_an_unknown_request(self, client: Callable[..., ApiClient]) -> None:
+        with pytest.raises(ResponseError) as caught:
+            client("model-abc").get_async_request_status(request_id="0" * 32)
+        assert caught.value.status_code == 404
 
 
 class TestManagement:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from async_support import receiving, until
+
+from airflow_provider_baseten.emulator.webhooks import sign
 
 COMMAND = [sys.executable, "-m", "airflow_provider_baseten.emulator"]
 
@@ -67,6 +70,17 @@ def test_stops_although_a_model_hangs(tmp_path: Path) -> None:
             httpx.post(printed[1], json={}, timeout=httpx.Timeout(10, read=0.5))
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_webhooks_are_signed_with_every_secret(truss: Path) -> None:
+    options = ["--truss", f"abc={truss}", "--webhook-secret", "whsec_new", "--webhook-secret", "whsec_old"]
+    with receiving() as receiver, running(*options) as (_, url, _):
+        body = {"model_input": [1], "webhook_endpoint": receiver.url}
+        request_id = httpx.post(f"{url}/model-abc/production/async_predict", json=body).json()["request_id"]
+        until(lambda: receiver.deliveries)
+        (delivery,) = receiver.deliveries
+        assert delivery.headers["x-baseten-request-id"] == request_id
+        assert delivery.headers["x-baseten-signature"] == sign(delivery.body, ["whsec_new", "whsec_old"])
 
 
 def test_options_of_a_model(truss: Path) -> None:

@@ -188,6 +188,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         plan = ledger.plan(entry, mark, max_tries, self.on_orphaned_request)
         if plan.request_id is not None and not self._send_again(plan, results):
             self.log.info("Attached to async request %s, which an earlier attempt sent.", plan.request_id)
+            self._count("reconnect_success")
             return plan.request_id
         if entry is not None and entry.request_id is None:
             self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
@@ -196,7 +197,14 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         request_id = self._submit(request, hook, book)
         book.write(replace(intent, request_id=request_id))
         self.log.info("Sent %s: request id %s.", request.subject, request_id)
+        self._count("fresh_submit" if entry is None else "terminal_resubmit")
         return request_id
+
+    def _count(self, what: str) -> None:
+        """Count under the names that Airflow's own resumable jobs have, for dashboards that show these."""
+        from airflow.providers.common.compat.sdk import Stats
+
+        Stats.incr(f"resumable_job.{what}", tags={"operator": type(self).__name__})
 
     def _send_again(self, plan: "Plan", results: "AsyncResults") -> bool:
         """Settle the request that an earlier attempt sent; return whether it is to be sent anew."""

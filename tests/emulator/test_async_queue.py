@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from async_support import Caller, until
+from async_support import Caller, receiving, until
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -125,6 +125,20 @@ class TestOrder:
             assert {first.result(), second.result()} == {"sync 1", "sync 2"}
         until(lambda: len(worker.inputs) == 4)
         assert worker.inputs == ["async 1", "sync 1", "sync 2", "async 2"]
+
+    def test_a_new_replica_is_for_the_sync_request_that_started_it(
+        self, serve: Callable[..., Caller], worker: Worker
+    ) -> None:
+        caller = serve(worker.predict, concurrency_target=1, max_replica=2)
+        caller.submit("async 1")
+        until(lambda: worker.inputs == ["async 1"])
+        caller.submit("async 2")
+        with ThreadPoolExecutor(1) as pool:
+            sync = pool.submit(caller.predict, "sync")
+            until(lambda: worker.inputs == ["async 1", "sync"])
+            assert caller.queue() == (1, 1)
+            worker.finish(3)
+            assert sync.result() == "sync"
 
     def test_a_sync_request_holds_the_place(self, serve: Callable[..., Caller], worker: Worker) -> None:
         caller = serve(worker.predict, concurrency_target=1)
@@ -417,12 +431,23 @@ class TestModels:
 
 
 class TestStop:
-    def test_with_work_of_every_kind(self, clock: ManualClock, worker: Worker) -> None:
-        baseten = Emulator({"m": Model(worker.predict, scaling=Scaling(concurrency_target=1))}, clock=clock)
-        with baseten:
-            caller = Caller(baseten)
+    def test_with_work_of_every_kind(self, clock: ManualClock, worker: Worker, server: Server) -> None:
+        models = {"m": Model(worker.predict, scaling=Scaling(concurrency_target=1)), "s": Model(server.app)}
+        baseten = Emulator(models, clock=clock)
+        server.statuses = [500, 200, 429]
+        with baseten, receiving() as receiver:
+            receiver.open.clear()
+            caller, other = Caller(baseten), Caller(baseten, "model-s")
             running, queued = caller.submit("running"), caller.submit("queued")
             until(lambda: worker.inputs == ["running"])
+            retried = other.submit()
+            until(lambda: retried.failures == 1)
+            delivered = other.submit(webhook_endpoint=receiver.url)
+            until(lambda: receiver.deliveries)
+            refused = other.submit()
+            until(lambda: refused.model_runs == 1 and refused.status == "QUEUED")
+            baseten.stop()
+        assert (retried.status, delivered.webhook_status) == ("IN_PROGRESS", "PENDING")
         worker.finish(2)
         with baseten:
             caller = Caller(baseten)
@@ -430,4 +455,7 @@ class TestStop:
             assert (running.status, queued.status) == ("IN_PROGRESS", "QUEUED")
             assert caller.cancel(queued)["canceled"] is False
             assert caller.run("again").status == "SUCCEEDED"
+            passes(clock, 3600)
+            assert Caller(baseten, "model-s").run().status == "SUCCEEDED"
         assert worker.inputs == ["running", "again"]
+        assert len(server.asked_at) == 4

@@ -41,7 +41,7 @@ def receiving(lookup: Callable[[str], Any]) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        wait_until(lambda: server.started, 20, "the receiver to listen")
+        wait_until(lambda: server.started, 20, "the receiver to listen", every=0.01)
         yield f"http://127.0.0.1:{port}/webhooks/prod"
     finally:
         server.should_exit = True
@@ -54,7 +54,7 @@ def run(emulator: Emulator, endpoint: str, text: Any = "hello", name: str = "mod
     body = {"model_input": {"text": text}} | options
     answer = httpx.post(f"{emulator.url}/{name}", json=body, trust_env=False)
     request: AsyncRequest = emulator.async_requests[answer.json()["request_id"]]
-    wait_until(lambda: request.settled_at is not None, 20, "the request to be settled")
+    wait_until(lambda: request.settled_at is not None, 20, "the request to be settled", every=0.01)
     return request
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -53,6 +54,21 @@ def bucket() -> Iterator[Bucket]:
     bucket.uri = f"memory://{conn_id}@bucket/results"
     yield bucket
     bucket.go_on.set()
+
+
+@pytest.fixture
+def database_connection(airflow_db: None, tmp_path: Path) -> Callable[[str], None]:
+    """Write the connection's secret to Airflow's database."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    def define(secret: str) -> None:
+        extra = {"webhook_secrets": [secret], "result_store": f"file://{tmp_path}/results"}
+        with create_session() as session:
+            session.query(Connection).filter_by(conn_id="in_database").delete()
+            session.add(Connection("in_database", conn_type="baseten", password="k", extra=extra))
+
+    return define
 
 
 @pytest.fixture

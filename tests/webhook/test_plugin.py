@@ -18,21 +18,6 @@ from tools.airflow_stack import Service, free_port
 
 
 @pytest.fixture
-def database_connection(airflow_db, tmp_path):
-    """Write the connection's secret to Airflow's database."""
-    from airflow.models import Connection
-    from airflow.utils.session import create_session
-
-    def define(secret: str) -> None:
-        extra = {"webhook_secrets": [secret], "result_store": f"file://{tmp_path}/results"}
-        with create_session() as session:
-            session.query(Connection).filter_by(conn_id="in_database").delete()
-            session.add(Connection("in_database", conn_type="baseten", password="k", extra=extra))
-
-    return define
-
-
-@pytest.fixture
 def api_server(airflow_db, tmp_path) -> Iterator[Service]:
     port = free_port()
     command = [str(Path(sys.executable).parent / "airflow"), "api-server", "--host", "127.0.0.1", "--port", str(port)]

@@ -133,6 +133,16 @@ def test_secrets_of_an_airflow_connection(tmp_path):
     assert ResultStore(store).delivered(["r1"])
 
 
+def test_secrets_in_airflows_database(tmp_path, database_connection):
+    database_connection(SECRET)
+    receiver = Standalone(tmp_path, "--conn-id", "in_database", BASETEN_WEBHOOK_SECRETS="")
+    try:
+        assert receiver.deliver(body("r1"), SECRET).status_code == 200
+    finally:
+        assert receiver.end() == 0
+    assert ResultStore(f"file://{tmp_path}/results").delivered(["r1"])
+
+
 def test_help_says_where_secrets_come_from(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

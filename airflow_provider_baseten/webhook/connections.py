@@ -64,15 +64,22 @@ class Cached:
 
         :raises Exception: it is not known, and the lookup failed.
         """
+        if entry := self._remembered(conn_id):
+            return entry[1]
         with self._lock:
-            until, connection = self._entries.get(conn_id, (0.0, None))
-            if self._clock() >= until:
-                connection = self._found(conn_id, connection)
-                self._entries.pop(conn_id, None)
-                self._entries[conn_id] = (self._clock() + self._seconds, connection)
-                if len(self._entries) > _MOST_ENTRIES:
-                    del self._entries[next(iter(self._entries))]
+            # Who waited for the lock may find what was just looked up.
+            if entry := self._remembered(conn_id):
+                return entry[1]
+            _, known = self._entries.pop(conn_id, (0.0, None))
+            connection = self._found(conn_id, known)
+            self._entries[conn_id] = (self._clock() + self._seconds, connection)
+            if len(self._entries) > _MOST_ENTRIES:
+                del self._entries[next(iter(self._entries))]
             return connection
+
+    def _remembered(self, conn_id: str) -> tuple[float, BasetenConnection | None] | None:
+        entry = self._entries.get(conn_id)
+        return entry if entry and self._clock() < entry[0] else None
 
     def _found(self, conn_id: str, known: BasetenConnection | None) -> BasetenConnection | None:
         try:

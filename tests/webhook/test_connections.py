@@ -1,5 +1,6 @@
 """Connections as the receiver finds them: looked up rarely, and never mistaken for missing."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -45,6 +46,24 @@ class TestCached:
             found = list(threads.map(cached, [conn_id] * 100))
         assert database.lookups == [conn_id]
         assert found == [database.connections.get(conn_id)] * 100
+
+    def test_a_slow_lookup_of_one_holds_no_other(self, clock):
+        asked, go_on = threading.Event(), threading.Event()
+
+        def lookup(conn_id):
+            if conn_id == "slow":
+                asked.set()
+                assert go_on.wait(30)
+            return connection("x")
+
+        cached = Cached(lookup, clock=clock)
+        cached("prod")
+        with ThreadPoolExecutor(1) as threads:
+            slow = threads.submit(cached, "slow")
+            assert asked.wait(10)
+            assert cached("prod") is not None
+            assert not slow.done()
+            go_on.set()
 
     def test_new_secret_is_seen_after_seconds(self, clock):
         database = Database(prod=connection("x", webhook_secrets=("old",)))

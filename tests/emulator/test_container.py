@@ -105,9 +105,7 @@ def broken_stream(_: Any) -> Iterator[str]:
     ],
     ids=["json", "empty", "typed", "crash", "refusal", "refusal as text", "response", "accepted", "set", "bytes"],
 )
-def test_answers(  # noqa: PLR0917
-    serve: Serve, predict: Any, content: bytes, status: int, body: Any, code: str | None
-) -> None:
+def test_answers(serve: Serve, predict: Any, content: bytes, status: int, body: Any, code: str | None) -> None:
     answer = serve(model(predict=predict)).post(PREDICT, content=content)
     assert (answer.status_code, answer.json()) == (status, body)
     assert answer.headers.get("x-baseten-error-code") == code

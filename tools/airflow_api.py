@@ -104,6 +104,15 @@ class DagRun:
         wait_until(lambda: self.state() in FINISHED, seconds, f"run {self.run_id} of {self.dag_id} to end")
         return self.state()
 
+    def clear(self, task_id: str) -> None:
+        """Clear a task, as a user does in the UI."""
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": [task_id], "only_failed": False}
+        self.api.call("POST", f"dags/{self.dag_id}/clearTaskInstances", json=body)
+
+    def mark(self, task_id: str, state: str) -> None:
+        """Mark a task as `success` or `failed`, as a user does in the UI."""
+        self.api.call("PATCH", f"{self._path}/taskInstances/{task_id}", json={"new_state": state})
+
     def task_instances(self) -> list[TaskInstance]:
         """The run's task instances, in the order in which they started; those that never did come last."""
         answer = self.api.call("GET", f"{self._path}/taskInstances", params={"limit": 1000})

@@ -13,6 +13,7 @@ import requests
 from tools.airflow_api import AirflowApi, loopback_session, wait_until
 from tools.leash import Leash
 
+AIRFLOW = str(Path(sys.executable).parent / "airflow")
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -49,6 +50,16 @@ class Service:
         if self._leash:
             self._leash.let_go()
 
+    def signal(self, signum: int) -> None:
+        """Send a signal to the process and all that it started."""
+        if self._leash:
+            self._leash.signal(signum)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process does not run."""
+        return self._leash is None or self._leash.ended
+
     def wait_until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait for a condition for as long as the process runs.
 
@@ -56,7 +67,7 @@ class Service:
         """
 
         def holds() -> bool:
-            if self._leash is None or self._leash.ended:
+            if self.ended:
                 raise RuntimeError(f"{self.name} ended while starting.\n{self.log_tail()}")
             return condition()
 
@@ -99,16 +110,16 @@ class AirflowStack:
         self._progress = progress
         self._service = Service(
             "Airflow",
-            [_program("airflow"), "standalone"],
+            [AIRFLOW, "standalone"],
             home / "standalone.log",
-            env=_environment() | _settings(home, dags, self.ui_url) | dict(config or {}),
+            env=airflow_environment(home, dags, self.ui_url) | dict(config or {}),
         )
 
     def __enter__(self) -> Self:
         self._service.__enter__()
         try:
             self._wait_until_healthy()
-            self.username, self.password = self._login()
+            self.username, self.password = generated_login(self.home)
             self.api = AirflowApi(self.ui_url, self.username, self.password)
         except BaseException:
             self._service.__exit__(*sys.exc_info())
@@ -128,26 +139,23 @@ class AirflowStack:
         reported: set[str] = set()
 
         def healthy() -> bool:
-            for component in sorted(_healthy_components(self.ui_url) - reported):
+            for component in sorted(healthy_components(self.ui_url) - reported):
                 reported.add(component)
                 self._progress(f"{component.replace('_', ' ')} is healthy")
             return reported.issuperset(COMPONENTS)
 
         self._service.wait_until(healthy, seconds, "all components to be healthy")
 
-    def _login(self) -> tuple[str, str]:
-        generated = self.home / "simple_auth_manager_passwords.json.generated"
-        [(username, password)] = json.loads(generated.read_text()).items()
-        return username, password
 
+def airflow_environment(home: Path, dags: Path, ui_url: str) -> dict[str, str]:
+    """The environment of an Airflow on this machine, without the settings and connections of another one.
 
-def _environment() -> dict[str, str]:
-    """The environment of this process without the settings and connections of another Airflow."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-
-
-def _settings(home: Path, dags: Path, ui_url: str) -> dict[str, str]:
-    return {
+    :param home: AIRFLOW_HOME
+    :param dags: folder with DAG files
+    :param ui_url: where its API server is to listen
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    return inherited | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
@@ -167,11 +175,14 @@ def _settings(home: Path, dags: Path, ui_url: str) -> dict[str, str]:
     }
 
 
-def _program(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
+def generated_login(home: Path) -> tuple[str, str]:
+    """Name and password of the one user of an Airflow that has started for the first time."""
+    [(username, password)] = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text()).items()
+    return username, password
 
 
-def _healthy_components(ui_url: str) -> set[str]:
+def healthy_components(ui_url: str) -> set[str]:
+    """Those of `COMPONENTS` that Airflow calls healthy; none while its API server does not answer."""
     try:
         health = loopback_session().get(f"{ui_url}/api/v2/monitor/health", timeout=5).json()
     except requests.RequestException:

@@ -49,6 +49,11 @@ class Leash:
         """Whether the command has ended."""
         return self._process.poll() is not None
 
+    def signal(self, signum: int) -> None:
+        """Send a signal to the command and all that it started."""
+        for pid in _session_members(self._process.pid):
+            _signal(pid, signum)
+
     def let_go(self) -> None:
         """End the command and all that it started, and wait until nothing of it runs."""
         if self._process.stdin:
@@ -77,7 +82,7 @@ def _end_session(child: subprocess.Popen[bytes]) -> None:
     for signum, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         deadline = time.monotonic() + seconds
         told: set[int] = set()
-        while (members := _session_members()) and time.monotonic() < deadline:
+        while (members := _session_members(os.getpid())) and time.monotonic() < deadline:
             for pid in members - told:
                 _signal(pid, signum)
             told |= members
@@ -99,10 +104,9 @@ def _reap_orphans() -> None:
             pass
 
 
-def _session_members() -> set[int]:
-    """Living processes of this process's session, without itself."""
-    me = os.getpid()
-    return {pid for pid in psutil.pids() if pid != me and _belongs(pid, os.getsid(me))}
+def _session_members(leader: int) -> set[int]:
+    """Living processes of the session of this leader, without itself."""
+    return {pid for pid in psutil.pids() if pid != leader and _belongs(pid, leader)}
 
 
 def _belongs(pid: int, session: int) -> bool:

@@ -1,0 +1,138 @@
+"""One run of one task: what it does is watched from both sides, Airflow's and Baseten's."""
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.emulator.async_requests import AsyncRequest
+from tests.faults.cluster import PATIENCE, Cluster
+from tools.airflow_api import DagRun, TaskInstance, wait_until
+
+TASK = "predict"
+QUESTION = "what now?"
+ANSWER = {"answer": "WHAT NOW?"}
+
+
+class Scenario:
+    """A run of one of the DAGs beside this file, which calls a model of its own.
+
+    :param cluster: the Airflow
+    :param baseten: the emulator
+    :param model: id of the model; nobody else calls it
+    :param notes: folder for what the task notes
+    """
+
+    run: DagRun
+
+    def __init__(self, cluster: Cluster, baseten: Emulator, model: str, notes: Path) -> None:
+        self.cluster = cluster
+        self.baseten = baseten
+        self.model = model
+        self.notes = notes
+
+    def start(self, dag_id: str, *, pause_at: str | None = None, connection: str = "baseten_default") -> None:
+        """Start the run.
+
+        :param pause_at: where the first try stops until it is killed: `start`, `defer` or `end`
+        """
+        conf = {
+            "model": self.model,
+            "question": QUESTION,
+            "connection": connection,
+            "notes": str(self.notes),
+            "pause_at": pause_at,
+        }
+        self.run = self.cluster.api.run(dag_id, conf)
+
+    # Baseten's side
+
+    def requests(self, action: str, method: str | None = None) -> int:
+        """How many requests the emulator was sent, whether or not it answered."""
+        return sum(
+            (request.model_id, request.action) == (self.model, action) and method in {None, request.method}
+            for request in self.baseten.requests
+        )
+
+    @property
+    def posts(self) -> int:
+        """How often the request was sent."""
+        return self.requests("async_predict")
+
+    @property
+    def accepted(self) -> list[AsyncRequest]:
+        """What the emulator has accepted, oldest first."""
+        return [request for request in self.baseten.async_requests.values() if request.target == self.model]
+
+    @property
+    def statuses(self) -> list[str]:
+        """How the accepted requests stand."""
+        return [request.status for request in self.accepted]
+
+    @property
+    def model_runs(self) -> int:
+        """How often the model was run: what is paid."""
+        return sum(request.model_runs for request in self.accepted)
+
+    def release(self) -> None:
+        """Let the model work off its queue."""
+        self.baseten.release(self.model)
+
+    # Airflow's side
+
+    @property
+    def task(self) -> TaskInstance:
+        """The task instance as it is now."""
+        [task] = self.run.task_instances()
+        return task
+
+    @property
+    def output(self) -> Any:
+        """What the task has returned."""
+        return self.run.xcom(TASK)
+
+    def wait_for_state(self, *states: str) -> None:
+        """Wait until the task is in one of these states."""
+        wait_until(lambda: self.task.state in states, PATIENCE, f"{self.run.dag_id} to be {states}", every=0.2)
+
+    def wait_for_accepted(self, number: int = 1) -> None:
+        """Wait until the emulator has accepted so many requests."""
+        wait_until(lambda: len(self.accepted) >= number, PATIENCE, f"{number} accepted requests", every=0.1)
+
+    def wait_for_note(self, point: str, try_number: int = 1) -> None:
+        """Wait until a try of the task has come to a point."""
+        wait_until(self._note(point, try_number).exists, PATIENCE, f"try {try_number} to come to {point}", every=0.1)
+
+    def wait_until_deferred(self) -> None:
+        """Wait until the triggerer waits for the request: it has asked for its status."""
+        self.wait_for_state("deferred")
+        wait_until(lambda: self.requests("async_request", "GET") > 0, PATIENCE, "the triggerer to ask", every=0.1)
+
+    def kill_worker(self, point: str, try_number: int = 1) -> None:
+        """Kill the task and its supervisor, as the end of a machine does."""
+        self.wait_for_note(point, try_number)
+        pids = json.loads(self._note(point, try_number).read_text())
+        for pid in (pids["supervisor"], pids["task"]):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def signal_task(self, signum: signal.Signals, try_number: int = 1, process: str = "task") -> None:
+        """Send a signal to the task, or to its supervisor."""
+        self.wait_for_note("start", try_number)
+        os.kill(json.loads(self._note("start", try_number).read_text())[process], signum)
+
+    def finish(self, state: str = "success") -> TaskInstance:
+        """Wait for the end of the run, check how the task has ended, and return it."""
+        self.run.wait(PATIENCE)
+        assert self.task.state == state, self.log()
+        return self.task
+
+    def log(self) -> str:
+        """What the last try of the task has logged."""
+        return self.run.log(self.task)
+
+    def _note(self, point: str, try_number: int) -> Path:
+        return self.notes / f"{try_number}-{point}"

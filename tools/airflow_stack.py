@@ -50,10 +50,10 @@ class Service:
         if self._leash:
             self._leash.let_go()
 
-    def signal(self, signum: int) -> None:
+    def send(self, signum: int) -> None:
         """Send a signal to the process and all that it started."""
         if self._leash:
-            self._leash.signal(signum)
+            self._leash.send(signum)
 
     @property
     def ended(self) -> bool:

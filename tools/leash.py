@@ -49,7 +49,7 @@ class Leash:
         """Whether the command has ended."""
         return self._process.poll() is not None
 
-    def signal(self, signum: int) -> None:
+    def send(self, signum: int) -> None:
         """Send a signal to the command and all that it started."""
         for pid in _session_members(self._process.pid):
             _signal(pid, signum)

@@ -62,6 +62,8 @@ class Cluster:
 
     def __exit__(self, *exception: object) -> None:
         for service in self._services.values():
+            service.send(signal.SIGKILL)
+        for service in self._services.values():
             service.__exit__()
 
     def start(self, name: str, number: int = 1) -> None:
@@ -77,12 +79,12 @@ class Cluster:
 
     def send(self, name: str, signum: signal.Signals, number: int = 1) -> None:
         """Send a signal to a process and all that it started."""
-        self._services[f"{name}-{number}"].signal(signum)
+        self._services[f"{name}-{number}"].send(signum)
 
     def end(self, name: str, signum: signal.Signals, number: int = 1) -> None:
         """Send a signal that ends a process, and wait until nothing of it runs."""
         service = self._services.pop(f"{name}-{number}")
-        service.signal(signum)
+        service.send(signum)
         wait_until(lambda: service.ended, PATIENCE, f"{service.name} to end")
         service.__exit__()
 

@@ -1,19 +1,19 @@
 """An Airflow whose processes can be killed, and an emulator in this process that counts what it is sent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_baseten.emulator import Emulator
 from tests.faults.cluster import Cluster
-from tests.faults.models import API_KEY, MODELS, WEBHOOK_SECRET, RetryGate, answer
+from tests.faults.models import API_KEY, GATES, WEBHOOK_SECRET, RetryClock, model
 from tests.faults.scenario import Scenario
 
 # Airflow notices what is dead within seconds, and lets live what is only slow.
 CONFIG = {
-    "AIRFLOW__CORE__PARALLELISM": "3",
+    "AIRFLOW__CORE__PARALLELISM": "12",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
@@ -27,29 +27,39 @@ CONFIG = {
 
 
 @pytest.fixture(scope="package")
-def retry_gate() -> RetryGate:
-    """Holds the second attempt to deliver a webhook back while a test says so."""
-    return RetryGate()
+def clock() -> RetryClock:
+    """Can hold second attempts to deliver a webhook back."""
+    return RetryClock()
 
 
 @pytest.fixture(scope="package")
-def baseten(retry_gate: RetryGate) -> Iterator[Emulator]:
-    """An emulator with a model for each scenario, so that one does not see the requests of another."""
-    models = dict.fromkeys(MODELS, answer)
-    with Emulator(models=models, api_key=API_KEY, webhook_secrets=[WEBHOOK_SECRET], clock=retry_gate) as emulator:
+def baseten(clock: RetryClock) -> Iterator[Emulator]:
+    """An emulator with a model for each scenario."""
+    models = {name: model(gate) for name, gate in GATES.items()}
+    with Emulator(models=models, api_key=API_KEY, webhook_secrets=[WEBHOOK_SECRET], clock=clock) as emulator:
         yield emulator
+        for gate in GATES.values():
+            gate.open()
 
 
 @pytest.fixture(scope="package")
-def cluster(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def fragile_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result store of the connection `fragile`, which a test may break."""
+    folder = tmp_path_factory.mktemp("stores") / "fragile"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="package")
+def cluster(baseten: Emulator, fragile_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The Airflow; its DAGs are read."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with Cluster(folder / "home", Path(__file__).parent / "dags", CONFIG) as cluster:
-        for connection in ("baseten_default", "fragile"):
+    home = tmp_path_factory.mktemp("cluster") / "home"
+    with Cluster(home, Path(__file__).parent / "dags", CONFIG) as cluster:
+        for connection, store in {"baseten_default": home / "results", "fragile": fragile_store}.items():
             extra = {
                 "webhook_endpoint": f"{cluster.url}/baseten/webhooks/{connection}",
                 "webhook_secrets": WEBHOOK_SECRET,
-                "result_store": f"file://{folder / connection}",
+                "result_store": f"file://{store}",
             }
             fields = {"host": baseten.url, "port": 0, "password": API_KEY, "extra": json.dumps(extra)}
             cluster.api.add_connection(connection, "baseten", **fields)
@@ -57,21 +67,16 @@ def cluster(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield cluster
 
 
-@pytest.fixture
-def scenario(
-    cluster: Cluster, baseten: Emulator, retry_gate: RetryGate, tmp_path: Path, unused_models: Iterator[str]
-) -> Iterator[Scenario]:
-    """A model of its own, whose queue is held."""
-    cluster.wait_until_healthy()
-    scenario = Scenario(cluster, baseten, next(unused_models), tmp_path)
-    baseten.hold(scenario.model)
-    yield scenario
-    retry_gate.open()
-    baseten.faults.clear()
-    baseten.release(scenario.model)
-
-
 @pytest.fixture(scope="package")
-def unused_models() -> Iterator[str]:
-    """Ids of models that no test has called yet."""
-    return iter(MODELS)
+def new_scenario(
+    cluster: Cluster, baseten: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Scenario]:
+    """Makes a scenario with a model of its own, whose queue is held. Several may go on at once."""
+    unused = iter(GATES.items())
+
+    def make() -> Scenario:
+        name, gate = next(unused)
+        baseten.hold(name)
+        return Scenario(cluster, baseten, name, gate, tmp_path_factory.mktemp("notes"))
+
+    return make

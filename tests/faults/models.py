@@ -1,38 +1,64 @@
 """What the emulator of the fault tests runs."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_baseten.emulator.clock import Clock
 
 API_KEY = "right.key-of-the-tests"
 WEBHOOK_SECRET = "whsec_of-the-tests"
-MODELS = [f"m{number}" for number in range(60)]
+MODEL_SECONDS = 240
 
 
-def answer(model_input: dict[str, Any]) -> dict[str, Any]:
-    """Say what was asked, in capitals."""
-    return {"answer": model_input["question"].upper()}
-
-
-class RetryGate(Clock):
-    """The real time, but the emulator's second attempt to deliver a webhook waits until a test lets it.
-
-    Nothing else in these tests makes the emulator sleep.
-    """
+class Gate:
+    """Lets pass, or makes wait while it is closed."""
 
     def __init__(self) -> None:
         self._opened = threading.Event()
         self.open()
 
     def open(self) -> None:
-        """Let second attempts happen, those too that wait."""
+        """Let everybody pass, those too who wait."""
         self._opened.set()
 
     def close(self) -> None:
-        """Let second attempts wait."""
+        """Let everybody wait."""
         self._opened.clear()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may pass."""
+        return self._opened.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it is open."""
+        self._opened.wait(seconds)
+
+
+# A model for each scenario, so that none sees the requests of another; where the gate is closed, it goes on running.
+GATES = {f"m{number}": Gate() for number in range(60)}
+
+
+def model(gate: Gate) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a model that says in capitals what it was asked, once its gate is open."""
+
+    def answer(model_input: dict[str, Any]) -> dict[str, Any]:
+        gate.wait(MODEL_SECONDS)
+        return {"answer": model_input["question"].upper()}
+
+    return answer
+
+
+class RetryClock(Clock):
+    """The real time, but whatever sleeps in the emulator, such as the second attempt to deliver a webhook, wakes up
+    only while a gate is open.
+    """
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+
     async def sleep(self, seconds: float) -> None:
-        while not self._opened.is_set():
+        await super().sleep(seconds)
+        while not self.gate.is_open:
             await super().sleep(0.1)

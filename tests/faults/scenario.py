@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest
+from airflow_provider_baseten.emulator.faults import Fault
 from tests.faults.cluster import PATIENCE, Cluster
+from tests.faults.models import Gate
 from tools.airflow_api import DagRun, TaskInstance, wait_until
 
 TASK = "predict"
@@ -23,18 +26,20 @@ class Scenario:
     :param cluster: the Airflow
     :param baseten: the emulator
     :param model: id of the model; nobody else calls it
+    :param gate: what the model waits for while it runs
     :param notes: folder for what the task notes
     """
 
     run: DagRun
 
-    def __init__(self, cluster: Cluster, baseten: Emulator, model: str, notes: Path) -> None:
+    def __init__(self, cluster: Cluster, baseten: Emulator, model: str, gate: Gate, notes: Path) -> None:
         self.cluster = cluster
         self.baseten = baseten
         self.model = model
+        self.gate = gate
         self.notes = notes
 
-    def start(self, dag_id: str, *, pause_at: str | None = None, connection: str = "baseten_default") -> None:
+    def start(self, dag_id: str, *, pause_at: str | None = None, connection: str = "baseten_default") -> Self:
         """Start the run.
 
         :param pause_at: where the first try stops until it is killed: `start`, `defer` or `end`
@@ -47,6 +52,7 @@ class Scenario:
             "pause_at": pause_at,
         }
         self.run = self.cluster.api.run(dag_id, conf)
+        return self
 
     # Baseten's side
 
@@ -77,9 +83,19 @@ class Scenario:
         """How often the model was run: what is paid."""
         return sum(request.model_runs for request in self.accepted)
 
+    def inject(self, action: str, **fault: Any) -> None:
+        """Let something go wrong with the next request to the model."""
+        self.baseten.inject(Fault(target=self.model, action=action, **fault))
+
     def release(self) -> None:
         """Let the model work off its queue."""
         self.baseten.release(self.model)
+
+    def run_model(self) -> None:
+        """Let the model begin with what is queued, but not end."""
+        self.gate.close()
+        self.release()
+        self.wait_until(lambda: "IN_PROGRESS" in self.statuses, "the model to run")
 
     # Airflow's side
 
@@ -89,6 +105,10 @@ class Scenario:
         [task] = self.run.task_instances()
         return task
 
+    def counts(self) -> tuple[int, int, list[str]]:
+        """POSTs, runs of the model, and how the accepted requests stand."""
+        return self.posts, self.model_runs, self.statuses
+
     @property
     def output(self) -> Any:
         """What the task has returned."""
@@ -96,33 +116,39 @@ class Scenario:
 
     def wait_for_state(self, *states: str) -> None:
         """Wait until the task is in one of these states."""
-        wait_until(lambda: self.task.state in states, PATIENCE, f"{self.run.dag_id} to be {states}", every=0.2)
+        self.wait_until(lambda: self.task.state in states, f"state {states}")
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition holds."""
+        wait_until(condition, PATIENCE, f"{self.run.dag_id}: {what}", every=0.1)
 
     def wait_for_accepted(self, number: int = 1) -> None:
         """Wait until the emulator has accepted so many requests."""
-        wait_until(lambda: len(self.accepted) >= number, PATIENCE, f"{number} accepted requests", every=0.1)
+        self.wait_until(lambda: len(self.accepted) >= number, f"{number} accepted requests")
 
     def wait_for_note(self, point: str, try_number: int = 1) -> None:
         """Wait until a try of the task has come to a point."""
-        wait_until(self._note(point, try_number).exists, PATIENCE, f"try {try_number} to come to {point}", every=0.1)
+        self.wait_until(self._note(point, try_number).exists, f"try {try_number} to come to {point}")
+
+    def wait_until_watched(self) -> None:
+        """Wait until somebody has asked for the status of the request, so it is sent and noted."""
+        self.wait_until(lambda: self.requests("async_request", "GET") > 0, "a status call")
 
     def wait_until_deferred(self) -> None:
-        """Wait until the triggerer waits for the request: it has asked for its status."""
+        """Wait until the triggerer waits for the request."""
         self.wait_for_state("deferred")
-        wait_until(lambda: self.requests("async_request", "GET") > 0, PATIENCE, "the triggerer to ask", every=0.1)
+        self.wait_until_watched()
 
-    def kill_worker(self, point: str, try_number: int = 1) -> None:
-        """Kill the task and its supervisor, as the end of a machine does."""
-        self.wait_for_note(point, try_number)
-        pids = json.loads(self._note(point, try_number).read_text())
+    def kill_worker(self, point: str = "start", try_number: int = 1) -> None:
+        """Kill the task and its supervisor, as the end of a machine does, once the task has come to a point."""
+        pids = self._processes(point, try_number)
         for pid in (pids["supervisor"], pids["task"]):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def signal_task(self, signum: signal.Signals, try_number: int = 1, process: str = "task") -> None:
-        """Send a signal to the task, or to its supervisor."""
-        self.wait_for_note("start", try_number)
-        os.kill(json.loads(self._note("start", try_number).read_text())[process], signum)
+    def send_signal(self, process: str, signum: signal.Signals) -> None:
+        """Send a signal to the `task` or its `supervisor`."""
+        os.kill(self._processes("start", 1)[process], signum)
 
     def finish(self, state: str = "success") -> TaskInstance:
         """Wait for the end of the run, check how the task has ended, and return it."""
@@ -133,6 +159,11 @@ class Scenario:
     def log(self) -> str:
         """What the last try of the task has logged."""
         return self.run.log(self.task)
+
+    def _processes(self, point: str, try_number: int) -> dict[str, int]:
+        self.wait_for_note(point, try_number)
+        pids: dict[str, int] = json.loads(self._note(point, try_number).read_text())
+        return pids
 
     def _note(self, point: str, try_number: int) -> Path:
         return self.notes / f"{try_number}-{point}"

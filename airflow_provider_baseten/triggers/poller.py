@@ -11,7 +11,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import conf
-from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api.async_requests import GRACE, Observation, Outcome, next_poll
 from airflow_provider_baseten.api.target import Target
@@ -25,6 +24,7 @@ from airflow_provider_baseten.exceptions import (
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.transport import RetryPolicy
+from airflow_provider_baseten.triggers.lookout import Lookout
 from airflow_provider_baseten.triggers.pace import Pace
 from airflow_provider_baseten.triggers.schedule import Schedule
 from airflow_provider_baseten.triggers.waiter import Waiter, WaitingRequest
@@ -64,7 +64,7 @@ class Poller:
         self._undelivered: dict[str, set[WaitingRequest]] = {}
         self._not_looked_for: set[Waiter] = set()
         self._missing: set[WaitingRequest] = set()
-        self._looking: asyncio.Task[set[str]] | None = None
+        self._lookout = Lookout(_PATIENCE, lambda: self._warn("the result store does not answer", None))
         self._renewed_at = float("-inf")
         self._warned_at: dict[str, float] = {}
 
@@ -101,7 +101,7 @@ class Poller:
         self._hook = self._new_hook()
         self._schedule = Schedule()
         # In a context of its own, for all that it logs would go to the log of the task that came first.
-        self._work = asyncio.create_task(self._keep_working(), context=contextvars.Context())
+        self._work = asyncio.create_task(self._keep_working(self._schedule), context=contextvars.Context())
         self._work.add_done_callback(self._wake_all)
 
     async def _close(self) -> None:
@@ -158,10 +158,10 @@ class Poller:
         if not same:
             self._undelivered.pop(request.request_id, None)
 
-    async def _keep_working(self) -> None:
+    async def _keep_working(self, schedule: Schedule[WaitingRequest]) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_looking())
-            group.create_task(self._keep_asking())
+            group.create_task(self._keep_asking(schedule))
 
     async def _keep_looking(self) -> None:
         while True:
@@ -172,9 +172,10 @@ class Poller:
     async def _look(self) -> None:
         """Settle what is in the result store, and what is not there although Baseten has no more to say about it."""
         try:
-            await self._end_of_look()  # Of an earlier one, which nobody waits for any more.
+            store = ResultStore((await self._hook.aconnection()).result_store)
+            await self._lookout.is_free()
             missing, unlooked = [*self._missing], [*self._not_looked_for]
-            delivered = await self._delivered([*self._undelivered])
+            delivered = await self._lookout.delivered(store, [*self._undelivered])
         except Exception as error:
             self._warn("the result store can't be looked into", error)
             return
@@ -190,35 +191,15 @@ class Poller:
             if time.time() >= waiter.deadline:
                 waiter.ended.set()
 
-    async def _delivered(self, request_ids: Collection[str]) -> set[str]:
-        store = ResultStore((await self._hook.aconnection()).result_store)
-        # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
-        look = sync_to_async(store.delivered, thread_sensitive=False)
-        looking = self._looking = asyncio.create_task(look(request_ids))
-        looking.add_done_callback(self._looked)
-        await self._end_of_look()
-        return looking.result()
-
-    async def _end_of_look(self) -> None:
-        """Wait until no look is under way: a store that is slow is not asked again, and a thread can't be cancelled."""
-        while self._looking is not None:
-            _, pending = await asyncio.wait({self._looking}, timeout=_PATIENCE)
-            if pending:
-                self._warn("the result store does not answer", None)
-
-    def _looked(self, looking: asyncio.Task[set[str]]) -> None:
-        self._looking = None
-        if not looking.cancelled():
-            looking.exception()  # Whoever waits for it gets it; nobody may.
-
-    async def _keep_asking(self) -> None:
+    async def _keep_asking(self, schedule: Schedule[WaitingRequest]) -> None:
+        # Given the schedule, for what is ending must neither miss it nor take from that of its successor.
         free = asyncio.Semaphore(_CALLS_IN_FLIGHT)
         async with asyncio.TaskGroup() as calls:
             while True:
                 await free.acquire()
-                request = await self._schedule.next()
+                request = await schedule.next()
                 while not request.is_open:
-                    request = await self._schedule.next()
+                    request = await schedule.next()
                 hook = await self._connected()
                 await self._pace.turn()
                 calls.create_task(self._ask(hook, request)).add_done_callback(lambda _: free.release())

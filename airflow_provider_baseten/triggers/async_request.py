@@ -1,6 +1,7 @@
 """Waits for async requests without a worker."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -87,7 +88,8 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel what is still queued, if a user has ended the task."""
         unsettled = [name for name in self.request_ids if name not in self._outcomes]
-        if self.cancel_on_kill and unsettled and await self._is_ended_by_user():
+        # After the deadline another triggerer has told the task so, which may have ended or wait anew by itself.
+        if self.cancel_on_kill and unsettled and time.time() < self.deadline and await self._is_ended_by_user():
             async with asyncio.timeout(_KILL_TIMEOUT):
                 await poller_of(self.baseten_conn_id).cancel(Target(**self.target), unsettled)
 

@@ -116,6 +116,8 @@ def async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
+        # What is queued is not lost with the answer, unlike a predict whose client has gone.
+        doubtful_statuses=frozenset({502}),
     )
 
 

@@ -37,6 +37,7 @@ class Request:
     :param subject: what error messages call it, for example ``predict of model abc (environment production)``.
     :param idempotent: whether it may be sent again after a failure in which the model may have run.
     :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
+    :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     idempotent: bool = False
     allowed_statuses: frozenset[int] = frozenset()
+    doubtful_statuses: frozenset[int] = frozenset()
 
 
 class PredictOptions(TypedDict, total=False):

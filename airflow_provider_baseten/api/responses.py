@@ -113,7 +113,7 @@ def error_for(response: Response) -> BasetenError | None:
         request_id=response.request_id,
         retry_after=_retry_after(response.headers.get("retry-after"), body, time.time()),
         retryable=retryable,
-        may_have_run=may_have_run,
+        may_have_run=may_have_run or status in request.doubtful_statuses,
     )
 
 

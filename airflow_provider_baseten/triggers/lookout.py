@@ -23,25 +23,25 @@ class Lookout:
         self._tell_slow = tell_slow
         self._looking: asyncio.Task[set[str]] | None = None
 
-    async def is_free(self) -> None:
-        """Wait until no look is under way."""
-        while self._looking is not None:
-            _, pending = await asyncio.wait({self._looking}, timeout=self._patience)
-            if pending:
-                self._tell_slow()
-
     async def delivered(self, store: ResultStore, request_ids: Collection[str]) -> set[str]:
         """Return those of the requests whose result is in the store.
 
         :raises BasetenResultStoreError: the store can't be read.
         """
-        await self.is_free()
+        await self._end()
         # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
         look = sync_to_async(store.delivered, thread_sensitive=False)
         looking = self._looking = asyncio.create_task(look(request_ids))
         looking.add_done_callback(self._ended)
-        await self.is_free()
+        await self._end()
         return looking.result()
+
+    async def _end(self) -> None:
+        """Wait until no look is under way."""
+        while self._looking is not None:
+            _, pending = await asyncio.wait({self._looking}, timeout=self._patience)
+            if pending:
+                self._tell_slow()
 
     def _ended(self, looking: asyncio.Task[set[str]]) -> None:
         self._looking = None

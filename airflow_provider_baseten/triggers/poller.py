@@ -173,7 +173,6 @@ class Poller:
         """Settle what is in the result store, and what is not there although Baseten has no more to say about it."""
         try:
             store = ResultStore((await self._hook.aconnection()).result_store)
-            await self._lookout.is_free()
             missing, unlooked = [*self._missing], [*self._not_looked_for]
             delivered = await self._lookout.delivered(store, [*self._undelivered])
         except Exception as error:

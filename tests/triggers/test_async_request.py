@@ -106,6 +106,28 @@ class TestOutcomes:
         assert waiting(lambda: outcomes(trigger("r1", expects_delivery=expects_delivery))) == {"r1": "lost"}
         assert time.monotonic() - began >= 0.5
 
+    def test_a_request_that_vanishes_late_is_not_asked_for_as_rarely_as_others(self, waiting, server, monkeypatch):
+        for module in (async_requests, poller):
+            monkeypatch.setattr(module, "GRACE", 0.4)
+        monkeypatch.setattr(poller, "next_poll", lambda polls, longest, draw: longest if polls else 0.01)
+        server.answer = lambda _: NOT_FOUND
+        began = time.monotonic()
+        assert waiting(lambda: outcomes(trigger("r1", poll_interval=300))) == {"r1": "lost"}
+        assert time.monotonic() - began < 5
+
+    def test_who_expects_a_delivery_asks_no_more_often_than_the_store_is_looked_into(self, waiting, server):
+        async def scenario():
+            waits = [
+                asyncio.create_task(outcomes(trigger(name, expects_delivery=name == "r1", poll_interval=30)))
+                for name in ("r1", "r2")
+            ]
+            await until(lambda: len(server.times("GET", "r2")) == 2)
+            for wait in waits:
+                wait.cancel()
+
+        waiting(scenario, store_check_interval=10)
+        assert server.times("GET", "r1") == []
+
     def test_a_delivery_that_the_store_can_not_show_is_not_lost(self, waiting, server, store, monkeypatch):
         monkeypatch.setattr(async_requests, "GRACE", 0.3)
         server.answer = lambda _: (200, {"status": "SUCCEEDED", "webhook_status": "SUCCEEDED"})

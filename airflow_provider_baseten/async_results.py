@@ -67,11 +67,17 @@ class AsyncResults:
                 next_call = now + next_poll(polls, poll_interval, random.random())  # noqa: S311 - only spreads calls.
             wait = wait.after(self.observe(request_id, ask=call), time.time())
             if wait.outcome is not None:
-                return wait.outcome
+                return self.last_look(request_id, wait.outcome)
             soonest = min(
                 next_call, deadline, time.time() + (_STORE_INTERVAL if self.expects_delivery else poll_interval)
             )
             time.sleep(max(0.05, soonest - time.time()))
+
+    def last_look(self, request_id: str, outcome: Outcome) -> Outcome:
+        """Return the outcome of a wait, or success if the result has arrived since its last look into the store."""
+        if outcome is Outcome.SUCCEEDED or not self.observe(request_id, ask=False).delivered:
+            return outcome
+        return Outcome.SUCCEEDED
 
     def observe(self, request_id: str, *, ask: bool = True) -> Observation:
         """Look into the result store, then ask Baseten. Trouble with either is told in the log and is no outcome.

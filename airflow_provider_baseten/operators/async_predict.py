@@ -143,10 +143,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
         ((request_id, ended),) = event["outcomes"].items()
-        outcome = Outcome(ended)
         results = self._results(BasetenHook(self.baseten_conn_id))
-        if outcome is not Outcome.SUCCEEDED and results.observe(request_id, ask=False).delivered:
-            outcome = Outcome.SUCCEEDED  # It arrived after the last look of the trigger.
+        outcome = results.last_look(request_id, Outcome(ended))
         if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:
             if self.cancel_on_timeout:
                 results.cancel(request_id)

@@ -97,7 +97,8 @@ class BasetenAsyncRequestSensor(BaseSensorOperator):
 
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
         """
-        outcomes = {request_id: Outcome(outcome) for request_id, outcome in event["outcomes"].items()}
+        results = self._results()
+        outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
         late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
         self._check(outcomes)
         if late:

@@ -86,13 +86,17 @@ class DeferredCall:
         self._write("error", {"type": type(error).__name__, "message": str(error), "fields": fields}, b"")
 
     def take_error(self) -> BasetenError | None:
-        """Return the error, if there is one, and forget the attempt, so that the next one sends again."""
+        """Return the error, if there is one, and forget the attempt, so that the next one sends again.
+
+        An attempt that was not to be sent again is not forgotten.
+        """
         found = self._read("error")
         if found is None:
             return None
         error: BasetenError = getattr(exceptions, found[0]["type"])(found[0]["message"], **found[0]["fields"])
-        for name in ("error", "attempt"):
-            self._store.remove(f"{self._folder}/{name}")
+        self._store.remove(f"{self._folder}/error")
+        if not isinstance(error, exceptions.BasetenOrphanedRequestError):
+            self._store.remove(f"{self._folder}/attempt")
         return error
 
     def _write(self, name: str, head: Mapping[str, Any], body: bytes) -> None:

@@ -158,7 +158,8 @@ class ResultStore:
         try:
             folder = _path(self.uri)
             if folder.protocol == "file":
-                return {name for name in request_ids if Path(folder.path, _delivery_name(name)).exists()}
+                # With ten thousand waiting tasks a Path for each name costs three times as much.
+                return {name for name in request_ids if os.path.exists(f"{folder.path}/{_delivery_name(name)}")}  # noqa: PTH110
             if len(request_ids) <= _MOST_LOOKUPS:
                 return {name for name in request_ids if (folder / _delivery_name(name)).exists()}
             return set(request_ids) & {path.name.removesuffix(".json") for path in folder.iterdir()}

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import tenacity
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.deferred_calls import DeferredCall
 from airflow_provider_baseten.exceptions import (
@@ -21,6 +22,9 @@ from airflow_provider_baseten.results import ResultStore
 
 _STORE_PATIENCE = 900.0
 _STORE_WAIT = 30.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +71,15 @@ class BasetenPredictTrigger(BaseTrigger):
         """Send the request unless its answer is there, and tell that there is one."""
         call = DeferredCall(ResultStore(self.store), self.name)
         try:
-            if await asyncio.to_thread(call.response) is None:
+            if await _in_thread(call.response) is None:
                 await self._send(call)
         except BasetenError as error:
-            await asyncio.to_thread(call.leave_error, error)
+            await _in_thread(call.leave_error, error)
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
     async def _send(self, call: DeferredCall) -> None:
-        request = await asyncio.to_thread(call.request)
-        if await asyncio.to_thread(call.begin):
+        request = await _in_thread(call.request)
+        if await _in_thread(call.begin):
             self._meet_orphan(request.subject)
         try:
             response = await self._hook().asend(request)
@@ -89,7 +93,7 @@ class BasetenPredictTrigger(BaseTrigger):
             stop=tenacity.stop_after_delay(_STORE_PATIENCE),
             reraise=True,
         )
-        await storing(asyncio.to_thread, call.leave_response, response)
+        await storing(_in_thread, call.leave_response, response)
 
     def _meet_orphan(self, subject: str) -> None:
         from airflow.providers.common.compat.sdk import Stats
@@ -112,3 +116,8 @@ class BasetenPredictTrigger(BaseTrigger):
 
     def _forget_hook(self) -> None:
         _hooks.get(asyncio.get_running_loop(), {}).pop((self.baseten_conn_id, self.timeout), None)
+
+
+async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
+    return await sync_to_async(call, thread_sensitive=False)(*args, **kwargs)

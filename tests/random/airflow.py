@@ -100,6 +100,8 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any) -> None:
         step("before an XCom is pushed")
+        if key == "request_id":
+            self.world.check_recorded(self, value)
         self.world.reach_airflow()
         self.xcoms[key] = json.loads(json.dumps(value))
         step("after an XCom was pushed")
@@ -191,7 +193,9 @@ class TaskInstance:
 
         self.state = "running"
         running = asyncio.create_task(worker.run(process))
-        ended_by_itself = terminated_after is not None and loop.call_later(terminated_after, self._evict, running, worker)
+        ended_by_itself = terminated_after is not None and loop.call_later(
+            terminated_after, self._evict, running, worker
+        )
         act = await self._until(running)
         if ended_by_itself:
             ended_by_itself.cancel()

@@ -23,11 +23,11 @@ from tests.random.virtual_time import Windows
 Answer = tuple[int, dict[str, str], bytes]
 
 
-class ConnectionLost(Exception):
+class ConnectionLostError(Exception):
     """The request was sent, and no whole answer came."""
 
 
-class NotReached(Exception):
+class NotReachedError(Exception):
     """The request was not sent."""
 
 
@@ -67,7 +67,7 @@ async def call(app: Any, method: str, path: str, headers: dict[str, str], body: 
     finally:
         gone.set()
     if len(messages) < 2 or messages[-1].get("more_body", False):
-        raise ConnectionLost
+        raise ConnectionLostError
     answered = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
     return messages[0]["status"], answered, b"".join(message["body"] for message in messages[1:])
 
@@ -103,11 +103,11 @@ class Network:
         self._draw = draw
         self._clock = clock
 
-    async def exchange(self, method: str, url: str, headers: Any, body: bytes, timeout: float) -> Answer:
+    async def exchange(self, method: str, url: str, headers: Any, body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - of virtual time.
         """Carry one call to Baseten.
 
-        :raises NotReached: Baseten is down.
-        :raises ConnectionLost: it took the call, perhaps.
+        :raises NotReachedError: Baseten is down.
+        :raises ConnectionLostError: it took the call, perhaps.
         :raises TimeoutError: it did not answer.
         """
         path = urlsplit(url).path
@@ -116,7 +116,7 @@ class Network:
         try:
             await asyncio.sleep(self._draw.uniform(0, 0.2))
             if self.down.contain(self._clock()):
-                raise NotReached
+                raise NotReachedError
             if method == "DELETE":
                 self.on_delete(request_id)
             async with asyncio.timeout(timeout):
@@ -129,7 +129,8 @@ class Network:
 
     def trouble(self, request_id: str, method: str, since: float = 0.0) -> bool:
         """Tell whether Baseten's answer to a question about a request was none, or another than the truth."""
-        return any(at >= since and (method, 200) != (how, status) for at, how, status in self.answers[request_id] if how == method)
+        answers = self.answers[request_id]
+        return any(at >= since and (method, 200) != (how, status) for at, how, status in answers if how == method)
 
     async def deliver(self, request: httpx.Request) -> httpx.Response:
         """Carry one webhook to the receiver."""
@@ -159,11 +160,11 @@ class Network:
             status, answered, body = await self.exchange(
                 request.method, request.url, headers, request.body or b"", sender._read_timeout
             )
-        except NotReached:
+        except NotReachedError:
             raise transport._not_connected(request, "refused") from None
         except TimeoutError:
             raise transport._not_answered(request, sender._read_timeout) from None
-        except ConnectionLost as error:
+        except ConnectionLostError as error:
             raise transport._lost(request, error) from None
         return transport._checked(request, status, answered, body, sender._api_key)
 
@@ -179,5 +180,3 @@ def as_requests(prepared: Any, answer: Answer) -> requests.Response:
     response.request = prepared
     response.url = prepared.url
     return response
-
-

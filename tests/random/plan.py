@@ -24,6 +24,7 @@ TROUBLES = (
     "receiver down",
     "airflow down",
     "slow store",
+    "flaky",
 )
 
 _SPAN = 500.0
@@ -87,6 +88,8 @@ class Plan:
         self.store_down = self._windows("store down", 1, 60)
         self.receiver_down = self._windows("receiver down", 1, 30)
         self.airflow_down = self._windows("airflow down", 1, 20)
+        # Part of all uses of the store, and of Airflow's API, that fail although neither is down.
+        self.flakiness = 0.0 if "flaky" in self.without else draw.choice([0.0, 0.0, 0.05])
         draw = self.draw("triggerer")
         events = [
             (draw.uniform(0, _SPAN), draw.choice(["restart", "freeze"]), draw.expovariate(1 / 40))
@@ -113,7 +116,7 @@ class Plan:
             "cancel_on_timeout": draw.random() < 0.7,
             "poll_interval": draw.choice([1.0, 5.0, 30.0]),
             "timeout": draw.choice([None, None, None, 20.0, 90.0, 400.0]),
-            "max_time_in_queue_seconds": draw.choice([None, 10, 60]),
+            "max_time_in_queue_seconds": draw.choice([None, None, 10, 60]),
             "priority": draw.choice([None, 2]),
             "inference_retry_config": draw.choice([None, {"max_attempts": 1}, {"max_attempts": 5}]),
             "wait_for_completion": draw.random() < 0.95,
@@ -150,14 +153,17 @@ class Plan:
         draw = self.draw(f"input {index}")
         versions = [0]
         for _ in range(15):
-            versions.append(draw.choice([0, 1, 2]) if draw.random() < 0.12 else versions[-1])
+            versions.append(draw.choice([0, 1, 2]) if draw.random() < 0.25 else versions[-1])
         return versions if self._has("input") else [0] * 16
 
     def _user(self, index: int) -> list[tuple[float, str]]:
         draw = self.draw(f"user {index}")
         acts = [
-            (draw.uniform(5, _SPAN), draw.choice(["clear", "clear", "clear", "failed", "success"]))
-            for _ in range(draw.choice([0, 0, 0, 1, 1, 2]))
+            (
+                draw.choice([draw.uniform(5, 60), draw.uniform(5, _SPAN)]),
+                draw.choice(["clear", "clear", "failed", "success"]),
+            )
+            for _ in range(draw.choice([0, 0, 0, 1, 1, 2, 3]))
         ]
         return sorted(acts) if self._has("user") else []
 
@@ -175,8 +181,8 @@ class Plan:
         draw = self.draw(f"queue {index}")
         begins = [draw.uniform(0, _SPAN) for _ in range(draw.choice([0, 1, 2]))]
         held = [(begin, begin + draw.expovariate(1 / 90)) for begin in begins]
-        if draw.random() < 0.4:
-            held.append((0.0, draw.expovariate(1 / 90)))
+        if draw.random() < 0.5:
+            held.append((0.0, draw.expovariate(1 / 120)))
         return held if self._has("queue") else []
 
     def _faults(self, index: int) -> list[tuple[float, Fault]]:
@@ -199,7 +205,7 @@ class Plan:
             f"seed {self.seed}, the ledger is in {ledger}, the store is looked into every {self.look_interval:g} s",
             f"down: Baseten {self.baseten_down}; store {self.store_down}; receiver {self.receiver_down}; "
             f"Airflow's API {self.airflow_down}",
-            f"triggerer: {self.triggerer}",
+            f"flaky: {self.flakiness:.0%}; triggerer: {self.triggerer}",
         ]
         for task in self.tasks:
             lines.append(f"task {task.model_id}: {replace(task, runs=task.runs[:5])}")

@@ -9,7 +9,6 @@ import pytest
 
 from tests.random.plan import TROUBLES, Plan
 from tests.random.world import World
-from tests.random.worker import deaths
 
 LIVES = 240
 

@@ -91,10 +91,6 @@ class Windows:
     def contain(self, moment: float) -> bool:
         return any(begin <= moment < end for begin, end in self._all)
 
-    def touch(self, begin: float, end: float) -> bool:
-        """Tell whether one of them has a moment between two others."""
-        return any(begin <= its_end and its_begin <= end for its_begin, its_end in self._all)
-
     def over(self) -> float:
         return max((end for _, end in self._all), default=0.0)
 

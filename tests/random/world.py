@@ -5,10 +5,9 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import greenback
@@ -31,11 +30,14 @@ from airflow_provider_baseten.results import ResultStore, read_output
 from airflow_provider_baseten.triggers import async_request as trigger_module
 from airflow_provider_baseten.webhook import threads as webhook_threads
 from tests.random.airflow import ApiDownError, Attempt, TaskInstance
-from tests.random.network import ConnectionLost, Network, NotReached, as_requests
+from tests.random.network import ConnectionLostError, Network, NotReachedError, as_requests
 from tests.random.plan import Plan, TaskPlan
 from tests.random.triggerer import Running, Triggerer, poller_of
 from tests.random.virtual_time import InlineExecutor, VirtualLoop
 from tests.random.worker import CURRENT, Killed, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EPOCH = 1_800_000_000.0
 SECRETS = {"input": "canary-input", "output": "canary-output", "key": "canary-key", "secret": "whsec_canary-secret"}
@@ -72,11 +74,15 @@ class World:
         self.violations: list[str] = []
         self.posts: dict[str, list[Post]] = {}
         self._folder = folder
+        self._flaky = plan.draw("flaky")
+        self._airflow_failed_at = float("-inf")
         self._replace(patch)
         self.triggerer = Triggerer()
         self.tasks = [TaskInstance(self, task) for task in plan.tasks]
         self.baseten = Emulator(
-            models={task.model_id: Model(self._model(task), scaling=Scaling(concurrency_target=1)) for task in plan.tasks},
+            models={
+                task.model_id: Model(self._model(task), scaling=Scaling(concurrency_target=1)) for task in plan.tasks
+            },
             api_key=SECRETS["key"],
             webhook_secrets=[SECRETS["secret"]],
         )
@@ -134,6 +140,7 @@ class World:
         self.baseten.faults.clear()
         self.baseten.release()
         await asyncio.sleep(max(4 * _HOUR, self.plan.store_down.over(), self.plan.baseten_down.over()))
+        self.plan.flakiness = 0.0
         for ti in self.tasks:
             await self._look_again(ti)
         self.baseten._gateway.async_inference.webhooks.stop()
@@ -221,7 +228,7 @@ class World:
 
         def reach(uri: str) -> Any:
             step("before the store is used")
-            if self.plan.store_down.contain(self.now()):
+            if self.plan.store_down.contain(self.now()) or self._flaky.random() < self.plan.flakiness:
                 self._trouble("store")
                 raise OSError("the store is down")
             return path(uri)
@@ -253,14 +260,15 @@ class World:
 
     def _send(self, prepared: Any, *, timeout: Any, **_: Any) -> requests.Response:
         step(f"before {prepared.method}")
-        exchange = self.network.exchange(prepared.method, prepared.url, prepared.headers, prepared.body or b"", timeout[1])
+        body = prepared.body or b""
+        exchange = self.network.exchange(prepared.method, prepared.url, prepared.headers, body, timeout[1])
         answer = None
         try:
             answer = greenback.await_(exchange)
-        except NotReached:
+        except NotReachedError:
             reason = urllib3.exceptions.MaxRetryError(None, prepared.url, OSError("refused"))  # type: ignore[arg-type]
             raise requests.ConnectionError(reason) from None
-        except ConnectionLost:
+        except ConnectionLostError:
             raise requests.ConnectionError("reset") from None
         except TimeoutError:
             raise requests.ReadTimeout from None
@@ -271,7 +279,8 @@ class World:
         return as_requests(prepared, answer)
 
     def reach_airflow(self) -> None:
-        if self.plan.airflow_down.contain(self.now()):
+        if self.plan.airflow_down.contain(self.now()) or self._flaky.random() < self.plan.flakiness:
+            self._airflow_failed_at = self.now()
             self._trouble("airflow")
             raise ApiDownError
 
@@ -334,6 +343,12 @@ class World:
         if status not in _FAILED and not orphaned:
             self.violate(ti, f"a second POST for one intent: {request_id} is {status}, recorded: {earlier.recorded}")
 
+    def check_recorded(self, ti: TaskInstance, request_id: str) -> None:
+        """What is waited for has been recorded before."""
+        (post,) = [p for p in self.posts[ti.plan.model_id] if p.request.request_id == request_id]
+        if not post.recorded:
+            self.violate(ti, f"{request_id} is waited for, but was not recorded")
+
     def _on_delete(self, request_id: str) -> None:
         """Only a request that nobody wants any more is cancelled."""
         (post,) = [p for posts in self.posts.values() for p in posts if p.request.request_id == request_id]
@@ -358,12 +373,12 @@ class World:
             self._check_cancelled(ti, worker.operator._waiting[1], "its task was ended by a user")
 
     def check_killed_trigger(self, ti: TaskInstance, running: Running) -> None:
-        if ti.plan.arguments["cancel_on_kill"] and not running.event.done() and not self._any_down():
+        if ti.plan.arguments["cancel_on_kill"] and not running.event.done() and not self._airflow_failed():
             (request_id,) = json.loads(running.serialized)[1]["request_ids"]
             self._check_cancelled(ti, request_id, "its deferred task was ended by a user")
 
-    def _any_down(self) -> bool:
-        return self.plan.airflow_down.touch(self.now() - 30, self.now())
+    def _airflow_failed(self) -> bool:
+        return self.now() - self._airflow_failed_at <= 30
 
     def _check_cancelled(self, ti: TaskInstance, request_id: str, why: str) -> None:
         request = self.baseten.async_requests[request_id]
@@ -425,7 +440,7 @@ class World:
                 return "the request is known, or may be sent again" if known or resubmit else None
             case _ if request is None or request_id is None:
                 return None if "post" in worker.troubles else "nothing was wrong with the submission"
-        if self._was_delivered(request_id, self._heard_until(attempt)):
+        if "store" not in worker.troubles and self._was_delivered(request_id, self._heard_until(attempt)):
             return f"the output of {request_id} had been delivered"
         match error:
             case errors.BasetenTimeoutError() | AirflowTaskTimeout():

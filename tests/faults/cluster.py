@@ -4,6 +4,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -43,8 +44,12 @@ class Cluster:
     def __init__(self, home: Path, dags: Path, config: Mapping[str, str]) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.home = home
-        secret = {"AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64)}
-        self._env = airflow_environment(home, dags, self.url) | secret | dict(config)
+        # Otherwise each process makes up its own.
+        shared = {
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        }
+        self._env = airflow_environment(home, dags, self.url) | shared | dict(config)
         self._services: dict[str, Service] = {}
 
     def __enter__(self) -> Self:
@@ -94,7 +99,3 @@ class Cluster:
         api_server.wait_until(
             lambda: healthy_components(self.url).issuperset(COMPONENTS), 180, "all components to be healthy"
         )
-
-    def log(self, name: str, number: int = 1) -> str:
-        """What a process has logged since its first start."""
-        return (self.home / f"{name}-{number}.log").read_text(errors="replace")

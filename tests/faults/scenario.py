@@ -5,8 +5,11 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
+
+import requests
 
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest
@@ -63,6 +66,11 @@ class Scenario:
             for request in self.baseten.requests
         )
 
+    def is_answered(self, action: str) -> bool:
+        """Whether the emulator has answered all that it was sent."""
+        asked = [r for r in self.baseten.requests if (r.model_id, r.action) == (self.model, action)]
+        return bool(asked) and all(request.status is not None for request in asked)
+
     @property
     def posts(self) -> int:
         """How often the request was sent."""
@@ -98,6 +106,14 @@ class Scenario:
         self.wait_until(lambda: "IN_PROGRESS" in self.statuses, "the model to run")
 
     # Airflow's side
+
+    def clear(self) -> None:
+        """Clear the task, as a user does in the UI."""
+        self._until_taken(lambda: self.run.clear(TASK))
+
+    def mark_failed(self) -> None:
+        """Mark the task as failed, as a user does in the UI."""
+        self._until_taken(lambda: self.run.mark(TASK, "failed"))
 
     @property
     def task(self) -> TaskInstance:
@@ -156,9 +172,29 @@ class Scenario:
         assert self.task.state == state, self.log()
         return self.task
 
-    def log(self) -> str:
-        """What the last try of the task has logged."""
-        return self.run.log(self.task)
+    def log(self, try_number: int | None = None) -> str:
+        """What a try of the task has logged, by default the last."""
+        task = self.task
+        return self.run.log(task if try_number is None else replace(task, try_number=try_number))
+
+    def trigger_logs(self) -> str:
+        """What the triggers of the task have logged."""
+        folder = self.cluster.home / "logs" / f"dag_id={self.run.dag_id}" / f"run_id={self.run.run_id}"
+        return "\n".join(file.read_text() for file in folder.rglob("*.trigger.*.log"))
+
+    def _until_taken(self, act: Callable[[], None]) -> None:
+        """Do it again while the database, which is SQLite, is locked by somebody else."""
+
+        def taken() -> bool:
+            try:
+                act()
+            except requests.HTTPError as error:
+                if error.response.status_code != 500:
+                    raise
+                return False
+            return True
+
+        self.wait_until(taken, "Airflow to take what the user does")
 
     def _processes(self, point: str, try_number: int) -> dict[str, int]:
         self.wait_for_note(point, try_number)

@@ -54,7 +54,7 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "deferred": (AsyncPredict, {"deferrable": True, "poll_interval": 1}),
     "blocking": (AsyncPredict, {"deferrable": False, "poll_interval": 1}),
     "fail_orphaned": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "on_orphaned_request": "fail"}),
-    "impatient": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "timeout": 10}),
+    "impatient": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "timeout": 45, "retries": 1}),
     "from_triggerer": (Predict, {"deferrable": True}),
     "from_triggerer_once": (Predict, {"deferrable": True, "on_orphaned_request": "fail"}),
 }
@@ -66,10 +66,9 @@ for name, (operator, options) in VARIANTS.items():
             model_id="{{ dag_run.conf.model }}",
             model_input={"question": "{{ dag_run.conf.question }}"},
             baseten_conn_id="{{ dag_run.conf.connection }}",
-            retries=2,
             retry_delay=timedelta(0),
             pre_execute=started,
             post_execute=finished,
-            **options,
+            **({"retries": 2} | options),
         )
     globals()[name] = dag

@@ -14,7 +14,12 @@ LIMIT_MS = 20
 FORBIDDEN = ["requests", "pyreqwest", "openai", "fastapi", "pyarrow"]
 # The base class is what every operator module imports, whoever wrote it, so it is part of the baseline.
 BASE = "from airflow.sdk import BaseOperator"
-MODULES = ["airflow_provider_baseten.operators.predict", "airflow_provider_baseten.operators.sync_route"]
+MODULES = [
+    "airflow_provider_baseten.operators.predict",
+    "airflow_provider_baseten.operators.sync_route",
+    "airflow_provider_baseten.operators.async_predict",
+    "airflow_provider_baseten.sensors.async_request",
+]
 
 MEASURE = """
 import json, sys, time

@@ -316,6 +316,25 @@ class TestSensor:
         run = run_dag(dag)
         assert run.xcom("wait") == {run.xcom("send", map_index=i): i + 1 for i in range(3)}
 
+    def test_reschedule_mode(self, baseten, run_dag, deferrable):
+        baseten.hold()
+        with DAG(f"reschedule_{deferrable}") as dag:
+            sent = predict("send", model_input=1, wait_for_completion=False)
+            BasetenAsyncRequestSensor(
+                task_id="wait",
+                model_id="echo",
+                request_ids=sent.output,
+                mode="reschedule",
+                deferrable=deferrable,
+                poke_interval=0.5,
+                timeout=60,
+            )
+        timer = threading.Timer(2, baseten.release)
+        timer.start()
+        run = run_dag(dag)
+        timer.join()
+        assert run.xcom("wait") == {run.xcom("send"): 1}
+
     @pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
     @pytest.mark.parametrize("trouble", ["failed", "late"])
     def test_soft_fail(self, baseten, run_dag, deferrable, soft_fail, state, trouble):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from tests.random.plan import TaskPlan
     from tests.random.triggerer import Running
     from tests.random.world import World
+
+# What users did in all lives so far, and when.
+seen_acts: Counter[str] = Counter()
 
 _TERMINATION = 5.0
 
@@ -269,6 +273,7 @@ class TaskInstance:
             return None
         act = self._acts.pop(0)[1]
         self.world.note(self, f"a user says: {act}; the task was {self.state}")
+        seen_acts[f"{act} while {self.state}"] += 1
         return act
 
     def operator(self) -> BasetenAsyncPredictOperator:

@@ -89,7 +89,7 @@ class Plan:
         self.receiver_down = self._windows("receiver down", 1, 30)
         self.airflow_down = self._windows("airflow down", 1, 20)
         # Part of all uses of the store, and of Airflow's API, that fail although neither is down.
-        self.flakiness = 0.0 if "flaky" in self.without else draw.choice([0.0, 0.0, 0.05])
+        self.flakiness = 0.0 if "flaky" in self.without else draw.choice([0.0, 0.0, 0.1])
         draw = self.draw("triggerer")
         events = [
             (draw.uniform(0, _SPAN), draw.choice(["restart", "freeze"]), draw.expovariate(1 / 40))

@@ -34,6 +34,7 @@ class Worker:
         self.operator = operator
         self.terminated = False
         self.interrupted = False
+        self.died = False
         self.troubles: set[str] = set()
         self.began = loop.time()
         self._loop = loop
@@ -56,6 +57,7 @@ class Worker:
         self._steps += 1
         if self._steps == self._dies_at:
             deaths[name] += 1
+            self.died = True
             raise Killed
 
     def sleep(self, seconds: float) -> None:

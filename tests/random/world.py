@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 EPOCH = 1_800_000_000.0
 SECRETS = {"input": "canary-input", "output": "canary-output", "key": "canary-key", "secret": "whsec_canary-secret"}
+
+# What has happened in all lives so far.
+seen: Counter[str] = Counter()
 
 _FAILED = {"FAILED", "EXPIRED", "CANCELED"}
 _HOUR = 3600.0
@@ -141,6 +145,7 @@ class World:
         self.baseten.release()
         await asyncio.sleep(max(4 * _HOUR, self.plan.store_down.over(), self.plan.baseten_down.over()))
         self.plan.flakiness = 0.0
+        seen.update(request.status for request in self.baseten.async_requests.values())
         for ti in self.tasks:
             await self._look_again(ti)
         self.baseten._gateway.async_inference.webhooks.stop()
@@ -324,6 +329,7 @@ class World:
             self.note(ti, f"Baseten accepts {request.request_id}")
             earlier = self.posts.setdefault(ti.plan.model_id, [])
             post = Post(request, ti.wanted, self.now())
+            seen["sent again"] += any(other.wanted == post.wanted for other in earlier)
             for other in earlier:
                 self._check_repetition(ti, other, post)
             earlier.append(post)
@@ -369,7 +375,7 @@ class World:
     def check_ended_worker(self, ti: TaskInstance, attempt: Attempt) -> None:
         worker = attempt.worker
         assert worker is not None
-        if worker.terminated and worker.operator._waiting and ti.plan.arguments["cancel_on_kill"]:
+        if worker.terminated and not worker.died and worker.operator._waiting and ti.plan.arguments["cancel_on_kill"]:
             self._check_cancelled(ti, worker.operator._waiting[1], "its task was ended by a user")
 
     def check_killed_trigger(self, ti: TaskInstance, running: Running) -> None:
@@ -394,6 +400,10 @@ class World:
         """Hold what an attempt came to against what happened."""
         what = type(attempt.error).__name__ if attempt.error else "success"
         self.note(ti, f"attempt {attempt.try_number} ends: {attempt.ended_by or what}: {attempt.error}")
+        seen[attempt.ended_by or what] += 1
+        sent_before = [p for p in self.posts.get(ti.plan.model_id, []) if p.at < attempt.began]
+        if not attempt.error and any(p.request.request_id == ti.xcoms.get("request_id") for p in sent_before):
+            seen["attached"] += 1
         if attempt.error is not None:
             self.shown.append(str(attempt.error))
         if attempt.ended_by:

@@ -111,6 +111,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self.durable = durable
         self.on_orphaned_request = on_orphaned_request
         self._waiting: tuple[AsyncResults, str] | None = None
+        self._killed = False
 
     def execute(self, context: "Context") -> Any:
         """Send the request or attach to the one that was sent, and wait for it."""
@@ -121,6 +122,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         results = self._results(hook)
         request_id = self._request_id(context, hook, results)
         self._waiting = (results, request_id)
+        if self._killed:  # While the request was sent: there was nothing to cancel yet.
+            self.on_kill()
         if self.do_xcom_push:
             context["ti"].xcom_push(key="request_id", value=request_id)
         if not self.wait_for_completion:
@@ -153,6 +156,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
     def on_kill(self) -> None:
         """Cancel the request if it is still queued."""
+        self._killed = True
         if self._waiting is not None and self.cancel_on_kill:
             results, request_id = self._waiting
             results.quick(_KILL_TIMEOUT).cancel(request_id)

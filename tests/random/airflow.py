@@ -255,11 +255,9 @@ class TaskInstance:
         """Let the trigger know some time later that its task does not wait any more."""
         await asyncio.sleep(self.world.draw.choice([0.5, 12.0]))
         states = {"failed", "success"}
-        was_up = self.world.triggerer.is_up
-        if was_up:
-            await self.world.triggerer.on_kill(running)
+        told = self.world.triggerer.is_up and await self.world.triggerer.on_kill(running)
         self.world.triggerer.stop(running)
-        if was_up and attempt.ended_by in states and self.state in states:
+        if told and attempt.ended_by in states and self.state in states:
             self.world.check_killed_trigger(self, running)
 
     async def _until(self, work: "asyncio.Future[Any]") -> str | None:

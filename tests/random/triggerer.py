@@ -3,7 +3,6 @@
 import asyncio
 import importlib
 import json
-from contextlib import suppress
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
@@ -57,11 +56,12 @@ class Triggerer:
         if running.task is not None:
             running.task.cancel()
 
-    async def on_kill(self, running: Running) -> None:
-        """Tell a trigger that it is killed."""
-        if running.trigger is not None:
-            _PROCESS.set(self._pollers)
-            await _tell(running.trigger)
+    async def on_kill(self, running: Running) -> bool:
+        """Tell a trigger that it is killed; return whether it did what it does then."""
+        if running.trigger is None:
+            return False
+        _PROCESS.set(self._pollers)
+        return await _tell(running.trigger)
 
     async def restart(self, absence: float) -> None:
         """Die, and come back after so many seconds."""
@@ -115,6 +115,9 @@ class Triggerer:
                 running.event.set_exception(error)
 
 
-async def _tell(trigger: Any) -> None:
-    with suppress(Exception):  # Airflow writes it into a log.
+async def _tell(trigger: Any) -> bool:
+    try:
         await trigger.on_kill()
+    except Exception:  # Airflow writes it into a log.
+        return False
+    return True

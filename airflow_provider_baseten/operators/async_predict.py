@@ -252,7 +252,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=deadline - time.time() + _BACKSTOP),
+            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP),
         )
 
     def _finish(self, context: "Context", results: "AsyncResults", request_id: str, outcome: Outcome) -> Any:

@@ -480,8 +480,10 @@ class World:
     def _heard_until(self, attempt: Attempt) -> float:
         """Return until when a delivery must have been seen by an attempt that ended with an error."""
         assert attempt.worker is not None
-        # One that Airflow interrupts looks no more; the worst is that it waits for the answer to a status call.
-        return attempt.ended - (35.0 if attempt.worker.interrupted else 1.0)
+        if attempt.deferred:
+            return attempt.decided_at
+        # After its last look it may wait for Baseten's answer to one call; one that Airflow interrupts looks no more.
+        return attempt.ended - 35.0
 
     async def _look_again(self, ti: TaskInstance) -> None:
         """Make one more attempt, as a retry would be: what was delivered is returned, and nothing is sent for it."""

@@ -54,7 +54,11 @@ class Scenario:
             "notes": str(self.notes),
             "pause_at": pause_at,
         }
-        self.run = self.cluster.api.run(dag_id, conf)
+
+        def trigger() -> None:
+            self.run = self.cluster.api.run(dag_id, conf)
+
+        self._until_taken(trigger)
         return self
 
     # Baseten's side
@@ -136,7 +140,7 @@ class Scenario:
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until a condition holds."""
-        wait_until(condition, PATIENCE, f"{self.run.dag_id}: {what}", every=0.1)
+        wait_until(condition, PATIENCE, f"{self.model}: {what}", every=0.1)
 
     def wait_for_accepted(self, number: int = 1) -> None:
         """Wait until the emulator has accepted so many requests."""

@@ -62,23 +62,15 @@ def test_clear_while_queued(acted: dict[str, Scenario], mode: str) -> None:
     assert scenario.run.xcom(TASK, "request_id") == scenario.accepted[1].request_id
 
 
-def test_clear_while_the_model_runs(acted: dict[str, Scenario]) -> None:
-    scenario = acted["clear, deferred, running"]
+@pytest.mark.parametrize("mode", ["deferred", "blocking"])
+def test_clear_while_the_model_runs(acted: dict[str, Scenario], mode: str) -> None:
+    scenario = acted[f"clear, {mode}, running"]
     scenario.wait_for_accepted(2)
     scenario.gate.open()
     scenario.finish()
     assert scenario.counts() == (2, 2, ["SUCCEEDED", "SUCCEEDED"])
     assert scenario.output == ANSWER
     assert scenario.run.xcom(TASK, "request_id") == scenario.accepted[1].request_id
-
-
-def test_clear_of_a_running_task_while_the_model_runs(acted: dict[str, Scenario]) -> None:
-    scenario = acted["clear, blocking, running"]
-    scenario.wait_for_note("start", 2)
-    scenario.gate.open()
-    scenario.finish()
-    assert scenario.counts() == (1, 1, ["SUCCEEDED"])
-    assert scenario.output == ANSWER
 
 
 def test_clear_of_a_finished_task(acted: dict[str, Scenario]) -> None:

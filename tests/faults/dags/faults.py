@@ -54,7 +54,7 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "deferred": (AsyncPredict, {"deferrable": True, "poll_interval": 1}),
     "blocking": (AsyncPredict, {"deferrable": False, "poll_interval": 1}),
     "fail_orphaned": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "on_orphaned_request": "fail"}),
-    "impatient": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "timeout": 45, "retries": 1}),
+    "impatient": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "timeout": 30, "retries": 1}),
     "from_triggerer": (Predict, {"deferrable": True}),
     "from_triggerer_once": (Predict, {"deferrable": True, "on_orphaned_request": "fail"}),
 }

@@ -37,6 +37,13 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "task-decorators": [
+            {
+                "name": f"baseten_{name}",
+                "class-name": f"airflow_provider_baseten.decorators.{name}.baseten_{name}_task",
+            }
+            for name in ("async_predict", "predict")
+        ],
         "connection-types": [
             {
                 "hook-class-name": _HOOK,

@@ -1,0 +1,1 @@
+"""TaskFlow decorators: a function returns the input, the task sends it."""

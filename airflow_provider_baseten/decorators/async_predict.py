@@ -1,0 +1,47 @@
+"""``@task.baseten_async_predict``: the function returns the model input, the task the model's output."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
+from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+
+class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyncPredictOperator):
+    """Queues a prediction with what a function returns.
+
+    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
+    :class:`~airflow_provider_baseten.operators.async_predict.BasetenAsyncPredictOperator`.
+    """
+
+    template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenAsyncPredictOperator.template_fields)
+    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenAsyncPredictOperator.payload_fields)
+    input_field = "model_input"
+    custom_operator_name = "@task.baseten_async_predict"
+
+
+def baseten_async_predict_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> "TaskDecorator":
+    """Queue a prediction with what the function returns, wait for its result and return it.
+
+    Used as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again and attaches to the
+    request that was sent if the function returns the same again. A function that returns something else each time, the
+    time of day for example, has each retry cancel or abandon that request and pay for another one.
+
+    :param python_callable: the function; it returns the model input, never ``None``.
+    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
+        default false.
+    :param kwargs: what :class:`~airflow_provider_baseten.operators.async_predict.BasetenAsyncPredictOperator` takes
+        besides ``model_input``.
+    :returns: a decorator whose tasks return the model's output.
+    :raises BasetenError: see the operator.
+
+    https://docs.baseten.co/inference/async
+    """
+    return decorator_of(
+        BasetenAsyncPredictDecoratedOperator, python_callable, multiple_outputs=multiple_outputs, **kwargs
+    )

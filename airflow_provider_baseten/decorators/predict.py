@@ -1,0 +1,44 @@
+"""``@task.baseten_predict``: the function returns the model input, the task the model's output."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
+from airflow_provider_baseten.operators.predict import BasetenPredictOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+
+class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOperator):
+    """Runs a model with what a function returns.
+
+    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
+    :class:`~airflow_provider_baseten.operators.predict.BasetenPredictOperator`.
+    """
+
+    template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenPredictOperator.template_fields)
+    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenPredictOperator.payload_fields)
+    input_field = "model_input"
+    custom_operator_name = "@task.baseten_predict"
+
+
+def baseten_predict_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> "TaskDecorator":
+    """Run a model, or a chain's ``run_remote``, with what the function returns, and return its output.
+
+    Used as ``@task.baseten_predict(model_id="abcd1234")``. A retry of the task calls the function again and sends what
+    it returns; with ``deferrable=True`` an answer that has arrived is used if the function returns the same again.
+
+    :param python_callable: the function; it returns the model input, never ``None``.
+    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
+        default false.
+    :param kwargs: what :class:`~airflow_provider_baseten.operators.predict.BasetenPredictOperator` takes besides
+        ``model_input``.
+    :returns: a decorator whose tasks return the model's output.
+    :raises BasetenError: see the operator.
+
+    https://docs.baseten.co/inference/calling-your-model
+    """
+    return decorator_of(BasetenPredictDecoratedOperator, python_callable, multiple_outputs=multiple_outputs, **kwargs)

@@ -26,6 +26,9 @@ OnOrphanedRequest = Literal["resubmit", "fail"]
 
 _KEY = "baseten_async_request"
 
+# Seconds.
+_PERSISTENCE = 60.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -116,6 +119,17 @@ def open_ledger(context: "Context", store: ResultStore, *, durable: bool) -> Led
 def intent(mark: str, max_tries: int) -> Entry:
     """Return the entry that is written before a request is sent."""
     return Entry(fingerprint=mark, max_tries=max_tries, at=time.time())
+
+
+def write_persistently(book: Ledger, entry: Entry) -> None:
+    """Replace the entry, and try for a minute: a request that was sent and is not recorded is paid for twice.
+
+    :raises Exception: the last failure of the ledger, whatever Airflow or the store makes of it.
+    """
+    import tenacity
+
+    wait, stop = tenacity.wait_exponential(multiplier=0.5, max=5), tenacity.stop_after_delay(_PERSISTENCE)
+    tenacity.Retrying(wait=wait, stop=stop, reraise=True)(book.write, entry)
 
 
 class _InTaskStates:

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import requests
 import tenacity
 import urllib3.exceptions
 from pyreqwest.client import Client, ClientBuilder
-from requests.auth import AuthBase
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import Response, error_for
@@ -129,9 +128,15 @@ class Transport(_Settings):
     def _session(self) -> requests.Session:
         session = requests.Session()
         session.headers["User-Agent"] = USER_AGENT
+        # It would put a ~/.netrc entry in place of the key, and look for proxies anew at each request.
+        session.trust_env = False
         if bundle := _ca_bundle():
             session.verify = bundle[0]
         return session
+
+    @cached_property
+    def _proxies(self) -> Callable[[str], dict[str, str]]:
+        return cache(requests.utils.get_environ_proxies)
 
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
         try:
@@ -139,9 +144,9 @@ class Transport(_Settings):
                 request.method,
                 request.url,
                 data=request.body,
-                headers=request.headers,
-                auth=_Authorization(self._authorization),
+                headers={**request.headers, "Authorization": self._authorization},
                 timeout=(CONNECT_TIMEOUT, self._read_timeout),
+                proxies=self._proxies(_origin(request)),
                 allow_redirects=False,
                 stream=on_chunk is not None,
             ) as answer:
@@ -192,17 +197,6 @@ class AsyncTransport(_Settings):
         except pyreqwest.exceptions.PyreqwestError as error:
             raise _async_failure(request, error, self._read_timeout) from None
         return _checked(request, answer.status, answer.headers, body, self._api_key)
-
-
-class _Authorization(AuthBase):
-    """Sets the header itself: without an ``auth`` object requests would put a ~/.netrc entry in its place."""
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-        prepared.headers["Authorization"] = self._value
-        return prepared
 
 
 def _is_cut_off_in_the_headers(answer: requests.Response, body: bytes) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.requests import Request
     from airflow_provider_baseten.async_results import AsyncResults
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.ledger import Ledger, OnOrphanedRequest, Plan
+    from airflow_provider_baseten.ledger import Entry, Ledger, OnOrphanedRequest, Plan
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
 _BACKSTOP = 300.0
@@ -121,9 +121,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         hook = BasetenHook(self.baseten_conn_id)
         results = self._results(hook)
         request_id = self._request_id(context, hook, results)
-        self._waiting = (results, request_id)
-        if self._killed:  # While the request was sent: there was nothing to cancel yet.
-            self.on_kill()
         if self.do_xcom_push:
             context["ti"].xcom_push(key="request_id", value=request_id)
         if not self.wait_for_completion:
@@ -193,16 +190,35 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if plan.request_id is not None and not self._send_again(plan, results):
             self.log.info("Attached to async request %s, which an earlier attempt sent.", plan.request_id)
             self._count("reconnect_success")
+            self._watch(results, plan.request_id)
             return plan.request_id
         if entry is not None and entry.request_id is None:
             self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
         intent = ledger.intent(mark, max_tries)
         book.write(intent)
         request_id = self._submit(request, hook, book)
-        book.write(replace(intent, request_id=request_id))
+        self._watch(results, request_id)
+        self._record(replace(intent, request_id=request_id), book, results)
         self.log.info("Sent %s: request id %s.", request.subject, request_id)
         self._count("fresh_submit" if entry is None else "terminal_resubmit")
         return request_id
+
+    def _watch(self, results: "AsyncResults", request_id: str) -> None:
+        """Let ``on_kill`` know what it has to cancel."""
+        self._waiting = (results, request_id)
+        if self._killed:  # While the request was sent: there was nothing to cancel yet.
+            self.on_kill()
+
+    def _record(self, entry: "Entry", book: "Ledger", results: "AsyncResults") -> None:
+        """Record what was sent; what can't be recorded is not left in the queue, for a retry sends it again."""
+        from airflow_provider_baseten import ledger
+
+        try:
+            ledger.write_persistently(book, entry)
+        except Exception:
+            self.log.error("Async request %s was sent, but that could not be recorded.", entry.request_id)
+            results.cancel(str(entry.request_id))
+            raise
 
     def _count(self, what: str) -> None:
         """Count under the names that Airflow's own resumable jobs have, for dashboards that show these."""

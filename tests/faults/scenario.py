@@ -129,6 +129,10 @@ class Scenario:
         """POSTs, runs of the model, and how the accepted requests stand."""
         return self.posts, self.model_runs, self.statuses
 
+    def check_counts(self, posts: int, model_runs: int, statuses: list[str]) -> None:
+        """Check `counts`; the message of a failure has the logs of all tries."""
+        assert self.counts() == (posts, model_runs, statuses), self._all_logs()
+
     @property
     def output(self) -> Any:
         """What the task has returned."""
@@ -180,6 +184,10 @@ class Scenario:
         """What a try of the task has logged, by default the last."""
         task = self.task
         return self.run.log(task if try_number is None else replace(task, try_number=try_number))
+
+    def _all_logs(self) -> str:
+        tries = range(1, self.task.try_number + 1)
+        return "\n".join(f"--- {self.model}, try {number}\n{self.log(number)}" for number in tries)
 
     def trigger_logs(self) -> str:
         """What the triggers of the task have logged."""

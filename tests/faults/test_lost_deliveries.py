@@ -45,11 +45,11 @@ def test_api_server_down_at_the_first_attempt(
 
     assert retried.finish().try_number == 1
     assert attempts(retried) == [503, 200]
-    assert retried.counts() == (1, 1, ["SUCCEEDED"])
+    retried.check_counts(1, 1, ["SUCCEEDED"])
     assert retried.output == ANSWER
 
     assert lost.finish("failed").try_number == 2
-    assert lost.counts() == (1, 1, ["WEBHOOK_FAILED"])
+    lost.check_counts(1, 1, ["WEBHOOK_FAILED"])
     assert all("BasetenResultLostError" in lost.log(number) for number in (1, 2))
     assert lost.output is None
 
@@ -83,7 +83,7 @@ def test_result_store_away(
     for scenario in (deferred, blocking):
         assert scenario.finish().try_number == 1
         assert attempts(scenario) == [503, 200]
-        assert scenario.counts() == (1, 1, ["SUCCEEDED"])
+        scenario.check_counts(1, 1, ["SUCCEEDED"])
         assert scenario.output == ANSWER
     assert predict.finish().try_number == 1
     assert predict.requests("predict") == 1

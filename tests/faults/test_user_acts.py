@@ -57,7 +57,7 @@ def test_clear_while_queued(acted: dict[str, Scenario], mode: str) -> None:
     assert scenario.statuses == ["CANCELED", "QUEUED"]
     scenario.release()
     scenario.finish()
-    assert scenario.counts() == (2, 1, ["CANCELED", "SUCCEEDED"])
+    scenario.check_counts(2, 1, ["CANCELED", "SUCCEEDED"])
     assert scenario.output == ANSWER
     assert scenario.run.xcom(TASK, "request_id") == scenario.accepted[1].request_id
 
@@ -77,7 +77,7 @@ def test_clear_of_a_deferred_task_while_the_model_runs(acted: dict[str, Scenario
     scenario.wait_for_accepted(2)
     scenario.gate.open()
     scenario.finish()
-    assert scenario.counts() == (2, 2, ["SUCCEEDED", "SUCCEEDED"])
+    scenario.check_counts(2, 2, ["SUCCEEDED", "SUCCEEDED"])
     assert scenario.output == ANSWER
     assert scenario.run.xcom(TASK, "request_id") == scenario.accepted[1].request_id
 
@@ -86,7 +86,7 @@ def test_clear_of_a_finished_task(acted: dict[str, Scenario]) -> None:
     scenario = acted["clear, finished"]
     scenario.wait_for_accepted(2)
     scenario.finish()
-    assert scenario.counts() == (2, 2, ["SUCCEEDED", "SUCCEEDED"])
+    scenario.check_counts(2, 2, ["SUCCEEDED", "SUCCEEDED"])
     assert scenario.run.xcom(TASK, "request_id") == scenario.accepted[1].request_id
     assert scenario.output == ANSWER
 
@@ -97,7 +97,7 @@ def test_failed_while_queued(acted: dict[str, Scenario], mode: str) -> None:
     scenario.finish("failed")
     scenario.wait_until(lambda: scenario.statuses == ["CANCELED"], "the request to be cancelled")
     scenario.release()
-    assert scenario.counts() == (1, 0, ["CANCELED"])
+    scenario.check_counts(1, 0, ["CANCELED"])
     assert scenario.output is None
 
 
@@ -107,7 +107,7 @@ def test_failed_while_the_model_runs(acted: dict[str, Scenario]) -> None:
     scenario.wait_until(lambda: scenario.requests("async_request", "DELETE") == 1, "the attempt to cancel")
     scenario.gate.open()
     scenario.wait_until(lambda: scenario.statuses == ["SUCCEEDED"], "the model to end")
-    assert scenario.counts() == (1, 1, ["SUCCEEDED"])
+    scenario.check_counts(1, 1, ["SUCCEEDED"])
     assert scenario.output is None
 
 
@@ -116,7 +116,7 @@ def test_terminated_while_queued(acted: dict[str, Scenario]) -> None:
     scenario.wait_until(lambda: scenario.statuses[0] == "CANCELED", "the request to be cancelled")
     scenario.release()
     assert scenario.finish().try_number == 2
-    assert scenario.counts() == (2, 1, ["CANCELED", "SUCCEEDED"])
+    scenario.check_counts(2, 1, ["CANCELED", "SUCCEEDED"])
     assert scenario.output == ANSWER
 
 
@@ -125,5 +125,5 @@ def test_terminated_while_the_model_runs(acted: dict[str, Scenario]) -> None:
     scenario.wait_until(lambda: scenario.requests("async_request", "DELETE") == 1, "the attempt to cancel")
     scenario.gate.open()
     scenario.finish()
-    assert scenario.counts() == (1, 1, ["SUCCEEDED"])
+    scenario.check_counts(1, 1, ["SUCCEEDED"])
     assert scenario.output == ANSWER

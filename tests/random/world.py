@@ -345,9 +345,18 @@ class World:
             if earlier.recorded and status == "QUEUED" and not self.network.trouble(request_id, "DELETE"):
                 self.violate(ti, f"{request_id} is still queued although the task was cleared or its input has changed")
             return
-        orphaned = not earlier.recorded and ti.plan.arguments["on_orphaned_request"] == "resubmit"
+        resubmit = ti.plan.arguments["on_orphaned_request"] == "resubmit"
+        orphaned = resubmit and not earlier.recorded and self._was_hard_to_record(ti, earlier)
         if status not in _FAILED and not orphaned:
             self.violate(ti, f"a second POST for one intent: {request_id} is {status}, recorded: {earlier.recorded}")
+
+    def _was_hard_to_record(self, ti: TaskInstance, post: Post) -> bool:
+        """Tell whether more went wrong than single failures of where it is recorded."""
+        sender = next(attempt for attempt in reversed(ti.attempts) if attempt.began <= post.at).worker
+        assert sender is not None
+        ended = sender.died or sender.terminated or sender.interrupted
+        down = self.plan.airflow_down.contain(post.at + 50) or self.plan.store_down.contain(post.at + 50)
+        return ended or down or "post" in sender.troubles
 
     def check_recorded(self, ti: TaskInstance, request_id: str) -> None:
         """What is waited for has been recorded before."""

@@ -35,6 +35,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
     payload_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
     input_field: ClassVar[str]
+    takes_generator: ClassVar[bool] = False
     custom_operator_name: ClassVar[str]
 
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
@@ -43,7 +44,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
                 f"{self.input_field} is what the function {_name(python_callable)} returns: don't give it to "
                 f"{self.custom_operator_name}."
             )
-        if inspect.iscoroutinefunction(python_callable) or inspect.isgeneratorfunction(python_callable):
+        generator = inspect.isgeneratorfunction(python_callable) and not self.takes_generator
+        if generator or inspect.iscoroutinefunction(python_callable):
             raise BasetenInputError(
                 f"{self.custom_operator_name} takes a function that returns {self.input_field}: "
                 f"{_name(python_callable)} is asynchronous or a generator."

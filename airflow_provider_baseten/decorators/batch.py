@@ -1,0 +1,45 @@
+"""``@task.baseten_batch``: the function returns or yields rows, the task sends them all."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+
+class BasetenBatchDecoratedOperator(BasetenDecoratedOperator, BasetenBatchPredictOperator):
+    """Runs a model over the rows that a function returns or yields.
+
+    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
+    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
+    """
+
+    template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenBatchPredictOperator.template_fields)
+    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenBatchPredictOperator.payload_fields)
+    input_field = "inputs"
+    takes_generator = True
+    custom_operator_name = "@task.baseten_batch"
+
+
+def baseten_batch_task(
+    python_callable: Callable[..., Iterable[Any]] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> "TaskDecorator":
+    """Run a model over the rows that the function returns or yields, and return the manifest.
+
+    Used as ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/scores/{{ ds }}")``. Rows that are
+    yielded are sent as they come and never held all at once. A retry calls the function again, passes over the rows
+    that have a result and sends the others; the function has to give the same rows in the same order.
+
+    :param python_callable: the function.
+    :param multiple_outputs: push each field of the manifest as an XCom of its own too; by default false.
+    :param kwargs: what :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` takes
+        besides ``inputs``.
+    :returns: a decorator whose tasks return the manifest.
+    :raises BasetenError: see the operator.
+
+    https://docs.baseten.co/inference/calling-your-model
+    """
+    return decorator_of(BasetenBatchDecoratedOperator, python_callable, multiple_outputs=multiple_outputs, **kwargs)

@@ -1,11 +1,10 @@
 """Truss's own model server, and the emulator set up like a workspace."""
 
-import os
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from truth_support import ROOT, Asked, serve_trusses, workspace
+from truth_support import Asked, serve_trusses, truss_python, workspace
 
 from airflow_provider_baseten.emulator import Emulator
 
@@ -13,11 +12,7 @@ from airflow_provider_baseten.emulator import Emulator
 @pytest.fixture(scope="session")
 def truss_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Base URLs of genuine Truss servers, one process for each directory in `trusses/`."""
-    python = ROOT / ".venv-truss" / "bin" / "python"
-    if not python.exists():
-        reason = "Truss's own server is not installed; `make test` installs it"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    with serve_trusses(python, tmp_path_factory.mktemp("truss")) as servers:
+    with serve_trusses(truss_python(), tmp_path_factory.mktemp("truss")) as servers:
         yield servers
 
 

@@ -3,11 +3,12 @@
 Runs with the Python of `.venv-truss`: `python serve.py WORK_DIR TRUSS_DIR...`. Every directory gets its own server
 process on 127.0.0.1 and a free port; one line of JSON on standard output maps directory names to ports.
 
-`requirements.txt` is what the server and Truss's configuration import, and no more. numpy is 2.x, which the server's
-`constraints.txt` allows: 1.x has no wheels for Python 3.13.
+`requirements.txt` is what the server, Truss's configuration and its chains import, and no more. numpy is 2.x, which
+the server's `constraints.txt` allows: 1.x has no wheels for Python 3.13.
 """
 
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -36,6 +37,7 @@ def truss_package() -> Path:
         sys.exit("truss is not installed in this environment: build .venv-truss from requirements.txt")
     package = types.ModuleType("truss")
     package.__path__ = list(spec.submodule_search_locations)
+    package.__version__ = importlib.metadata.version("truss")
     sys.modules["truss"] = package
     return Path(package.__path__[0])
 

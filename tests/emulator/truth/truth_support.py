@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from custom_server import SERVER
 from fastapi import HTTPException
 
@@ -49,13 +50,24 @@ def workspace() -> Emulator:
     return Emulator(models=models, chains=chains, api_key=API_KEY)
 
 
+def truss_python() -> Path:
+    """The Python that Truss's own server is installed for; without it a test is skipped, and fails in CI."""
+    python = ROOT / ".venv-truss" / "bin" / "python"
+    if not python.exists():
+        reason = "Truss's own server is not installed; `make test` installs it"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    return python
+
+
 @contextmanager
-def serve_trusses(python: Path, work_dir: Path) -> Iterator[dict[str, str]]:
+def serve_trusses(
+    python: Path, work_dir: Path, truss_dirs: Iterable[Path] = TRUSSES.values()
+) -> Iterator[dict[str, str]]:
     """Runs `serve.py` until the block ends; every server has loaded its model when the block starts."""
     log = work_dir / "servers.log"
     # The server writes `~/inference_server_crashed.txt` when a model does not load.
     environment = {**os.environ, "HOME": str(work_dir), "DISABLE_JSON_LOGGING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [python, HERE / "serve.py", work_dir / "apps", *TRUSSES.values()]
+    command = [python, HERE / "serve.py", work_dir / "apps", *truss_dirs]
     with (
         log.open("w") as stderr,
         subprocess.Popen(

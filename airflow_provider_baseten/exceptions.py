@@ -82,6 +82,12 @@ class BasetenModelError(BasetenError):
     """The model's own code raised or refused."""
 
 
+class BasetenOutputError(BasetenModelError):
+    """The model answered, and was paid, but what it wrote is not usable: it was cut off at a length limit, filtered, or
+    has not the form that was asked for.
+    """
+
+
 class BasetenAsyncRequestError(BasetenError):
     """An async request ended without success: it failed, expired or was cancelled."""
 
@@ -100,3 +106,7 @@ class BasetenResponseError(BasetenError):
 
 class BasetenResultStoreError(BasetenError):
     """An output could not be written to, or read back from, the place where results land."""
+
+
+class BasetenBatchError(BasetenError):
+    """More rows of a bulk run have failed than it allows; what succeeded is kept, and the next run sends the rest."""

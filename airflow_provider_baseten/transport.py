@@ -6,9 +6,10 @@ Neither follows redirects, which would carry the key elsewhere. Both honour ``HT
 
 import logging
 import os
+import random
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -56,12 +57,9 @@ class RetryPolicy:
 
     def options(self, request: Request) -> dict[str, Any]:
         """Return the keyword arguments for tenacity's ``Retrying`` and ``AsyncRetrying``."""
-        jitter = tenacity.wait_random_exponential(multiplier=self.initial, max=self.maximum)
 
         def wait(state: tenacity.RetryCallState) -> float:
-            error = _failure(state)
-            asked = error.retry_after if isinstance(error, BasetenError) else None
-            return jitter(state) if asked is None else asked
+            return self._wait(_failure(state), state.attempt_number)
 
         def announce(state: tenacity.RetryCallState) -> None:
             log.warning(
@@ -78,6 +76,23 @@ class RetryPolicy:
             "before_sleep": announce,
             "reraise": True,
         }
+
+    def pause(self, error: BasetenError, request: Request, attempt: int, elapsed: float) -> float | None:
+        """Return how long to wait before the next attempt, ``None`` if there is none.
+
+        :param error: in which the last attempt ended.
+        :param attempt: number of the last attempt, from 1.
+        :param elapsed: seconds since the first one began.
+        """
+        if attempt >= self.max_attempts or not may_repeat(error, request):
+            return None
+        seconds = self._wait(error, attempt)
+        return seconds if elapsed + seconds < self.total else None
+
+    def _wait(self, error: BaseException | None, attempt: int) -> float:
+        asked = error.retry_after if isinstance(error, BasetenError) else None
+        longest = min(self.maximum, self.initial * 2 ** (attempt - 1))
+        return random.uniform(0, longest) if asked is None else asked  # noqa: S311
 
 
 def may_repeat(error: BaseException, request: Request) -> bool:
@@ -130,7 +145,7 @@ class Transport(_Settings):
         session.headers["User-Agent"] = USER_AGENT
         # It would put a ~/.netrc entry in place of the key, and look for proxies anew at each request.
         session.trust_env = False
-        if bundle := _ca_bundle():
+        if bundle := ca_bundle():
             session.verify = bundle[0]
         return session
 
@@ -153,7 +168,7 @@ class Transport(_Settings):
                 body = answer.content if on_chunk is None else _collected(answer, on_chunk)
                 if _is_cut_off_in_the_headers(answer, body):
                     raise _lost(request, requests.exceptions.InvalidHeader())
-                return _checked(request, answer.status_code, answer.headers, body, self._api_key)
+                return _checked(request, answer.status_code, _by_lower_case(answer.headers), body, self._api_key)
         except requests.RequestException as error:
             raise _blocking_failure(request, error, self._read_timeout) from None
 
@@ -182,21 +197,30 @@ class AsyncTransport(_Settings):
             .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
             .read_timeout(timedelta(seconds=self._read_timeout))
         )
-        if bundle := _ca_bundle():
+        if bundle := ca_bundle():
             builder = builder.add_root_certificate_pem(bundle[1])
         return builder.build()
 
-    async def _attempt(self, request: Request) -> Response:
+    async def attempt(self, request: Request, body: bytes | None) -> Response:
+        """Send a request once, with this body in place of its own; for many requests that differ in nothing else.
+
+        :returns: the answer; its headers are not a copy, and found by lower-case name.
+        :raises BasetenError: of this attempt.
+        """
         builder = self._client.request(request.method, request.url).headers(dict(request.headers))
         builder = builder.header("Authorization", self._authorization, is_sensitive=True)
-        if request.body is not None:
-            builder = builder.body_bytes(request.body)
+        if body is not None:
+            builder = builder.body_bytes(body)
         try:
             answer = await builder.build().send()
-            body = bytes(await answer.bytes())
+            content = bytes(await answer.bytes())
         except pyreqwest.exceptions.PyreqwestError as error:
             raise _async_failure(request, error, self._read_timeout) from None
-        return _checked(request, answer.status, answer.headers, body, self._api_key)
+        return _checked(request, answer.status, answer.headers, content, self._api_key)
+
+    async def _attempt(self, request: Request) -> Response:
+        response = await self.attempt(request, request.body)
+        return replace(response, headers=_by_lower_case(response.headers))
 
 
 def _is_cut_off_in_the_headers(answer: requests.Response, body: bytes) -> bool:
@@ -215,23 +239,22 @@ def _collected(answer: requests.Response, on_chunk: OnChunk) -> bytes:
 
 
 def _checked(request: Request, status: int, headers: Mapping[str, str], body: bytes, api_key: str) -> Response:
-    response = Response(
-        request=request,
-        status=status,
-        headers={name.lower(): value for name, value in headers.items()},
-        body=body,
-    )
+    response = Response(request=request, status=status, headers=headers, body=body)
     if error := error_for(response):
         error.args = (str(error).replace(api_key, "***"),)
         raise error
     return response
 
 
+def _by_lower_case(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
 def _failure(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def _ca_bundle() -> tuple[str, bytes] | None:
+def ca_bundle() -> tuple[str, bytes] | None:
     """Return path and content of the CA bundle that the environment names.
 
     :raises BasetenInputError: it can't be read or holds no certificate.

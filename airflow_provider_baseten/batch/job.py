@@ -1,0 +1,174 @@
+"""What a bulk run is to do, checked."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.transport import RetryPolicy
+
+Preset = Literal["predict", "chat", "embeddings", "classify", "rerank"]
+OutputFormat = Literal["jsonl", "parquet"]
+
+INPUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
+
+# Members of an output line that are the engine's own.
+RESERVED_COLUMNS = frozenset({"row", "output", "error"})
+
+MAX_CONCURRENCY = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJob:
+    """Rows, what each of them becomes as a request, and where the answers go.
+
+    :param target: what is called.
+    :param inputs: the rows, any JSON values; exactly one of ``inputs`` and ``input_path`` is given. A run that is
+        repeated must be given the same rows in the same order.
+    :param input_path: a ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder of them or a glob; a local path or any URI
+        that Airflow's ``ObjectStoragePath`` knows.
+    :param output_path: folder for parts and manifest; a local path or a URI.
+    :param output_format: ``jsonl`` (default) or ``parquet``.
+    :param preset: how rows become requests and answers become outputs: ``predict`` (default), ``chat``,
+        ``embeddings``, ``classify`` or ``rerank``.
+    :param route: path on a custom server, instead of predict or the preset's own route.
+    :param parameters: members that every request body of a preset gets, for example ``{"model": "...",
+        "max_tokens": 100}``; what a row says itself wins.
+    :param model_input: the row as it is (``None``, default), the name of a column, or a callable from row to input.
+    :param output_filter: callable from a row's output to what is kept of it.
+    :param keep_columns: columns of the input that go into the output.
+    :param id_column: a column that goes into the output and has a different value in every row; a row that repeats one
+        fails and is not sent.
+    :param rows_per_request: rows in one request, by default 1.
+    :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request, by default the
+        list itself.
+    :param split_output: for ``predict``: callable from the answer to a list with one output for each row, by default
+        the answer itself.
+    :param max_concurrency: requests in flight, or ``auto`` (default) to find what the server can take.
+    :param requests_per_second: upper limit of the rate, by default none.
+    :param max_failed_rows: the run ends with an error once more rows than this have failed; by default no limit.
+    :param max_failure_ratio: the run ends with an error if more than this part of the rows has failed, 0 to 1; by
+        default no limit.
+    :param only_failed: send only rows whose last outcome is a failure; by default also those never sent.
+    :param overwrite: delete what another job, or another version of this one, left at ``output_path``; by default that
+        is an error. A repeated run of the same job goes on in any case.
+    :param num_shards: in how many parts the job is run, by default 1.
+    :param shard: which of them this is, from 0; it takes every ``num_shards``-th row.
+    :param timeout: seconds to wait for each answer, by default 1260.
+    :param retry_policy: how often a request is tried.
+    :param headers: further HTTP headers.
+    :param idempotent: whether a request may be sent again when the model may have run; by default not.
+    :raises BasetenInputError: an argument is not valid; the message names it.
+    """
+
+    target: Target
+    output_path: str
+    inputs: Iterable[Any] | None = field(default=None, repr=False)
+    input_path: str | None = None
+    output_format: OutputFormat = "jsonl"
+    preset: Preset = "predict"
+    route: str | None = None
+    parameters: Mapping[str, Any] | None = field(default=None, repr=False)
+    model_input: str | Callable[[Any], Any] | None = None
+    output_filter: Callable[[Any], Any] | None = None
+    keep_columns: Sequence[str] = ()
+    id_column: str | None = None
+    rows_per_request: int = 1
+    join_inputs: Callable[[list[Any]], Any] | None = None
+    split_output: Callable[[Any], Sequence[Any]] | None = None
+    max_concurrency: int | Literal["auto"] = "auto"
+    requests_per_second: float | None = None
+    max_failed_rows: int | None = None
+    max_failure_ratio: float | None = None
+    only_failed: bool = False
+    overwrite: bool = False
+    num_shards: int = 1
+    shard: int = 0
+    timeout: float = READ_TIMEOUT
+    retry_policy: "RetryPolicy | None" = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    idempotent: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_paths()
+        self._check_columns()
+        self._check_grouping()
+        self._check_numbers()
+        checked_headers(self.headers)
+
+    def _check_paths(self) -> None:
+        if (self.inputs is None) == (self.input_path is None):
+            given = "neither" if self.inputs is None else "both"
+            raise BasetenInputError(f"Give exactly one of inputs and input_path; {given} was given.")
+        if isinstance(self.inputs, str | bytes | Mapping) or not isinstance(self.inputs, Iterable | None):
+            raise BasetenInputError(f"inputs takes an iterable of rows, not a {type(self.inputs).__name__}.")
+        if not isinstance(self.output_path, str) or not self.output_path:
+            raise BasetenInputError("output_path takes the path or URI of a folder.")
+        if self.input_path is not None:
+            suffix = PurePosixPath(self.input_path).suffix.lower()
+            if suffix and "*" not in suffix and suffix not in INPUT_SUFFIXES:
+                raise BasetenInputError(
+                    f"input_path {self.input_path} is none of {', '.join(INPUT_SUFFIXES)}, nor a folder or a glob."
+                )
+        _check_choice("output_format", self.output_format, get_args(OutputFormat))
+
+    def _check_columns(self) -> None:
+        if not (self.model_input is None or callable(self.model_input) or isinstance(self.model_input, str)):
+            raise BasetenInputError("model_input takes None for the whole row, the name of a column, or a callable.")
+        if isinstance(self.keep_columns, str) or not all(isinstance(name, str) for name in self.keep_columns):
+            raise BasetenInputError("keep_columns takes a list of column names.")
+        if taken := RESERVED_COLUMNS & {*self.keep_columns, self.id_column}:
+            raise BasetenInputError(
+                f"keep_columns and id_column can't hold {sorted(map(str, taken))}: output lines use these names."
+            )
+        if self.output_filter is not None and not callable(self.output_filter):
+            raise BasetenInputError("output_filter takes a callable.")
+
+    def _check_grouping(self) -> None:
+        _check_choice("preset", self.preset, get_args(Preset))
+        _check_count("rows_per_request", self.rows_per_request, 1)
+        if self.preset == "chat" and self.rows_per_request > 1:
+            raise BasetenInputError(
+                "rows_per_request can't be more than 1 with preset='chat': one chat is one request."
+            )
+        for name in ("join_inputs", "split_output"):
+            value = getattr(self, name)
+            if value is not None and not (callable(value) and self.preset == "predict"):
+                raise BasetenInputError(f"{name} takes a callable, and goes with preset='predict' only.")
+        if self.parameters is not None and self.preset == "predict":
+            raise BasetenInputError("parameters goes with a preset; with 'predict' make the whole body in model_input.")
+
+    def _check_numbers(self) -> None:
+        if self.max_concurrency != "auto":
+            _check_count("max_concurrency", self.max_concurrency, 1, MAX_CONCURRENCY)
+        _check_count("num_shards", self.num_shards, 1)
+        _check_count("shard", self.shard, 0, self.num_shards - 1)
+        if self.max_failed_rows is not None:
+            _check_count("max_failed_rows", self.max_failed_rows, 0)
+        _check_number("requests_per_second", self.requests_per_second)
+        _check_number("timeout", self.timeout)
+        ratio = self.max_failure_ratio
+        if ratio is not None and not (isinstance(ratio, int | float) and 0 <= ratio <= 1):
+            raise BasetenInputError(f"max_failure_ratio={ratio!r} is not a number from 0 to 1.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BasetenInputError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
+
+
+def _check_count(name: str, value: object, least: int, most: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        upper = "" if most is None else f" to {most}"
+        raise BasetenInputError(f"{name}={value!r} is not a whole number from {least}{upper or ' on'}.")
+
+
+def _check_number(name: str, value: object) -> None:
+    if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        raise BasetenInputError(f"{name}={value!r} is not a number above 0.")

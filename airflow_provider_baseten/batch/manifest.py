@@ -1,0 +1,111 @@
+"""What came of a bulk run: small, JSON, and the last thing that is written."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from airflow_provider_baseten.batch.files import Folder
+from airflow_provider_baseten.exceptions import BasetenResultLostError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What came of a job or of one shard of it.
+
+    :param fingerprint: of input and options.
+    :param complete: whether every row has an outcome; ``False`` when the run was stopped.
+    :param rows: rows with an outcome.
+    :param succeeded: rows with an output.
+    :param failed: rows without one.
+    :param sent: rows that this run itself has sent.
+    :param outcomes: number of rows by ``success`` or type of error.
+    :param parts: URIs of the files with outputs.
+    :param failed_parts: URIs of the files with failed rows, one JSON line each with the error.
+    :param seconds: duration of this run.
+    :param rows_per_second: of this run.
+    :param latency: seconds from sending a request to its answer: ``p50``, ``p90``, ``p99``, ``max``; empty without any.
+    :param usage: tokens by kind, where the answers of this run carry them.
+    :param num_shards: in how many shards the job was run.
+    :param shard: which of them this is; ``None`` for the whole of several.
+    """
+
+    fingerprint: str
+    complete: bool = True
+    rows: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    sent: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+    failed_parts: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+    latency: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+    num_shards: int = 1
+    shard: int | None = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return asdict(self)
+
+
+def manifest_name(shard: int, num_shards: int) -> str:
+    """Return the name of a shard's manifest in the output folder."""
+    return "_manifest.json" if num_shards == 1 else f"_manifest-{shard:05d}-of-{num_shards:05d}.json"
+
+
+def merge_manifests(output_path: str, num_shards: int) -> Manifest:
+    """Write the manifest of all shards of a job, and return it. May be repeated.
+
+    :param output_path: folder that the shards have written to.
+    :param num_shards: how many there are.
+    :raises BasetenResultLostError: a shard has no manifest, so it is not complete; or shards of different jobs are there.
+    :raises BasetenResultStoreError: the folder can't be read or written.
+    """
+    folder = Folder(output_path)
+    bodies = [folder.read(manifest_name(shard, num_shards)) for shard in range(num_shards)]
+    if missing := [shard for shard, body in enumerate(bodies) if body is None]:
+        raise BasetenResultLostError(
+            f"{output_path} has no manifest of shard {', '.join(map(str, missing[:20]))} of {num_shards}: run it first."
+        )
+    manifests = [Manifest(**orjson.loads(body)) for body in bodies if body is not None]
+    if len({manifest.fingerprint for manifest in manifests}) > 1:
+        raise BasetenResultLostError(
+            f"{output_path} has manifests of different jobs: run all {num_shards} shards with the same input and options."
+        )
+    merged = _merged(manifests)
+    folder.write("_manifest.json", orjson.dumps(merged.as_dict()))
+    return merged
+
+
+def _merged(manifests: list[Manifest]) -> Manifest:
+    if len(manifests) == 1:
+        return manifests[0]
+    latencies = [manifest.latency for manifest in manifests if manifest.latency]
+    return Manifest(
+        fingerprint=manifests[0].fingerprint,
+        rows=sum(manifest.rows for manifest in manifests),
+        succeeded=sum(manifest.succeeded for manifest in manifests),
+        failed=sum(manifest.failed for manifest in manifests),
+        sent=sum(manifest.sent for manifest in manifests),
+        outcomes=_summed([manifest.outcomes for manifest in manifests]),
+        parts=[uri for manifest in manifests for uri in manifest.parts],
+        failed_parts=[uri for manifest in manifests for uri in manifest.failed_parts],
+        seconds=max(manifest.seconds for manifest in manifests),
+        rows_per_second=round(sum(manifest.rows_per_second for manifest in manifests), 1),
+        # Of the slowest shard: percentiles can't be added.
+        latency={key: max(latency[key] for latency in latencies) for key in latencies[0]} if latencies else {},
+        usage=_summed([manifest.usage for manifest in manifests]),
+        num_shards=len(manifests),
+        shard=None,
+    )
+
+
+def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for count in counts:
+        for key, number in count.items():
+            total[key] = total.get(key, 0) + number
+    return total

@@ -1,0 +1,164 @@
+"""The output folder: whose it is, which rows it has already, and new parts of it."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import orjson
+
+from airflow_provider_baseten.batch.files import Folder
+from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.batch.manifest import Manifest, manifest_name
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+_PART = re.compile(
+    r"(?P<kind>part|_failed)-(?P<shard>\d{5})-of-(?P<shards>\d{5})-(?P<sequence>\d{6,})-[0-9a-f]{6}\.\w+"
+)
+_JOB = re.compile(r"_job-(?P<shard>\d{5})-of-(?P<shards>\d{5})\.json")
+_OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\d{5})?\.json")
+
+
+class RowSet:
+    """A set of row numbers, one bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self.count = 0
+
+    def __contains__(self, number: int) -> bool:
+        place = number >> 3
+        return place < len(self._bits) and bool(self._bits[place] >> (number & 7) & 1)
+
+    def add(self, number: int) -> None:
+        """Add a row."""
+        place = number >> 3
+        if place >= len(self._bits):
+            self._bits.extend(bytes(place + 4096 - len(self._bits)))
+        if not self._bits[place] >> (number & 7) & 1:
+            self._bits[place] |= 1 << (number & 7)
+            self.count += 1
+
+    def discard(self, number: int) -> None:
+        """Remove a row if it is there."""
+        if number in self:
+            self._bits[number >> 3] &= ~(1 << (number & 7)) & 0xFF
+            self.count -= 1
+
+
+@dataclass
+class Earlier:
+    """What earlier runs of this shard have left.
+
+    :param done: rows with an output.
+    :param failed: rows whose last outcome is a failure.
+    :param parts: names of the files with outputs.
+    :param failed_parts: names of the files with failed rows.
+    :param sequence: of the last file.
+    """
+
+    done: RowSet = field(default_factory=RowSet)
+    failed: RowSet = field(default_factory=RowSet)
+    parts: list[str] = field(default_factory=list)
+    failed_parts: list[str] = field(default_factory=list)
+    sequence: int = 0
+
+
+class OutputFolder:
+    """Reads and writes the parts of one shard of a job."""
+
+    def __init__(self, job: BatchJob, fingerprint: str) -> None:
+        self._folder = Folder(job.output_path)
+        self._job = job
+        self._fingerprint = fingerprint
+        self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
+        self._run = uuid4().hex[:6]
+        self._manifest_name = manifest_name(job.shard, job.num_shards)
+
+    def claim(self) -> None:
+        """Make the folder this job's.
+
+        :raises BasetenInputError: it belongs to another job.
+        :raises BasetenResultStoreError: it can't be written to.
+        """
+        self._folder.prepare()
+        names = self._folder.names()
+        mine = f"_job-{self._shard}.json"
+        foreign = [name for name in names if _JOB.fullmatch(name) and not self._is_this_job(name)]
+        if foreign and not self._job.overwrite:
+            raise BasetenInputError(
+                f"output_path {self._folder.uri} belongs to a job with another input or other options ({foreign[0]}): "
+                "name another folder, or give overwrite=True to replace what is there."
+            )
+        if foreign:
+            self._clear(names, all_of_mine=mine in foreign)
+        if mine not in names or mine in foreign:
+            self._folder.write(mine, orjson.dumps({"fingerprint": self._fingerprint}))
+
+    def _is_this_job(self, name: str) -> bool:
+        body = self._folder.read(name)
+        return body is not None and orjson.loads(body).get("fingerprint") == self._fingerprint
+
+    def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
+        """Delete what is in the way; what another shard of the same number has, is left to that one."""
+        for name in names:
+            others = f"-of-{self._job.num_shards:05d}" not in name
+            if _OWN.fullmatch(name) and (others or (all_of_mine and f"-{self._shard}" in name)):
+                self._folder.remove(name)
+
+    def manifest(self) -> Manifest | None:
+        """Return the manifest of an earlier run that was complete."""
+        body = self._folder.read(self._manifest_name)
+        return Manifest(**orjson.loads(body)) if body else None
+
+    def earlier(self) -> Earlier:
+        """Find out which rows earlier runs have done."""
+        found = Earlier()
+        files = []
+        for name in self._folder.names():
+            match = _PART.fullmatch(name)
+            if match and f"{match['shard']}-of-{match['shards']}" == self._shard:
+                files.append((int(match["sequence"]), match["kind"] == "part", name))
+        files.sort()
+        with ThreadPoolExecutor(8) as pool:
+            numbers = pool.map(lambda file: self._numbers(file[2]), files)
+            for (sequence, is_output, name), rows in zip(files, numbers, strict=True):
+                (found.parts if is_output else found.failed_parts).append(name)
+                found.sequence = sequence
+                for row in rows:
+                    (found.done if is_output else found.failed).add(row)
+        return found
+
+    def _numbers(self, name: str) -> list[int]:
+        with self._folder.open(name) as file:
+            if name.endswith(".parquet"):
+                import pyarrow.parquet
+
+                return pyarrow.parquet.read_table(file, columns=["row"]).column("row").to_pylist()  # type: ignore[no-any-return]
+            return [int(line[7 : line.index(b",")]) for line in file]
+
+    def write(self, sequence: int, lines: list[tuple[int, bytes]], *, failed: bool = False) -> str:
+        """Write a part whole and return its name.
+
+        :raises BasetenResultStoreError: it could not be written.
+        """
+        lines.sort()
+        body = b"".join(line for _, line in lines)
+        suffix = "jsonl"
+        if self._job.output_format == "parquet" and not failed:
+            from airflow_provider_baseten.batch.parquet import to_parquet
+
+            body, suffix = to_parquet(lines, self._job), "parquet"
+        name = f"{'_failed' if failed else 'part'}-{self._shard}-{sequence:06d}-{self._run}.{suffix}"
+        self._folder.write(name, body)
+        return name
+
+    def commit(self, manifest: Manifest, obsolete: list[str]) -> None:
+        """Write the manifest, then delete what it has replaced."""
+        self._folder.write(self._manifest_name, orjson.dumps(manifest.as_dict()))
+        for name in obsolete:
+            self._folder.remove(name)
+
+    def uris(self, names: list[str]) -> list[str]:
+        """Return the URIs of files."""
+        return [self._folder.uri_of(name) for name in names]

@@ -1,0 +1,123 @@
+"""How rows become requests, and answers become the outputs of their rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError
+
+Inputs = list[Any]
+Outputs = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The form of requests and answers of one kind of server.
+
+    :param route: path on the server; ``None`` is predict.
+    :param join: makes the body of a request from the inputs of its rows.
+    :param split: makes the outputs of the rows from the answer and their inputs; ``None`` where the answer is the
+        output of its only row.
+    :param group_key: of an input; only rows with the same one go into one request.
+    :param plain: whether an input is the body of its request as it is.
+    """
+
+    route: str | None
+    join: Callable[[Inputs, Mapping[str, Any]], Any]
+    split: Callable[[Any, Inputs], Outputs] | None = None
+    group_key: Callable[[Any], Any] | None = None
+    plain: bool = False
+
+
+def _chat(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+    """https://docs.baseten.co/reference/inference-api/chat-completions"""
+    (chat,) = inputs
+    if isinstance(chat, str):
+        chat = {"messages": [{"role": "user", "content": chat}]}
+    elif isinstance(chat, list):
+        chat = {"messages": chat}
+    if not isinstance(chat, dict) or "messages" not in chat:
+        raise BasetenInputError("a chat takes a text, a list of messages, or an object with messages.")
+    return {"model": "baseten", **parameters, **chat}
+
+
+def _embeddings(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+    for text in inputs:
+        if not isinstance(text, str | list):
+            raise BasetenInputError(f"an embedding is made of a text or a list of tokens, not {type(text).__name__}.")
+    return {"model": "baseten", **parameters, "input": inputs}
+
+
+def _embedding_outputs(answer: Any, inputs: Inputs) -> Outputs:
+    data = answer["data"]
+    found = {item["index"]: item["embedding"] for item in data}
+    return [found[index] for index in range(len(inputs))]
+
+
+def _classify(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+    for text in inputs:
+        if not isinstance(text, str):
+            raise BasetenInputError(f"a text is classified, not {type(text).__name__}.")
+    return {**parameters, "inputs": [[text] for text in inputs]}
+
+
+def _rerank(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+    first = inputs[0]
+    if not isinstance(first, dict) or "query" not in first or ("text" in first) == ("texts" in first):
+        raise BasetenInputError("a rerank takes an object with query, and either texts or one text.")
+    if "texts" in first:
+        return {**parameters, **first}
+    return {**parameters, "query": first["query"], "texts": [item["text"] for item in inputs]}
+
+
+def _rerank_outputs(answer: Any, inputs: Inputs) -> Outputs:
+    if "texts" in inputs[0]:
+        return [answer]
+    found = {item["index"]: item for item in answer}
+    return [found[index] for index in range(len(inputs))]
+
+
+def _rerank_group(value: Any) -> Any:
+    """Texts of one query go together; a row that has all its texts is alone."""
+    return value["query"] if isinstance(value, dict) and "text" in value else object()
+
+
+_PRESETS: dict[str, Shape] = {
+    "chat": Shape("v1/chat/completions", _chat),
+    "embeddings": Shape("v1/embeddings", _embeddings, _embedding_outputs),
+    "classify": Shape("predict", _classify, lambda answer, inputs: answer),
+    "rerank": Shape("rerank", _rerank, _rerank_outputs, _rerank_group),
+}
+
+
+def shape_of(job: BatchJob) -> Shape:
+    """Return the form of the requests of a job."""
+    if job.preset != "predict":
+        return _PRESETS[job.preset]
+    join, split = job.join_inputs, job.split_output
+    if job.rows_per_request == 1 and join is None and split is None:
+        return Shape(None, lambda inputs, _: inputs[0], plain=True)
+    return Shape(
+        None,
+        lambda inputs, _: inputs if join is None else join(inputs),
+        lambda answer, _: answer if split is None else split(answer),
+    )
+
+
+def outputs_of(shape: Shape, answer: Any, inputs: Inputs) -> Outputs:
+    """Return one output for each row.
+
+    :raises BasetenResponseError: the answer does not have that form.
+    """
+    try:
+        outputs = [answer] if shape.split is None else shape.split(answer, inputs)
+        if isinstance(outputs, list | tuple) and len(outputs) == len(inputs):
+            return outputs
+        trouble = f"it holds {len(outputs)}"
+    except Exception as error:
+        trouble = f"splitting it raised {type(error).__name__}"
+    raise BasetenResponseError(
+        f"The answer does not hold one output for each of the {len(inputs)} rows of its request ({trouble}).",
+        may_have_run=True,
+    )

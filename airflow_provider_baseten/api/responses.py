@@ -76,7 +76,7 @@ class Response:
         except (ValueError, RecursionError) as error:
             raise BasetenResponseError(
                 f"{self.request.subject} answered {self.status} with {self.media_type}, but the body is not that "
-                f"({type(error).__name__}); look at what the server sends{_id_note(self.request_id)}.",
+                f"({type(error).__name__}); look at what the server sends{id_note(self.request_id)}.",
                 status=self.status,
                 request_id=self.request_id,
                 may_have_run=True,
@@ -107,7 +107,7 @@ def error_for(response: Response) -> BasetenError | None:
     kind, advice, retryable, may_have_run = _classify(status, _origin(response.headers))
     text = _server_text(body, response)
     return kind(
-        f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{_id_note(response.request_id)}.",
+        f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{id_note(response.request_id)}.",
         status=status,
         error_code=_text_or_none(body.get("error_code")) if isinstance(body, dict) else None,
         request_id=response.request_id,
@@ -125,7 +125,7 @@ def model_output(response: Response) -> Any:
     if response.media_type == "text/html":
         raise BasetenResponseError(
             f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. Look "
-            f"for a proxy or login page on the way, and at the Host of the connection{_id_note(response.request_id)}.",
+            f"for a proxy or login page on the way, and at the Host of the connection{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
         )
@@ -183,7 +183,7 @@ _BY_GATEWAY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
     401: (BasetenAuthError, "The API key was refused: check the password of the connection"),
     402: (BasetenAuthError, "The account is out of credits: settle it with Baseten"),
     403: (BasetenAuthError, "The API key may not do this: use one with the permission"),
-    404: (BasetenNotFoundError, "Check the id, the environment or deployment, and the route"),
+    404: (BasetenNotFoundError, "Check the id, the environment or deployment, the route, and the model that it names"),
     500: (
         BasetenUnavailableError,
         "No replica came up in time, or the model failed: read its logs and try again later",
@@ -230,5 +230,6 @@ def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _id_note(request_id: str | None) -> str:
+def id_note(request_id: str | None) -> str:
+    """Return the end of a message that names the request."""
     return f" (request id {request_id})" if request_id else ""

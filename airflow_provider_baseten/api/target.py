@@ -89,7 +89,7 @@ class Target:
         :param route: path on the server, with or without a leading slash, without query.
         :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
         """
-        return f"{self._root}{self._version}/sync/{_quoted_route(route)}"
+        return f"{self._server}/{_quoted_route(route)}"
 
     def async_request_url(self, request_id: str) -> str:
         """Return the URL of one async request, for its status and to cancel it.
@@ -98,6 +98,10 @@ class Target:
         """
         _check("request_id", request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
         return f"{self._root}/async_request/{request_id}"
+
+    @property
+    def _server(self) -> str:
+        return f"{self._root}{self._version}/sync"
 
     @property
     def _root(self) -> str:

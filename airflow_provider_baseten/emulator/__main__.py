@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(served, "--truss", "ID=DIR", "model from a Truss directory")
     _add(served, "--upstream", "ID=URL", "model behind a server that runs already")
     _add(served, "--chain", "ID=DIR|URL", "chain from a Truss directory or behind a server")
+    _add(served, "--model-api", "SLUG=DIR|URL", "model of the Model APIs, from a Truss directory or behind a server")
     each = parser.add_argument_group("options of one model or chain (repeatable)")
     _add(
         each, "--predict-path", "ID=PATH", "path on the server that predictions are sent to [/v1/models/model:predict]"
@@ -104,10 +105,12 @@ def _add(group: Any, name: str, metavar: str, text: str, convert: type = str) ->
 def _emulator(options: argparse.Namespace) -> Emulator:
     models = [*options.truss, *((id_, Upstream(url)) for id_, url in options.upstream)]
     chains = [(id_, Upstream(value) if "://" in value else value) for id_, value in options.chain]
+    model_apis = {slug: Upstream(value) if "://" in value else value for slug, value in options.model_api}
     _check_ids(options, [id_ for id_, _ in models], [id_ for id_, _ in chains])
     return Emulator(
         models={id_: _model(options, id_, backend) for id_, backend in models},
         chains={id_: _model(options, id_, backend) for id_, backend in chains},
+        model_apis=model_apis,
         api_key=options.api_key,
         api_keys={options.invoke_api_key: "WORKSPACE_INVOKE"} if options.invoke_api_key else {},
         host=options.host,
@@ -118,8 +121,8 @@ def _emulator(options: argparse.Namespace) -> Emulator:
 
 
 def _check_ids(options: argparse.Namespace, models: list[str], chains: list[str]) -> None:
-    if not models and not chains:
-        raise EmulatorError("There is nothing to serve; give --truss, --upstream or --chain.")
+    if not models and not chains and not options.model_api:
+        raise EmulatorError("There is nothing to serve; give --truss, --upstream, --chain or --model-api.")
     for ids in (models, chains):
         if twice := {id_ for id_ in ids if ids.count(id_) > 1}:
             raise EmulatorError(f"{', '.join(sorted(twice))} is given twice; an id names one model.")
@@ -173,6 +176,8 @@ def _announce(emulator: Emulator, *, needs_key: bool) -> None:
         action = "predict" if endpoint.kind == "model" else "run_remote"
         environment = next(iter(endpoint.environments))
         print(f"  {emulator.url}/{endpoint.kind}-{endpoint.id}/environments/{environment}/{action}")
+    for slug in emulator.model_apis:
+        print(f"  {emulator.url}/inference/v1 with the model {slug}")
     sys.stdout.flush()
 
 

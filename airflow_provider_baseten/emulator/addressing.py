@@ -7,10 +7,11 @@ from urllib.parse import unquote
 
 from airflow_provider_baseten.emulator.errors import GatewayError
 
-Kind = Literal["model", "chain", "management"]
+Kind = Literal["model", "chain", "management", "model_apis"]
 
 _HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9-]+))?\.api\.baseten\.co", re.IGNORECASE)
 _MANAGEMENT_HOST = "api.baseten.co"
+_MODEL_APIS_HOST = "inference.baseten.co"
 _NAME = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
 
 
@@ -18,13 +19,14 @@ _NAME = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
 class Address:
     """What a request is for.
 
-    :param kind: ``model``, ``chain`` or ``management``.
-    :param id: id of the model or chain; empty for management.
-    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``.
+    :param kind: ``model``, ``chain``, ``management`` or ``model_apis``.
+    :param id: id of the model or chain; empty for management and Model APIs.
+    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``; for
+        Model APIs ``model_apis``.
     :param environment: name of the environment; ``None`` when a deployment is named or none is needed.
     :param deployment_id: id of the deployment that is named instead of an environment.
     :param regional: whether the environment stood in the host.
-    :param route: for ``sync``, the path on the model's server, still percent-encoded.
+    :param route: for ``sync`` and Model APIs, the path on the model's server, still percent-encoded.
     """
 
     kind: Kind
@@ -46,13 +48,23 @@ def parse(host: str, path: str) -> Address:
     name = host.partition(":")[0].lower()
     if match := _HOST.fullmatch(name):
         return _parse_target(match, path)
+    if name == _MODEL_APIS_HOST:
+        return _parse_model_apis(path)
     if name != _MANAGEMENT_HOST:
         first, slash, rest = path.lstrip("/").partition("/")
+        if first == "inference":
+            return _parse_model_apis(slash + rest)
         if match := _NAME.fullmatch(first):
             return _parse_target(match, slash + rest)
     if path.startswith("/v1/"):
         return Address("management", "", unquote(path[len("/v1/") :]))
     raise _unknown_path(path)
+
+
+def _parse_model_apis(path: str) -> Address:
+    if not path.startswith("/v1/"):
+        raise _unknown_path(path)
+    return Address("model_apis", "", "model_apis", route=path)
 
 
 def _parse_target(match: re.Match[str], path: str) -> Address:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_baseten.emulator import addressing, management
+from airflow_provider_baseten.emulator import addressing, management, model_apis
 from airflow_provider_baseten.emulator.addressing import Address
 from airflow_provider_baseten.emulator.async_inference import SUBMIT_ACTIONS, AsyncInference
 from airflow_provider_baseten.emulator.auth import ApiKeys, scheme_of
@@ -32,6 +32,7 @@ class Gateway:
 
     :param models: models by id.
     :param chains: chains by id.
+    :param model_apis: models of the Model APIs by slug.
     :param keys: API keys that are accepted.
     :param limits: body size and times.
     :param clock: where time comes from.
@@ -44,6 +45,7 @@ class Gateway:
         *,
         models: Mapping[str, Endpoint],
         chains: Mapping[str, Endpoint],
+        model_apis: Mapping[str, Deployment],
         keys: ApiKeys,
         limits: Limits,
         clock: Clock,
@@ -52,6 +54,7 @@ class Gateway:
     ) -> None:
         self.models = models
         self.chains = chains
+        self.model_apis = model_apis
         self.faults = Faults()
         self.records = records
         self.async_inference = AsyncInference(limits, clock, Webhooks(limits, clock, self.faults))
@@ -141,6 +144,9 @@ class Gateway:
             content = management.respond(exchange.method, address.action, exchange.record.query, self.models)
             await exchange.answer_json(200, content)
             return
+        if address.kind == "model_apis":
+            await self._model_apis(exchange, address.route)
+            return
         endpoint = (self.models if address.kind == "model" else self.chains).get(address.id)
         if endpoint is None:
             raise not_found(f"{address.kind.capitalize()} {address.id} does not exist.")
@@ -166,6 +172,15 @@ class Gateway:
             await exchange.answer_json(200, self.async_inference.queue_status(endpoint, deployment))
         else:
             raise GatewayError(404, f"A {address.kind} has no {address.action[:200]}.", "client_error")
+
+    async def _model_apis(self, exchange: Exchange, route: str) -> None:
+        if route == model_apis.LIST_ROUTE:
+            _require(exchange, "GET")
+            await exchange.answer_json(200, model_apis.listing(self.model_apis))
+            return
+        _require(exchange, "POST")
+        deployment = model_apis.select(self.model_apis, await exchange.body())
+        await self._forward(exchange, deployment, route, whole=True)
 
     async def _submit(self, exchange: Exchange, endpoint: Endpoint, deployment: Deployment) -> None:
         deployment.check_active()

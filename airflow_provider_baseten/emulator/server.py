@@ -38,6 +38,7 @@ class Emulator:
     :param models: model id -> a :class:`Model`, or what can be its backend: a Python callable, the path of a Truss
         directory, an ASGI app, an :class:`Upstream`.
     :param chains: chain id -> the same.
+    :param model_apis: slug of a Model API, for example ``org/name`` -> the same; found at ``/inference/v1``.
     :param api_key: key that may do everything; without any key every request is accepted.
     :param api_keys: further keys, each with its type.
     :param host: address to listen on, by default only this machine.
@@ -53,6 +54,7 @@ class Emulator:
         models: Mapping[str, Any] | None = None,
         chains: Mapping[str, Any] | None = None,
         *,
+        model_apis: Mapping[str, Any] | None = None,
         api_key: str | None = None,
         api_keys: Mapping[str, KeyType] | None = None,
         host: str = "127.0.0.1",
@@ -71,9 +73,13 @@ class Emulator:
         self._hosted: list[HostedApp] = []
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
+        self.model_apis = {
+            slug: self._deployment_of("model", slug, _model(model)) for slug, model in (model_apis or {}).items()
+        }
         self._gateway = Gateway(
             models=self.models,
             chains=self.chains,
+            model_apis=self.model_apis,
             keys=ApiKeys(keys),
             limits=self._limits,
             clock=self._clock,
@@ -198,14 +204,16 @@ class Emulator:
     def _deploy(self, kind: Literal["model", "chain"], id_: str, model: Any) -> Endpoint:
         if not _ID.fullmatch(id_):
             raise EmulatorError(f"{kind} id {id_[:80]!r} is not valid: ids are letters and digits.")
-        if not isinstance(model, Model):
-            model = Model(model)
+        model = _model(model)
+        deployment = self._deployment_of(kind, id_, model)
+        return Endpoint.deploy(kind, id_, model, deployment, created_at=self._clock.now())
+
+    def _deployment_of(self, kind: Literal["model", "chain"], id_: str, model: Model) -> Deployment:
         app, predict_path = make_app(kind, id_, model)
         hosted = HostedApp(app, f"{kind.capitalize()} {id_}")
         self._hosted.append(hosted)
         replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
-        deployment = Deployment(model.deployment_id or f"{id_}d1", hosted, predict_path, replicas)
-        return Endpoint.deploy(kind, id_, model, deployment, created_at=self._clock.now())
+        return Deployment(model.deployment_id or f"{id_}d1", hosted, predict_path, replicas)
 
     def _check_id(self, id_: str | None) -> None:
         if id_ is not None:
@@ -285,6 +293,10 @@ class _Server(uvicorn.Server):
         for task in list(self.server_state.tasks):
             task.cancel()
         await super().shutdown(sockets)
+
+
+def _model(model: Any) -> Model:
+    return model if isinstance(model, Model) else Model(model)
 
 
 def _config(gateway: Gateway) -> uvicorn.Config:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Unpack
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
@@ -10,17 +11,22 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api import async_requests, requests
 from airflow_provider_baseten.api.async_requests import AsyncPredictOptions
+from airflow_provider_baseten.api.model_apis import openai_target
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, Request, RouteOptions
 from airflow_provider_baseten.api.responses import Response, model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
+    BasetenInputError,
     BasetenNotFoundError,
     BasetenResponseError,
 )
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
 
 
 class BasetenHook(BaseHook):
@@ -125,6 +131,33 @@ class BasetenHook(BaseHook):
     async def aget_async_queue_status(self, target: Target) -> dict[str, Any]:
         """Return the length of the async queue without blocking; see :meth:`get_async_queue_status`."""
         return _fields(await self.asend(async_requests.queue_status(await self.alocated(target))))
+
+    def openai_client(self, target: Target | None = None, *, model_apis: bool = False) -> "OpenAI":
+        """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
+
+        It has the connection's key and address, and this hook's timeout. Like the hook it sends again what did not run,
+        and only that; the SDK's own retries, which may pay twice, are off: ``client.with_options(max_retries=2)`` turns
+        them on. It follows no redirects.
+
+        :param target: a model with such a server; exactly one of ``target`` and ``model_apis`` is given.
+        :param model_apis: whether the client is for Baseten's Model APIs; by default false.
+        :raises BasetenInputError: the package ``openai`` is not installed (extra ``openai``), or an argument is wrong.
+
+        https://docs.baseten.co/inference/model-apis/overview
+        """
+        called = self.located(openai_target(target, model_apis))
+        client: OpenAI = _openai().make_client(
+            self.connection, called, read_timeout=self._timeout, retry_policy=self._retry_policy
+        )
+        return client
+
+    async def aopenai_client(self, target: Target | None = None, *, model_apis: bool = False) -> "AsyncOpenAI":
+        """Return an async client of the official OpenAI SDK; see :meth:`openai_client`."""
+        called = await self.alocated(openai_target(target, model_apis))
+        client: AsyncOpenAI = _openai().make_async_client(
+            await self.aconnection(), called, read_timeout=self._timeout, retry_policy=self._retry_policy
+        )
+        return client
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request that :mod:`airflow_provider_baseten.api.requests` built, and return the whole answer.
@@ -244,6 +277,16 @@ class BasetenHook(BaseHook):
                 connection.api_key, connection.auth_scheme, read_timeout=self._timeout, retry_policy=self._retry_policy
             )
         return self._made_async_transport
+
+
+def _openai() -> ModuleType:
+    try:
+        from airflow_provider_baseten.hooks import openai
+    except ImportError:
+        raise BasetenInputError(
+            "The OpenAI SDK is not installed: pip install 'airflow-provider-baseten[openai]'."
+        ) from None
+    return openai
 
 
 def _fields(response: Response) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""What form the answer of a chat model must have, and whether it has it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+_WIRE_TYPES = frozenset({"text", "json_object", "json_schema"})
+_MOST_MISTAKES = 5
+
+
+class FormatError(ValueError):
+    """A text does not have the form; the message says where and holds nothing of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """The form of an answer.
+
+    :param wire: ``response_format`` of the request; ``None`` leaves it out.
+    :param schema: JSON schema that the answer must meet, if any.
+    :param model_class: Pydantic class that the answer is validated with, if any.
+    """
+
+    wire: dict[str, Any] | None = None
+    schema: dict[str, Any] | None = None
+    model_class: Any = None
+
+    @classmethod
+    def of(cls, response_format: Any) -> "OutputFormat":
+        """Return the form that a ``response_format`` argument means.
+
+        :param response_format: a Pydantic class; a JSON schema; or what goes over the wire: an object with the ``type``
+            ``text``, ``json_object`` or ``json_schema``; ``None`` for text.
+        :raises BasetenInputError: it is none of these, or the schema is not a valid one.
+        """
+        if response_format is None:
+            return cls()
+        if isinstance(response_format, type) and hasattr(response_format, "model_json_schema"):
+            schema = response_format.model_json_schema()
+            return cls(_wire(response_format.__name__, schema), schema, response_format)
+        if not isinstance(response_format, Mapping):
+            raise BasetenInputError(
+                f"response_format is a {type(response_format).__name__}: give a Pydantic class, a JSON schema, or an "
+                "object such as {'type': 'json_object'}."
+            )
+        if response_format.get("type") not in _WIRE_TYPES:
+            schema = _checked_schema(dict(response_format))
+            return cls(_wire(str(response_format.get("title", "")), schema), schema)
+        if response_format["type"] != "json_schema":
+            return cls(dict(response_format))
+        described = response_format.get("json_schema")
+        if not isinstance(described, Mapping) or not isinstance(described.get("schema"), Mapping):
+            raise BasetenInputError("response_format of the type json_schema needs the schema as json_schema.schema.")
+        return cls(dict(response_format), _checked_schema(dict(described["schema"])))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether any text is an answer."""
+        return self.wire is None or self.wire["type"] == "text"
+
+    def read(self, text: str) -> Any:
+        """Return what the text of an answer says: itself, or the JSON value; a Pydantic object as a plain one.
+
+        :raises FormatError: it does not have the form.
+        """
+        if self.is_text:
+            return text
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise FormatError("it is not JSON") from None
+        if self.model_class is not None:
+            return _validated(self.model_class, text)
+        if self.schema is not None:
+            _validate(value, self.schema)
+        return value
+
+
+def _wire(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    # Baseten's engines take letters, digits, '-' and '_' in a name, at most 64.
+    clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64]
+    return {"type": "json_schema", "json_schema": {"name": clean or "output", "schema": schema, "strict": True}}
+
+
+def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        raise BasetenInputError(
+            f"response_format is not a valid JSON schema: {error.json_path} {error.message[:200]}."
+        ) from None
+    return schema
+
+
+def _validate(value: Any, schema: dict[str, Any]) -> None:
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    # With a registry of its own a validator never fetches what a $ref names.
+    validator = validator_for(schema)(schema, registry=Registry())
+    try:
+        # The messages of the library quote the value; path and keyword do not.
+        mistakes = [f"{error.json_path} breaks {error.validator!r}" for error in validator.iter_errors(value)]
+    except Unresolvable as error:
+        raise FormatError(f"the schema refers to {error.ref!r:.100}, which it does not hold") from None
+    if mistakes:
+        raise FormatError(_listed(mistakes))
+
+
+def _validated(model_class: Any, text: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return model_class.model_validate_json(text).model_dump(mode="json")
+    except ValidationError as error:
+        mistakes = error.errors(include_input=False, include_context=False, include_url=False)
+        raise FormatError(
+            _listed([f"{_place(mistake['loc'])} breaks {mistake['type']!r}" for mistake in mistakes])
+        ) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _listed(mistakes: list[str]) -> str:
+    more = len(mistakes) - _MOST_MISTAKES
+    return ", ".join(mistakes[:_MOST_MISTAKES]) + (f" and {more} more" if more > 0 else "")

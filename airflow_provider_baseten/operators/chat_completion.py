@@ -1,0 +1,168 @@
+"""Asks a chat model behind an OpenAI-compatible server, or one of Baseten's Model APIs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_baseten.api import chat, chat_output
+from airflow_provider_baseten.api.completion import read_completion
+from airflow_provider_baseten.api.model_apis import ModelApis
+from airflow_provider_baseten.api.output_format import OutputFormat
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.operators.base import BasetenCallOperator
+from airflow_provider_baseten.operators.stream_log import StreamLog
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.api.requests import Request
+    from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.results import Output
+
+OnIncomplete = Literal["fail", "warn"]
+
+
+class BasetenChatCompletionOperator(BasetenCallOperator):
+    """Ask a chat model, and return its answer.
+
+    What is asked is a model with an OpenAI-compatible server (Engine Builder, BIS, vLLM, SGLang, or a Truss with a
+    ``chat_completions`` method), named as for every operator, or with ``model_apis=True`` one of Baseten's Model APIs.
+
+    The answer goes to XCom: as text; with ``response_format`` as the value that it describes, checked; with ``tools``
+    as ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded ``arguments``. What is larger
+    than ``[baseten] xcom_max_bytes`` is written to the result store of the connection and returned as a reference,
+    which :func:`airflow_provider_baseten.results.read_output` reads.
+
+    Beside it are pushed ``request_id``, and ``usage`` with ``prompt_tokens``, ``completion_tokens``, ``cached_tokens``,
+    ``reasoning_tokens`` (``None`` where the server does not say) and ``finish_reason``: also when the task fails
+    because the answer, which was paid, is not usable.
+
+    Holds a worker slot while it waits. When the worker dies the connection breaks and Baseten cancels the work; the
+    task's retry sends the request again.
+
+    :param messages: the conversation, a list of objects with ``role`` and ``content``; exactly one of ``messages`` and
+        ``prompt`` is given. (templated, not shown among the rendered templates)
+    :param prompt: text of the only message, from the user. (templated, not shown)
+    :param model: name under which the server serves the model, or of a LoRA adapter, by default ``baseten``, which
+        servers of one model ignore; with ``model_apis`` the slug of the model, which must be given. (templated)
+    :param model_apis: ask Baseten's Model APIs instead of a model of your own; by default false.
+    :param response_format: form of the answer: a Pydantic class, whose object goes to XCom as a plain one; a JSON
+        schema; or what OpenAI's API takes, for example ``{"type": "json_object"}``. By default text.
+    :param tools: functions that the model may call, as OpenAI's API takes them.
+    :param tool_choice: ``none``, ``auto``, ``required``, or an object that names a function.
+    :param options: further fields of the request, for example ``{"max_tokens": 200, "temperature": 0}``. (templated)
+    :param stream: receive the answer in parts, which keeps a connection with long answers alive, and log how far it is,
+        without its text; by default false.
+    :param log_stream: write the lines of a streamed answer to the log as they arrive; by default false.
+    :param on_incomplete: what happens to an answer that stopped at its length limit, was filtered or refused: ``fail``
+        (default), or ``warn`` and return what there is.
+
+    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
+
+    :raises BasetenOutputError: the answer is incomplete, has not the form, or has a tool call without JSON arguments.
+    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+
+    https://docs.baseten.co/inference/model-apis/overview
+    """
+
+    template_fields = (*BasetenCallOperator.template_fields, "messages", "prompt", "model", "options")
+    payload_fields = (*BasetenCallOperator.payload_fields, "messages", "prompt")
+
+    def __init__(
+        self,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        prompt: str | None = None,
+        model: str | None = None,
+        model_apis: bool = False,
+        response_format: Any = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        stream: bool = False,
+        log_stream: bool = False,
+        on_incomplete: OnIncomplete = "fail",
+        **kwargs: Any,
+    ) -> None:
+        self.model_apis = model_apis  # The check of the target asks for it.
+        super().__init__(**kwargs)
+        if (messages is None) == (prompt is None):
+            given = "neither" if messages is None else "both"
+            raise BasetenInputError(f"Give exactly one of messages and prompt; {given} was given.")
+        if log_stream and not stream:
+            raise BasetenInputError("log_stream needs stream=True.")
+        if on_incomplete not in {"fail", "warn"}:
+            raise BasetenInputError(f"on_incomplete={on_incomplete!r} is not one of 'fail' and 'warn'.")
+        self.messages = messages
+        self.prompt = prompt
+        self.model = model
+        self.response_format = response_format
+        self.tools = tools
+        self.tool_choice = tool_choice
+        self.options = options
+        self.stream = stream
+        self.log_stream = log_stream
+        self.on_incomplete = on_incomplete
+
+    def check_target(self) -> None:
+        """Check that the arguments name a model, a chain or the Model APIs; their values may still be templates."""
+        if self.model_apis:
+            ModelApis(**self.target_arguments)
+        else:
+            super().check_target()
+
+    @property
+    def target(self) -> "Target":
+        """What is called."""
+        return ModelApis() if self.model_apis else super().target
+
+    def build_request(self, target: "Target") -> "Request":
+        """Build and check the request."""
+        prompt = self.payload("prompt")
+        return chat.chat_completion(
+            target,
+            self.payload("messages") if prompt is None else [{"role": "user", "content": prompt}],
+            model=self.model,
+            output_format=OutputFormat.of(self.response_format),
+            tools=self.tools,
+            tool_choice=self.tool_choice,
+            stream=self.stream,
+            options=self.options,
+            headers=self.payload("headers"),
+            idempotent=self.idempotent,
+        )
+
+    def answer(self, context: "Context", hook: "BasetenHook", request: "Request") -> "Response":
+        """Send the request; of a stream that breaks off, push the usage as far as it was told."""
+        if not self.stream:
+            return hook.send(request)
+        log = StreamLog(self.log.info, show_text=self.log_stream)
+        try:
+            response = hook.send(request, log)
+        except BasetenError:
+            completion = log.close()
+            if completion.tokens and self.do_xcom_push:
+                context["ti"].xcom_push(key="usage", value=completion.usage)
+            raise
+        log.close()
+        return response
+
+    def notes(self, response: "Response") -> dict[str, Any]:
+        """Return what is pushed beside the answer."""
+        return {**super().notes(response), "usage": read_completion(response).usage}
+
+    def read_response(self, response: "Response") -> "Output":
+        """Check the answer and decode it."""
+        from airflow_provider_baseten.results import Output
+
+        completion = read_completion(response)
+        chat_output.check_arrived(completion, response)
+        if trouble := chat_output.incompleteness(completion):
+            if self.on_incomplete == "fail":
+                raise chat_output.unusable(response, trouble)
+            self.log.warning("%s %s.", response.request.subject, trouble)
+        functions = None if self.tools is None else chat.tool_names(self.tools)
+        return Output.of_value(
+            chat_output.output(completion, response, OutputFormat.of(self.response_format), functions)
+        )

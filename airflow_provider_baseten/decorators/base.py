@@ -66,8 +66,12 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
             raise BasetenInputError(
                 f"The function {_name(self.python_callable)} returned nothing; it has to return {self.input_field}."
             )
-        setattr(self, self.input_field, value)
+        self.take_input(value)
         return super().execute(context)
+
+    def take_input(self, value: Any) -> None:
+        """Give the operator what the function returned."""
+        setattr(self, self.input_field, value)
 
 
 def decorator_of(

@@ -42,7 +42,7 @@ def get_provider_info() -> dict[str, Any]:
                 "name": f"baseten_{name}",
                 "class-name": f"airflow_provider_baseten.decorators.{name}.baseten_{name}_task",
             }
-            for name in ("async_predict", "predict")
+            for name in ("async_predict", "chat", "predict")
         ],
         "connection-types": [
             {

@@ -1,0 +1,48 @@
+"""``@task.baseten_chat``: the function returns the conversation, the task the answer."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
+from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+
+class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompletionOperator):
+    """Asks a chat model what a function returns: messages, or the text of the only one.
+
+    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
+    :class:`~airflow_provider_baseten.operators.chat_completion.BasetenChatCompletionOperator`.
+    """
+
+    template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
+    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
+    input_field = "messages"
+    custom_operator_name = "@task.baseten_chat"
+
+    def take_input(self, value: Any) -> None:
+        """Give the operator messages, or a prompt."""
+        self.messages, self.prompt = (None, value) if isinstance(value, str) else (value, None)
+
+
+def baseten_chat_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+) -> "TaskDecorator":
+    """Ask a chat model what the function returns, and return its answer.
+
+    Used as ``@task.baseten_chat(model_id="abcd1234")``, or with ``model_apis=True`` and the slug of a model. A retry of
+    the task calls the function again and sends what it returns.
+
+    :param python_callable: the function; it returns the messages, or the text of the only one.
+    :param multiple_outputs: push each field of the answer, which ``response_format`` or ``tools`` must make an object,
+        as an XCom of its own too; by default false.
+    :param kwargs: what :class:`~airflow_provider_baseten.operators.chat_completion.BasetenChatCompletionOperator` takes
+        besides ``messages`` and ``prompt``.
+    :returns: a decorator whose tasks return the answer.
+    :raises BasetenError: see the operator.
+
+    https://docs.baseten.co/inference/model-apis/overview
+    """
+    return decorator_of(BasetenChatDecoratedOperator, python_callable, multiple_outputs=multiple_outputs, **kwargs)

@@ -27,10 +27,9 @@ def redis(log: Path) -> Iterator[str]:
     """Run an empty Redis that writes nothing to disk; gives its URL without the number of a database."""
     port = free_port()
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        with Service("Redis", [*command, "--dir", folder], log) as server:
-            server.wait_until(lambda: _ping(port), START_SECONDS, "Redis to answer")
-            yield f"redis://127.0.0.1:{port}"
+    with Service("Redis", [*command, "--dir", str(log.parent)], log) as server:
+        server.wait_until(lambda: _ping(port), START_SECONDS, "Redis to answer")
+        yield f"redis://127.0.0.1:{port}"
 
 
 @contextmanager

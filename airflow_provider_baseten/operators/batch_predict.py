@@ -1,0 +1,233 @@
+"""Runs a model over many rows."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_baseten.api.requests import READ_TIMEOUT
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.batch.job import BatchJob, OutputFormat, Preset
+from airflow_provider_baseten.exceptions import BasetenBatchError
+from airflow_provider_baseten.operators.base import BasetenOperator
+from airflow_provider_baseten.operators.batch_progress import ProgressReport
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.transport import RetryPolicy
+
+# Arguments of a job that are the same when the DAG is parsed and when the task runs.
+_OPTIONS = (
+    "output_format",
+    "preset",
+    "model_input",
+    "output_filter",
+    "keep_columns",
+    "id_column",
+    "rows_per_request",
+    "join_inputs",
+    "split_output",
+    "max_concurrency",
+    "requests_per_second",
+    "max_failed_rows",
+    "max_failure_ratio",
+    "only_failed",
+    "overwrite",
+    "num_shards",
+    "shard",
+    "timeout",
+    "idempotent",
+)
+
+
+class BasetenBatchPredictOperator(BasetenOperator):
+    """Run a model over many rows; return a manifest that says where the outputs are and how many rows have failed.
+
+    Rows stream from a file, a folder or a list, many requests are in flight at once, and the outputs are written in
+    parts of about 1,000 rows. A row that fails, after the retries of its request, is written to a file of its own with
+    its error, and the others go on. The manifest, :class:`~airflow_provider_baseten.batch.manifest.Manifest` as an
+    object, is written last.
+
+    Holds a worker slot while it runs. A retry of the task, or another run with the same arguments, sends only the rows
+    without an output: what a killed worker had in flight or in the open part. A stopped task finishes the open part
+    within 5 seconds. Input or arguments that have changed since are an error, unless ``overwrite`` is given.
+
+    Every 10 seconds it logs how far it is, and keeps the same numbers in the task state store of Airflow 3.3 and newer
+    as ``baseten_batch_progress``.
+
+    :param inputs: the rows, any JSON values: a list, another iterable, or the output of a task. Exactly one of
+        ``inputs`` and ``input_path`` is given. (templated, not shown among the rendered templates)
+    :param input_path: URI or local path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder of them or a glob.
+        (templated)
+    :param output_path: URI or local path of a folder for parts and manifest; one folder for each job. (templated)
+    :param output_format: ``jsonl`` (default) or ``parquet``.
+    :param preset: how rows become requests and answers become outputs: ``predict`` (default), ``chat``,
+        ``embeddings``, ``classify`` or ``rerank``.
+    :param route: path on a custom server, for example ``v1/rank``, instead of predict or the preset's own route.
+        (templated)
+    :param parameters: members that every request body of a preset gets, for example ``{"max_tokens": 100}``; what a row
+        says itself wins. (templated, not shown)
+    :param model_input: what a row becomes: the row as it is (``None``, default), the name of a column, or a callable
+        from row to input.
+    :param output_filter: callable from a row's output to what is kept of it.
+    :param keep_columns: columns of the input that go into the output.
+    :param id_column: a column that goes into the output and has a different value in every row; a row that repeats one
+        fails and is not sent.
+    :param rows_per_request: rows in one request, by default 1.
+    :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request, by default the
+        list itself.
+    :param split_output: for ``predict``: callable from the answer to a list with one output for each row, by default
+        the answer itself.
+    :param max_concurrency: requests in flight, or ``auto`` (default) to find what the server can take.
+    :param requests_per_second: upper limit of the rate, by default none.
+    :param max_failed_rows: the task fails once more rows than this have failed; by default no limit. With shards it
+        holds for each of them.
+    :param max_failure_ratio: the task fails if more than this part of the rows has failed, 0 to 1; by default no limit.
+    :param only_failed: send only rows whose last outcome is a failure; by default also those never sent.
+    :param overwrite: replace what another job, or the same one with another input, left at ``output_path``; by default
+        that is an error.
+    :param num_shards: in how many parts the job is run, by default 1.
+    :param shard: which of them this task is, from 0. It takes every ``num_shards``-th row:
+        ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
+    :param timeout: seconds to wait for each answer, by default 1260.
+    :param request_retry_policy: how often and how long a request is tried,
+        :class:`~airflow_provider_baseten.transport.RetryPolicy`. Airflow's own ``retry_policy`` is for the task.
+    :param idempotent: whether a request may be sent again when the model may have run, and been paid for. By default
+        only what did not run is sent again.
+
+    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
+
+    :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder is another job's;
+        nothing was sent.
+    :raises BasetenBatchError: too many rows have failed, or the task was stopped. What has an output keeps it.
+    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+
+    https://docs.baseten.co/inference/calling-your-model
+    """
+
+    template_fields = (*BasetenOperator.template_fields, "inputs", "input_path", "route", "parameters")
+    payload_fields = (*BasetenOperator.payload_fields, "inputs", "parameters")
+
+    _stop: threading.Event | None = None
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        inputs: Iterable[Any] | None = None,
+        input_path: str | None = None,
+        output_format: OutputFormat = "jsonl",
+        preset: Preset = "predict",
+        route: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        model_input: str | Callable[[Any], Any] | None = None,
+        output_filter: Callable[[Any], Any] | None = None,
+        keep_columns: Sequence[str] = (),
+        id_column: str | None = None,
+        rows_per_request: int = 1,
+        join_inputs: Callable[[list[Any]], Any] | None = None,
+        split_output: Callable[[Any], Sequence[Any]] | None = None,
+        max_concurrency: int | Literal["auto"] = "auto",
+        requests_per_second: float | None = None,
+        max_failed_rows: int | None = None,
+        max_failure_ratio: float | None = None,
+        only_failed: bool = False,
+        overwrite: bool = False,
+        num_shards: int = 1,
+        shard: int = 0,
+        timeout: float = READ_TIMEOUT,
+        request_retry_policy: "RetryPolicy | None" = None,
+        idempotent: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(output_path=output_path, **kwargs)
+        self.inputs = inputs
+        self.input_path = input_path
+        self.output_format = output_format
+        self.preset = preset
+        self.route = route
+        self.parameters = parameters
+        self.model_input = model_input
+        self.output_filter = output_filter
+        self.keep_columns = keep_columns
+        self.id_column = id_column
+        self.rows_per_request = rows_per_request
+        self.join_inputs = join_inputs
+        self.split_output = split_output
+        self.max_concurrency = max_concurrency
+        self.requests_per_second = requests_per_second
+        self.max_failed_rows = max_failed_rows
+        self.max_failure_ratio = max_failure_ratio
+        self.only_failed = only_failed
+        self.overwrite = overwrite
+        self.num_shards = num_shards
+        self.shard = shard
+        self.timeout = timeout
+        self.request_retry_policy = request_retry_policy
+        self.idempotent = idempotent
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Find what is wrong when the DAG is parsed; stand-ins take the places of what is rendered later."""
+        BatchJob(
+            target=Target(model_id="rendered"),
+            output_path="rendered",
+            inputs=None if self.inputs is None else (),
+            input_path=None if self.input_path is None else "rendered",
+            parameters=None if self.parameters is None else {},
+            **self._options,
+        )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+    def build_job(self, target: Target) -> BatchJob:
+        """Return what is to be done, checked.
+
+        :param target: what is called, at the connection's host.
+        """
+        return BatchJob(
+            target=target,
+            output_path=self.output_path or "",
+            inputs=self.payload("inputs"),
+            input_path=self.input_path,
+            route=self.route,
+            parameters=self.payload("parameters"),
+            retry_policy=self.request_retry_policy,
+            headers=self.payload("headers"),
+            **self._options,
+        )
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Send the rows that have no output yet, and return the manifest.
+
+        A retry goes on where this attempt ends, however it ends.
+        """
+        from airflow_provider_baseten.batch.engine import run_batch
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        self._stop = threading.Event()
+        hook = BasetenHook(self.baseten_conn_id)
+        job = self.build_job(hook.located(self.target))
+        report = ProgressReport(context.get("task_state_store"), self.log)
+        manifest = run_batch(
+            job,
+            api_key=hook.connection.api_key,
+            auth_scheme=hook.connection.auth_scheme,
+            stop=self._stop,
+            on_progress=report,
+        )
+        report.end(manifest)
+        if not manifest.complete:
+            raise BasetenBatchError(
+                f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "
+                "goes on with the others.",
+                retryable=True,
+            )
+        return manifest.as_dict()
+
+    def on_kill(self) -> None:
+        """Let the run end with the part that is open; called in the handler of a signal, so it must not block."""
+        if self._stop is not None:
+            self._stop.set()

@@ -1,0 +1,237 @@
+"""BasetenBatchPredictOperator in a real Airflow, against the emulator."""
+
+import json
+import logging
+import os
+import re
+import signal
+from datetime import timedelta
+
+import pytest
+from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction, task
+
+from airflow_provider_baseten.batch import engine
+from airflow_provider_baseten.emulator import Emulator, Fault
+from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+
+KEY = "abcd1234.s3cr3t"
+AGAIN = ExceptionRetryPolicy(rules=[], default=RetryAction.RETRY)
+STATES = []
+
+
+def read_state(context, result):
+    STATES.append(context["task_state_store"].get("baseten_batch_progress"))
+
+
+class BrokenStore:
+    def set(self, *args, **kwargs):
+        raise RuntimeError("no store")
+
+
+def break_store(context):
+    context["task_state_store"] = BrokenStore()
+
+
+def square(row):
+    return {"square": row["n"] ** 2}
+
+
+@pytest.fixture
+def baseten(connect):
+    with Emulator(models={"square": square}, api_key=KEY) as emulator:
+        connect(host=emulator.url, password=KEY)
+        yield emulator
+
+
+def batch(task_id, output_path, **arguments):
+    return BasetenBatchPredictOperator(task_id=task_id, model_id="square", output_path=str(output_path), **arguments)
+
+
+def numbers(count):
+    return [{"n": number} for number in range(count)]
+
+
+def outputs(folder):
+    """Row number -> output, of all parts; a row that is there twice is an error."""
+    found = {}
+    for file in folder.glob("part-*.jsonl"):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            assert entry["row"] not in found
+            found[entry["row"]] = entry["output"]
+    return found
+
+
+def squares(count):
+    return {number: {"square": number**2} for number in range(count)}
+
+
+def test_rows_of_a_list_of_a_task_and_of_a_file(baseten, run_dag, tmp_path):
+    file = tmp_path / "rows-1.jsonl"
+    file.write_text("".join(f'{{"n": {number}}}\n' for number in range(3)))
+
+    @task
+    def make():
+        return numbers(4)
+
+    with DAG("sources", params={"file": 1}) as dag:
+        batch("literal", tmp_path / "literal", inputs=numbers(2))
+        batch("lazy", tmp_path / "lazy", inputs=range(5), model_input=lambda number: {"n": number})
+        batch("from_task", tmp_path / "from_task", inputs=make())
+        batch("from_file", f"file://{tmp_path}/{{{{ ti.task_id }}}}", input_path=f"{tmp_path}/rows-{{{{ params.file }}}}.jsonl")
+    run = run_dag(dag)
+    assert run.state == "success"
+    expected = {"literal": 2, "lazy": 5, "from_task": 4, "from_file": 3}
+    for task_id, count in expected.items():
+        assert outputs(tmp_path / task_id) == squares(count)
+        manifest = run.xcom(task_id)
+        assert (manifest["complete"], manifest["rows"], manifest["succeeded"], manifest["failed"]) == (True, count, count, 0)
+        assert json.loads((tmp_path / task_id / "_manifest.json").read_text()) == manifest
+    assert len(baseten.requests) == sum(expected.values())
+
+
+class TestRepeats:
+    def test_a_second_run_sends_nothing_again_and_a_changed_input_is_refused(self, baseten, run_dag, tmp_path):
+        for run_number, count in enumerate((3, 3, 4)):
+            with DAG(f"again_{run_number}") as dag:
+                batch("again", tmp_path / "out", inputs=numbers(count))
+            assert run_dag(dag).state == ("failed" if count == 4 else "success")
+            assert len(baseten.requests) == 3
+        with DAG("again_overwrite") as dag:
+            batch("again", tmp_path / "out", inputs=numbers(4), overwrite=True)
+        assert run_dag(dag).state == "success"
+        assert outputs(tmp_path / "out") == squares(4)
+
+    def test_a_retry_sends_only_what_has_failed(self, baseten, run_dag, tmp_path):
+        baseten.inject(Fault(target="square", status=500))
+        with DAG("retry") as dag:
+            batch(
+                "retry",
+                tmp_path / "out",
+                inputs=numbers(20),
+                max_failed_rows=0,
+                max_concurrency=2,
+                retries=1,
+                retry_delay=timedelta(0),
+                retry_policy=AGAIN,
+            )
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert run.tries["retry", -1] == 2
+        assert outputs(tmp_path / "out") == squares(20)
+        assert len(baseten.requests) == 21
+        assert run.xcom("retry")["failed_parts"] == []
+
+
+class TestFailedRows:
+    ROWS = [{"n": 1}, {"n": None}, {"n": 3}, {"n": "x"}]
+
+    def test_they_do_not_fail_the_others_and_the_manifest_says_where_they_are(self, baseten, run_dag, tmp_path):
+        with DAG("failed_rows") as dag:
+            batch("bad", tmp_path / "out", inputs=self.ROWS)
+        run = run_dag(dag)
+        assert run.state == "success"
+        manifest = run.xcom("bad")
+        assert (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (4, 2, 2)
+        assert manifest["outcomes"] == {"success": 2, "BasetenModelError": 2}
+        [uri] = manifest["failed_parts"]
+        failed = [json.loads(line) for line in open(uri)]
+        assert [entry["row"] for entry in failed] == [1, 3]
+        assert {entry["error"]["request_id"] for entry in failed} <= {request.request_id for request in baseten.requests}
+        assert outputs(tmp_path / "out") == {0: {"square": 1}, 2: {"square": 9}}
+
+    @pytest.mark.parametrize("limit", [{"max_failed_rows": 1}, {"max_failure_ratio": 0.4}])
+    def test_too_many_fail_the_task_with_counts_and_place(self, baseten, run_dag, tmp_path, capfd, limit):
+        with DAG("too_many") as dag:
+            batch("bad", tmp_path / "out", inputs=self.ROWS, **limit)
+        run = run_dag(dag)
+        assert run.state == "failed"
+        seen = "".join(capfd.readouterr())
+        assert "BasetenBatchError" in seen
+        assert f"{tmp_path}/out" in seen
+        assert outputs(tmp_path / "out").keys() == {0, 2}
+
+    @pytest.mark.parametrize("limit", [{"max_failed_rows": 2}, {"max_failure_ratio": 0.5}])
+    def test_as_many_as_are_allowed_do_not(self, baseten, run_dag, tmp_path, limit):
+        with DAG("allowed") as dag:
+            batch("bad", tmp_path / "out", inputs=self.ROWS, **limit)
+        assert run_dag(dag).state == "success"
+
+
+class TestStop:
+    @pytest.fixture(autouse=True)
+    def handler(self):
+        before = signal.getsignal(signal.SIGTERM)
+        yield
+        signal.signal(signal.SIGTERM, before)
+
+    def test_sigterm_ends_the_run_with_the_open_part_and_the_retry_goes_on(self, connect, run_dag, tmp_path, capfd):
+        """The model sends the signal once, while it runs, to this process: ``dag.test()`` runs the task in it."""
+        answered = []
+
+        def kill_once(row):
+            if row["n"] == 100 and not answered.count(100):
+                os.kill(os.getpid(), signal.SIGTERM)
+            answered.append(row["n"])
+            return {"square": row["n"] ** 2}
+
+        with Emulator(models={"square": kill_once}, api_key=KEY) as emulator, DAG("stopped") as dag:
+            connect(host=emulator.url, password=KEY)
+            batch(
+                "stopped",
+                tmp_path / "out",
+                inputs=numbers(400),
+                max_concurrency=4,
+                requests_per_second=200,
+                retries=1,
+                retry_delay=timedelta(0),
+            )
+            run = run_dag(dag)
+        assert run.state == "success"
+        assert run.tries["stopped", -1] == 2
+        assert "The task was stopped after" in "".join(capfd.readouterr())
+        assert sorted(answered) == list(range(400))
+        assert outputs(tmp_path / "out") == squares(400)
+        assert run.xcom("stopped")["sent"] < 400
+
+
+class TestShards:
+    def test_each_takes_its_rows_and_none_is_sent_twice(self, baseten, run_dag, tmp_path):
+        with DAG("shards") as dag:
+            BasetenBatchPredictOperator.partial(
+                task_id="shard", model_id="square", inputs=numbers(10), output_path=str(tmp_path / "out"), num_shards=3
+            ).expand(shard=list(range(3)))
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert [run.xcom("shard", map_index=index)["rows"] for index in range(3)] == [4, 3, 3]
+        assert outputs(tmp_path / "out") == squares(10)
+        assert len(baseten.requests) == 10
+
+
+class TestProgress:
+    @pytest.fixture(autouse=True)
+    def often(self, monkeypatch):
+        monkeypatch.setattr(engine, "PROGRESS_SECONDS", 0.2)
+
+    def test_is_logged_and_kept_in_the_task_state_store(self, baseten, run_dag, tmp_path, capfd):
+        with DAG("progress") as dag:
+            batch("progress", tmp_path / "out", inputs=numbers(60), requests_per_second=60, post_execute=read_state)
+        assert run_dag(dag).state == "success"
+        lines = capfd.readouterr().out
+        assert re.search(r"\d+ of 60 rows, \d+ rows/s, 0 failed, at most \d+ requests in flight, 0:00:0\d left\.", lines)
+        assert "Complete: 60 rows have an output, 0 have failed." in lines
+        assert STATES.pop() == {
+            "rows": 60,
+            "total": 60,
+            "failed": 0,
+            "rows_per_second": pytest.approx(60, rel=0.5),
+            "concurrency": 0,
+            "eta_seconds": 0.0,
+        }
+
+    def test_a_store_that_fails_does_not_fail_the_task(self, baseten, run_dag, tmp_path, capfd):
+        with DAG("no_store") as dag:
+            batch("no_store", tmp_path / "out", inputs=numbers(60), requests_per_second=60, pre_execute=break_store)
+        assert run_dag(dag).state == "success"
+        assert "The progress could not be kept" in capfd.readouterr().out

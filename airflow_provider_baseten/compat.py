@@ -5,4 +5,12 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
 
-__all__ = ["TaskDeferralTimeout"]
+try:
+    from airflow.sdk import RetryDecision, RetryPolicy
+
+    KNOWS_RETRY_POLICY = True
+except ImportError:  # Airflow below 3.3
+    RetryDecision, RetryPolicy = None, object  # type: ignore[assignment, misc]
+    KNOWS_RETRY_POLICY = False
+
+__all__ = ["KNOWS_RETRY_POLICY", "RetryDecision", "RetryPolicy", "TaskDeferralTimeout"]

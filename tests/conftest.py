@@ -24,6 +24,8 @@ for _name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "BASETEN_API_KEY"):
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
+LINK_KEY = "_link_BasetenLink"
+
 
 @dataclass
 class FinishedRun:
@@ -33,6 +35,8 @@ class FinishedRun:
     states: dict[str, str]
     xcoms: dict[tuple[str, int, str], Any]
     rendered: dict[str, dict[str, Any]]
+    links: dict[tuple[str, int], Any]
+    tries: dict[tuple[str, int], int]
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         return self.xcoms[task_id, map_index, key]
@@ -73,10 +77,15 @@ def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
         with create_session() as session:
             xcoms = session.query(XComModel).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id).all()
             fields = session.query(RenderedTaskInstanceFields).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id)
+            tasks = dag_run.get_task_instances(session=session)
+            values = {(x.task_id, x.map_index, x.key): XComModel.deserialize_value(x) for x in xcoms}
             return FinishedRun(
                 state=str(dag_run.state),
-                states={ti.task_id: str(ti.state) for ti in dag_run.get_task_instances(session=session)},
-                xcoms={(x.task_id, x.map_index, x.key): XComModel.deserialize_value(x) for x in xcoms},
+                states={ti.task_id: str(ti.state) for ti in tasks},
+                # Airflow keeps links among the XComs.
+                xcoms={place: value for place, value in values.items() if place[2] != LINK_KEY},
+                links={place[:2]: value for place, value in values.items() if place[2] == LINK_KEY},
+                tries={(ti.task_id, ti.map_index): ti.try_number for ti in tasks},
                 rendered={f"{row.task_id}[{row.map_index}]": row.rendered_fields for row in fields},
             )
 

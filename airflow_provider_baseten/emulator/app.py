@@ -141,7 +141,8 @@ class Gateway:
 
     async def _dispatch(self, exchange: Exchange, address: Address) -> None:
         if address.kind == "management":
-            content = management.respond(exchange.method, address.action, exchange.record.query, self.models)
+            query = exchange.record.query
+            content = management.respond(exchange.method, address.action, query, self.models, self.chains)
             await exchange.answer_json(200, content)
             return
         if address.kind == "model_apis":

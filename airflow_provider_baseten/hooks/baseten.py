@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
-from airflow_provider_baseten.api import async_requests, requests
+from airflow_provider_baseten.api import async_requests, management, requests
 from airflow_provider_baseten.api.async_requests import AsyncPredictOptions
 from airflow_provider_baseten.api.model_apis import openai_target
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, Request, RouteOptions
@@ -23,13 +23,17 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
 )
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.hooks.management import ManagementCalls
 from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
+# Seconds; the management API computes nothing.
+_MANAGEMENT_TIMEOUT = 60.0
 
-class BasetenHook(BaseHook):
+
+class BasetenHook(ManagementCalls, BaseHook):
     """Calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
 
     Key: the password of the connection. If the *default* connection does not exist, ``BASETEN_API_KEY``; a missing
@@ -132,6 +136,14 @@ class BasetenHook(BaseHook):
         """Return the length of the async queue without blocking; see :meth:`get_async_queue_status`."""
         return _fields(await self.asend(async_requests.queue_status(await self.alocated(target))))
 
+    def wake(self, target: Target) -> None:
+        """Start a replica of a deployment that has scaled to zero; return at once, without waiting for it."""
+        self.send(management.wake(self.located(target)))
+
+    async def awake(self, target: Target) -> None:
+        """Start a replica without blocking; see :meth:`wake`."""
+        await self.asend(management.wake(await self.alocated(target)))
+
     def openai_client(self, target: Target | None = None, *, model_apis: bool = False) -> "OpenAI":
         """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
 
@@ -185,6 +197,15 @@ class BasetenHook(BaseHook):
         if "connection" in self.__dict__:
             hook.__dict__["connection"] = self.connection
         return hook
+
+    def _manager(self) -> "BasetenHook":
+        hook = BasetenHook(self.baseten_conn_id, timeout=_MANAGEMENT_TIMEOUT, retry_policy=self._retry_policy)
+        hook.__dict__["connection"] = replace(self.connection, api_key=self.connection.management_api_key)
+        return hook
+
+    async def _amanager(self) -> "BasetenHook":
+        await self.aconnection()
+        return self._manager()
 
     def located(self, target: Target) -> Target:
         """Return the target at this connection's host, unless it names another one itself."""

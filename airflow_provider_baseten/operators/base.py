@@ -7,11 +7,14 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.target import Target, require_one_target
+from airflow_provider_baseten.links import BasetenLink
+from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.compat import RetryPolicy
     from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.results import Output
     from airflow_provider_baseten.transport import OnChunk
@@ -29,7 +32,7 @@ class Payload:
         return f"({type(self.value).__name__}, not shown)"
 
 
-class BasetenOperator(BaseOperator):
+class BasetenOperator(ObeysRetryPolicy, BaseOperator):
     """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.
@@ -44,6 +47,8 @@ class BasetenOperator(BaseOperator):
     :param output_path: URI of a file that the output is written to, for example ``s3://conn@bucket/{{ ds }}.json``, or,
         with a trailing slash, of a folder. The task then returns ``{"uri", "bytes", "request_id"}``. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
+    :param retry_policy: what happens to a failure, by default
+        :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
     """
 
     template_fields: Sequence[str] = (
@@ -56,6 +61,7 @@ class BasetenOperator(BaseOperator):
         "baseten_conn_id",
     )
     payload_fields: ClassVar[tuple[str, ...]] = ("headers",)
+    operator_extra_links = (BasetenLink(),)
     ui_color = "#e3f4e1"
 
     def __init__(
@@ -69,10 +75,12 @@ class BasetenOperator(BaseOperator):
         headers: Mapping[str, str] | None = None,
         output_path: str | None = None,
         baseten_conn_id: str = "baseten_default",
+        retry_policy: "RetryPolicy | None" = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        require_one_target(model_id, chain_id, environment, deployment_id)
+        # Not an argument of Airflow below 3.3; a mapped task gives None for "not said".
+        self.retry_policy = retry_policy or BasetenRetryPolicy()
         self.model_id = model_id
         self.chain_id = chain_id
         self.environment = environment
@@ -81,6 +89,14 @@ class BasetenOperator(BaseOperator):
         self.headers = headers
         self.output_path = output_path
         self.baseten_conn_id = baseten_conn_id
+        self.check_target()
+
+    def check_target(self) -> None:
+        """Check that the arguments name one thing; their values may still be templates.
+
+        :raises BasetenInputError: they name nothing, or contradict each other.
+        """
+        require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
 
     @property
     def target_arguments(self) -> dict[str, Any]:
@@ -139,6 +155,10 @@ class BasetenCallOperator(BasetenOperator):
         """Check and decode the answer."""
         raise NotImplementedError
 
+    def notes(self, response: "Response") -> dict[str, Any]:
+        """Return what is pushed to XCom beside the output, by key; also when the output turns out to be unusable."""
+        return {"request_id": response.request_id} if response.request_id else {}
+
     def on_chunk(self) -> "OnChunk | None":
         """Return what listens to the answer while it arrives."""
         return None
@@ -164,12 +184,13 @@ class BasetenCallOperator(BasetenOperator):
         return hook.send(request, self.on_chunk())
 
     def hand_over(self, context: "Context", response: "Response", result_store: str | None) -> Any:
-        """Check the answer, push the request id, and return the output or a reference to where it landed."""
+        """Push what is noted beside the output, check the answer, and return it or a reference to where it landed."""
         from airflow_provider_baseten import results
 
+        if self.do_xcom_push:
+            for key, value in self.notes(response).items():
+                context["ti"].xcom_push(key=key, value=value)
         output = self.read_response(response)
-        if self.do_xcom_push and response.request_id:
-            context["ti"].xcom_push(key="request_id", value=response.request_id)
         if not self.do_xcom_push and not self.output_path:
             return None
         return results.deliver(

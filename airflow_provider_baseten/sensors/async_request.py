@@ -12,18 +12,21 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_provider_baseten.api.async_requests import Outcome, Wait
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.links import BasetenLink
+from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.async_results import AsyncResults
+    from airflow_provider_baseten.compat import RetryPolicy
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
 _BACKSTOP = 300.0
 _DOUBT_INTERVAL = 5.0
 
 
-class BasetenAsyncRequestSensor(BaseSensorOperator):
+class BasetenAsyncRequestSensor(ObeysRetryPolicy, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     :param request_ids: one id, or a list of ids. (templated)
@@ -34,6 +37,8 @@ class BasetenAsyncRequestSensor(BaseSensorOperator):
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
+    :param retry_policy: what happens to a failure, by default
+        :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
 
     ``mode="reschedule"``, ``poke_interval``, ``timeout`` and ``soft_fail`` are Airflow's own.
 
@@ -45,6 +50,7 @@ class BasetenAsyncRequestSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("request_ids", "model_id", "chain_id", "result_path", "baseten_conn_id")
+    operator_extra_links = (BasetenLink(),)
     ui_color = "#e3f4e1"
 
     def __init__(
@@ -57,9 +63,11 @@ class BasetenAsyncRequestSensor(BaseSensorOperator):
         result_path: str | None = None,
         baseten_conn_id: str = "baseten_default",
         deferrable: bool | None = None,
+        retry_policy: "RetryPolicy | None" = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.retry_policy = retry_policy or BasetenRetryPolicy()
         require_one_target(model_id, chain_id, None, None)
         self.request_ids = request_ids
         self.model_id = model_id

@@ -1,0 +1,62 @@
+"""Links from a task to what it called."""
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperatorLink
+
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import BasetenError
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+APP_URL = "https://app.baseten.co"
+
+
+class BasetenLink(BaseOperatorLink):
+    """The page of the model or chain that the task called, or the logs of the deployment if the task names one.
+
+    It is there while the task is deferred and after its end. Where the connection's management API is not Baseten's own
+    (an emulator or a proxy), it leads to what that says of the model or chain.
+
+    It carries ids and the address of a host, nothing else. Baseten has no address for the logs of one request: search
+    them for the task's ``request_id``.
+    """
+
+    name = "Baseten"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:
+        """Return the link; empty if the task has no valid target or no usable connection.
+
+        :param operator: the task, with its templates rendered.
+        :param ti_key: not used.
+        """
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        task: Any = operator
+        names = ("model_id", "chain_id", "environment", "deployment_id")
+        named: dict[str, Any] = {name: getattr(task, name, None) for name in names}
+        try:
+            target = Target(**named)
+            return page_of(target, BasetenHook(task.baseten_conn_id).connection.management_url)
+        except BasetenError:
+            return ""
+
+
+def page_of(target: Target, management_url: str) -> str:
+    """Return the address of a page about a model or chain.
+
+    :param target: model or chain, and its environment or deployment.
+    :param management_url: management API of the connection.
+    """
+    from airflow_provider_baseten.hooks.connection import MANAGEMENT_URL
+
+    kind, id_ = ("models", target.model_id) if target.model_id is not None else ("chains", target.chain_id)
+    if management_url != MANAGEMENT_URL:
+        deployment = f"/deployments/{target.deployment_id}" if target.deployment_id else ""
+        return f"{management_url}/v1/{kind}/{id_}{deployment}"
+    # The logs of a chain belong to its chainlets.
+    if target.deployment_id and kind == "models":
+        return f"{APP_URL}/models/{id_}/logs/{target.deployment_id}"
+    return f"{APP_URL}/{kind}/{id_}/overview"

@@ -52,13 +52,16 @@ class Encoder:
         self._parameters = job.parameters or {}
         self._columns = list(dict.fromkeys([*([job.id_column] if job.id_column else []), *job.keep_columns]))
         self._ids = Ids()
+        self.rows = 0
         self._as_it_is = job.model_input is None and self._shape.plain and job.rows_per_request == 1
 
     def calls(self, rows: Iterable[Row], wanted: Callable[[int], bool]) -> Iterator[Call]:
         """Yield the requests for the wanted rows, and a call with an error for each that can't be sent."""
         job, group = self._job, Group()
         for number, row in enumerate(rows):
-            is_wanted = number % job.num_shards == job.shard and wanted(number)
+            is_own = number % job.num_shards == job.shard
+            self.rows += is_own
+            is_wanted = is_own and wanted(number)
             if not is_wanted and not job.id_column:
                 continue
             kept = b""

@@ -108,8 +108,8 @@ class Folder:
         except OSError as error:
             part.unlink(missing_ok=True)
             raise BasetenResultStoreError(
-                f"{self.uri_of(name)} ({len(body):,} bytes) could not be written ({_reason(error)}). The rows in it are "
-                "sent again by the next run: check the folder and its free space."
+                f"{self.uri_of(name)} ({len(body):,} bytes) could not be written ({_reason(error)}). The rows in "
+                "it are sent again by the next run: check the folder and its free space."
             ) from error
 
     def remove(self, name: str) -> None:

@@ -15,9 +15,20 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 # What decides on requests and outputs. Speed, limits and credentials may change between runs.
 _OPTIONS = (
-    "input_path output_format preset route parameters model_input output_filter keep_columns id_column "
-    "rows_per_request join_inputs split_output num_shards"
-).split()
+    "input_path",
+    "output_format",
+    "preset",
+    "route",
+    "parameters",
+    "model_input",
+    "output_filter",
+    "keep_columns",
+    "id_column",
+    "rows_per_request",
+    "join_inputs",
+    "split_output",
+    "num_shards",
+)
 
 
 def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:

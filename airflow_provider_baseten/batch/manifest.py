@@ -18,7 +18,7 @@ class Manifest:
     :param rows: rows with an outcome.
     :param succeeded: rows with an output.
     :param failed: rows without one.
-    :param sent: rows that this run itself has sent.
+    :param sent: requests that this run has sent, repeated ones included.
     :param outcomes: number of rows by ``success`` or type of error.
     :param parts: URIs of the files with outputs.
     :param failed_parts: URIs of the files with failed rows, one JSON line each with the error.
@@ -61,7 +61,7 @@ def merge_manifests(output_path: str, num_shards: int) -> Manifest:
 
     :param output_path: folder that the shards have written to.
     :param num_shards: how many there are.
-    :raises BasetenResultLostError: a shard has no manifest, so it is not complete; or shards of different jobs are there.
+    :raises BasetenResultLostError: a shard has no manifest, so it is not complete, or shards are of different jobs.
     :raises BasetenResultStoreError: the folder can't be read or written.
     """
     folder = Folder(output_path)
@@ -73,7 +73,7 @@ def merge_manifests(output_path: str, num_shards: int) -> Manifest:
     manifests = [Manifest(**orjson.loads(body)) for body in bodies if body is not None]
     if len({manifest.fingerprint for manifest in manifests}) > 1:
         raise BasetenResultLostError(
-            f"{output_path} has manifests of different jobs: run all {num_shards} shards with the same input and options."
+            f"{output_path} has manifests of different jobs: run all shards with the same input and options."
         )
     merged = _merged(manifests)
     folder.write("_manifest.json", orjson.dumps(merged.as_dict()))

@@ -1,6 +1,7 @@
 """The output folder: whose it is, which rows it has already, and new parts of it."""
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -39,19 +40,13 @@ class RowSet:
             self._bits[place] |= 1 << (number & 7)
             self.count += 1
 
-    def discard(self, number: int) -> None:
-        """Remove a row if it is there."""
-        if number in self:
-            self._bits[number >> 3] &= ~(1 << (number & 7)) & 0xFF
-            self.count -= 1
-
 
 @dataclass
 class Earlier:
     """What earlier runs of this shard have left.
 
     :param done: rows with an output.
-    :param failed: rows whose last outcome is a failure.
+    :param failed: rows that have failed, and may be done meanwhile.
     :param parts: names of the files with outputs.
     :param failed_parts: names of the files with failed rows.
     :param sequence: of the last file.
@@ -63,6 +58,14 @@ class Earlier:
     failed_parts: list[str] = field(default_factory=list)
     sequence: int = 0
 
+    def wanted(self, only_failed: bool) -> Callable[[int], bool]:
+        """Return what tells whether a row is to be sent.
+
+        :param only_failed: only those that have failed; by default those never sent too.
+        """
+        done, failed = self.done, self.failed
+        return (lambda row: row in failed and row not in done) if only_failed else (lambda row: row not in done)
+
 
 class OutputFolder:
     """Reads and writes the parts of one shard of a job."""
@@ -70,7 +73,7 @@ class OutputFolder:
     def __init__(self, job: BatchJob, fingerprint: str) -> None:
         self._folder = Folder(job.output_path)
         self._job = job
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
         self._run = uuid4().hex[:6]
         self._manifest_name = manifest_name(job.shard, job.num_shards)
@@ -93,11 +96,11 @@ class OutputFolder:
         if foreign:
             self._clear(names, all_of_mine=mine in foreign)
         if mine not in names or mine in foreign:
-            self._folder.write(mine, orjson.dumps({"fingerprint": self._fingerprint}))
+            self._folder.write(mine, orjson.dumps({"fingerprint": self.fingerprint}))
 
     def _is_this_job(self, name: str) -> bool:
         body = self._folder.read(name)
-        return body is not None and orjson.loads(body).get("fingerprint") == self._fingerprint
+        return body is not None and orjson.loads(body).get("fingerprint") == self.fingerprint
 
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
         """Delete what is in the way; what another shard of the same number has, is left to that one."""
@@ -107,9 +110,10 @@ class OutputFolder:
                 self._folder.remove(name)
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest of an earlier run that was complete."""
+        """Return the manifest of an earlier run of this job that was complete."""
         body = self._folder.read(self._manifest_name)
-        return Manifest(**orjson.loads(body)) if body else None
+        manifest = Manifest(**orjson.loads(body)) if body else None
+        return manifest if manifest is not None and manifest.fingerprint == self.fingerprint else None
 
     def earlier(self) -> Earlier:
         """Find out which rows earlier runs have done."""

@@ -1,7 +1,10 @@
 """How a run is going, in numbers."""
 
 import math
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate
 
 _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
@@ -27,6 +30,39 @@ class Progress:
     eta_seconds: float | None
 
 
+class Tally:
+    """Counts of a run.
+
+    :param began: when it began.
+    """
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.sent = 0
+        self.refused = 0
+        self.answers = 0
+        self.seconds = 0.0
+        self.outcomes: Counter[str] = Counter()
+        self.usage: Counter[str] = Counter()
+        self.latencies = Latencies()
+
+    @property
+    def done(self) -> int:
+        """Rows with an outcome."""
+        return self.outcomes.total()
+
+    @property
+    def failed(self) -> int:
+        """Rows that have failed."""
+        return self.outcomes.total() - self.outcomes["success"]
+
+    def answered(self, seconds: float) -> None:
+        """Count an answer."""
+        self.answers += 1
+        self.seconds += seconds
+        self.latencies.add(seconds)
+
+
 class Latencies:
     """Percentiles of times, from counts on a logarithmic scale: within 5 % and of constant size."""
 
@@ -48,9 +84,6 @@ class Latencies:
         return found | {"max": round(self._longest, 4)}
 
     def _percentile(self, part: float) -> float:
-        wanted = part * sum(self._counts)
-        for bucket, count in enumerate(self._counts):
-            wanted -= count
-            if wanted <= 0:
-                break
+        up_to = list(accumulate(self._counts))
+        bucket = bisect_left(up_to, part * up_to[-1])
         return min(_SHORTEST * math.exp((bucket + 0.5) / _BUCKETS_PER_E), self._longest)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
@@ -13,7 +13,6 @@ import orjson
 from airflow_provider_baseten.batch.files import InputFile, find
 from airflow_provider_baseten.batch.job import INPUT_SUFFIXES, BatchJob
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-
 
 _SAMPLE_ROWS = 100
 
@@ -52,6 +51,22 @@ class Row:
         return f"{where}, line {number}" if where != "inputs" else f"inputs[{number}]"
 
 
+class Reading:
+    """How far files are read.
+
+    :param total: their size in bytes.
+    """
+
+    def __init__(self, total: int = 0) -> None:
+        self._total = total
+        self.bytes = 0.0
+
+    @property
+    def part(self) -> float:
+        """From 0 to 1; 0 without files."""
+        return min(1.0, self.bytes / self._total) if self._total else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where rows come from.
@@ -60,12 +75,14 @@ class Source:
     :param total: number of rows, where it is known without reading them.
     :param files: that they are in.
     :param sample: rows that are not in files, all or the first ones, for a fingerprint.
+    :param reading: how far the files are read.
     """
 
     rows: Iterator[Row]
     total: int | None = None
     files: tuple[InputFile, ...] = ()
     sample: Sequence[Any] = ()
+    reading: Reading = field(default_factory=Reading)
 
 
 def open_source(job: BatchJob) -> Source:
@@ -75,10 +92,11 @@ def open_source(job: BatchJob) -> Source:
     """
     if job.input_path is not None:
         files = tuple(find(job.input_path, INPUT_SUFFIXES))
-        first, rows = _peek(row for file in files for row in _READERS[file.suffix](file))
+        reading = Reading(sum(file.size for file in files))
+        first, rows = _peek(row for file in files for row in _READERS[file.suffix](file, reading))
         if not first:
             raise BasetenInputError(f"input_path {job.input_path} holds no rows.")
-        source = Source(rows, files=files)
+        source = Source(rows, files=files, reading=reading)
     else:
         known = job.inputs if isinstance(job.inputs, list | tuple) else None
         first, rows = _peek(Row(("inputs", index), value=value) for index, value in enumerate(job.inputs or ()))
@@ -107,46 +125,49 @@ def _check_columns(job: BatchJob, rows: list[Row]) -> None:
         )
 
 
-def _jsonl(file: InputFile) -> Iterator[Row]:
+def _jsonl(file: InputFile, reading: Reading) -> Iterator[Row]:
     uri = file.uri
     with file.open() as lines:
         for number, line in enumerate(lines, 1):
+            reading.bytes += len(line)
             if raw := line.strip():
                 yield Row((uri, number), raw)
 
 
-def _csv(file: InputFile) -> Iterator[Row]:
+def _csv(file: InputFile, reading: Reading) -> Iterator[Row]:
+    before = reading.bytes
     with file.open() as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, strict=True)
         header = next(reader, None)
-        if header is None:
-            return
-        for fields in reader:
-            if not fields:
-                continue
+        for fields in reader if header else ():
+            reading.bytes = before + binary.tell()
             place = (file.uri, reader.line_num)
-            if len(fields) == len(header):
-                yield Row(place, value=dict(zip(header, fields, strict=True)))
-            else:
-                yield Row(place, value=_ragged(place, len(fields), len(header)))
+            if fields:
+                yield Row(place, value=_named(place, header or [], fields))
+    reading.bytes = before + file.size
 
 
-def _ragged(place: tuple[str, int], found: int, wanted: int) -> BasetenInputError:
-    return BasetenInputError(f"{place[0]}, line {place[1]} has {found} fields, its header has {wanted}.")
+def _named(place: tuple[str, int], header: list[str], fields: list[str]) -> dict[str, str] | BasetenInputError:
+    if len(fields) == len(header):
+        return dict(zip(header, fields, strict=True))
+    return BasetenInputError(f"{place[0]}, line {place[1]} has {len(fields)} fields, its header has {len(header)}.")
 
 
-def _parquet(file: InputFile) -> Iterator[Row]:
+def _parquet(file: InputFile, reading: Reading) -> Iterator[Row]:
     import pyarrow.parquet
 
+    before = reading.bytes
     with file.open() as binary:
+        table = pyarrow.parquet.ParquetFile(binary)
         number = 0
-        for batch in pyarrow.parquet.ParquetFile(binary).iter_batches(batch_size=1000):
+        for batch in table.iter_batches(batch_size=1000):
             for value in batch.to_pylist():
                 number += 1
                 yield Row((file.uri, number), value=value)
+            reading.bytes = before + file.size * number / table.metadata.num_rows
 
 
-_READERS: dict[str, Callable[[InputFile], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[InputFile, Reading], Iterator[Row]]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".csv": _csv,

@@ -1,0 +1,68 @@
+"""Requests, made in a thread before they are needed."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+from airflow_provider_baseten.batch.calls import Call
+
+_BLOCK_ROWS = 256
+_BLOCK_BYTES = 8 << 20
+
+
+class Feed:
+    """Takes requests from an iterator in blocks.
+
+    :param calls: may block; used by one thread at a time.
+    """
+
+    def __init__(self, calls: Iterator[Call]) -> None:
+        self._calls = calls
+        self._ready: deque[Call] = deque()
+        self._filling: asyncio.Task[None] | None = None
+        self._exhausted = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all requests were taken."""
+        return self._exhausted and not self._ready
+
+    async def next(self) -> Call | None:
+        """Return the next request, ``None`` after the last one.
+
+        :raises BasetenInputError: the input can't be read on.
+        """
+        while not self._ready:
+            if self._exhausted:
+                return None
+            await asyncio.shield(self._fill())
+        if len(self._ready) < _BLOCK_ROWS // 2 and not self._exhausted:
+            self._fill()
+        return self._ready.popleft()
+
+    async def close(self) -> None:
+        """Wait for the thread."""
+        if self._filling is not None:
+            await asyncio.wait({self._filling})
+
+    def _fill(self) -> "asyncio.Task[None]":
+        if self._filling is None:
+            self._filling = asyncio.create_task(self._take_block())
+        return self._filling
+
+    async def _take_block(self) -> None:
+        block = await asyncio.to_thread(_block, self._calls)
+        self._exhausted = not block
+        self._ready.extend(block)
+        self._filling = None  # After an error it stays, and whoever waits for it gets the error.
+
+
+def _block(calls: Iterator[Call]) -> list[Call]:
+    block = []
+    size = 0
+    for call in calls:
+        block.append(call)
+        size += len(call.body)
+        if len(block) >= _BLOCK_ROWS or size >= _BLOCK_BYTES:
+            break
+    return block

@@ -1,0 +1,60 @@
+"""Places for requests in flight, whose number may change."""
+
+import asyncio
+from collections import deque
+
+
+class Slots:
+    """Limits how many requests are in flight.
+
+    :param limit: how many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self.paused = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, *, first: bool = False) -> None:
+        """Wait for a free place and take it.
+
+        :param first: before those that wait already.
+        """
+        while self.taken >= self.limit:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            (self._waiting.appendleft if first else self._waiting.append)(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake(1)
+                raise
+        self.taken += 1
+
+    def give_back(self) -> None:
+        """Leave a place."""
+        self.taken -= 1
+        self._wake(1)
+
+    async def pause(self, seconds: float) -> None:
+        """Leave the place for some time."""
+        self.give_back()
+        self.paused += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.paused -= 1
+        await self.take(first=True)
+
+    def resize(self, limit: int) -> None:
+        """Change how many there are; who is in flight beyond a smaller limit stays."""
+        self.limit = limit
+        self._wake(max(0, limit - self.taken))
+
+    def _wake(self, count: int) -> None:
+        while count > 0 and self._waiting and self.taken < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                count -= 1

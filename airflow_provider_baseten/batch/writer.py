@@ -1,0 +1,98 @@
+"""The open part of a run: outcomes until they are written."""
+
+import asyncio
+import time
+
+from airflow_provider_baseten.batch.parts import Earlier, OutputFolder
+
+PART_ROWS = 1000
+PART_BYTES = 64 << 20
+PART_SECONDS = 30.0
+
+
+class PartWriter:
+    """Collects the outcomes of rows, and writes them as parts.
+
+    A part is closed at 1,000 rows, 64 MB or after 30 seconds, and written whole in a thread. Rows that are sent and not
+    yet in a part are paid for again after a crash, so their number is bounded: :meth:`room` waits while there are as
+    many as may be in flight and one part.
+
+    :param earlier: what earlier runs have written.
+    """
+
+    #: Rows that were sent and are not in a part yet; whoever sends a row adds it.
+    unsaved = 0
+
+    def __init__(self, folder: OutputFolder, earlier: Earlier) -> None:
+        self._folder = folder
+        self._sequence = earlier.sequence
+        self.parts = list(earlier.parts)
+        self.failed_parts: list[str] = []
+        self._outputs: list[tuple[int, bytes]] = []
+        self._failures: list[tuple[int, bytes]] = []
+        self._bytes = 0
+        self._opened = time.monotonic()
+        self._saving: asyncio.Task[None] | None = None
+
+    async def room(self, in_flight: int) -> None:
+        """Wait until further rows may be sent.
+
+        :param in_flight: rows that may be in flight.
+        :raises BasetenResultStoreError: a part could not be written.
+        """
+        while self.unsaved >= PART_ROWS + in_flight and self._saving is not None:
+            await asyncio.shield(self._saving)
+
+    def add(self, number: int, line: bytes, *, failed: bool = False) -> None:
+        """Add the outcome of a row, as a line of JSON."""
+        (self._failures if failed else self._outputs).append((number, line))
+        self._bytes += len(line)
+        if self._saving is None and (self._rows >= PART_ROWS or self._bytes >= PART_BYTES):
+            self._save()
+
+    def close_old_part(self, now: float) -> None:
+        """Close the part if it is open for long.
+
+        :raises BasetenResultStoreError: an earlier one could not be written.
+        """
+        if self._saving is not None and self._saving.done():
+            self._saving.result()
+        if self._saving is None and self._rows and now >= self._opened + PART_SECONDS:
+            self._save()
+
+    async def close(self) -> None:
+        """Write what is left.
+
+        :raises BasetenResultStoreError: a part could not be written.
+        """
+        while self._saving is not None or self._rows:
+            await (self._saving or self._save())
+
+    @property
+    def _rows(self) -> int:
+        return len(self._outputs) + len(self._failures)
+
+    def _save(self) -> "asyncio.Task[None]":
+        self._saving = asyncio.create_task(self._save_part())
+        return self._saving
+
+    async def _save_part(self) -> None:
+        """Write one part, of its outputs and its failed rows a file each.
+
+        After an error the task stays, so that everybody who needs it gets the error.
+        """
+        outputs, self._outputs = self._outputs[:PART_ROWS], self._outputs[PART_ROWS:]
+        most = PART_ROWS - len(outputs)
+        failures, self._failures = self._failures[:most], self._failures[most:]
+        self._bytes = 0
+        self._opened = time.monotonic()
+        self._sequence += 1
+        if outputs:
+            self.parts.append(await asyncio.to_thread(self._folder.write, self._sequence, outputs))
+        if failures:
+            write = asyncio.to_thread(self._folder.write, self._sequence, failures, failed=True)
+            self.failed_parts.append(await write)
+        self.unsaved -= len(outputs) + len(failures)
+        self._saving = None
+        if self._rows >= PART_ROWS:
+            self._save()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import PATIENCE, Cluster
 from tools.airflow_stack import AIRFLOW, Service
 
 # Each task is two processes.
@@ -30,11 +30,17 @@ class CeleryCluster(Cluster):
         }
         super().__init__(home, dags, executor | dict(config))
 
-    def start_worker(self, number: int) -> None:
-        """Start a worker and wait until it takes tasks."""
-        label = f"worker-{number}"
+    def start_workers(self, count: int) -> None:
+        """Start workers and wait until they take tasks."""
+        workers = [self._worker(f"worker-{number}") for number in range(1, count + 1)]
+        for worker in workers:
+            self._services[worker.name] = worker
+            worker.__enter__()
+        for worker in workers:
+            worker.wait_until(
+                lambda log=worker.log: " ready." in log.read_text(errors="replace"), PATIENCE, "the worker to be ready"
+            )
+
+    def _worker(self, label: str) -> Service:
         options = ["--celery-hostname", f"{label}@%h", "--concurrency", str(TASKS_PER_WORKER), "--skip-serve-logs"]
-        service = Service(label, [AIRFLOW, "celery", "worker", *options], self.home / f"{label}.log", env=self._env)
-        self._services[label] = service
-        service.__enter__()
-        service.wait_until(lambda: " ready." in service.log.read_text(errors="replace"), 120, "the worker to be ready")
+        return Service(label, [AIRFLOW, "celery", "worker", *options], self.home / f"{label}.log", env=self._env)

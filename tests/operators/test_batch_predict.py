@@ -111,7 +111,7 @@ class TestRepeats:
                 tmp_path / "out",
                 inputs=numbers(20),
                 max_failed_rows=0,
-                max_concurrency=2,
+                max_concurrency=1,
                 retries=1,
                 retry_delay=timedelta(0),
                 retry_policy=AGAIN,

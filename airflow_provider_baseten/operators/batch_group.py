@@ -1,0 +1,94 @@
+"""One bulk job on many workers: a plan, its shards, and the manifest of them all."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, TaskGroup
+
+from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
+    """Find out whether a bulk job can run, before its shards start, and return their numbers.
+
+    It finds the input, looks at its first rows and makes the output folder the job's. Nothing is sent. A retry does the
+    same again.
+
+    Parameters: see :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
+    """
+
+    def execute(self, context: "Context") -> Any:
+        """Check input and output folder; return ``[0, 1, ...]``, one number for each shard.
+
+        :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder is another job's.
+        :raises BasetenResultStoreError: the folder can't be written to.
+        """
+        from airflow_provider_baseten.batch.fingerprint import fingerprint
+        from airflow_provider_baseten.batch.parts import OutputFolder
+        from airflow_provider_baseten.batch.rows import open_source
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        job = self.build_job(BasetenHook(self.baseten_conn_id).located(self.target))
+        source = open_source(job)
+        OutputFolder(job, fingerprint(job, source.files, source.sample)).claim()
+        return list(range(self.num_shards))
+
+
+class BasetenBatchMergeOperator(BaseOperator):
+    """Write the manifest of a whole bulk job once all its shards have ended, and return it.
+
+    A retry does the same again.
+
+    :param output_path: folder that the shards have written to. (templated)
+    :param num_shards: how many there are.
+
+    :raises BasetenResultLostError: a shard is not complete, or shards of different jobs are in the folder.
+    """
+
+    template_fields: Sequence[str] = ("output_path",)
+    ui_color = BasetenBatchPredictOperator.ui_color
+
+    def __init__(self, *, output_path: str, num_shards: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.num_shards = num_shards
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Merge the manifests of the shards."""
+        from airflow_provider_baseten.batch.manifest import merge_manifests
+
+        return merge_manifests(self.output_path, self.num_shards).as_dict()
+
+
+class BasetenBatchPredictGroup(TaskGroup):
+    """Spread a bulk job over the workers of an Airflow cluster.
+
+    Three tasks: ``plan`` checks input and output folder, ``predict`` is mapped over the shards, each of which takes
+    every ``num_shards``-th row, and ``merge`` writes one manifest of all. Its XCom, ``group.output``, is what
+    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` returns for the whole job.
+
+    All workers must reach ``output_path``, and ``input_path`` if there is one. A shard whose worker dies goes on in its
+    retry on another worker, so give it ``retries``. Limits of failures, rate and concurrency hold for each shard.
+
+    :param group_id: of the task group.
+    :param num_shards: number of tasks that share the rows.
+    :param output_path: URI of the folder for parts and manifests. (templated)
+    :param arguments: what else the operator takes, and what every task takes, for example ``retries``, ``queue``,
+        ``pool`` or ``max_active_tis_per_dagrun``.
+    """
+
+    def __init__(self, group_id: str, *, num_shards: int, output_path: str, **arguments: Any) -> None:
+        if "shard" in arguments:
+            raise BasetenInputError("A group runs all shards: don't give it shard.")
+        super().__init__(group_id=group_id)
+        arguments |= {"num_shards": num_shards, "output_path": output_path}
+        with self:
+            plan = BasetenBatchPlanOperator(task_id="plan", **arguments)
+            shards = BasetenBatchPredictOperator.partial(task_id="predict", **arguments).expand(shard=plan.output)
+            merge = BasetenBatchMergeOperator(task_id="merge", num_shards=num_shards, output_path=output_path)
+            shards >> merge
+        self.output = merge.output

@@ -1,0 +1,58 @@
+"""Bulk jobs on a Celery cluster: whatever ends a task, no row is lost, and none that has an output is sent again."""
+
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+from airflow_provider_baseten.emulator import Emulator
+from tests.cluster.celery_cluster import CeleryCluster
+from tests.cluster.conftest import Squares
+from tests.faults.cluster import PATIENCE
+from tools.airflow_api import DagRun, wait_until
+from tools.demo import report
+
+ROWS = 8000
+# Of the engine: a part, and what may be in flight beside it.
+PART_ROWS = 1000
+MOST_IN_FLIGHT = 1024
+
+
+def start(cluster: CeleryCluster, dag_id: str, folder: Path, rows: int) -> DagRun:
+    """Write an input file and start a run on it."""
+    file = folder / "rows.jsonl"
+    file.write_text("".join(f'{{"n": {number}}}\n' for number in range(rows)))
+    return cluster.api.run(dag_id, {"input_path": str(file), "output_path": str(folder / "out")})
+
+
+def outputs(folder: Path) -> Counter[tuple[int, int]]:
+    """How often each row and its output stand in the parts."""
+    entries = [json.loads(line) for file in folder.glob("out/part-*.jsonl") for line in file.open()]
+    return Counter((entry["row"], entry["output"]["square"]) for entry in entries)
+
+
+def shards_with_a_part(folder: Path) -> set[str]:
+    return {file.name.split("-")[1] for file in folder.glob("out/part-*.jsonl")}
+
+
+def test_a_worker_that_is_killed_midway(
+    cluster: CeleryCluster, baseten: Emulator, squares: Squares, tmp_path: Path
+) -> None:
+    run = start(cluster, "sharded", tmp_path, ROWS)
+    wait_until(lambda: len(shards_with_a_part(tmp_path)) == 4, PATIENCE, "a part of each shard", every=0.1)
+    cluster.end("worker", signal.SIGKILL, 1)
+    kept = {row for row, _ in outputs(tmp_path)}
+
+    assert run.wait(2 * PATIENCE) == "success", report(run)
+
+    tries = [task.try_number for task in run.task_instances() if task.task_id == "score.predict"]
+    assert sorted(tries) == [1, 1, 2, 2]
+    assert outputs(tmp_path) == Counter((row, row**2) for row in range(ROWS))
+    sent = Counter(squares.received)
+    assert {row % 4 for row in kept} == {0, 1, 2, 3}
+    assert {row for row in kept if sent[row] != 1} == set()
+    assert sent.total() == len(baseten.requests)
+    assert sent.total() - ROWS <= 2 * (PART_ROWS + MOST_IN_FLIGHT)
+    merged = run.xcom("score.merge")
+    assert (merged["rows"], merged["succeeded"], merged["failed"]) == (ROWS, ROWS, 0)
+    assert sorted(merged["parts"]) == sorted(str(file) for file in tmp_path.glob("out/part-*.jsonl"))

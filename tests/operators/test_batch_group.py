@@ -1,0 +1,99 @@
+"""A bulk job in shards, as a task group in a real Airflow."""
+
+import json
+
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
+
+KEY = "abcd1234.s3cr3t"
+
+
+@pytest.fixture
+def baseten(connect):
+    with Emulator(models={"square": lambda row: row["n"] ** 2}, api_key=KEY) as emulator:
+        connect(host=emulator.url, password=KEY)
+        yield emulator
+
+
+def test_plan_shards_and_one_manifest_for_the_tasks_around_them(baseten, run_dag, tmp_path):
+    @task
+    def export():
+        file = tmp_path / "rows.jsonl"
+        file.write_text("".join(f'{{"n": {number}}}\n' for number in range(10)))
+        return str(file)
+
+    @task
+    def count(manifest):
+        return manifest["succeeded"]
+
+    with DAG("group", params={"folder": "out"}) as dag:
+        group = BasetenBatchPredictGroup(
+            "score",
+            num_shards=3,
+            model_id="square",
+            input_path=export(),
+            output_path=f"{tmp_path}/{{{{ params.folder }}}}",
+        )
+        count(group.output)
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert run.states.keys() == {"export", "score.plan", "score.predict", "score.merge", "count"}
+    assert [run.xcom("score.predict", map_index=shard)["rows"] for shard in range(3)] == [4, 3, 3]
+    merged = run.xcom("score.merge")
+    assert (merged["rows"], merged["failed"], merged["num_shards"], merged["shard"]) == (10, 0, 3, None)
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == merged
+    lines = [json.loads(line) for uri in merged["parts"] for line in open(uri)]
+    assert sorted((line["row"], line["output"]) for line in lines) == [(n, n**2) for n in range(10)]
+    assert run.xcom("count") == 10
+    assert len(baseten.requests) == 10
+
+
+@pytest.mark.parametrize("trouble", ["no input", "another job's folder", "no such column"])
+def test_what_no_shard_could_do_fails_the_plan(baseten, run_dag, tmp_path, trouble):
+    arguments = {"inputs": [{"n": 1}]}
+    if trouble == "no input":
+        arguments = {"input_path": str(tmp_path / "nothing.jsonl")}
+    elif trouble == "no such column":
+        arguments["keep_columns"] = ["m"]
+    else:
+        (tmp_path / "_job-00000-of-00001.json").write_text('{"fingerprint": "other"}')
+    with DAG("bad_plan") as dag:
+        BasetenBatchPredictGroup("score", num_shards=2, model_id="square", output_path=str(tmp_path), **arguments)
+    run = run_dag(dag)
+    assert run.states["score.plan"] == "failed"
+    assert run.states["score.predict"] == run.states["score.merge"] == "upstream_failed"
+    assert baseten.requests == []
+
+
+def test_a_shard_that_fails_leaves_no_manifest_of_the_whole(baseten, run_dag, tmp_path):
+    with DAG("bad_shard") as dag:
+        BasetenBatchPredictGroup(
+            "score",
+            num_shards=2,
+            model_id="square",
+            inputs=[{"n": 1}, {"n": "x"}],
+            output_path=str(tmp_path),
+            max_failed_rows=0,
+        )
+    run = run_dag(dag)
+    assert run.state == "failed"
+    assert run.states["score.merge"] == "upstream_failed"
+    assert not (tmp_path / "_manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"num_shards": 0}, "num_shards=0"),
+        ({"num_shards": 2, "shard": 1}, "don't give it shard"),
+        ({"num_shards": 2, "input_path": "rows.jsonl"}, "exactly one of inputs and input_path"),
+        ({"num_shards": 2, "output_format": "xml"}, "output_format='xml'"),
+    ],
+)
+def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments, words):
+    with DAG("wrong"), pytest.raises(BasetenInputError, match=words):
+        BasetenBatchPredictGroup("score", model_id="square", inputs=[1], output_path="out", **arguments)

@@ -43,7 +43,7 @@ clean:
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[emulator,msgpack,openai]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[common-ai,emulator,msgpack,openai]' --group dev
 	touch $@
 
 # The server that Baseten runs models with, at its own versions; tests hold the emulator against it.

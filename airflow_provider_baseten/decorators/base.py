@@ -24,7 +24,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
     The function runs on the worker once in each attempt, before anything is sent, and not again when a deferred task
     resumes. What it returns is taken as it is: nothing of it is rendered by Jinja, logged or shown. What it raises,
-    :class:`~airflow.sdk.exceptions.AirflowSkipException` for example, is the end of the task.
+    ``AirflowSkipException`` for example, is the end of the task.
 
     A subclass names the operator's argument in ``input_field`` and has the template and payload fields of both.
 

@@ -3,8 +3,8 @@
 import datetime
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_baseten.async_results import AsyncResults
 from airflow_provider_baseten.exceptions import BasetenInputError

@@ -56,3 +56,23 @@ def test_a_worker_that_is_killed_midway(
     merged = run.xcom("score.merge")
     assert (merged["rows"], merged["succeeded"], merged["failed"]) == (ROWS, ROWS, 0)
     assert sorted(merged["parts"]) == sorted(str(file) for file in tmp_path.glob("out/part-*.jsonl"))
+
+
+def test_a_task_that_is_marked_failed_ends_with_its_open_part_and_goes_on_when_it_is_cleared(
+    cluster: CeleryCluster, baseten: Emulator, squares: Squares, tmp_path: Path
+) -> None:
+    before = len(squares.received)
+    run = start(cluster, "single", tmp_path, 1500)
+    wait_until(lambda: len(squares.received) - before > 300, PATIENCE, "300 rows", every=0.1)
+    assert not shards_with_a_part(tmp_path)
+
+    run.mark("score", "failed")
+
+    wait_until(lambda: shards_with_a_part(tmp_path) != set(), PATIENCE, "the open part", every=0.1)
+    kept = outputs(tmp_path)
+    assert run.wait(PATIENCE) == "failed"
+    assert kept.total() == len(squares.received) - before
+    run.clear("score")
+    assert run.wait(PATIENCE) == "success", report(run)
+    assert outputs(tmp_path) == Counter((row, row**2) for row in range(1500))
+    assert Counter(squares.received[before:]) == Counter(range(1500))

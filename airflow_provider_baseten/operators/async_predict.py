@@ -135,21 +135,29 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             raise
         return self._finish(context, results, request_id, outcome)
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
+    def execute_complete(
+        self, context: "Context", event: dict[str, Any], request_id: str | None = None, deadline: float = 0.0
+    ) -> Any:
         """Return what came of the request that the trigger waited for.
 
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
+        :param request_id: what the task waits for; ``dag.test()`` leaves it out.
+        :param deadline: seconds since the epoch.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        ((request_id, ended),) = event["outcomes"].items()
         results = self._results(BasetenHook(self.baseten_conn_id))
-        outcome = results.last_look(request_id, Outcome(ended))
+        ((ended_id, ended),) = event["outcomes"].items()
+        if request_id not in (None, ended_id):
+            # SQLite gives the number of a trigger that was deleted to the next one, and with it the event of the first.
+            self.log.info("The trigger of an earlier attempt has ended; still waiting for this one's.")
+            self._defer(request_id, deadline, expects_delivery=results.expects_delivery)
+        outcome = results.last_look(ended_id, Outcome(ended))
         if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:
             if self.cancel_on_timeout:
-                results.cancel(request_id)
-            _raise_task_timeout(request_id)
-        return self._finish(context, results, request_id, outcome)
+                results.cancel(ended_id)
+            _raise_task_timeout(ended_id)
+        return self._finish(context, results, ended_id, outcome)
 
     def on_kill(self) -> None:
         """Cancel the request if it is still queued."""
@@ -268,6 +276,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
+            kwargs={"request_id": request_id, "deadline": deadline},
             timeout=timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP),
         )
 

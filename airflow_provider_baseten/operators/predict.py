@@ -109,17 +109,23 @@ class BasetenPredictOperator(BasetenCallOperator):
             self._defer(store.uri, name)
         return found
 
-    def execute_complete(self, context: "Context", event: dict[str, Any]) -> Any:
+    def execute_complete(self, context: "Context", event: dict[str, Any], name: str | None = None) -> Any:
         """Pick up what the trigger left in the result store.
 
         :param event: of the trigger: ``{"name"}``.
+        :param name: of the call that the task waits for; ``dag.test()`` leaves it out.
         """
         from airflow_provider_baseten.deferred_calls import DeferredCall
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.results import ResultStore
 
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
-        call = DeferredCall(ResultStore(result_store), event["name"])
+        store = ResultStore(result_store)
+        if name not in (None, event["name"]):
+            # SQLite gives the number of a trigger that was deleted to the next one, and with it the event of the first.
+            self.log.info("The trigger of an earlier attempt has ended; still waiting for this one's.")
+            self._defer(store.uri, name)
+        call = DeferredCall(store, event["name"])
         if error := call.take_error():
             raise error
         response = call.response()
@@ -140,7 +146,12 @@ class BasetenPredictOperator(BasetenCallOperator):
             timeout=self.timeout,
             on_orphaned_request=self.on_orphaned_request,
         )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=self.execution_timeout)
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            kwargs={"name": name},
+            timeout=self.execution_timeout,
+        )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:
         """Go on after the trigger; ``execution_timeout`` ends a deferred predict as it ends a blocking one."""

@@ -143,8 +143,12 @@ class Scenario:
         self.wait_until(lambda: self.task.state in states, f"state {states}")
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until a condition holds."""
-        wait_until(condition, PATIENCE, f"{self.model}: {what}", every=0.1)
+        """Wait until a condition holds; the message of a failure has the logs of all tries."""
+        try:
+            wait_until(condition, PATIENCE, f"{self.model}: {what}", every=0.1)
+        except TimeoutError as error:
+            asked = [(r.method, r.action, r.status) for r in self.baseten.requests if r.model_id == self.model]
+            raise TimeoutError(f"{error}; Baseten was asked {asked}\n{self._all_logs()}") from None
 
     def wait_for_accepted(self, number: int = 1) -> None:
         """Wait until the emulator has accepted so many requests."""

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.async_results import AsyncResults
@@ -354,3 +355,14 @@ class TestSensor:
                 timeout=1.5 if trouble == "late" else 60,
             )
         assert run_dag(dag).states["wait"] == state
+
+
+def test_event_of_a_former_trigger_ends_no_wait(baseten):
+    former = {"outcomes": {"former": "failed"}}
+    sensor = BasetenAsyncRequestSensor(task_id="s", model_id="echo", request_ids=["mine"], deferrable=True)
+    for waiting, again in ((predict(), {"request_id": "mine", "deadline": 5.0}), (sensor, {"deadline": 5.0})):
+        with pytest.raises(TaskDeferred) as deferred:
+            waiting.execute_complete({}, former, **again)
+        assert deferred.value.kwargs == again
+        assert (deferred.value.trigger.request_ids, deferred.value.trigger.deadline) == (["mine"], 5.0)
+    assert not baseten.requests

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.target import Target
@@ -198,3 +199,12 @@ def test_clear_and_changed_input_are_other_calls(change):
 def test_log_stream_needs_a_worker():
     with pytest.raises(BasetenInputError, match="log_stream"):
         BasetenPredictOperator(task_id="t", model_id="a", model_input=1, deferrable=True, log_stream=True)
+
+
+def test_event_of_a_former_trigger_is_not_taken_for_the_answer(baseten):
+    task = BasetenPredictOperator(task_id="t", model_id="echo", model_input=1, deferrable=True)
+    with pytest.raises(TaskDeferred) as again:
+        task.execute_complete({}, {"name": "former"}, name="mine")
+    assert again.value.trigger.name == "mine"
+    assert again.value.kwargs == {"name": "mine"}
+    assert not baseten.requests

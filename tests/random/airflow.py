@@ -100,6 +100,8 @@ class TaskInstance:
         self.map_index = self.plan.map_index
         self.states = TaskStates(self.world.reach_airflow)
         self._workers = 0
+        self._former: Running | None = None
+        self._adopted: set[Running] = set()
         self._acts = list(self.plan.user)
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -158,11 +160,12 @@ class TaskInstance:
                     event = await self._defer(attempt, deferral)
                     if event is None:
                         break
+                    again = deferral.kwargs or {}
                     attempt.decided_at = self.world.now()
                     # A task waits for a worker.
                     await asyncio.sleep(self.world.draw.choice([0.5, 20.0]))
-                    work = lambda operator, context, event=event: operator.execute_complete(  # type: ignore[misc]  # noqa: E731
-                        context, json.loads(event)
+                    work = lambda operator, context, event=event, again=again: operator.execute_complete(  # type: ignore[misc]  # noqa: E731
+                        context, json.loads(event), **again
                     )
         except (Exception, Killed, AirflowTaskTimeout) as error:
             attempt.error = error
@@ -230,7 +233,14 @@ class TaskInstance:
         self.world.shown.append(serialized)
         assert deferral.method_name == "execute_complete"
         self.state = "deferred"
-        running = self.world.triggerer.start(serialized, self.identity)
+        self.world.shown.append(json.dumps(deferral.kwargs))
+        former, self._former = self._former, None
+        if former is not None and self.world.plan.reuses_numbers:
+            seen_acts["event of a former trigger"] += 1
+            self._adopted.add(former)
+            running = former
+        else:
+            running = self.world.triggerer.start(serialized, self.identity)
         waiting = asyncio.ensure_future(
             asyncio.wait_for(asyncio.shield(running.event), deferral.timeout.total_seconds())
         )
@@ -239,6 +249,7 @@ class TaskInstance:
             waiting.cancel()
             attempt.ended_by = act
             self.state = act
+            self._former = running if act == "clear" else None
             self.kills.add(asyncio.create_task(self._kill(running, attempt)))
             return None
         try:
@@ -254,6 +265,9 @@ class TaskInstance:
     async def _kill(self, running: "Running", attempt: Attempt) -> None:
         """Let the trigger know some time later that its task does not wait any more."""
         await asyncio.sleep(self.world.draw.choice([0.5, 12.0]))
+        self._former = None
+        if running in self._adopted:
+            return
         states = {"failed", "success"}
         told = self.world.triggerer.is_up and await self.world.triggerer.on_kill(running)
         self.world.triggerer.stop(running)

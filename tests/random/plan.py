@@ -19,6 +19,7 @@ TROUBLES = (
     "status",
     "cancel",
     "triggerer",
+    "trigger numbers",
     "baseten down",
     "store down",
     "receiver down",
@@ -90,6 +91,8 @@ class Plan:
         self.airflow_down = self._windows("airflow down", 1, 20)
         # Part of all uses of the store, and of Airflow's API, that fail although neither is down.
         self.flakiness = 0.0 if "flaky" in self.without else draw.choice([0.0, 0.0, 0.1])
+        # SQLite gives the number of a deleted trigger to the next one, which then counts as the one that still runs.
+        self.reuses_numbers = self._has("trigger numbers") and self.draw("trigger numbers").random() < 0.5
         draw = self.draw("triggerer")
         events = [
             (draw.uniform(0, _SPAN), draw.choice(["restart", "freeze"]), draw.expovariate(1 / 40))

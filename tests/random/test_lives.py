@@ -62,6 +62,7 @@ def test_lives_are_eventful(tmp_path: Path) -> None:
     acts = {
         f"{act} while {state}" for act in ("clear", "failed", "success") for state in ("running", "deferred", "success")
     } - {"success while success"}
+    acts.add("event of a former trigger")
     ends = {
         "success",
         "Killed",

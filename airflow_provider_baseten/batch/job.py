@@ -101,6 +101,8 @@ class BatchJob:
         self._check_grouping()
         self._check_numbers()
         checked_headers(self.headers)
+        if self.route is not None:
+            self.target.sync_url(self.route)
 
     def _check_paths(self) -> None:
         if (self.inputs is None) == (self.input_path is None):

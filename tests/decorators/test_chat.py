@@ -1,42 +1,22 @@
 """@task.baseten_chat in a real Airflow, against a server that answers like OpenAI's."""
 
+import json
+
 import pytest
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError
+from tests.chat_server import ChatServer
 from tests.decorators.conftest import KEY
 
 CALL = {"model_id": "chat", "model": "echo"}
 
 
-async def chat_server(scope, receive, send):
-    """Answers with the messages that it was sent."""
-    import json
-
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    asked = json.loads(body)
-    answer = {"role": "assistant", "content": json.dumps(asked["messages"])}
-    reply = {
-        "id": "1",
-        "object": "chat.completion",
-        "model": asked["model"],
-        "choices": [{"index": 0, "message": answer, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
-    }
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(reply).encode()})
-
-
 @pytest.fixture
 def baseten(connect):
-    with Emulator(models={"chat": chat_server}, api_key=KEY) as emulator:
+    echo = ChatServer(lambda body: json.dumps(body["messages"]))
+    with Emulator(models={"chat": echo}, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY)
         yield emulator
 

@@ -1,5 +1,7 @@
 """The example DAGs, run by the scheduler of a real Airflow against the example models."""
 
+from pathlib import Path
+
 import pytest
 
 from airflow_provider_baseten.emulator import Emulator, RecordedRequest
@@ -131,3 +133,64 @@ class TestOwnResults:
         assert finished.run.xcom("languages") == "da, de"
         assert finished.run.xcom("report") == {"languages": ["da", "de"]}
         assert [request.action for request in finished.requests].count("async_predict") == 1
+
+
+class TestNightlyScoring:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "nightly_scoring")
+
+    def test_10_000_rows_of_parquet_files_are_scored_in_one_task(self, finished: Finished) -> None:
+        assert finished.state == "success", report(finished.run)
+        assert finished.run.xcom("count_languages") == {"en": 2000, "de": 4000, "es": 2000, "ja": 2000}
+        manifest = finished.run.xcom("score")
+        assert (manifest["rows"], manifest["failed"], manifest["complete"]) == (10_000, 0, True)
+        assert {Path(uri).suffix for uri in manifest["parts"]} == {".parquet"}
+
+    def test_each_row_is_one_request(self, finished: Finished) -> None:
+        assert {(request.action, request.status) for request in finished.requests} == {("predict", 200)}
+        assert len(finished.requests) == 10_000
+
+    def test_a_run_on_the_same_day_replaces_the_outputs(
+        self, finished: Finished, airflow: AirflowStack, baseten: Emulator
+    ) -> None:
+        again = Finished(airflow, baseten, "nightly_scoring")
+        assert again.run.xcom("count_languages") == finished.run.xcom("count_languages")
+
+    def test_no_log_shows_what_a_customer_wrote(self, finished: Finished) -> None:
+        log = finished.log("score")
+        assert "Complete: 10,000 rows have an output" in log
+        assert "stürzt" not in log
+
+
+class TestShardedScoring:
+    def test_four_shards_share_the_rows(self, airflow: AirflowStack, baseten: Emulator) -> None:
+        finished = Finished(airflow, baseten, "sharded_scoring")
+        assert finished.state == "success", report(finished.run)
+        assert [finished.run.xcom("score.predict", map_index=shard)["rows"] for shard in range(4)] == [500] * 4
+        assert finished.run.xcom("count_parts") == "2000 rows in 4 files of 4 shards"
+        assert len(finished.requests) == 40
+
+
+class TestTaskflowTickets:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "taskflow_tickets")
+
+    def test_decorated_functions_send_and_the_next_task_uses_the_answers(self, finished: Finished) -> None:
+        assert finished.state == "success", report(finished.run)
+        assert finished.run.xcom("compare") == {
+            "alone": ["en", "de", "de", "es"],
+            "together": ["en", "de", "de", "es", "ja"],
+        }
+
+    def test_the_ticket_that_was_skipped_is_not_sent(self, finished: Finished) -> None:
+        assert finished.states["identify[4]"] == "skipped"
+        actions = [request.action for request in finished.requests]
+        assert (actions.count("predict"), actions.count("async_predict")) == (4, 1)
+
+    def test_no_log_shows_what_a_customer_wrote(self, finished: Finished) -> None:
+        for label in ("identify[1]", "identify_all"):
+            assert "stürzt" not in finished.log(label)

@@ -1,0 +1,45 @@
+"""Ask a model for the language of each support ticket, then of all together, with decorated functions.
+
+A function returns what is sent to the model, its task what the model answers.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.sdk import dag, task
+
+MODEL_ID = "langid01"
+TICKETS = Path(__file__).parent / "data" / "tickets.json"
+SHORTEST = 80
+
+
+@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+def taskflow_tickets() -> None:
+    @task
+    def read_tickets() -> list[dict[str, str]]:
+        return json.loads(TICKETS.read_text())
+
+    @task.baseten_predict(model_id=MODEL_ID)
+    def identify(ticket: dict[str, str]) -> dict[str, str]:
+        if len(ticket["text"]) < SHORTEST:
+            raise AirflowSkipException("Too short to be sure of its language.")
+        return {"text": ticket["text"]}
+
+    @task.baseten_async_predict(model_id=MODEL_ID, deferrable=True)
+    def identify_all(tickets: list[dict[str, str]]) -> dict[str, list[str]]:
+        return {"text": [ticket["text"] for ticket in tickets]}
+
+    @task(trigger_rule="none_failed")
+    def compare(alone: list[dict[str, Any]], together: list[dict[str, Any]]) -> dict[str, list[str]]:
+        return {
+            "alone": [answer["language"] for answer in alone if answer],
+            "together": [answer["language"] for answer in together],
+        }
+
+    tickets = read_tickets()
+    compare(identify.expand(ticket=tickets), identify_all(tickets))
+
+
+taskflow_tickets()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 LINK_KEY = "_link_BasetenLink"
 
+# Classes of the tasks that have succeeded in a DAG since the session began.
+_succeeded: set[str] = set()
+
 
 @dataclass
 class FinishedRun:
@@ -78,6 +81,7 @@ def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
             xcoms = session.query(XComModel).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id).all()
             fields = session.query(RenderedTaskInstanceFields).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id)
             tasks = dag_run.get_task_instances(session=session)
+            _succeeded.update(dag.get_task(ti.task_id).task_type for ti in tasks if ti.state == "success")
             values = {(x.task_id, x.map_index, x.key): XComModel.deserialize_value(x) for x in xcoms}
             return FinishedRun(
                 state=str(dag_run.state),
@@ -90,6 +94,20 @@ def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
             )
 
     return run
+
+
+@pytest.fixture
+def succeeded_classes(request: pytest.FixtureRequest) -> set[str]:
+    """Names of the classes of all tasks that have succeeded in the DAGs of a whole session."""
+    config = request.config
+    if config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword:
+        pytest.skip("looks back on a whole session: run pytest without arguments")
+    return _succeeded
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what looks back on the session come last."""
+    items.sort(key=lambda item: "succeeded_classes" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture

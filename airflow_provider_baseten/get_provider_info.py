@@ -20,6 +20,8 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Baseten",
                 "python-modules": [
                     "airflow_provider_baseten.operators.async_predict",
+                    "airflow_provider_baseten.operators.batch_group",
+                    "airflow_provider_baseten.operators.batch_predict",
                     "airflow_provider_baseten.operators.predict",
                     "airflow_provider_baseten.operators.sync_route",
                 ],
@@ -42,7 +44,7 @@ def get_provider_info() -> dict[str, Any]:
                 "name": f"baseten_{name}",
                 "class-name": f"airflow_provider_baseten.decorators.{name}.baseten_{name}_task",
             }
-            for name in ("async_predict", "chat", "predict")
+            for name in ("async_predict", "batch", "chat", "predict")
         ],
         "connection-types": [
             {
@@ -60,6 +62,9 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
+        # Of Airflow 3.2 and newer.
+        "cli": ["airflow_provider_baseten.cli.definition.get_cli_commands"],
         "config": {"baseten": {"description": "Settings of the Baseten provider.", "options": _CONFIG_OPTIONS}},
     }
 

@@ -48,7 +48,15 @@ def test_imports_run_downwards(part):
 
 
 @pytest.mark.parametrize(
-    "module", ["operators.predict", "operators.sync_route", "operators.async_predict", "sensors.async_request"]
+    "module",
+    [
+        "operators.predict",
+        "operators.sync_route",
+        "operators.async_predict",
+        "operators.batch_group",
+        "decorators.batch",
+        "sensors.async_request",
+    ],
 )
 def test_operator_modules_load_nothing_heavy(module):
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

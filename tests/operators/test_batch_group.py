@@ -1,6 +1,7 @@
 """A bulk job in shards, as a task group in a real Airflow."""
 
 import json
+from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG, task
@@ -46,7 +47,7 @@ def test_plan_shards_and_one_manifest_for_the_tasks_around_them(baseten, run_dag
     merged = run.xcom("score.merge")
     assert (merged["rows"], merged["failed"], merged["num_shards"], merged["shard"]) == (10, 0, 3, None)
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == merged
-    lines = [json.loads(line) for uri in merged["parts"] for line in open(uri)]
+    lines = [json.loads(line) for uri in merged["parts"] for line in Path(uri).read_text().splitlines()]
     assert sorted((line["row"], line["output"]) for line in lines) == [(n, n**2) for n in range(10)]
     assert run.xcom("count") == 10
     assert len(baseten.requests) == 10

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction, task
@@ -79,14 +80,23 @@ def test_rows_of_a_list_of_a_task_and_of_a_file(baseten, run_dag, tmp_path):
         batch("literal", tmp_path / "literal", inputs=numbers(2))
         batch("lazy", tmp_path / "lazy", inputs=range(5), model_input=lambda number: {"n": number})
         batch("from_task", tmp_path / "from_task", inputs=make())
-        batch("from_file", f"file://{tmp_path}/{{{{ ti.task_id }}}}", input_path=f"{tmp_path}/rows-{{{{ params.file }}}}.jsonl")
+        batch(
+            "from_file",
+            f"file://{tmp_path}/{{{{ ti.task_id }}}}",
+            input_path=f"{tmp_path}/rows-{{{{ params.file }}}}.jsonl",
+        )
     run = run_dag(dag)
     assert run.state == "success"
     expected = {"literal": 2, "lazy": 5, "from_task": 4, "from_file": 3}
     for task_id, count in expected.items():
         assert outputs(tmp_path / task_id) == squares(count)
         manifest = run.xcom(task_id)
-        assert (manifest["complete"], manifest["rows"], manifest["succeeded"], manifest["failed"]) == (True, count, count, 0)
+        assert (manifest["complete"], manifest["rows"], manifest["succeeded"], manifest["failed"]) == (
+            True,
+            count,
+            count,
+            0,
+        )
         assert json.loads((tmp_path / task_id / "_manifest.json").read_text()) == manifest
     assert len(baseten.requests) == sum(expected.values())
 
@@ -125,7 +135,7 @@ class TestRepeats:
 
 
 class TestFailedRows:
-    ROWS = [{"n": 1}, {"n": None}, {"n": 3}, {"n": "x"}]
+    ROWS = ({"n": 1}, {"n": None}, {"n": 3}, {"n": "x"})
 
     def test_they_do_not_fail_the_others_and_the_manifest_says_where_they_are(self, baseten, run_dag, tmp_path):
         with DAG("failed_rows") as dag:
@@ -136,9 +146,11 @@ class TestFailedRows:
         assert (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (4, 2, 2)
         assert manifest["outcomes"] == {"success": 2, "BasetenModelError": 2}
         [uri] = manifest["failed_parts"]
-        failed = [json.loads(line) for line in open(uri)]
+        failed = [json.loads(line) for line in Path(uri).read_text().splitlines()]
         assert [entry["row"] for entry in failed] == [1, 3]
-        assert {entry["error"]["request_id"] for entry in failed} <= {request.request_id for request in baseten.requests}
+        assert {entry["error"]["request_id"] for entry in failed} <= {
+            request.request_id for request in baseten.requests
+        }
         assert outputs(tmp_path / "out") == {0: {"square": 1}, 2: {"square": 9}}
 
     @pytest.mark.parametrize("limit", [{"max_failed_rows": 1}, {"max_failure_ratio": 0.4}])
@@ -219,7 +231,9 @@ class TestProgress:
             batch("progress", tmp_path / "out", inputs=numbers(60), requests_per_second=60, post_execute=read_state)
         assert run_dag(dag).state == "success"
         lines = capfd.readouterr().out
-        assert re.search(r"\d+ of 60 rows, \d+ rows/s, 0 failed, at most \d+ requests in flight, 0:00:0\d left\.", lines)
+        assert re.search(
+            r"\d+ of 60 rows, \d+ rows/s, 0 failed, at most \d+ requests in flight, 0:00:0\d left\.", lines
+        )
         assert "Complete: 60 rows have an output, 0 have failed." in lines
         assert STATES.pop() == {
             "rows": 60,
@@ -235,3 +249,66 @@ class TestProgress:
             batch("no_store", tmp_path / "out", inputs=numbers(60), requests_per_second=60, pre_execute=break_store)
         assert run_dag(dag).state == "success"
         assert "The progress could not be kept" in capfd.readouterr().out
+
+
+def test_rows_and_outputs_are_in_neither_log_nor_rendered_templates(connect, run_dag, tmp_path, caplog, capfd):
+    def answer(row):
+        return {"said": row["text"].upper()}
+
+    with Emulator(models={"square": answer}, api_key=KEY) as emulator, DAG("private") as dag:
+        connect(host=emulator.url, password=KEY)
+        batch(
+            "plain",
+            tmp_path / "plain",
+            inputs=[{"text": "private-{{ 1 + 1 }}"}, {"no text": "private-3"}],
+            headers={"X-Token": "private-4"},
+        )
+        batch("mapped", tmp_path / "mapped", inputs=[1], model_input=lambda row: {"text": "private-5"})
+        with caplog.at_level(logging.DEBUG):
+            run = run_dag(dag)
+    assert outputs(tmp_path / "plain") == {0: {"said": "PRIVATE-2"}}
+    assert [r.headers["x-token"] for r in emulator.requests if "x-token" in r.headers] == ["private-4"] * 2
+    seen = caplog.text + "".join(capfd.readouterr()) + str(run.rendered) + str(run.xcoms)
+    assert "1 have failed" in seen
+    for secret in ("private-", "PRIVATE-", KEY):
+        assert secret not in seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "exactly one of inputs and input_path; neither"),
+        ({"inputs": [1], "input_path": "rows.jsonl"}, "both"),
+        ({"inputs": [1], "output_format": "csv"}, "output_format='csv'"),
+        ({"inputs": [1], "max_concurrency": 0}, "max_concurrency=0"),
+        ({"inputs": [1], "max_failure_ratio": 2}, "max_failure_ratio=2"),
+        ({"inputs": [1], "num_shards": 2, "shard": 2}, "shard=2"),
+        ({"inputs": [1], "keep_columns": "id"}, "keep_columns"),
+        ({"inputs": [1], "parameters": {"a": 1}}, "parameters"),
+        ({"inputs": [1], "model_id": None}, "exactly one of model_id and chain_id"),
+    ],
+)
+def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments, words):
+    with pytest.raises(BasetenInputError, match=words):
+        BasetenBatchPredictOperator(**{"task_id": "t", "model_id": "square", "output_path": "out"} | arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"inputs": "{{ params.rows }}"},
+        {"input_path": "/no/such/{{ ds }}.jsonl"},
+        {"inputs": [{"n": 1}], "keep_columns": ["m"]},
+        {"inputs": [{"n": 1}], "output_path": "{{ params.nothing }}"},
+        {"inputs": [{"n": 1}], "output_path": "/proc/no/such"},
+        {"inputs": [{"n": 1}], "model_id": "{{ params.model }}"},
+    ],
+)
+def test_what_only_rendering_shows_is_found_before_anything_is_sent(baseten, run_dag, tmp_path, arguments):
+    params = {"rows": "a text", "nothing": "", "model": "not/an/id"}
+    with DAG("unusable", params=params) as dag:
+        BasetenBatchPredictOperator(
+            **{"task_id": "t", "model_id": "square", "output_path": str(tmp_path / "out")} | arguments
+        )
+    assert run_dag(dag).state == "failed"
+    assert baseten.requests == []

@@ -21,13 +21,14 @@ Secrets of a Truss are read from environment variables TRUSS_SECRET_{name}.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_provider_baseten.emulator") -> int:
     """Run the emulator until it is interrupted or terminated.
 
     :param arguments: command line without the program's name, by default the process's own.
+    :param prog: what the program is called in its texts.
     :return: exit code: 0 after a signal, 1 when a model could not be loaded, 2 for a wrong command line.
     """
-    parser = _parser()
+    parser = _parser(prog)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_baseten.emulator",
+        prog=prog,
         description="Baseten's inference API on this machine: runs Truss directories, or forwards to servers.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,0 +1,1 @@
+"""``airflow baseten``: Baseten from the command line, through an Airflow connection."""

@@ -1,0 +1,123 @@
+"""What all commands share: their input, their output and how they end."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """The command line or the input is not valid."""
+
+
+class CommandError(Exception):
+    """The command failed for another reason than Baseten's."""
+
+
+def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
+    """Make a command of a function: its errors become one sentence and an exit code."""
+
+    @wraps(run)
+    def main(options: argparse.Namespace) -> None:
+        # As for Airflow's own commands: with this its connections are looked up in its database too.
+        os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+        _keep_logs_off_stdout()
+        sys.exit(_exit_code(run, options))
+
+    return main
+
+
+def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
+    try:
+        code = run(options) or OK
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who reads has read enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except UsageError as error:
+        return _fail(error, USAGE)
+    except BasetenError as error:
+        found_here = isinstance(error, BasetenInputError) and error.status is None
+        return _fail(error, USAGE if found_here else FAILED)
+    except CommandError as error:
+        return _fail(error, FAILED)
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"Error: {error}", file=sys.stderr)
+    return code
+
+
+def _keep_logs_off_stdout() -> None:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
+
+
+def read_input(options: argparse.Namespace) -> Any:
+    """Return the JSON value of ``--data``, ``--file`` or stdin.
+
+    :raises UsageError: there is none, it can't be read or it is not JSON.
+    """
+    if options.data is not None and options.file is not None:
+        raise UsageError("Give at most one of --data and --file; both were given.")
+    if options.data is not None:
+        return _parsed("--data", os.fsencode(options.data))
+    if options.file is not None:
+        return _parsed(options.file, read_file(options.file))
+    if sys.stdin.isatty():
+        raise UsageError("There is no input: give it with --data or --file, or on stdin.")
+    return _parsed("stdin", sys.stdin.buffer.read())
+
+
+def read_file(path: str) -> bytes:
+    """Return the content of a file that the command line names.
+
+    :raises UsageError: it can't be read.
+    """
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from None
+
+
+def _parsed(source: str, text: bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} in line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(":")[0]
+    raise UsageError(f"The input from {source} is not JSON: {reason}.")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has no {constant}")
+
+
+def write(output: Any) -> None:
+    """Print a value as JSON, bytes as they are."""
+    if not isinstance(output, bytes):
+        text = json.dumps(output, ensure_ascii=False, indent=2)
+        # A lone surrogate has no bytes; its JSON escape has.
+        output = f"{text}\n".encode(errors="backslashreplace")
+    write_bytes(output)
+
+
+def write_bytes(data: bytes) -> None:
+    """Print bytes as they are, at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

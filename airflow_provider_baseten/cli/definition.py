@@ -1,0 +1,184 @@
+"""The commands and their arguments. Loaded by every ``airflow`` command, so it loads nothing else."""
+
+import argparse
+from typing import Any
+
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+
+_HERE = "airflow_provider_baseten.cli"
+
+
+def _arg(*flags: str, **options: Any) -> Arg:
+    return Arg(flags, **options)  # type: ignore[no-untyped-call]
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
+class _CommandLine(Arg):
+    """All that follows, options too, for a command that has a parser of its own."""
+
+    def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
+        parser.prefix_chars = "\0"
+        super().add_to_parser(parser)
+
+
+_CONN_ID = _arg(
+    "--conn-id",
+    default="baseten_default",
+    metavar="CONN_ID",
+    help="Airflow connection to call Baseten with, by default baseten_default; if that does not exist, the key in "
+    "BASETEN_API_KEY",
+)
+_MODEL_ID = _arg("--model-id", metavar="ID", help="id of the model")
+_CHAIN_ID = _arg("--chain-id", metavar="ID", help="id of the chain, instead of a model")
+_ENVIRONMENT = _arg(
+    "--environment",
+    metavar="NAME",
+    help="environment, by default production; development is the development deployment",
+)
+_DEPLOYMENT_ID = _arg("--deployment-id", metavar="ID", help="one deployment, instead of an environment")
+_REGIONAL = _arg(
+    "--regional", action="store_true", help="put the environment into the host name, which keeps it in its region"
+)
+_CALLED = (_CONN_ID, _MODEL_ID, _CHAIN_ID)
+_TARGET = (*_CALLED, _ENVIRONMENT, _DEPLOYMENT_ID, _REGIONAL)
+_INPUT = (
+    _arg("-d", "--data", metavar="JSON", help="the input"),
+    _arg("-f", "--file", metavar="PATH", help="file with the input; without --data and --file it is read from stdin"),
+)
+_REQUEST_ID = _arg("request_id", metavar="REQUEST_ID", help="id of the async request")
+
+
+_COMMANDS = (
+    ActionCommand(
+        name="predict",
+        help="Run a model or a chain and print its output",
+        description="Run a model, or a chain's run_remote, and print its output as JSON.\n"
+        "The input is JSON too: --data, --file or stdin.",
+        func=lazy_load_command(f"{_HERE}.inference.predict"),
+        args=(
+            *_TARGET,
+            *_INPUT,
+            _arg("--stream", action="store_true", help="print the output as it comes, undecoded"),
+            _arg(
+                "--timeout",
+                type=_seconds,
+                metavar="SECONDS",
+                help="longest wait for the answer, and for each further part of a streamed one; by default 1260",
+            ),
+        ),
+    ),
+    ActionCommand(
+        name="async-predict",
+        help="Queue a prediction and print its request id",
+        description="Queue a prediction and print its request id. Baseten keeps no outputs: it delivers this one\n"
+        "to the webhook endpoint, if there is one.",
+        func=lazy_load_command(f"{_HERE}.inference.async_predict"),
+        args=(
+            *_TARGET,
+            *_INPUT,
+            _arg(
+                "--webhook-endpoint",
+                metavar="URL",
+                help="where the output is delivered, by default the webhook endpoint of the connection",
+            ),
+            _arg("--priority", type=int, metavar="N", help="0 (first, the default) to 2"),
+            _arg(
+                "--max-time-in-queue-seconds",
+                type=int,
+                metavar="SECONDS",
+                help="time after which a request that has not started expires, 10 to 259200, by default 600",
+            ),
+        ),
+    ),
+    ActionCommand(
+        name="status",
+        help="Print the status of an async request",
+        description="Print the status of an async request. Baseten keeps it for one hour after the end.",
+        func=lazy_load_command(f"{_HERE}.inference.status"),
+        args=(_REQUEST_ID, *_CALLED),
+    ),
+    ActionCommand(
+        name="cancel",
+        help="Cancel an async request",
+        description="Cancel an async request and print whether it was cancelled: only a queued one can be.",
+        func=lazy_load_command(f"{_HERE}.inference.cancel"),
+        args=(_REQUEST_ID, *_CALLED),
+    ),
+    ActionCommand(
+        name="wake",
+        help="Wake a deployment that has scaled to zero",
+        description="Start a replica of a deployment that has scaled to zero, without waiting for it.",
+        func=lazy_load_command(f"{_HERE}.inference.wake"),
+        args=_TARGET,
+    ),
+    ActionCommand(
+        name="models",
+        help="Print the models of the workspace",
+        func=lazy_load_command(f"{_HERE}.management.models"),
+        args=(
+            _CONN_ID,
+            _arg("--model-id", metavar="ID", help="only this one"),
+            _arg("--name", metavar="NAME", help="only those with exactly this name"),
+        ),
+    ),
+    ActionCommand(
+        name="deployments",
+        help="Print the deployments of a model or a chain",
+        func=lazy_load_command(f"{_HERE}.management.deployments"),
+        args=(
+            *_CALLED,
+            _arg(
+                "--deployment-id",
+                metavar="ID",
+                help="only this one; of a model also production or development",
+            ),
+        ),
+    ),
+    ActionCommand(
+        name="emulator",
+        help="Run Baseten on this machine",
+        func=lazy_load_command(f"{_HERE}.emulator.emulator"),
+        args=(_CommandLine(("arguments",), nargs=argparse.REMAINDER),),  # type: ignore[no-untyped-call]
+    ),
+    ActionCommand(
+        name="connection-from-trussrc",
+        help="Make an Airflow connection from a remote of Truss",
+        description="Make an Airflow connection from a remote in ~/.trussrc, where Truss keeps its API keys.",
+        func=lazy_load_command(f"{_HERE}.trussrc.connection_from_trussrc"),
+        args=(
+            _arg(
+                "--conn-id",
+                default="baseten_default",
+                metavar="CONN_ID",
+                help="id of the connection to make, by default baseten_default",
+            ),
+            _arg("--remote", metavar="NAME", help="the remote; may be left out if there is only one"),
+            _arg(
+                "--file",
+                metavar="PATH",
+                help="the file, by default what USER_TRUSSRC_PATH names, or else ~/.trussrc",
+            ),
+            _arg("--overwrite", action="store_true", help="replace the connection if it exists"),
+        ),
+    ),
+)
+
+
+GROUP = GroupCommand(
+    name="baseten",
+    help="Call models on Baseten",
+    description="Call models on Baseten through an Airflow connection. What is printed is JSON.\n"
+    "Exit codes: 0 done, 1 the call failed, 2 the command line or the input is not valid and nothing was sent.",
+    subcommands=_COMMANDS,
+)
+
+
+def get_cli_commands() -> list[CLICommand]:
+    """Return what Airflow adds to its command line."""
+    return [GROUP]

@@ -1,0 +1,20 @@
+"""The command that runs the emulator."""
+
+import argparse
+import logging
+
+from airflow_provider_baseten.cli.console import CommandError, command
+
+
+@command
+def emulator(options: argparse.Namespace) -> int:
+    """Run Baseten on this machine until it is interrupted."""
+    try:
+        from airflow_provider_baseten.emulator.__main__ import main
+    except ImportError as error:
+        raise CommandError(
+            f"The emulator needs {error.name}, which is missing: pip install 'airflow-provider-baseten[emulator]'."
+        ) from None
+    # Airflow logs what servers say when they start and stop.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return main(options.arguments, prog="airflow baseten emulator")

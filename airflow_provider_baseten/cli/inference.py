@@ -1,0 +1,77 @@
+"""Commands that call a model or a chain."""
+
+import argparse
+
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.responses import model_output
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.cli.console import command, read_input, write, write_bytes
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.transport import RetryPolicy
+
+# Somebody waits.
+RETRY_POLICY = RetryPolicy(max_attempts=3)
+
+
+@command
+def predict(options: argparse.Namespace) -> None:
+    """Run a model or a chain."""
+    target, model_input = _target(options), read_input(options)
+    hook = BasetenHook(options.conn_id, timeout=options.timeout or requests.READ_TIMEOUT, retry_policy=RETRY_POLICY)
+    request = requests.predict(hook.located(target), model_input)
+    output = model_output(hook.send(request, write_bytes if options.stream else None))
+    if not options.stream:
+        write(output)
+
+
+@command
+def async_predict(options: argparse.Namespace) -> None:
+    """Queue a prediction."""
+    target, model_input, hook = _target(options), read_input(options), _hook(options)
+    request_id = hook.async_predict(
+        target,
+        model_input,
+        webhook_endpoint=options.webhook_endpoint or hook.connection.webhook_endpoint,
+        priority=options.priority,
+        max_time_in_queue_seconds=options.max_time_in_queue_seconds,
+    )
+    write({"request_id": request_id})
+
+
+@command
+def status(options: argparse.Namespace) -> None:
+    """Tell how an async request is."""
+    write(_hook(options).get_async_request(_called(options), options.request_id))
+
+
+@command
+def cancel(options: argparse.Namespace) -> None:
+    """Cancel an async request."""
+    canceled = _hook(options).cancel_async_request(_called(options), options.request_id)
+    write({"request_id": options.request_id, "canceled": canceled})
+
+
+@command
+def wake(options: argparse.Namespace) -> None:
+    """Wake a deployment."""
+    target = _target(options)
+    _hook(options).wake(target)
+    write({"woken": str(target)})
+
+
+def _hook(options: argparse.Namespace) -> BasetenHook:
+    return BasetenHook(options.conn_id, retry_policy=RETRY_POLICY)
+
+
+def _called(options: argparse.Namespace) -> Target:
+    return Target(model_id=options.model_id, chain_id=options.chain_id)
+
+
+def _target(options: argparse.Namespace) -> Target:
+    return Target(
+        model_id=options.model_id,
+        chain_id=options.chain_id,
+        environment=options.environment,
+        deployment_id=options.deployment_id,
+        regional=options.regional,
+    )

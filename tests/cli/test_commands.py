@@ -1,0 +1,206 @@
+"""``airflow baseten`` as its users run it."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from airflow_provider_baseten.emulator import Fault
+from tests.cli.conftest import AIRFLOW, KEY, MODULE, environment
+
+COMMANDS = {
+    "async-predict",
+    "cancel",
+    "connection-from-trussrc",
+    "deployments",
+    "emulator",
+    "models",
+    "predict",
+    "status",
+    "wake",
+}
+
+
+class TestHelp:
+    def test_the_group(self, run):
+        done = run("--help", program=AIRFLOW)
+        assert done.code == 0
+        assert {line.split()[0] for line in done.out.splitlines() if line.startswith("    ")} >= COMMANDS
+        assert "Exit codes" in done.out
+
+    def test_every_argument_is_explained(self):
+        from airflow.cli.cli_parser import ALL_COMMANDS_DICT
+
+        group = ALL_COMMANDS_DICT["baseten"]
+        assert {command.name for command in group.subcommands} == COMMANDS
+        for command in group.subcommands:
+            assert command.help
+            for argument in command.args:
+                assert argument.kwargs.get("help") or command.name == "emulator", (command.name, argument.flags)
+
+    def test_the_emulators_own_command_line(self, run):
+        done = run("emulator", "--help", program=AIRFLOW)
+        assert done.code == 0
+        assert "usage: airflow baseten emulator" in done.out
+        assert "--truss ID=DIR" in done.out
+
+    def test_definitions_load_nothing_heavy(self):
+        code = "import sys, airflow_provider_baseten.cli.definition; print(*{n.partition('.')[0] for n in sys.modules})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert not {"requests", "pyreqwest", "fastapi", "starlette", "openai"} & set(done.stdout.split())
+
+
+class TestPredict:
+    def test_input_as_an_argument(self, run, baseten):
+        value = {"text": "Grüße, 世界 🚀", "list": [1.5, None, True]}
+        seen = len(baseten.requests)
+        done = run(
+            "predict", "--model-id", "abc", "--environment", "development", "-d", json.dumps(value), program=AIRFLOW
+        )
+        assert (done.code, done.err) == (0, "")
+        assert done.output == value
+        assert "Grüße, 世界 🚀" in done.out
+        (request,) = baseten.requests[seen:]
+        assert request.path == "/model-abc/development/predict"
+
+    def test_output_that_has_no_bytes_stays_json(self, run_here, baseten):
+        baseten.inject(Fault(target="abc", status=200, body={"half": "\ud800"}))
+        done = run_here("predict", "--model-id", "abc", "-d", "1")
+        assert (done.code, done.output) == (0, {"half": "\ud800"})
+
+    def test_input_from_stdin_in_an_ascii_world(self, run):
+        value = {"n": "ü" * 100_000}
+        text = json.dumps(value, ensure_ascii=False).encode("utf-8-sig")
+        done = run("predict", "--chain-id", "xyz", stdin=text, PYTHONIOENCODING="ascii", LC_ALL="C")
+        assert (done.code, done.output) == (0, value)
+
+    def test_input_from_a_file_and_a_stream_as_it_comes(self, run, tmp_path):
+        (tmp_path / "input.json").write_text('{"lines": 3}')
+        path = str(tmp_path / "input.json")
+        assert run("predict", "--model-id", "lines", "-f", path, "--stream").out == "line 0 é\nline 1 é\nline 2 é\n"
+        assert run("predict", "--model-id", "lines", "-f", path).output == "line 0 é\nline 1 é\nline 2 é\n"
+
+    def test_who_stops_reading_hears_no_complaint(self, baseten, tmp_path):
+        # More than a pipe holds.
+        command = f"{' '.join(AIRFLOW)} predict --model-id lines --stream -d '{{\"lines\": 100000}}' | head -n 1"
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            capture_output=True,
+            env=environment(baseten.url),
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "line 0 é\n", b"")
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "stdin", "words"),
+        [
+            (["--model-id", "abc", "-d", '{"a": private'], b"", "--data is not JSON: Expecting value in line 1"),
+            (["--model-id", "abc"], b"[NaN]", "stdin is not JSON: it has no NaN"),
+            (["--model-id", "abc"], b"", "stdin is not JSON"),
+            (["--model-id", "abc"], b"[" * 100_000, "nested too deeply"),
+            (["--model-id", "abc"], b"\xff\xfe\x00", "stdin is not JSON"),
+            (["--model-id", "abc", "-f", "/no/such/file"], b"", "/no/such/file can't be read: No such file"),
+            (["--model-id", "abc", "-d", "1", "-f", "x"], b"", "at most one of --data and --file"),
+            (["-d", "1"], b"", "exactly one of model_id and chain_id"),
+            (["--chain-id", "xyz", "-d", "1"], b"", "an object with the arguments of run_remote"),
+            (["--model-id", "abc", "-d", "1", "--timeout", "-1"], b"", "not a positive number"),
+        ],
+    )
+    def test_what_is_not_valid_is_not_sent(self, run_here, baseten, arguments, stdin, words):
+        seen = len(baseten.requests)
+        done = run_here("predict", *arguments, stdin=stdin)
+        assert done.code == 2
+        assert words in done.err
+        assert "private" not in done.err
+        assert done.out == ""
+        assert len(baseten.requests) == seen
+
+    def test_bad_json_is_one_sentence_in_airflow_too(self, run):
+        done = run("predict", "--model-id", "abc", "-d", "{bad", program=AIRFLOW)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("Error: The input from --data is not JSON:")
+        assert done.err.count("\n") == 1
+
+    def test_unknown_connection(self, run):
+        done = run("models", "--conn-id", "nobody", program=AIRFLOW)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("Error: Connection 'nobody' does not exist")
+        assert done.err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["predict", "--model-id", "abc", "-d", "1", "--conn-id", "refused"], "The API key was refused"),
+            (["predict", "--model-id", "nomodel", "-d", "1"], "answered 404"),
+            (["models", "--conn-id", "refused"], "The API key was refused"),
+            (["status", "r1", "--model-id", "abc"], "answered 404"),
+            (["predict", "--model-id", "abc", "-d", "1", "--conn-id", "unreachable"], "can't be reached"),
+        ],
+    )
+    def test_a_call_that_fails(self, run_here, arguments, words):
+        done = run_here(*arguments)
+        assert (done.code, done.out) == (1, "")
+        assert words in done.err.splitlines()[-1]
+
+    def test_a_retry_is_announced_beside_the_output(self, run, baseten):
+        baseten.inject(Fault(target="abc", status=503, headers={"Retry-After": "0"}))
+        done = run("predict", "--model-id", "abc", "-d", "1")
+        assert (done.code, done.output) == (0, 1)
+        assert "Attempt 2 follows" in done.err
+
+
+class TestAsync:
+    def test_from_submission_to_the_end(self, run, run_here, baseten):
+        baseten.hold()
+        try:
+            submitted = run("async-predict", "--model-id", "abc", "-d", '{"a": 1}', "--priority", "2", program=AIRFLOW)
+            request_id = submitted.output["request_id"]
+            named = [request_id, "--model-id", "abc"]
+            assert run_here("status", *named).output["status"] == "QUEUED"
+            assert run_here("cancel", *named).output == {"request_id": request_id, "canceled": True}
+        finally:
+            baseten.release()
+        assert run_here("cancel", *named).output["canceled"] is False
+        assert run_here("status", *named).output["status"] == "CANCELED"
+        assert baseten.async_requests[request_id].priority == 2
+
+    def test_bounds_are_checked_first(self, run_here):
+        assert run_here("async-predict", "--model-id", "abc", "-d", "{}", "--priority", "3").code == 2
+
+
+class TestManagement:
+    def test_models_and_deployments(self, run, run_here):
+        assert [model["id"] for model in run("models", program=AIRFLOW).output] == ["abc", "lines", "cold"]
+        assert [model["id"] for model in run_here("models", "--name", "cold one").output] == ["cold"]
+        assert run_here("models", "--model-id", "abc").output["name"] == "abc"
+        (deployment,) = run_here("deployments", "--model-id", "abc").output
+        assert run_here("deployments", "--model-id", "abc", "--deployment-id", "production").output == deployment
+        assert run_here("deployments", "--chain-id", "xyz").output[0]["chain_id"] == "xyz"
+        assert run_here("models", "--model-id", "abc", "--name", "x").code == 2
+
+    def test_wake(self, run_here):
+        def status():
+            return run_here("deployments", "--model-id", "cold", "--deployment-id", "production").output["status"]
+
+        assert status() == "SCALED_TO_ZERO"
+        assert run_here("wake", "--model-id", "cold").output == {"woken": "model cold (environment production)"}
+        assert status() == "WAKING_UP"
+
+
+def test_emulator_runs_until_it_is_told_to_end(baseten):
+    command = [*MODULE, "emulator", "--upstream", "abc=http://127.0.0.1:9", "--port", "0", "--api-key", KEY]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment("")
+    ) as process:
+        try:
+            announced = process.stdout.readline()
+        finally:
+            process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert announced.startswith("Baseten emulator on http://127.0.0.1:")
+    assert (process.returncode, errors) == (0, "")

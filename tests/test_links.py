@@ -1,0 +1,148 @@
+"""The link of a task: where it leads, and that Airflow has it at every end of a task."""
+
+import json
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.links import BasetenLink, page_of
+from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.predict import BasetenPredictOperator
+from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+
+KEY = "abcd1234.s3cr3t"
+BASETEN = "https://api.baseten.co"
+APP = "https://app.baseten.co"
+
+
+@pytest.mark.parametrize(
+    ("target", "page"),
+    [
+        (Target(model_id="abc"), f"{APP}/models/abc/overview"),
+        (Target(model_id="abc", environment="staging", regional=True), f"{APP}/models/abc/overview"),
+        (Target(model_id="abc", deployment_id="d1"), f"{APP}/models/abc/logs/d1"),
+        (Target(chain_id="xyz"), f"{APP}/chains/xyz/overview"),
+        (Target(chain_id="xyz", deployment_id="d1"), f"{APP}/chains/xyz/overview"),
+    ],
+)
+def test_pages_of_baseten(target, page):
+    assert page_of(target, BASETEN) == page
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (Target(model_id="abc"), "/v1/models/abc"),
+        (Target(model_id="abc", deployment_id="abcd1"), "/v1/models/abc/deployments/abcd1"),
+        (Target(chain_id="xyz"), "/v1/chains/xyz"),
+        (Target(chain_id="xyz", deployment_id="xyzd1"), "/v1/chains/xyz/deployments/xyzd1"),
+    ],
+)
+def test_another_host_is_asked_itself_and_the_emulator_answers(target, path):
+    from requests import get
+
+    with Emulator(models={"abc": len}, chains={"xyz": len}) as emulator:
+        page = page_of(target, emulator.url)
+        assert page == f"{emulator.url}{path}"
+        assert get(page, timeout=10).json()["id"] in {"abc", "xyz", "abcd1", "xyzd1"}
+
+
+class TestConnection:
+    """Which management API a connection has decides where its links lead."""
+
+    def link(self, **arguments):
+        operator = BasetenPredictOperator(task_id="t", model_input=1, **({"model_id": "abc"} | arguments))
+        return BasetenLink().get_link(operator, ti_key=None)
+
+    def test_baseten_itself(self, connect):
+        connect(password=KEY)
+        assert self.link() == f"{APP}/models/abc/overview"
+
+    def test_a_proxy_in_front_of_it(self, connect):
+        connect(password=KEY, host="https://proxy.example.com", extra={"management_url": f"{BASETEN}/"})
+        assert self.link() == f"{APP}/models/abc/overview"
+
+    def test_another_host(self, connect):
+        connect(password=KEY, host="https://baseten.example.com/prefix/")
+        assert self.link(deployment_id="d1") == "https://baseten.example.com/prefix/v1/models/abc/deployments/d1"
+
+    def test_key_of_the_environment(self, monkeypatch):
+        monkeypatch.setenv("BASETEN_API_KEY", KEY)
+        assert self.link() == f"{APP}/models/abc/overview"
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"host": f"https://user:{KEY}@baseten.example.com"}, {"host": f"https://h/?key={KEY}"}, {"host": "no"}],
+    )
+    def test_a_host_that_is_no_plain_address_gives_no_link(self, connect, fields):
+        connect(password=KEY, **fields)
+        assert self.link() == ""
+
+    def test_no_connection_no_link(self):
+        assert self.link(baseten_conn_id="missing") == ""
+
+    @pytest.mark.parametrize("model_id", ["{{ params.model }}", "a/../b", "javascript:alert(1)", 7])
+    def test_what_can_not_be_an_id_gives_no_link(self, connect, model_id):
+        connect(password=KEY)
+        assert self.link(model_id=model_id) == ""
+
+
+@pytest.fixture
+def baseten(connect, tmp_path):
+    models = {"abc": lambda model_input: model_input, "bad": lambda model_input: 1 / 0}
+    with Emulator(models=models, chains={"xyz": lambda arguments: arguments}, api_key=KEY) as emulator:
+        connect(host=emulator.url, password=KEY)
+        connect("own", password=KEY)
+        yield emulator
+
+
+class TestInAirflow:
+    def test_every_task_has_one_however_it_ends(self, baseten, run_dag):
+        with DAG("links", params={"model": "abc"}) as dag:
+            BasetenPredictOperator(task_id="rendered", model_id="{{ params.model }}", model_input=1)
+            BasetenPredictOperator(task_id="failed", model_id="bad", model_input=1, deployment_id="badd1")
+            BasetenPredictOperator(task_id="unpushed", chain_id="xyz", model_input={}, do_xcom_push=False)
+            BasetenPredictOperator.partial(task_id="mapped", model_input=1).expand(model_id=["abc", "bad"])
+            BasetenAsyncPredictOperator(task_id="deferred", model_id="abc", model_input=1, deferrable=True)
+            BasetenPredictOperator(task_id="lost", model_id="abc", model_input=1, baseten_conn_id="missing")
+        run = run_dag(dag)
+        assert (run.states["failed"], run.states["deferred"]) == ("failed", "success")
+        models = f"{baseten.url}/v1/models"
+        assert run.links == {
+            ("rendered", -1): f"{models}/abc",
+            ("failed", -1): f"{models}/bad/deployments/badd1",
+            ("unpushed", -1): f"{baseten.url}/v1/chains/xyz",
+            ("mapped", 0): f"{models}/abc",
+            ("mapped", 1): f"{models}/bad",
+            ("deferred", -1): f"{models}/abc",
+            ("lost", -1): "",
+        }
+        assert KEY not in json.dumps(list(run.links.values()))
+
+    def test_it_is_there_while_the_sensor_is_deferred(self, baseten, run_dag, monkeypatch):
+        from airflow.sdk.execution_time import task_runner
+
+        pushed = []
+        push = task_runner._xcom_push_to_db
+        monkeypatch.setattr(
+            task_runner,
+            "_xcom_push_to_db",
+            lambda ti, key, value: (pushed.append((ti.task.task_id, value)), push(ti, key, value))[1],
+        )
+        request_id = self.submitted(baseten)
+        with DAG("sensor_link") as dag:
+            BasetenAsyncRequestSensor(
+                task_id="sensor", request_ids=request_id, model_id="abc", expects_delivery=False, deferrable=True
+            )
+        run = run_dag(dag)
+        assert run.states == {"sensor": "success"}
+        # Once when it is deferred, once at its end.
+        assert pushed == [("sensor", f"{baseten.url}/v1/models/abc")] * 2
+
+    @staticmethod
+    def submitted(baseten):
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+        return BasetenHook().async_predict(Target(model_id="abc"), 1)

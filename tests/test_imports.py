@@ -20,6 +20,9 @@ FORBIDDEN = {
     "transport.py": ["airflow.", f"{NAME}.hooks", f"{NAME}.operators"],
     "hooks": [f"{NAME}.operators", f"{NAME}.triggers", f"{NAME}.ledger"],
     "triggers": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.ledger"],
+    "policies.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
+    "links.py": [f"{NAME}.transport", f"{NAME}.operators", f"{NAME}.triggers"],
+    "cli": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
     "webhook": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
     "results.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
     "emulator": [

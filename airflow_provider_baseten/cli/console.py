@@ -30,7 +30,7 @@ def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpar
     def main(options: argparse.Namespace) -> None:
         # As for Airflow's own commands: with this its connections are looked up in its database too.
         os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-        _keep_logs_off_stdout()
+        _quiet_logs()
         sys.exit(_exit_code(run, options))
 
     return main
@@ -61,8 +61,11 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-def _keep_logs_off_stdout() -> None:
-    for handler in logging.getLogger().handlers:
+def _quiet_logs() -> None:
+    """Leave stdout to the output, and of Airflow's logs what warns."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in root.handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
 

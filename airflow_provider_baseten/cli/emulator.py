@@ -1,7 +1,6 @@
 """The command that runs the emulator."""
 
 import argparse
-import logging
 
 from airflow_provider_baseten.cli.console import CommandError, command
 
@@ -15,6 +14,4 @@ def emulator(options: argparse.Namespace) -> int:
         raise CommandError(
             f"The emulator needs {error.name}, which is missing: pip install 'airflow-provider-baseten[emulator]'."
         ) from None
-    # Airflow logs what servers say when they start and stop.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return main(options.arguments, prog="airflow baseten emulator")

@@ -80,10 +80,10 @@ class Completion:
         """What it cost, and why it ended."""
         tokens = self.tokens or {}
         return Usage(
-            prompt_tokens=_count(tokens, "prompt_tokens"),
-            completion_tokens=_count(tokens, "completion_tokens"),
-            cached_tokens=_count(tokens.get("prompt_tokens_details"), "cached_tokens"),
-            reasoning_tokens=_count(tokens.get("completion_tokens_details"), "reasoning_tokens"),
+            prompt_tokens=token_count(tokens, "prompt_tokens"),
+            completion_tokens=token_count(tokens, "completion_tokens"),
+            cached_tokens=token_count(tokens.get("prompt_tokens_details"), "cached_tokens"),
+            reasoning_tokens=token_count(tokens.get("completion_tokens_details"), "reasoning_tokens"),
             finish_reason=self.finish_reason,
         )
 
@@ -177,7 +177,8 @@ def read_completion(response: Response) -> Completion:
     return completion
 
 
-def _count(tokens: Any, name: str) -> int | None:
+def token_count(tokens: Any, name: str) -> int | None:
+    """Return a number of a server's ``usage``, ``None`` if it is not there."""
     value = tokens.get(name) if isinstance(tokens, Mapping) else None
     return value if isinstance(value, int) else None
 

@@ -63,7 +63,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     :raises BasetenOutputError: the answer is incomplete, has not the form, or has a tool call without JSON arguments.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
-    https://docs.baseten.co/inference/model-apis/overview
+    https://docs.baseten.co/reference/inference-api/chat-completions
     """
 
     template_fields = (*BasetenCallOperator.template_fields, "messages", "prompt", "model", "options")

@@ -24,6 +24,7 @@ FORBIDDEN = {
     "links.py": [f"{NAME}.transport", f"{NAME}.operators", f"{NAME}.triggers"],
     "cli": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
     "webhook": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
+    "batch": [f"{NAME}.{part}" for part in ("hooks", "operators", "sensors", "triggers", "decorators", "ledger")],
     "results.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
     "emulator": [
         "airflow.",

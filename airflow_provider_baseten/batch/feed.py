@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from airflow_provider_baseten.batch.calls import Call
 
-_BLOCK_ROWS = 256
+_BLOCK_CALLS = 256
 _BLOCK_BYTES = 8 << 20
+_AHEAD = 2 * _BLOCK_CALLS
 
 
 class Feed:
@@ -19,6 +20,7 @@ class Feed:
     def __init__(self, calls: Iterator[Call]) -> None:
         self._calls = calls
         self._ready: deque[Call] = deque()
+        self._bytes = 0
         self._filling: asyncio.Task[None] | None = None
         self._exhausted = False
 
@@ -36,9 +38,11 @@ class Feed:
             if self._exhausted:
                 return None
             await asyncio.shield(self._fill())
-        if len(self._ready) < _BLOCK_ROWS // 2 and not self._exhausted:
+        call = self._ready.popleft()
+        self._bytes -= len(call.body)
+        if len(self._ready) < _AHEAD and self._bytes < _BLOCK_BYTES and not self._exhausted:
             self._fill()
-        return self._ready.popleft()
+        return call
 
     async def close(self) -> None:
         """Wait for the thread."""
@@ -54,6 +58,7 @@ class Feed:
         block = await asyncio.to_thread(_block, self._calls)
         self._exhausted = not block
         self._ready.extend(block)
+        self._bytes += sum(len(call.body) for call in block)
         self._filling = None  # After an error it stays, and whoever waits for it gets the error.
 
 
@@ -63,6 +68,6 @@ def _block(calls: Iterator[Call]) -> list[Call]:
     for call in calls:
         block.append(call)
         size += len(call.body)
-        if len(block) >= _BLOCK_ROWS or size >= _BLOCK_BYTES:
+        if len(block) >= _BLOCK_CALLS or size >= _BLOCK_BYTES:
             break
     return block

@@ -1,0 +1,90 @@
+"""How many requests in flight, with servers that are formulas and a clock that is a number."""
+
+import random
+
+import pytest
+
+from airflow_provider_baseten.batch.control import MOST, Pace, Pacer, Sample, next_pace
+
+TICK = 0.1
+
+
+class Server:
+    """Steady state of a server: what it answers and refuses with a number of requests in flight."""
+
+    def __init__(self, latency, most_rate=float("inf"), places=float("inf")):
+        self.latency = latency
+        self.most_rate = most_rate
+        self.places = places
+
+    def rates(self, limit, now):
+        served = min(limit, self.places)
+        rate = served / self.latency(served, now)
+        refused = max(0.0, rate - self.most_rate) + (limit - served) / 0.01
+        return min(rate, self.most_rate), refused
+
+
+def queueing(places, seconds):
+    """Latency of a server that lets requests wait for a place."""
+    return lambda limit, now: seconds * max(1.0, limit / (places(now) if callable(places) else places))
+
+
+SERVERS = {
+    "8 replicas of 16": Server(queueing(128, 0.1)),
+    "one place": Server(queueing(1, 0.5)),
+    "500 a second": Server(queueing(10_000, 0.05), most_rate=500),
+    "20 a second": Server(queueing(10_000, 0.5), most_rate=20),
+    "24 places, more are refused": Server(queueing(10_000, 0.2), places=24),
+    "slower with load": Server(lambda limit, now: 0.04 * (1 + (limit / 100) ** 2)),
+    "slower with load, without end": Server(lambda limit, now: 0.05 * (1 + limit / 40)),
+    "a language model": Server(queueing(32, 20.0)),
+    "a fast server": Server(queueing(10_000, 0.02)),
+}
+
+
+def simulate(server, seconds, chance, until=lambda now, limit: None):
+    pacer, now, answers, spent, refused = Pacer(0.0), 0.0, 0.0, 0.0, 0.0
+    limit, log = pacer.pace.limit, []
+    while now < seconds:
+        rate, refusals = server.rates(limit, now)
+        count = rate * TICK * chance.uniform(0.95, 1.05)
+        answers, refused = answers + count, refused + refusals * TICK
+        spent += count * server.latency(min(limit, server.places), now)
+        now += TICK
+        log.append((now, limit, rate, refusals))
+        limit = pacer.update(int(answers), spent, int(refused), now)
+    return log
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_capacity_is_found_and_hardly_anything_refused(name):
+    server, seed = SERVERS[name], random.randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201
+    slow = name == "a language model"
+    log = simulate(server, 1500.0 if slow else 90.0, random.Random(seed))
+    after = [(rate, refusals) for now, _, rate, refusals in log if now > (500.0 if slow else 20.0)]
+    best = max(server.rates(limit, 0.0)[0] for limit in range(1, MOST + 1))
+    rate, refusals = (sum(values) / len(after) for values in zip(*after, strict=True))
+    assert rate >= 0.9 * best
+    assert refusals < 0.01 * (rate + refusals)
+
+
+def test_the_limit_stays_near_what_is_needed():
+    log = simulate(SERVERS["8 replicas of 16"], 60.0, random.Random(1))
+    assert 128 <= log[-1][1] <= 256
+    assert simulate(SERVERS["one place"], 60.0, random.Random(1))[-1][1] <= 32
+
+
+def test_new_replicas_are_noticed():
+    server = Server(queueing(lambda now: 32 if now < 60 else 256, 0.1))
+    log = simulate(server, 240.0, random.Random(1))
+    assert next(rate for now, _, rate, _ in log if now > 55) >= 0.9 * 320
+    assert log[-1][2] >= 0.9 * 2560
+
+
+def test_a_server_that_takes_less_than_before_is_not_pressed():
+    server = Server(queueing(10_000, 0.05), most_rate=500)
+    pacer_log = simulate(server, 30.0, random.Random(1))
+    assert pacer_log[-1][1] <= 25
+    pace = Pace(limit=100, phase="holding", good=100, good_rate=1000.0)
+    assert next_pace(pace, Sample(rate=500.0, refused=9), 1.0).limit < 100

@@ -27,7 +27,7 @@ test: lint $(TRUSS_READY)
 	$(MAKE) docs
 
 test-oldest: $(OLDEST_READY)
-	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider tests/decorators tests/hooks tests/operators tests/test_ledger.py tests/test_results.py
+	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider tests/decorators tests/hooks tests/operators tests/test_ledger.py tests/test_links.py tests/test_policies.py tests/test_results.py
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -15,13 +15,14 @@ APP_URL = "https://app.baseten.co"
 
 
 class BasetenLink(BaseOperatorLink):
-    """The page of the model or chain that the task called, or the logs of the deployment if the task names one.
+    """The page of the model or chain that the task called, or the logs of the deployment if the task names one; for the
+    Model APIs their page.
 
     It is there while the task is deferred and after its end. Where the connection's management API is not Baseten's own
     (an emulator or a proxy), it leads to what that says of the model or chain.
 
-    It carries ids and the address of a host, nothing else. Baseten has no address for the logs of one request: search
-    them for the task's ``request_id``.
+    It carries ids and the address of a host, nothing else. Baseten documents no address for the logs of one request:
+    search them for the task's ``request_id``.
     """
 
     name = "Baseten"
@@ -38,20 +39,22 @@ class BasetenLink(BaseOperatorLink):
         names = ("model_id", "chain_id", "environment", "deployment_id")
         named: dict[str, Any] = {name: getattr(task, name, None) for name in names}
         try:
-            target = Target(**named)
+            target = None if getattr(task, "model_apis", False) else Target(**named)
             return page_of(target, BasetenHook(task.baseten_conn_id).connection.management_url)
         except BasetenError:
             return ""
 
 
-def page_of(target: Target, management_url: str) -> str:
-    """Return the address of a page about a model or chain.
+def page_of(target: Target | None, management_url: str) -> str:
+    """Return the address of a page about what was called; empty if there is none.
 
-    :param target: model or chain, and its environment or deployment.
+    :param target: model or chain, and its environment or deployment; ``None`` for the Model APIs.
     :param management_url: management API of the connection.
     """
     from airflow_provider_baseten.hooks.connection import MANAGEMENT_URL
 
+    if target is None:
+        return f"{APP_URL}/model-apis" if management_url == MANAGEMENT_URL else ""
     kind, id_ = ("models", target.model_id) if target.model_id is not None else ("chains", target.chain_id)
     if management_url != MANAGEMENT_URL:
         deployment = f"/deployments/{target.deployment_id}" if target.deployment_id else ""

@@ -9,6 +9,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.links import BasetenLink, page_of
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 
@@ -25,6 +26,7 @@ APP = "https://app.baseten.co"
         (Target(model_id="abc", deployment_id="d1"), f"{APP}/models/abc/logs/d1"),
         (Target(chain_id="xyz"), f"{APP}/chains/xyz/overview"),
         (Target(chain_id="xyz", deployment_id="d1"), f"{APP}/chains/xyz/overview"),
+        (None, f"{APP}/model-apis"),
     ],
 )
 def test_pages_of_baseten(target, page):
@@ -82,6 +84,13 @@ class TestConnection:
 
     def test_no_connection_no_link(self):
         assert self.link(baseten_conn_id="missing") == ""
+
+    def test_model_apis(self, connect):
+        chat = BasetenChatCompletionOperator(task_id="t", model_apis=True, model="org/llm", prompt="Hello")
+        connect(password=KEY)
+        assert BasetenLink().get_link(chat, ti_key=None) == f"{APP}/model-apis"
+        connect(password=KEY, host="https://baseten.example.com")
+        assert BasetenLink().get_link(chat, ti_key=None) == ""
 
     @pytest.mark.parametrize("model_id", ["{{ params.model }}", "a/../b", "javascript:alert(1)", 7])
     def test_what_can_not_be_an_id_gives_no_link(self, connect, model_id):

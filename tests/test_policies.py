@@ -8,6 +8,7 @@ from airflow.sdk import DAG
 from airflow_provider_baseten import exceptions as errors
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
 from airflow_provider_baseten.emulator import Emulator, Fault
+from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.policies import LONGEST_DELAY, BasetenRetryPolicy, decide
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
@@ -112,9 +113,11 @@ def predict(task_id, **arguments):
 
 
 class TestInAirflow:
-    def test_a_refused_key_fails_the_first_try_plain_mapped_and_sensing(self, baseten, run_dag):
+    def test_a_refused_key_fails_the_first_try_whatever_runs(self, baseten, run_dag):
         with DAG("refused", default_args={"retries": RETRIES, "retry_delay": timedelta(0)}) as dag:
             predict("plain", baseten_conn_id="refused")
+            predict("deferred", baseten_conn_id="refused", deferrable=True)
+            BasetenAsyncPredictOperator(task_id="async", model_id="echo", model_input=1, baseten_conn_id="refused")
             BasetenPredictOperator.partial(task_id="mapped", model_id="echo", baseten_conn_id="refused").expand(
                 model_input=[1, 2]
             )
@@ -122,7 +125,7 @@ class TestInAirflow:
         run = run_dag(dag)
         assert set(run.states.values()) == {"failed"}
         assert set(run.tries.values()) == {1}
-        assert len(baseten.requests) == 3
+        assert len(baseten.requests) == 5
 
     def test_input_that_the_model_refuses_fails_the_first_try(self, baseten, run_dag):
         baseten.inject(Fault(target="echo", status=422))

@@ -76,11 +76,11 @@ class TestPredict:
         done = run("predict", "--chain-id", "xyz", stdin=text, PYTHONIOENCODING="ascii", LC_ALL="C")
         assert (done.code, done.output) == (0, value)
 
-    def test_input_from_a_file_and_a_stream_as_it_comes(self, run, tmp_path):
+    def test_input_from_a_file_and_a_stream_as_it_comes(self, run, run_here, tmp_path):
         (tmp_path / "input.json").write_text('{"lines": 3}')
         path = str(tmp_path / "input.json")
         assert run("predict", "--model-id", "lines", "-f", path, "--stream").out == "line 0 é\nline 1 é\nline 2 é\n"
-        assert run("predict", "--model-id", "lines", "-f", path).output == "line 0 é\nline 1 é\nline 2 é\n"
+        assert run_here("predict", "--model-id", "lines", "-f", path).output == "line 0 é\nline 1 é\nline 2 é\n"
 
     def test_who_stops_reading_hears_no_complaint(self, baseten, tmp_path):
         # More than a pipe holds.

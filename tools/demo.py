@@ -138,6 +138,8 @@ def _row(run: DagRun, task: TaskInstance) -> tuple[str, str, str, str]:
 def _shorten(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict) and "rows_per_second" in value:  # The manifest of a bulk job.
+        return f"{value['rows']:,} rows, {value['failed']:,} failed, {value['rows_per_second']:,.0f} rows/s"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= RESULT_WIDTH else f"{text[: RESULT_WIDTH - 3]}..."
 

@@ -107,6 +107,10 @@ def test_one_run_shows_every_result_and_leaves_nothing_running(start: Start) -> 
     assert status == 0, demo.output
     assert "route_tickets: success" in demo.output
     assert "language_routes: success" in demo.output
+    [row] = [line for line in demo.output.splitlines() if "10,000 rows" in line]
+    assert row.startswith("score ")
+    assert "10,000 rows, 0 failed, " in row
+    assert '{"en": 2000, "de": 4000, "es": 2000, "ja": 2000}' in demo.output
     [row] = [line for line in demo.output.splitlines() if line.startswith("german_desk")]
     assert row.split(maxsplit=3)[1::2] == ["success", '["T-1002", "T-1003"]']
     [line] = [line for line in demo.output.splitlines() if line.startswith("Airflow: ")]

@@ -50,7 +50,7 @@ class Completion:
     :param refusal: what the model says instead when it refuses.
     :param calls: what it wants to call, by the index of the call.
     :param finish_reason: why it stopped.
-    :param tokens: the server's ``usage``.
+    :param tokens: the server's ``usage``, as it came.
     :param ended: whether it has its end: a finish reason, or the mark at the end of a stream.
     :param error: what the server says went wrong in the middle of a stream.
     :param damaged: whether a part of a stream could not be read.
@@ -60,7 +60,7 @@ class Completion:
     refusal: str = ""
     calls: dict[int, ToolCall] = field(default_factory=dict)
     finish_reason: str | None = None
-    tokens: Mapping[str, Any] | None = None
+    tokens: Any = None
     ended: bool = False
     error: str | None = None
     damaged: bool = False
@@ -73,12 +73,12 @@ class Completion:
     @property
     def tool_calls(self) -> list[ToolCall]:
         """What the model wants to call."""
-        return list(self.calls.values())
+        return [self.calls[index] for index in sorted(self.calls)]
 
     @property
     def usage(self) -> Usage:
         """What it cost, and why it ended."""
-        tokens = self.tokens or {}
+        tokens = self.tokens if isinstance(self.tokens, Mapping) else {}
         return Usage(
             prompt_tokens=token_count(tokens, "prompt_tokens"),
             completion_tokens=token_count(tokens, "completion_tokens"),
@@ -92,7 +92,8 @@ class Completion:
         self.texts.append(_text(message.get("content")))
         self.refusal += _text(message.get("refusal"))
         for position, call in enumerate(message.get("tool_calls") or ()):
-            self._add_call(call.get("index", position), call)
+            index = call.get("index")  # Only the parts of a stream have it.
+            self._add_call(position if index is None else int(index), call)
         if isinstance(finish_reason, str):
             self.finish_reason = finish_reason
             self.ended = True

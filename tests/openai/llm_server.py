@@ -16,5 +16,5 @@ params.n_parallel = 1
 params.cpuparams.n_threads = 1
 params.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
+print(server.listening_address, flush=True)  # noqa: T201
 sys.stdin.read()

@@ -202,7 +202,7 @@ SCHEMA = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "requ
 
 
 class TestPaidAnswerThatIsNotUsable:
-    """The task fails with a typed error, which quotes nothing of the answer; the usage is kept; nothing is sent again."""
+    """The task fails with a typed error that quotes nothing of the answer; the usage is kept, nothing is sent again."""
 
     @pytest.mark.parametrize(
         ("answer", "arguments", "words"),

@@ -33,9 +33,7 @@ def test_text_stream_and_usage(llm, run_dag, caplog):
     with DAG("llm_text") as dag:
         whole = chat("whole", options=FEW, on_incomplete="warn")
         streamed = chat("streamed", options=FEW, on_incomplete="warn", stream=True)
-        slug = chat(
-            "slug", model_id=None, model_apis=True, model=SLUG, options=FEW, on_incomplete="warn", stream=True
-        )
+        slug = chat("slug", model_id=None, model_apis=True, model=SLUG, options=FEW, on_incomplete="warn", stream=True)
         whole >> streamed >> slug
     with caplog.at_level(logging.INFO):
         run = run_dag(dag)

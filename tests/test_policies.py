@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_baseten import exceptions as errors
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
@@ -114,7 +114,13 @@ def predict(task_id, **arguments):
 
 class TestInAirflow:
     def test_a_refused_key_fails_the_first_try_whatever_runs(self, baseten, run_dag):
+        @task.baseten_predict(model_id="echo", baseten_conn_id="refused")
+        def decorated(value):
+            return value
+
         with DAG("refused", default_args={"retries": RETRIES, "retry_delay": timedelta(0)}) as dag:
+            decorated(1)
+            decorated.override(task_id="decorated_mapped").expand(value=[1, 2])
             predict("plain", baseten_conn_id="refused")
             predict("deferred", baseten_conn_id="refused", deferrable=True)
             BasetenAsyncPredictOperator(task_id="async", model_id="echo", model_input=1, baseten_conn_id="refused")
@@ -125,7 +131,7 @@ class TestInAirflow:
         run = run_dag(dag)
         assert set(run.states.values()) == {"failed"}
         assert set(run.tries.values()) == {1}
-        assert len(baseten.requests) == 5
+        assert len(baseten.requests) == 8
 
     def test_input_that_the_model_refuses_fails_the_first_try(self, baseten, run_dag):
         baseten.inject(Fault(target="echo", status=422))

@@ -22,6 +22,8 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_baseten.operators.async_predict",
                     "airflow_provider_baseten.operators.batch_group",
                     "airflow_provider_baseten.operators.batch_predict",
+                    "airflow_provider_baseten.operators.chat_completion",
+                    "airflow_provider_baseten.operators.embedding",
                     "airflow_provider_baseten.operators.predict",
                     "airflow_provider_baseten.operators.sync_route",
                 ],

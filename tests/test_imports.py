@@ -58,6 +58,8 @@ def test_imports_run_downwards(part):
         "operators.sync_route",
         "operators.async_predict",
         "operators.batch_group",
+        "operators.chat_completion",
+        "operators.embedding",
         "decorators.batch",
         "sensors.async_request",
     ],

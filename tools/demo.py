@@ -95,6 +95,7 @@ def _emulator_command(url: str, server_url: str, api_key: str, webhook_secret: s
         *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
         *("--truss", f"langid01={MODELS / 'language_identifier'}"),
         *("--truss", f"langrep01={MODELS / 'language_report'}"),
+        *("--truss", f"vectors1={MODELS / 'text_vectors'}"),
         *("--upstream", f"langsrv1={server_url}"),
         *("--port", url.rpartition(":")[2]),
         *("--api-key", api_key),

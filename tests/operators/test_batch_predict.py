@@ -77,10 +77,15 @@ def test_rows_of_a_list_of_a_task_and_of_a_file(baseten, run_dag, tmp_path):
     def make():
         return numbers(4)
 
+    @task
+    def make_one(number):
+        return {"n": number}
+
     with DAG("sources", params={"file": 1}) as dag:
         batch("literal", tmp_path / "literal", inputs=numbers(2))
         batch("lazy", tmp_path / "lazy", inputs=range(5), model_input=lambda number: {"n": number})
         batch("from_task", tmp_path / "from_task", inputs=make())
+        batch("from_mapped_task", tmp_path / "from_mapped_task", inputs=make_one.expand(number=[0, 1, 2]))
         batch(
             "from_file",
             f"file://{tmp_path}/{{{{ ti.task_id }}}}",
@@ -88,7 +93,7 @@ def test_rows_of_a_list_of_a_task_and_of_a_file(baseten, run_dag, tmp_path):
         )
     run = run_dag(dag)
     assert run.state == "success"
-    expected = {"literal": 2, "lazy": 5, "from_task": 4, "from_file": 3}
+    expected = {"literal": 2, "lazy": 5, "from_task": 4, "from_mapped_task": 3, "from_file": 3}
     for task_id, count in expected.items():
         assert outputs(tmp_path / task_id) == squares(count)
         manifest = run.xcom(task_id)
@@ -206,6 +211,25 @@ class TestStop:
         assert sorted(answered) == list(range(400))
         assert outputs(tmp_path / "out") == squares(400)
         assert run.xcom("stopped")["sent"] < 400
+
+
+def test_the_execution_timeout_keeps_the_open_part_and_a_retry_goes_on(baseten, run_dag, tmp_path, capfd):
+    with DAG("timeout") as dag:
+        batch(
+            "timeout",
+            tmp_path / "out",
+            inputs=numbers(400),
+            requests_per_second=100,
+            execution_timeout=timedelta(seconds=2.5),
+            retries=5,
+            retry_delay=timedelta(0),
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert run.tries["timeout", -1] > 1
+    assert "AirflowTaskTimeout" in "".join(capfd.readouterr())
+    assert outputs(tmp_path / "out") == squares(400)
+    assert len(baseten.requests) == 400
 
 
 class TestShards:

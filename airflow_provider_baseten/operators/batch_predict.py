@@ -1,16 +1,13 @@
 """Runs a model over many rows."""
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob, OutputFormat, Preset
-from airflow_provider_baseten.exceptions import BasetenBatchError
 from airflow_provider_baseten.operators.base import BasetenOperator
-from airflow_provider_baseten.operators.batch_progress import ProgressReport
+from airflow_provider_baseten.operators.batch_run import RunsBatch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,7 +38,7 @@ _OPTIONS = (
 )
 
 
-class BasetenBatchPredictOperator(BasetenOperator):
+class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
     """Run a model over many rows; return a manifest that says where the outputs are and how many rows have failed.
 
     Rows stream from a file, a folder or a list, many requests are in flight at once, and the outputs are written in
@@ -51,8 +48,8 @@ class BasetenBatchPredictOperator(BasetenOperator):
 
     Holds a worker slot while it runs. A retry of the task, or another run with the same arguments, sends only the rows
     without an output: what a killed worker had in flight or in the open part. A task that is stopped, or whose
-    ``execution_timeout`` has passed, finishes the open part within 5 seconds. Input or arguments that have changed since
-    are an error, unless ``overwrite`` is given.
+    ``execution_timeout`` has passed, finishes the open part within 5 seconds. Input or arguments that have changed are
+    an error, unless ``overwrite`` is given.
 
     Every 10 seconds it logs how far it is, and keeps the same numbers in the task state store of Airflow 3.3 and newer
     as ``baseten_batch_progress``.
@@ -109,8 +106,6 @@ class BasetenBatchPredictOperator(BasetenOperator):
 
     template_fields = (*BasetenOperator.template_fields, "inputs", "input_path", "route", "parameters")
     payload_fields = (*BasetenOperator.payload_fields, "inputs", "parameters")
-
-    _stop: threading.Event | None = None
 
     def __init__(
         self,
@@ -201,42 +196,12 @@ class BasetenBatchPredictOperator(BasetenOperator):
             **self._options,
         )
 
-    def execute(self, context: "Context") -> dict[str, Any]:
+    def execute(self, context: "Context") -> Any:
         """Send the rows that have no output yet, and return the manifest.
 
         A retry goes on where this attempt ends, however it ends.
         """
-        from airflow_provider_baseten.batch.engine import run_batch
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        self._stop = threading.Event()
         hook = BasetenHook(self.baseten_conn_id)
-        job = self.build_job(hook.located(self.target))
-        report = ProgressReport(context.get("task_state_store"), self.log)
-        # In a thread: an event loop swallows what the handler of a signal raises, as that of execution_timeout does.
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(
-                run_batch,
-                job,
-                api_key=hook.connection.api_key,
-                auth_scheme=hook.connection.auth_scheme,
-                stop=self._stop,
-                on_progress=report,
-            )
-            try:
-                manifest = run.result()
-            finally:
-                self._stop.set()
-        report.end(manifest)
-        if not manifest.complete:
-            raise BasetenBatchError(
-                f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "
-                "goes on with the others.",
-                retryable=True,
-            )
-        return manifest.as_dict()
-
-    def on_kill(self) -> None:
-        """Let the run end with the part that is open; called in the handler of a signal, so it must not block."""
-        if self._stop is not None:
-            self._stop.set()
+        return self.run_batch(context, hook, self.build_job(hook.located(self.target))).as_dict()

@@ -5,12 +5,16 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from airflow_provider_baseten.emulator import Emulator
 from tests.cluster.celery_cluster import CeleryCluster
 from tests.cluster.conftest import Squares
 from tests.faults.cluster import PATIENCE
 from tools.airflow_api import DagRun, wait_until
 from tools.demo import report
+
+pytestmark = pytest.mark.timeout(600)  # With the start of the cluster.
 
 ROWS = 8000
 # Of the engine: a part, and what may be in flight beside it.

@@ -1,0 +1,61 @@
+"""Runs the bulk engine inside a task."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.exceptions import BasetenBatchError
+from airflow_provider_baseten.operators.batch_progress import ProgressReport
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.batch.job import BatchJob
+    from airflow_provider_baseten.batch.manifest import Manifest
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+
+class RunsBatch:
+    """Mixed into an operator: a run of the engine that tells its progress and ends when the task is to end."""
+
+    log: Any
+    _stop: threading.Event | None = None
+
+    def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
+        """Run a job to its end, and return its manifest.
+
+        However it ends, the part that is open is written within 5 seconds, and the next attempt goes on there.
+
+        :raises BasetenBatchError: too many rows have failed, or the task was stopped.
+        """
+        from airflow_provider_baseten.batch.engine import run_batch
+
+        self._stop = stop = threading.Event()
+        report = ProgressReport(context.get("task_state_store"), self.log)
+        # In a thread: an event loop swallows what the handler of a signal raises, as that of execution_timeout does.
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(
+                run_batch,
+                job,
+                api_key=hook.connection.api_key,
+                auth_scheme=hook.connection.auth_scheme,
+                stop=stop,
+                on_progress=report,
+            )
+            try:
+                manifest = run.result()
+            finally:
+                stop.set()
+        report.end(manifest)
+        if not manifest.complete:
+            raise BasetenBatchError(
+                f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "
+                "goes on with the others.",
+                retryable=True,
+            )
+        return manifest
+
+    def on_kill(self) -> None:
+        """Let the run end with the part that is open; called in the handler of a signal, so it must not block."""
+        if self._stop is not None:
+            self._stop.set()

@@ -13,6 +13,7 @@ from airflow_provider_baseten.async_results import AsyncResults
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
 from airflow_provider_baseten.results import read_output
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 from tests.receiver import receiver
@@ -20,6 +21,15 @@ from tests.receiver import receiver
 KEY = "abcd1234.s3cr3t"
 SECRET = "whsec_test"
 MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferred"])
+
+
+class RetryAnyway(BasetenRetryPolicy):
+    """Retries also what is refused."""
+
+    def decide(self, error):
+        return Decision("default")
+
+
 NOW = {"retries": 1, "retry_delay": datetime.timedelta(0)}
 
 
@@ -282,7 +292,8 @@ class TestPayOnce:
     def test_refused_submission_leaves_no_orphan(self, baseten, run_dag, capfd, deferrable):
         baseten.inject(Fault(action="async_predict", status=400))
         with DAG(f"refused_{deferrable}") as dag:
-            predict(on_orphaned_request="fail", model_input=5, deferrable=deferrable, **NOW)
+            options = {"on_orphaned_request": "fail", "retry_policy": RetryAnyway()} | NOW
+            predict(model_input=5, deferrable=deferrable, **options)
         assert run_dag(dag).xcom("t") == 5
         assert len(submitted(baseten)) == 2
 

@@ -11,7 +11,7 @@ import orjson
 import uvloop
 
 from airflow_provider_baseten.batch.calls import Call, Encoder
-from airflow_provider_baseten.batch.control import START, Pacer
+from airflow_provider_baseten.batch.control import START, Counts, Pacer
 from airflow_provider_baseten.batch.feed import Feed
 from airflow_provider_baseten.batch.fingerprint import fingerprint
 from airflow_provider_baseten.batch.job import BatchJob
@@ -146,7 +146,7 @@ class _Run:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._feed.close()
+            self._feed.close()
             await self._writer.close()
         if self._error is not None:
             raise self._error
@@ -231,7 +231,8 @@ class _Run:
             self._writer.close_old_part(now)
             if self._pacer is not None and not self._stopping:
                 tally = self._tally
-                self._slots.resize(self._pacer.update(tally.answers, tally.seconds, tally.refused, now))
+                counts = Counts(tally.answers, tally.seconds, tally.refused)
+                self._slots.resize(self._pacer.update(counts, now))
                 self._hire()
             if on_progress is not None and now >= self._reported[0] + PROGRESS_SECONDS:
                 on_progress(self._progress(now))

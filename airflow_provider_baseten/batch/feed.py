@@ -1,8 +1,11 @@
 """Requests, made in a thread before they are needed."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 
 from airflow_provider_baseten.batch.calls import Call
 
@@ -44,10 +47,10 @@ class Feed:
             self._fill()
         return call
 
-    async def close(self) -> None:
-        """Wait for the thread."""
+    def close(self) -> None:
+        """Take no more, and do not wait for the thread."""
         if self._filling is not None:
-            await asyncio.wait({self._filling})
+            self._filling.cancel()
 
     def _fill(self) -> "asyncio.Task[None]":
         if self._filling is None:
@@ -55,11 +58,37 @@ class Feed:
         return self._filling
 
     async def _take_block(self) -> None:
-        block = await asyncio.to_thread(_block, self._calls)
+        block = await _in_thread(self._calls)
         self._exhausted = not block
         self._ready.extend(block)
         self._bytes += sum(len(call.body) for call in block)
         self._filling = None  # After an error it stays, and whoever waits for it gets the error.
+
+
+def _in_thread(calls: Iterator[Call]) -> "asyncio.Future[list[Call]]":
+    """Take a block in a thread that nobody waits for at the end: rows may come from a function that takes its time."""
+    loop = asyncio.get_running_loop()
+    block: asyncio.Future[list[Call]] = loop.create_future()
+
+    def run() -> None:
+        try:
+            settle = partial(_settle, block, _block(calls), None)
+        except BaseException as error:
+            settle = partial(_settle, block, [], error)
+        with suppress(RuntimeError):  # The loop is closed.
+            loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=run, name="baseten-batch-rows", daemon=True).start()
+    return block
+
+
+def _settle(block: "asyncio.Future[list[Call]]", calls: list[Call], error: BaseException | None) -> None:
+    if block.cancelled():
+        return
+    if error is None:
+        block.set_result(calls)
+    else:
+        block.set_exception(error)
 
 
 def _block(calls: Iterator[Call]) -> list[Call]:

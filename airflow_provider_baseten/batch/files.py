@@ -1,5 +1,6 @@
 """Files and folders: a local path directly, every other URI through Airflow's ``ObjectStoragePath``."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,13 +197,16 @@ def _find_remote(input_path: str) -> list[InputFile]:
         found = {p: info for p, info in found.items() if not _hidden(PurePosixPath(p[len(path) :]).parts)}
     else:
         found = {path: fs.info(path)}
-    prefix = (
-        input_path[: len(input_path) - len(path)]
-        if input_path.endswith(path)
-        else input_path.partition("://")[0] + "://"
-    )
+    # "s3://conn_id@" in front of the bucket: the connection is not part of what the storage calls its files.
+    scheme, _, rest = input_path.partition("://")
+    authority = rest.partition("/")[0]
+    prefix = f"{scheme}://{authority.rpartition('@')[0]}{'@' if '@' in authority else ''}"
     return [
-        InputFile(f"{prefix}{p}", info["size"] or 0, str(next((info[k] for k in _VERSION_KEYS if info.get(k)), "")))
+        InputFile(
+            f"{prefix}{p.lstrip('/')}",
+            info["size"] or 0,
+            str(next((info[k] for k in _VERSION_KEYS if info.get(k)), "")),
+        )
         for p, info in found.items()
         if info["type"] == "file"
     ]
@@ -217,8 +221,7 @@ def _open(uri: str) -> IO[bytes]:
     if path is not None:
         return path.open("rb", buffering=1 << 20)
     fs, remote = _remote(uri)
-    opened: IO[bytes] = fs.open(remote, "rb")
-    return opened
+    return io.BufferedReader(fs.open(remote, "rb"), 1 << 20)  # Lines are found faster in it than by fsspec.
 
 
 def _remote(uri: str) -> "tuple[AbstractFileSystem, str]":

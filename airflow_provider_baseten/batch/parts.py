@@ -1,6 +1,7 @@
 """The output folder: whose it is, which rows it has already, and new parts of it."""
 
 import re
+from array import array  # noqa: TC003
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -86,6 +87,9 @@ class OutputFolder:
         """
         self._folder.prepare()
         names = self._folder.names()
+        for name in names:
+            if name.startswith(".") and f"-{self._shard}-" in name and name.endswith(".part"):
+                self._folder.remove(name)  # Of a run that was killed while it wrote.
         mine = f"_job-{self._shard}.json"
         foreign = [name for name in names if _JOB.fullmatch(name) and not self._is_this_job(name)]
         if foreign and not self._job.overwrite:
@@ -133,13 +137,15 @@ class OutputFolder:
                     (found.done if is_output else found.failed).add(row)
         return found
 
-    def _numbers(self, name: str) -> list[int]:
+    def _numbers(self, name: str) -> "array[int]":
         with self._folder.open(name) as file:
             if name.endswith(".parquet"):
                 import pyarrow.parquet
 
-                return pyarrow.parquet.read_table(file, columns=["row"]).column("row").to_pylist()  # type: ignore[no-any-return]
-            return [int(line[7 : line.index(b",")]) for line in file]
+                rows = pyarrow.parquet.read_table(file, columns=["row"]).column("row").to_pylist()
+            else:
+                rows = (int(line[7 : line.index(b",")]) for line in file)
+            return array("Q", rows)
 
     def write(self, sequence: int, lines: list[tuple[int, bytes]], *, failed: bool = False) -> str:
         """Write a part whole and return its name.

@@ -56,6 +56,11 @@ class Tally:
         """Rows that have failed."""
         return self.outcomes.total() - self.outcomes["success"]
 
+    @property
+    def latency(self) -> float:
+        """Mean seconds from a request to its answer; a guess before the first."""
+        return self.seconds / self.answers if self.answers else 0.1
+
     def answered(self, seconds: float) -> None:
         """Count an answer."""
         self.answers += 1

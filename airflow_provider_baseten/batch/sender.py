@@ -15,7 +15,13 @@ from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.presets import outputs_of, shape_of
 from airflow_provider_baseten.batch.progress import Tally
 from airflow_provider_baseten.batch.slots import Slots
-from airflow_provider_baseten.exceptions import BasetenError, BasetenRateLimitError, BasetenResponseError
+from airflow_provider_baseten.exceptions import (
+    BasetenError,
+    BasetenInputError,
+    BasetenModelError,
+    BasetenRateLimitError,
+    BasetenResponseError,
+)
 from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy
 
 
@@ -65,7 +71,9 @@ class Sender:
                 pause = self._policy.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-            await self._slots.pause(pause)
+                # A refusal takes no time. If it freed its place at once, more and more would be sent to be refused.
+                kept = self._tally.latency if isinstance(error, BasetenRateLimitError) else 0.0
+            await self._slots.pause(pause, kept)
 
     async def _attempt(self, body: bytes) -> Response:
         if self._limiter is not None:
@@ -76,6 +84,9 @@ class Sender:
             response = await self._transport.attempt(self._request, body)
         except BasetenRateLimitError:
             self._tally.refused += 1
+            raise
+        except (BasetenInputError, BasetenModelError):
+            self._tally.answered(time.monotonic() - began)
             raise
         self._tally.answered(time.monotonic() - began)
         return response

@@ -37,12 +37,16 @@ class Slots:
         self.taken -= 1
         self._wake(1)
 
-    async def pause(self, seconds: float) -> None:
-        """Leave the place for some time."""
+    async def pause(self, seconds: float, kept: float = 0.0) -> None:
+        """Leave the place for some time.
+
+        :param kept: how many of the seconds it stays taken.
+        """
+        await asyncio.sleep(min(kept, seconds))
         self.give_back()
         self.paused += 1
         try:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(max(0.0, seconds - kept))
         finally:
             self.paused -= 1
         await self.take(first=True)

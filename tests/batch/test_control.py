@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from airflow_provider_baseten.batch.control import MOST, Pace, Pacer, Sample, next_pace
+from airflow_provider_baseten.batch.control import MOST, Counts, Pace, Pacer, Sample, next_pace
 
 TICK = 0.1
 
@@ -20,7 +20,7 @@ class Server:
     def rates(self, limit, now):
         served = min(limit, self.places)
         rate = served / self.latency(served, now)
-        refused = max(0.0, rate - self.most_rate) + (limit - served) / 0.01
+        refused = max(0.0, rate - self.most_rate) + (limit - served) / self.latency(served, now)
         return min(rate, self.most_rate), refused
 
 
@@ -52,7 +52,7 @@ def simulate(server, seconds, chance, until=lambda now, limit: None):
         spent += count * server.latency(min(limit, server.places), now)
         now += TICK
         log.append((now, limit, rate, refusals))
-        limit = pacer.update(int(answers), spent, int(refused), now)
+        limit = pacer.update(Counts(int(answers), spent, int(refused)), now)
     return log
 
 
@@ -86,5 +86,5 @@ def test_a_server_that_takes_less_than_before_is_not_pressed():
     server = Server(queueing(10_000, 0.05), most_rate=500)
     pacer_log = simulate(server, 30.0, random.Random(1))
     assert pacer_log[-1][1] <= 25
-    pace = Pace(limit=100, phase="holding", good=100, good_rate=1000.0)
-    assert next_pace(pace, Sample(rate=500.0, refused=9), 1.0).limit < 100
+    pace = Pace(limit=100, rising=False)
+    assert next_pace(pace, Sample(answers=500, rate=500.0, refused=9, seconds=1.0), 1.0).limit < 100

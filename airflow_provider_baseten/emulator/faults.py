@@ -17,8 +17,8 @@ class Fault:
 
     :param target: id of the model or chain that is hit, by default any.
     :param action: action that is hit (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
-        ``async_run_remote``, ``async_request``, ``async_queue_status``, or the path of a management call without
-        ``/v1/``), by default any; ``webhook`` for attempts to deliver one, see below.
+        ``async_run_remote``, ``async_request``, ``async_queue_status``, ``model_apis``, or the path of a management
+        call without ``/v1/``), by default any; ``webhook`` for attempts to deliver one, see below.
     :param method: HTTP method that is hit, by default any.
     :param times: how many requests are hit; ``None`` for all until the faults are cleared.
     :param delay: seconds to wait before anything else happens.

@@ -17,11 +17,12 @@ class RecordedRequest:
     :param request_id: id given to it, the answer's ``X-Baseten-Request-Id``.
     :param model_id: model that was addressed, if any.
     :param chain_id: chain that was addressed, if any.
-    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; ``None`` when the path names nothing.
+    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``, ``model_apis``...; ``None`` when the path names
+        nothing.
     :param environment: environment that was addressed.
     :param deployment_id: deployment that was addressed.
     :param regional: whether the environment stood in the host.
-    :param route: for ``sync``, the path on the model's server.
+    :param route: for ``sync`` and Model APIs, the path on the model's server.
     :param status: HTTP status of the answer, 499 when the client went away first, ``None`` while there is none.
     :param body_bytes: how much of the request body was read.
     :param response_bytes: how much of a response body was sent.

@@ -103,6 +103,13 @@ def test_upstream(truss: Path) -> None:
             assert httpx.post(printed[1], json={"n": 1}).json() == {"n": 1}
 
 
+def test_model_apis(truss: Path) -> None:
+    with running("--truss", f"abc={truss}") as (_, behind, _), running("--model-api", f"org/x={behind}") as (_, url, _):
+        assert [model["id"] for model in httpx.get(f"{url}/inference/v1/models").json()["data"]] == ["org/x"]
+        answer = httpx.post(f"{url}/inference/v1/chat/completions", json={"model": "org/x"})
+        assert answer.json()["error"] == "No such path: /v1/chat/completions"  # It got behind.
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -127,6 +127,26 @@ def test_proxy_of_the_environment(connect, monkeypatch):
     assert "http://baseten.invalid/model-chat/" in str(request)
 
 
+@both
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_ca_bundle_of_the_environment(tls, connect, monkeypatch, asynchronous, variable):
+    with ScriptedServer(answer(body=b'{"id": "1", "choices": []}'), tls=tls.context) as server:
+        connect(host=server.url, password=KEY)
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(variable, str(tls.bundle))
+        assert ask(asynchronous).id == "1"
+
+
+@both
+def test_untrusted_certificate_is_not_tried_again(tls, connect, caplog, asynchronous):
+    with ScriptedServer(answer(), tls=tls.context) as server:
+        connect(host=server.url, password=KEY)
+        with pytest.raises(openai.APIConnectionError):
+            ask(asynchronous)
+    assert "Attempt 2" not in caplog.text
+
+
 def test_unusable_ca_bundle(connect, monkeypatch):
     connect(host="https://127.0.0.1:1", password=KEY)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")

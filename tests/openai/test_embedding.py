@@ -13,7 +13,6 @@ from baseten_performance_client import PerformanceClient, RequestProcessingPrefe
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
-from airflow_provider_baseten.policies import BasetenRetryPolicy
 from airflow_provider_baseten.results import read_output
 from tests.openai.support import KEY
 
@@ -118,7 +117,6 @@ def test_a_retry_in_bulk_pays_only_for_what_is_missing(connect, run_dag, tmp_pat
             texts_per_request=2,
             retries=1,
             retry_delay=timedelta(0),
-            retry_policy=BasetenRetryPolicy(retry_model_errors=True),
             on_retry_callback=heal,
         )
         run = run_dag(dag)

@@ -159,12 +159,13 @@ class TestInAirflow:
             assert mapped.unmap({"model_input": 1}).retry_policy is policy
 
     @needs_retry_policy
-    def test_a_busy_server_is_asked_again_after_its_own_delay(self, baseten, run_dag):
+    @pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferred"])
+    def test_a_busy_server_is_asked_again_after_its_own_delay(self, baseten, run_dag, deferrable):
         # The hook tries eight times itself; what the last answer asks for is the task's delay.
         baseten.inject(*[Fault(target="echo", status=429, headers={"Retry-After": "0"})] * 7)
         baseten.inject(Fault(target="echo", status=429, headers={"Retry-After": "3"}))
-        with DAG("busy") as dag:
-            predict("busy", retry_delay=timedelta(hours=1))
+        with DAG(f"busy_{deferrable}") as dag:
+            predict("busy", retry_delay=timedelta(hours=1), deferrable=deferrable)
         run = run_dag(dag)
         assert run.states == {"busy": "success"}
         assert run.tries == {("busy", -1): 2}

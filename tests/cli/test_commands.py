@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_baseten.emulator import Fault
 from tests.cli.conftest import AIRFLOW, KEY, MODULE, environment
+from tools.airflow_api import wait_until
 
 COMMANDS = {
     "async-predict",
@@ -147,6 +148,27 @@ class TestErrors:
         assert (done.code, done.out) == (1, "")
         assert words in done.err.splitlines()[-1]
 
+    def test_an_answer_that_is_too_late(self, run_here, baseten):
+        baseten.inject(Fault(target="abc", delay=30))
+        done = run_here("predict", "--model-id", "abc", "-d", "1", "--timeout", "0.2")
+        assert (done.code, done.out) == (1, "")
+        assert "no answer came within 0.2 s" in done.err
+
+    def test_ctrl_c_ends_it_without_a_word_and_the_work_too(self, baseten):
+        baseten.inject(Fault(target="abc", delay=60))
+        seen = len(baseten.requests)
+        command = [*MODULE, "predict", "--model-id", "abc", "-d", "1"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(baseten.url)
+        ) as process:
+            try:
+                wait_until(lambda: len(baseten.requests) > seen, 60, "the request to arrive", every=0.05)
+            finally:
+                process.send_signal(signal.SIGINT)
+            output = process.communicate(timeout=30)
+        assert (process.returncode, output) == (130, (b"", b""))
+        wait_until(lambda: baseten.requests[seen].status == 499, 30, "the emulator to notice", every=0.05)
+
     def test_a_retry_is_announced_beside_the_output(self, run, baseten):
         baseten.inject(Fault(target="abc", status=503, headers={"Retry-After": "0"}))
         done = run("predict", "--model-id", "abc", "-d", "1")
@@ -190,6 +212,15 @@ class TestManagement:
         assert status() == "SCALED_TO_ZERO"
         assert run_here("wake", "--model-id", "cold").output == {"woken": "model cold (environment production)"}
         assert status() == "WAKING_UP"
+
+
+def test_emulator_without_what_it_needs():
+    code = "import sys; sys.modules['uvicorn'] = None; from airflow_provider_baseten.cli.__main__ import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} main(['emulator', '--help'])"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: The emulator needs uvicorn, which is missing: pip install")
 
 
 def test_emulator_runs_until_it_is_told_to_end(baseten):

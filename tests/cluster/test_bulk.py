@@ -4,6 +4,7 @@ import json
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,12 @@ def outputs(folder: Path) -> Counter[tuple[int, int]]:
     return Counter((entry["row"], entry["output"]["square"]) for entry in entries)
 
 
+def progress(run: DagRun, shard: int) -> dict[str, Any]:
+    """What Airflow's UI shows of a shard."""
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/score.predict/state-store/baseten_batch_progress"
+    return run.api.call("GET", path, params={"map_index": shard})["value"]
+
+
 def shards_with_a_part(folder: Path) -> set[str]:
     return {file.name.split("-")[1] for file in folder.glob("out/part-*.jsonl")}
 
@@ -59,6 +66,8 @@ def test_a_worker_that_is_killed_midway(
     assert sent.total() - ROWS <= 2 * (PART_ROWS + MOST_IN_FLIGHT)
     merged = run.xcom("score.merge")
     assert (merged["rows"], merged["succeeded"], merged["failed"]) == (ROWS, ROWS, 0)
+    shown = [progress(run, shard) for shard in range(4)]
+    assert {(shard["rows"], shard["failed"], shard["eta_seconds"]) for shard in shown} == {(ROWS // 4, 0, 0)}
     assert sorted(merged["parts"]) == sorted(str(file) for file in tmp_path.glob("out/part-*.jsonl"))
 
 

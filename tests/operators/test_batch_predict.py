@@ -241,6 +241,7 @@ class TestShards:
         run = run_dag(dag)
         assert run.state == "success"
         assert [run.xcom("shard", map_index=index)["rows"] for index in range(3)] == [4, 3, 3]
+        assert {fields["inputs"] for fields in run.rendered.values()} == {"(list, not shown)"}
         assert outputs(tmp_path / "out") == squares(10)
         assert len(baseten.requests) == 10
 

@@ -156,6 +156,26 @@ class TestPayOnce:
         assert set(asked) == set(prompts)
         assert 1000 <= len(asked) <= 1000 + 64
 
+    def test_time_limit_keeps_what_was_answered(self, baseten, server, run_dag, batch):
+        def stall_after_50(body):
+            if len(server.bodies) == 50:
+                baseten.inject(Fault(action="sync", times=None, delay=120))
+            return body["messages"][-1]["content"].upper()
+
+        server._answer = stall_after_50
+        with DAG("llm_batch_late") as dag:
+            batch(
+                [f"prompt {index}" for index in range(200)],
+                execution_timeout=datetime.timedelta(seconds=5),
+                on_retry_callback=lambda context: baseten.faults.clear(),
+                **NOW,
+            )
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert run.xcom("ask")["counts"]["succeeded"] == 200
+        # Those that stalled never reached the model.
+        assert 200 <= len(server.bodies) <= 200 + 64
+
     def test_attempt_that_died_before_its_batch_was_recorded(self, baseten, server, run_dag, batch, monkeypatch):
         crashes = iter([True])
         write = state.write_submitted

@@ -26,8 +26,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
     resumes. What it returns is taken as it is: nothing of it is rendered by Jinja, logged or shown. What it raises,
     ``AirflowSkipException`` for example, is the end of the task.
 
-    A subclass names the operator's argument in ``input_field``, says with ``takes_generator`` that the function may yield
-    it, and has the template and payload fields of both.
+    A subclass names the operator's argument in ``input_field``, says with ``takes_generator`` whether the function may
+    yield it, and has the template and payload fields of both.
 
     :param python_callable: the function; it may take the variables of the task's context by their names.
     :param op_args: its arguments. (templated, not shown among the rendered templates)

@@ -1,5 +1,8 @@
 """Everything that takes a chain_id, in a real Airflow, against chainlets that Truss generated and serves."""
 
+import json
+from pathlib import Path
+
 import pytest
 import requests
 from airflow.sdk import DAG, task
@@ -8,6 +11,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 
@@ -61,6 +65,27 @@ def test_errors_fail_the_task_and_say_what_was_wrong(baseten, run_dag, capfd, mo
         operator(task_id="t", chain_id="repeat", model_input=model_input, **arguments)
     assert run_dag(dag).states == {"t": "failed"}
     assert words in capfd.readouterr().out
+
+
+def test_bulk(baseten, run_dag, tmp_path):
+    call = {"chain_id": "repeat", "keep_columns": ["item"]}
+    with DAG("chain_bulk") as dag:
+        BasetenBatchPredictOperator(
+            task_id="rows", inputs=[GOOD, WRONG, GOOD], output_path=f"file://{tmp_path}/rows", **call
+        )
+
+        @task.baseten_batch(output_path=f"file://{tmp_path}/yielded", **call)
+        def yielded():
+            for times in (1, 2):
+                yield {"item": {"word": "ha", "times": times}}
+
+        yielded()
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert run.xcom("rows")["outcomes"] == {"success": 2, "BasetenInputError": 1}
+    (part,) = run.xcom("yielded")["parts"]
+    lines = [json.loads(line) for line in Path(part.removeprefix("file://")).read_text().splitlines()]
+    assert [line["output"] for line in lines] == [["ha", 1], ["ha ha", 2]]
 
 
 def test_stream(baseten, run_dag):

@@ -20,6 +20,7 @@ FORBIDDEN = {
     "transport.py": ["airflow.", f"{NAME}.hooks", f"{NAME}.operators"],
     "hooks": [f"{NAME}.operators", f"{NAME}.triggers", f"{NAME}.ledger"],
     "triggers": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.ledger"],
+    "operators": [f"{NAME}.decorators", f"{NAME}.common_ai"],
     "policies.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
     "links.py": [f"{NAME}.transport", f"{NAME}.operators", f"{NAME}.triggers"],
     "cli": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
@@ -60,7 +61,10 @@ def test_imports_run_downwards(part):
         "operators.batch_group",
         "operators.chat_completion",
         "operators.embedding",
+        "decorators.async_predict",
         "decorators.batch",
+        "decorators.chat",
+        "decorators.predict",
         "sensors.async_request",
     ],
 )

@@ -8,9 +8,9 @@ libnginx-mod-http-echo and wrk.
     python benchmarks/batch.py --case memory        one case; may be repeated
     python benchmarks/batch.py --json               the same as JSON
 
-Cases: ``no-delay`` (50,000 rows, 256 in flight), ``delay-256`` (30,000 rows, 50 ms), ``delay-64`` (10,000 rows, 50 ms),
-``naive`` (a loop of requests.post), ``auto`` (three servers whose capacity is to be found), and the slow ones ``memory``
-(1,000,000 rows), ``exits`` (300 processes) and ``kill`` (20 times kill -9).
+Cases: ``no-delay`` (50,000 rows, 256 in flight), ``delay-256`` (30,000 rows, 50 ms), ``delay-64`` (10,000 rows, 50 ms)
+and ``naive`` (a loop of requests.post); and the slow ones ``auto`` (three servers whose capacity is to be found),
+``memory`` (1,000,000 rows), ``exits`` (300 processes) and ``kill`` (20 times kill -9).
 """
 
 import argparse
@@ -78,7 +78,7 @@ def write_rows(path: Path, count: int) -> Path:
     """Write rows of about 1 KB."""
     with path.open("w") as file:
         for row in range(count):
-            file.write('{"row":%d,"text":"%s"}\n' % (row, "x" * 1000))
+            file.write(f'{{"row":{row},"text":"{"x" * 1000}"}}\n')
     return path
 
 
@@ -289,8 +289,8 @@ class Server:
     """Answers as ``kind`` says, and counts: answers and refusals in each second, requests for each row.
 
     ``replicas``: 8 replicas take 16 requests each for 100 ms, further ones wait. ``limit``: 50 ms, and 429 for what is
-    beyond 500 in a second. ``load``: 40 ms with nothing else in flight, more with the square of what is. ``count``: a few
-    milliseconds.
+    beyond 500 in a second. ``load``: 40 ms with nothing else in flight, more with the square of what is. ``count``: a
+    few milliseconds.
     """
 
     def __init__(self, kind: str) -> None:
@@ -382,10 +382,9 @@ def stats(url: str) -> dict[str, Any]:
     return result
 
 
-def measured(
-    url: str, rows: Path, out: Path, concurrency: int | str, warm_up: int, seconds: int
-) -> tuple[float, float]:
+def measured(url: str, folder: Path, concurrency: int | str, warm_up: int, seconds: int) -> tuple[float, float]:
     """Run for some seconds; return answers a second, and the part of requests that was refused, after the warm-up."""
+    rows, out = folder / "rows.jsonl", folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     stats(url)
     command = [sys.executable, __file__, "--contender", "timed", url, str(rows), str(out), str(concurrency)]
@@ -420,19 +419,19 @@ def timed(url: str, rows: str, out: str, concurrency: str, seconds: str) -> dict
 
 def auto(report: Report, case: str, rounds: int, folder: Path) -> None:
     """Compare "auto" with the best fixed concurrency."""
-    rows, out = write_rows(folder / "rows.jsonl", 100_000), folder / "out"
+    write_rows(folder / "rows.jsonl", 100_000)
     for kind in ("replicas", "limit", "load"):
         with simulated(kind) as url:
 
             def rate_at(fixed: int, url: str = url) -> float:
-                return measured(url, rows, out, fixed, 2, 4)[0]
+                return measured(url, folder, fixed, 2, 4)[0]
 
             rates = {fixed: rate_at(fixed) for fixed in (8, 16, 32, 64, 128, 256, 512)}
             best = max(rates, key=lambda fixed: rates[fixed])
             rates |= {fixed: rate_at(fixed) for fixed in (best * 3 // 4, best * 5 // 4, best * 3 // 2)}
             best = max(rates, key=lambda fixed: rates[fixed])
             report.add(case, f"{kind}: best fixed concurrency is {best}", f"{rates[best]:,.0f}/s")
-            runs = [measured(url, rows, out, "auto", 15, 30) for _ in range(rounds)]
+            runs = [measured(url, folder, "auto", 15, 30) for _ in range(rounds)]
             rate, refused = (statistics.median(run[index] for run in runs) for index in (0, 1))
             ratio = rate / rates[best]
             report.add(case, f"{kind}: auto after 15 s", f"{rate:,.0f}/s")
@@ -481,7 +480,7 @@ def exits(report: Report, case: str, rounds: int, folder: Path) -> None:
 
 def kill(report: Report, case: str, rounds: int, folder: Path) -> None:
     """Kill runs at a random moment, repeat them, and count."""
-    count, in_flight = 8000, 256
+    count, in_flight = 20_000, 256
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     rows, out = write_rows(folder / "rows.jsonl", count), folder / "out"

@@ -1,7 +1,7 @@
 """The output folder: whose it is, which rows it has already, and new parts of it."""
 
 import re
-from array import array  # noqa: TC003
+from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

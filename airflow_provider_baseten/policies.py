@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, RetryDecision, RetryPolicy
 from airflow_provider_baseten.exceptions import (
-    BasetenAsyncRequestError,
     BasetenAuthError,
     BasetenError,
     BasetenInputError,
@@ -70,8 +69,9 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
 
 
 def _is_hopeless(error: BasetenError) -> bool:
-    # What was cancelled stays so, and a certificate that is not trusted is not trusted later either.
-    if isinstance(error, BasetenAsyncRequestError | BasetenUnavailableError) and not error.retryable:
+    # A certificate that is not trusted. A request that was cancelled is another matter, although nothing can bring it
+    # back: a worker that is told to end cancels its own, and the next attempt sends it anew.
+    if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
     return isinstance(error, _HOPELESS) or error.error_code in _HOPELESS_CODES
 
@@ -83,11 +83,12 @@ def _is_of_the_model(error: BasetenError) -> bool:
 class BasetenRetryPolicy(RetryPolicy):
     """Retries what a retry can mend. The default of every operator and sensor of this package, mapped ones too.
 
-    - A refused key, wrong input, an unknown model, a body that is too large, a request that was cancelled, and an
-      orphaned one where ``on_orphaned_request="fail"``: the task fails at once.
+    - A refused key, wrong input, an unknown model, a body that is too large, and a request that is orphaned where
+      ``on_orphaned_request="fail"``: the task fails at once.
     - A server that says how long to wait (``Retry-After``): the task is retried after that time, at most a day, instead
       of after its ``retry_delay``.
-    - Everything else, results that are lost included (a retry looks again): as ``retries`` and ``retry_delay`` say.
+    - Everything else: as ``retries`` and ``retry_delay`` say. After a lost result a retry looks again, after a
+      cancelled request it sends a new one.
 
     There are never more retries than the task's ``retries``. Below Airflow 3.3 only the first rule is in force.
 

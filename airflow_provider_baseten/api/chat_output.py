@@ -19,10 +19,10 @@ Error = TypeVar("Error", bound=BasetenError)
 
 
 def check_arrived(completion: Completion, response: Response) -> None:
-    """Check that a stream has come whole.
+    """Check that an answer has come whole.
 
-    :raises BasetenModelError: the server reports an error in the middle of it.
-    :raises BasetenUnavailableError: it ends before its end.
+    :raises BasetenModelError: the server reports an error in the middle of a stream.
+    :raises BasetenUnavailableError: a stream ends before its end.
     :raises BasetenResponseError: a part of it is not readable.
     """
     if completion.error is not None:
@@ -32,9 +32,7 @@ def check_arrived(completion: Completion, response: Response) -> None:
             BasetenUnavailableError, response, "broke off: its stream ends without an end mark, and nobody says why"
         )
     if completion.damaged:
-        raise _error(
-            BasetenResponseError, response, "sent a part that is not readable: look at what the server streams"
-        )
+        raise _error(BasetenResponseError, response, "sent something that is not readable: look at the server")
 
 
 def incompleteness(completion: Completion) -> str | None:

@@ -53,7 +53,7 @@ class Completion:
     :param tokens: the server's ``usage``, as it came.
     :param ended: whether it has its end: a finish reason, or the mark at the end of a stream.
     :param error: what the server says went wrong in the middle of a stream.
-    :param damaged: whether a part of a stream could not be read.
+    :param damaged: whether a part of it could not be read.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -140,12 +140,13 @@ class CompletionStream:
         self.events += 1
         try:
             self._read_event(json.loads(value))
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             self.completion.damaged = True
 
     def _read_event(self, event: Any) -> None:
-        if event.get("error"):
-            self.completion.error = _excerpt(event["error"])
+        # Older servers send the error itself, in place of an object that has one.
+        if error := event if event.get("object") == "error" else event.get("error"):
+            self.completion.error = _excerpt(error)
         self.completion.tokens = event.get("usage") or self.completion.tokens
         for choice in event.get("choices") or ():
             self.completion.add(choice.get("delta") or {}, choice.get("finish_reason"))
@@ -164,9 +165,7 @@ def read_completion(response: Response) -> Completion:
             return completion
     try:
         answer = json.loads(response.body)
-        choice = answer["choices"][0]
-        completion = Completion(tokens=answer.get("usage"), ended=True)
-        completion.add(choice["message"], choice.get("finish_reason"))
+        message, finish_reason = answer["choices"][0]["message"], answer["choices"][0].get("finish_reason")
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         raise BasetenResponseError(
             f"{response.request.subject} answered {response.status}, but not with a chat completion: check that the "
@@ -175,6 +174,11 @@ def read_completion(response: Response) -> Completion:
             request_id=response.request_id,
             may_have_run=True,
         ) from None
+    completion = Completion(tokens=answer.get("usage"), ended=True)
+    try:
+        completion.add(message, finish_reason)
+    except (ValueError, TypeError, AttributeError):
+        completion.damaged = True
     return completion
 
 
@@ -185,7 +189,11 @@ def token_count(tokens: Any, name: str) -> int | None:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("not a text")  # To leave it out would lose a part of the answer.
+    return value
 
 
 def _excerpt(error: Any) -> str:

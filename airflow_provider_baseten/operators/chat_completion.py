@@ -7,7 +7,7 @@ from airflow_provider_baseten.api import chat, chat_output
 from airflow_provider_baseten.api.completion import read_completion
 from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.output_format import OutputFormat
-from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 from airflow_provider_baseten.operators.stream_log import StreamLog
 
@@ -150,7 +150,10 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
 
     def notes(self, response: "Response") -> dict[str, Any]:
         """Return what is pushed beside the answer."""
-        return {**super().notes(response), "usage": read_completion(response).usage}
+        try:
+            return {**super().notes(response), "usage": read_completion(response).usage}
+        except BasetenResponseError:  # Who reads the answer will say that it is none.
+            return super().notes(response)
 
     def read_response(self, response: "Response") -> "Output":
         """Check the answer and decode it."""

@@ -11,7 +11,12 @@ from airflow_provider_baseten.api.completion import CompletionStream, read_compl
 from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
+from airflow_provider_baseten.exceptions import (
+    BasetenError,
+    BasetenInputError,
+    BasetenModelError,
+    BasetenResponseError,
+)
 
 REQUEST = chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
 
@@ -37,6 +42,29 @@ def test_stream_is_known_by_what_it_is(content_type):
 
 def test_end_mark_alone_is_an_end():
     assert read_completion(response(stream(part(content="a")) + b"data: [DONE]\n\n", "")).ended
+
+
+@pytest.mark.parametrize(
+    "error", [{"error": {"message": "out of memory"}}, {"object": "error", "message": "out of memory"}]
+)
+def test_error_in_the_middle(error):
+    body = stream(part(content="a"), error) + b"data: [DONE]\n\n"
+    completion = read_completion(response(body, "text/event-stream"))
+    with pytest.raises(BasetenModelError, match="out of memory"):
+        chat_output.check_arrived(completion, response(body))
+
+
+def test_content_that_is_no_text_is_not_left_out():
+    content = [{"type": "text", "text": "a"}]
+    whole = {"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 7}}
+    for answer in (
+        response(json.dumps(whole).encode()),
+        response(stream(part(content=content), {**part("stop"), "usage": whole["usage"]}), "text/event-stream"),
+    ):
+        completion = read_completion(answer)
+        assert completion.usage["prompt_tokens"] == 7
+        with pytest.raises(BasetenResponseError, match="not readable"):
+            chat_output.check_arrived(completion, answer)
 
 
 def test_last_event_without_its_empty_line():
@@ -77,7 +105,6 @@ def test_several_tool_calls_in_parts_and_any_order():
         b"null",
         b'{"choices": []}',
         b'{"choices": [{}]}',
-        b'{"choices": [{"message": "x"}]}',
         b"<html>",
     ],
 )

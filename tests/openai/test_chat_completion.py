@@ -250,6 +250,7 @@ class TestPaidAnswerThatIsNotUsable:
         assert run.states == {"chat": "failed"}
         assert "BasetenResponseError" in logged
         assert "not with a chat completion" in logged
+        assert run.keys("chat") == {"request_id"}
 
 
 def test_unknown_slug(ask):

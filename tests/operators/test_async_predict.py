@@ -5,8 +5,8 @@ import json
 import threading
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.async_results import AsyncResults

@@ -5,8 +5,8 @@ import logging
 import threading
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.target import Target

@@ -73,7 +73,8 @@ class Encoder:
                     yield Call([number], [kept], self._row_as_body(row))
                     continue
                 value = self._input(row)
-                self._shape.join([value], self._parameters)
+                if job.preset != "predict":
+                    self._shape.join([value], self._parameters)  # Or it would fail the rows that it goes with.
             except BasetenError as error:
                 if is_wanted:
                     yield Call([number], [kept], error=error)
@@ -135,7 +136,7 @@ class Encoder:
             self._check_chain("The input of a row", value)
             body = sized("A request", encode("model_input", value))
         except BasetenError as error:
-            return Call(group.numbers, group.kept, error=error)
+            return Call(group.numbers, group.kept, inputs=group.inputs, error=error)
         return Call(group.numbers, group.kept, body, group.inputs if self._shape.split else None)
 
 

@@ -27,6 +27,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenBatchError,
     BasetenError,
     BasetenInputError,
+    BasetenModelError,
     BasetenNotFoundError,
     BasetenPayloadTooLargeError,
 )
@@ -38,6 +39,9 @@ PROGRESS_SECONDS = 10.0
 GRACE_SECONDS = 2.5
 
 _TICK_SECONDS = 0.1
+
+# What may be the fault of a single row of a request.
+_OF_ONE_ROW = (BasetenInputError, BasetenModelError, BasetenPayloadTooLargeError)
 
 OnProgress = Callable[[Progress], object]
 
@@ -138,6 +142,7 @@ class _Run:
         """Send all rows that are to be sent; what was sent is in parts when this returns or raises."""
         ticker = asyncio.create_task(self._tick(stop, on_progress))
         ticker.add_done_callback(self._note_error)
+        self._stopping = stop.is_set()
         self._hire()
         try:
             await self._ended.wait()
@@ -203,8 +208,8 @@ class _Run:
         self._tally.outcomes["success"] += len(outputs)
 
     async def _failed(self, call: Call, error: BasetenError) -> None:
-        if len(call.numbers) > 1 and isinstance(error, BasetenInputError | BasetenPayloadTooLargeError):
-            for half in self._encoder.halves(call):  # One bad row does not take the others with it.
+        if len(call.numbers) > 1 and isinstance(error, _OF_ONE_ROW):
+            for half in self._encoder.halves(call):  # It does not take the others with it.
                 await self._send(half)
             return
         hopeless = BasetenAuthError if self._tally.outcomes["success"] else (BasetenAuthError, BasetenNotFoundError)

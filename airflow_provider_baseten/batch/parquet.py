@@ -6,6 +6,20 @@ from typing import Any
 import orjson
 
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
+
+
+def require_pyarrow() -> None:
+    """Find out before anything is sent whether Parquet can be read and written.
+
+    :raises BasetenInputError: it can't.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise BasetenInputError(
+            "Parquet needs pyarrow, which is not installed: pip install 'airflow-provider-baseten[parquet]'."
+        ) from None
 
 
 def to_parquet(lines: list[tuple[int, bytes]], job: BatchJob) -> bytes:
@@ -18,7 +32,8 @@ def to_parquet(lines: list[tuple[int, bytes]], job: BatchJob) -> bytes:
     import pyarrow.parquet
 
     kept = list(dict.fromkeys([*([job.id_column] if job.id_column else []), *job.keep_columns]))
-    vectors = job.preset == "embeddings" and job.output_filter is None
+    as_numbers = (job.parameters or {}).get("encoding_format", "float") == "float"
+    vectors = job.preset == "embeddings" and job.output_filter is None and as_numbers
     schema = pa.schema(
         [
             ("row", pa.int64()),
@@ -31,7 +46,11 @@ def to_parquet(lines: list[tuple[int, bytes]], job: BatchJob) -> bytes:
     columns |= {name: [_text(row[name]) for row in rows] for name in kept}
     columns["output"] = [row["output"] if vectors else orjson.dumps(row["output"]).decode() for row in rows]
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
+    try:
+        table = pa.table(columns, schema=schema)
+    except pa.ArrowException as error:
+        raise BasetenResultStoreError(f"Embeddings that are no lists of numbers don't fit Parquet ({error}).") from None
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 

@@ -12,6 +12,7 @@ import orjson
 from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest, manifest_name
+from airflow_provider_baseten.batch.parquet import require_pyarrow, to_parquet
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _PART = re.compile(
@@ -85,6 +86,8 @@ class OutputFolder:
         :raises BasetenInputError: it belongs to another job.
         :raises BasetenResultStoreError: it can't be written to.
         """
+        if self._job.output_format == "parquet":
+            require_pyarrow()
         self._folder.prepare()
         names = self._folder.names()
         for name in names:
@@ -108,7 +111,7 @@ class OutputFolder:
 
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
         """Delete what is in the way; what another shard of the same number has, is left to that one."""
-        for name in names:
+        for name in sorted(names, key=lambda name: bool(_JOB.fullmatch(name))):  # Whose it is, last.
             others = f"-of-{self._job.num_shards:05d}" not in name
             if _OWN.fullmatch(name) and (others or (all_of_mine and f"-{self._shard}" in name)):
                 self._folder.remove(name)
@@ -156,8 +159,6 @@ class OutputFolder:
         body = b"".join(line for _, line in lines)
         suffix = "jsonl"
         if self._job.output_format == "parquet" and not failed:
-            from airflow_provider_baseten.batch.parquet import to_parquet
-
             body, suffix = to_parquet(lines, self._job), "parquet"
         name = f"{'_failed' if failed else 'part'}-{self._shard}-{sequence:06d}-{self._run}.{suffix}"
         self._folder.write(name, body)

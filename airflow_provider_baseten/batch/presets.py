@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 
 Inputs = list[Any]
 Outputs = Sequence[Any]
@@ -100,9 +100,18 @@ def shape_of(job: BatchJob) -> Shape:
         return Shape(None, lambda inputs, _: inputs[0], plain=True)
     return Shape(
         None,
-        lambda inputs, _: inputs if join is None else join(inputs),
+        lambda inputs, _: inputs if join is None else _joined(join, inputs),
         lambda answer, _: answer if split is None else split(answer),
     )
+
+
+def _joined(join: Callable[[Inputs], Any], inputs: Inputs) -> Any:
+    try:
+        return join(inputs)
+    except BasetenError:
+        raise
+    except Exception as error:
+        raise BasetenInputError(f"join_inputs raised {type(error).__name__} for {len(inputs)} rows.") from None
 
 
 def outputs_of(shape: Shape, answer: Any, inputs: Inputs) -> Outputs:

@@ -5,13 +5,16 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 import orjson
 
+from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.files import InputFile, find
 from airflow_provider_baseten.batch.job import INPUT_SUFFIXES, BatchJob
+from airflow_provider_baseten.batch.parquet import require_pyarrow
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 _SAMPLE_ROWS = 100
@@ -136,15 +139,26 @@ def _jsonl(file: InputFile, reading: Reading) -> Iterator[Row]:
 
 def _csv(file: InputFile, reading: Reading) -> Iterator[Row]:
     before = reading.bytes
-    with file.open() as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
+    csv.field_size_limit(MAX_BODY_BYTES)
+    # What is not UTF-8 becomes a failed row when its request is made.
+    decoded = partial(io.TextIOWrapper, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    with file.open() as binary, decoded(binary) as text:
         reader = csv.reader(text, strict=True)
         header = next(reader, None)
-        for fields in reader if header else ():
+        while header and (fields := _fields(file.uri, reader)) is not None:
             reading.bytes = before + binary.tell()
             place = (file.uri, reader.line_num)
             if fields:
-                yield Row(place, value=_named(place, header or [], fields))
+                yield Row(place, value=fields if isinstance(fields, BasetenError) else _named(place, header, fields))
     reading.bytes = before + file.size
+
+
+def _fields(uri: str, reader: Any) -> list[str] | BasetenInputError | None:
+    """Return the fields of the next line, what is wrong with it, or ``None`` at the end."""
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        return BasetenInputError(f"{uri}, line {reader.line_num} is not CSV ({error}).")
 
 
 def _named(place: tuple[str, int], header: list[str], fields: list[str]) -> dict[str, str] | BasetenInputError:
@@ -154,11 +168,15 @@ def _named(place: tuple[str, int], header: list[str], fields: list[str]) -> dict
 
 
 def _parquet(file: InputFile, reading: Reading) -> Iterator[Row]:
+    require_pyarrow()
     import pyarrow.parquet
 
     before = reading.bytes
     with file.open() as binary:
-        table = pyarrow.parquet.ParquetFile(binary)
+        try:
+            table = pyarrow.parquet.ParquetFile(binary)
+        except pyarrow.ArrowException as error:
+            raise BasetenInputError(f"{file.uri} is not a Parquet file ({error}).") from None
         number = 0
         for batch in table.iter_batches(batch_size=1000):
             for value in batch.to_pylist():

@@ -21,21 +21,22 @@ class Slots:
 
         :param first: before those that wait already.
         """
-        while self.taken >= self.limit:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            (self._waiting.appendleft if first else self._waiting.append)(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake(1)
-                raise
-        self.taken += 1
+        if self.taken < self.limit and not self._waiting:
+            self.taken += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.give_back()
+            raise
 
     def give_back(self) -> None:
         """Leave a place."""
         self.taken -= 1
-        self._wake(1)
+        self._hand_on()
 
     async def pause(self, seconds: float, kept: float = 0.0) -> None:
         """Leave the place for some time.
@@ -54,11 +55,11 @@ class Slots:
     def resize(self, limit: int) -> None:
         """Change how many there are; who is in flight beyond a smaller limit stays."""
         self.limit = limit
-        self._wake(max(0, limit - self.taken))
+        self._hand_on()
 
-    def _wake(self, count: int) -> None:
-        while count > 0 and self._waiting and self.taken < self.limit:
+    def _hand_on(self) -> None:
+        while self._waiting and self.taken < self.limit:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                count -= 1
+                self.taken += 1

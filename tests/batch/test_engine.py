@@ -234,6 +234,15 @@ class TestFailures:
         assert outputs_of(manifest) == {0: "a", 1: "b", 3: "c"}
         assert lines_of(*manifest.failed_parts)[2]["error"]["status"] == 422
 
+    def test_a_row_that_breaks_the_model_or_the_joining_fails_alone(self, run, model):
+        model.broken = lambda rows: 3 in rows
+        arguments = {"rows_per_request": 4, "split_output": lambda answer: answer["echo"]}
+        manifest = run(inputs=[1, 2, 3, 4, 0], join_inputs=lambda rows: [1 / row and row for row in rows], **arguments)
+        assert outputs_of(manifest) == {0: 1, 1: 2, 3: 4}
+        errors = {number: line["error"] for number, line in lines_of(*manifest.failed_parts).items()}
+        assert errors[2]["type"] == "BasetenModelError"
+        assert errors[4]["message"] == "join_inputs raised ZeroDivisionError for 1 rows."
+
 
 class TestBadInput:
     def test_broken_lines_are_failed_rows_that_name_file_and_line(self, run, tmp_path):
@@ -251,6 +260,21 @@ class TestBadInput:
         assert sorted(outputs_of(manifest)) == [0, 2]
         message = lines_of(*manifest.failed_parts)[1]["error"]["message"]
         assert message == f"{tmp_path}/in.csv, line 3 has 3 fields, its header has 2."
+
+    def test_csv_that_is_broken_in_one_line(self, run, tmp_path):
+        lines = [b"a", b'"x"y', b"caf\xe9", b"z" * 5_000_000, b"ok"]
+        (tmp_path / "in.csv").write_bytes(b"\n".join(lines))
+        manifest = run(input_path=str(tmp_path / "in.csv"), output_filter=lambda output: len(output["echo"]["a"]))
+        assert outputs_of(manifest) == {2: 5_000_000, 3: 2}
+        errors = {number: line["error"]["message"] for number, line in lines_of(*manifest.failed_parts).items()}
+        assert errors[0].startswith(f"{tmp_path}/in.csv, line 2 is not CSV")
+        assert "lone surrogate" in errors[1]
+
+    def test_parquet_that_is_none(self, run, tmp_path, baseten):
+        (tmp_path / "in.parquet").write_bytes(b"PAR1 not")
+        with pytest.raises(BasetenInputError, match=r"in\.parquet is not a Parquet file"):
+            run(input_path=str(tmp_path / "in.parquet"))
+        assert not baseten.requests
 
     def test_large_row(self, run, tmp_path):
         path = write_jsonl(tmp_path / "in.jsonl", [{"text": "x" * 5_000_000}, {"text": "y"}])
@@ -313,8 +337,7 @@ class TestLimits:
     def test_rate(self, run, baseten):
         run(inputs=list(range(60)), requests_per_second=100, max_concurrency=60)
         times = sorted(request.at for request in baseten.requests)
-        most = max(sum(start <= time < start + 0.2 for time in times) for start in times)
-        assert most <= 31  # A tenth of a second's share at once, and 20 in the time.
+        assert times[-1] - times[0] > 0.45  # A tenth of a second's share at once, then one every hundredth.
 
     def test_concurrency(self, run, tmp_path):
         now, most, lock = [0], [0], threading.Lock()

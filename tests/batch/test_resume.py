@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch import writer
 from airflow_provider_baseten.batch.engine import GRACE_SECONDS
+from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
@@ -99,6 +100,28 @@ def test_a_stop_does_not_wait_for_a_slow_model(tmp_path, run):
     assert outputs_of(manifest) == {row: row for row in range(9)}
 
 
+def test_a_stop_does_not_wait_for_a_function_that_makes_rows(run):
+    stop, release = threading.Event(), threading.Event()
+
+    def rows():
+        yield from range(150)
+        stop.set()
+        release.wait(30)
+
+    started = time.monotonic()
+    manifest = run(inputs=rows(), stop=stop)
+    assert time.monotonic() - started < 5
+    release.set()
+    assert not manifest.complete
+
+
+def test_a_run_that_is_stopped_before_it_begins_sends_nothing(run, baseten):
+    stop = threading.Event()
+    stop.set()
+    assert not run(inputs=[1], stop=stop).complete
+    assert not baseten.requests
+
+
 class TestSecondRun:
     def test_a_complete_run_is_not_repeated(self, run, baseten):
         manifest = run(inputs=[1, 2])
@@ -161,6 +184,34 @@ class TestSecondRun:
         assert run(inputs=[1, 2], model_input=lambda row: {"a": row in {"x", "y"}}).rows == 2
         with pytest.raises(BasetenInputError):
             run(inputs=[1, 2], model_input=lambda row: {"b": row in {"x", "y"}})
+
+    def test_a_crash_while_another_job_is_replaced_mixes_nothing(self, run, tmp_path, monkeypatch):
+        """However many files were deleted: what is left is not taken for outputs of the new job."""
+        run(inputs=[1, 2])
+        left = len(list((tmp_path / "out").iterdir()))
+        real = Folder.remove
+        for deleted in range(left):
+            budget = [deleted]
+
+            def remove(folder, name, budget=budget):
+                if not budget[0]:
+                    raise KeyboardInterrupt
+                budget[0] -= 1
+                real(folder, name)
+
+            monkeypatch.setattr(Folder, "remove", remove)
+            with pytest.raises(KeyboardInterrupt):
+                run(inputs=[8, 9], overwrite=True)
+            monkeypatch.setattr(Folder, "remove", real)
+            assert outputs_of(run(inputs=[8, 9], overwrite=True)) == {0: {"echo": 8}, 1: {"echo": 9}}
+            assert outputs_of(run(inputs=[1, 2], overwrite=True)) == {0: {"echo": 1}, 1: {"echo": 2}}
+
+    def test_what_a_killed_run_has_half_written_is_cleared_away(self, run, tmp_path):
+        (tmp_path / "out").mkdir()
+        half = tmp_path / "out" / ".part-00000-of-00001-000001-abcdef.jsonl.part"
+        half.write_text("{")
+        run(inputs=[1])
+        assert not half.exists()
 
     def test_foreign_files_stay(self, run, tmp_path):
         (tmp_path / "out").mkdir()

@@ -1,13 +1,13 @@
 """Makes vectors of texts."""
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.api import embeddings
-from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
+from airflow_provider_baseten.operators.batch_run import RunsBatch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.requests import Request
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
-    from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.results import Output
 
 
-class BasetenEmbeddingOperator(BasetenCallOperator):
+class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
     """Make vectors of texts with a model behind an OpenAI-compatible server, and return them or where they are.
 
     What is asked is a model with a route ``/v1/embeddings`` (BEI, or a Truss with an ``embeddings`` method).
@@ -55,8 +54,6 @@ class BasetenEmbeddingOperator(BasetenCallOperator):
 
     template_fields = (*BasetenCallOperator.template_fields, "texts", "model")
     payload_fields = (*BasetenCallOperator.payload_fields, "texts")
-
-    _stop: threading.Event | None = None
 
     def __init__(
         self,
@@ -110,20 +107,11 @@ class BasetenEmbeddingOperator(BasetenCallOperator):
             return Output.of_value(embeddings.read_embeddings(response, 1)[0])
         return Output.of_value(embeddings.read_embeddings(response, len(texts)))
 
-    def on_kill(self) -> None:
-        """Let the bulk engine finish its open part."""
-        if self._stop is not None:
-            self._stop.set()
-
     def _embed_in_bulk(self, context: "Context", texts: list[str]) -> dict[str, Any] | None:
-        from airflow_provider_baseten.batch.engine import run_batch
         from airflow_provider_baseten.batch.job import BatchJob
         from airflow_provider_baseten.hooks.baseten import BasetenHook
-        from airflow_provider_baseten.operators.batch_progress import ProgressReport
 
-        self._stop = threading.Event()
         hook = BasetenHook(self.baseten_conn_id)
-        report = ProgressReport(context.get("task_state_store"), self.log)
         job = BatchJob(
             target=hook.located(self.target),
             inputs=texts,
@@ -138,22 +126,7 @@ class BasetenEmbeddingOperator(BasetenCallOperator):
             headers=self.payload("headers"),
             idempotent=self.idempotent,
         )
-        manifest = run_batch(
-            job,
-            api_key=hook.connection.api_key,
-            auth_scheme=hook.connection.auth_scheme,
-            stop=self._stop,
-            on_progress=report,
-        )
-        report.end(manifest)
-        return self._hand_over_manifest(context, manifest)
-
-    def _hand_over_manifest(self, context: "Context", manifest: "Manifest") -> dict[str, Any] | None:
-        if not manifest.complete:
-            raise BasetenBatchError(
-                f"The task was stopped after {manifest.succeeded:,} texts. A retry goes on with the others.",
-                retryable=True,
-            )
+        manifest = self.run_batch(context, hook, job)
         if not self.do_xcom_push:
             return None
         context["ti"].xcom_push(key="usage", value=manifest.usage)

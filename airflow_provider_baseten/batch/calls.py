@@ -3,8 +3,9 @@
 import hashlib
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from airflow_provider_baseten.api.requests import MAX_BODY_BYTES, encode_json
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.presets import shape_of
 from airflow_provider_baseten.batch.rows import Row
+from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenPayloadTooLargeError
 
 
@@ -53,6 +55,7 @@ class Encoder:
         self._columns = list(dict.fromkeys([*([job.id_column] if job.id_column else []), *job.keep_columns]))
         self._ids = Ids()
         self.rows = 0
+        self._template = Template(job.model_input) if isinstance(job.model_input, Mapping | list) else None
         self._as_it_is = job.model_input is None and self._shape.plain and job.rows_per_request == 1
 
     def calls(self, rows: Iterable[Row], wanted: Callable[[int], bool]) -> Iterator[Call]:
@@ -113,8 +116,10 @@ class Encoder:
             return row.value
         if isinstance(wanted, str):
             return column(row, wanted)
+        if self._template is not None:
+            return self._template.fill(partial(column, row))
         try:
-            return wanted(row.value)
+            return wanted(row.value)  # type: ignore[operator]
         except BasetenError:
             raise
         except Exception as error:

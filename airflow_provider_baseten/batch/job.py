@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["predict", "chat", "embeddings", "classify", "rerank"]
 OutputFormat = Literal["jsonl", "parquet"]
+ModelInput = str | Mapping[str, Any] | list[Any] | Callable[[Any], Any] | None
 
 INPUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
 
@@ -40,7 +42,8 @@ class BatchJob:
     :param route: path on a custom server, instead of predict or the preset's own route.
     :param parameters: members that every request body of a preset gets, for example ``{"model": "...",
         "max_tokens": 100}``; what a row says itself wins.
-    :param model_input: the row as it is (``None``, default), the name of a column, or a callable from row to input.
+    :param model_input: the row as it is (``None``, default), the name of a column, an object or list whose texts name
+        columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to input.
     :param output_filter: callable from a row's output to what is kept of it.
     :param keep_columns: columns of the input that go into the output.
     :param id_column: a column that goes into the output and has a different value in every row; a row that repeats one
@@ -75,7 +78,7 @@ class BatchJob:
     preset: Preset = "predict"
     route: str | None = None
     parameters: Mapping[str, Any] | None = field(default=None, repr=False)
-    model_input: str | Callable[[Any], Any] | None = None
+    model_input: ModelInput = None
     output_filter: Callable[[Any], Any] | None = None
     keep_columns: Sequence[str] = ()
     id_column: str | None = None
@@ -121,8 +124,8 @@ class BatchJob:
         _check_choice("output_format", self.output_format, get_args(OutputFormat))
 
     def _check_columns(self) -> None:
-        if not (self.model_input is None or callable(self.model_input) or isinstance(self.model_input, str)):
-            raise BasetenInputError("model_input takes None for the whole row, the name of a column, or a callable.")
+        if not (self.model_input is None or callable(self.model_input)):
+            _check_model_input(self.model_input)
         if isinstance(self.keep_columns, str) or not all(isinstance(name, str) for name in self.keep_columns):
             raise BasetenInputError("keep_columns takes a list of column names.")
         if taken := RESERVED_COLUMNS & {*self.keep_columns, self.id_column}:
@@ -158,6 +161,16 @@ class BatchJob:
         ratio = self.max_failure_ratio
         if ratio is not None and not (isinstance(ratio, int | float) and 0 <= ratio <= 1):
             raise BasetenInputError(f"max_failure_ratio={ratio!r} is not a number from 0 to 1.")
+
+
+def _check_model_input(value: object) -> None:
+    if isinstance(value, Mapping | list):
+        Template(value)
+    elif not isinstance(value, str):
+        raise BasetenInputError(
+            "model_input takes None for the whole row, the name of a column, an object or list with columns in braces, "
+            "or a callable."
+        )
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,7 @@ from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.files import InputFile, find
 from airflow_provider_baseten.batch.job import INPUT_SUFFIXES, BatchJob
 from airflow_provider_baseten.batch.parquet import require_pyarrow
+from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 _SAMPLE_ROWS = 100
@@ -117,6 +118,8 @@ def _peek(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:
 def _check_columns(job: BatchJob, rows: list[Row]) -> None:
     wanted = {*job.keep_columns}
     wanted |= {name for name in (job.id_column, job.model_input) if isinstance(name, str)}
+    if isinstance(job.model_input, Mapping | list):
+        wanted |= Template(job.model_input).columns
     found: set[str] = set()
     for row in rows:
         with suppress(BasetenError):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch.job import BatchJob, OutputFormat, Preset
+from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset
 from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.operators.batch_run import RunsBatch
 
@@ -66,8 +66,9 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         (templated)
     :param parameters: members that every request body of a preset gets, for example ``{"max_tokens": 100}``; what a row
         says itself wins. (templated, not shown)
-    :param model_input: what a row becomes: the row as it is (``None``, default), the name of a column, or a callable
-        from row to input.
+    :param model_input: what a row becomes: the row as it is (``None``, default), the name of a column, an object or
+        list whose texts name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to
+        input.
     :param output_filter: callable from a row's output to what is kept of it.
     :param keep_columns: columns of the input that go into the output.
     :param id_column: a column that goes into the output and has a different value in every row; a row that repeats one
@@ -117,7 +118,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         preset: Preset = "predict",
         route: str | None = None,
         parameters: Mapping[str, Any] | None = None,
-        model_input: str | Callable[[Any], Any] | None = None,
+        model_input: ModelInput = None,
         output_filter: Callable[[Any], Any] | None = None,
         keep_columns: Sequence[str] = (),
         id_column: str | None = None,

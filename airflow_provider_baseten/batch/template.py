@@ -1,0 +1,72 @@
+"""An input with places that the columns of a row fill."""
+
+from collections.abc import Callable, Mapping
+from string import Formatter
+from typing import Any
+
+from airflow_provider_baseten.api.requests import encode_json
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+Column = Callable[[str], Any]
+
+
+class Template:
+    """A JSON value whose texts name columns in braces, for example ``{"text": "{title}: {body}", "top": 3}``.
+
+    A text that is nothing but one place, ``"{tags}"``, becomes the column's value as it is. In others a column that is
+    no text stands as JSON. Doubled braces stand for themselves.
+
+    :param value: the JSON value.
+    :raises BasetenInputError: a text has braces that name no column.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.columns: set[str] = set()
+        self._fill = self._compiled(value)
+
+    def fill(self, column: Column) -> Any:
+        """Return the input of a row.
+
+        :param column: returns the value of a column.
+        """
+        return self._fill(column)
+
+    def _compiled(self, value: Any) -> Callable[[Column], Any]:
+        match value:
+            case str():
+                return self._text(value)
+            case Mapping():
+                members = {name: self._compiled(item) for name, item in value.items()}
+                return lambda column: {name: fill(column) for name, fill in members.items()}
+            case list() | tuple():
+                items = [self._compiled(item) for item in value]
+                return lambda column: [fill(column) for fill in items]
+        return lambda column: value
+
+    def _text(self, text: str) -> Callable[[Column], Any]:
+        parts = _parts(text)
+        names = [name for _, name in parts if name is not None]
+        self.columns.update(names)
+        if len(parts) == 1 and names and not parts[0][0]:
+            return lambda column: column(names[0])
+        return lambda column: "".join(
+            literal if name is None else literal + _as_text(column(name)) for literal, name in parts
+        )
+
+
+def _parts(text: str) -> list[tuple[str, str | None]]:
+    """Return the literal texts, each with the column after it."""
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError:
+        parts = [("", "", "", None)]
+    if any(name == "" or form or conversion for _, name, form, conversion in parts):
+        raise BasetenInputError(
+            f"model_input has the text {text!r:.80}, whose braces name no column: write '{{name}}', and double the "
+            "braces that stand for themselves."
+        )
+    return [(literal, name) for literal, name, _, _ in parts]
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else encode_json("model_input", value).decode()

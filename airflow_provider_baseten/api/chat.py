@@ -16,6 +16,9 @@ ROUTE = "v1/chat/completions"
 # Servers of one model ignore the name or know this one.
 ONLY_MODEL = "baseten"
 
+# What a message can say.
+_SAID = ("content", "tool_calls", "function_call", "refusal", "audio")
+
 _OWN_FIELDS = frozenset({"messages", "model", "response_format", "tools", "tool_choice", "stream"})
 
 
@@ -99,6 +102,9 @@ def _checked_messages(messages: Any) -> list[Any]:
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise BasetenInputError(f"messages[{index}] is not an object with a 'role', such as 'user'.")
+        # What a tool answered may be empty.
+        if not any(name in message for name in _SAID) or (message["role"] == "user" and not message.get("content")):
+            raise BasetenInputError(f"messages[{index}] says nothing: give it a 'content'.")
     return list(messages)
 
 

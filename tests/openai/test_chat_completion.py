@@ -289,6 +289,8 @@ class TestBadInput:
             ({"messages": "hello"}, "give one text as prompt"),
             ({"messages": {"role": "user"}}, "at least one object"),
             ({"messages": [{"content": "x"}]}, r"messages\[0\] is not an object with a 'role'"),
+            ({"messages": [{"role": "assistant"}]}, r"messages\[0\] says nothing"),
+            ({"messages": None, "prompt": ""}, r"messages\[0\] says nothing"),
             ({"messages": ["hello"]}, r"messages\[0\]"),
             ({"response_format": {"type": "objekt"}}, "not a valid JSON schema"),
             ({"response_format": "json"}, "response_format is a str"),

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 
 from airflow_provider_baseten.batch.calls import Call
 
@@ -17,15 +18,19 @@ _AHEAD = 2 * _BLOCK_CALLS
 class Feed:
     """Takes requests from an iterator in blocks.
 
-    :param calls: may block; used by one thread at a time.
+    :param calls: may block. The one thread that it runs in is not waited for at the end: rows may come from a function
+        that takes its time.
     """
 
     def __init__(self, calls: Iterator[Call]) -> None:
         self._calls = calls
         self._ready: deque[Call] = deque()
         self._bytes = 0
-        self._filling: asyncio.Task[None] | None = None
         self._exhausted = False
+        self._wanted: SimpleQueue[asyncio.Future[list[Call]] | None] = SimpleQueue()
+        self._filling: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._make_blocks, name="baseten-batch-rows", daemon=True).start()
 
     @property
     def exhausted(self) -> bool:
@@ -48,7 +53,8 @@ class Feed:
         return call
 
     def close(self) -> None:
-        """Take no more, and do not wait for the thread."""
+        """Take no more."""
+        self._wanted.put(None)
         if self._filling is not None:
             self._filling.cancel()
 
@@ -58,37 +64,31 @@ class Feed:
         return self._filling
 
     async def _take_block(self) -> None:
-        block = await _in_thread(self._calls)
+        made: asyncio.Future[list[Call]] = self._loop.create_future()
+        self._wanted.put(made)
+        block = await made
         self._exhausted = not block
         self._ready.extend(block)
         self._bytes += sum(len(call.body) for call in block)
         self._filling = None  # After an error it stays, and whoever waits for it gets the error.
 
-
-def _in_thread(calls: Iterator[Call]) -> "asyncio.Future[list[Call]]":
-    """Take a block in a thread that nobody waits for at the end: rows may come from a function that takes its time."""
-    loop = asyncio.get_running_loop()
-    block: asyncio.Future[list[Call]] = loop.create_future()
-
-    def run() -> None:
-        try:
-            settle = partial(_settle, block, _block(calls), None)
-        except BaseException as error:
-            settle = partial(_settle, block, [], error)
-        with suppress(RuntimeError):  # The loop is closed.
-            loop.call_soon_threadsafe(settle)
-
-    threading.Thread(target=run, name="baseten-batch-rows", daemon=True).start()
-    return block
+    def _make_blocks(self) -> None:
+        while (made := self._wanted.get()) is not None:
+            try:
+                settle = partial(_settle, made, _block(self._calls), None)
+            except BaseException as error:
+                settle = partial(_settle, made, [], error)
+            with suppress(RuntimeError):  # The loop is closed.
+                self._loop.call_soon_threadsafe(settle)
 
 
-def _settle(block: "asyncio.Future[list[Call]]", calls: list[Call], error: BaseException | None) -> None:
-    if block.cancelled():
+def _settle(made: "asyncio.Future[list[Call]]", block: list[Call], error: BaseException | None) -> None:
+    if made.cancelled():
         return
     if error is None:
-        block.set_result(calls)
+        made.set_result(block)
     else:
-        block.set_exception(error)
+        made.set_exception(error)
 
 
 def _block(calls: Iterator[Call]) -> list[Call]:

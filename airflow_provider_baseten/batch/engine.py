@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import uvloop
 
 from airflow_provider_baseten.batch.calls import Call, Encoder
 from airflow_provider_baseten.batch.control import START, Counts, Pacer
+from airflow_provider_baseten.batch.cores import one_core, use_all_cores
 from airflow_provider_baseten.batch.feed import Feed
 from airflow_provider_baseten.batch.fingerprint import fingerprint
 from airflow_provider_baseten.batch.job import BatchJob
@@ -72,7 +74,8 @@ def run_batch(
     :raises BasetenBatchError: more rows have failed than the job allows.
     :raises BasetenAuthError: the key was refused.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with one_core(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(4, initializer=use_all_cores))
         return runner.run(arun_batch(job, api_key=api_key, auth_scheme=auth_scheme, stop=stop, on_progress=on_progress))
 
 

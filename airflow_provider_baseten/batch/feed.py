@@ -9,6 +9,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from airflow_provider_baseten.batch.calls import Call
+from airflow_provider_baseten.batch.cores import use_all_cores
 
 _BLOCK_CALLS = 256
 _BLOCK_BYTES = 8 << 20
@@ -73,6 +74,7 @@ class Feed:
         self._filling = None  # After an error it stays, and whoever waits for it gets the error.
 
     def _make_blocks(self) -> None:
+        use_all_cores()
         while (made := self._wanted.get()) is not None:
             try:
                 settle = partial(_settle, made, _block(self._calls), None)

@@ -1,6 +1,7 @@
 """Rows go in, each comes out once, and failures stay with their rows; against the emulator."""
 
 import json
+import os
 import threading
 import time
 
@@ -353,6 +354,14 @@ class TestLimits:
         with Emulator(models={"slow": slow}, api_key=KEY) as emulator:
             run(target=Target(model_id="slow", base_url=emulator.url), inputs=list(range(100)), max_concurrency=7)
         assert most[0] == 7
+
+
+def test_the_cores_of_the_process_are_its_own_again_after_a_run(run):
+    before = os.sched_getaffinity(0)
+    during = []
+    run(inputs=[1], model_input=lambda row: during.append(os.sched_getaffinity(0)))
+    assert os.sched_getaffinity(0) == before
+    assert during == [before]  # Functions of the user are not kept on one core.
 
 
 class TestShards:

@@ -22,11 +22,11 @@ def test_the_link_is_there_while_the_task_is_deferred_and_after(airflow: Airflow
     baseten.hold("langid01")
     try:
         run = started(airflow, "called_waits")
-        wait_until(lambda: run.states() == {"deferred": "deferred"}, 60, "the task to be deferred")
+        wait_until(lambda: run.states() == {"deferred": "deferred"}, 120, "the task to be deferred")
         while_deferred = links(run, "deferred")
     finally:
         baseten.release("langid01")
-    assert run.wait() == "success"
+    assert run.wait() == "success", run.log(run.task_instances()[0])
     assert while_deferred == links(run, "deferred") == {"Baseten": f"{baseten.url}/v1/models/langid01"}
     page = requests.get(while_deferred["Baseten"] or "", headers={"Authorization": f"Bearer {API_KEY}"}, timeout=10)
     assert page.json()["id"] == "langid01"

@@ -9,7 +9,7 @@ from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 
 INPUT = {"text": "Wo ist mein Paket?"}
 
-with DAG("called_waits", schedule=None):
+with DAG("called_waits", schedule=None, default_args={"retries": 2, "retry_delay": timedelta(0)}):
     BasetenAsyncPredictOperator(
         task_id="deferred", model_id="{{ 'langid01' }}", model_input=INPUT, deferrable=True, poll_interval=1
     )

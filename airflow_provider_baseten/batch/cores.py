@@ -13,8 +13,8 @@ def one_core() -> Iterator[None]:
     """Keep this thread, and those it starts, on one core.
 
     The event loop and the thread of the HTTP client hand the interpreter lock to each other for every answer. With a
-    core for each, that wakes a sleeping core every time, which costs more than the work: on one core a run is up to half
-    as fast again. Where the system does not allow it, nothing happens.
+    core for each, that wakes a sleeping core every time, which costs more than the work: on one core a run is half as
+    fast again. Where the system does not allow it, nothing happens.
     """
     if not _ALL:  # Not Linux.
         yield

@@ -4,9 +4,7 @@ Registered there under the prefix ``baseten``; nothing of this package imports i
 """
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
@@ -114,14 +112,7 @@ class BasetenBatchAdapter(BatchAdapter):
 
         batch_id = _batch_id(idempotency_key, input_fingerprint)
         job = self._job(batch_id, model, list(self._bodies(requests, output_spec, **kwargs)))
-        stop = threading.Event()
-        # In a thread: an event loop swallows what the handler of a signal raises, as that of execution_timeout does.
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(run_batch, job, api_key=self._api_key, stop=stop, on_progress=_log_progress)
-            try:
-                run.result()
-            finally:
-                stop.set()
+        run_batch(job, api_key=self._api_key, on_progress=_log_progress)
         return SubmitResult(batch_id=batch_id, provider_input_ref=None)
 
     def get_batch(self, batch_id: str) -> BatchState:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -65,8 +65,9 @@ def run_batch(
     :param job: what to do.
     :param api_key: sent with every request.
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
-    :param stop: ends the run within 5 seconds once it is set, by a signal handler or another thread.
-    :param on_progress: called every 10 seconds.
+    :param stop: ends the run within 5 seconds once it is set, by a signal handler or another thread; set in any case
+        when this returns.
+    :param on_progress: called every 10 seconds, in another thread.
     :returns: the manifest; after a stop one that is not ``complete``, and that is not written.
     :raises BasetenInputError: the input can't be read or lacks a column, or the output folder is another job's; nothing
         was sent.
@@ -74,9 +75,21 @@ def run_batch(
     :raises BasetenBatchError: more rows have failed than the job allows.
     :raises BasetenAuthError: the key was refused.
     """
+    stop = stop or threading.Event()
+    work = arun_batch(job, api_key=api_key, auth_scheme=auth_scheme, stop=stop, on_progress=on_progress)
+    # In a thread: an event loop swallows what the handler of a signal raises, as that of Airflow's execution_timeout.
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(_in_loop, work)
+        try:
+            return run.result()
+        finally:
+            stop.set()
+
+
+def _in_loop(work: Coroutine[Any, Any, Manifest]) -> Manifest:
     with one_core(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_default_executor(ThreadPoolExecutor(4, initializer=use_all_cores))
-        return runner.run(arun_batch(job, api_key=api_key, auth_scheme=auth_scheme, stop=stop, on_progress=on_progress))
+        return runner.run(work)
 
 
 async def arun_batch(

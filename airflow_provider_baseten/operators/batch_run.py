@@ -1,7 +1,6 @@
 """Runs the bulk engine inside a task."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.exceptions import BasetenBatchError
@@ -30,22 +29,15 @@ class RunsBatch:
         """
         from airflow_provider_baseten.batch.engine import run_batch
 
-        self._stop = stop = threading.Event()
+        self._stop = threading.Event()
         report = ProgressReport(context.get("task_state_store"), self.log)
-        # In a thread: an event loop swallows what the handler of a signal raises, as that of execution_timeout does.
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(
-                run_batch,
-                job,
-                api_key=hook.connection.api_key,
-                auth_scheme=hook.connection.auth_scheme,
-                stop=stop,
-                on_progress=report,
-            )
-            try:
-                manifest = run.result()
-            finally:
-                stop.set()
+        manifest = run_batch(
+            job,
+            api_key=hook.connection.api_key,
+            auth_scheme=hook.connection.auth_scheme,
+            stop=self._stop,
+            on_progress=report,
+        )
         report.end(manifest)
         if not manifest.complete:
             raise BasetenBatchError(

@@ -480,18 +480,21 @@ def exits(report: Report, case: str, rounds: int, folder: Path) -> None:
 
 def kill(report: Report, case: str, rounds: int, folder: Path) -> None:
     """Kill runs at a random moment, repeat them, and count."""
-    count, in_flight = 20_000, 256
+    count, in_flight = 40_000, 256
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     rows, out = write_rows(folder / "rows.jsonl", count), folder / "out"
     most, wrong, killed = 0, 0, 0
     with simulated("count") as url:
+        command = [sys.executable, __file__, "--contender", "engine", url, str(rows), str(out), str(in_flight)]
+        began = time.monotonic()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        whole = time.monotonic() - began
         for _ in range(20):
             shutil.rmtree(out, ignore_errors=True)
             stats(url)
-            command = [sys.executable, __file__, "--contender", "engine", url, str(rows), str(out), str(in_flight)]
             with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
-                time.sleep(chance.uniform(0.4, 3.0))
+                time.sleep(whole * chance.uniform(0.2, 0.95))
                 killed += run.poll() is None
                 run.kill()
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

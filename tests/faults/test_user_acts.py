@@ -104,7 +104,7 @@ def test_failed_while_queued(acted: dict[str, Scenario], mode: str) -> None:
 def test_failed_while_the_model_runs(acted: dict[str, Scenario]) -> None:
     scenario = acted["fail, deferred, running"]
     scenario.finish("failed")
-    scenario.wait_until(lambda: scenario.requests("async_request", "DELETE") >= 1, "the attempt to cancel")
+    scenario.wait_until(lambda: scenario.requests("async_request", "DELETE") == 1, "the attempt to cancel")
     scenario.gate.open()
     scenario.wait_until(lambda: scenario.statuses == ["SUCCEEDED"], "the model to end")
     scenario.check_counts(1, 1, ["SUCCEEDED"])
@@ -122,7 +122,7 @@ def test_terminated_while_queued(acted: dict[str, Scenario]) -> None:
 
 def test_terminated_while_the_model_runs(acted: dict[str, Scenario]) -> None:
     scenario = acted["terminate, running"]
-    scenario.wait_until(lambda: scenario.requests("async_request", "DELETE") >= 1, "the attempt to cancel")
+    scenario.wait_until(lambda: scenario.requests("async_request", "DELETE") == 1, "the attempt to cancel")
     scenario.gate.open()
     scenario.finish()
     scenario.check_counts(1, 1, ["SUCCEEDED"])

@@ -72,7 +72,9 @@ class RetryPolicy:
         return {
             "retry": tenacity.retry_if_exception(lambda error: may_repeat(error, request)),
             "wait": wait,
-            "stop": tenacity.stop_after_attempt(self.max_attempts) | tenacity.stop_before_delay(self.total),
+            "stop": lambda state: (
+                not self._goes_on(state.attempt_number, state.seconds_since_start or 0.0, state.upcoming_sleep)
+            ),
             "before_sleep": announce,
             "reraise": True,
         }
@@ -84,10 +86,13 @@ class RetryPolicy:
         :param attempt: number of the last attempt, from 1.
         :param elapsed: seconds since the first one began.
         """
-        if attempt >= self.max_attempts or not may_repeat(error, request):
+        if not may_repeat(error, request):
             return None
         seconds = self._wait(error, attempt)
-        return seconds if elapsed + seconds < self.total else None
+        return seconds if self._goes_on(attempt, elapsed, seconds) else None
+
+    def _goes_on(self, attempt: int, elapsed: float, pause: float) -> bool:
+        return attempt < self.max_attempts and elapsed + pause < self.total
 
     def _wait(self, error: BaseException | None, attempt: int) -> float:
         asked = error.retry_after if isinstance(error, BasetenError) else None

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_baseten.api.chat import ONLY_MODEL
+from airflow_provider_baseten.api.chat import ROUTE as CHAT_ROUTE
+from airflow_provider_baseten.api.embeddings import ROUTE as EMBEDDINGS_ROUTE
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 
@@ -39,14 +42,14 @@ def _chat(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
         chat = {"messages": chat}
     if not isinstance(chat, dict) or "messages" not in chat:
         raise BasetenInputError("a chat takes a text, a list of messages, or an object with messages.")
-    return {"model": "baseten", **parameters, **chat}
+    return {"model": ONLY_MODEL, **parameters, **chat}
 
 
 def _embeddings(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
     for text in inputs:
         if not isinstance(text, str | list):
             raise BasetenInputError(f"an embedding is made of a text or a list of tokens, not {type(text).__name__}.")
-    return {"model": "baseten", **parameters, "input": inputs}
+    return {"model": ONLY_MODEL, **parameters, "input": inputs}
 
 
 def _embedding_outputs(answer: Any, inputs: Inputs) -> Outputs:
@@ -84,8 +87,8 @@ def _rerank_group(value: Any) -> Any:
 
 
 _PRESETS: dict[str, Shape] = {
-    "chat": Shape("v1/chat/completions", _chat),
-    "embeddings": Shape("v1/embeddings", _embeddings, _embedding_outputs),
+    "chat": Shape(CHAT_ROUTE, _chat),
+    "embeddings": Shape(EMBEDDINGS_ROUTE, _embeddings, _embedding_outputs),
     "classify": Shape("predict", _classify, lambda answer, inputs: answer),
     "rerank": Shape("rerank", _rerank, _rerank_outputs, _rerank_group),
 }

@@ -1,14 +1,14 @@
 """One frozen request per call, built and validated before anything is sent."""
 
-import json as jsonlib
 import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, TypedDict
 from urllib.parse import urlencode
 
-from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api import exact_json, msgpack
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
 
@@ -170,13 +170,13 @@ def management(base_url: str, path: str) -> Request:
 
 
 def encode_json(name: str, value: Any) -> bytes:
-    """Encode a value as standard JSON.
+    """Encode a value as standard JSON; integers of any size and ``Decimal`` keep every digit.
 
     :param name: what the error calls the value.
     :raises BasetenInputError: names the place of the first NaN, infinity or value that JSON has no form for.
     """
     try:
-        return jsonlib.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        return exact_json.encode(value)
     except (TypeError, ValueError, RecursionError):
         place, trouble = next(_not_json(name, value), (name, "is nested too deeply or holds itself"))
         raise BasetenInputError(f"{place} {trouble}; JSON can't carry that.") from None
@@ -189,9 +189,11 @@ def _not_json(place: str, value: Any, depth: int = 0) -> Any:
     match value:
         case float() if not math.isfinite(value):
             yield place, f"is {value}"
+        case Decimal() if not value.is_finite():
+            yield place, f"is {value}"
         case str() if not _encodable(value):
             yield place, "is text with a lone surrogate"
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | float() | str() | Decimal():
             return
         case dict():
             for key, item in value.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api import exact_json, msgpack
 from airflow_provider_baseten.api.requests import JSON, MSGPACK, Request
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -61,8 +61,8 @@ class Response:
     def output(self) -> Any:
         """Decode the body by its Content-Type.
 
-        JSON to its value, msgpack to Python and numpy values, text and streamed text to ``str``, everything else to
-        ``bytes``, no body to ``None``.
+        JSON to its value (a decimal that no float holds exactly to ``Decimal``), msgpack to Python and numpy values,
+        text and streamed text to ``str``, everything else to ``bytes``, no body to ``None``.
 
         :raises BasetenResponseError: the body is not what the Content-Type says.
         """
@@ -70,10 +70,10 @@ class Response:
             return None
         try:
             if self.is_json:
-                return json.loads(self.body)
+                return exact_json.decode(self.body)
             if self.is_msgpack:
                 return self._unpacked()
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BasetenResponseError(
                 f"{self.request.subject} answered {self.status} with {self.media_type}, but the body is not that "
                 f"({type(error).__name__}); look at what the server sends{id_note(self.request_id)}.",

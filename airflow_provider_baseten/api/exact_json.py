@@ -1,0 +1,102 @@
+"""JSON whose numbers keep every digit.
+
+Python's own decoder rounds decimals to 64-bit floats, orjson also integers beyond 64 bits, and neither encodes a
+``Decimal``.
+"""
+
+import json
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+
+# A number that a 64-bit float or integer may not hold: 16 digits or more, or an exponent of three digits. Digits inside
+# of texts match too, which costs time and nothing else.
+_LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
+
+# Python refuses to read integers with more digits.
+_MOST_INT_DIGITS = 4000
+
+
+def has_long_number(body: bytes) -> bool:
+    """Tell whether JSON may hold a number that orjson would round. Never wrong when it says no."""
+    return _LONG_NUMBER.search(body) is not None
+
+
+def decode(body: bytes) -> Any:
+    """Decode JSON in UTF-8, with or without a byte order mark.
+
+    Integers become ``int`` of any size. Decimals become ``float`` where it holds every digit as written, ``Decimal``
+    where it does not. ``NaN``, ``Infinity`` and lone surrogates, which Python's decoder takes, are taken.
+
+    :raises ValueError: it is not JSON, or is nested too deeply.
+    """
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    numbers: dict[str, Any] = {"parse_float": _exact_float, "parse_int": _exact_int} if has_long_number(body) else {}
+    try:
+        return json.loads(body, **numbers)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def encode(value: Any) -> bytes:
+    """Encode a value as standard JSON in UTF-8. ``Decimal`` becomes a number with all its digits.
+
+    Keys that are numbers, booleans or ``None`` become texts, as Python's encoder makes them.
+
+    :raises TypeError: a part of it has no form in JSON.
+    :raises ValueError: a part is NaN or infinite, is a text with a lone surrogate, or holds itself.
+    :raises RecursionError: it is nested too deeply.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except TypeError:
+        # Python's encoder has no place for a number that is already text, orjson has.
+        return orjson.dumps(_with_fragments(value))
+
+
+def number_text(value: Decimal) -> str:
+    """Return a decimal as a JSON number.
+
+    :raises ValueError: it is NaN or infinite.
+    """
+    if not value.is_finite():
+        raise ValueError(f"{value} is no number in JSON")
+    return str(value)
+
+
+def _exact_float(text: str) -> float | Decimal:
+    number = float(text)
+    if repr(number) == text:
+        return number
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("a number has an exponent beyond all bounds") from None
+    # What a float prints at the precision of the text is the text again, unless digits were lost.
+    digits = len(exact.as_tuple().digits)
+    held = exact.is_zero() if number == 0 else exact == Decimal(f"{number:.{digits - 1}e}")
+    return number if held else exact
+
+
+def _exact_int(text: str) -> int | Decimal:
+    return int(text) if len(text) <= _MOST_INT_DIGITS else Decimal(text)
+
+
+def _with_fragments(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return orjson.Fragment(number_text(value))
+        case None | bool() | int() | float() | str():
+            return orjson.Fragment(encode(value))
+        case dict():
+            return {_key(name): _with_fragments(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_with_fragments(item) for item in value]
+    raise TypeError(f"a value of type {type(value).__name__} has no form in JSON")
+
+
+def _key(name: Any) -> str:
+    (text,) = json.loads(json.dumps({name: None}))
+    return str(text)

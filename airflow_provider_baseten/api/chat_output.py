@@ -1,10 +1,11 @@
-"""Whether what a chat model answered is usable, and what it says."""
+"""The outcome of a chat: what keeps an answer from being used, and what it says."""
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_baseten.api.completion import Completion, ToolCall
+from airflow_provider_baseten.api.completion import Completion, ToolCall, whole_completion
 from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
 from airflow_provider_baseten.api.responses import Response, id_note
 from airflow_provider_baseten.exceptions import (
@@ -17,35 +18,99 @@ from airflow_provider_baseten.exceptions import (
 
 Error = TypeVar("Error", bound=BasetenError)
 
+# Reasons to stop of OpenAI's API and of the servers that speak it, in lower case and with underscores.
+_COMPLETE = frozenset(
+    {"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete", "tool_calls", "tool_use", "function_call"}
+)
+_CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+_FILTERED = frozenset({"content_filter", "safety", "refusal"})
+_BROKEN = re.compile(r"abort|cancel|error|fail|insufficient|interrupt|overload|time_?d?_?out|not_finished")
+
+
+def trouble_of(answer: Any) -> str | None:
+    """Return what keeps an answer with status 200 from being a success, ``None`` if nothing does.
+
+    An answer that was cut, filtered or refused is one: it says so itself, see :func:`incompleteness`.
+
+    :param answer: the decoded body of a chat completion that did not come as a stream.
+    :returns: words without their subject, for example ``has no text``; of the server's own a bounded excerpt.
+    """
+    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    for choice in choices if isinstance(choices, list) and len(choices) > 1 else [None]:
+        completion = whole_completion(answer if choice is None else {**answer, "choices": [choice]})
+        if completion is None:
+            return "is not a chat completion: check that the model has an OpenAI-compatible server"
+        if trouble := _failure(completion) or _emptiness(completion):
+            return trouble
+        if completion.damaged:
+            return "holds something that is not readable"
+        if not completion.ended:
+            return "is a part of a stream, without its end"
+    return None
+
 
 def check_arrived(completion: Completion, response: Response) -> None:
-    """Check that an answer has come whole.
+    """Check that an answer has come whole and says something.
 
-    :raises BasetenModelError: the server reports an error in the middle of a stream.
+    :raises BasetenModelError: the server reports an error, in place of an answer or in the middle of it.
     :raises BasetenUnavailableError: a stream ends before its end.
     :raises BasetenResponseError: a part of it is not readable.
+    :raises BasetenOutputError: it is empty, or holds nothing but reasoning.
     """
-    if completion.error is not None:
-        raise _error(BasetenModelError, response, f"broke off with an error of the server: {completion.error}")
+    if trouble := _failure(completion):
+        raise _error(BasetenModelError, response, trouble)
     if not completion.ended:
         raise _error(
-            BasetenUnavailableError, response, "broke off: its stream ends without an end mark, and nobody says why"
+            BasetenUnavailableError,
+            response,
+            "was cut: its stream ended without its end mark and without an error of the server",
         )
-    if completion.damaged:
-        raise _error(BasetenResponseError, response, "sent something that is not readable: look at the server")
+    if completion.damaged or completion.other:
+        raise _error(BasetenResponseError, response, "sent something that is not readable as text: look at the server")
+    if trouble := _emptiness(completion):
+        raise unusable(response, trouble)
 
 
 def incompleteness(completion: Completion) -> str | None:
     """Return what keeps an answer from being complete and what to do; ``None`` if nothing does."""
-    if completion.finish_reason == "length":
+    reason = _reason(completion)
+    if reason in _CUT:
         tokens = completion.usage["completion_tokens"]
         after = f" after {tokens} tokens" if tokens is not None else ""
         return f"stopped at its length limit{after}: give a larger max_tokens in options, or ask for less"
-    if completion.finish_reason == "content_filter":
+    if reason in _FILTERED:
         return "was cut short by the server's content filter"
     if completion.refusal:
         return "was refused by the model"
+    if reason and reason not in _COMPLETE:
+        return f"stopped for a reason that is not known to mean a complete answer ({completion.finish_reason})"
     return None
+
+
+def _failure(completion: Completion) -> str | None:
+    if completion.error is not None:
+        return f"broke off with an error of the server: {completion.error}"
+    if _BROKEN.search(_reason(completion)):
+        return f"was broken off by the server, with the finish reason {completion.finish_reason}"
+    return None
+
+
+def _emptiness(completion: Completion) -> str | None:
+    text = completion.text.strip()
+    if completion.calls or completion.refusal or completion.other or _reason(completion) in _FILTERED:
+        return None
+    # Without a parser for reasoning a server leaves it in the text, often without the tag that opens it.
+    if (completion.reasons and not text) or text.endswith("</think>") or _only_opens(text):
+        return "holds only reasoning: give a larger max_tokens in options, or ask for less reasoning"
+    return None if completion.text else "is empty: it has neither text nor a tool call nor a refusal"
+
+
+def _only_opens(text: str) -> bool:
+    return text.startswith("<think>") and "</think>" not in text
+
+
+def _reason(completion: Completion) -> str:
+    return (completion.finish_reason or "").lower().replace("-", "_")
 
 
 def unusable(response: Response, trouble: str) -> BasetenOutputError:

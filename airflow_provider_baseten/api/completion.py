@@ -1,15 +1,22 @@
-"""What a chat model answered, at once or in a stream."""
+"""The answer of a chat model, at once or in a stream."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.responses import Response, id_note
 from airflow_provider_baseten.exceptions import BasetenResponseError
 
 _END = "[DONE]"
 _EXCERPT_CHARACTERS = 300
+
+# Where servers put the model's reasoning: fields of a message, and kinds of parts of its content.
+_REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking"})
+
+# What servers write for a reason where there is none.
+_NO_REASON = frozenset({"", "null", "none"})
 
 
 class Usage(TypedDict):
@@ -49,16 +56,20 @@ class Completion:
     :param texts: of the message, in the parts in which they came.
     :param refusal: what the model says instead when it refuses.
     :param calls: what it wants to call, by the index of the call.
-    :param finish_reason: why it stopped.
+    :param reasons: whether the server sends the model's reasoning apart from its text.
+    :param other: whether the message holds something that is no text, for example audio.
+    :param finish_reason: why the model stopped.
     :param tokens: the server's ``usage``, as it came.
     :param ended: whether it has its end: a finish reason, or the mark at the end of a stream.
-    :param error: what the server says went wrong in the middle of a stream.
+    :param error: what the server says went wrong.
     :param damaged: whether a part of it could not be read.
     """
 
     texts: list[str] = field(default_factory=list)
     refusal: str = ""
     calls: dict[int, ToolCall] = field(default_factory=dict)
+    reasons: bool = False
+    other: bool = False
     finish_reason: str | None = None
     tokens: Any = None
     ended: bool = False
@@ -87,15 +98,44 @@ class Completion:
             finish_reason=self.finish_reason,
         )
 
-    def add(self, message: Mapping[str, Any], finish_reason: object) -> None:
-        """Append a message, or a part of one."""
-        self.texts.append(_text(message.get("content")))
-        self.refusal += _text(message.get("refusal"))
+    def add(self, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
+        """Append a choice with its message, or a part of one."""
+        self.error = excerpt(choice.get("error")) or self.error
+        self._add_content(message.get("content"))
+        self._add_content(message.get("refusal"), refused=True)
         for position, call in enumerate(message.get("tool_calls") or ()):
             index = call.get("index")  # Only the parts of a stream have it.
             self._add_call(position if index is None else int(index), call)
-        if isinstance(finish_reason, str):
-            self.finish_reason = finish_reason
+        if function := message.get("function_call"):  # What servers sent before there were tools.
+            self._add_call(0, {"function": function})
+        self.reasons = self.reasons or any(message.get(name) for name in _REASONING)
+        self.other = self.other or bool(message.get("audio"))
+        self._finish(choice.get("finish_reason"))
+
+    def _add_content(self, content: Any, *, refused: bool = False) -> None:
+        match content:
+            case None:
+                return
+            case str() if refused:
+                self.refusal += content
+            case str():
+                self.texts.append(content)
+            case list():
+                for part in content:
+                    self._add_content(part, refused=refused)
+            case {"type": "refusal", "refusal": text}:
+                self._add_content(text, refused=True)
+            case {"type": str(kind)} if kind in _REASONING:
+                self.reasons = True
+            case {"text": text}:
+                self._add_content(text, refused=refused)
+            case _:
+                self.other = True
+
+    def _finish(self, reason: Any) -> None:
+        named = reason.get("type") if isinstance(reason, Mapping) else reason
+        if named and str(named).strip().lower() not in _NO_REASON:
+            self.finish_reason = excerpt(named)
             self.ended = True
 
     def _add_call(self, index: int, part: Mapping[str, Any]) -> None:
@@ -144,12 +184,32 @@ class CompletionStream:
             self.completion.damaged = True
 
     def _read_event(self, event: Any) -> None:
-        # Older servers send the error itself, in place of an object that has one.
-        if error := event if event.get("object") == "error" else event.get("error"):
-            self.completion.error = _excerpt(error)
+        self.completion.error = server_error(event) or self.completion.error
         self.completion.tokens = event.get("usage") or self.completion.tokens
         for choice in event.get("choices") or ():
-            self.completion.add(choice.get("delta") or {}, choice.get("finish_reason"))
+            self.completion.add(choice, choice.get("delta") or choice.get("message") or {})
+
+
+def whole_completion(answer: Any) -> Completion | None:
+    """Return an answer that came at once, ``None`` if it is not that of a chat model.
+
+    :param answer: the decoded body; an error of the server is an answer too.
+    """
+    if not isinstance(answer, Mapping):
+        return None
+    completion = Completion(tokens=answer.get("usage"), error=server_error(answer))
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    # Where there is a part instead of a message, a stream was cut after it, unless the part has a reason to end.
+    message = choice.get("message", choice.get("delta")) if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        return completion if completion.error else None
+    completion.ended = "message" in choice
+    try:
+        completion.add(choice, message)
+    except (ValueError, TypeError, AttributeError):
+        completion.damaged = True
+    return completion
 
 
 def read_completion(response: Response) -> Completion:
@@ -164,22 +224,30 @@ def read_completion(response: Response) -> Completion:
         if stream.events or completion.ended or not response.body:
             return completion
     try:
-        answer = json.loads(response.body)
-        message, finish_reason = answer["choices"][0]["message"], answer["choices"][0].get("finish_reason")
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        raise BasetenResponseError(
-            f"{response.request.subject} answered {response.status}, but not with a chat completion: check that the "
-            f"model has an OpenAI-compatible server{id_note(response.request_id)}.",
-            status=response.status,
-            request_id=response.request_id,
-            may_have_run=True,
-        ) from None
-    completion = Completion(tokens=answer.get("usage"), ended=True)
-    try:
-        completion.add(message, finish_reason)
-    except (ValueError, TypeError, AttributeError):
-        completion.damaged = True
-    return completion
+        whole = whole_completion(exact_json.decode(response.body))
+    except ValueError:
+        whole = None
+    if whole is not None:
+        return whole
+    raise BasetenResponseError(
+        f"{response.request.subject} answered {response.status}, but not with a chat completion: check that the "
+        f"model has an OpenAI-compatible server{id_note(response.request_id)}.",
+        status=response.status,
+        request_id=response.request_id,
+        may_have_run=True,
+    )
+
+
+def server_error(answer: Mapping[str, Any]) -> str | None:
+    """Return what a server says went wrong, in the place of an answer or beside it; ``None`` if it says nothing."""
+    if error := answer.get("error") or answer.get("errors"):
+        return excerpt(error)
+    # Older servers send the error itself, in place of an object that has one.
+    if "error" in (answer.get("object"), answer.get("type")):
+        return excerpt(answer)
+    if answer.get("choices") or answer.get("usage"):
+        return None
+    return excerpt(answer.get("detail") or answer.get("message"))
 
 
 def token_count(tokens: Any, name: str) -> int | None:
@@ -188,15 +256,19 @@ def token_count(tokens: Any, name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def excerpt(words: Any) -> str | None:
+    """Return what a server says as one bounded line, ``None`` for nothing."""
+    if not words:
+        return None
+    said = words.get("message") if isinstance(words, Mapping) else words
+    text = str(said or words)[: 4 * _EXCERPT_CHARACTERS]
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _EXCERPT_CHARACTERS else f"{line[:_EXCERPT_CHARACTERS]}..."
+
+
 def _text(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
         raise TypeError("not a text")  # To leave it out would lose a part of the answer.
     return value
-
-
-def _excerpt(error: Any) -> str:
-    text = error.get("message") if isinstance(error, Mapping) else error
-    line = " ".join(str(text or error).split())
-    return line if len(line) <= _EXCERPT_CHARACTERS else f"{line[:_EXCERPT_CHARACTERS]}..."

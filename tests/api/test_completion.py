@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_error_in_the_middle(error):
 
 
 def test_content_that_is_no_text_is_not_left_out():
-    content = [{"type": "text", "text": "a"}]
+    content = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:"}}]
     whole = {"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 7}}
     for answer in (
         response(json.dumps(whole).encode()),
@@ -65,6 +66,123 @@ def test_content_that_is_no_text_is_not_left_out():
         assert completion.usage["prompt_tokens"] == 7
         with pytest.raises(BasetenResponseError, match="not readable"):
             chat_output.check_arrived(completion, answer)
+
+
+def message(finish_reason="stop", **fields):
+    return {"choices": [{"index": 0, "message": {"role": "assistant", **fields}, "finish_reason": finish_reason}]}
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "not a chat completion"),
+        ([], "not a chat completion"),
+        ("text", "not a chat completion"),
+        ({}, "not a chat completion"),
+        ({"choices": None}, "not a chat completion"),
+        ({"choices": []}, "not a chat completion"),
+        ({"choices": [None]}, "not a chat completion"),
+        ({"choices": [{"message": None}]}, "not a chat completion"),
+        ({"choices": {"0": {}}}, "not a chat completion"),
+        ({"error": {"message": "context length exceeded", "code": 400}}, "server: context length exceeded"),
+        ({"error": "overloaded"}, "overloaded"),
+        ({"errors": [{"message": "overloaded"}]}, "overloaded"),
+        ({"object": "error", "message": "out of memory", "code": 500}, "server: out of memory"),
+        ({"type": "error", "message": "out of memory"}, "server: out of memory"),
+        ({"detail": "Not Found"}, "Not Found"),
+        ({"detail": [{"loc": ["body"], "msg": "field required"}]}, "field required"),
+        ({"message": "no healthy upstream", "choices": []}, "no healthy upstream"),
+        ({"error": {"message": "too late"}, **message(content="text")}, "too late"),
+        ({"choices": [{**message(content="half")["choices"][0], "error": {"message": "502 of a provider"}}]}, "502"),
+        (message(content=None), "is empty"),
+        (message(content=""), "is empty"),
+        (message(content=[]), "is empty"),
+        (message(content=[{"type": "text", "text": ""}]), "is empty"),
+        (message("tool_calls", content="", tool_calls=[]), "is empty"),
+        (message(), "is empty"),
+        (message(content=None, reasoning_content="hm"), "only reasoning"),
+        (message("length", content="", reasoning="hm"), "only reasoning"),
+        (message(content="\n\n", reasoning_content="hm"), "only reasoning"),
+        (message(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]), "only reasoning"),
+        (message("length", content="<think>hm"), "only reasoning"),
+        (message(content="<think>hm</think>\n"), "only reasoning"),
+        (message(content="hm</think>"), "only reasoning"),
+        (message("abort", content="partial"), "finish reason abort"),
+        (message("error", content="partial"), "finish reason error"),
+        (message("CANCELLED", content="partial"), "finish reason CANCELLED"),
+        (message({"type": "abort", "message": "x"}, content="partial"), "finish reason abort"),
+        (message("insufficient_system_resource", content="partial"), "insufficient"),
+        (message("abort", content=None, tool_calls=[CALL]), "finish reason abort"),
+        ({"choices": [{"delta": {"content": "first of many"}, "finish_reason": None}]}, "part of a stream"),
+    ],
+)
+def test_answers_with_status_200_that_are_no_success(answer, words):
+    assert words in chat_output.trouble_of(answer)
+    with pytest.raises(BasetenError):
+        chat_output.check_arrived(read_completion(response(json.dumps(answer).encode())), response(b""))
+
+
+def test_each_of_several_choices_counts():
+    (good,), (aborted,) = message(content="a")["choices"], message("abort", content="b")["choices"]
+    assert chat_output.trouble_of({"choices": [good, good]}) is None
+    assert "abort" in chat_output.trouble_of({"choices": [good, aborted]})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        message(content="text"),
+        message(content=" "),
+        message(content="0"),
+        message(None, content="text"),
+        message("", content="text"),
+        message("length", content="half"),
+        message("content_filter", content=None),
+        message(content=None, refusal="no"),
+        message("tool_calls", content=None, tool_calls=[CALL]),
+        message("function_call", content=None, function_call={"name": "f", "arguments": "{}"}),
+        message(content="text", reasoning_content="hm"),
+        message(content="<think>hm</think>text"),
+        message(content=[{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]),
+        message(content=None, audio={"data": "UklGRg=="}),
+        message("repetition", content="text"),
+        {**message(content="text"), "error": None, "errors": [], "detail": "extra"},
+        {"choices": [{"delta": {"content": "all"}, "finish_reason": "stop"}]},
+    ],
+)
+def test_answers_that_are_a_success(answer):
+    assert chat_output.trouble_of(answer) is None
+
+
+def test_words_of_a_server_are_bounded_and_one_line():
+    trouble = chat_output.trouble_of({"error": {"message": "a\nb\x1b[31m \ud83d" + "x" * 100_000}})
+    assert "a b [31m xxx" in trouble
+    assert len(trouble) < 400
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "eos", "EOS_TOKEN", "end_turn", "tool-calls", "", "null", None])
+def test_reasons_for_a_complete_answer(finish_reason):
+    completion = read_completion(response(json.dumps(message(finish_reason, content="a")).encode()))
+    assert chat_output.incompleteness(completion) is None
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "words"),
+    [
+        ("length", "length limit"),
+        ("MAX_TOKENS", "length limit"),
+        ("content-filter", "filter"),
+        ("repetition", r"not known .*\(repetition\)"),
+        (7, r"\(7\)"),
+    ],
+)
+def test_reasons_for_an_incomplete_answer(finish_reason, words):
+    completion = read_completion(response(json.dumps(message(finish_reason, content="a")).encode()))
+    chat_output.check_arrived(completion, response(b""))
+    assert re.search(words, chat_output.incompleteness(completion))
 
 
 def test_last_event_without_its_empty_line():

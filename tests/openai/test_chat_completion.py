@@ -168,14 +168,14 @@ class TestStream:
         run, logged, emulator = ask([event({"content": "priv"}), event(usage=USAGE)], stream=True)
         assert run.states == {"chat": "failed"}
         assert "BasetenUnavailableError" in logged
-        assert "ends without an end mark" in logged
+        assert "stream ended without its end mark" in logged
         assert run.xcom("chat", "usage") == COUNTED | {"finish_reason": None}
         assert len(emulator.requests) == 1
 
     def test_empty_stream(self, ask):
         run, logged, _ = ask([], stream=True)
         assert run.states == {"chat": "failed"}
-        assert "ends without an end mark" in logged
+        assert "stream ended without its end mark" in logged
 
     def test_connection_that_is_cut_after_the_usage(self, ask):
         parts = [event({"content": "priv"}, usage=USAGE), event({"content": "ate" * 200})]

@@ -1,13 +1,13 @@
 """The outcome of a chat: what keeps an answer from being used, and what it says."""
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_baseten.api.completion import Completion, ToolCall, whole_completion
+from airflow_provider_baseten.api.completion import Completion, whole_completion
 from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
 from airflow_provider_baseten.api.responses import Response, id_note
+from airflow_provider_baseten.api.tool_calls import ToolCall, decoded_object
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenModelError,
@@ -133,8 +133,10 @@ def output(
     :raises BasetenOutputError: the text has not the form, or a call is not one of the functions with JSON arguments.
     """
     if functions is None:
+        if completion.calls and not completion.text:
+            raise unusable(response, "calls a tool, but was given none")
         return _content(completion.text, response, output_format)
-    calls = [_tool_call(call, response, functions) for call in completion.tool_calls]
+    calls = [_tool_call(call, response, functions) for call in completion.calls.whole()]
     content = _content(completion.text, response, output_format) if completion.text or not calls else None
     return {"content": content, "tool_calls": calls}
 
@@ -149,11 +151,8 @@ def _content(text: str, response: Response, output_format: OutputFormat) -> Any:
 def _tool_call(call: ToolCall, response: Response, functions: Collection[str]) -> dict[str, Any]:
     if call["name"] not in functions:
         raise unusable(response, f"calls a tool that is none of those it was given ({', '.join(sorted(functions))})")
-    try:
-        arguments = json.loads(call["arguments"] or "{}")
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
+    arguments = decoded_object(call["arguments"])
+    if arguments is None:
         raise unusable(response, f"calls the tool {call['name']} with arguments that are not a JSON object")
     return {"id": call["id"], "name": call["name"], "arguments": arguments}
 

@@ -1,12 +1,13 @@
 """The answer of a chat model, at once or in a stream."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api import exact_json, texts
+from airflow_provider_baseten.api.event_stream import Event, EventStream
 from airflow_provider_baseten.api.responses import Response, id_note
+from airflow_provider_baseten.api.tool_calls import ToolCalls
 from airflow_provider_baseten.exceptions import BasetenResponseError
 
 _END = "[DONE]"
@@ -14,6 +15,12 @@ _EXCERPT_CHARACTERS = 300
 
 # Where servers put the model's reasoning: fields of a message, and kinds of parts of its content.
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking"})
+
+# What a value that is not of its type raises where it is read.
+_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
+
+# Events whose data is a part of the answer; others, such as ``ping``, may hold anything.
+_ORDINARY_EVENTS = frozenset({"", "message"})
 
 # What servers write for a reason where there is none.
 _NO_REASON = frozenset({"", "null", "none"})
@@ -36,26 +43,13 @@ class Usage(TypedDict):
     finish_reason: str | None
 
 
-class ToolCall(TypedDict):
-    """A call that the model asks for.
-
-    :param id: names the call when its result is sent back.
-    :param name: of the function.
-    :param arguments: as the model wrote them: JSON if it did well.
-    """
-
-    id: str | None
-    name: str
-    arguments: str
-
-
 @dataclass(slots=True)
 class Completion:
     """An answer as it came, or as far as it has come.
 
     :param texts: of the message, in the parts in which they came.
     :param refusal: what the model says instead when it refuses.
-    :param calls: what it wants to call, by the index of the call.
+    :param calls: what it wants to call.
     :param reasons: whether the server sends the model's reasoning apart from its text.
     :param other: whether the message holds something that is no text, for example audio.
     :param finish_reason: why the model stopped.
@@ -67,7 +61,7 @@ class Completion:
 
     texts: list[str] = field(default_factory=list)
     refusal: str = ""
-    calls: dict[int, ToolCall] = field(default_factory=dict)
+    calls: ToolCalls = field(default_factory=ToolCalls)
     reasons: bool = False
     other: bool = False
     finish_reason: str | None = None
@@ -79,12 +73,7 @@ class Completion:
     @property
     def text(self) -> str:
         """The whole text of the message."""
-        return "".join(self.texts)
-
-    @property
-    def tool_calls(self) -> list[ToolCall]:
-        """What the model wants to call."""
-        return [self.calls[index] for index in sorted(self.calls)]
+        return texts.readable("".join(self.texts))
 
     @property
     def usage(self) -> Usage:
@@ -98,16 +87,20 @@ class Completion:
             finish_reason=self.finish_reason,
         )
 
-    def add(self, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
-        """Append a choice with its message, or a part of one."""
+    def add(self, choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool = False) -> None:
+        """Append a choice with its message, or a part of one.
+
+        :raises Exception: one of ``_UNREADABLE``: something in it is not of its type.
+        """
         self.error = excerpt(choice.get("error")) or self.error
         self._add_content(message.get("content"))
         self._add_content(message.get("refusal"), refused=True)
-        for position, call in enumerate(message.get("tool_calls") or ()):
-            index = call.get("index")  # Only the parts of a stream have it.
-            self._add_call(position if index is None else int(index), call)
-        if function := message.get("function_call"):  # What servers sent before there were tools.
-            self._add_call(0, {"function": function})
+        add_call = self.calls.add if whole else self.calls.add_part
+        for call in message.get("tool_calls") or ():
+            add_call(call)
+        # What servers sent before there were tools, and some send beside them.
+        if (function := message.get("function_call")) and not message.get("tool_calls"):
+            add_call({"index": 0, "function": function})
         self.reasons = self.reasons or any(message.get(name) for name in _REASONING)
         self.other = self.other or bool(message.get("audio"))
         self._finish(choice.get("finish_reason"))
@@ -138,13 +131,6 @@ class Completion:
             self.finish_reason = excerpt(named)
             self.ended = True
 
-    def _add_call(self, index: int, part: Mapping[str, Any]) -> None:
-        call = self.calls.setdefault(index, ToolCall(id=None, name="", arguments=""))
-        function = part.get("function") or {}
-        call["id"] = part.get("id") or call["id"]
-        call["name"] += _text(function.get("name"))
-        call["arguments"] += _text(function.get("arguments"))
-
 
 class CompletionStream:
     """Puts an answer together from the bytes of a stream of server-sent events."""
@@ -152,42 +138,75 @@ class CompletionStream:
     def __init__(self) -> None:
         self.completion = Completion()
         self.events = 0
-        self._rest = b""
+        self._stream = EventStream()
+        self._is_over = False
+        self._index: Any = None  # Of the choice that is read: one answer is asked for.
+        self._has_deltas = False
 
     def feed(self, chunk: bytes) -> str:
-        """Read further bytes.
+        """Read more bytes.
 
         :returns: the text that they add to the answer.
         """
         known = len(self.completion.texts)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            self._read_line(line)
+        for event in self._stream.feed(chunk):
+            self._read(event, is_whole=True)
         return "".join(self.completion.texts[known:])
 
     def close(self) -> Completion:
         """Return the answer, after the last bytes."""
-        self.feed(b"\n")
+        for event in self._stream.close():
+            self._read(event, is_whole=False)
         return self.completion
 
-    def _read_line(self, line: bytes) -> None:
-        name, _, value = line.strip().partition(b":")
-        if name != b"data":  # Comments keep a connection alive, other fields mean nothing here.
-            return
-        if value.strip() == _END.encode():
-            self.completion.ended = True
-            return
-        self.events += 1
-        try:
-            self._read_event(json.loads(value))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            self.completion.damaged = True
+    def _read(self, event: Event, *, is_whole: bool) -> None:
+        for document in _documents(event):
+            if self._is_over:
+                return
+            if document.strip() == _END:
+                self.completion.ended = self._is_over = True
+                return
+            self.events += 1
+            try:
+                self._read_answer(exact_json.decode(document.encode()), is_error=event.name == "error")
+            except _UNREADABLE:
+                if event.name == "error":
+                    self.completion.error = excerpt(document) or "without a word"
+                elif is_whole and event.name in _ORDINARY_EVENTS:
+                    self.completion.damaged = True
 
-    def _read_event(self, event: Any) -> None:
-        self.completion.error = server_error(event) or self.completion.error
-        self.completion.tokens = event.get("usage") or self.completion.tokens
-        for choice in event.get("choices") or ():
-            self.completion.add(choice, choice.get("delta") or choice.get("message") or {})
+    def _read_answer(self, answer: Any, *, is_error: bool) -> None:
+        self.completion.error = server_error(answer) or (excerpt(answer) if is_error else None) or self.completion.error
+        self.completion.tokens = answer.get("usage") or self.completion.tokens
+        for choice in answer.get("choices") or ():
+            if choice is not None and self._is_first(choice.get("index")):
+                self.completion.add(choice, self._part(choice))
+
+    def _is_first(self, index: Any) -> bool:
+        if self._index is None:
+            self._index = index
+        return index is None or index == self._index
+
+    def _part(self, choice: Mapping[str, Any]) -> Any:
+        if (delta := choice.get("delta")) is not None:
+            self._has_deltas = True
+            return delta
+        message = choice.get("message") or {}
+        # Some servers end with the whole message.
+        return {} if self._has_deltas and message.get("content") == "".join(self.completion.texts) else message
+
+
+def _documents(event: Event) -> list[str]:
+    """Return what an event holds: one JSON text, or one a line from servers that forget the empty line of an event."""
+    if event.name == "error":
+        return [event.data]
+    lines = [line for line in event.data.split("\n") if line.strip()]
+    if len(lines) > 1:
+        try:
+            exact_json.decode(event.data.encode())
+        except ValueError:
+            return lines
+    return [event.data] if lines else []
 
 
 def whole_completion(answer: Any) -> Completion | None:
@@ -206,8 +225,8 @@ def whole_completion(answer: Any) -> Completion | None:
         return completion if completion.error else None
     completion.ended = "message" in choice
     try:
-        completion.add(choice, message)
-    except (ValueError, TypeError, AttributeError):
+        completion.add(choice, message, whole=True)
+    except _UNREADABLE:
         completion.damaged = True
     return completion
 
@@ -217,16 +236,14 @@ def read_completion(response: Response) -> Completion:
 
     :raises BasetenResponseError: the body is not that of a chat completion.
     """
-    if not response.is_json:
-        stream = CompletionStream()
-        stream.feed(response.body)
-        completion = stream.close()
-        if stream.events or completion.ended or not response.body:
-            return completion
     try:
         whole = whole_completion(exact_json.decode(response.body))
     except ValueError:
-        whole = None
+        stream = CompletionStream()
+        stream.feed(response.body)
+        whole = stream.close()
+        if not (stream.events or whole.ended or (not response.body and not response.is_json)):
+            whole = None
     if whole is not None:
         return whole
     raise BasetenResponseError(
@@ -251,9 +268,11 @@ def server_error(answer: Mapping[str, Any]) -> str | None:
 
 
 def token_count(tokens: Any, name: str) -> int | None:
-    """Return a number of a server's ``usage``, ``None`` if it is not there."""
+    """Return a number of a server's ``usage``, ``None`` if it is not there or is no number of tokens."""
     value = tokens.get(name) if isinstance(tokens, Mapping) else None
-    return value if isinstance(value, int) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
 def excerpt(words: Any) -> str | None:
@@ -261,14 +280,9 @@ def excerpt(words: Any) -> str | None:
     if not words:
         return None
     said = words.get("message") if isinstance(words, Mapping) else words
-    text = str(said or words)[: 4 * _EXCERPT_CHARACTERS]
+    try:
+        text = str(said or words)[: 4 * _EXCERPT_CHARACTERS]
+    except (ValueError, RecursionError):
+        text = "something too large or too deep to show"
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _EXCERPT_CHARACTERS else f"{line[:_EXCERPT_CHARACTERS]}..."
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError("not a text")  # To leave it out would lose a part of the answer.
-    return value

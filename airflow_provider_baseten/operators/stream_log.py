@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_baseten.api.completion import Completion, CompletionStream
+from airflow_provider_baseten.api.texts import readable
 
 INTERVAL = 10.0
 
@@ -34,7 +35,7 @@ class StreamLog:
         if self._show_text:
             *lines, self._line = (self._line + text).split("\n")
             for line in lines:
-                self._info("%s", line)
+                self._info("%s", readable(line))
         if self._now() - self._last >= INTERVAL:
             self._last = self._now()
             self._log("So far")
@@ -42,7 +43,7 @@ class StreamLog:
     def close(self) -> Completion:
         """Log the rest, and return the answer as far as it came."""
         if self._line:
-            self._info("%s", self._line)
+            self._info("%s", readable(self._line))
         self._log("In all")
         return self._stream.completion
 

@@ -258,6 +258,106 @@ def test_whatever_is_sent_ends_in_an_answer_or_a_typed_error():
                 pass
 
 
+def events(*parts):
+    return b"".join(parts) + b"data: [DONE]\n\n"
+
+
+STOP = stream(part("stop"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        stream(part(content="grü"), part("stop", content="n")),
+        b"\xef\xbb\xbf" + stream(part(content="grü"), part("stop", content="n")),
+        stream(part(content="grü"), part("stop", content="n")).replace(b"\n", b"\r"),
+        stream(part(content="grü"), part("", content="n")) + b"data: [DONE]\n\n",
+        stream(part(content="grü"), part("null", content="n"), part("stop")),
+        stream(part(content="grün"), part("stop")).replace(b"\n\n", b"\n") + b"data: [DONE]\n",
+        stream(part(content="grün"), {"choices": None, "usage": {}}, {"usage": {"prompt_tokens": 1}}, part("stop")),
+        stream({"choices": [None, {"delta": None}]}, part(content="grün"), {"choices": [{"finish_reason": "stop"}]}),
+        stream({"choices": [{"message": {"content": "grü"}}]}, {"choices": [{"message": {"content": "n"}}]}) + STOP,
+        stream(part(content="grü"), part(content="n"), message(content="grün")),
+        stream(message(content="grün")),
+        stream({"choices": [{"delta": {"content": "grün"}, "message": {"content": "grün"}}]}) + STOP,
+        stream(part(content="grün"), {"choices": [{"index": 1, "delta": {"content": "other"}}]}) + STOP,
+        events(
+            stream({"choices": [{"index": 3, "delta": {"content": "grün"}}, {"index": 4, "delta": {"content": "x"}}]})
+        ),
+        stream({"choices": [{"delta": {"content": "grü"}}]}, part(content="n"), part("stop")),
+        b"event: ping\ndata: hello\n\n" + stream(part(content="grün")) + b"event: ping\n\n" + STOP,
+        b"event: message\nid: 1\n" + stream(part("stop", content="grün")),
+        stream(part(content="grün", reasoning_content="hm"), part("stop")),
+        events(stream(part(content="grün")), b"data: [DONE]\n\n", b"data: {oops\n\n"),
+        stream(part(content="grün"), part("stop")) + b"data: [DO",
+        stream(part(content="grün"), part("stop"))[:-1],
+        stream(part(content=[{"type": "text", "text": "grü"}]), part("stop", content=["n"])),
+        json.dumps(message(content="grün")).encode(),
+        b"\xef\xbb\xbf\n" + json.dumps(message(content="grün"), indent=1).encode(),
+        events(b'data: {"choices":\ndata: [{"delta":\r\ndata:  {"content": "gr\\u00fcn"}}]}\n\n'),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+def test_streams_as_servers_send_them(body, content_type):
+    answer = response(body, content_type)
+    completion = read_completion(answer)
+    chat_output.check_arrived(completion, answer)
+    assert completion.text == "grün"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (stream(part("", content="He"), part("", content="llo")), "was cut"),
+        (stream(part("null", content="He"), part("None", content="llo")), "was cut"),
+        (stream(part(content="He")), "was cut"),
+        (stream(part(content="He")) + b"data: [DON", "was cut"),
+        (stream(part(content="He")) + b'data: {"choices": [{"finish_reason": "st', "was cut"),
+        (stream(part(content="He"), part("abort")), "reason abort"),
+        (stream(part("error", content="He")) + b"data: [DONE]\n\n", "reason error"),
+        (b"data: [DONE]\n\n", "is empty"),
+        (events(stream(part(role="assistant", content=""))), "is empty"),
+        (stream(part("stop", reasoning="hm")), "only reasoning"),
+        (stream(part(content="<think>hm"), part("stop", content="</think>")), "only reasoning"),
+        (events(stream(part(content="He")), b"event: error\ndata: out of memory\n\n"), "server: out of memory"),
+        (events(b'event: error\ndata: {"message": "full"}\n\n'), "server: full"),
+        (events(b'event: error\ndata: {"error": {"message": "full"}}\n\n'), "server: full"),
+        (events(stream(part(content="He")), b"event: error\n\n", STOP), "without a word"),
+        (events(stream(part(content="He"), {"type": "error", "message": "full"}, part("stop"))), "server: full"),
+        (events(stream(part(content="He"), {"detail": "full"}, part("stop"))), "server: full"),
+        (events(stream(part(content="He"), {"choices": [], "error": "full"}, part("stop"))), "server: full"),
+        (events(stream(part(content="He")), b"data: {oops\n\n", STOP), "not readable"),
+        (events(stream(part(content="He")), b"data: 7\n\n", STOP), "not readable"),
+        (stream({"choices": [{"delta": {"content": "He"}}]})[6:-2], "was cut"),
+    ],
+)
+def test_streams_that_are_no_success(body, words):
+    answer = response(body, "text/event-stream")
+    with pytest.raises(BasetenError, match=words):
+        chat_output.check_arrived(read_completion(answer), answer)
+
+
+def test_halves_of_a_character():
+    split = events(stream(part(content="a\ud83d"), part(content="\ude00b\ud83d")))
+    assert read_completion(response(split, "")).text == "a\U0001f600b\ufffd"
+    alone = json.dumps(message(content="\ude00\ud83d cut \ud83d")).encode()
+    assert read_completion(response(alone)).text == "\ufffd\ufffd cut \ufffd"
+
+
+@pytest.mark.parametrize("odd", [True, False, -1, 1.5, "7", None, [], {}, 1 << 63, 10**400, float("nan"), float("inf")])
+def test_odd_numbers_of_tokens_are_left_out(odd):
+    tokens = {"prompt_tokens": odd, "completion_tokens": 7.0, "prompt_tokens_details": odd}
+    completion = read_completion(response(json.dumps({**message(content="a"), "usage": tokens}).encode()))
+    assert (completion.usage["prompt_tokens"], completion.usage["completion_tokens"]) == (None, 7)
+    assert read_completion(response(json.dumps({**message(content="a"), "usage": odd}).encode())).usage
+
+
+@pytest.mark.parametrize("odd", ["x" * 10_000, "\ud83d", ["a"], {"type": 7}, {"type": "\x00"}, 10**400, 1.5, True])
+def test_odd_finish_reasons_are_short_texts(odd):
+    reason = read_completion(response(json.dumps(message(odd, content="a")).encode())).usage["finish_reason"]
+    assert reason is None or len(reason.encode()) < 400
+
+
 def test_long_stream_is_read_in_linear_time():
     body = stream(*[part(content="word ")] * 100_000, part("stop"))
     reader = CompletionStream()

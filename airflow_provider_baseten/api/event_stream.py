@@ -1,0 +1,76 @@
+"""Server-sent events, read as the WHATWG's HTML standard says.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of a stream.
+
+    :param name: its type; empty where the server gives none.
+    :param data: its lines of data, joined by line feeds.
+    """
+
+    name: str
+    data: str
+
+
+class EventStream:
+    """Reads events from bytes that are split anywhere; ``id`` and ``retry``, for reconnecting, are ignored."""
+
+    def __init__(self) -> None:
+        self._line: list[bytes] = []  # The line that has not ended, in pieces.
+        self._after_cr = False
+        self._at_start = True
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Read more bytes.
+
+        :returns: the events that end in them.
+        """
+        if not chunk:
+            return []
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        self._after_cr = chunk.endswith(b"\r")
+        first, *others = _LINE_END.split(chunk)
+        self._line.append(first)
+        if not others:
+            return []
+        lines = [b"".join(self._line), *others[:-1]]
+        self._line = [others[-1]]
+        return [event for line in lines if (event := self._read(line))]
+
+    def close(self) -> list[Event]:
+        """Return the last event if its empty line is missing: the standard drops it, but servers forget the line."""
+        last, self._line = b"".join(self._line), []
+        events = [self._read(line) for line in (last, b"")]
+        return [event for event in events if event]
+
+    def _read(self, line: bytes) -> Event | None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line:
+            return self._end_event()
+        field, _, value = line.decode(errors="replace").partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            self._data.append(value)
+        elif field == "event":
+            self._name = value
+        return None  # A line that begins with a colon is a comment.
+
+    def _end_event(self) -> Event | None:
+        event = Event(self._name, "\n".join(self._data)) if self._data or self._name else None
+        self._name, self._data = "", []
+        return event

@@ -1,11 +1,13 @@
-"""What form the answer of a chat model must have, and whether it has it."""
+"""The form that the answer of a chat model must have."""
 
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_baseten.api import exact_json, texts
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _WIRE_TYPES = frozenset({"text", "json_object", "json_schema"})
@@ -40,17 +42,18 @@ class OutputFormat:
         if response_format is None:
             return cls()
         if isinstance(response_format, type) and hasattr(response_format, "model_json_schema"):
-            schema = response_format.model_json_schema()
+            schema = _schema_of(response_format)
             return cls(_wire(response_format.__name__, schema), schema, response_format)
         if not isinstance(response_format, Mapping):
             raise BasetenInputError(
                 f"response_format is a {type(response_format).__name__}: give a Pydantic class, a JSON schema, or an "
                 "object such as {'type': 'json_object'}."
             )
-        if response_format.get("type") not in _WIRE_TYPES:
+        kind = response_format.get("type")
+        if not isinstance(kind, str) or kind not in _WIRE_TYPES:
             schema = _checked_schema(dict(response_format))
             return cls(_wire(str(response_format.get("title", "")), schema), schema)
-        if response_format["type"] != "json_schema":
+        if kind != "json_schema":
             return cls(dict(response_format))
         described = response_format.get("json_schema")
         if not isinstance(described, Mapping) or not isinstance(described.get("schema"), Mapping):
@@ -65,18 +68,26 @@ class OutputFormat:
     def read(self, text: str) -> Any:
         """Return what the text of an answer says: itself, or the JSON value; a Pydantic object as a plain one.
 
+        Numbers keep every digit; a Pydantic class decides itself what its fields hold.
+
         :raises FormatError: it does not have the form.
         """
         if self.is_text:
             return text
         try:
-            value = json.loads(text)
+            rounded = json.loads(text, parse_constant=_refuse)
+            value = texts.readable_value(exact_json.decode(text.encode()))
         except (ValueError, RecursionError):
             raise FormatError("it is not JSON") from None
-        if self.model_class is not None:
-            return _validated(self.model_class, text)
-        if self.schema is not None:
-            _validate(value, self.schema)
+        try:
+            if self.model_class is not None:
+                return _validated(self.model_class, value)
+            if self.schema is not None:
+                _validate(rounded, self.schema)  # Validators calculate with floats.
+        except FormatError:
+            raise
+        except Exception as error:  # A validator runs the author's code, and keywords may not take every number.
+            raise FormatError(f"checking it raised {type(error).__name__}") from None
         return value
 
 
@@ -96,7 +107,24 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
         raise BasetenInputError(
             f"response_format is not a valid JSON schema: {error.json_path} {error.message[:200]}."
         ) from None
+    except Exception as error:
+        raise BasetenInputError(
+            f"response_format is not a valid JSON schema: checking it raised {type(error).__name__}."
+        ) from None
     return schema
+
+
+def _schema_of(model_class: Any) -> dict[str, Any]:
+    try:
+        return dict(model_class.model_json_schema())
+    except Exception as error:
+        raise BasetenInputError(
+            f"response_format is the class {model_class.__name__}, which has no JSON schema: {str(error)[:200]}."
+        ) from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
 
 
 def _validate(value: Any, schema: dict[str, Any]) -> None:
@@ -115,11 +143,17 @@ def _validate(value: Any, schema: dict[str, Any]) -> None:
         raise FormatError(_listed(mistakes))
 
 
-def _validated(model_class: Any, text: str) -> Any:
+def _validated(model_class: Any, value: Any) -> Any:
     from pydantic import ValidationError
 
+    body = exact_json.encode(value)
     try:
-        return model_class.model_validate_json(text).model_dump(mode="json")
+        model = model_class.model_validate_json(body)
+        if exact_json.has_long_number(body):
+            # Pydantic reads decimals in JSON as floats, also for fields that are Decimal.
+            with suppress(ValidationError):
+                model = model_class.model_validate(value)
+        return texts.readable_value(model.model_dump(mode="json"))
     except ValidationError as error:
         mistakes = error.errors(include_input=False, include_context=False, include_url=False)
         raise FormatError(

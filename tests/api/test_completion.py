@@ -9,12 +9,11 @@ import pytest
 from airflow_provider_baseten.api import chat_output
 from airflow_provider_baseten.api.chat import chat_completion
 from airflow_provider_baseten.api.completion import CompletionStream, read_completion
-from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
+from airflow_provider_baseten.api.output_format import OutputFormat
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenError,
-    BasetenInputError,
     BasetenModelError,
     BasetenResponseError,
 )
@@ -364,42 +363,3 @@ def test_long_stream_is_read_in_linear_time():
     for start in range(0, len(body), 1000):
         reader.feed(body[start : start + 1000])
     assert len(reader.close().text) == 500_000
-
-
-class TestOutputFormat:
-    def test_nested_places_are_named_and_values_are_not(self):
-        schema = {"type": "object", "properties": {"rows": {"type": "array", "items": {"type": "integer"}}}}
-        with pytest.raises(FormatError) as caught:
-            OutputFormat.of(schema).read(json.dumps({"rows": [1, "private", *["private"] * 9]}))
-        assert str(caught.value).startswith("$.rows[1] breaks 'type', $.rows[2]")
-        assert "and 5 more" in str(caught.value)
-        assert "private" not in str(caught.value)
-
-    def test_nothing_is_fetched_for_a_reference(self):
-        schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}}
-        with pytest.raises(FormatError, match="does not hold"):
-            OutputFormat.of(schema).read('{"a": 1}')
-
-    def test_reference_within_the_schema(self):
-        schema = {
-            "$defs": {"n": {"type": "integer"}},
-            "properties": {"a": {"$ref": "#/$defs/n"}},
-            "title": "Ein Titel!",
-        }
-        output_format = OutputFormat.of(schema)
-        assert output_format.read('{"a": 1}') == {"a": 1}
-        assert output_format.wire["json_schema"]["name"] == "Ein_Titel"
-
-    def test_form_of_the_wire(self):
-        wire = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}
-        assert OutputFormat.of(wire).wire == wire
-        assert OutputFormat.of(wire).read("7") == 7
-        with pytest.raises(FormatError):
-            OutputFormat.of(wire).read('"7"')
-        assert OutputFormat.of({"type": "json_object"}).read('{"a": null}') == {"a": None}
-        assert OutputFormat.of({"type": "text"}).read("{") == "{"
-
-    @pytest.mark.parametrize("value", ["Ticket", 7, [], {"type": 7}, {"type": "json_schema", "json_schema": {}}])
-    def test_what_is_none(self, value):
-        with pytest.raises(BasetenInputError, match="response_format"):
-            OutputFormat.of(value)

@@ -1,16 +1,18 @@
 """The request for embeddings, and its answer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, TypedDict
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.chat import ONLY_MODEL
-from airflow_provider_baseten.api.completion import token_count
+from airflow_provider_baseten.api.completion import server_error, token_count
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response, id_note
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 
 ROUTE = "v1/embeddings"
 
@@ -39,7 +41,7 @@ def checked_texts(texts: Any) -> str | list[str]:
     for index, text in enumerate(several):
         if not isinstance(text, str) or not text:
             place = "texts" if several[0] is texts else f"texts[{index}]"
-            raise BasetenInputError(f"{place} is {'an empty text' if text == '' else 'not a text'}.")
+            raise BasetenInputError(f"{place} is {'an empty text' if isinstance(text, str) else 'not a text'}.")
     return texts if isinstance(texts, str) else list(several)
 
 
@@ -78,26 +80,66 @@ def read_embeddings(response: Response, count: int) -> list[list[float]]:
     """Return the vectors in the order of the texts.
 
     :param count: how many texts were sent.
+    :raises BasetenModelError: the server reports an error in place of vectors.
     :raises BasetenResponseError: the answer does not hold one vector for each text.
     """
-    try:
-        vectors = {item["index"]: item["embedding"] for item in response.output()["data"]}
-    except (TypeError, LookupError):
-        vectors = {}
-    ordered = [vectors.get(index) for index in range(count)]
-    if len(vectors) != count or not all(isinstance(vector, list) for vector in ordered):
-        raise BasetenResponseError(
-            f"{response.request.subject} answered {response.status}, but not with one vector for each of the {count} "
-            f"texts: check that the model has an embeddings route{id_note(response.request_id)}.",
-            status=response.status,
-            request_id=response.request_id,
-            may_have_run=True,
+    answer = response.output()
+    error = server_error(answer) if isinstance(answer, Mapping) else None
+    vectors = None if error else _ordered(answer, count)
+    if vectors is not None:
+        return vectors
+    kind, trouble = (
+        (BasetenModelError, f"with an error of the server: {error}")
+        if error
+        else (
+            BasetenResponseError,
+            f"not with one vector for each of the {count} texts: check that the model has an embeddings route",
         )
-    return [vector for vector in ordered if vector is not None]
+    )
+    raise kind(
+        f"{response.request.subject} answered {response.status}, but {trouble}{id_note(response.request_id)}.",
+        status=response.status,
+        request_id=response.request_id,
+        may_have_run=True,
+    )
+
+
+def _ordered(answer: Any, count: int) -> list[list[float]] | None:
+    data = answer.get("data") if isinstance(answer, Mapping) else None
+    if not isinstance(data, list) or not all(isinstance(item, Mapping) for item in data):
+        return None
+    indexes = [item.get("index") for item in data]
+    if not all(type(index) is int for index in indexes) or sorted(indexes) != list(range(count)):
+        return None
+    vectors = [as_vector(item.get("embedding")) for _, item in sorted(zip(indexes, data, strict=True), key=_first)]
+    found = [vector for vector in vectors if vector is not None]
+    return found if len(found) == count and len(set(map(len, found))) == 1 else None
+
+
+def _first(pair: tuple[int, Any]) -> int:
+    return pair[0]
+
+
+def as_vector(value: Any) -> list[float] | None:
+    """Return a decoded vector as finite floats, ``None`` if it is something else."""
+    if not isinstance(value, list) or not value:
+        return None
+    types = set(map(type, value))
+    if not types <= {float, int, Decimal}:
+        return None
+    try:
+        # Models calculate with fewer digits than a float has.
+        vector = value if types == {float} else [float(number) for number in value]
+    except OverflowError:
+        return None
+    return vector if all(map(math.isfinite, vector)) else None
 
 
 def read_usage(response: Response) -> EmbeddingUsage:
-    """Return what an answer cost."""
+    """Return what an answer cost.
+
+    :raises BasetenResponseError: the body is not what the Content-Type says.
+    """
     answer = response.output()
     tokens = answer.get("usage") if isinstance(answer, dict) else None
     return EmbeddingUsage(

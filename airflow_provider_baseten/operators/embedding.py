@@ -1,11 +1,12 @@
-"""Makes vectors of texts."""
+"""Operator that makes vectors of texts."""
 
-import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.api import embeddings
-from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.api import embeddings, exact_json
+from airflow_provider_baseten.api.completion import token_count
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenOutputError, BasetenResponseError
+from airflow_provider_baseten.identity import identity_of
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 from airflow_provider_baseten.operators.batch_run import RunsBatch
 
@@ -15,34 +16,34 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.requests import Request
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.results import Output
 
 
 class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
-    """Make vectors of texts with a model behind an OpenAI-compatible server, and return them or where they are.
+    """Make vectors of texts with a model behind an OpenAI-compatible server.
 
     What is asked is a model with a route ``/v1/embeddings`` (BEI, or a Truss with an ``embeddings`` method).
 
-    A text gives a vector, a list of at most ``texts_per_request`` a list of vectors in the same order. They are made by
-    one request and go to XCom. What is larger than ``[baseten] xcom_max_bytes`` is written to the result store of the
-    connection as JSON and returned as a reference, which :func:`airflow_provider_baseten.results.read_output` reads. A
-    retry of the task sends the request again.
+    A text gives a vector, a list gives a list of vectors in the same order. They go to XCom; what is larger than
+    ``[baseten] xcom_max_bytes``, or has an ``output_path``, is written to one file as JSON and returned as a reference,
+    which :func:`airflow_provider_baseten.results.read_output` reads.
 
-    A longer list, and every list with ``output_path``, goes through the bulk engine: many requests at once, parts of
-    about 1,000 vectors in a folder, ``output_path`` or one in the result store, with the members ``row`` (number of the
-    text, from 0) and ``output`` (its vector). The task returns the manifest,
-    :class:`~airflow_provider_baseten.batch.manifest.Manifest` as an object, and fails if a text has no vector. A retry
-    sends only texts that have none yet.
+    At most ``texts_per_request`` texts are sent in one request; a retry of the task sends it again. More texts are sent
+    in several requests at once. Their vectors are kept in the result store, below ``embeddings``, while they come, so
+    that a retry sends only texts that have no vector yet; the task fails if a text has none in the end. All vectors
+    pass through the memory of the worker. For many texts, and for vectors in parts or in Parquet files, use
+    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
+    ``preset="embeddings"``.
 
-    Beside it are pushed ``usage`` with ``prompt_tokens`` and ``total_tokens``, and for one request its ``request_id``.
+    Beside the vectors are pushed ``usage`` with ``prompt_tokens`` and ``total_tokens`` (of several requests, those of
+    this attempt), and for one request its ``request_id``.
 
     :param texts: a text, or a list of texts. (templated, not shown among the rendered templates)
     :param model: name under which the server serves the model, by default ``baseten``, which servers of one model
         ignore. (templated)
     :param dimensions: length of the vectors, for models that can shorten them; by default the model's own.
     :param texts_per_request: most texts in one request, by default 32.
-    :param output_format: of the parts: ``jsonl`` (default), or ``parquet`` with vectors of 32-bit floats, which needs
-        the extra ``parquet``.
 
     Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
 
@@ -62,26 +63,23 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         model: str | None = None,
         dimensions: int | None = None,
         texts_per_request: int = 32,
-        output_format: Literal["jsonl", "parquet"] = "jsonl",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(texts_per_request, int) or texts_per_request < 1:
-            raise BasetenInputError(f"texts_per_request={texts_per_request!r} is not a whole number from 1 on.")
-        if output_format not in {"jsonl", "parquet"}:
-            raise BasetenInputError(f"output_format={output_format!r} is not one of 'jsonl' and 'parquet'.")
+        for name, value in (("texts_per_request", texts_per_request), ("dimensions", dimensions)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise BasetenInputError(f"{name}={value!r:.80} is not a whole number from 1 on.")
         self.texts = texts
         self.model = model
         self.dimensions = dimensions
         self.texts_per_request = texts_per_request
-        self.output_format = output_format
 
     def execute(self, context: "Context") -> Any:
-        """Make the vectors by one request, or through the bulk engine."""
+        """Make the vectors by one request or several, and return them or a reference to them."""
         texts = embeddings.checked_texts(self.payload("texts"))
-        if isinstance(texts, str) or (len(texts) <= self.texts_per_request and not self.output_path):
+        if isinstance(texts, str) or len(texts) <= self.texts_per_request:
             return super().execute(context)
-        return self._embed_in_bulk(context, texts)
+        return self._embed_many(context, texts)
 
     def build_request(self, target: "Target") -> "Request":
         """Build and check the request."""
@@ -96,7 +94,10 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
     def notes(self, response: "Response") -> dict[str, Any]:
         """Return what is pushed beside the vectors."""
-        return {**super().notes(response), "usage": embeddings.read_usage(response)}
+        try:
+            return {**super().notes(response), "usage": embeddings.read_usage(response)}
+        except BasetenResponseError:  # Reading the vectors will say that there are none.
+            return super().notes(response)
 
     def read_response(self, response: "Response") -> "Output":
         """Check the answer and return its vectors."""
@@ -107,36 +108,62 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
             return Output.of_value(embeddings.read_embeddings(response, 1)[0])
         return Output.of_value(embeddings.read_embeddings(response, len(texts)))
 
-    def _embed_in_bulk(self, context: "Context", texts: list[str]) -> dict[str, Any] | None:
+    def _embed_many(self, context: "Context", texts: list[str]) -> Any:
+        from airflow_provider_baseten import results
         from airflow_provider_baseten.batch.job import BatchJob
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
         hook = BasetenHook(self.baseten_conn_id)
+        store = hook.connection.result_store
+        if self.output_path:
+            results.check_writable(self.output_path)
         job = BatchJob(
             target=hook.located(self.target),
             inputs=texts,
-            output_path=self.output_path or _folder(context, hook.connection.result_store),
-            output_format=self.output_format,
+            output_path=_folder(context, store),
             preset="embeddings",
             parameters=embeddings.parameters(self.model, self.dimensions),
             rows_per_request=self.texts_per_request,
             max_failed_rows=0,
-            overwrite=self.output_path is None,
+            overwrite=True,
             timeout=self.timeout,
             headers=self.payload("headers"),
             idempotent=self.idempotent,
         )
         manifest = self.run_batch(context, hook, job)
-        if not self.do_xcom_push:
+        if self.do_xcom_push:
+            usage = {name: token_count(manifest.usage, name) for name in ("prompt_tokens", "total_tokens")}
+            context["ti"].xcom_push(key="usage", value=usage)
+        elif not self.output_path:
             return None
-        context["ti"].xcom_push(key="usage", value=manifest.usage)
-        return manifest.as_dict()
+        output = results.Output.of_value(_vectors(manifest, len(texts)))
+        return results.deliver(output, None, output_path=self.output_path, result_store=store)
 
 
 def _folder(context: "Context", result_store: str | None) -> str:
-    """Return the URI of a folder that belongs to this task instance, whichever its attempt."""
+    """Return the URI of a folder that belongs to this task instance until it is cleared, whichever its attempt."""
     from airflow_provider_baseten import results
 
-    ti: Any = context["ti"]
-    name = hashlib.sha256(repr((ti.dag_id, ti.run_id, ti.task_id, ti.map_index)).encode()).hexdigest()[:32]
-    return f"{(result_store or results.default_store()).rstrip('/')}/outputs/{name}"
+    name = f"{identity_of(context).key}-{context['ti'].max_tries}"
+    return f"{(result_store or results.default_store()).rstrip('/')}/embeddings/{name}"
+
+
+def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
+    """Return the vectors of a complete run in the order of its texts."""
+    from airflow_provider_baseten.batch.files import Folder
+
+    found: dict[int, list[float] | None] = {}
+    for uri in manifest.parts:
+        folder, _, name = uri.rpartition("/")
+        with Folder(folder).open(name) as lines:
+            for line in lines:
+                row = exact_json.decode(line)
+                found[row["row"]] = embeddings.as_vector(row["output"])
+    vectors = [vector for index in range(count) if (vector := found.get(index)) is not None]
+    if len(vectors) < count or len(set(map(len, vectors))) > 1:
+        raise BasetenOutputError(
+            f"The model did not answer with one vector of the same length for each of the {count} texts; what it "
+            f"answered is in {', '.join(manifest.parts[:3])}.",
+            may_have_run=True,
+        )
+    return vectors

@@ -3,15 +3,18 @@
 import json
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 from airflow.sdk import DAG
 from baseten_performance_client import PerformanceClient, RequestProcessingPreference
 
+from airflow_provider_baseten.api import embeddings
+from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
 from airflow_provider_baseten.results import read_output
 from tests.openai.support import KEY
@@ -67,23 +70,27 @@ def test_the_vectors_mean_something(vectors, run_dag):
     assert question @ same > question @ other
 
 
-@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
-def test_a_long_list_goes_through_the_bulk_engine(expected, seen, run_dag, tmp_path, output_format):
-    with DAG("bulk") as dag:
-        embed(texts=TEXTS, texts_per_request=2, output_path=str(tmp_path / "out"), output_format=output_format)
+@pytest.mark.parametrize("texts_per_request", [1, 2, 6, 7, 100])
+def test_a_list_gives_a_list_of_vectors_however_many_requests_it_takes(expected, seen, run_dag, texts_per_request):
+    with DAG("many") as dag:
+        embed(texts=TEXTS, texts_per_request=texts_per_request)
     run = run_dag(dag)
-    manifest = run.xcom("embed")
-    assert (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (7, 7, 0)
-    assert len(seen()) == 4
+    np.testing.assert_array_equal(as_array(run.xcom("embed")), expected)
+    assert len(seen()) == -(-len(TEXTS) // texts_per_request)
     assert run.xcom("embed", "usage")["total_tokens"] > 20
-    found = {}
-    for part in manifest["parts"]:
-        if output_format == "parquet":
-            rows = pyarrow.parquet.read_table(part).to_pylist()
-        else:
-            rows = [json.loads(line) for line in open(part)]  # noqa: SIM115, PTH123
-        found |= {row["row"]: row["output"] for row in rows}
-    np.testing.assert_array_equal(as_array([found[row] for row in range(7)]), expected)
+    assert set(run.xcom("embed", "usage")) == {"prompt_tokens", "total_tokens"}
+
+
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:2], TEXTS[3]])
+@pytest.mark.parametrize("name", ["vectors.json", ""])
+def test_output_path_is_one_file(vectors, expected, run_dag, tmp_path, texts, name):
+    with DAG("one_file") as dag:
+        embed(texts=texts, texts_per_request=2, output_path=f"{tmp_path}/out/{name}")
+    reference = run_dag(dag).xcom("embed")
+    (file,) = (tmp_path / "out").iterdir()
+    assert reference["uri"].endswith(str(file))
+    wanted = expected[3] if isinstance(texts, str) else expected[: len(texts)]
+    np.testing.assert_array_equal(as_array(read_output(reference)), wanted)
 
 
 class LengthsAsVectors:
@@ -104,7 +111,48 @@ class LengthsAsVectors:
         await send({"type": "http.response.body", "body": json.dumps({"data": vectors}).encode()})
 
 
-def test_a_retry_in_bulk_pays_only_for_what_is_missing(connect, run_dag, tmp_path, capfd):
+def test_thirty_three_texts_are_a_list_of_vectors_too(connect, run_dag):
+    texts = ["x" * (index + 1) for index in range(33)]
+    with Emulator(models={"vectors": LengthsAsVectors(None)}, api_key=KEY) as emulator, DAG("one_more") as dag:
+        connect(host=emulator.url, password=KEY)
+        embed(texts=texts)
+        run = run_dag(dag)
+        assert run.xcom("embed") == [[float(index + 1)] for index in range(33)]
+        assert len(emulator.requests) == 2
+
+
+def test_many_vectors_are_one_reference(connect, run_dag, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__BASETEN__XCOM_MAX_BYTES", "1000")
+    texts = ["x" * (index % 500 + 1) for index in range(2500)]
+    with Emulator(models={"vectors": LengthsAsVectors(None)}, api_key=KEY) as emulator, DAG("very_many") as dag:
+        connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}"})
+        embed(texts=texts)
+        run = run_dag(dag)
+    reference = run.xcom("embed")
+    assert reference["uri"].startswith(f"file://{tmp_path}/outputs/")
+    assert read_output(reference) == [[float(len(text))] for text in texts]
+
+
+def test_a_cleared_task_sends_again(connect, tmp_path):
+    model = LengthsAsVectors(None)
+    with Emulator(models={"vectors": model}, api_key=KEY) as emulator:
+        connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}"})
+        for max_tries, sent in ((1, 7), (1, 7), (3, 14)):
+            operator = embed(texts=TEXTS, texts_per_request=2)
+            ti = SimpleNamespace(
+                dag_id="d",
+                run_id="r",
+                task_id="embed",
+                map_index=-1,
+                max_tries=max_tries,
+                try_number=1,
+                xcom_push=lambda **_: None,
+            )
+            assert operator.execute({"ti": ti}) == [[float(len(text))] for text in TEXTS]
+            assert len(model.made) == sent
+
+
+def test_a_retry_of_many_texts_pays_only_for_what_is_missing(connect, run_dag, tmp_path, capfd):
     model = LengthsAsVectors(refused=TEXTS[4])
 
     def heal(context):
@@ -122,8 +170,7 @@ def test_a_retry_in_bulk_pays_only_for_what_is_missing(connect, run_dag, tmp_pat
         run = run_dag(dag)
     assert run.states == {"embed": "success"}
     assert sorted(model.made) == sorted(TEXTS)
-    (part, *_) = run.xcom("embed")["parts"]
-    assert part.startswith(f"file://{tmp_path}/outputs/")
+    assert run.xcom("embed") == [[float(len(text))] for text in TEXTS]
     assert "private-" not in "".join(capfd.readouterr()) + str(run.rendered)
 
 
@@ -164,22 +211,99 @@ def test_bad_texts_are_found_before_anything_is_sent(vectors, seen, run_dag, cap
     assert seen() == []
 
 
-@pytest.mark.parametrize("arguments", [{"texts_per_request": 0}, {"output_format": "csv"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"texts_per_request": odd} for odd in (0, -1, True, 2.0, "2")] + [{"dimensions": odd} for odd in (0, True, "7")],
+)
 def test_bad_arguments_are_found_when_the_dag_is_parsed(arguments):
     with pytest.raises(BasetenInputError, match=next(iter(arguments))):
         embed(texts="x", **arguments)
 
 
+VECTOR = [1.0, 2.0]
+
+
+def item(embedding=VECTOR, **fields):
+    return {"object": "embedding", "index": 0, "embedding": embedding, **fields}
+
+
+class TestAnswersWithoutAVectorForEachText:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"data": []},
+            {"data": None},
+            {"data": {"0": VECTOR}},
+            {"data": [item(index=1)]},
+            {"data": [item(index=None)]},
+            {"data": [item(index="0")]},
+            {"data": [item(index=False)]},
+            {"data": [item(index=[0])]},
+            {"data": [item(), item()]},
+            {"data": [item(), item(index=1)]},
+            {"data": [{"index": 0}]},
+            {"data": [VECTOR]},
+            {"data": [None]},
+            *[
+                {"data": [item(vector)]}
+                for vector in (
+                    *(None, [], "AACAPw==", [VECTOR], [1.0, None], [1.0, "2"], [True, False], {"0": 1.0}, 1.0),
+                    *([1.0, float("nan")], [float("inf")], [10**400], {"dense": VECTOR}),
+                )
+            ],
+            {"vectors": [VECTOR]},
+        ],
+    )
+    def test_fail(self, scripted, run_dag, capfd, answer):
+        emulator = scripted(answer | {"usage": {"prompt_tokens": 3, "total_tokens": 3}})
+        with DAG("no_vector") as dag:
+            embed(model_id="chat", texts=["a"])
+        run = run_dag(dag)
+        assert run.states == {"embed": "failed"}
+        assert "not with one vector for each of the 1 texts" in "".join(capfd.readouterr())
+        assert run.xcom("embed", "usage") == {"prompt_tokens": 3, "total_tokens": 3}
+        assert len(emulator.requests) == 1
+
+    @pytest.mark.parametrize("answer", [None, [], 7, "text", [VECTOR]])
+    def test_of_another_kind_fail(self, answer):
+        with pytest.raises(BasetenResponseError, match="not with one vector"):
+            read(answer, 1)
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({"error": {"message": "out of memory"}}, "server: out of memory"),
+            ({"error": "out of memory", "data": [item()]}, "server: out of memory"),
+            ({"object": "error", "message": "out of memory"}, "server: out of memory"),
+            ({"detail": "Not Found"}, "server: Not Found"),
+        ],
+    )
+    def test_errors_of_the_server(self, answer, words):
+        with pytest.raises(BasetenModelError, match=words):
+            read(answer, 1)
+
+    def test_vectors_of_several_lengths_fail(self):
+        with pytest.raises(BasetenResponseError, match="each of the 2 texts"):
+            read({"data": [item(), item([1.0], index=1)]}, 2)
+
+
+def test_vectors_are_floats_in_the_order_of_the_texts():
+    answer = {"data": [item([1, 0.5], index=1), item([0.1234567890123456789012, 2], index=0)], "detail": None}
+    assert read(answer, 2) == [[0.12345678901234568, 2.0], [1.0, 0.5]]
+    body = b'{"data": [{"index": 0, "embedding": [0.12345678901234567890123, 100000000000000000000001]}]}'
+    assert read(body, 1) == [[0.12345678901234568, float(10**23 + 1)]]
+
+
+def read(answer, count):
+    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    request = embeddings.embeddings(Target(model_id="abc"), ["x"] * count)
+    headers = {"content-type": "application/json"}
+    return embeddings.read_embeddings(Response(request=request, status=200, headers=headers, body=body), count)
+
+
 @pytest.mark.parametrize(
-    "answer",
-    [{"data": []}, {"data": [{"index": 1, "embedding": [1.0]}]}, {"data": [{"index": 0}]}, {"vectors": [[1.0]]}],
+    "texts", [np.array(["a", "b"]), {"a"}, b"a", 7, None, iter(["a"]), [["a"]], [b"a"], {"a": "b"}]
 )
-def test_answer_without_a_vector_for_each_text(scripted, run_dag, capfd, answer):
-    emulator = scripted(answer | {"usage": {"prompt_tokens": 3, "total_tokens": 3}})
-    with DAG("no_vector") as dag:
-        embed(model_id="chat", texts=["a"])
-    run = run_dag(dag)
-    assert run.states == {"embed": "failed"}
-    assert "not with one vector for each of the 1 texts" in "".join(capfd.readouterr())
-    assert run.xcom("embed", "usage") == {"prompt_tokens": 3, "total_tokens": 3}
-    assert len(emulator.requests) == 1
+def test_texts_of_other_types(texts):
+    with pytest.raises(BasetenInputError, match="not a text"):
+        embeddings.checked_texts(texts)

@@ -73,6 +73,14 @@ class Response:
                 return exact_json.decode(self.body)
             if self.is_msgpack:
                 return self._unpacked()
+        except msgpack.RefusedError as error:
+            raise BasetenResponseError(
+                f"{self.request.subject} answered {self.status} with msgpack that is not accepted ({error}); change "
+                f"what the model returns{id_note(self.request_id)}.",
+                status=self.status,
+                request_id=self.request_id,
+                may_have_run=True,
+            ) from None
         except ValueError as error:
             raise BasetenResponseError(
                 f"{self.request.subject} answered {self.status} with {self.media_type}, but the body is not that "
@@ -84,9 +92,11 @@ class Response:
         return self._text_or_bytes()
 
     def _unpacked(self) -> Any:
-        # A model that returns bytes answers them unpacked under the same Content-Type.
+        # A model that returns bytes answers them unpacked under the same Content-Type: what is no msgpack at all.
         try:
             return msgpack.unpack(self.body)
+        except msgpack.RefusedError:
+            raise
         except ValueError:
             return self.body
 

@@ -21,8 +21,10 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
+from tests.fuzz.msgpack_bodies import array_form
 
 PREDICT = requests.predict(Target(model_id="abc"), {"text": "hi"})
+IN_MSGPACK = requests.predict(Target(model_id="abc"), {}, content_type=requests.MSGPACK)
 FROM_MODEL = {"x-baseten-error-source": "04", "x-baseten-error-code": "600"}
 FROM_SERVER = {"x-baseten-error-source": "04", "x-baseten-error-code": "700"}
 
@@ -55,6 +57,19 @@ class TestOutput:
 
     def test_no_body(self):
         assert answer(status=204, content_type="").output() is None
+
+    @pytest.mark.parametrize("body", [b"\x89PNG\r\n\x1a\n", b"\x93NUMPY\x01", b"\x91" * 5000, b"hello", b"\xc1"])
+    def test_bytes_of_a_model_that_was_asked_in_msgpack(self, body):
+        assert answer(body=body, content_type=requests.MSGPACK, request=IN_MSGPACK).output() == body
+
+    @pytest.mark.parametrize("form", [{"type": "|O", "data": b"A" * 8}, {"shape": [2]}])
+    def test_msgpack_that_is_refused_is_no_output(self, form):
+        body = array_form(**form)
+        with pytest.raises(
+            BasetenResponseError, match=r"msgpack that is not accepted .* \(request id req1\)"
+        ) as raised:
+            answer(body=body, content_type=requests.MSGPACK, request=IN_MSGPACK).output()
+        assert raised.value.may_have_run
 
     def test_msgpack_only_where_msgpack_was_asked_for(self):
         body = msgpack.pack({"a": 1})

@@ -65,6 +65,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
+        scope = _in_origin_form(scope)
         exchange = Exchange(
             scope,
             receive,
@@ -206,6 +207,17 @@ class Gateway:
                     await deployment.app(scope, exchange.receive, exchange.send)
             except TimeoutError:
                 raise GatewayError(504, "The model did not answer in time.", "timeout") from None
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """Return the scope of a request with a path alone; ``GET http://host/path``, as to a proxy, names the host too."""
+    scheme, separator, rest = scope["raw_path"].partition(b"://")
+    if not separator or scheme.lower() not in {b"http", b"https"}:
+        return scope
+    host, slash, path = rest.partition(b"/")
+    headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
+    raw_path = slash + path or b"/"
+    return {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode()), "headers": [(b"host", host), *headers]}
 
 
 def _inner_scope(exchange: Exchange, path: str) -> Scope:

@@ -24,6 +24,9 @@ from airflow_provider_baseten.emulator.hosting import HostedApp
 from airflow_provider_baseten.emulator.records import RecordedRequest, Records
 from airflow_provider_baseten.emulator.replicas import Replicas
 
+# What Cloudflare, in front of Baseten, takes.
+_MOST_HEADER_BYTES = 131_072
+
 _ID = re.compile(r"[A-Za-z0-9]{1,63}")
 
 
@@ -303,6 +306,9 @@ def _config(gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         gateway,
         lifespan="off",
+        # As Truss's own server. The other parser drops the body of a request that offers an upgrade.
+        http="h11",
+        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
         ws="none",
         log_config=None,
         access_log=False,

@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Container:
     :param predict_concurrency: how many predictions run at once, ``None`` for any number.
     :param streaming_read_timeout: most seconds between two chunks of a stream.
     :param is_chain: whether an exception is described in the answer, as chains do.
+    :param surroundings: makes the block in which requests are answered.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Container:
         predict_concurrency: int | None = None,
         streaming_read_timeout: float = 60.0,
         is_chain: bool = False,
+        surroundings: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._load = load
         self._methods: ModelMethods | None = None
@@ -78,6 +80,7 @@ class Container:
         self._streaming_read_timeout = streaming_read_timeout
         self._threads = Threads()
         self._is_chain = is_chain
+        self._surroundings = surroundings
         self._running: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,6 +88,10 @@ class Container:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
+        with self._surroundings():
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         request.state.watch_disconnect = watcher(request)
         try:

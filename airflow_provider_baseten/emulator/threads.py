@@ -4,9 +4,11 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
-_Work = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
+_Work = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
 
 
 class Threads:
@@ -22,10 +24,10 @@ class Threads:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in a thread and return its result."""
+        """Call a function in a thread, in the context of the caller, and return its result."""
         loop = asyncio.get_running_loop()
         result = loop.create_future()
-        self._work.put((loop, result, function, arguments))
+        self._work.put((loop, result, partial(copy_context().run, function, *arguments)))
         if not self._idle.acquire(blocking=False) and self._count < self._limit:
             self._count += 1
             threading.Thread(target=self._run, name=f"model-{self._count}", daemon=True).start()
@@ -38,10 +40,10 @@ class Threads:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            loop, result, function, arguments = work
+            loop, result, call = work
             settle, value = result.set_result, None
             try:
-                value = function(*arguments)
+                value = call()
             except StopIteration:
                 settle, value = result.set_exception, RuntimeError("StopIteration")  # A future can't carry it.
             except BaseException as exc:
@@ -51,7 +53,7 @@ class Threads:
                 loop.call_soon_threadsafe(_settle, result, settle, value)
             except RuntimeError:  # The loop is closed: nobody waits any more.
                 return
-            del work, loop, result, function, arguments, settle, value
+            del work, loop, result, call, settle, value
 
 
 def _settle(result: asyncio.Future[Any], settle: Callable[[Any], None], value: Any) -> None:

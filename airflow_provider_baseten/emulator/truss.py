@@ -1,17 +1,21 @@
 """A Truss directory as it is, run in this process."""
 
 import inspect
+import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from airflow_provider_baseten.emulator.container import Container
+from airflow_provider_baseten.emulator.environment import Environment
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.modules import ModuleSpace
+
+logger = logging.getLogger(__name__)
 
 _DEFAULTS: dict[str, Any] = {
     "bundled_packages_dir": "packages",
@@ -33,13 +37,25 @@ _DEFAULTS: dict[str, Any] = {
     "system_packages": [],
 }
 
+# What changes what a model finds when it runs, and is not done here. Requirements are the user's to install.
+_NOT_PROVIDED = (
+    "base_image",
+    "build_commands",
+    "external_data",
+    "model_cache",
+    "system_packages",
+    "training_checkpoints",
+    "trt_llm",
+    "weights",
+)
+
 
 class Truss:
     """An unmodified Truss directory.
 
     Its model runs in this process and environment: ``requirements`` must be installed here, system packages, base
-    images and GPUs are not provided, and the working folder is not the Truss's own. ``environment_variables`` are set
-    while it loads.
+    images and GPUs are not provided, and the working folder is not the Truss's own; what ``config.yaml`` asks for in
+    vain is logged as a warning when it is loaded. ``environment_variables`` are seen by this model alone.
 
     :param directory: folder with ``config.yaml``.
     :param secrets: values of its secrets by name; others come from the environment variable ``TRUSS_SECRET_{name}`` or
@@ -58,6 +74,7 @@ class Truss:
         self.directory = Path(directory).resolve()
         self.config = _read_config(self.directory)
         self._secrets = Secrets(self.config["secrets"], secrets or {})
+        self._variables = Environment(self.config["environment_variables"])
         self._environment = None if environment is None else {"name": environment}
         self._file = self.directory / self.config["model_module_dir"] / self.config["model_class_filename"]
         if not self._file.is_file():
@@ -71,11 +88,14 @@ class Truss:
             self.load,
             predict_concurrency=runtime["predict_concurrency"],
             streaming_read_timeout=runtime["streaming_read_timeout"],
+            surroundings=self._variables.own,
         )
 
     def load(self) -> object:
         """Return the model, constructed and loaded."""
-        with self._space.active(), _environment_variables(self.config["environment_variables"]):
+        if missing := _not_provided(self.config):
+            logger.warning("%s: not provided here, as config.yaml asks: %s", self.directory, ", ".join(missing))
+        with self._space.active(), self._variables.of_process():
             folder, stem = self._file.parent.name, self._file.stem
             # model/model.py is not the package `model`, which its other modules are imported from.
             module = self._space.load(f"{folder}.{stem}" if folder == stem else stem, self._file)
@@ -161,19 +181,24 @@ def _read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise EmulatorError(f"{directory / 'config.yaml'} must be a mapping.")
     given = {name: value for name, value in config.items() if value is not None or name not in _DEFAULTS}
+    for name, default in _DEFAULTS.items():
+        if isinstance(default, dict | list) and not isinstance(given.get(name, default), type(default)):
+            kind = "mapping" if isinstance(default, dict) else "list"
+            raise EmulatorError(f"{name} in {directory / 'config.yaml'} must be a {kind}.")
     nested = {name: {**_DEFAULTS[name], **given.get(name, {})} for name in ("resources", "runtime")}
     return {**_DEFAULTS, **given, **nested}
 
 
-@contextmanager
-def _environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update({name: str(value) for name, value in variables.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _not_provided(config: Mapping[str, Any]) -> list[str]:
+    """Return what a configuration asks for in vain."""
+    names = [name for name in _NOT_PROVIDED if config.get(name)]
+    if config["resources"].get("use_gpu") or config["resources"].get("accelerator"):
+        names.append("resources.accelerator")
+    transport = config["runtime"].get("transport")
+    kind = transport.get("kind", "http") if isinstance(transport, Mapping) else transport or "http"
+    if kind != "http" or config["runtime"].get("is_websocket_endpoint"):
+        names.append("runtime.transport")
+    here = f"py{sys.version_info.major}{sys.version_info.minor}"
+    if config["python_version"] not in {here, _DEFAULTS["python_version"]}:
+        names.append(f"python_version {config['python_version']} (this is {here})")
+    return names

@@ -234,6 +234,135 @@ class TestConstruction:
         assert seen == ([told, told, "load"] if told else [None, "load"])
 
 
+class TestEnvironmentVariables:
+    MODEL = """
+        import asyncio
+        import os
+        import subprocess
+        from os import environ, getenv
+
+        AT_IMPORT = getenv("TRUSS_TEST")
+        PROGRAM = subprocess.run(["sh", "-c", "echo $TRUSS_TEST"], capture_output=True, text=True).stdout.strip()
+
+        class Model:
+            def load(self):
+                self.at_load = os.environ["TRUSS_TEST"]
+                os.environ["TRUSS_TEST_2"] = "changed"
+
+            def preprocess(self, model_input):
+                return environ.get("TRUSS_TEST")
+
+            {predict}
+
+        def seen():
+            return [
+                AT_IMPORT, PROGRAM, environ.get("TRUSS_TEST"), os.getenv("TRUSS_TEST"), dict(os.environ)["TRUSS_TEST"],
+                os.environ.copy()["TRUSS_TEST"], "TRUSS_TEST" in os.environ, list(os.environ).count("TRUSS_TEST"),
+                os.environ["TRUSS_TEST_2"],
+            ]
+    """
+    METHODS: dict[str, str] = {  # noqa: RUF012
+        "function": "def predict(self, before): return [self.at_load, before, *seen()]",
+        "coroutine": """async def predict(self, before):
+                await asyncio.sleep(0)
+                return [self.at_load, before, *await asyncio.to_thread(seen)]""",
+        "generator": """def predict(self, before):
+                import json
+                yield "["
+                yield json.dumps(self.at_load) + "," + json.dumps(before) + "," + json.dumps(seen())[1:]""",
+        "async generator": """async def predict(self, before):
+                import json
+                yield "["
+                await asyncio.sleep(0)
+                yield json.dumps(self.at_load) + "," + json.dumps(before) + "," + json.dumps(seen())[1:]""",
+    }
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_are_seen_by_the_model_that_has_them(
+        self, write_truss: WriteTruss, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        monkeypatch.setenv("TRUSS_TEST", "of this process")
+        model = self.MODEL.replace("{predict}", self.METHODS[method])
+        trusses = {
+            name: write_truss(
+                name,
+                config=f"environment_variables: {{TRUSS_TEST: {name}, TRUSS_TEST_2: 2}}",
+                **{"model/model.py": model},
+            )
+            for name in ("a", "b")
+        }
+        here = {"here": lambda _: [os.environ["TRUSS_TEST"], os.environ.get("TRUSS_TEST_2")]}
+        with Emulator({**trusses, **here}) as baseten:
+            for name in ("a", "b", "a"):
+                answer = httpx.post(f"{baseten.url}/model-{name}/production/predict", json={})
+                assert json.loads(answer.text) == [*[name] * 8, True, 1, "changed"]
+            answer = httpx.post(f"{baseten.url}/model-here/production/predict", json={})
+            assert answer.json() == ["of this process", None]
+            assert (os.environ["TRUSS_TEST"], os.environ.get("TRUSS_TEST_2")) == ("of this process", None)
+        assert (os.environ["TRUSS_TEST"], len(os.environ)) == ("of this process", len(dict(os.environ)))
+
+    def test_what_a_model_sets_is_set_for_its_next_request(self, write_truss: WriteTruss) -> None:
+        model = """
+            import os
+            class Model:
+                def predict(self, model_input):
+                    before = os.environ.get("TRUSS_TEST")
+                    os.environ["TRUSS_TEST"] = model_input
+                    return before
+        """
+        truss = write_truss(config="environment_variables: {TRUSS_TEST: a}", **{"model/model.py": model})
+        with Emulator({"m": truss}) as baseten:
+            answers = [
+                httpx.post(f"{baseten.url}/model-m/production/predict", json=value).json() for value in ("b", "c", "d")
+            ]
+        assert answers == ["a", "b", "c"]
+        assert "TRUSS_TEST" not in os.environ
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [("true", "true"), ("True", "true"), ("0", "0"), ("1.50", "1.5"), ("null", "None"), ("''", "")],
+    )
+    def test_values_that_are_no_text(self, write_truss: WriteTruss, value: str, text: str) -> None:
+        model = "import os\nclass Model:\n    def predict(self, _):\n        return os.environ['TRUSS_TEST']\n"
+        config = f"environment_variables: {{TRUSS_TEST: {value}}}"
+        assert predict(write_truss(config=config, **{"model/model.py": model})) == text
+
+    def test_again_after_a_restart(self, write_truss: WriteTruss) -> None:
+        model = """
+            import os
+            class Model:
+                def load(self):
+                    self.seen = os.environ.pop("TRUSS_TEST")
+                def predict(self, _):
+                    return [self.seen, os.environ.get("TRUSS_TEST")]
+        """
+        truss = write_truss(config="environment_variables: {TRUSS_TEST: a}", **{"model/model.py": model})
+        emulator = Emulator({"m": truss})
+        for _ in range(2):
+            with emulator:
+                assert httpx.post(f"{emulator.url}/model-m/production/predict", json=1).json() == ["a", None]
+
+
+@pytest.mark.parametrize(
+    ("config", "logged"),
+    [
+        ("model_cache: [{repo_id: a/b}]", "model_cache"),
+        ("external_data: [{url: http://x, local_data_path: y}]", "external_data"),
+        ("system_packages: [ffmpeg]\nbase_image: {image: x}", "base_image, system_packages"),
+        ("resources: {accelerator: A10G}", "resources.accelerator"),
+        ("runtime: {transport: {kind: websocket}}", "runtime.transport"),
+        ("python_version: py39", "python_version py39"),
+        ("requirements: [numpy]\nresources: {cpu: '4'}\nruntime: {transport: {kind: http}}", None),
+    ],
+)
+def test_what_is_not_provided_is_logged(
+    write_truss: WriteTruss, caplog: pytest.LogCaptureFixture, config: str, logged: str | None
+) -> None:
+    assert predict(write_truss(config=config), [1]) == [1]
+    lines = [record.getMessage() for record in caplog.records if "not provided here" in record.getMessage()]
+    assert [line.partition("asks: ")[2].partition(" (")[0] for line in lines] == ([logged] if logged else [])
+
+
 class TestWhatIsNoTruss:
     def test_no_directory(self, tmp_path: Path) -> None:
         with pytest.raises(EmulatorError, match=r"nope is not a Truss directory: .* no readable config.yaml"):
@@ -248,7 +377,9 @@ class TestWhatIsNoTruss:
         with pytest.raises(EmulatorError, match=r"server of its own .* upstream"):
             Emulator({"m": write_truss(config=config)})
 
-    @pytest.mark.parametrize("config", ["[1, 2]", "a: [", "just text"])
+    @pytest.mark.parametrize(
+        "config", ["[1, 2]", "a: [", "just text", "environment_variables: [A]", "requirements: numpy", "runtime: 5"]
+    )
     def test_broken_config(self, write_truss: WriteTruss, config: str) -> None:
         with pytest.raises(EmulatorError, match=r"config\.yaml"):
             Emulator({"m": write_truss(config=config)})

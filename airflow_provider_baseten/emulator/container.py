@@ -223,6 +223,7 @@ class Container:
                 status = exc.status_code if _is_http_exception(exc) else 500  # type: ignore[attr-defined]
                 raise _Refusal(status, _chain_error(exc), _MODEL) from exc
             if _is_http_exception(exc):
+                "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015 - Truss looks, and may fail.
                 raise
             raise _Refusal(500, _MODEL_ERROR, _MODEL) from exc
 
@@ -348,7 +349,10 @@ def _error(exc: Exception) -> Response:
         status, error, code = exc.status_code, exc.detail, _MODEL  # type: ignore[attr-defined]
     else:
         status, error, code = 500, f"Unhandled exception: {type(exc).__name__}: {exc}", _UNEXPECTED
-    return JSONResponse({"error": error}, status, _error_headers(code))
+    try:
+        return JSONResponse({"error": error}, status, _error_headers(code))
+    except (TypeError, ValueError) as has_no_form:  # What a model gives for the detail of its error may be anything.
+        return _error(has_no_form)
 
 
 def _error_headers(code: str) -> dict[str, str]:

@@ -159,6 +159,57 @@ CASES = {
     "stream broken at once": call("stream_broken", {"count": 0}),
     "stream broken, gathered": call("stream_broken", {"count": 2}, 500, headers=WANTS_JSON),
     "stream of wrong input": call("stream", {}),
+    # What few models answer.
+    **{
+        name: call("odd", name, status)
+        for name, status in {
+            "surrogate": 200,
+            "surrogate text": 500,
+            "surrogate error": 500,
+            "latin-1": 200,
+            "latin-1 header": 200,
+            "header beyond": 500,
+            "not modified": 304,
+            "no content with a body": 204,
+            "status 299": 299,
+            "typed NaN": 200,
+            "deep": 500,
+            "detail number": 500,
+            "detail NaN": 500,
+            "detail set": 500,
+            "detail with headers": 418,
+            "array with NaN": 200,
+            "complex array": 500,
+            "array of records": 200,
+            "bytes in text": 200,
+            "stream of empty texts": 200,
+            "stream of cut characters": 200,
+        }.items()
+    },
+    **{
+        f"{name}, gathered": call("odd", name, status, headers=WANTS_JSON)
+        for name, status in {
+            "stream of numbers": 200,
+            "stream of nothing": 200,
+            "stream of lists": 200,
+            "stream of surrogates": 500,
+        }.items()
+    },
+    **{
+        f"binary {name}": binary("odd", name, status)
+        for name, status in {
+            "surrogate": 500,
+            "typed NaN": 200,
+            "deep": 500,
+            "big integer": 500,
+            "array with NaN": 200,
+            "complex array": 200,
+            "array of times": 500,
+            "array of records": 200,
+            "extension": 200,
+            "timestamp": 200,
+        }.items()
+    },
     # OpenAI routes.
     "chat": call("openai", CHAT, route="v1/chat/completions"),
     "chat streamed": call("openai", {**CHAT, "stream": True}, route="v1/chat/completions"),

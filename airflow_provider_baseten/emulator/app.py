@@ -122,9 +122,11 @@ class Gateway:
     async def _apply(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
         """Let a fault happen; return whether it was the answer."""
         # A client that is still sending would not see what happens, and one that leaves would not be seen.
-        await exchange.prefetch(whole=True)
+        request_body = await exchange.body()
         if fault.delay:
             await self._clock.sleep(fault.delay)
+        if fault.interim_status is not None:
+            self._connections.send_interim(exchange.scope, fault.interim_status)
         exchange.truncate_after = fault.truncate_after
         exchange.after_webhook = fault.after_webhook
         if not fault.replaces_answer:
@@ -136,7 +138,7 @@ class Gateway:
         if fault.status is None:
             await exchange.disconnect(reset=True)
         else:
-            body, content_type = fault.content()
+            body, content_type = fault.content(request_body)
             await exchange.answer(fault.status, body, content_type, dict(fault.headers))
         return True
 

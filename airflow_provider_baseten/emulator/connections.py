@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -29,6 +30,18 @@ class Connections:
             transport.abort()
         else:
             transport.close()
+
+    def send_interim(self, scope: Scope, status: int) -> None:
+        """Send an answer that the answer follows, for which ASGI has no message.
+
+        :param scope: ASGI scope of the request.
+        :param status: its status, for example 103.
+        """
+        transport = self._transport(scope)
+        if transport is not None:
+            transport.write(
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nLink: </style.css>; rel=preload\r\n\r\n".encode()
+            )
 
     def is_open(self, scope: Scope) -> bool:
         """Return whether the client of a request is still connected."""

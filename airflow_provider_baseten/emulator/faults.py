@@ -24,8 +24,10 @@ class Fault:
     :param delay: seconds to wait before anything else happens.
     :param status: status that is answered instead of the model's answer.
     :param body: body of that answer: bytes and str as they are, anything else as JSON; by default
-        ``{"error": "Injected fault"}``.
-    :param headers: headers of that answer, for example ``{"Retry-After": "2"}``.
+        ``{"error": "Injected fault"}``. A function is called with the request's body and returns one of these, for
+        example an error that quotes the input.
+    :param headers: headers of that answer, for example ``{"Retry-After": "2"}``; sent in UTF-8.
+    :param interim_status: status that is sent before the answer, for example 103 (Early Hints).
     :param reset: reset the connection instead of answering.
     :param after_model: run the model first and throw its answer away; an async request is accepted, and its caller does
         not learn that.
@@ -46,6 +48,7 @@ class Fault:
     status: int | None = None
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    interim_status: int | None = None
     reset: bool = False
     after_model: bool = False
     truncate_after: int | None = None
@@ -54,6 +57,8 @@ class Fault:
     def __post_init__(self) -> None:
         if self.after_model and self.status is None and not self.reset:
             raise ValueError("after_model needs a status or reset: what happens to the answer?")
+        if self.interim_status not in {None, 100, 102, 103}:
+            raise ValueError("interim_status is one of 100, 102 and 103: other statuses end an exchange.")
 
     @property
     def replaces_answer(self) -> bool:
@@ -67,13 +72,17 @@ class Fault:
         wanted = (self.target, self.action, self.method)
         return all(want in {None, is_} for want, is_ in zip(wanted, (address.id, address.action, method), strict=True))
 
-    def content(self) -> tuple[bytes, str]:
-        """Return the body and its content type."""
-        if isinstance(self.body, bytes):
-            return self.body, "application/octet-stream"
-        if isinstance(self.body, str):
-            return self.body.encode(), "text/plain; charset=utf-8"
-        return json.dumps({"error": "Injected fault"} if self.body is None else self.body).encode(), "application/json"
+    def content(self, request_body: bytes) -> tuple[bytes, str]:
+        """Return the body and its content type.
+
+        :param request_body: body of the request that is hit.
+        """
+        body = self.body(request_body) if callable(self.body) else self.body
+        if isinstance(body, bytes):
+            return body, "application/octet-stream"
+        if isinstance(body, str):
+            return body.encode(), "text/plain; charset=utf-8"
+        return json.dumps({"error": "Injected fault"} if body is None else body).encode(), "application/json"
 
 
 class Faults:

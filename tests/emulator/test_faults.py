@@ -1,5 +1,6 @@
 """Faults that tests inject."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -73,6 +74,50 @@ def test_bodies(baseten: Emulator, body: Any, content: bytes, content_type: str)
 def test_own_content_type(baseten: Emulator) -> None:
     baseten.inject(Fault(status=502, body="<html>", headers={"Content-Type": "text/html"}))
     assert post(baseten).headers.get_list("content-type") == ["text/html"]
+
+
+def test_body_that_quotes_the_input(baseten: Emulator) -> None:
+    baseten.inject(Fault(status=422, body=lambda sent: {"error": f"bad input {sent.decode()}"}))
+    answer = httpx.post(f"{baseten.url}/model-m/production/predict", json={"text": "private"})
+    assert (answer.status_code, answer.json()) == (422, {"error": 'bad input {"text":"private"}'})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [("<html>Sign in</html>", "text/html"), (b'{"a": ', "application/json"), (b"", "application/json")],
+    ids=["page", "cut JSON", "empty"],
+)
+def test_success_that_is_none(baseten: Emulator, model: Counter, body: Any, content_type: str) -> None:
+    baseten.inject(Fault(status=200, body=body, headers={"Content-Type": content_type}, after_model=True))
+    answer = post(baseten)
+    assert (answer.status_code, answer.text) == (200, body if isinstance(body, str) else body.decode())
+    assert (answer.headers["content-type"], model.calls) == (content_type, 1)
+
+
+def test_header_beyond_ascii(baseten: Emulator) -> None:
+    baseten.inject(Fault(status=503, headers={"X-Name": "caf\u00e9"}))
+    name = dict(post(baseten).headers.raw)[b"x-name"]
+    assert name == "caf\u00e9".encode()
+
+
+@pytest.mark.parametrize("status", [100, 102, 103])
+@pytest.mark.parametrize("fault", [{}, {"status": 503}], ids=["answer", "refusal"])
+def test_interim_answer(baseten: Emulator, status: int, fault: dict[str, Any]) -> None:
+    baseten.inject(Fault(interim_status=status, **fault))
+    with socket.create_connection(("127.0.0.1", httpx.URL(baseten.url).port or 0), timeout=10) as connection:
+        head = (
+            "POST /model-m/production/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        connection.sendall(head.encode())
+        lines = connection.makefile("rb").read().splitlines()
+    assert lines[0].startswith(b"HTTP/1.1 %d " % status)
+    assert lines[lines.index(b"") + 1].startswith(b"HTTP/1.1 %d " % fault.get("status", 200))
+    assert post(baseten).status_code == 200
+
+
+def test_what_is_no_interim_status() -> None:
+    with pytest.raises(ValueError, match="100, 102 and 103"):
+        Fault(interim_status=200)
 
 
 def test_in_order_and_counted(baseten: Emulator, model: Counter) -> None:

@@ -17,8 +17,11 @@ from airflow.providers.common.ai.batch.base import (
 )
 from airflow.providers.common.ai.exceptions import LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.chat_output import trouble_of
+from airflow_provider_baseten.api.completion import token_count, whole_completion
 from airflow_provider_baseten.api.model_apis import ModelApis
-from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
+from airflow_provider_baseten.api.requests import MAX_BODY_BYTES, encode_json
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError
 
@@ -128,7 +131,7 @@ class BasetenBatchAdapter(BatchAdapter):
         """Do nothing: a batch that has an id is complete. What is in flight ends with the process that sends it."""
 
     def iter_results(self, batch_id: str) -> Iterator[RawResultItem]:
-        """Return what came of each request: outputs first, then failures.
+        """Return the result of each request: outputs first, then failures.
 
         :raises BasetenBatchUnknownError: its outcomes are not in the result store.
         """
@@ -205,7 +208,7 @@ class BasetenBatchAdapter(BatchAdapter):
     def _check_sizes(self, bodies: Iterator[dict[str, Any]]) -> None:
         total = 0
         for index, body in enumerate(bodies):
-            size = len(orjson.dumps(body))
+            size = len(encode_json(f"Request {index}", body))
             total += size
             if size > MAX_BODY_BYTES:
                 raise LLMBatchLimitExceededError(f"Request {index} has {size:,} bytes, Baseten takes at most 100 MB.")
@@ -219,20 +222,20 @@ class BasetenBatchAdapter(BatchAdapter):
         from airflow_provider_baseten.batch.manifest import Manifest, manifest_name
 
         folder = _folder(batch_id)
-        body = folder.read(manifest_name(0, 1))
-        if body is None:
+        try:
+            return Manifest(**orjson.loads(folder.read(manifest_name(0, 1)) or b""))
+        except (ValueError, TypeError):
             raise BasetenBatchUnknownError(
-                f"Nothing is known of batch {batch_id} in {folder.uri}: it was deleted, or this process has another "
-                "[baseten] result_store."
-            )
-        return Manifest(**orjson.loads(body))
+                f"Nothing is known of batch {batch_id} in {folder.uri}: it was deleted or is damaged, or this process "
+                "has another [baseten] result_store."
+            ) from None
 
     def _results(self, batch_id: str, uris: list[str]) -> Iterator[RawResultItem]:
         folder = _folder(batch_id)
         for uri in uris:
             with folder.open(uri.rpartition("/")[2]) as lines:
                 for line in lines:
-                    yield _result(batch_id, orjson.loads(line))
+                    yield _result(batch_id, exact_json.decode(line))
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
@@ -256,34 +259,29 @@ def _folder(batch_id: str) -> "Folder":
 def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
     """Read a line of a part."""
     index, answer = line["row"], line.get("output")
-    error = line["error"] if answer is None else None
-    choice = _first_choice(answer)
-    if error is None and choice is None:
-        error = {"type": "BasetenResponseError", "message": "The answer is no chat completion."}
+    error = line["error"] if "error" in line else _error(answer)
+    completion = whole_completion(answer) if error is None else None
     usage = answer.get("usage") if isinstance(answer, dict) else None
     return RawResultItem(
         custom_id=f"{batch_id.rpartition('-')[0]}-{index}",
         index=index,
-        provider_status="success" if choice else "errored",
-        model=answer.get("model") if isinstance(answer, dict) else None,
+        provider_status="success" if completion else "errored",
+        model=answer["model"] if isinstance(answer, dict) and isinstance(answer.get("model"), str) else None,
         usage={
-            "input_tokens": usage.get("prompt_tokens") or 0,
-            "output_tokens": usage.get("completion_tokens") or 0,
+            "input_tokens": token_count(usage, "prompt_tokens") or 0,
+            "output_tokens": token_count(usage, "completion_tokens") or 0,
         }
         if isinstance(usage, dict)
         else None,
-        finish_reason=choice.get("finish_reason") if choice else None,
+        finish_reason=completion.finish_reason if completion else None,
         error=error,
-        raw=choice["message"].get("content") if choice else None,
+        raw=(completion.text or None) if completion else None,
     )
 
 
-def _first_choice(answer: Any) -> dict[str, Any] | None:
-    try:
-        choice = answer["choices"][0]
-    except (KeyError, IndexError, TypeError):
-        return None
-    return choice if isinstance(choice, dict) and isinstance(choice.get("message"), dict) else None
+def _error(answer: Any) -> dict[str, str] | None:
+    trouble = trouble_of(answer)
+    return {"type": "BasetenModelError", "message": f"The answer {trouble}."} if trouble else None
 
 
 def _log_progress(progress: "Progress") -> None:

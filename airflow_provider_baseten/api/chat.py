@@ -49,14 +49,16 @@ def chat_completion(
     :param idempotent: whether it may be sent again when the model may have run.
     :raises BasetenInputError: an argument is not what a chat completion takes.
     """
-    if model is None and isinstance(target, ModelApis):
+    if not isinstance(model, str | None):
+        raise BasetenInputError(f"model takes the name of a model, not a {type(model).__name__}.")
+    if not model and isinstance(target, ModelApis):
         raise BasetenInputError("Model APIs need the slug of a model: give it as model.")
     body: dict[str, Any] = {"model": model or ONLY_MODEL, "messages": _checked_messages(messages)}
     if output_format is not None and output_format.wire is not None:
         body["response_format"] = output_format.wire
     if tools is not None:
-        body["tools"] = list(tools)
         tool_names(tools)
+        body["tools"] = list(tools)
     if tool_choice is not None:
         if tools is None:
             raise BasetenInputError("tool_choice needs tools to choose from.")
@@ -71,7 +73,7 @@ def chat_completion(
         headers=headers,
         idempotent=idempotent,
     )
-    by = f" by {model}" if model is not None else ""
+    by = f" by {model}" if model else ""
     return replace(request, subject=f"chat completion{by} of {target}")
 
 
@@ -80,15 +82,16 @@ def tool_names(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 
     :raises BasetenInputError: the tools are not a list of functions with names.
     """
-    try:
-        names = frozenset(tool["function"]["name"] for tool in tools)
-    except (TypeError, KeyError):
-        names = frozenset()
+    functions = [
+        tool.get("function") if isinstance(tool, Mapping) else None
+        for tool in (tools if isinstance(tools, Sequence) else ())
+    ]
+    names = [function.get("name") if isinstance(function, Mapping) else None for function in functions]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise BasetenInputError(
             "tools takes a list of objects such as {'type': 'function', 'function': {'name': ..., 'parameters': ...}}."
         )
-    return names
+    return frozenset(map(str, names))
 
 
 def _checked_messages(messages: Any) -> list[Any]:
@@ -102,18 +105,24 @@ def _checked_messages(messages: Any) -> list[Any]:
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise BasetenInputError(f"messages[{index}] is not an object with a 'role', such as 'user'.")
-        # What a tool answered may be empty.
-        if not any(name in message for name in _SAID) or (message["role"] == "user" and not message.get("content")):
+        content = message.get("content")
+        if not isinstance(content, str | list | tuple | None):
+            raise BasetenInputError(
+                f"messages[{index}] has a content of type {type(content).__name__}: give a text, or a list of parts."
+            )
+        # The output of a tool may be empty.
+        if not any(name in message for name in _SAID) or (message["role"] == "user" and not content):
             raise BasetenInputError(f"messages[{index}] says nothing: give it a 'content'.")
     return list(messages)
 
 
 def _checked_options(options: Any) -> dict[str, Any]:
-    if not isinstance(options or {}, Mapping):
+    if not isinstance(options, Mapping | None):
         raise BasetenInputError(f"options takes an object with fields of the request, not a {type(options).__name__}.")
     checked = dict(options or {})
     if own := _OWN_FIELDS & checked.keys():
         raise BasetenInputError(f"options can't hold {', '.join(sorted(own))}: that has an argument of its own.")
-    if checked.get("n", 1) != 1:
+    number = checked.get("n", 1)
+    if not isinstance(number, int) or number != 1:
         raise BasetenInputError("options can't ask for more than one answer (n): only one would be read.")
     return checked

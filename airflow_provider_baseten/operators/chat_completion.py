@@ -1,7 +1,7 @@
-"""Asks a chat model behind an OpenAI-compatible server, or one of Baseten's Model APIs."""
+"""Operator that asks a chat model behind an OpenAI-compatible server, or one of Baseten's Model APIs."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_baseten.api import chat, chat_output
 from airflow_provider_baseten.api.completion import read_completion
@@ -55,12 +55,15 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     :param stream: receive the answer in parts, which keeps a connection with long answers alive, and log how far it is,
         without its text; by default false.
     :param log_stream: write the lines of a streamed answer to the log as they arrive; by default false.
-    :param on_incomplete: what happens to an answer that stopped at its length limit, was filtered or refused: ``fail``
-        (default), or ``warn`` and return what there is.
+    :param on_incomplete: what happens to an answer that stopped at its length limit, was filtered or refused, or whose
+        ``finish_reason`` is not known to mean a complete answer: ``fail`` (default), or ``warn`` and return what there
+        is. An answer that the server broke off (``abort``, ``error``), or that holds no text, fails in any case.
 
     Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
 
-    :raises BasetenOutputError: the answer is incomplete, has not the form, or has a tool call without JSON arguments.
+    :raises BasetenOutputError: the answer is incomplete, empty, holds only reasoning, has not the form, or has a tool
+        call without JSON arguments.
+    :raises BasetenModelError: the server answered 200, but with an error, or broke the answer off.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/reference/inference-api/chat-completions
@@ -92,8 +95,11 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
             raise BasetenInputError(f"Give exactly one of messages and prompt; {given} was given.")
         if log_stream and not stream:
             raise BasetenInputError("log_stream needs stream=True.")
-        if on_incomplete not in {"fail", "warn"}:
-            raise BasetenInputError(f"on_incomplete={on_incomplete!r} is not one of 'fail' and 'warn'.")
+        if on_incomplete not in get_args(OnIncomplete):
+            raise BasetenInputError(f"on_incomplete={on_incomplete!r:.80} is not one of 'fail' and 'warn'.")
+        for name, value in (("model_apis", model_apis), ("stream", stream), ("log_stream", log_stream)):
+            if not isinstance(value, bool):
+                raise BasetenInputError(f"{name}={value!r:.80} is not one of True and False.")
         self.messages = messages
         self.prompt = prompt
         self.model = model
@@ -120,6 +126,8 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     def build_request(self, target: "Target") -> "Request":
         """Build and check the request."""
         prompt = self.payload("prompt")
+        if not isinstance(prompt, str | None):
+            raise BasetenInputError(f"prompt takes a text, not a {type(prompt).__name__}.")
         return chat.chat_completion(
             target,
             self.payload("messages") if prompt is None else [{"role": "user", "content": prompt}],
@@ -152,7 +160,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         """Return what is pushed beside the answer."""
         try:
             return {**super().notes(response), "usage": read_completion(response).usage}
-        except BasetenResponseError:  # Who reads the answer will say that it is none.
+        except BasetenResponseError:  # Reading the answer will say that it is none.
             return super().notes(response)
 
     def read_response(self, response: "Response") -> "Output":

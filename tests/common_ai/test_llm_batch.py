@@ -10,7 +10,7 @@ from airflow.sdk import DAG, task
 from pydantic import BaseModel
 
 from airflow_provider_baseten.emulator import Emulator, Fault
-from airflow_provider_baseten.exceptions import BasetenAuthError
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError
 from tests.chat_server import ChatServer
 
 if os.environ.get("CI") != "true":
@@ -105,7 +105,7 @@ def test_answers_with_a_form_are_checked(baseten, server, run_dag, batch):
         batch([good, "no JSON", "silent"], output_type=Animal)
     landed = rows(run_dag(dag))
     assert landed[0]["output"] == {"name": "ant", "legs": 6}
-    assert [landed[index]["status"] for index in range(3)] == ["success", "invalid_output", "invalid_output"]
+    assert [landed[index]["status"] for index in range(3)] == ["success", "invalid_output", "error"]
     schema = server.bodies[0]["response_format"]["json_schema"]
     assert (schema["name"], set(schema["schema"]["properties"])) == ("Animal", {"name", "legs"})
 
@@ -237,6 +237,21 @@ def test_prompts_are_not_logged(baseten, run_dag, batch, capfd):
 
 
 class TestAdapter:
+    @pytest.fixture
+    def stored(self, monkeypatch, tmp_path):
+        """Makes a batch that is complete of lines of its only part; returns its results."""
+
+        def make(*lines):
+            monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", f"file://{tmp_path}")
+            folder = tmp_path / "llm_batches" / "0-1"
+            folder.mkdir(parents=True)
+            (folder / "part.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+            manifest = {"fingerprint": "f", "parts": [f"file://{folder}/part.jsonl"]}
+            (folder / "_manifest.json").write_text(json.dumps(manifest))
+            return list(BasetenBatchAdapter(api_key=KEY).iter_results("0-1"))
+
+        return make
+
     def test_limits(self, monkeypatch):
         adapter = BasetenBatchAdapter(api_key=KEY)
         monkeypatch.setattr(BasetenBatchAdapter, "max_requests", 2)
@@ -251,6 +266,51 @@ class TestAdapter:
             adapter.validate_requests([{"prompt": "a" * 1000}], **options)
         with pytest.raises(LLMBatchModelMismatchError):
             adapter.validate_requests([{"prompt": "a", "model": "baseten:chat@staging"}], **options)
+
+    @pytest.mark.parametrize(
+        ("output", "words"),
+        [
+            ({"error": {"message": "context length exceeded"}}, "context length exceeded"),
+            ({"choices": []}, "not a chat completion"),
+            ({"choices": [{"message": {"content": "half"}, "finish_reason": "abort"}]}, "abort"),
+            ({"choices": [{"message": {"content": None, "reasoning": "hm"}, "finish_reason": "stop"}]}, "reasoning"),
+            (None, "not a chat completion"),
+        ],
+    )
+    def test_answers_with_status_200_that_are_no_success(self, stored, output, words):
+        (item,) = stored({"row": 0, "output": output})
+        assert (item.provider_status, item.raw) == ("errored", None)
+        assert words in item.error["message"]
+
+    def test_answers_of_any_form(self, stored):
+        choices = [{"message": {"content": [{"type": "text", "text": "a"}, "b\ud83d"]}, "finish_reason": ["x"]}]
+        usage = {"prompt_tokens": -1, "completion_tokens": "7"}
+        refused = [{"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}]
+        found = stored(
+            {"row": 0, "output": {"choices": choices, "usage": usage, "model": 7}},
+            {"row": 1, "output": {"choices": refused, "usage": 7}},
+        )
+        assert [(item.provider_status, item.raw) for item in found] == [("success", "ab\ufffd"), ("success", None)]
+        assert found[0].usage == {"input_tokens": 0, "output_tokens": 0}
+        assert (found[0].model, found[1].usage) == (None, None)
+
+    def test_parameters_are_checked_as_json(self):
+        from airflow.providers.common.ai.batch.output_schema import build_output_spec
+
+        adapter = BasetenBatchAdapter(api_key=KEY)
+        options = {"model": "chat", "output_spec": build_output_spec(str), "idempotency_key": "0" * 16}
+        adapter.validate_requests([{"prompt": "a"}], request_params={"logit_bias": {7: 1}, "seed": 2**70}, **options)
+        with pytest.raises(BasetenInputError, match="Request 0"):
+            adapter.validate_requests([{"prompt": "a"}], request_params={"stop": {"x"}}, **options)
+
+    @pytest.mark.parametrize("manifest", [b"", b"{", b"[]", b'{"other": 1}'])
+    def test_damaged_batch_counts_as_forgotten(self, monkeypatch, tmp_path, manifest):
+        monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", f"file://{tmp_path}")
+        folder = tmp_path / "llm_batches" / "0-1"
+        folder.mkdir(parents=True)
+        (folder / "_manifest.json").write_bytes(manifest)
+        with pytest.raises(BasetenBatchUnknownError, match="damaged"):
+            BasetenBatchAdapter(api_key=KEY).get_batch("0-1")
 
     def test_batch_that_is_not_in_the_store_counts_as_forgotten(self, baseten):
         adapter = BasetenBatchAdapter(api_key=KEY, base_url=baseten.url)

@@ -82,6 +82,45 @@ def test_request_as_it_is_sent(ask):
     assert (request.route, request.headers["x-mine"]) == ("/v1/chat/completions", "1")
 
 
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (
+            {"error": {"message": "context length exceeded", "code": 400}},
+            "BasetenModelError",
+            "context length exceeded",
+        ),
+        ({"detail": "no model of that name"}, "BasetenModelError", "no model of that name"),
+        ({"choices": []}, "BasetenResponseError", "not with a chat completion"),
+        (whole(None), "BasetenOutputError", "is empty"),
+        (whole("", reasoning_content="private-thought"), "BasetenOutputError", "only reasoning"),
+        (whole("private-half", "abort"), "BasetenModelError", "finish reason abort"),
+        (whole(None, tool_calls=[tool_call("weather", "{}")]), "BasetenOutputError", "was given none"),
+        (
+            [event({"content": "private-half"}, ""), event({"content": "private"}, "null")],
+            "BasetenUnavailable",
+            "was cut",
+        ),
+        (["event: error\ndata: out of memory\n\n"], "BasetenModelError", "out of memory"),
+    ],
+)
+@pytest.mark.parametrize("on_incomplete", ["fail", "warn"])
+def test_answers_with_status_200_that_are_no_success(ask, answer, error, words, on_incomplete):
+    run, logged, emulator = ask(answer, stream=isinstance(answer, list), on_incomplete=on_incomplete)
+    assert run.states == {"chat": "failed"}
+    assert error in logged
+    assert words in logged
+    assert "private-" not in logged
+    assert len(emulator.requests) == 1
+
+
+def test_halves_of_a_character_in_log_and_answer(ask):
+    parts = [event({"content": "a\ud83d"}), event({"content": "\ude00\nb\ud83d"}), event({}, "stop"), END]
+    run, logged, _ = ask(parts, stream=True, log_stream=True)
+    assert run.xcom("chat") == "a\U0001f600\nb\ufffd"
+    assert "a\U0001f600" in logged
+
+
 def test_prompt_mapped_over_model_apis(scripted, run_dag):
     emulator = scripted(whole("yes"))
     with DAG("mapped") as dag:
@@ -301,7 +340,26 @@ class TestBadInput:
             ({"options": {"stream": True}}, "can't hold stream"),
             ({"options": {"n": 2}}, "more than one answer"),
             ({"options": ["max_tokens"]}, "not a list"),
+            ({"options": {"n": None}}, "more than one answer"),
+            ({"options": {1, 2}}, "not a set"),
+            ({"options": {"stop": {"a"}}}, r"\['stop'\] is of type set"),
             ({"model_id": None, "model_apis": True}, "need the slug"),
+            ({"model_id": None, "model_apis": True, "model": ""}, "need the slug"),
+            ({"model": 7}, "not a int"),
+            ({"messages": None, "prompt": 7}, "prompt takes a text, not a int"),
+            ({"messages": None, "prompt": ["a"]}, "prompt takes a text, not a list"),
+            ({"messages": [{"role": "user", "content": 7}]}, r"messages\[0\] has a content of type int"),
+            ({"messages": [{"role": "user", "content": {"text": "a"}}]}, r"messages\[0\] has a content of type dict"),
+            ({"messages": [{"role": "user", "content": "a", "x": {1}}]}, r"is of type set"),
+            ({"messages": [{"role": 7, "content": "a"}]}, r"messages\[0\] is not an object with a 'role'"),
+            ({"messages": {1, 2}}, "at least one object"),
+            ({"tools": 7}, "tools takes a list"),
+            ({"tools": "weather"}, "tools takes a list"),
+            ({"tools": [Ticket]}, "tools takes a list"),
+            ({"tools": [{"function": {"name": ["weather"]}}]}, "tools takes a list"),
+            ({"tools": [{"function": {"name": "f", "parameters": Ticket}}]}, "is of type ModelMetaclass"),
+            ({"tools": TOOLS, "tool_choice": {1}}, "is of type set"),
+            ({"response_format": {"type": ["object"], "enum": {1}}}, "response_format|is of type set"),
         ],
     )
     def test_is_found_before_anything_is_sent(self, ask, arguments, words):
@@ -321,6 +379,11 @@ class TestBadInput:
             ({"prompt": "x", "model_apis": True, "environment": "e"}, "named by its slug"),
             ({"prompt": "x", "model_id": "a", "log_stream": True}, "needs stream=True"),
             ({"prompt": "x", "model_id": "a", "on_incomplete": "ignore"}, "on_incomplete"),
+            ({"prompt": "x", "model_id": "a", "on_incomplete": ["fail"]}, "on_incomplete"),
+            ({"prompt": "x", "model_id": "a", "on_incomplete": "Fail"}, "on_incomplete"),
+            ({"prompt": "x", "model_id": "a", "on_incomplete": None}, "on_incomplete"),
+            ({"prompt": "x", "model_id": "a", "stream": "false"}, "stream='false'"),
+            ({"prompt": "x", "model_id": "a", "log_stream": 0}, "log_stream=0"),
         ],
     )
     def test_contradictions_are_found_when_the_dag_is_parsed(self, arguments, words):

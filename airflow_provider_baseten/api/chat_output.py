@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
+from airflow_provider_baseten.api import texts
 from airflow_provider_baseten.api.completion import Completion, whole_completion
 from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
 from airflow_provider_baseten.api.responses import Response, id_note
@@ -128,17 +129,21 @@ def output(
 
     :param output_format: form of its text.
     :param functions: names of what the model may call, ``None`` if it was given no tools.
-    :returns: the text, or the value that it is in its form; with tools ``{"content", "tool_calls"}``, where each call
-        has its ``id``, ``name`` and decoded ``arguments``.
+    :returns: the text (of a refusal its words), or the value that it is in its form; with tools
+        ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded ``arguments``.
     :raises BasetenOutputError: the text has not the form, or a call is not one of the functions with JSON arguments.
     """
     if functions is None:
         if completion.calls and not completion.text:
             raise unusable(response, "calls a tool, but was given none")
-        return _content(completion.text, response, output_format)
+        return _content(_said(completion), response, output_format)
     calls = [_tool_call(call, response, functions) for call in completion.calls.whole()]
-    content = _content(completion.text, response, output_format) if completion.text or not calls else None
+    content = _content(_said(completion), response, output_format) if completion.text or not calls else None
     return {"content": content, "tool_calls": calls}
+
+
+def _said(completion: Completion) -> str:
+    return completion.text or texts.readable(completion.refusal)
 
 
 def _content(text: str, response: Response, output_format: OutputFormat) -> Any:

@@ -1,5 +1,6 @@
 """The answer of a chat model, at once or in a stream."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -92,7 +93,8 @@ class Completion:
 
         :raises Exception: one of ``_UNREADABLE``: something in it is not of its type.
         """
-        self.error = excerpt(choice.get("error")) or self.error
+        if error := choice.get("error"):
+            self.error = excerpt(error)
         self._add_content(message.get("content"))
         self._add_content(message.get("refusal"), refused=True)
         add_call = self.calls.add if whole else self.calls.add_part
@@ -101,7 +103,8 @@ class Completion:
         # What servers sent before there were tools, and some send beside them.
         if (function := message.get("function_call")) and not message.get("tool_calls"):
             add_call({"index": 0, "function": function})
-        self.reasons = self.reasons or any(message.get(name) for name in _REASONING)
+        if not _REASONING.isdisjoint(message):
+            self.reasons = self.reasons or any(message.get(name) for name in _REASONING)
         self.other = self.other or bool(message.get("audio"))
         self._finish(choice.get("finish_reason"))
 
@@ -168,7 +171,7 @@ class CompletionStream:
                 return
             self.events += 1
             try:
-                self._read_answer(exact_json.decode(document.encode()), is_error=event.name == "error")
+                self._read_answer(_decoded(document), is_error=event.name == "error")
             except _UNREADABLE:
                 if event.name == "error":
                     self.completion.error = excerpt(document) or "without a word"
@@ -200,13 +203,19 @@ def _documents(event: Event) -> list[str]:
     """Return what an event holds: one JSON text, or one a line from servers that forget the empty line of an event."""
     if event.name == "error":
         return [event.data]
-    lines = [line for line in event.data.split("\n") if line.strip()]
-    if len(lines) > 1:
+    if not event.data or event.data.isspace():
+        return []
+    if "\n" in event.data:
         try:
-            exact_json.decode(event.data.encode())
-        except ValueError:
-            return lines
-    return [event.data] if lines else []
+            _decoded(event.data)
+        except (ValueError, RecursionError):
+            return [line for line in event.data.split("\n") if line.strip()]
+    return [event.data]
+
+
+def _decoded(document: str) -> Any:
+    # Only the arguments of a call, which some servers send as an object, hold numbers whose every digit counts.
+    return exact_json.decode(document.encode()) if '"arguments"' in document else json.loads(document)
 
 
 def whole_completion(answer: Any) -> Completion | None:

@@ -284,6 +284,12 @@ class TestPaidAnswerThatIsNotUsable:
         assert "warning" in logged
         assert "private-" not in logged
 
+    def test_words_of_a_refusal_when_asked(self, ask):
+        run, logged, _ = ask(whole(None, refusal="private-no"), on_incomplete="warn")
+        assert run.xcom("chat") == "private-no"
+        assert "refused by the model" in logged
+        assert "private-" not in logged
+
     def test_something_else_than_a_chat_completion(self, ask):
         run, logged, _ = ask({"predictions": []})
         assert run.states == {"chat": "failed"}

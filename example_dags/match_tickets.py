@@ -6,6 +6,7 @@ from pathlib import Path
 from airflow.sdk import dag, task
 
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
+from airflow_provider_baseten.results import read_output
 
 MODEL_ID = "vectors1"
 TICKETS = Path(__file__).parent / "data" / "tickets.json"
@@ -26,6 +27,9 @@ def match_tickets() -> None:
 
     @task
     def match(tickets: list[list[float]], pages: list[list[float]]) -> list[str]:
+        # Vectors that are too large for XCom come as a reference to their file.
+        tickets, pages = read_output(tickets), read_output(pages)
+
         def fit(ticket: list[float], page: list[float]) -> float:
             return sum(one * other for one, other in zip(ticket, page, strict=True))
 

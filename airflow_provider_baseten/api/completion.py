@@ -245,13 +245,14 @@ def read_completion(response: Response) -> Completion:
 
     :raises BasetenResponseError: the body is not that of a chat completion.
     """
+    body = response.body
     try:
-        whole = whole_completion(exact_json.decode(response.body))
+        whole = whole_completion(exact_json.decode(body))
     except ValueError:
         stream = CompletionStream()
-        stream.feed(response.body)
+        stream.feed(body)
         whole = stream.close()
-        if not (stream.events or whole.ended or (not response.body and not response.is_json)):
+        if not (stream.events or whole.ended or (not body and not response.is_json)):
             whole = None
     if whole is not None:
         return whole

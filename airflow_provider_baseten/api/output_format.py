@@ -167,4 +167,4 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 def _listed(mistakes: list[str]) -> str:
     more = len(mistakes) - _MOST_MISTAKES
-    return ", ".join(mistakes[:_MOST_MISTAKES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(mistake[:200] for mistake in mistakes[:_MOST_MISTAKES]) + (f" and {more} more" if more > 0 else "")

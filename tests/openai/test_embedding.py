@@ -17,6 +17,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
 from airflow_provider_baseten.results import read_output
+from example_dags import match_tickets
 from tests.openai.support import KEY
 
 TEXTS = [f"private-{word} is lost" for word in ("parcel", "invoice", "dog", "Schlüssel", "train", "hope", "way")]
@@ -119,6 +120,20 @@ def test_thirty_three_texts_are_a_list_of_vectors_too(connect, run_dag):
         run = run_dag(dag)
         assert run.xcom("embed") == [[float(index + 1)] for index in range(33)]
         assert len(emulator.requests) == 2
+
+
+@pytest.mark.parametrize("xcom_max_bytes", ["100", "262144"])
+def test_example_with_more_tickets_than_one_request_takes(connect, run_dag, tmp_path, monkeypatch, xcom_max_bytes):
+    monkeypatch.setenv("AIRFLOW__BASETEN__XCOM_MAX_BYTES", xcom_max_bytes)
+    monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", f"file://{tmp_path}")
+    tickets = tmp_path / "tickets.json"
+    tickets.write_text(json.dumps([{"text": "x" * (index + 1)} for index in range(33)]))
+    monkeypatch.setattr(match_tickets, "TICKETS", tickets)
+    with Emulator(models={match_tickets.MODEL_ID: LengthsAsVectors(None)}, api_key=KEY) as emulator:
+        connect(host=emulator.url, password=KEY)
+        run = run_dag(match_tickets.match_tickets())
+    # The longest page has the longest vector.
+    assert run.xcom("match") == [max(match_tickets.PAGES, key=len)] * 33
 
 
 def test_many_vectors_are_one_reference(connect, run_dag, tmp_path, monkeypatch):

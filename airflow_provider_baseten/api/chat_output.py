@@ -20,9 +20,8 @@ from airflow_provider_baseten.exceptions import (
 Error = TypeVar("Error", bound=BasetenError)
 
 # Reasons to stop of OpenAI's API and of the servers that speak it, in lower case and with underscores.
-_COMPLETE = frozenset(
-    {"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete", "tool_calls", "tool_use", "function_call"}
-)
+_CALLING = frozenset({"tool_calls", "tool_use", "function_call"})
+_COMPLETE = _CALLING | {"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete"}
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _FILTERED = frozenset({"content_filter", "safety", "refusal"})
 _BROKEN = re.compile(r"abort|cancel|error|fail|insufficient|interrupt|overload|time_?d?_?out|not_finished")
@@ -83,6 +82,8 @@ def incompleteness(completion: Completion) -> str | None:
         return "was cut short by the server's content filter"
     if completion.refusal:
         return "was refused by the model"
+    if reason in _CALLING and not completion.calls:
+        return f"stopped to call a tool ({completion.finish_reason}), but holds no call"
     if reason and reason not in _COMPLETE:
         return f"stopped for a reason that is not known to mean a complete answer ({completion.finish_reason})"
     return None

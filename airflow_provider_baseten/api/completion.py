@@ -95,6 +95,8 @@ class Completion:
         """
         if error := choice.get("error"):
             self.error = excerpt(error)
+        if message.get("content") or message.get("tool_calls"):
+            self.ended = False  # The reason to stop that came before was none.
         self._add_content(message.get("content"))
         self._add_content(message.get("refusal"), refused=True)
         add_call = self.calls.add if whole else self.calls.add_part
@@ -228,15 +230,15 @@ def whole_completion(answer: Any) -> Completion | None:
     completion = Completion(tokens=answer.get("usage"), error=server_error(answer))
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    # Where there is a part instead of a message, a stream was cut after it, unless the part has a reason to end.
     message = choice.get("message", choice.get("delta")) if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         return completion if completion.error else None
-    completion.ended = "message" in choice
     try:
         completion.add(choice, message, whole=True)
     except _UNREADABLE:
         completion.damaged = True
+    # Where there is a part instead of a message, a stream was cut after it, unless the part has a reason to stop.
+    completion.ended = completion.ended or "message" in choice
     return completion
 
 

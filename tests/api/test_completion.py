@@ -162,7 +162,7 @@ def test_words_of_a_server_are_bounded_and_one_line():
     assert len(trouble) < 400
 
 
-@pytest.mark.parametrize("finish_reason", ["stop", "eos", "EOS_TOKEN", "end_turn", "tool-calls", "", "null", None])
+@pytest.mark.parametrize("finish_reason", ["stop", "eos", "EOS_TOKEN", "end_turn", "", "null", None])
 def test_reasons_for_a_complete_answer(finish_reason):
     completion = read_completion(response(json.dumps(message(finish_reason, content="a")).encode()))
     assert chat_output.incompleteness(completion) is None
@@ -176,6 +176,7 @@ def test_reasons_for_a_complete_answer(finish_reason):
         ("content-filter", "filter"),
         ("repetition", r"not known .*\(repetition\)"),
         (7, r"\(7\)"),
+        ("tool_calls", "holds no call"),
     ],
 )
 def test_reasons_for_an_incomplete_answer(finish_reason, words):
@@ -289,6 +290,9 @@ STOP = stream(part("stop"))
         stream(part(content="grün", reasoning_content="hm"), part("stop")),
         events(stream(part(content="grün")), b"data: [DONE]\n\n", b"data: {oops\n\n"),
         stream(part(content="grün"), part("stop")) + b"data: [DO",
+        stream(part("stop", content="grü"), part("stop", content="n")),
+        stream(part("stop", content="grün"), part(content="", role="assistant"), {"choices": [], "usage": {}}),
+        events(stream(part("stop", content="grü"), part(content="n"))),
         stream(part(content="grün"), part("stop"))[:-1],
         stream(part(content=[{"type": "text", "text": "grü"}]), part("stop", content=["n"])),
         json.dumps(message(content="grün")).encode(),
@@ -311,6 +315,8 @@ def test_streams_as_servers_send_them(body, content_type):
         (stream(part("null", content="He"), part("None", content="llo")), "was cut"),
         (stream(part(content="He")), "was cut"),
         (stream(part(content="He")) + b"data: [DON", "was cut"),
+        (stream(part("stop", content="He"), part(content="llo")), "was cut"),
+        (stream(part("tool_calls", content="He"), part(tool_calls=[CALL])), "was cut"),
         (stream(part(content="He")) + b'data: {"choices": [{"finish_reason": "st', "was cut"),
         (stream(part(content="He"), part("abort")), "reason abort"),
         (stream(part("error", content="He")) + b"data: [DONE]\n\n", "reason error"),

@@ -1,5 +1,8 @@
 """Names that moved between the supported versions of Airflow and that the common compatibility provider lacks."""
 
+from collections.abc import Callable
+from typing import Any
+
 try:
     from airflow.sdk.exceptions import TaskDeferralTimeout
 except ImportError:  # Airflow 3.1
@@ -13,4 +16,15 @@ except ImportError:  # Airflow below 3.3
     RetryDecision, RetryPolicy = None, object  # type: ignore[assignment, misc]
     KNOWS_RETRY_POLICY = False
 
-__all__ = ["KNOWS_RETRY_POLICY", "RetryDecision", "RetryPolicy", "TaskDeferralTimeout"]
+__all__ = ["KNOWS_RETRY_POLICY", "RetryDecision", "RetryPolicy", "TaskDeferralTimeout", "secrets_backends"]
+
+
+def secrets_backends() -> Callable[[], list[Any]] | None:
+    """Return what lists the places where this process looks for connections, ``None`` if this Airflow has no such
+    function. It is private to Airflow; last seen in 3.3.2.
+    """
+    try:
+        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+    except ImportError:
+        return None
+    return ensure_secrets_backend_loaded

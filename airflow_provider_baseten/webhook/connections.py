@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from airflow_provider_baseten.compat import secrets_backends
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 
@@ -12,7 +13,7 @@ Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
-# More ids than this come from somebody who makes them up.
+# Beyond this the ids are probes, not connections.
 _MOST_ENTRIES = 256
 
 
@@ -23,13 +24,13 @@ def of_airflow(conn_id: str) -> BasetenConnection | None:
     :raises Exception: the database or a secrets backend does not answer, so nobody knows.
     """
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
     try:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
-        # This is also what Airflow says when a backend is down. Asked directly, that one raises its own error.
-        for backend in ensure_secrets_backend_loaded():
+        # This is also what Airflow raises when a backend is down. Asked directly, that backend raises its own error.
+        backends = secrets_backends()
+        for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)
         return None
     if found.conn_type != "baseten":

@@ -1,5 +1,6 @@
 """Mounts the receiver in Airflow's API server. Every Airflow process imports this, so it loads nothing."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
 PREFIX = "/baseten"
+
+_log = logging.getLogger(__name__)
 
 
 async def receiver(scope: Any, receive: Any, send: Any) -> None:
@@ -22,11 +25,21 @@ class BasetenPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Refuse a wrong setting when Airflow starts, not when the first result arrives.
+        """Check settings and Airflow itself when Airflow starts, not when the first result arrives.
+
+        What is missing in Airflow is logged: a plugin that raises is left out, and the receiver with it.
 
         :raises ValueError: ``[baseten] webhook_max_body_bytes`` is not a number of bytes.
         """
+        from airflow_provider_baseten.compat import secrets_backends
+
         _max_body_bytes()
+        if secrets_backends() is None:
+            _log.error(
+                "This version of Airflow does not tell the Baseten provider where connections are kept: while one of "
+                "these places is down, deliveries for connections that were not used before are refused. Look for a "
+                "newer version of airflow-provider-baseten."
+            )
 
 
 @cache

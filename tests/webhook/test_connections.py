@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, Connection
 from airflow.sdk.execution_time import supervisor
 
 from airflow_provider_baseten.webhook.connections import Cached, of_airflow
@@ -138,3 +139,16 @@ class TestOfAirflow:
             of_airflow("prod")
         monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [Empty(), Empty()])
         assert of_airflow("prod") is None
+
+    def test_an_airflow_without_that_private_name(self, monkeypatch):
+        places = {"prod": Connection(conn_id="prod", conn_type="baseten", password="k")}
+
+        def get_connection(conn_id):
+            if conn_id not in places:
+                raise AirflowNotFoundException(conn_id)
+            return places[conn_id]
+
+        monkeypatch.setattr(BaseHook, "get_connection", get_connection)
+        monkeypatch.delattr(supervisor, "ensure_secrets_backend_loaded")
+        assert of_airflow("prod").api_key == "k"
+        assert of_airflow("no_such_connection") is None

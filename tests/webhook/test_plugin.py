@@ -42,7 +42,7 @@ def test_plugin_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     ours = {name for name in loaded if name.startswith("airflow_provider_baseten.")}
-    assert ours == {"airflow_provider_baseten.webhook", "airflow_provider_baseten.webhook.plugin"}
+    assert ours == {f"airflow_provider_baseten.{name}" for name in ("compat", "webhook", "webhook.plugin")}
     assert not {name.partition(".")[0] for name in loaded} & {
         "starlette",
         "fastapi",
@@ -57,6 +57,16 @@ def test_wrong_limit_is_told_when_airflow_starts(monkeypatch, value):
     monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_MAX_BODY_BYTES", value)
     with pytest.raises(ValueError, match="webhook_max_body_bytes is not a number of bytes"):
         BasetenPlugin.on_load()
+
+
+def test_an_airflow_that_has_changed_inside_is_told_at_start_and_the_receiver_stays(monkeypatch, caplog):
+    BasetenPlugin.on_load()
+    assert not caplog.records
+    monkeypatch.delattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded")
+    BasetenPlugin.on_load()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "newer version of airflow-provider-baseten" in record.getMessage()
 
 
 def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_path, request):

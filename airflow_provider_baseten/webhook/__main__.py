@@ -17,6 +17,10 @@ from airflow_provider_baseten.webhook.connections import Cached, Lookup, of_airf
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 _DEFAULT_CONN_ID = "baseten_default"
 
+# Baseten waits ten seconds for an answer. Connections are below what a process may usually open (1024).
+_CONNECTION_SECONDS = 15.0
+_MOST_CONNECTIONS = 500
+
 _EPILOG = f"""\
 The webhook endpoint is http://HOST:PORT/baseten/webhooks/CONN_ID, as in Airflow's API server; put a proxy with TLS in
 front of it. Signatures are checked with the secrets in {_SECRETS} (separated by commas), or else with those of
@@ -135,6 +139,7 @@ def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket)
     import uvicorn
 
     from airflow_provider_baseten.webhook.app import create_app
+    from airflow_provider_baseten.webhook.guard import Guard
     from airflow_provider_baseten.webhook.plugin import PREFIX
 
     _log_to_stderr()
@@ -145,7 +150,20 @@ def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket)
     # An access log would repeat what strangers ask for; uvicorn raises the signal that ended it once more.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    config = uvicorn.Config(app, access_log=False, server_header=False, log_level="warning", lifespan="off")
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        server_header=False,
+        # Strangers may claim any address in these headers.
+        proxy_headers=False,
+        # So that a connection's age is that of its only request.
+        headers=[("connection", "close")],
+        log_level="warning",
+        lifespan="off",
+    )
+    config.load()
+    guard = Guard(seconds=_CONNECTION_SECONDS, most=_MOST_CONNECTIONS)
+    config.http_protocol_class = guard.protocol(config.http_protocol_class)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from airflow_provider_baseten.webhook.buffer import Body, Buffer
 from airflow_provider_baseten.webhook.connections import Lookup
 from airflow_provider_baseten.webhook.delivery import Attempt, Refused, accept
 from airflow_provider_baseten.webhook.threads import Threads
@@ -19,8 +20,9 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 # Baseten gives up after 10 s, and tries again only if it was told to before that.
 _PATIENCE = 8.0
 _THREADS = 8
-# Largest bodies that may be in memory at once.
+# Largest bodies that may be in memory at once, and that one peer may have there unverified.
 _MAX_BUFFERED = 4
+_MAX_BUFFERED_OF_PEER = 3
 
 _CONN_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
@@ -59,51 +61,53 @@ class _Receiver:
         self._max_body_bytes = max_body_bytes
         self._patience = patience
         self._threads = Threads(_THREADS)
-        self._buffered = 0
+        self._buffer = Buffer(_MAX_BUFFERED * max_body_bytes, _MAX_BUFFERED_OF_PEER * max_body_bytes)
 
     async def deliver(self, request: Request) -> Response:
         """Answer one delivery: 200 once its result is stored, 503 for what may go better next time."""
         # Only an id of this form is ever logged.
         conn_id = matched[0] if (matched := _CONN_ID.fullmatch(request.path_params["conn_id"])) else None
         deadline = asyncio.get_running_loop().time() + self._patience
-        body = bytearray()
-        try:
-            await self._read(request, body, deadline)
-            request_id = await self._store(request, conn_id, body, deadline)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        except Refused as refused:
-            _log.warning("A delivery for connection %s was answered %d: %s", conn_id, refused.status, refused.reason)
-            return JSONResponse({"error": refused.reason}, refused.status)
-        finally:
-            self._buffered -= len(body)
+        with self._buffer.body(request.client.host if request.client else None) as body:
+            try:
+                await self._read(request, body, deadline)
+                request_id = await self._store(request, conn_id, body, deadline)
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except Refused as refused:
+                _log.warning(
+                    "A delivery for connection %s was answered %d: %s", conn_id, refused.status, refused.reason
+                )
+                return JSONResponse({"error": refused.reason}, refused.status)
         _log.info("The result of async request %s was delivered for connection %s", request_id, conn_id)
         return JSONResponse({"request_id": request_id})
 
-    async def _read(self, request: Request, body: bytearray, deadline: float) -> None:
+    async def _read(self, request: Request, body: Body, deadline: float) -> None:
         """Read the body. What it claims to be long is believed only if that is too long."""
         too_large = Refused(413, f"The body has more than {self._max_body_bytes:,} bytes.")
         if _number(request.headers.get("content-length", "")) > self._max_body_bytes:
             raise too_large
+        size = 0
         try:
             async with asyncio.timeout_at(deadline):
                 async for chunk in request.stream():
-                    if len(body) + len(chunk) > self._max_body_bytes:
+                    size += len(chunk)
+                    if size > self._max_body_bytes:
                         raise too_large
-                    # Anybody can send a body, so all of them together get a share of the memory.
-                    if self._buffered + len(chunk) > _MAX_BUFFERED * self._max_body_bytes:
-                        raise Refused(503, "Too much is delivered at once.")
-                    self._buffered += len(chunk)
-                    body += chunk
+                    # One that is given up is read to its end: only then its sender reads that it may try again.
+                    self._buffer.add(body, chunk)
         except TimeoutError:
             raise Refused(408, "The body did not arrive in time.") from None
+        if body.given_up:
+            raise Refused(503, "Too much is delivered at once.")
+        body.open = False
 
-    async def _store(self, request: Request, conn_id: str | None, body: bytearray, deadline: float) -> str:
+    async def _store(self, request: Request, conn_id: str | None, body: Body, deadline: float) -> str:
         signature = ",".join(request.headers.getlist("x-baseten-signature"))
         claimed_id = request.headers.get("x-baseten-request-id")
 
         def take() -> str:
-            attempt = Attempt(body=bytes(body), signature=signature, request_id=claimed_id)
+            attempt = Attempt(body=bytes(body.content), signature=signature, request_id=claimed_id)
             return accept(attempt, self._lookup(conn_id) if conn_id else None, now=time.time())
 
         try:

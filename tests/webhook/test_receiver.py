@@ -255,6 +255,7 @@ class TestBodyLimit:
         assert files(tmp_path) == []
 
     def test_all_bodies_together(self, receive, store):
+        """The largest of the peer with the most are given up, so a small delivery gets through."""
         sender = receive({"prod": connection(store.uri)}, max_body_bytes=LIMIT, patience=30)
 
         async def crowd():
@@ -270,11 +271,10 @@ class TestBodyLimit:
                 await started.acquire()
             during = await sender.adeliver(body())
             go_on.set()
-            await asyncio.gather(*waiting)
-            return during, await sender.adeliver(body())
+            return during.status_code, [answer.status_code for answer in await asyncio.gather(*waiting)]
 
-        during, after = sender.runner.run(crowd())
-        assert (during.status_code, after.status_code) == (503, 200)
+        # Less than three of the largest size may be in memory beside it; the newest of equals go.
+        assert sender.runner.run(crowd()) == (200, [401, 401, 503, 503])
 
     def test_sent_too_slowly(self, receive, store):
         sender = receive({"prod": connection(store.uri)}, patience=0.1)

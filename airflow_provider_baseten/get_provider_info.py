@@ -144,6 +144,22 @@ _CONFIG_OPTIONS = {
         "example": None,
         "default": "67108864",
     },
+    "webhook_spool": {
+        "description": "Local folder for webhook deliveries that can't be stored yet because the result store fails. "
+        "By default a folder below AIRFLOW_HOME: where that does not outlive a restart, name another one.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "/var/lib/airflow/baseten-spool",
+        "default": "",
+    },
+    "webhook_tolerance_seconds": {
+        "description": "Seconds that the time in a webhook delivery may differ from the receiver's clock. Deliveries "
+        "beyond it are kept aside, since the clock may be wrong; raise it to have them stored.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "300",
+    },
     "xcom_max_bytes": {
         "description": "Outputs with more bytes than this land in the result store instead of XCom.",
         "version_added": "0.1.0",

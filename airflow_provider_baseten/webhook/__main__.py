@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
 from airflow_provider_baseten.webhook.connections import Cached, Lookup, of_airflow
+from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 _DEFAULT_CONN_ID = "baseten_default"
@@ -24,7 +26,12 @@ _MOST_CONNECTIONS = 500
 _EPILOG = f"""\
 The webhook endpoint is http://HOST:PORT/baseten/webhooks/CONN_ID, as in Airflow's API server; put a proxy with TLS in
 front of it. Signatures are checked with the secrets in {_SECRETS} (separated by commas), or else with those of
-the Airflow connection CONN_ID.
+the Airflow connection CONN_ID. What can't be stored now is kept in the spool, and stored later: also by the next
+receiver, if this one ends.
+
+settings of Airflow ([baseten] in airflow.cfg, or the environment variable):
+  AIRFLOW__BASETEN__WEBHOOK_SPOOL              folder of the spool [AIRFLOW_HOME/baseten/spool]
+  AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS  how far a delivery's time may be from this machine's clock [300]
 
 example:
   {_SECRETS}=whsec_... %(prog)s --result-store s3://aws_default@bucket/baseten --port 8080
@@ -46,12 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # As for Airflow's own commands: with this its connections are looked up in its database too.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
-        lookup = _lookup(options)
+        spool, clock = Spool(default_folder()), _clock()
+        lookup = _lookup(options, spool)
         listener = _listener(options.host, options.port)
     except _UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    _serve(lookup, options, listener)
+    _serve(lookup, spool, clock, options, listener)
     return 0
 
 
@@ -85,7 +93,14 @@ def _log_to_stderr() -> None:
     log.propagate = False
 
 
-def _lookup(options: argparse.Namespace) -> Lookup:
+def _clock() -> Clock:
+    try:
+        return Clock(tolerance=configured_tolerance(), ask=date_of_host)
+    except BasetenInputError as error:
+        raise _UsageError(str(error)) from None
+
+
+def _lookup(options: argparse.Namespace, spool: Spool) -> Lookup:
     """Return the lookup of the one connection that is served, after a first look at it and at its store."""
     find = _of_environment if os.environ.get(_SECRETS) else of_airflow
 
@@ -102,7 +117,13 @@ def _lookup(options: argparse.Namespace) -> Lookup:
             f"There are no secrets to check signatures with: set {_SECRETS}, or add webhook_secrets to the Airflow "
             f"connection {options.conn_id}."
         )
-    _check_store(ResultStore(connection.result_store))
+    try:
+        _check_store(ResultStore(connection.result_store))
+    except _UsageError as error:
+        # It has worked before, and results are lost while nothing listens.
+        if not _is_in_use(spool):
+            raise
+        print(f"{error} Results are spooled until it works again.", file=sys.stderr)
     return Cached(lookup)
 
 
@@ -128,6 +149,13 @@ def _check_store(store: ResultStore) -> None:
         raise _UsageError(f"The result store {store.uri} can't be made ({error}).") from None
 
 
+def _is_in_use(spool: Spool) -> bool:
+    try:
+        return bool(spool.counts())
+    except BasetenResultStoreError:
+        return False
+
+
 def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -135,7 +163,7 @@ def _listener(host: str, port: int) -> socket.socket:
         raise _UsageError(f"Port {port} of {host} can't be listened on: {error}.") from None
 
 
-def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket) -> None:
+def _serve(lookup: Lookup, spool: Spool, clock: Clock, options: argparse.Namespace, listener: socket.socket) -> None:
     import uvicorn
 
     from airflow_provider_baseten.webhook.app import create_app
@@ -146,7 +174,7 @@ def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket)
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     print(f"Receiving at http://{host}:{port}{PREFIX}/webhooks/{options.conn_id}; stop with Ctrl-C.", flush=True)
-    app = create_app(lookup, prefix=PREFIX)
+    app = create_app(lookup, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
     # An access log would repeat what strangers ask for; uvicorn raises the signal that ended it once more.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -159,7 +187,7 @@ def _serve(lookup: Lookup, options: argparse.Namespace, listener: socket.socket)
         # So that a connection's age is that of its only request.
         headers=[("connection", "close")],
         log_level="warning",
-        lifespan="off",
+        lifespan="on",
     )
     config.load()
     guard = Guard(seconds=_CONNECTION_SECONDS, most=_MOST_CONNECTIONS)

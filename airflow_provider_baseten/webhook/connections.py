@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from airflow_provider_baseten.compat import secrets_backends
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 
@@ -28,6 +27,8 @@ def of_airflow(conn_id: str) -> BasetenConnection | None:
     try:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
+        from airflow_provider_baseten.compat import secrets_backends
+
         # This is also what Airflow raises when a backend is down. Asked directly, that backend raises its own error.
         backends = secrets_backends()
         for backend in backends() if backends else ():

@@ -1,15 +1,18 @@
-"""What is done with one delivery: decided here, answered in :mod:`airflow_provider_baseten.webhook.app`."""
+"""Whether a delivery comes from Baseten: decided here, answered in :mod:`airflow_provider_baseten.webhook.app`."""
 
 import re
 import secrets as random
 from dataclasses import dataclass
 
 from airflow_provider_baseten.api.async_requests import Delivery
-from airflow_provider_baseten.api.signature import is_recent, verify
+from airflow_provider_baseten.api.signature import verify
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from airflow_provider_baseten.results import ResultStore
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+_SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
+# Longer is no header of Baseten's.
+_MAX_SIGNATURE = 2000
 
 # Nobody knows it, so nothing verifies against it.
 _NO_SECRET = random.token_hex()
@@ -41,18 +44,39 @@ class Attempt:
     signature: str
     request_id: str | None
 
+    @property
+    def may_be_signed(self) -> bool:
+        """Whether the signature at least has the right form."""
+        return len(self.signature) <= _MAX_SIGNATURE and bool(_SIGNATURE.search(self.signature))
 
-def accept(attempt: Attempt, connection: BasetenConnection | None, *, now: float) -> str:
-    """Store the result that a delivery brings; one that is there already stays as it is. Blocks.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authentic:
+    """What a delivery that comes from Baseten says of itself.
+
+    :param connection: the connection it is for.
+    :param request_id: the async request whose result it brings.
+    :param time: when it was sent, as Baseten wrote it.
+    :param signed: whether a signature says so; otherwise the connection allows unsigned webhooks.
+    """
+
+    connection: BasetenConnection
+    request_id: str
+    time: str | None
+    signed: bool
+
+
+def identify(attempt: Attempt, connection: BasetenConnection | None) -> Authentic:
+    """Check that a delivery comes from Baseten, and for which request.
 
     :param connection: the connection it is made to, ``None`` if there is none.
-    :param now: seconds since the epoch.
-    :returns: the request id.
     :raises Refused: it is not taken.
-    :raises BasetenResultStoreError: it could not be stored.
     """
-    # Who can't sign learns neither which connections exist nor which ids are stored: until here all is 401.
-    if connection is None or not _authentic(attempt, connection):
+    signed = connection is not None and verify(
+        attempt.body, attempt.signature, connection.webhook_secrets or [_NO_SECRET]
+    )
+    # Every failure up to here answers 401, so that nobody without a secret can probe for connections or ids.
+    if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
             verify(attempt.body, attempt.signature, [_NO_SECRET])
         raise Refused(401, "The signature is not valid for this connection.")
@@ -66,16 +90,9 @@ def accept(attempt: Attempt, connection: BasetenConnection | None, *, now: float
     # The header is not signed; it is only good for noticing a mix-up.
     if attempt.request_id not in {None, delivery.request_id}:
         raise Refused(400, "The request ids in header and body differ.")
-    store = ResultStore(connection.result_store)
-    # A copy of an old delivery must bring nothing back that was deleted; of one that is still there it changes nothing.
-    if not is_recent(delivery.time, now=now) and not store.delivered([delivery.request_id]):
-        raise Refused(403, "The time in the body is missing, or too far from the receiver's.")
-    store.save(delivery.request_id, attempt.body)
-    return delivery.request_id
+    return Authentic(connection=connection, request_id=delivery.request_id, time=delivery.time, signed=signed)
 
 
-def _authentic(attempt: Attempt, connection: BasetenConnection) -> bool:
-    if verify(attempt.body, attempt.signature, connection.webhook_secrets or [_NO_SECRET]):
-        return True
+def _may_be_unsigned(attempt: Attempt, connection: BasetenConnection) -> bool:
     # Even so a signature that could have been right, and is not, is a forgery or the wrong secret.
     return connection.allow_unsigned_webhooks and not (attempt.signature and connection.webhook_secrets)

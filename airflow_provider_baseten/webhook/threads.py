@@ -19,15 +19,22 @@ class Threads:
         self._free = asyncio.Semaphore(number)
         self._executor = ThreadPoolExecutor(number, thread_name_prefix="baseten-webhook")
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Return what the call returns. Who stops waiting does not stop the call."""
-        await self._free.acquire()
-        loop = asyncio.get_running_loop()
+    async def run(self, call: Callable[[], T], *, deadline: float, queue: float | None = None) -> T:
+        """Return what the call returns. The call goes on when nobody waits for it any more.
 
-        def ended(_: "Future[T]") -> None:
-            with suppress(RuntimeError):  # The loop may have ended first.
-                loop.call_soon_threadsafe(self._free.release)
+        :param deadline: when to stop waiting, in the event loop's time.
+        :param queue: seconds to wait for a free thread, by default until the deadline.
+        :raises TimeoutError: it is too late.
+        """
+        async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(queue):
+                await self._free.acquire()
+            loop = asyncio.get_running_loop()
 
-        future = self._executor.submit(call)
-        future.add_done_callback(ended)
-        return await asyncio.wrap_future(future)
+            def ended(_: "Future[T]") -> None:
+                with suppress(RuntimeError):  # The loop may have ended first.
+                    loop.call_soon_threadsafe(self._free.release)
+
+            future = self._executor.submit(call)
+            future.add_done_callback(ended)
+            return await asyncio.wrap_future(future)

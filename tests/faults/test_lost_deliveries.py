@@ -1,8 +1,7 @@
-"""A webhook that does not get through: the API server or the result store is away."""
+"""A webhook that does not get through: the API server is away."""
 
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -52,39 +51,3 @@ def test_api_server_down_at_the_first_attempt(
     lost.check_counts(1, 1, ["WEBHOOK_FAILED"])
     assert all("BasetenResultLostError" in lost.log(number) for number in (1, 2))
     assert lost.output is None
-
-
-def test_result_store_away(
-    new_scenario: NewScenario, cluster: Cluster, fragile_store: Path, second_attempts: Callable[[], None]
-) -> None:
-    cluster.wait_until_healthy()
-    deferred, blocking, predict = (new_scenario() for _ in range(3))
-    predict.gate.close()
-    deferred.start("deferred", connection="fragile")
-    blocking.start("blocking", connection="fragile")
-    predict.start("from_triggerer", connection="fragile")
-    deferred.wait_until_deferred()
-    blocking.wait_until_watched()
-    predict.wait_until(lambda: predict.requests("predict") == 1, "the predict")
-
-    # Modes would not keep root from writing.
-    away = fragile_store.rename(fragile_store.with_name("away"))
-    fragile_store.write_text("no folder")
-    for scenario in (deferred, blocking):
-        scenario.release()
-        scenario.wait_until(lambda scenario=scenario: attempts(scenario) == [503], "the first attempt to deliver")
-    predict.gate.open()
-    predict.wait_until(lambda: predict.is_answered("predict"), "the answer to the predict")
-    assert [scenario.task.state for scenario in (deferred, blocking, predict)] == ["deferred", "running", "deferred"]
-    fragile_store.unlink()
-    away.rename(fragile_store)
-    second_attempts()
-
-    for scenario in (deferred, blocking):
-        assert scenario.finish().try_number == 1
-        assert attempts(scenario) == [503, 200]
-        scenario.check_counts(1, 1, ["SUCCEEDED"])
-        assert scenario.output == ANSWER
-    assert predict.finish().try_number == 1
-    assert predict.requests("predict") == 1
-    assert predict.output == ANSWER

@@ -15,6 +15,11 @@ SECRET = "whsec_hush-hush-hush"
 OLD_SECRET = "whsec_the-one-before"
 SECRET_OUTPUT = "the patient's name"
 
+# What a receiver says of itself after a good delivery.
+HEALTHY = {"status": "ok", "clock": "ok", "spooled": 0, "held": 0}
+# A proxy that is not there: receivers look at Baseten's clock, and tests don't.
+NOWHERE = "http://127.0.0.1:9"
+
 
 def connection(result_store, **fields) -> BasetenConnection:
     given = {"webhook_secrets": (SECRET,), "result_store": str(result_store)} | fields
@@ -49,11 +54,15 @@ class Sender:
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver")
 
     def close(self) -> None:
+        self.app.state.stop()
         self.runner.run(self.client.aclose())
         self.runner.close()
 
     def deliver(self, content: bytes, **options: Any) -> httpx.Response:
         return self.runner.run(self.adeliver(content, **options))
+
+    def health(self) -> dict[str, Any]:
+        return self.runner.run(self.client.get("/health")).json()
 
     def all(self, *calls: Any) -> list[Any]:
         async def together():

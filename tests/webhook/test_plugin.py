@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import requests
 
+from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.plugin import BasetenPlugin
-from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
+from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
 from tools.airflow_api import loopback_session, wait_until
 from tools.airflow_stack import Service, free_port
+
+# What the plugin loads of this package in every process of Airflow.
+LOADED = ("api", "api.signature", "compat", "exceptions", "webhook", "webhook.clock", "webhook.plugin")
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def test_plugin_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     ours = {name for name in loaded if name.startswith("airflow_provider_baseten.")}
-    assert ours == {f"airflow_provider_baseten.{name}" for name in ("compat", "webhook", "webhook.plugin")}
+    assert ours == {f"airflow_provider_baseten.{name}" for name in LOADED}
     assert not {name.partition(".")[0] for name in loaded} & {
         "starlette",
         "fastapi",
@@ -50,6 +54,13 @@ def test_plugin_loads_nothing_heavy():
         "requests",
         "pyreqwest",
     }
+
+
+@pytest.mark.parametrize("value", ["five minutes", "0", "-1", "inf", "nan"])
+def test_wrong_tolerance_is_told_when_airflow_starts(monkeypatch, value):
+    monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS", value)
+    with pytest.raises(BasetenInputError, match="webhook_tolerance_seconds"):
+        BasetenPlugin.on_load()
 
 
 @pytest.mark.parametrize("value", ["64 MiB", "0", "-1", "1.5"])
@@ -64,7 +75,10 @@ def test_an_airflow_that_has_changed_inside_is_told_at_start_and_the_receiver_st
     assert not caplog.records
     monkeypatch.delattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded")
     BasetenPlugin.on_load()
-    (record,) = caplog.records
+    monkeypatch.setitem(sys.modules, "airflow_provider_baseten.compat", None)
+    BasetenPlugin.on_load()
+    record, again = caplog.records
+    assert again.getMessage() == record.getMessage()
     assert record.levelname == "ERROR"
     assert "newer version of airflow-provider-baseten" in record.getMessage()
 
@@ -72,6 +86,7 @@ def test_an_airflow_that_has_changed_inside_is_told_at_start_and_the_receiver_st
 def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_path, request):
     monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_MAX_BODY_BYTES", "1000")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HTTPS_PROXY", NOWHERE)
     database_connection(SECRET)
     server = request.getfixturevalue("api_server")
     session = loopback_session()
@@ -91,7 +106,7 @@ def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_p
     assert deliver(body("r2"), SECRET, "in_database/").status_code == 404
     assert deliver(body("r2"), SECRET, "..%2f..%2fin_database").status_code == 404
     assert session.get(f"{server.url}/baseten/webhooks/in_database", timeout=10).status_code == 405
-    assert session.get(f"{server.url}/baseten/health", timeout=10).json() == {"status": "ok"}
+    assert session.get(f"{server.url}/baseten/health", timeout=10).json() == HEALTHY
 
     database_connection("whsec_new-one")
     wait_until(lambda: deliver(body("r3"), "whsec_new-one").status_code == 200, 15, "the new secret to be known")

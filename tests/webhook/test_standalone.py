@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.__main__ import main
-from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
+from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
 from tools.airflow_api import loopback_session
 
 COMMAND = (sys.executable, "-m", "airflow_provider_baseten.webhook")
@@ -30,7 +30,7 @@ class Standalone:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=os.environ | {"NO_PROXY": "127.0.0.1"} | environment,
+                env=os.environ | {"NO_PROXY": "127.0.0.1", "HTTPS_PROXY": NOWHERE} | environment,
             )
         for line in self.process.stdout:
             if found := re.search(r"http://\S+/webhooks/[^\s;]+", line):
@@ -79,7 +79,7 @@ def test_deliveries_through_a_socket(standalone, tmp_path):
     assert standalone.deliver(content, "whsec_other").status_code == 401
     assert standalone.deliver(content, SECRET, url=standalone.url.replace("_default", "_other")).status_code == 401
     health = loopback_session().get(standalone.url.replace("webhooks/baseten_default", "health"), timeout=10)
-    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    assert (health.status_code, health.json()) == (200, HEALTHY)
     assert "uvicorn" not in health.headers.get("server", "")
 
     assert standalone.end() == 0

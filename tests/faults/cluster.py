@@ -71,14 +71,17 @@ class Cluster:
         for service in self._services.values():
             service.__exit__()
 
-    def start(self, name: str, number: int = 1) -> None:
+    def start(self, name: str, number: int = 1, config: Mapping[str, str] | None = None) -> None:
         """Start a process.
 
         :param name: one of `PROCESSES`
         :param number: tells several of a kind from each other
+        :param config: further settings of its own as environment variables
         """
         label = f"{name}-{number}"
-        service = Service(label, [AIRFLOW, *PROCESSES[name]], self.home / f"{label}.log", env=self._env)
+        service = Service(
+            label, [AIRFLOW, *PROCESSES[name]], self.home / f"{label}.log", env=self._env | dict(config or {})
+        )
         self._services[label] = service
         service.__enter__()
 

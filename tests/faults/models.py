@@ -52,11 +52,15 @@ def model(gate: Gate) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 class RetryClock(Clock):
     """The real time, but whatever sleeps in the emulator, such as the second attempt to deliver a webhook, wakes up
-    only while a gate is open.
+    only while a gate is open, and the time may be ahead by some seconds.
     """
 
     def __init__(self) -> None:
         self.gate = Gate()
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)

@@ -9,6 +9,7 @@ from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
+from airflow_provider_baseten.rendering import RendersTexts
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +33,7 @@ class Payload:
         return f"({type(self.value).__name__}, not shown)"
 
 
-class BasetenOperator(ObeysRetryPolicy, BaseOperator):
+class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
     """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.

@@ -7,6 +7,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+from airflow_provider_baseten.rendering import RendersTexts
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,7 +39,7 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
         return list(range(self.num_shards))
 
 
-class BasetenBatchMergeOperator(BaseOperator):
+class BasetenBatchMergeOperator(RendersTexts, BaseOperator):
     """Write the manifest of a whole bulk job once all its shards have ended, and return it.
 
     A retry does the same again.

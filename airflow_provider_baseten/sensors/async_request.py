@@ -14,6 +14,7 @@ from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
+from airflow_provider_baseten.rendering import RendersTexts
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +27,7 @@ _BACKSTOP = 300.0
 _DOUBT_INTERVAL = 5.0
 
 
-class BasetenAsyncRequestSensor(ObeysRetryPolicy, BaseSensorOperator):
+class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     :param request_ids: one id, or a list of ids. (templated)

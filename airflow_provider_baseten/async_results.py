@@ -38,6 +38,7 @@ class AsyncResults:
     def __init__(self, hook: "BasetenHook", target: "Target", *, expects_delivery: bool, log: Log) -> None:
         self.store = ResultStore(hook.connection.result_store)
         self.expects_delivery = expects_delivery
+        self._conn_id = hook.connection.conn_id
         self._hook = hook.quick(_CALL_TIMEOUT)
         self._target = target
         self._log = log
@@ -105,14 +106,19 @@ class AsyncResults:
         :raises BasetenResultLostError: there is no output.
         """
         if result_path:
-            return stored_output(result_path.replace("{request_id}", request_id), request_id)
+            uri = result_path.replace("{request_id}", request_id)
+            return stored_output(uri, request_id, result_store=self.store.uri, baseten_conn_id=self._conn_id)
         if not self.expects_delivery:
             return {"request_id": request_id, "status": "SUCCEEDED"}
         delivery = self.store.load(request_id)
         if delivery is None:
             raise self.error(Outcome.LOST, request_id, timeout=0)
         return deliver(
-            Output.of_value(delivery.output()), request_id, output_path=output_path, result_store=self.store.uri
+            Output.of_value(delivery.output()),
+            request_id,
+            output_path=output_path,
+            result_store=self.store.uri,
+            baseten_conn_id=self._conn_id,
         )
 
     def error(self, outcome: Outcome, request_id: str, *, timeout: float) -> BasetenError:

@@ -1,5 +1,6 @@
 """Names that moved between the supported versions of Airflow and that the common compatibility provider lacks."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,14 @@ except ImportError:  # Airflow below 3.3
     RetryDecision, RetryPolicy = None, object  # type: ignore[assignment, misc]
     KNOWS_RETRY_POLICY = False
 
-__all__ = ["KNOWS_RETRY_POLICY", "RetryDecision", "RetryPolicy", "TaskDeferralTimeout", "secrets_backends"]
+__all__ = [
+    "KNOWS_RETRY_POLICY",
+    "RetryDecision",
+    "RetryPolicy",
+    "TaskDeferralTimeout",
+    "secrets_backends",
+    "xcoms_are_msgpack",
+]
 
 
 def secrets_backends() -> Callable[[], list[Any]] | None:
@@ -28,3 +36,13 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
     except ImportError:
         return None
     return ensure_secrets_backend_loaded
+
+
+def xcoms_are_msgpack() -> bool:
+    """Tell whether the XComs of this process go to a supervisor as msgpack, which has no integers beyond 64 bits.
+
+    They do in a task that a worker runs, and neither in ``dag.test()`` nor where no task runs. Seen in Airflow 3.3.2.
+    """
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    channel = getattr(runner, "SUPERVISOR_COMMS", None)
+    return channel is not None and type(channel).__name__ != "InProcessSupervisorComms"

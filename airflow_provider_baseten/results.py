@@ -1,92 +1,56 @@
-"""Where outputs land and are read back."""
+"""Where outputs are written and read back."""
 
-import json
 import os
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten import compat, file_rights, outputs, references
 from airflow_provider_baseten.api.async_requests import Delivery
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultLostError, BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenResultLostError, BasetenResultStoreError
+from airflow_provider_baseten.outputs import Output
+from airflow_provider_baseten.references import OutputFormat, OutputReference, UnsignedReference
+from airflow_provider_baseten.xcom import xcom_safe
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_baseten.api.responses import Response
 
+__all__ = [
+    "Output",
+    "OutputReference",
+    "ResultStore",
+    "check_writable",
+    "default_store",
+    "deliver",
+    "is_xcom_safe",
+    "read_output",
+    "save_answer",
+    "stored_output",
+    "write",
+    "xcom_holds",
+]
+
 XCOM_MAX_BYTES = 262_144
 
 # Above this one listing of an object store is cheaper than asking for each name.
 _MOST_LOOKUPS = 32
 
+# Seconds for which an output that was paid is held while it can't be written.
+_PERSISTENCE = 60.0
+
+# Folder of the store with the keys of references.
+_KEYS = "keys"
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# What Airflow takes as the id of a connection.
+_CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
 
-
-class OutputReference(TypedDict):
-    """What goes to XCom in place of an output that landed elsewhere.
-
-    :param uri: where the output is.
-    :param bytes: its size.
-    :param request_id: Baseten's id of the request that made it.
-    """
-
-    uri: str
-    bytes: int
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A value, and the bytes in which it is stored.
-
-    :param value: what goes to XCom if it is small enough.
-    :param body: what is written if it lands.
-    :param suffix: tells :func:`read_output` how to read the bytes: ``.json``, ``.txt``, ``.msgpack`` or ``.bin``.
-    """
-
-    value: Any
-    body: bytes
-    suffix: str
-
-    @classmethod
-    def of_response(cls, response: "Response", value: Any) -> "Output":
-        """Keep the bytes that the server sent."""
-        if response.is_msgpack and not isinstance(value, bytes):
-            return cls(_plain(value), response.body, ".msgpack")
-        if response.is_json or not response.body:
-            return cls(value, response.body or b"null", ".json")
-        return cls(value, response.body, ".txt" if isinstance(value, str) else ".bin")
-
-    @classmethod
-    def of_value(cls, value: Any) -> "Output":
-        """Encode a value that a callable of the DAG author made.
-
-        :raises BasetenInputError: it is not bytes, text or JSON.
-        """
-        match value:
-            case bytes():
-                return cls(value, value, ".bin")
-            case str():
-                return cls(value, value.encode(), ".txt")
-        try:
-            return cls(value, json.dumps(value).encode(), ".json")
-        except (TypeError, ValueError):
-            raise BasetenInputError(
-                f"response_filter returned a {type(value).__name__} that is neither bytes nor text nor JSON."
-            ) from None
-
-    def fits_xcom(self, max_bytes: int) -> bool:
-        """Tell whether the value can and should go to XCom itself."""
-        if self.suffix != ".msgpack":
-            return self.suffix != ".bin" and len(self.body) <= max_bytes
-        try:
-            return len(json.dumps(self.value, default=_as_text)) <= max_bytes
-        except (TypeError, ValueError):
-            return False
+T = TypeVar("T")
 
 
 class ResultStore:
@@ -138,7 +102,35 @@ class ResultStore:
 
         :raises BasetenResultStoreError: it could not be written.
         """
-        write(f"{self.uri}/{name}", body)
+        write(f"{self.uri}/{name}", body, store=self.uri)
+
+    def signing_keys(self, *, create: bool = False) -> list[bytes]:
+        """Return the keys that references to outputs are signed with: any of them may sign.
+
+        There is one, or, where several workers needed the first one at the same moment, one of each.
+
+        :param create: make one if there is none.
+        :raises BasetenResultStoreError: they can't be read, or the new one can't be written.
+        """
+        keys = [key for name in self._names(_KEYS) if (key := self.read(f"{_KEYS}/{name}")) is not None]
+        for key in keys:
+            if len(key) != references.KEY_BYTES:
+                raise BasetenResultStoreError(f"A key in {self.uri}/{_KEYS} is damaged: delete it.")
+        if not keys and create:
+            keys = [references.new_key()]
+            self.write(f"{_KEYS}/{uuid4().hex}", keys[0])
+        return keys
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            path = _path(f"{self.uri}/{folder}")
+            path.fs.invalidate_cache(path.path)
+            names = [PurePosixPath(found).name for found in path.fs.ls(path.path, detail=False)]
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise BasetenResultStoreError(f"{self.uri}/{folder} can't be read ({_reason(error)}).") from error
+        return sorted(name for name in names if _FILE_NAME.fullmatch(name))
 
     def remove(self, name: str) -> None:
         """Delete the file of that name if there is one.
@@ -157,7 +149,7 @@ class ResultStore:
         """
         try:
             folder = _path(self.uri)
-            if folder.protocol == "file":
+            if _is_local(folder):
                 # With ten thousand waiting tasks a Path for each name costs three times as much.
                 return {name for name in request_ids if os.path.exists(f"{folder.path}/{_delivery_name(name)}")}  # noqa: PTH110
             if len(request_ids) <= _MOST_LOOKUPS:
@@ -177,34 +169,98 @@ def deliver(
     *,
     output_path: str | None,
     result_store: str | None,
+    baseten_conn_id: str,
 ) -> Any:
-    """Return what an operator returns: the value if it is small, otherwise a reference to where it landed.
+    """Return what an operator returns: the value if it is small and Airflow can hold it, otherwise a reference to the
+    file where it is.
+
+    A file that can't be written is tried again for a minute: the output was paid.
 
     :param output_path: URI of the file to write in any case; with a trailing slash, of the folder to write it to.
-    :param result_store: URI of the folder for an output that is too large for XCom, by default ``[baseten]
+    :param result_store: URI of the folder for an output that does not go to XCom, by default ``[baseten]
         result_store``.
-    :raises BasetenResultStoreError: it could not be written.
+    :param baseten_conn_id: id of the connection that has this result store.
+    :raises BasetenResultStoreError: it could not be written; the message names the request.
     """
-    name = request_id if request_id and _FILE_NAME.fullmatch(request_id) else uuid4().hex
-    if output_path:
-        uri = f"{output_path}{name}{output.suffix}" if output_path.endswith("/") else output_path
-    elif output.fits_xcom(_xcom_max_bytes()):
+    if not output_path and xcom_holds(output):
         return output.value
-    else:
-        uri = f"{(result_store or default_store()).rstrip('/')}/outputs/{name}{output.suffix}"
-    write(uri, output.body)
-    return OutputReference(uri=uri, bytes=len(output.body), request_id=request_id)
+    name = file_name(request_id) + output.suffix
+    store = ResultStore(result_store)
+
+    def written() -> OutputReference:
+        if not output_path:
+            uri = f"{store.uri}/outputs/{name}"
+            store.write(f"outputs/{name}", output.body)
+        else:
+            uri = f"{output_path}{name}" if output_path.endswith("/") else output_path
+            write(uri, output.body)
+        return _signed(
+            {
+                "uri": uri,
+                "bytes": len(output.body),
+                "request_id": request_id,
+                "format": output.format,
+                "baseten_conn_id": baseten_conn_id,
+            },
+            store,
+        )
+
+    try:
+        return _persistently(written)
+    except BasetenResultStoreError as error:
+        raise BasetenResultStoreError(
+            f"Request {request_id or 'without an id'} was answered, but its output could not be kept: {error}",
+            request_id=request_id,
+            may_have_run=True,
+        ) from error
 
 
-def stored_output(uri: str, request_id: str) -> Any:
+def xcom_holds(output: Output) -> bool:
+    """Tell whether an output can and should go to XCom itself.
+
+    One that looks like a reference does not: nobody could tell later that a model made it up.
+    """
+    return not references.has_form_of_reference(output.value) and output.fits_xcom(
+        _xcom_max_bytes(), long_integers=not compat.xcoms_are_msgpack()
+    )
+
+
+def is_xcom_safe(value: Any) -> bool:
+    """Tell whether an XCom that this process pushes is the value that was pushed."""
+    return xcom_safe(value, long_integers=not compat.xcoms_are_msgpack())
+
+
+def save_answer(response: "Response", result_store: str | None) -> str:
+    """Save an answer that can't be used as it came, and return a sentence that says where; the answer was paid."""
+    if not response.body:
+        return ""
+    suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
+    store, name = ResultStore(result_store), f"answers/{file_name(response.request_id)}{suffix}"
+    try:
+        _persistently(lambda: store.write(name, response.body))
+    except BasetenResultStoreError as error:
+        return f"The answer could not be saved: {error}"
+    return f"The answer as it came is saved in {store.uri}/{name}."
+
+
+def file_name(request_id: str | None) -> str:
+    """Return the name without suffix of the file for the output of a request; random if its id is no file name."""
+    return request_id if request_id and _FILE_NAME.fullmatch(request_id) else uuid4().hex
+
+
+def stored_output(uri: str, request_id: str, *, result_store: str | None, baseten_conn_id: str) -> Any:
     """Return what an operator returns for an output that the model stored itself: the value if it is small JSON or
-    text.
+    text that Airflow can hold.
 
+    :param uri: of the file; its suffix says how it is read.
+    :param result_store: URI of the result store, by default ``[baseten] result_store``.
+    :param baseten_conn_id: id of the connection that has this result store.
     :raises BasetenResultLostError: there is nothing.
-    :raises BasetenResultStoreError: it could not be read.
+    :raises BasetenResultStoreError: it could not be read, or is not what its suffix says.
     """
     try:
-        size = _path(uri).stat().st_size
+        path = _path(uri)
+        size, suffix = path.stat().st_size, PurePosixPath(path.path).suffix
     except FileNotFoundError:
         raise BasetenResultLostError(
             f"Async request {request_id} succeeded, but the model left nothing at {uri}: check result_path.",
@@ -213,78 +269,98 @@ def stored_output(uri: str, request_id: str) -> Any:
         ) from None
     except Exception as error:
         raise BasetenResultStoreError(f"The output at {uri} could not be found ({_reason(error)}).") from error
-    reference = OutputReference(uri=uri, bytes=size, request_id=request_id)
-    if size > _xcom_max_bytes() or PurePosixPath(uri).suffix not in {".json", ".txt"}:
-        return reference
-    return read_output(reference)
+    output_format = outputs.format_of(suffix)
+    if size <= _xcom_max_bytes() and output_format in {"json", "text"}:
+        value = _read(uri, output_format, request_id)
+        if xcom_holds(Output(value, b"", output_format)):
+            return value
+    reference: UnsignedReference = {
+        "uri": uri,
+        "bytes": size,
+        "request_id": request_id,
+        "format": output_format,
+        "baseten_conn_id": baseten_conn_id,
+    }
+    return _persistently(lambda: _signed(reference, ResultStore(result_store)))
 
 
 def read_output(value: Any) -> Any:
     """Return the output behind a reference; anything else is returned as it came.
 
-    :raises BasetenResultStoreError: the output could not be read.
+    Only a reference that was signed with the key of the result store is opened. A model can answer something that looks
+    like a reference, but it can't sign it.
+
+    :raises BasetenResultStoreError: the output could not be read, or the signature is not right; then nothing is
+        opened.
     """
-    if not isinstance(value, dict) or value.keys() != OutputReference.__annotations__.keys():
+    if not references.has_form_of_reference(value):
         return value
-    uri = value["uri"]
-    try:
-        body = _path(uri).read_bytes()
-    except Exception as error:
+    conn_id = value["baseten_conn_id"]
+    store = ResultStore(_result_store_of(conn_id))
+    if not references.is_genuine(value, store.signing_keys()):
         raise BasetenResultStoreError(
-            f"The output of request {value['request_id']} could not be read from {uri} ({_reason(error)})."
-        ) from error
-    match PurePosixPath(uri).suffix:
-        case ".json":
-            return json.loads(body)
-        case ".txt":
-            return body.decode()
-        case ".msgpack":
-            return msgpack.unpack(body)
-    return body
+            f"A reference to an output does not have a signature of the result store {store.uri}, so it was not "
+            "opened. Either this package did not make it, or the task that made it used another result store: with "
+            "several machines name shared storage as result_store."
+        )
+    return _read(value["uri"], value["format"], value["request_id"], value["bytes"])
 
 
-def write(uri: str, body: bytes) -> None:
+def write(uri: str, body: bytes, *, store: str | None = None) -> None:
     """Write a file whole: a reader sees all of it or nothing.
 
+    :param store: URI of the store that it belongs to: folders that are made in it get its rights, others are their
+        owner's alone.
     :raises BasetenResultStoreError: it could not be written; the message names the URI.
     """
     try:
         path = _path(uri)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.protocol != "file":  # An object store shows an object when its upload is complete.
+        if not _is_local(path):  # An object store shows an object when its upload is complete.
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(body)
             return
-        part = path.parent / f".{path.name}.{uuid4().hex}.part"
+        target = Path(path.path)
+        mode = file_rights.OWNER_ONLY
+        if store is not None:
+            root = Path(_path(store).path)
+            file_rights.make_folder(root)
+            mode = file_rights.mode_of(root)
+        file_rights.make_folder(target.parent, mode)
+        part = target.parent / f".{uuid4().hex}.part"
         try:
-            part.write_bytes(body)
-            Path(part.path).replace(path.path)
+            with file_rights.create(part) as file:
+                file.write(body)
+            part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except Exception as error:
         raise BasetenResultStoreError(
-            f"An output of {len(body):,} bytes could not be written to {uri} ({_reason(error)}). The request was "
-            "answered, and this attempt's output is lost: check the path and its connection."
+            f"{len(body):,} bytes could not be written to {uri} ({_reason(error)})."
         ) from error
 
 
-def check_writable(output_path: str) -> None:
-    """Find out before anything is sent whether an output could land.
+def check_writable(uri: str, name: str = "output_path") -> None:
+    """Find out before anything is sent whether a file could be written.
 
+    :param uri: of the file, or with a trailing slash of the folder.
+    :param name: of the argument, for the message.
     :raises BasetenResultStoreError: the scheme, the connection or the folder is not usable.
     """
     try:
-        path = _path(output_path)
-        folder = path if output_path.endswith("/") else path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder.path, os.W_OK) if path.protocol == "file" else True
-        occupied = path.is_dir() and folder != path
+        path = _path(uri)
+        folder = path if uri.endswith("/") else path.parent
+        if _is_local(path):
+            file_rights.make_folder(Path(folder.path))
+            probe = Path(folder.path) / f".{uuid4().hex}.part"
+            file_rights.create(probe).close()
+            probe.unlink()
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+        occupied = folder != path and path.is_dir()
     except Exception as error:
-        raise BasetenResultStoreError(
-            f"output_path {output_path} is not usable ({_reason(error)}); nothing was sent."
-        ) from error
-    if not usable or occupied:
-        trouble = "is a folder: end it with '/' to write into it" if occupied else "is in a read-only folder"
-        raise BasetenResultStoreError(f"output_path {output_path} {trouble}; nothing was sent.")
+        raise BasetenResultStoreError(f"{name} {uri} is not usable ({_reason(error)}); nothing was sent.") from error
+    if occupied:
+        raise BasetenResultStoreError(f"{name} {uri} is a folder: end it with '/' to write into it; nothing was sent.")
 
 
 def default_store() -> str:
@@ -311,23 +387,66 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 
+def _is_local(path: "ObjectStoragePath") -> bool:
+    return path.protocol in {"", "file", "local"}
+
+
+def _signed(reference: UnsignedReference, store: ResultStore) -> OutputReference:
+    return references.signed(reference, store.signing_keys(create=True)[0])
+
+
+def _read(uri: str, output_format: OutputFormat, request_id: str | None, size: int | None = None) -> Any:
+    subject = f"The output of request {request_id}"
+    try:
+        body = _path(uri).read_bytes()
+    except Exception as error:
+        raise BasetenResultStoreError(
+            f"{subject} could not be read from {uri} ({_reason(error)}).", request_id=request_id
+        ) from error
+    if size is not None and len(body) != size:
+        raise BasetenResultStoreError(
+            f"{subject} had {size:,} bytes, but {uri} has {len(body):,}: the file was cut off or written again.",
+            request_id=request_id,
+        )
+    try:
+        return outputs.read(body, output_format)
+    except ValueError as error:
+        raise BasetenResultStoreError(
+            f"{subject} in {uri} ({len(body):,} bytes) is not {output_format} ({type(error).__name__}).",
+            request_id=request_id,
+        ) from None
+
+
+def _result_store_of(conn_id: str) -> str | None:
+    """Return the result store of a connection, ``None`` if it names none or does not exist."""
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    if not isinstance(conn_id, str) or not _CONN_ID.fullmatch(conn_id):
+        return None
+    try:
+        store = BaseHook.get_connection(conn_id).extra_dejson.get("result_store")
+    except AirflowNotFoundException:
+        return None
+    except Exception as error:
+        raise BasetenResultStoreError(
+            f"Connection '{conn_id}', which a reference to an output names, can't be read ({type(error).__name__})."
+        ) from error
+    return store if isinstance(store, str) and store else None
+
+
+def _persistently(work: Callable[[], T]) -> T:
+    import tenacity
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+        stop=tenacity.stop_after_delay(_PERSISTENCE),
+        sleep=time.sleep,
+        reraise=True,
+    )(work)
+
+
 def _delivery_name(request_id: str) -> str:
     if not _FILE_NAME.fullmatch(request_id):
         raise BasetenResultStoreError(f"{request_id!r:.80} is not a request id, so nothing is stored under it.")
     return f"{request_id}.json"
-
-
-def _plain(value: Any) -> Any:
-    """Replace numpy arrays and scalars, which XCom does not take, by lists and numbers."""
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bytes):
-        raise TypeError("bytes have no JSON form")
-    return str(value)

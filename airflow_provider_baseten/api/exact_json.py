@@ -5,7 +5,9 @@ Python's own decoder rounds decimals to 64-bit floats, orjson also integers beyo
 """
 
 import json
+import math
 import re
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -56,6 +58,23 @@ def encode(value: Any) -> bytes:
         return orjson.dumps(_with_fragments(value))
 
 
+def encode_output(value: Any) -> bytes:
+    """Encode an output as :func:`decode` takes it.
+
+    NaN and infinities as Python writes them, lone surrogates as escapes, numpy arrays and numbers as lists and numbers.
+
+    :raises TypeError: a part of it has no form in JSON.
+    :raises ValueError: it holds itself, is nested too deeply, or has an integer with too many digits.
+    """
+    try:
+        return encode(value)
+    except (TypeError, ValueError, RecursionError):
+        try:
+            return "".join(_pieces(value)).encode()
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
 def number_text(value: Decimal) -> str:
     """Return a decimal as a JSON number.
 
@@ -95,6 +114,28 @@ def _with_fragments(value: Any) -> Any:
         case list() | tuple():
             return [_with_fragments(item) for item in value]
     raise TypeError(f"a value of type {type(value).__name__} has no form in JSON")
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    match value:
+        case Decimal():
+            yield str(value) if value.is_finite() else json.dumps(float(value) if not value.is_snan() else math.nan)
+        case None | bool() | int() | float() | str():
+            yield json.dumps(value)
+        case dict():
+            for number, (name, item) in enumerate(value.items()):
+                yield f"{',' if number else '{'}{json.dumps(_key(name))}:"
+                yield from _pieces(item)
+            yield "}" if value else "{}"
+        case list() | tuple():
+            for number, item in enumerate(value):
+                yield "," if number else "["
+                yield from _pieces(item)
+            yield "]" if value else "[]"
+        case _ if hasattr(value, "tolist"):
+            yield from _pieces(value.tolist())
+        case _:
+            raise TypeError(f"a value of type {type(value).__name__} has no form in JSON")
 
 
 def _key(name: Any) -> str:

@@ -7,6 +7,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.target import Target, require_one_target
+from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
 from airflow_provider_baseten.rendering import RendersTexts
@@ -46,7 +47,8 @@ class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
     :param regional: put the environment into the host name, which keeps the request in its region; by default false.
     :param headers: further HTTP headers. (templated, not shown among the rendered templates)
     :param output_path: URI of a file that the output is written to, for example ``s3://conn@bucket/{{ ds }}.json``, or,
-        with a trailing slash, of a folder. The task then returns ``{"uri", "bytes", "request_id"}``. (templated)
+        with a trailing slash, of a folder. The task then returns a reference to it, which
+        :func:`airflow_provider_baseten.results.read_output` reads. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param retry_policy: what happens to a failure, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
@@ -165,33 +167,54 @@ class BasetenCallOperator(BasetenOperator):
         return None
 
     def execute(self, context: "Context") -> Any:
-        """Send the request, land what is large, return the output or a reference to it.
+        """Send the request, store what XCom does not hold, return the output or a reference to it.
 
-        A retry of the task sends the request again.
+        A retry of the task sends the request again, unless the earlier attempt had the answer and could not store it.
         """
-        from airflow_provider_baseten import results
+        from airflow_provider_baseten.held_answers import HeldAnswer
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request(hook.located(self.target))
-        if self.output_path:
-            results.check_writable(self.output_path)
-        response = self.answer(context, hook, request)
+        result_store = hook.connection.result_store
+        self._check_places(result_store)
+        held = HeldAnswer(context, request)
+        response = held.find()
+        if response is None:
+            response = self.answer(context, hook, request)
         self.log.info("%s answered %d (request id %s).", request.subject, response.status, response.request_id)
-        return self.hand_over(context, response, hook.connection.result_store)
+        try:
+            returned = self.hand_over(context, response, result_store)
+        except BasetenResultStoreError as error:
+            if held.keep(response):
+                note = "The answer is kept in the task state: the next attempt stores it and sends nothing."
+            else:
+                note = "The answer is lost: another attempt sends the request, and pays, again."
+            raise _extended(error, note) from error.__cause__
+        held.forget()
+        return returned
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request and return the answer."""
         return hook.send(request, self.on_chunk())
 
     def hand_over(self, context: "Context", response: "Response", result_store: str | None) -> Any:
-        """Push what is noted beside the output, check the answer, and return it or a reference to where it landed."""
+        """Push what is noted beside the output, check the answer, and return it or a reference to where it is.
+
+        An answer that can't be used is saved in the result store, for it was paid.
+        """
         from airflow_provider_baseten import results
 
         if self.do_xcom_push:
             for key, value in self.notes(response).items():
-                context["ti"].xcom_push(key=key, value=value)
-        output = self.read_response(response)
+                if results.is_xcom_safe(value):
+                    context["ti"].xcom_push(key=key, value=value)
+        try:
+            output = self.read_response(response)
+        except BasetenError as error:
+            if not error.may_have_run:
+                raise
+            raise _extended(error, results.save_answer(response, result_store)) from error.__cause__
         if not self.do_xcom_push and not self.output_path:
             return None
         return results.deliver(
@@ -199,4 +222,21 @@ class BasetenCallOperator(BasetenOperator):
             response.request_id,
             output_path=self.output_path,
             result_store=result_store,
+            baseten_conn_id=self.baseten_conn_id,
         )
+
+    def _check_places(self, result_store: str | None) -> None:
+        """Find out before anything is sent whether the output could be stored."""
+        from airflow_provider_baseten import results
+
+        store = results.ResultStore(result_store)
+        if self.output_path:
+            results.check_writable(self.output_path)
+            store.signing_keys(create=True)
+        elif self.do_xcom_push:
+            results.check_writable(f"{store.uri}/", "The result store")
+
+
+def _extended(error: BasetenError, note: str) -> BasetenError:
+    error.args = (f"{error} {note}".strip(), *error.args[1:])
+    return error

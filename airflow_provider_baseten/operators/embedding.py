@@ -137,7 +137,13 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         elif not self.output_path:
             return None
         output = results.Output.of_value(_vectors(manifest, len(texts)))
-        return results.deliver(output, None, output_path=self.output_path, result_store=store)
+        return results.deliver(
+            output,
+            None,
+            output_path=self.output_path,
+            result_store=store,
+            baseten_conn_id=self.baseten_conn_id,
+        )
 
 
 def _folder(context: "Context", result_store: str | None) -> str:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class BasetenPredictOperator(BasetenCallOperator):
     """Run a model, or a chain's ``run_remote``, and return its output.
 
-    The output goes to XCom as it is: a JSON value, text for a streaming model, lists for numpy arrays. Bytes, and what
-    is larger than ``[baseten] xcom_max_bytes``, are written to the result store of the connection and returned as a
-    reference, which :func:`airflow_provider_baseten.results.read_output` reads. The request's id is pushed beside it as
-    ``request_id``.
+    The output goes to XCom as it is: a JSON value, text for a streaming model, lists for numpy arrays. Bytes, what is
+    larger than ``[baseten] xcom_max_bytes``, and what Airflow would refuse or change (NaN for example), are written to
+    the result store of the connection and returned as a reference, which
+    :func:`airflow_provider_baseten.results.read_output` reads. The request's id is pushed beside it as ``request_id``.
 
     Holds a worker slot while it waits. When the worker dies the connection breaks and Baseten cancels the work; the
-    task's retry sends the request again.
+    task's retry sends the request again. An answer that can't be stored is kept for the retry, see :doc:`/outputs`.
 
     With ``deferrable=True`` the triggerer sends the request and waits, and no worker slot is held. Input and output
     travel through the result store, which worker and triggerer must share. An answer that has arrived is not paid again

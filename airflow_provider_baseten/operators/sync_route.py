@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.exceptions import BasetenResponseError
+from airflow_provider_baseten.api.responses import id_note
+from airflow_provider_baseten.exceptions import (
+    BasetenError,
+    BasetenInputError,
+    BasetenOutputError,
+    BasetenResponseError,
+)
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 
 if TYPE_CHECKING:
@@ -17,9 +23,9 @@ if TYPE_CHECKING:
 class BasetenSyncRouteOperator(BasetenCallOperator):
     """Call any route of a custom server behind ``/sync/`` and return its answer.
 
-    The answer goes to XCom by its Content-Type: JSON as its value, text as text. Bytes, and what is larger than
-    ``[baseten] xcom_max_bytes``, are written to the result store and returned as a reference. The request's id is
-    pushed beside it as ``request_id``.
+    The answer goes to XCom by its Content-Type: JSON as its value, text as text. Bytes, what is larger than
+    ``[baseten] xcom_max_bytes``, and what Airflow would refuse or change, are written to the result store and returned
+    as a reference. The request's id is pushed beside it as ``request_id``.
 
     Holds a worker slot while it waits. A retry of the task sends the request again.
 
@@ -31,7 +37,9 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
     :param allowed_statuses: statuses besides 2xx that count as an answer, for example ``[404]``.
     :param response_check: called with the :class:`~airflow_provider_baseten.api.responses.Response`; the task fails if
         it returns something false.
-    :param response_filter: called with the response; what it returns takes the place of the decoded answer.
+    :param response_filter: called with the response; what it returns, bytes, text or JSON, takes the place of the
+        decoded answer. If it raises, the task fails without another attempt, which would pay again, and the answer is
+        saved in the result store.
 
     Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
 
@@ -84,10 +92,12 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         """Check the answer, and decode or filter it.
 
         :raises BasetenResponseError: ``response_check`` refused it.
+        :raises BasetenInputError: ``response_check`` or ``response_filter`` raised, or what the filter returned can't
+            be stored.
         """
         from airflow_provider_baseten.results import Output
 
-        if self.response_check is not None and not self.response_check(response):
+        if self.response_check is not None and not self._called("response_check", self.response_check, response):
             raise BasetenResponseError(
                 f"{response.request.subject} answered {response.status}, but response_check refused the answer "
                 f"(request id {response.request_id}).",
@@ -95,6 +105,32 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
                 request_id=response.request_id,
                 may_have_run=True,
             )
-        if self.response_filter is not None:
-            return Output.of_value(self.response_filter(response))
-        return Output.of_response(response, response.output())
+        if self.response_filter is None:
+            return Output.of_response(response, response.output())
+        filtered = self._called("response_filter", self.response_filter, response)
+        try:
+            return Output.of_value(filtered)
+        except BasetenOutputError as error:
+            raise BasetenInputError(
+                f"What response_filter returned can't be stored: {error}",
+                status=response.status,
+                request_id=response.request_id,
+                may_have_run=True,
+            ) from None
+
+    def _called(self, name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
+        """Call a function of the DAG's author; one that fails does so in each attempt, which must not pay each time."""
+        from airflow.providers.common.compat.sdk import AirflowException
+
+        try:
+            return function(response)
+        except (AirflowException, BasetenError):  # Skips the task, or fails it as its author wants.
+            raise
+        except Exception as error:
+            raise BasetenInputError(
+                f"{name} raised {type(error).__name__} for the answer of {response.request.subject}"
+                f"{id_note(response.request_id)}.",
+                status=response.status,
+                request_id=response.request_id,
+                may_have_run=True,
+            ) from error

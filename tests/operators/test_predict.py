@@ -113,7 +113,14 @@ class TestLanding:
         request_id = run.xcom("file", "request_id")
         size = (tmp_path / "sub" / "file.json").stat().st_size
         uri = f"file://{tmp_path}/sub/file.json"
-        assert run.xcom("file") == {"uri": uri, "bytes": size, "request_id": request_id}
+        reference = {name: value for name, value in run.xcom("file").items() if name != "signature"}
+        assert reference == {
+            "uri": uri,
+            "bytes": size,
+            "request_id": request_id,
+            "format": "json",
+            "baseten_conn_id": "baseten_default",
+        }
         assert json.loads((tmp_path / "sub" / "file.json").read_bytes()) == {"a": 1}
         assert read_output(run.xcom("file")) == {"a": 1}
         assert [path.name for path in (tmp_path / "folder").iterdir()] == [run.xcom("folder", "request_id") + ".json"]

@@ -1,0 +1,111 @@
+"""Output of a model: its value, and the bytes in which it is stored and read back. Pure."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.api import exact_json, msgpack
+from airflow_provider_baseten.exceptions import BasetenOutputError
+from airflow_provider_baseten.references import OutputFormat
+from airflow_provider_baseten.xcom import xcom_safe
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.responses import Response
+
+_SUFFIXES: dict[OutputFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value, and the bytes in which it is stored.
+
+    :param value: what goes to XCom if it is small enough and Airflow can hold it.
+    :param body: what is written if it is stored.
+    :param format: how :func:`read` decodes the bytes.
+    """
+
+    value: Any
+    body: bytes
+    format: OutputFormat
+
+    @classmethod
+    def of_response(cls, response: "Response", value: Any) -> "Output":
+        """Keep the bytes that the server sent.
+
+        :param value: the decoded answer.
+        """
+        if response.is_msgpack and not isinstance(value, bytes):
+            return cls(_without_arrays(value), response.body, "msgpack")
+        if response.is_json or not response.body:
+            return cls(value, response.body or b"null", "json")
+        return cls.of_value(value)
+
+    @classmethod
+    def of_value(cls, value: Any) -> "Output":
+        """Encode a value that was made from an answer: bytes as they are, text in UTF-8, everything else as JSON.
+
+        Of a text, halves of a character that belong together are joined, and single ones, which UTF-8 does not have,
+        become U+FFFD.
+
+        :raises BasetenOutputError: it has none of these forms.
+        """
+        if isinstance(value, bytes):
+            return cls(value, value, "bytes")
+        if isinstance(value, str):
+            text = value if value.isascii() else _without_halves(value)
+            return cls(text, text.encode(), "text")
+        try:
+            return cls(value, exact_json.encode_output(value), "json")
+        except (TypeError, ValueError) as error:
+            raise BasetenOutputError(
+                f"A value of type {type(value).__name__} is neither bytes nor text, and has no form in JSON ({error}).",
+                may_have_run=True,
+            ) from None
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of a file that holds it."""
+        return _SUFFIXES[self.format]
+
+    def fits_xcom(self, max_bytes: int, *, long_integers: bool) -> bool:
+        """Tell whether the value can and should go to XCom itself.
+
+        :param long_integers: whether XCom holds integers beyond 64 bits.
+        """
+        if self.format != "msgpack":
+            return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
+        # Arrays are longer as lists.
+        return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
+
+
+def read(body: bytes, output_format: OutputFormat) -> Any:
+    """Decode the bytes of an output.
+
+    :raises ValueError: they are not of that format.
+    """
+    match output_format:
+        case "json":
+            return exact_json.decode(body)
+        case "text":
+            return body.decode()
+        case "msgpack":
+            return msgpack.unpack(body)
+    return body
+
+
+def format_of(suffix: str) -> OutputFormat:
+    """Return the format of a file that a model or user wrote, by its suffix."""
+    return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
+
+
+def _without_halves(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _without_arrays(value: Any) -> Any:
+    """Replace numpy arrays and scalars by lists and numbers."""
+    match value:
+        case dict():
+            return {key: _without_arrays(item) for key, item in value.items()}
+        case list():
+            return [_without_arrays(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -1,6 +1,7 @@
 """Values that Airflow's XComs hold, bodies of answers that they don't, and a comparison that looks at types."""
 
 import math
+import random
 from typing import Any
 
 PLAIN = [
@@ -53,5 +54,27 @@ def same(one: Any, other: Any) -> bool:
         case list():
             return len(one) == len(other) and all(map(same, one, other))
         case dict():
-            return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+            return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     return bool(one == other)
+
+
+def random_value(chance: random.Random, depth: int = 4) -> Any:
+    """Draw a value of JSON, now and then one that XCom does not hold."""
+    pick = chance.randrange(12 if depth else 8)
+    match pick:
+        case 0:
+            return None
+        case 1:
+            return chance.random() < 0.5
+        case 2:
+            return chance.randrange(-(10 ** chance.randrange(1, 40)), 10 ** chance.randrange(1, 40))
+        case 3:
+            return chance.choice([chance.gauss(0, 10 ** chance.randrange(-5, 30)), float("nan"), float("-inf"), 1e300])
+        case 4 | 5 | 6 | 7:
+            letters = 'ab"\\\0\n\u2028üé😀' + ("\ud83d\udc00" if depth < 4 else "")
+            return "".join(chance.choice(letters) for _ in range(chance.randrange(8)))
+        case 8 | 9:
+            return [random_value(chance, depth - 1) for _ in range(chance.randrange(4))]
+    return {
+        f"k{n}{chance.choice(['', '__x', chr(0)])}": random_value(chance, depth - 1) for n in range(chance.randrange(4))
+    }

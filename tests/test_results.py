@@ -15,7 +15,7 @@ from airflow_provider_baseten import results
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResultLostError, BasetenResultStoreError
-from tests.awkward_values import AWKWARD, PLAIN, same
+from tests.awkward_values import AWKWARD, PLAIN, random_value, same
 
 FIELDS = {"uri", "bytes", "request_id", "format", "baseten_conn_id", "signature"}
 
@@ -350,24 +350,3 @@ def test_random_values_come_back_from_a_file(deliver, tmp_path):
         value = json.loads(json.dumps(random_value(chance)))  # Joins halves of characters.
         reference = deliver(value, f"r{number}", output_path=f"file://{tmp_path}/")
         assert same(results.read_output(reference), value), f"seed {seed}, value {number}: {value!r}"
-
-
-def random_value(chance, depth=4):
-    pick = chance.randrange(12 if depth else 8)
-    match pick:
-        case 0:
-            return None
-        case 1:
-            return chance.random() < 0.5
-        case 2:
-            return chance.randrange(-(10 ** chance.randrange(1, 40)), 10 ** chance.randrange(1, 40))
-        case 3:
-            return chance.choice([chance.gauss(0, 10 ** chance.randrange(-5, 30)), float("nan"), float("-inf"), 1e300])
-        case 4 | 5 | 6 | 7:
-            letters = 'ab"\\\0\n\u2028üé😀' + ("\ud83d\udc00" if depth < 4 else "")
-            return "".join(chance.choice(letters) for _ in range(chance.randrange(8)))
-        case 8 | 9:
-            return [random_value(chance, depth - 1) for _ in range(chance.randrange(4))]
-    return {
-        f"k{n}{chance.choice(['', '__x', chr(0)])}": random_value(chance, depth - 1) for n in range(chance.randrange(4))
-    }

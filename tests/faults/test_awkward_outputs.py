@@ -61,6 +61,11 @@ def start(cluster: Cluster, dag_id: str, connection: str) -> DagRun:
     return cluster.api.run(dag_id, {"connection": connection, "answers": len(BODIES)})
 
 
+def failures(run: DagRun) -> str:
+    """What the tasks that failed have logged."""
+    return "\n".join(f"--- {task.label}\n{run.log(task)}" for task in run.task_instances() if task.state == "failed")
+
+
 class Breaking:
     """A result store that is away from the first answer on until somebody repairs it."""
 
@@ -86,7 +91,7 @@ def test_awkward_answers_are_paid_once_and_readable(cluster: Cluster, connect: C
 
     server = connect("awkward", numbered, tmp_path / "store")
     run = start(cluster, "awkward_outputs", "awkward")
-    assert run.wait(4 * PATIENCE) == "success", run.states()
+    assert run.wait(4 * PATIENCE) == "success", failures(run)
     assert len(server.requests) == len(BODIES)
     assert run.xcom("read") == [repr(exact_json.decode(body)) for body in BODIES]
     stored = {path.name for path in (tmp_path / "store" / "outputs").iterdir()}
@@ -118,7 +123,7 @@ def test_an_answer_outlives_a_store_that_fails(
     broken_stores: dict[str, tuple[DagRun, ScriptedServer]], name: str
 ) -> None:
     run, server = broken_stores[name]
-    assert run.wait(2 * PATIENCE) == "success", run.states()
+    assert run.wait(2 * PATIENCE) == "success", failures(run)
     assert len(server.requests) == 1
     assert run.xcom("read") == ["{'score': nan}"]
     assert run.xcom("predict", "request_id") == "r1"

@@ -17,7 +17,7 @@ import pytest
 import requests
 import structlog
 import urllib3.exceptions
-from airflow.sdk import Connection
+from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -224,7 +224,7 @@ class World:
         patch.setattr(trigger_module, "poller_of", poller_of)
         patch.setattr(requests.adapters.HTTPAdapter, "send", lambda _, prepared, **how: self._send(prepared, **how))
         patch.setattr(RuntimeTaskInstance, "get_task_states", self._task_states)
-        patch.setattr(BasetenHook, "get_connection", self._connection)
+        patch.setattr(BaseHook, "get_connection", self._connection)
         patch.setattr(BasetenHook, "aget_connection", self._aconnection)
         self._replace_store(patch)
 

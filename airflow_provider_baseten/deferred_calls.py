@@ -73,7 +73,7 @@ class DeferredCall:
 
     def leave_response(self, response: Response) -> None:
         """Write the answer."""
-        self._write("response", {"status": response.status, "headers": dict(response.headers)}, response.body)
+        self._write("response", {"status": response.status, "headers": dict(response.headers)}, response.read())
 
     def response(self) -> Response | None:
         """Return the answer, ``None`` while there is none."""

@@ -136,6 +136,14 @@ _CONFIG_OPTIONS = {
         "example": "s3://aws_default@bucket/baseten",
         "default": "",
     },
+    "max_response_bytes": {
+        "description": "Most bytes of a model's answer, unpacked; a larger one fails. What is larger than a few "
+        "megabytes is kept in the folder for temporary files, not in memory. In bulk jobs at most 64 MiB.",
+        "version_added": "0.1.0",
+        "type": "integer",
+        "example": None,
+        "default": "1073741824",
+    },
     "webhook_max_body_bytes": {
         "description": "Webhook deliveries with more bytes than this are refused. A few as large as this may be in the "
         "API server's memory at once.",

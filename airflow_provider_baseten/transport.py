@@ -4,6 +4,7 @@ Neither follows redirects, which would carry the key elsewhere. Both honour ``HT
 ``NO_PROXY`` and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
 """
 
+import asyncio
 import logging
 import os
 import random
@@ -22,6 +23,7 @@ import tenacity
 import urllib3.exceptions
 from pyreqwest.client import Client, ClientBuilder
 
+from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import Response, error_for
 from airflow_provider_baseten.exceptions import (
@@ -30,6 +32,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
+from airflow_provider_baseten.incoming import IN_MEMORY_BYTES, MAX_RESPONSE_BYTES, IncomingAnswer
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,13 @@ CONNECT_TIMEOUT = 10.0
 USER_AGENT = f"airflow-provider-baseten/{version('airflow-provider-baseten')}"
 
 OnChunk = Callable[[bytes], object]
+
+# Bytes that are read from the wire at once.
+_PART_BYTES = 64 * 1024
+
+# A bulk job keeps the answers of all requests in flight in memory.
+_MAX_BULK_BYTES = 64 * 1024**2
+_BULK_IN_MEMORY_BYTES = 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +122,8 @@ class _Settings:
     :param auth_scheme: ``Bearer`` or ``Api-Key``.
     :param read_timeout: seconds to wait for the answer, and for each further part of a streamed one.
     :param retry_policy: when to try again.
+    :param max_response_bytes: most bytes of a model's answer, unpacked; by default 1 GiB. What is larger than a few
+        megabytes is kept in a temporary file.
     """
 
     def __init__(
@@ -121,11 +133,13 @@ class _Settings:
         *,
         read_timeout: float = READ_TIMEOUT,
         retry_policy: RetryPolicy | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         self._api_key = api_key
         self._authorization = f"{auth_scheme} {api_key}"
         self._read_timeout = read_timeout
         self._retry_policy = retry_policy or RetryPolicy()
+        self._max_response_bytes = max_response_bytes
 
 
 class Transport(_Settings):
@@ -147,7 +161,7 @@ class Transport(_Settings):
     @cached_property
     def _session(self) -> requests.Session:
         session = requests.Session()
-        session.headers["User-Agent"] = USER_AGENT
+        session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
         # It would put a ~/.netrc entry in place of the key, and look for proxies anew at each request.
         session.trust_env = False
         if bundle := ca_bundle():
@@ -168,14 +182,29 @@ class Transport(_Settings):
                 timeout=(CONNECT_TIMEOUT, self._read_timeout),
                 proxies=self._proxies(_origin(request)),
                 allow_redirects=False,
-                stream=on_chunk is not None,
+                stream=True,
             ) as answer:
-                body = answer.content if on_chunk is None else _collected(answer, on_chunk)
-                if _is_cut_off_in_the_headers(answer, body):
-                    raise _lost(request, requests.exceptions.InvalidHeader())
-                return _checked(request, answer.status_code, _by_lower_case(answer.headers), body, self._api_key)
-        except requests.RequestException as error:
+                incoming = self._read(request, answer, on_chunk)
+                return _checked(incoming.response(), self._api_key)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _blocking_failure(request, error, self._read_timeout) from None
+
+    def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> IncomingAnswer:
+        headers = _by_lower_case(answer.headers)
+        incoming = IncomingAnswer(
+            request,
+            answer.status_code,
+            headers,
+            max_response_bytes=self._max_response_bytes,
+            on_piece=on_chunk,
+        )
+        data = answer.raw.read1(_PART_BYTES, decode_content=False)
+        if not data and _is_cut_off_in_the_headers(answer):
+            raise _lost(request, requests.exceptions.InvalidHeader())
+        while data and not incoming.is_full:
+            incoming.add(data)
+            data = answer.raw.read1(_PART_BYTES, decode_content=False)
+        return incoming
 
 
 class AsyncTransport(_Settings):
@@ -201,6 +230,11 @@ class AsyncTransport(_Settings):
             .follow_redirects(False)
             .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
             .read_timeout(timedelta(seconds=self._read_timeout))
+            .default_headers({"Accept-Encoding": ACCEPTED})
+            .gzip(False)
+            .deflate(False)
+            .brotli(False)
+            .zstd(False)
         )
         if bundle := ca_bundle():
             builder = builder.add_root_certificate_pem(bundle[1])
@@ -212,39 +246,47 @@ class AsyncTransport(_Settings):
         :returns: the answer; its headers are not a copy, and found by lower-case name.
         :raises BasetenError: of this attempt.
         """
+        most = min(self._max_response_bytes, _MAX_BULK_BYTES)
+        incoming = await self._exchange(request, body, most, _BULK_IN_MEMORY_BYTES)
+        response = incoming.response()
+        return _checked(
+            replace(response, body=response.read(), large=None) if response.large else response, self._api_key
+        )
+
+    async def _attempt(self, request: Request) -> Response:
+        incoming = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
+        response = incoming.response()
+        return _checked(replace(response, headers=_by_lower_case(response.headers)), self._api_key)
+
+    async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
         builder = self._client.request(request.method, request.url).headers(dict(request.headers))
         builder = builder.header("Authorization", self._authorization, is_sensitive=True)
         if body is not None:
             builder = builder.body_bytes(body)
         try:
-            answer = await builder.build().send()
-            content = bytes(await answer.bytes())
+            async with builder.build_streamed() as answer:
+                incoming = IncomingAnswer(
+                    request, answer.status, answer.headers, max_response_bytes=most, in_memory=in_memory
+                )
+                reader = answer.body_reader
+                while not incoming.is_full and (data := await reader.read_chunk()) is not None:
+                    part = bytes(data)
+                    if incoming.is_quick(part):
+                        incoming.add(part)
+                    else:
+                        await asyncio.to_thread(incoming.add, part)
+                return incoming
         except pyreqwest.exceptions.PyreqwestError as error:
             raise _async_failure(request, error, self._read_timeout) from None
-        return _checked(request, answer.status, answer.headers, content, self._api_key)
-
-    async def _attempt(self, request: Request) -> Response:
-        response = await self.attempt(request, request.body)
-        return replace(response, headers=_by_lower_case(response.headers))
 
 
-def _is_cut_off_in_the_headers(answer: requests.Response, body: bytes) -> bool:
+def _is_cut_off_in_the_headers(answer: requests.Response) -> bool:
     # http.client takes the end of the connection for the end of the headers; what it then has looks like an empty body.
     framed = "content-length" in answer.headers or "transfer-encoding" in answer.headers
-    return not body and not framed and answer.status_code != 204 and answer.request.method != "HEAD"
+    return not framed and answer.status_code != 204 and answer.request.method != "HEAD"
 
 
-def _collected(answer: requests.Response, on_chunk: OnChunk) -> bytes:
-    parts = []
-    for part in answer.iter_content(chunk_size=None):
-        parts.append(part)
-        if answer.ok:
-            on_chunk(part)
-    return b"".join(parts)
-
-
-def _checked(request: Request, status: int, headers: Mapping[str, str], body: bytes, api_key: str) -> Response:
-    response = Response(request=request, status=status, headers=headers, body=body)
+def _checked(response: Response, api_key: str) -> Response:
     if error := error_for(response):
         error.args = (str(error).replace(api_key, "***"),)
         raise error
@@ -277,8 +319,10 @@ def ca_bundle() -> tuple[str, bytes] | None:
     return None
 
 
-def _blocking_failure(request: Request, error: requests.RequestException, read_timeout: float) -> BasetenError:
-    reason = error.args[0] if error.args else None
+def _blocking_failure(
+    request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, read_timeout: float
+) -> BasetenError:
+    reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
         return _untrusted(request, reason)
     if isinstance(error, requests.exceptions.ConnectTimeout):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
-from airflow_provider_baseten.api.requests import JSON, Request, checked_headers, encode_json
+from airflow_provider_baseten.api.requests import JSON, MAX_STATUS_BYTES, Request, checked_headers, encode_json
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
@@ -118,6 +118,7 @@ def async_predict(
         body=body,
         # What is queued is not lost with the answer, unlike a predict whose client has gone.
         doubtful_statuses=frozenset({502}),
+        max_answer_bytes=MAX_STATUS_BYTES,
     )
 
 
@@ -129,21 +130,21 @@ def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRe
 
 def get_status(target: Target, request_id: str) -> Request:
     """Build the request for the status of an async request."""
-    subject = f"status of async request {request_id}"
-    return Request(method="GET", url=target.async_request_url(request_id), subject=subject, idempotent=True)
+    return _small("GET", target.async_request_url(request_id), f"status of async request {request_id}")
 
 
 def cancel(target: Target, request_id: str) -> Request:
     """Build the request that cancels an async request; only a queued one can be."""
-    subject = f"cancel of async request {request_id}"
-    return Request(method="DELETE", url=target.async_request_url(request_id), subject=subject, idempotent=True)
+    return _small("DELETE", target.async_request_url(request_id), f"cancel of async request {request_id}")
 
 
 def queue_status(target: Target) -> Request:
     """Build the request for the length of the async queue."""
-    return Request(
-        method="GET", url=target.url("async_queue_status"), subject=f"async queue of {target}", idempotent=True
-    )
+    return _small("GET", target.url("async_queue_status"), f"async queue of {target}")
+
+
+def _small(method: str, url: str, subject: str) -> Request:
+    return Request(method=method, url=url, subject=subject, idempotent=True, max_answer_bytes=MAX_STATUS_BYTES)
 
 
 def request_id_of(output: Any, subject: str) -> str:

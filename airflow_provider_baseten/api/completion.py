@@ -247,7 +247,7 @@ def read_completion(response: Response) -> Completion:
 
     :raises BasetenResponseError: the body is not that of a chat completion.
     """
-    body = response.body
+    body = response.read()
     try:
         whole = whole_completion(exact_json.decode(body))
     except ValueError:

@@ -63,7 +63,13 @@ def get_model(base_url: str, model_id: str) -> Request:
 
 def wake(target: Target) -> Request:
     """Build the request that wakes a deployment that has scaled to zero. The model's own host takes it, and any key."""
-    return Request(method="POST", url=target.url("wake"), subject=f"wake of {target}", idempotent=True)
+    return Request(
+        method="POST",
+        url=target.url("wake"),
+        subject=f"wake of {target}",
+        idempotent=True,
+        max_answer_bytes=requests.MAX_STATUS_BYTES,
+    )
 
 
 def _checked(name: str, id_: str | None) -> str:

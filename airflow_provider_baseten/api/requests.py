@@ -20,6 +20,9 @@ MSGPACK: ContentType = "application/octet-stream"
 # "100 MB" in the documentation. What is too large in either reading of it is refused here, the rest by the server.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 
+# Bytes of an answer that holds no output of a model: a status, an id, what the management API says.
+MAX_STATUS_BYTES = 1024 * 1024
+
 # Seconds. Baseten itself answers 504 after 1200; waiting a little longer lets that answer arrive.
 READ_TIMEOUT = 1260.0
 
@@ -38,6 +41,7 @@ class Request:
     :param idempotent: whether it may be sent again after a failure in which the model may have run.
     :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
     :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
+    :param max_answer_bytes: most bytes of the answer; by default as many as a model may answer.
     """
 
     method: str
@@ -48,6 +52,7 @@ class Request:
     idempotent: bool = False
     allowed_statuses: frozenset[int] = frozenset()
     doubtful_statuses: frozenset[int] = frozenset()
+    max_answer_bytes: int | None = None
 
 
 class PredictOptions(TypedDict, total=False):
@@ -166,7 +171,13 @@ def management(base_url: str, path: str) -> Request:
     :param base_url: for example ``https://api.baseten.co``.
     :param path: path from ``/v1`` on.
     """
-    return Request(method="GET", url=f"{base_url}{path}", subject=f"GET {path} of the management API", idempotent=True)
+    return Request(
+        method="GET",
+        url=f"{base_url}{path}",
+        subject=f"GET {path} of the management API",
+        idempotent=True,
+        max_answer_bytes=MAX_STATUS_BYTES,
+    )
 
 
 def encode_json(name: str, value: Any) -> bytes:

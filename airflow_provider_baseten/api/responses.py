@@ -22,6 +22,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
+from airflow_provider_baseten.large_body import LargeBody
 
 _EXCERPT_CHARACTERS = 500
 
@@ -31,12 +32,24 @@ class Response:
     """An HTTP answer, read whole.
 
     :param headers: by lower-case name.
+    :param body: empty if the body is large.
+    :param large: the body of an answer of more than a few megabytes.
     """
 
     request: Request = field(repr=False)
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    large: LargeBody | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.large is None else self.large.size
+
+    def read(self) -> bytes:
+        """Return the body, in memory."""
+        return self.body if self.large is None else self.large.read()
 
     @property
     def request_id(self) -> str | None:
@@ -66,13 +79,14 @@ class Response:
 
         :raises BasetenResponseError: the body is not what the Content-Type says.
         """
-        if not self.body:
+        body = self.read()
+        if not body:
             return None
         try:
             if self.is_json:
-                return exact_json.decode(self.body)
+                return exact_json.decode(body)
             if self.is_msgpack:
-                return self._unpacked()
+                return _unpacked(body)
         except msgpack.RefusedError as error:
             raise BasetenResponseError(
                 f"{self.request.subject} answered {self.status} with msgpack that is not accepted ({error}); change "
@@ -89,29 +103,35 @@ class Response:
                 request_id=self.request_id,
                 may_have_run=True,
             ) from None
-        return self._text_or_bytes()
+        return self._text_or_bytes(body)
 
-    def _unpacked(self) -> Any:
-        # A model that returns bytes answers them unpacked under the same Content-Type: what is no msgpack at all.
-        try:
-            return msgpack.unpack(self.body)
-        except msgpack.RefusedError:
-            raise
-        except ValueError:
-            return self.body
-
-    def _text_or_bytes(self) -> str | bytes:
+    def _text_or_bytes(self, body: bytes) -> str | bytes:
         textual = self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
         try:
-            return self.body.decode() if textual else self.body
+            return body.decode() if textual else body
         except UnicodeDecodeError:
-            return self.body
+            return body
+
+
+def _unpacked(body: bytes) -> Any:
+    # A model that returns bytes answers them unpacked under the same Content-Type: what is no msgpack at all.
+    try:
+        return msgpack.unpack(body)
+    except msgpack.RefusedError:
+        raise
+    except ValueError:
+        return body
+
+
+def is_answer(request: Request, status: int) -> bool:
+    """Tell whether a status stands for an answer, and not for an error."""
+    return 200 <= status < 300 or status in request.allowed_statuses
 
 
 def error_for(response: Response) -> BasetenError | None:
     """Return the error that an answer stands for, ``None`` if it is an output."""
     status, request = response.status, response.request
-    if 200 <= status < 300 or status in request.allowed_statuses:
+    if is_answer(request, status):
         return None
     body = _json_or_none(response)
     kind, advice, retryable, may_have_run = _classify(status, _origin(response.headers))

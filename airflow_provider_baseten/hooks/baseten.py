@@ -5,7 +5,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, conf
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
@@ -24,6 +24,7 @@ from airflow_provider_baseten.exceptions import (
 )
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.hooks.management import ManagementCalls
+from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
 from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
 
 if TYPE_CHECKING:
@@ -289,15 +290,33 @@ class BasetenHook(ManagementCalls, BaseHook):
             self.connection.auth_scheme,
             read_timeout=self._timeout,
             retry_policy=self._retry_policy,
+            max_response_bytes=max_response_bytes(),
         )
 
     async def _async_transport(self) -> AsyncTransport:
         if self._made_async_transport is None:
             connection = await self.aconnection()
             self._made_async_transport = AsyncTransport(
-                connection.api_key, connection.auth_scheme, read_timeout=self._timeout, retry_policy=self._retry_policy
+                connection.api_key,
+                connection.auth_scheme,
+                read_timeout=self._timeout,
+                retry_policy=self._retry_policy,
+                max_response_bytes=max_response_bytes(),
             )
         return self._made_async_transport
+
+
+def max_response_bytes() -> int:
+    """Return the option ``[baseten] max_response_bytes``: most bytes of a model's answer, by default 1 GiB.
+
+    :raises BasetenInputError: it is not a whole number of bytes.
+    """
+    text = str(conf.get("baseten", "max_response_bytes", fallback=None) or MAX_RESPONSE_BYTES)
+    if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) == 0:
+        raise BasetenInputError(
+            f"[baseten] max_response_bytes={text[:40]!r} is not a number of bytes such as 1073741824."
+        )
+    return int(text)
 
 
 def _openai() -> ModuleType:

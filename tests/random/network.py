@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import requests
+import urllib3
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_baseten import transport
 from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Cached, Lookup
 from tests.random.virtual_time import Windows
@@ -166,7 +168,8 @@ class Network:
             raise transport._not_answered(request, sender._read_timeout) from None
         except ConnectionLostError as error:
             raise transport._lost(request, error) from None
-        return transport._checked(request, status, answered, body, sender._api_key)
+        response = Response(request=request, status=status, headers=answered, body=body)
+        return transport._checked(response, sender._api_key)
 
 
 def as_requests(prepared: Any, answer: Answer) -> requests.Response:
@@ -174,9 +177,7 @@ def as_requests(prepared: Any, answer: Answer) -> requests.Response:
     response = requests.Response()
     response.status_code, headers, body = answer
     response.headers = CaseInsensitiveDict(headers)
-    response.raw = io.BytesIO(body)
-    response._content = body
-    response._content_consumed = True  # type: ignore[attr-defined]
+    response.raw = urllib3.HTTPResponse(io.BytesIO(body), preload_content=False)
     response.request = prepared
     response.url = prepared.url
     return response

@@ -1,0 +1,292 @@
+"""Answers have an upper size, and a large one costs little memory on its way."""
+
+import asyncio
+import gzip
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from airflow_provider_baseten.api import management, requests
+from airflow_provider_baseten.api.async_requests import async_predict, cancel, get_status, queue_status
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenInputError,
+    BasetenModelError,
+    BasetenRateLimitError,
+    BasetenResponseError,
+    BasetenResultStoreError,
+)
+from airflow_provider_baseten.hooks.baseten import BasetenHook, max_response_bytes
+from airflow_provider_baseten.large_body import LargeBody
+from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy, Transport
+from tests.scripted_server import ScriptedServer, answer, raw
+
+ONCE = RetryPolicy(max_attempts=1)
+MB = 1024 * 1024
+
+
+def blocking(request, **settings):
+    return Transport("k.s", retry_policy=ONCE, **settings).send(request)
+
+
+def in_loop(request, **settings):
+    return asyncio.run(AsyncTransport("k.s", retry_policy=ONCE, **settings).send(request))
+
+
+def in_bulk(request, **settings):
+    return asyncio.run(AsyncTransport("k.s", retry_policy=ONCE, **settings).attempt(request, b"{}"))
+
+
+@pytest.fixture(params=[blocking, in_loop, in_bulk])
+def send(request, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return request.param
+
+
+def target(server):
+    return Target(model_id="abc", base_url=server.url)
+
+
+def chunked(body, *headers):
+    """Send without saying how much it is."""
+    head = "\r\n".join(["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers, "", ""]).encode()
+    return raw(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+
+def packed(megabytes):
+    """Return deflate's form of a text that repeats itself: a thousandth of its size."""
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return (packer.compress(b"0" * MB) + packer.flush(zlib.Z_FULL_FLUSH)) * megabytes + packer.flush()
+
+
+class TestModelAnswers:
+    def test_large_one_comes_whole(self, send):
+        body = b'"' + b"x" * (6 * MB) + b'"'
+        with ScriptedServer(answer(body=body)) as server:
+            response = send(requests.predict(target(server), {}))
+        assert (response.size, response.read(), response.output()) == (len(body), body, "x" * (6 * MB))
+
+    def test_large_one_is_in_a_file(self):
+        body = b"x" * (6 * MB)
+        with ScriptedServer(answer(body=body)) as server:
+            for way in (blocking, in_loop):
+                response = way(requests.predict(target(server), {}))
+                assert (response.body, response.large.read()) == (b"", body)
+
+    @pytest.mark.parametrize("make", [lambda body: answer(body=body), chunked])
+    def test_one_byte_too_many(self, send, make):
+        with ScriptedServer(make(b"1" * 1000), make(b"1" * 1001)) as server:
+            assert send(requests.predict(target(server), {}), max_response_bytes=1000).size == 1000
+            with pytest.raises(BasetenResponseError, match=r"more than 1,000 bytes.*\[baseten\] max_resp") as caught:
+                send(requests.predict(target(server), {}), max_response_bytes=1000)
+        assert (caught.value.status, caught.value.may_have_run, caught.value.retryable) == (200, True, False)
+
+    def test_size_counts_unpacked(self, send):
+        headers = ["Content-Encoding: gzip", "X-Baseten-Request-Id: r1"]
+        with (
+            ScriptedServer(chunked(gzip.compress(b"1" * 1001), *headers)) as server,
+            pytest.raises(BasetenResponseError, match="request id r1"),
+        ):
+            send(requests.predict(target(server), {}), max_response_bytes=1000)
+
+    def test_bulk_has_a_limit_of_its_own(self):
+        body = packed(65)
+        with (
+            ScriptedServer(answer(body=body, headers=["Content-Encoding: deflate"])) as server,
+            pytest.raises(BasetenResponseError, match="more than 67,108,864 bytes"),
+        ):
+            in_bulk(requests.predict(target(server), {}))
+
+    def test_folder_for_temporary_files_is_missing(self, send, monkeypatch):
+        monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+        with (
+            ScriptedServer(answer(body=b"1" * (6 * MB))) as server,
+            pytest.raises(BasetenResultStoreError, match="folder for temporary files") as caught,
+        ):
+            send(requests.predict(target(server), {}))
+        assert caught.value.may_have_run
+
+
+class TestStatusAndErrorAnswers:
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda t: get_status(t, "r1"),
+            lambda t: cancel(t, "r1"),
+            queue_status,
+            management.wake,
+            lambda t: async_predict(t, {}),
+            lambda t: management.list_models(t.base_url),
+            lambda t: management.Deployments("abc").get(t.base_url, "d"),
+        ],
+    )
+    def test_status_is_small(self, send, build):
+        with (
+            ScriptedServer(answer(body=b'"' + b"x" * MB + b'"')) as server,
+            pytest.raises(BasetenResponseError, match="more than 1,048,576 bytes"),
+        ):
+            send(build(target(server)))
+
+    def test_long_error_is_cut_and_its_status_counts(self, send):
+        with (
+            ScriptedServer(answer(429, b"too busy " * MB)) as server,
+            pytest.raises(BasetenRateLimitError, match="too busy too busy") as caught,
+        ):
+            send(requests.predict(target(server), {}))
+        assert len(str(caught.value)) < 1000
+
+    def test_error_that_can_not_be_unpacked_keeps_its_status(self, send):
+        headers = ["Content-Encoding: gzip", "X-Baseten-Error-Source: 04", "X-Baseten-Error-Code: 600"]
+        with ScriptedServer(answer(500, b"no gzip", headers)) as server, pytest.raises(BasetenModelError):
+            send(requests.predict(target(server), {}))
+
+    def test_status_that_is_allowed_is_an_answer(self, send):
+        with ScriptedServer(answer(404, b"1" * (2 * MB))) as server:
+            route = requests.sync_route(target(server), "r", allowed_statuses=[404])
+            assert send(route).size == 2 * MB
+
+
+class TestPackedAnswers:
+    @pytest.mark.parametrize(
+        ("encoding", "body"),
+        [
+            ("gzip", gzip.compress(b'{"a":1}')),
+            ("x-gzip", gzip.compress(b'{"a":1}')),
+            ("GZip", gzip.compress(b'{"a"') + gzip.compress(b":1}")),
+            ("gzip", gzip.compress(b'{"a":1}') + b"\0\0\0"),
+            ("deflate", zlib.compress(b'{"a":1}')),
+            ("deflate", zlib.compress(b'{"a":1}')[2:-4]),
+            ("gzip, gzip", gzip.compress(gzip.compress(b'{"a":1}'))),
+            ("deflate,gzip", gzip.compress(zlib.compress(b'{"a":1}'))),
+            ("identity", b'{"a":1}'),
+            ("utf-8", b'{"a":1}'),
+            ("", b'{"a":1}'),
+        ],
+    )
+    @pytest.mark.parametrize("cut", [1, 7, 1000])
+    def test_forms(self, send, encoding, body, cut):
+        parts = [body[at : at + cut] for at in range(0, len(body), cut)]
+        data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+        with ScriptedServer(raw(f"{head}Content-Encoding: {encoding}\r\n\r\n".encode() + data)) as server:
+            assert send(requests.predict(target(server), {})).output() == {"a": 1}
+
+    @pytest.mark.parametrize(
+        ("encoding", "body"),
+        [
+            ("gzip", b"no gzip"),
+            ("gzip", gzip.compress(b"1" * 1000)[:-9]),
+            ("deflate", b"\x78"),
+            ("deflate", zlib.compress(b"1" * 1000)[:-1]),
+            ("deflate", zlib.compress(b"1" * 1000)[2:-6]),
+            ("deflate", b"\xff\xff\xff"),
+            ("zstd", b"\x28\xb5\x2f\xfd"),
+            ("br", b"1"),
+            (", ".join(["gzip"] * 9), b"1"),
+        ],
+    )
+    def test_broken_ones(self, send, encoding, body):
+        with (
+            ScriptedServer(answer(body=body, headers=[f"Content-Encoding: {encoding}"])) as server,
+            pytest.raises(BasetenResponseError, match="can't be unpacked") as caught,
+        ):
+            send(requests.predict(target(server), {}))
+        assert caught.value.may_have_run
+
+    def test_what_is_offered(self, send):
+        with ScriptedServer(answer()) as server:
+            send(requests.predict(target(server), {}))
+        assert b"\r\naccept-encoding: gzip, deflate\r\n" in server.requests[0].lower()
+
+
+MEASURE = """
+import asyncio, resource, sys
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import BasetenError
+from airflow_provider_baseten.transport import AsyncTransport, Transport
+
+way, url = sys.argv[1:]
+request = requests.predict(Target(model_id="abc", base_url=url), {})
+settings = {"api_key": "k.s", "max_response_bytes": 500 * 1024**2}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    if way == "blocking":
+        result = Transport(**settings).send(request)
+    elif way == "in_loop":
+        result = asyncio.run(AsyncTransport(**settings).send(request))
+    else:
+        result = asyncio.run(AsyncTransport(**settings).attempt(request, b"{}"))
+except BasetenError as error:
+    result = error
+print(type(result).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+class TestMemory:
+    @pytest.mark.parametrize("way", ["blocking", "in_loop", "in_bulk"])
+    @pytest.mark.parametrize("kind", ["plain", "packed"])
+    def test_of_a_process(self, way, kind):
+        """A large answer, and a small one that unpacks to 2 GB, need some megabytes of memory."""
+        if kind == "packed":
+            behaviour = answer(body=packed(2048), headers=["Content-Encoding: deflate"])
+        else:
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (400 * MB)
+
+            def behaviour(connection):
+                connection.sendall(head)
+                for _ in range(400):
+                    connection.sendall(b"1" * MB)
+
+        with ScriptedServer(behaviour) as server:
+            command = [sys.executable, "-c", MEASURE, way, server.url]
+            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        name, grown = out.split()
+        assert name == ("Response" if kind == "plain" and way != "in_bulk" else "BasetenResponseError")
+        assert int(grown) < 40
+
+
+class TestLargeBody:
+    def test_is_read_several_times_at_once(self):
+        body = LargeBody()
+        body.append(b"abc" * MB)
+        body.append(b"end")
+        with body.open() as first, body.open() as second:
+            assert (first.read(4), second.read(2), first.read(2)) == (b"abca", b"ab", b"bc")
+            assert (first.read()[-4:], second.read(1)) == (b"cend", b"c")
+        assert (body.read(), body.size) == (b"abc" * MB + b"end", 3 * MB + 3)
+
+    def test_open_file_outlives_the_body(self):
+        body = LargeBody()
+        body.append(b"abc")
+        file = body.open()
+        del body
+        assert file.read() == b"abc"
+
+    def test_empty(self):
+        assert (LargeBody().read(), LargeBody().size) == (b"", 0)
+
+
+class TestOption:
+    def test_default(self):
+        assert max_response_bytes() == 1024**3
+
+    def test_reaches_both_transports(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__BASETEN__MAX_RESPONSE_BYTES", "1000")
+        monkeypatch.setenv("AIRFLOW_CONN_BASETEN_DEFAULT", '{"conn_type": "baseten", "password": "k.s"}')
+        with ScriptedServer(answer(body=b"1" * 1001)) as server:
+            hook = BasetenHook(retry_policy=ONCE)
+            with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):
+                hook.predict(target(server), {})
+            with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):
+                asyncio.run(hook.apredict(target(server), {}))
+
+    @pytest.mark.parametrize("value", ["1 GB", "0", "-1", "1e9", "\u0661\u0660", "9" * 30])
+    def test_wrong_value(self, monkeypatch, value):
+        monkeypatch.setenv("AIRFLOW__BASETEN__MAX_RESPONSE_BYTES", value)
+        monkeypatch.setenv("AIRFLOW_CONN_BASETEN_DEFAULT", '{"conn_type": "baseten", "password": "k.s"}')
+        with pytest.raises(BasetenInputError, match="max_response_bytes"):
+            BasetenHook().predict(Target(model_id="abc"), {})

@@ -60,13 +60,15 @@ class HeldAnswer:
 
     def keep(self, response: Response) -> bool:
         """Keep an answer if it is small; return whether it is kept."""
+        if self._states is None or response.size > _MOST_BYTES:
+            return False
         held = {
             "fingerprint": self._fingerprint,
             "status": response.status,
             "headers": dict(response.headers),
             "body": b64encode(response.body).decode(),
         }
-        if self._states is None or len(json.dumps(held)) > _MOST_BYTES:
+        if len(json.dumps(held)) > _MOST_BYTES:
             return False
         try:
             self._states.set(_KEY, held)

@@ -1,10 +1,13 @@
 """Output of a model: its value, and the bytes in which it is stored and read back. Pure."""
 
+import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import exact_json, msgpack
-from airflow_provider_baseten.exceptions import BasetenOutputError
+from airflow_provider_baseten.api.responses import id_note
+from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
+from airflow_provider_baseten.large_body import LargeBody
 from airflow_provider_baseten.references import OutputFormat
 from airflow_provider_baseten.xcom import xcom_safe
 
@@ -13,18 +16,22 @@ if TYPE_CHECKING:
 
 _SUFFIXES: dict[OutputFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
+# White space at the ends of JSON that is looked over.
+_END_BYTES = 4096
+_PIECE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: what goes to XCom if it is small enough and Airflow can hold it.
+    :param value: what goes to XCom if it is small enough and Airflow can hold it; ``None`` if the body is large.
     :param body: what is written if it is stored.
     :param format: how :func:`read` decodes the bytes.
     """
 
     value: Any
-    body: bytes
+    body: bytes | LargeBody
     format: OutputFormat
 
     @classmethod
@@ -34,10 +41,31 @@ class Output:
         :param value: the decoded answer.
         """
         if response.is_msgpack and not isinstance(value, bytes):
-            return cls(_without_arrays(value), response.body, "msgpack")
-        if response.is_json or not response.body:
-            return cls(value, response.body or b"null", "json")
+            return cls(_without_arrays(value), response.read(), "msgpack")
+        if response.is_json or not response.size:
+            return cls(value, response.read() or b"null", "json")
         return cls.of_value(value)
+
+    @classmethod
+    def of_large(cls, response: "Response", body: LargeBody) -> "Output":
+        """Keep the bytes of a large answer, which is not decoded, except for msgpack.
+
+        :raises BasetenResponseError: it does not begin or end as what it says it is.
+        """
+        if response.is_json:
+            if not _has_ends_of_json(body):
+                raise BasetenResponseError(
+                    f"{response.request.subject} answered {response.status} with {response.media_type}, but the body "
+                    f"of {body.size:,} bytes does not begin and end as JSON{id_note(response.request_id)}.",
+                    status=response.status,
+                    request_id=response.request_id,
+                    may_have_run=True,
+                )
+            return cls(None, body, "json")
+        if response.is_msgpack:  # Or bytes under the same Content-Type.
+            return cls(None, body, "bytes" if isinstance(response.output(), bytes) else "msgpack")
+        is_text = response.media_type.startswith("text/") or not response.media_type
+        return cls(None, body, "text" if is_text and _is_utf8(body) else "bytes")
 
     @classmethod
     def of_value(cls, value: Any) -> "Output":
@@ -62,6 +90,11 @@ class Output:
             ) from None
 
     @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return self.body.size if isinstance(self.body, LargeBody) else len(self.body)
+
+    @property
     def suffix(self) -> str:
         """Suffix of a file that holds it."""
         return _SUFFIXES[self.format]
@@ -71,6 +104,8 @@ class Output:
 
         :param long_integers: whether XCom holds integers beyond 64 bits.
         """
+        if isinstance(self.body, LargeBody):
+            return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
         # Arrays are longer as lists.
@@ -95,6 +130,24 @@ def read(body: bytes, output_format: OutputFormat) -> Any:
 def format_of(suffix: str) -> OutputFormat:
     """Return the format of a file that a model or user wrote, by its suffix."""
     return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
+
+
+def _has_ends_of_json(body: LargeBody) -> bool:
+    begin = body.read_at(0, _END_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    end = body.read_at(max(0, body.size - _END_BYTES), _END_BYTES).rstrip()[-1:]
+    return begin + end in {b"{}", b"[]", b'""'}
+
+
+def _is_utf8(body: LargeBody) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with body.open() as file:
+            while piece := file.read(_PIECE_BYTES):
+                decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without_halves(text: str) -> str:

@@ -2,15 +2,17 @@
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from airflow_provider_baseten import compat, file_rights, outputs, references
 from airflow_provider_baseten.api.async_requests import Delivery
 from airflow_provider_baseten.exceptions import BasetenResultLostError, BasetenResultStoreError
+from airflow_provider_baseten.large_body import LargeBody
 from airflow_provider_baseten.outputs import Output
 from airflow_provider_baseten.references import OutputFormat, OutputReference, UnsignedReference
 from airflow_provider_baseten.xcom import xcom_safe
@@ -28,6 +30,7 @@ __all__ = [
     "default_store",
     "deliver",
     "is_xcom_safe",
+    "output_of",
     "read_output",
     "save_answer",
     "stored_output",
@@ -42,6 +45,8 @@ _MOST_LOOKUPS = 32
 
 # Seconds for which an output that was paid is held while it can't be written.
 _PERSISTENCE = 60.0
+
+_PIECE_BYTES = 1 << 20
 
 # Folder of the store with the keys of references.
 _KEYS = "keys"
@@ -97,7 +102,7 @@ class ResultStore:
         except Exception as error:
             raise BasetenResultStoreError(f"{name} could not be read from {self.uri} ({_reason(error)}).") from error
 
-    def write(self, name: str, body: bytes) -> None:
+    def write(self, name: str, body: bytes | LargeBody) -> None:
         """Write the file of that name whole.
 
         :raises BasetenResultStoreError: it could not be written.
@@ -197,7 +202,7 @@ def deliver(
         return _signed(
             {
                 "uri": uri,
-                "bytes": len(output.body),
+                "bytes": output.size,
                 "request_id": request_id,
                 "format": output.format,
                 "baseten_conn_id": baseten_conn_id,
@@ -225,6 +230,16 @@ def xcom_holds(output: Output) -> bool:
     )
 
 
+def output_of(response: "Response") -> Output:
+    """Return the output of an answer; a large one is decoded only if it may go to XCom.
+
+    :raises BasetenResponseError: the answer is not what it says it is.
+    """
+    if response.large is not None and response.size > _xcom_max_bytes():
+        return Output.of_large(response, response.large)
+    return Output.of_response(response, response.output())
+
+
 def is_xcom_safe(value: Any) -> bool:
     """Tell whether an XCom that this process pushes is the value that was pushed."""
     return xcom_safe(value, long_integers=not compat.xcoms_are_msgpack())
@@ -232,12 +247,12 @@ def is_xcom_safe(value: Any) -> bool:
 
 def save_answer(response: "Response", result_store: str | None) -> str:
     """Save an answer that can't be used as it came, and return a sentence that says where; the answer was paid."""
-    if not response.body:
+    if not response.size:
         return ""
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
     store, name = ResultStore(result_store), f"answers/{file_name(response.request_id)}{suffix}"
     try:
-        _persistently(lambda: store.write(name, response.body))
+        _persistently(lambda: store.write(name, response.large or response.body))
     except BasetenResultStoreError as error:
         return f"The answer could not be saved: {error}"
     return f"The answer as it came is saved in {store.uri}/{name}."
@@ -306,7 +321,7 @@ def read_output(value: Any) -> Any:
     return _read(value["uri"], value["format"], value["request_id"], value["bytes"])
 
 
-def write(uri: str, body: bytes, *, store: str | None = None) -> None:
+def write(uri: str, body: bytes | LargeBody, *, store: str | None = None) -> None:
     """Write a file whole: a reader sees all of it or nothing.
 
     :param store: URI of the store that it belongs to: folders that are made in it get its rights, others are their
@@ -317,7 +332,8 @@ def write(uri: str, body: bytes, *, store: str | None = None) -> None:
         path = _path(uri)
         if not _is_local(path):  # An object store shows an object when its upload is complete.
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(body)
+            with path.fs.open(path.path, "wb") as file:
+                _copy(body, file)
             return
         target = Path(path.path)
         mode = file_rights.OWNER_ONLY
@@ -329,14 +345,13 @@ def write(uri: str, body: bytes, *, store: str | None = None) -> None:
         part = target.parent / f".{uuid4().hex}.part"
         try:
             with file_rights.create(part) as file:
-                file.write(body)
+                _copy(body, file)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except Exception as error:
-        raise BasetenResultStoreError(
-            f"{len(body):,} bytes could not be written to {uri} ({_reason(error)})."
-        ) from error
+        size = body.size if isinstance(body, LargeBody) else len(body)
+        raise BasetenResultStoreError(f"{size:,} bytes could not be written to {uri} ({_reason(error)}).") from error
 
 
 def check_writable(uri: str, name: str = "output_path") -> None:
@@ -385,6 +400,14 @@ def _path(uri: str) -> "ObjectStoragePath":
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
+
+
+def _copy(body: bytes | LargeBody, file: IO[bytes]) -> None:
+    if isinstance(body, LargeBody):
+        with body.open() as source:
+            shutil.copyfileobj(source, file, _PIECE_BYTES)
+    else:
+        file.write(body)
 
 
 def _is_local(path: "ObjectStoragePath") -> bool:

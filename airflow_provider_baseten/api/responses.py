@@ -152,6 +152,15 @@ def model_output(response: Response) -> Any:
 
     :raises BasetenResponseError: the body is not what the Content-Type says, or something else than a model answered.
     """
+    refuse_page(response)
+    return response.output()
+
+
+def refuse_page(response: Response) -> None:
+    """Refuse a page of HTML in place of a model's output.
+
+    :raises BasetenResponseError: something else than a model answered.
+    """
     if response.media_type == "text/html":
         raise BasetenResponseError(
             f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. Look "
@@ -159,7 +168,6 @@ def model_output(response: Response) -> Any:
             status=response.status,
             request_id=response.request_id,
         )
-    return response.output()
 
 
 def _origin(headers: Mapping[str, str]) -> str:

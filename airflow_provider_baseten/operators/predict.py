@@ -86,10 +86,11 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Decode the model's output."""
-        from airflow_provider_baseten.api.responses import model_output
-        from airflow_provider_baseten.results import Output
+        from airflow_provider_baseten.api.responses import refuse_page
+        from airflow_provider_baseten.results import output_of
 
-        return Output.of_response(response, model_output(response))
+        refuse_page(response)
+        return output_of(response)
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""

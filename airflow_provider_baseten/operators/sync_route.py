@@ -95,7 +95,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         :raises BasetenInputError: ``response_check`` or ``response_filter`` raised, or what the filter returned can't
             be stored.
         """
-        from airflow_provider_baseten.results import Output
+        from airflow_provider_baseten.results import Output, output_of
 
         if self.response_check is not None and not self._called("response_check", self.response_check, response):
             raise BasetenResponseError(
@@ -106,7 +106,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
                 may_have_run=True,
             )
         if self.response_filter is None:
-            return Output.of_response(response, response.output())
+            return output_of(response)
         filtered = self._called("response_filter", self.response_filter, response)
         try:
             return Output.of_value(filtered)

@@ -1,13 +1,15 @@
 """What all operators that call a model or a chain share."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
+from airflow_provider_baseten.api.responses import id_note
 from airflow_provider_baseten.api.target import Target, require_one_target
-from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
 from airflow_provider_baseten.rendering import RendersTexts
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.results import Output
     from airflow_provider_baseten.transport import OnChunk
+
+# Airflow makes them parts of a URL without escaping.
+_XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
 class Payload:
@@ -211,6 +216,9 @@ class BasetenCallOperator(BasetenOperator):
                     context["ti"].xcom_push(key=key, value=value)
         try:
             output = self.read_response(response)
+            is_returned = output.value is not None and not self.output_path and results.xcom_holds(output)
+            if self.multiple_outputs and is_returned:
+                _check_fields(output.value, response)
         except BasetenError as error:
             if not error.may_have_run:
                 raise
@@ -235,6 +243,19 @@ class BasetenCallOperator(BasetenOperator):
             store.signing_keys(create=True)
         elif self.do_xcom_push:
             results.check_writable(f"{store.uri}/", "The result store")
+
+
+def _check_fields(value: Any, response: "Response") -> None:
+    """Check that each field of an output can be an XCom of its own, before Airflow pushes some of them and fails."""
+    if isinstance(value, dict) and all(map(_XCOM_KEY.fullmatch, value)):
+        return
+    what = "has fields whose names can't be keys of XComs" if isinstance(value, dict) else "is not an object"
+    raise BasetenOutputError(
+        f"The output of {response.request.subject} {what}, as multiple_outputs needs"
+        f"{id_note(response.request_id)}: leave multiple_outputs out and take the output as a whole.",
+        request_id=response.request_id,
+        may_have_run=True,
+    )
 
 
 def _extended(error: BasetenError, note: str) -> BasetenError:

@@ -208,6 +208,37 @@ def test_a_page_in_place_of_the_model_is_not_saved(serve, run_dag, store):
     assert not (store / "answers").exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"[1, 2]", "is not an object"),
+        (b'"text"', "is not an object"),
+        (b'{"a/b": 1}', "has fields whose names can't be keys of XComs"),
+        (b'{"a?b": 1, "c": 2}', "has fields whose names"),
+        (b'{"": 1}', "has fields whose names"),
+    ],
+)
+def test_outputs_whose_fields_cannot_be_xcoms_are_saved(serve, run_dag, store, capfd, body, words):
+    serve(answer(200, body, ["X-Baseten-Request-Id: r1"]))
+    with DAG("fields") as dag:
+        BasetenPredictOperator(task_id="t", model_id="m", model_input=1, multiple_outputs=True)
+    run = run_dag(dag)
+    assert run.states == {"t": "failed"}
+    assert run.keys("t") == {"request_id"}
+    assert (store / "answers" / "r1.json").read_bytes() == body
+    assert words in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("body", [b'{"label": "a", "other label": 1.5}', b'{"label": NaN}', b"{}"])
+def test_fields_of_an_output_and_of_a_reference_are_xcoms(serve, run_dag, body):
+    serve(answer(200, body, ["X-Baseten-Request-Id: r1"]))
+    with DAG("good_fields") as dag:
+        BasetenPredictOperator(task_id="t", model_id="m", model_input=1, multiple_outputs=True)
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert run.keys("t") == {"return_value", *run.xcom("t"), "request_id"}
+
+
 def test_a_filter_may_skip_the_task(serve, run_dag):
     serve(answer(200, b"1"))
     with DAG("skip") as dag:

@@ -11,7 +11,7 @@ from airflow_provider_baseten.results import read_output
 COMMON: dict[str, Any] = {
     "model_id": "m",
     "baseten_conn_id": "{{ dag_run.conf.connection }}",
-    "retries": 2,
+    "retries": 5,
     "retry_delay": timedelta(0),
 }
 

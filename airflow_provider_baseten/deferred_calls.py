@@ -13,18 +13,18 @@ from airflow_provider_baseten import exceptions
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
+from airflow_provider_baseten.identity import Identity
 from airflow_provider_baseten.results import ResultStore
 
 
-def name_of(identity: Mapping[str, Any], max_tries: int, fingerprint: str) -> str:
+def name_of(identity: Identity, max_tries: int, fingerprint: str) -> str:
     """Return the name under which a task instance finds its call again: in a retry, but not after a clear.
 
-    :param identity: of the task instance: dag, run, task and map index.
+    :param identity: of the task instance.
     :param max_tries: Airflow's: a clear raises it.
     :param fingerprint: of the request.
     """
-    text = json.dumps([sorted(identity.items()), max_tries, fingerprint])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps([identity.key, max_tries, fingerprint]).encode()).hexdigest()
 
 
 class DeferredCall:

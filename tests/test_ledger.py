@@ -1,38 +1,74 @@
 """The ledger decides whether an attempt sends, and keeps what it decided from."""
 
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_baseten.api.requests import predict
+from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenOrphanedRequestError, BasetenResultStoreError
-from airflow_provider_baseten.ledger import Entry, Plan, open_ledger, plan
+from airflow_provider_baseten.identity import identity_of
+from airflow_provider_baseten.ledger import Entry, Plan, fingerprint, intent, open_ledger, plan
 from airflow_provider_baseten.results import ResultStore
 
-SENT = Entry(fingerprint="f", max_tries=2, at=0, request_id="r1")
-INTENT = Entry(fingerprint="f", max_tries=2, at=0)
+SENT = Entry(fingerprint="f", max_tries=2, at=0, run="first", request_id="r1")
+INTENT = Entry(fingerprint="f", max_tries=2, at=0, run="first")
+
+
+def wanted(mark="f", max_tries=2, run="first"):
+    return Entry(fingerprint=mark, max_tries=max_tries, run=run, at=9)
 
 
 @pytest.mark.parametrize(
-    ("entry", "fingerprint", "max_tries", "expected"),
+    ("entry", "wanted", "expected"),
     [
-        (None, "f", 2, Plan("send")),
-        (SENT, "f", 2, Plan("attach", "r1")),
-        (SENT, "other", 2, Plan("replace", "r1")),
-        (SENT, "f", 3, Plan("replace", "r1")),
-        (INTENT, "f", 2, Plan("send")),
-        (INTENT, "other", 2, Plan("send")),
-        (INTENT, "f", 3, Plan("send")),
+        (None, wanted(), Plan("send")),
+        (SENT, wanted(), Plan("attach", "r1")),
+        (SENT, wanted("other"), Plan("replace", "r1")),
+        (SENT, wanted(max_tries=3), Plan("replace", "r1")),
+        (SENT, wanted(run="second"), Plan("replace", "r1")),
+        (SENT, wanted(run=None), Plan("attach", "r1")),
+        (replace(SENT, run=None), wanted(), Plan("attach", "r1")),
+        (INTENT, wanted(), Plan("send")),
+        (INTENT, wanted("other"), Plan("send")),
+        (INTENT, wanted(max_tries=3), Plan("send")),
     ],
 )
-def test_plan(entry, fingerprint, max_tries, expected):
-    assert plan(entry, fingerprint, max_tries, "resubmit") == expected
+def test_plan(entry, wanted, expected):
+    assert plan(entry, wanted, "resubmit") == expected
 
 
 def test_orphan_fails_only_where_nobody_asked_to_send_again():
     with pytest.raises(BasetenOrphanedRequestError, match="died while it sent"):
-        plan(INTENT, "f", 2, "fail")
-    assert plan(INTENT, "f", 3, "fail") == Plan("send")
-    assert plan(INTENT, "other", 2, "fail") == Plan("send")
+        plan(INTENT, wanted(), "fail")
+    for other in (wanted(max_tries=3), wanted("other"), wanted(run="second")):
+        assert plan(INTENT, other, "fail") == Plan("send")
+
+
+class TestFingerprint:
+    def of(self, model_input=1, **target):
+        called = Target(**{"model_id": "abc"} | target)
+        return fingerprint(called.url("predict"), predict(called, model_input).body)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"model_input": 2},
+            {"model_input": "1"},
+            {"model_id": "abcd"},
+            {"environment": "staging"},
+            {"environment": "development"},
+            {"deployment_id": "d1"},
+            {"environment": "staging", "regional": True},
+            {"environment": "prod-us", "regional": True},
+        ],
+    )
+    def test_tells_apart_what_is_called(self, change):
+        assert self.of(**change) != self.of()
+        assert self.of(environment="staging") != self.of(environment="staging", regional=True)
 
 
 class FakeTaskStates(dict):
@@ -44,6 +80,13 @@ class FakeTaskStates(dict):
 
     def delete(self, key):
         self.pop(key, None)
+
+    def get(self, key):
+        return super().get(key)
+
+
+def started(day):
+    return SimpleNamespace(start_date=datetime(2026, 1, day, tzinfo=UTC))
 
 
 def identity(**changes):
@@ -87,7 +130,145 @@ def test_task_instances_do_not_share(tmp_path, change):
     assert other.read() is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"fingerprint": "f"}'])
+class TestRuns:
+    def test_run_made_again_under_its_id_is_another_one(self):
+        first, again, second = (identity_of({"ti": identity(), "dag_run": started(day)}) for day in (1, 1, 2))
+        assert (first, first.key) == (again, again.key)
+        assert first.name == second.name
+        assert first.key != second.key
+
+    def test_same_moment_in_another_zone_is_the_same_run(self):
+        from datetime import timedelta, timezone
+
+        there = SimpleNamespace(start_date=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))))
+        contexts = [{"ti": identity(), "dag_run": run} for run in (started(1), there)]
+        assert identity_of(contexts[0]) == identity_of(contexts[1])
+
+    def test_context_without_a_run_has_an_identity(self):
+        assert identity_of({"ti": identity()}).run is None
+        assert identity_of({"ti": identity(), "dag_run": SimpleNamespace(start_date=None)}).run is None
+
+    @pytest.mark.parametrize("has_task_states", [True, False])
+    def test_request_of_a_deleted_run_is_replaced(self, tmp_path, has_task_states):
+        if has_task_states:
+            pytest.importorskip("airflow.sdk.execution_time.context").NEVER_EXPIRE  # noqa: B018
+
+        def attempt(day):  # Airflow deletes the task states with the run.
+            states = {"task_state_store": FakeTaskStates()} if has_task_states else {}
+            return {"ti": identity(max_tries=2), "dag_run": started(day)} | states
+
+        store = ResultStore(f"file://{tmp_path}")
+        first, second = attempt(1), attempt(2)
+        open_ledger(first, store, durable=True).write(replace(intent(first, "f"), request_id="r1"))
+        found = open_ledger(second, store, durable=True).read()
+        assert plan(found, intent(second, "f"), "fail") == Plan("replace", "r1")
+
+
+class TestTwoRecords:
+    """Airflow's task state store decides; the result store helps where the id did not get there."""
+
+    @pytest.fixture
+    def states(self):
+        context = pytest.importorskip("airflow.sdk.execution_time.context")
+        if not hasattr(context, "NEVER_EXPIRE"):
+            pytest.skip("The task state store came with Airflow 3.3.")
+        return FakeTaskStates()
+
+    @pytest.fixture
+    def book(self, states, tmp_path):
+        context = {"ti": identity(), "dag_run": started(1), "task_state_store": states}
+        return lambda: open_ledger(context, ResultStore(f"file://{tmp_path}/store"), durable=True)
+
+    def test_id_counts_that_only_the_store_has(self, book, states, monkeypatch):
+        book().write(INTENT)
+
+        def down(*arguments, **options):
+            raise OSError("Airflow's API is down")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeTaskStates, "set", down)
+            book().write(SENT)
+        assert states["baseten_async_request"]["request_id"] is None
+        assert book().read() == SENT
+
+    def test_id_counts_that_only_the_task_states_have(self, book, tmp_path):
+        (tmp_path / "store").write_text("no folder")
+        book().write(INTENT)
+        book().write(SENT)
+        assert book().read() == SENT
+
+    def test_id_that_nothing_has_is_an_error(self, book, tmp_path, monkeypatch):
+        book().write(INTENT)
+        (tmp_path / "store").write_text("no folder")
+
+        def down(*arguments, **options):
+            raise OSError("Airflow's API is down")
+
+        monkeypatch.setattr(FakeTaskStates, "set", down)
+        with pytest.raises(OSError, match="API is down"):
+            book().write(SENT)
+
+    def test_id_of_an_earlier_intent_does_not_count(self, book):
+        book().write(INTENT)
+        book().write(SENT)
+        later = replace(INTENT, at=5)
+        book().write(later)
+        assert book().read() == later
+
+    def test_request_that_is_over_does_not_come_back_from_the_store(self, book):
+        book().write(replace(SENT, run=identity_of({"ti": identity(), "dag_run": started(1)}).run))
+        book().delete()
+        assert book().read() is None
+
+    @pytest.mark.parametrize("record", [[], "x", {"fingerprint": "f"}, {"fingerprint": 1, "max_tries": 1, "at": 0}])
+    def test_damaged_task_state_is_a_typed_error(self, book, states, record):
+        states["baseten_async_request"] = record
+        with pytest.raises(BasetenResultStoreError, match="is damaged"):
+            book().read()
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"fingerprint": "f", "max_tries": 2, "at": 0, "request_id": "r1"}, replace(SENT, run=None)),
+        (
+            {
+                "fingerprint": "f",
+                "max_tries": 2,
+                "at": 0,
+                "run": "first",
+                "request_id": "r1",
+                "version": 7,
+                "kind": "new",
+            },
+            replace(SENT, version=7),
+        ),
+    ],
+)
+def test_records_of_other_versions_are_read(tmp_path, record, expected):
+    store = ResultStore(f"file://{tmp_path}")
+    book = open_ledger({"ti": identity()}, store, durable=True)
+    book.write(SENT)
+    (file,) = (tmp_path / "ledger").iterdir()
+    assert json.loads(file.read_text())["version"] == 1
+    file.write_text(json.dumps(record))
+    assert book.read() == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "\xff",
+        "[" * 100_000,
+        '{"fingerprint": "f"}',
+        '{"fingerprint": "f", "max_tries": true, "at": 0}',
+        '{"fingerprint": "f", "max_tries": 2, "at": 0, "request_id": 7}',
+    ],
+)
 def test_damaged_record_is_an_error_and_not_an_absence(tmp_path, content):
     store = ResultStore(f"file://{tmp_path}")
     book = open_ledger({"ti": identity()}, store, durable=True)

@@ -193,8 +193,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         request = self.build_request(hook.located(self.target))
         book = ledger.open_ledger(context, results.store, durable=self.durable)
         entry = book.read()
-        mark, max_tries = ledger.fingerprint(request), context["ti"].max_tries
-        plan = ledger.plan(entry, mark, max_tries, self.on_orphaned_request)
+        intent = ledger.intent(context, ledger.fingerprint(self.target.url("async_predict"), request.body))
+        plan = ledger.plan(entry, intent, self.on_orphaned_request)
         if plan.request_id is not None and not self._send_again(plan, results):
             self.log.info("Attached to async request %s, which an earlier attempt sent.", plan.request_id)
             self._count("reconnect_success")
@@ -202,7 +202,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             return plan.request_id
         if entry is not None and entry.request_id is None:
             self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
-        intent = ledger.intent(mark, max_tries)
         book.write(intent)
         request_id = self._submit(request, hook, book)
         self._watch(results, request_id)
@@ -239,7 +238,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         assert plan.request_id is not None  # noqa: S101 - for the type checker.
         if plan.action == "replace":
             self.log.info(
-                "The task was cleared or its input has changed: async request %s is replaced.", plan.request_id
+                "The task was cleared, its input has changed or its run was made again: async request %s is replaced.",
+                plan.request_id,
             )
             results.cancel(plan.request_id)
             return True

@@ -95,13 +95,13 @@ class BasetenPredictOperator(BasetenCallOperator):
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
         from airflow_provider_baseten import deferred_calls, ledger
+        from airflow_provider_baseten.identity import identity_of
         from airflow_provider_baseten.results import ResultStore
 
         if not self.deferrable:
             return super().answer(context, hook, request)
-        ti: Any = context["ti"]
-        identity = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "map_index": ti.map_index}
-        name = deferred_calls.name_of(identity, ti.max_tries, ledger.fingerprint(request))
+        fingerprint = ledger.fingerprint(self.target.url("predict"), request.body)
+        name = deferred_calls.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
         store = ResultStore(hook.connection.result_store)
         call = deferred_calls.DeferredCall(store, name)
         found = call.response()

@@ -94,7 +94,10 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
                 await poller_of(self.baseten_conn_id).cancel(Target(**self.target), unsettled)
 
     async def _is_ended_by_user(self) -> bool:
-        """Tell a user's act from Airflow's: triggers that were given to another triggerer are killed in the old one."""
+        """Tell a user's act from Airflow's: triggers that were given to another triggerer are killed in the old one.
+
+        A task instance that Airflow no longer knows was deleted with its run.
+        """
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         ti = self.task_instance
@@ -112,4 +115,4 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
             self.log.warning("Nothing is cancelled, for the state of the task could not be read.", exc_info=True)
             return False
         name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        return bool(states.get(ti.run_id, {}).get(name, "deferred") != "deferred")
+        return not any(states.values()) or bool(states.get(ti.run_id, {}).get(name, "deferred") != "deferred")

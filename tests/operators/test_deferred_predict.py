@@ -13,12 +13,13 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.deferred_calls import DeferredCall, name_of
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResultStoreError
+from airflow_provider_baseten.identity import Identity
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.results import ResultStore, read_output
 from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
 
 KEY = "abcd1234.s3cr3t"
-IDENTITY = {"dag": "d", "run": "r", "task": "t", "map_index": -1}
+IDENTITY = Identity("task instance", "run")
 
 
 def broken(model_input):
@@ -190,7 +191,9 @@ def test_missing_input_says_that_the_store_is_not_shared(baseten, store, tmp_pat
     assert "do not share a result store" in str(DeferredCall(other, lost.name).take_error())
 
 
-@pytest.mark.parametrize("change", [{"max_tries": 2}, {"fingerprint": "other"}, {"identity": IDENTITY | {"run": "x"}}])
+@pytest.mark.parametrize(
+    "change", [{"max_tries": 2}, {"fingerprint": "other"}, {"identity": Identity("task instance", "other run")}]
+)
 def test_clear_and_changed_input_are_other_calls(change):
     arguments = {"identity": IDENTITY, "max_tries": 1, "fingerprint": "f"}
     assert name_of(**arguments) != name_of(**arguments | change)

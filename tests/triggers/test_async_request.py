@@ -236,10 +236,15 @@ class TestKill:
         assert self.kill(waiting, server, map_index=3) == []
         assert sorted(self.kill(waiting, server, map_index=4)) == ["r1", "r3"]
 
+    @pytest.mark.parametrize("answer", [{}, {"run": {}}], ids=["no run", "no task"])
+    def test_of_a_deleted_run_cancels_what_has_no_outcome(self, waiting, server, states, answer):
+        states["states"] = answer
+        assert sorted(self.kill(waiting, server)) == ["r1", "r3"]
+
     @pytest.mark.parametrize(
         "answer",
-        [{"run": {"t": "deferred"}}, {"run": {}}, {}, {"other": {"t": "failed"}}, RuntimeError("no answer")],
-        ids=["still deferred", "no task", "no run", "another run", "not to be had"],
+        [{"run": {"t": "deferred"}}, {"other": {"t": "failed"}}, RuntimeError("no answer")],
+        ids=["still deferred", "another run", "not to be had"],
     )
     def test_that_is_no_user_s_cancels_nothing(self, waiting, server, states, answer):
         states["states"] = answer

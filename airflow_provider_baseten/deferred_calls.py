@@ -1,12 +1,14 @@
 """A request that one process hands to another through the result store, and its answer on the way back.
 
-The worker leaves the request, the trigger notes that it tries, sends it and leaves the answer or the error, the worker
-picks that up. Trigger arguments and events carry the name alone, and a triggerer that takes over sees how far it got.
+The worker leaves the request, the trigger claims it, sends it and leaves the answer or the error, the worker picks that
+up. Trigger arguments and events carry the name alone, and a triggerer that takes over sees how far the first one got.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_provider_baseten import exceptions
@@ -27,6 +29,19 @@ def name_of(identity: Identity, max_tries: int, fingerprint: str) -> str:
     return hashlib.sha256(json.dumps([identity.key, max_tries, fingerprint]).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right of one trigger to send a call.
+
+    :param id: of the trigger's run, made up by it.
+    :param at: when the trigger began to run, in seconds since the epoch: a claim of one that began later means that
+        the other was stopped meanwhile.
+    """
+
+    id: str
+    at: float
+
+
 class DeferredCall:
     """One call in a result store. All methods block; a trigger calls them in a thread.
 
@@ -38,6 +53,7 @@ class DeferredCall:
     def __init__(self, store: ResultStore, name: str) -> None:
         self._store = store
         self._folder = f"calls/{name}"
+        self._claim = f"{self._folder}/claim"
 
     def leave_request(self, request: Request) -> None:
         """Write the request."""
@@ -61,24 +77,57 @@ class DeferredCall:
                 "result store; give both the same result_store."
             )
         head, body = found
-        allowed, has_body = frozenset(head.pop("allowed_statuses")), head.pop("has_body")
-        return Request(**head, allowed_statuses=allowed, body=body if has_body else None)
+        try:
+            allowed, has_body = frozenset(head.pop("allowed_statuses")), head.pop("has_body")
+            return Request(**head, allowed_statuses=allowed, body=body if has_body else None)
+        except (KeyError, TypeError):
+            raise self._damaged("request") from None
 
-    def begin(self) -> bool:
-        """Note an attempt to send; return whether there was one before that has not ended."""
-        unfinished = self._store.read(f"{self._folder}/attempt") is not None
-        if not unfinished:
-            self._store.write(f"{self._folder}/attempt", b"{}")
-        return unfinished
+    def claim(self, mine: Claim) -> Claim | None:
+        """Claim the right to send, unless it is claimed; return the claim that is there.
+
+        A claim that an earlier attempt of the task left behind is gone: see :meth:`take_error`.
+        """
+        if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
+            return None
+        return self.holder()
+
+    def take_over(self, mine: Claim) -> None:
+        """Replace the claim that is there."""
+        self._store.write(self._claim, json.dumps(asdict(mine)).encode())
+
+    def holder(self) -> Claim | None:
+        """Return the claim that is there."""
+        body = self._store.read(self._claim)
+        if body is None:
+            return None
+        try:
+            return Claim(**json.loads(body))
+        except (ValueError, TypeError):  # Its trigger died while it wrote.
+            return Claim("(unknown)", 0.0)
 
     def leave_response(self, response: Response) -> None:
-        """Write the answer."""
+        """Write the answer. Leave only what can be used: an answer that is kept ends the sending."""
         self._write("response", {"status": response.status, "headers": dict(response.headers)}, response.read())
 
     def response(self) -> Response | None:
         """Return the answer, ``None`` while there is none."""
         found = self._read("response")
-        return None if found is None else Response(request=self.request(), body=found[1], **found[0])
+        if found is None:
+            return None
+        try:
+            return Response(request=self.request(), body=found[1], **found[0])
+        except TypeError:
+            raise self._damaged("response") from None
+
+    def drop_response(self) -> None:
+        """Forget an answer that can't be used, and the claim, so that the next attempt sends again."""
+        self._store.remove(f"{self._folder}/response")
+        self._store.remove(self._claim)
+
+    def has_ended(self) -> bool:
+        """Tell whether there is an answer or an error."""
+        return any(self._store.read(f"{self._folder}/{name}") is not None for name in ("response", "error"))
 
     def leave_error(self, error: BasetenError) -> None:
         """Write the error that took the place of an answer."""
@@ -86,25 +135,46 @@ class DeferredCall:
         self._write("error", {"type": type(error).__name__, "message": str(error), "fields": fields}, b"")
 
     def take_error(self) -> BasetenError | None:
-        """Return the error, if there is one, and forget the attempt, so that the next one sends again.
+        """Return the error, if there is one, and forget the claim, so that the next attempt sends again.
 
         An attempt that was not to be sent again is not forgotten.
         """
         found = self._read("error")
         if found is None:
             return None
-        error: BasetenError = getattr(exceptions, found[0]["type"])(found[0]["message"], **found[0]["fields"])
+        head = found[0]
+        error = _error(head.get("type"), str(head.get("message")), head.get("fields"))
         self._store.remove(f"{self._folder}/error")
         if not isinstance(error, exceptions.BasetenOrphanedRequestError):
-            self._store.remove(f"{self._folder}/attempt")
+            self._store.remove(self._claim)
         return error
 
     def _write(self, name: str, head: Mapping[str, Any], body: bytes) -> None:
-        self._store.write(f"{self._folder}/{name}", json.dumps(head).encode() + b"\n" + body)
+        self._store.write(f"{self._folder}/{name}", json.dumps(head, default=str).encode() + b"\n" + body)
 
     def _read(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         content = self._store.read(f"{self._folder}/{name}")
         if content is None:
             return None
         head, _, body = content.partition(b"\n")
-        return json.loads(head), body
+        try:
+            fields = json.loads(head)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            raise self._damaged(name)
+        return fields, body
+
+    def _damaged(self, name: str) -> BasetenResultStoreError:
+        return BasetenResultStoreError(
+            f"{self._folder}/{name} in {self._store.uri} is damaged. Delete it, and the task sends its request again."
+        )
+
+
+def _error(type_name: Any, message: str, fields: Any) -> BasetenError:
+    """Make an error again, also one of a newer version of this package."""
+    kind = getattr(exceptions, str(type_name), BasetenError)
+    known = inspect.signature(BasetenError).parameters
+    values = {name: value for name, value in dict(fields or {}).items() if name in known and name != "message"}
+    error: BasetenError = kind(message, **values)
+    return error

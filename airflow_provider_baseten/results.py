@@ -137,6 +137,20 @@ class ResultStore:
             raise BasetenResultStoreError(f"{self.uri}/{folder} can't be read ({_reason(error)}).") from error
         return sorted(name for name in names if _FILE_NAME.fullmatch(name))
 
+    def create(self, name: str, body: bytes) -> bool:
+        """Write the file of that name if there is none; return whether it was written.
+
+        A storage that can't create a file only if there is none is looked into first, which two may do at once.
+
+        :raises BasetenResultStoreError: it could not be written.
+        """
+        try:
+            path = _path(f"{self.uri}/{name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _create(path, body)
+        except Exception as error:
+            raise BasetenResultStoreError(f"{name} could not be written to {self.uri} ({_reason(error)}).") from error
+
     def remove(self, name: str) -> None:
         """Delete the file of that name if there is one.
 
@@ -396,6 +410,19 @@ def _path(uri: str) -> "ObjectStoragePath":
     from airflow.sdk import ObjectStoragePath
 
     return ObjectStoragePath(uri)
+
+
+def _create(path: Any, body: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(body)
+    except FileExistsError:
+        return False
+    except (NotImplementedError, ValueError):
+        if path.exists():
+            return False
+        path.write_bytes(body)
+    return True
 
 
 def _reason(error: Exception) -> str:

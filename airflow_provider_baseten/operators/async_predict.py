@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Outcome
+from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.operators.base import BasetenOperator
 
 if TYPE_CHECKING:
@@ -148,9 +149,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
         results = self._results(BasetenHook(self.baseten_conn_id))
         ((ended_id, ended),) = event["outcomes"].items()
-        if request_id not in (None, ended_id):
-            # SQLite gives the number of a trigger that was deleted to the next one, and with it the event of the first.
-            self.log.info("The trigger of an earlier attempt has ended; still waiting for this one's.")
+        if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
             self._defer(request_id, deadline, expects_delivery=results.expects_delivery)
         outcome = results.last_look(ended_id, Outcome(ended))
         if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
+from airflow_provider_baseten.deferral import is_of_former_trigger
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class BasetenPredictOperator(BasetenCallOperator):
         store = ResultStore(hook.connection.result_store)
         call = deferred_calls.DeferredCall(store, name)
         found = call.response()
+        if found is not None and not _can_be_used(found):
+            call.drop_response()
+            found = None
         if found is None:
             call.leave_request(request)
             self._defer(store.uri, name)
@@ -122,9 +126,7 @@ class BasetenPredictOperator(BasetenCallOperator):
 
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
         store = ResultStore(result_store)
-        if name not in (None, event["name"]):
-            # SQLite gives the number of a trigger that was deleted to the next one, and with it the event of the first.
-            self.log.info("The trigger of an earlier attempt has ended; still waiting for this one's.")
+        if name is not None and is_of_former_trigger(name, event["name"], self.log):
             self._defer(store.uri, name)
         call = DeferredCall(store, event["name"])
         if error := call.take_error():
@@ -135,7 +137,11 @@ class BasetenPredictOperator(BasetenCallOperator):
                 "The triggerer has answered, but its answer is not in the result store of this worker: give both the "
                 "same result_store."
             )
-        return self.hand_over(context, response, result_store)
+        try:
+            return self.hand_over(context, response, result_store)
+        except BasetenResponseError:
+            call.drop_response()
+            raise
 
     def _defer(self, store: str, name: str) -> NoReturn:
         from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
@@ -168,6 +174,16 @@ class BasetenPredictOperator(BasetenCallOperator):
     def on_chunk(self) -> "OnChunk | None":
         """Log the lines of a stream if asked to."""
         return _line_logger(self.log.info) if self.log_stream else None
+
+
+def _can_be_used(response: "Response") -> bool:
+    from airflow_provider_baseten.api.responses import model_output
+
+    try:
+        model_output(response)
+    except BasetenResponseError:
+        return False
+    return True
 
 
 def _line_logger(info: "Callable[[str, str], object]") -> "OnChunk":

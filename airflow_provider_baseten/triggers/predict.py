@@ -1,16 +1,20 @@
-"""Sends a predict from the triggerer, for an Airflow that no webhook can reach."""
+"""Predicts that the triggerer sends, for an Airflow that no webhook can reach."""
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import tenacity
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_baseten.deferred_calls import DeferredCall
+from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.deferred_calls import Claim, DeferredCall
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -22,6 +26,8 @@ from airflow_provider_baseten.results import ResultStore
 
 _STORE_PATIENCE = 900.0
 _STORE_WAIT = 30.0
+# Seconds between two looks for what another trigger leaves.
+_LOOK_INTERVAL = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,14 +42,15 @@ class BasetenPredictTrigger(BaseTrigger):
     """Send the request that a worker left in the result store, and leave the answer there.
 
     Ends with one event that says where to look: ``{"name"}``. A triggerer that takes over from a dead one finds the
-    answer, or the note of an attempt that never ended: Baseten cancels work whose client has gone, so it may be sent
-    again.
+    answer, or the claim of a trigger that never ended: Baseten cancels work whose client has gone, so the request may
+    be sent again. A trigger that was only stopped sees the claim of the one that took over, and sends nothing if it has
+    not done so yet.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.
     :param name: of the call in it.
     :param timeout: seconds to wait for the answer.
-    :param on_orphaned_request: ``resubmit`` or ``fail`` after an attempt that never ended.
+    :param on_orphaned_request: ``resubmit`` or ``fail`` after a trigger that never ended.
     """
 
     def __init__(
@@ -69,23 +76,36 @@ class BasetenPredictTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the request unless its answer is there, and tell that there is one."""
-        call = DeferredCall(ResultStore(self.store), self.name)
+        call, mine = DeferredCall(ResultStore(self.store), self.name), Claim(uuid4().hex, time.time())
         try:
             if await _in_thread(call.response) is None:
-                await self._send(call)
+                await self._answer(call, mine)
         except BasetenError as error:
             await _in_thread(call.leave_error, error)
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
-    async def _send(self, call: DeferredCall) -> None:
+    async def _answer(self, call: DeferredCall, mine: Claim) -> None:
+        """Leave an answer, unless a trigger that has taken over does."""
         request = await _in_thread(call.request)
-        if await _in_thread(call.begin):
-            self._meet_orphan(request.subject)
+        earlier = await _in_thread(call.claim, mine)
+        if await self._is_left_to_another(call, mine):
+            return
+        if earlier is not None:
+            self._meet_orphan(request.subject, earlier, mine)
+            await _in_thread(call.take_over, mine)
         try:
-            response = await self._hook().asend(request)
-        except BasetenAuthError:
-            self._forget_hook()  # The key may have been replaced since.
+            response = await self._send(request)
+        except BasetenError:
+            if await self._is_left_to_another(call, mine):
+                return
             raise
+        if (holder := await _in_thread(call.holder)) != mine:
+            log.warning(
+                "Trigger %s was stopped while it waited for %s, and trigger %s has sent it too: it is paid twice.",
+                mine.id,
+                request.subject,
+                holder.id if holder else "(unknown)",
+            )
         # It is paid for: a store that is away for a while does not lose it.
         storing = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
@@ -95,7 +115,38 @@ class BasetenPredictTrigger(BaseTrigger):
         )
         await storing(_in_thread, call.leave_response, response)
 
-    def _meet_orphan(self, subject: str) -> None:
+    async def _send(self, request: Request) -> Response:
+        """Return an answer that can be used; anything else is an error, after which the next attempt sends again."""
+        try:
+            response = await self._hook().asend(request)
+        except BasetenAuthError:
+            self._forget_hook()  # The key may have been replaced since.
+            raise
+        await _in_thread(model_output, response)
+        return response
+
+    async def _is_left_to_another(self, call: DeferredCall, mine: Claim) -> bool:
+        """Tell whether a trigger that began later has claimed the call; wait for what it leaves.
+
+        Airflow gives the triggers of a triggerer that stands still to another one, and the first one goes on with them
+        for a while when it is back.
+        """
+        holder = await _in_thread(call.holder)
+        if holder == mine or (holder is not None and holder.at <= mine.at):
+            return False
+        log.warning(
+            "Trigger %s was stopped, and trigger %s has taken its call over: it sends nothing.",
+            mine.id,
+            holder.id if holder else "(unknown)",
+        )
+        deadline = time.monotonic() + self.timeout
+        while not await _in_thread(call.has_ended):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_INTERVAL)
+        return True
+
+    def _meet_orphan(self, subject: str, earlier: Claim, mine: Claim) -> None:
         from airflow.providers.common.compat.sdk import Stats
 
         if self.on_orphaned_request == "fail":
@@ -105,7 +156,12 @@ class BasetenPredictTrigger(BaseTrigger):
                 may_have_run=True,
             )
         Stats.incr("baseten.predict.resent")
-        log.warning("An earlier triggerer died while it waited for %s; sending it again.", subject)
+        log.warning(
+            "Trigger %s died or stands still while it waited for %s; trigger %s is sending it again.",
+            earlier.id,
+            subject,
+            mine.id,
+        )
 
     def _hook(self) -> BasetenHook:
         hooks = _hooks.setdefault(asyncio.get_running_loop(), {})

@@ -1,25 +1,47 @@
 """BasetenPredictOperator(deferrable=True): the triggerer sends, nothing is paid twice, nothing leaks."""
 
 import asyncio
+import concurrent.futures
+import contextlib
+import datetime
+import itertools
 import logging
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
 from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.deferred_calls import DeferredCall, name_of
+from airflow_provider_baseten.deferred_calls import Claim, DeferredCall, name_of
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResultStoreError
+from airflow_provider_baseten.exceptions import (
+    BasetenInputError,
+    BasetenModelError,
+    BasetenResponseError,
+    BasetenResultStoreError,
+)
 from airflow_provider_baseten.identity import Identity
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
+from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
 from airflow_provider_baseten.results import ResultStore, read_output
 from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
+from tests.scripted_server import ScriptedServer, answer
+from tests.triggers.support import until
 
 KEY = "abcd1234.s3cr3t"
 IDENTITY = Identity("task instance", "run")
+
+
+class RetryAnyway(BasetenRetryPolicy):
+    """Retries also what is refused."""
+
+    def decide(self, error):
+        return Decision("default")
 
 
 def broken(model_input):
@@ -45,7 +67,7 @@ def baseten(connect, store):
         "slow": slow,
     }
     with Emulator(models=models, api_key=KEY) as emulator:
-        emulator.started = started
+        emulator.started, emulator.go_on = started, go_on
         connect(host=emulator.url, password=KEY, extra={"result_store": store.uri})
         yield emulator
         go_on.set()
@@ -56,6 +78,7 @@ def left(baseten, store, model_id="echo", **options):
     request = requests.predict(Target(model_id=model_id, base_url=baseten.url), {"text": "private"}, **options)
     name = name_of(IDENTITY, 1, "fingerprint")
     call = DeferredCall(store, name)
+    call.name = name
     call.leave_request(request)
     trigger = {"baseten_conn_id": "baseten_default", "store": store.uri, "name": name, "timeout": 30}
     return call, lambda policy="resubmit": BasetenPredictTrigger(on_orphaned_request=policy, **trigger)
@@ -131,19 +154,20 @@ def test_answer_that_is_there_is_not_paid_again(baseten, store):
 class TestDeadTriggerer:
     def test_unfinished_attempt_is_sent_again_with_a_warning(self, baseten, store, caplog):
         call, trigger = left(baseten, store)
-        assert call.begin() is False
+        assert call.claim(Claim("first-trigger", 1.0)) is None
         run(trigger())
-        assert "sending it again" in caplog.text
+        assert "Trigger first-trigger died or stands still" in caplog.text
+        assert f"trigger {call.holder().id} is sending it again" in caplog.text
         assert (len(baseten.requests), call.response().status) == (1, 200)
 
     def test_unfinished_attempt_fails_where_that_is_wanted(self, baseten, store):
         call, trigger = left(baseten, store)
-        call.begin()
+        call.claim(Claim("first-trigger", 1.0))
         run(trigger("fail"))
         assert "clear the task to send it again" in str(call.take_error())
         assert baseten.requests == []
 
-    def test_cancelled_trigger_leaves_its_note(self, baseten, store):
+    def test_cancelled_trigger_leaves_its_claim(self, baseten, store):
         call, trigger = left(baseten, store, "slow")
 
         async def cancel_midway():
@@ -153,8 +177,200 @@ class TestDeadTriggerer:
             await asyncio.gather(task, return_exceptions=True)
 
         asyncio.run(cancel_midway())
-        assert call.begin() is True
+        assert call.claim(Claim("next", 1.0)) is not None
         assert call.response() is None
+
+
+class TestStoppedTriggerer:
+    """A trigger whose process was stopped until another one had taken its call over."""
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch):
+        monkeypatch.setattr("airflow_provider_baseten.triggers.predict._LOOK_INTERVAL", 0.02)
+
+    @pytest.mark.parametrize("ended", ["response", "error"])
+    def test_sends_nothing_when_it_has_not_sent_yet(self, baseten, store, caplog, ended):
+        call, trigger = left(baseten, store)
+        call.claim(Claim("second-trigger", time.time() + 60))
+
+        async def scenario():
+            events = asyncio.create_task(anext(trigger().run()))
+            await until(lambda: "sends nothing" in caplog.text)
+            if ended == "response":
+                response = Response(request=call.request(), status=200, headers={}, body=b"1")
+                await asyncio.to_thread(call.leave_response, response)
+            else:
+                await asyncio.to_thread(call.leave_error, BasetenModelError("of the second trigger"))
+            return await events
+
+        assert asyncio.run(scenario()).payload == {"name": call.name}
+        assert baseten.requests == []
+        assert "trigger second-trigger has taken its call over" in caplog.text
+        assert (call.response() is None) == (ended == "error")
+
+    def test_takes_over_after_its_timeout_when_the_other_leaves_nothing(self, baseten, store):
+        call, trigger = left(baseten, store)
+        call.claim(Claim("second-trigger", time.time() + 60))
+        impatient = BasetenPredictTrigger(**trigger().serialize()[1] | {"timeout": 0.2})
+        impatient._hook = lambda: trigger()._hook()
+        run(impatient)
+        assert (len(baseten.requests), call.response().status) == (1, 200)
+
+    def test_both_ids_are_logged_when_both_have_sent(self, baseten, store, caplog):
+        call, trigger = left(baseten, store, "slow")
+
+        async def scenario():
+            first = asyncio.create_task(anext(trigger().run()))
+            await asyncio.to_thread(baseten.started.wait, 10)
+            mine = call.holder()
+            second = asyncio.create_task(anext(trigger().run()))
+            await until(lambda: len(baseten.requests) == 2)
+            baseten.go_on.set()
+            await asyncio.gather(first, second)
+            return mine, call.holder()
+
+        first, second = asyncio.run(scenario())
+        assert f"Trigger {first.id} died or stands still" in caplog.text
+        assert f"Trigger {first.id} was stopped while it waited" in caplog.text
+        assert f"trigger {second.id} has sent it too: it is paid twice" in caplog.text
+        assert call.response().status == 200
+
+    def test_its_error_does_not_replace_the_answer_of_the_other(self, baseten, store):
+        call, trigger = left(baseten, store, "slow")
+
+        async def scenario():
+            first = asyncio.create_task(anext(trigger().run()))
+            await asyncio.to_thread(baseten.started.wait, 10)
+            await asyncio.to_thread(call.take_over, Claim("second-trigger", time.time() + 60))
+            response = Response(request=call.request(), status=200, headers={}, body=b"1")
+            await asyncio.to_thread(call.leave_response, response)
+            baseten.stop()  # The connection of the first trigger breaks.
+            await first
+
+        asyncio.run(scenario())
+        assert call.take_error() is None
+        assert call.response().body == b"1"
+
+    def test_claim_that_was_withdrawn_meanwhile_sends_nothing(self, baseten, store, monkeypatch):
+        call, trigger = left(baseten, store)
+        claim = DeferredCall.claim
+
+        def stopped_after(self, mine):
+            found = claim(self, mine)
+            call.take_over(Claim("second-trigger", mine.at + 1))
+            call.leave_error(BasetenModelError("of the second trigger"))
+            call.take_error()  # The worker takes it, and the call is free for the next attempt.
+            call.leave_error(BasetenModelError("of the next attempt"))
+            return found
+
+        monkeypatch.setattr(DeferredCall, "claim", stopped_after)
+        run(trigger())
+        assert baseten.requests == []
+
+
+class TestUnusableAnswers:
+    """A 200 that is no output is an error of the attempt, and the next one sends."""
+
+    UNUSABLE = pytest.mark.parametrize(
+        "behaviour",
+        [
+            answer(body=b"<html>Log in</html>", content_type="text/html"),
+            answer(body=b"<html>Log in</html>", content_type="text/html; charset=utf-8"),
+            answer(body=b'{"a": [1, 2'),
+            answer(body=b"<html>Log in</html>"),
+            answer(body=b"[" * 100_000),
+            answer(body=b'{"a": 1} trailing'),
+        ],
+    )
+
+    @pytest.fixture
+    def portal(self, connect, store):
+        def serve(*behaviours):
+            server = stack.enter_context(ScriptedServer(*behaviours))
+            connect(host=server.url, password=KEY, extra={"result_store": store.uri})
+            return server
+
+        with contextlib.ExitStack() as stack:
+            yield serve
+
+    @UNUSABLE
+    def test_next_attempt_sends(self, portal, run_dag, behaviour):
+        server = portal(behaviour, answer(body=b'{"ok": 1}'))
+        with DAG("unusable") as dag:
+            BasetenPredictOperator(
+                task_id="t",
+                model_id="echo",
+                model_input=1,
+                deferrable=True,
+                retries=1,
+                retry_delay=datetime.timedelta(0),
+                retry_policy=RetryAnyway(),
+            )
+        run = run_dag(dag)
+        assert run.xcom("t") == {"ok": 1}
+        assert len(server.requests) == 2
+
+    @UNUSABLE
+    def test_error_says_what_came(self, portal, store, behaviour):
+        server = portal(behaviour)
+        call, trigger = left(server, store)
+        run(trigger())
+        assert isinstance(call.take_error(), BasetenResponseError)
+        assert call.response() is None
+
+    def test_kept_answer_that_can_not_be_used_is_dropped(self, baseten, store):
+        task = BasetenPredictOperator(task_id="t", model_id="echo", model_input=1, deferrable=True)
+        context = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=0, try_number=1)}
+        with pytest.raises(TaskDeferred) as deferred:
+            task.execute(context)
+        call = DeferredCall(store, deferred.value.trigger.name)
+        html = {"content-type": "text/html"}
+        call.leave_response(Response(request=call.request(), status=200, headers=html, body=b"<html>"))
+        with pytest.raises(TaskDeferred):
+            task.execute(context)
+        assert call.response() is None
+        call.leave_response(Response(request=call.request(), status=200, headers=html, body=b"<html>"))
+        with pytest.raises(BasetenResponseError, match="HTML page"):
+            task.execute_complete(context, {"name": deferred.value.trigger.name})
+        assert call.response() is None
+
+
+class TestDamagedFiles:
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            *itertools.product(["request", "response", "error"], [b"", b"{", b"[]", b"7\n", b"\xff", b"[" * 100_000]),
+            *itertools.product(["request", "response"], [b"{}", b'{"new": 1}\n']),
+        ],
+    )
+    def test_are_typed_errors(self, baseten, store, name, content):
+        call, _ = left(baseten, store)
+        store.write(f"calls/{call.name}/{name}", content)
+        read = {"request": call.request, "response": call.response, "error": call.take_error}
+        with pytest.raises(BasetenResultStoreError, match="damaged"):
+            read[name]()
+
+    @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"id": 1}'])
+    def test_claim_counts_as_one(self, baseten, store, content):
+        call, trigger = left(baseten, store)
+        store.write(f"calls/{call.name}/claim", content)
+        run(trigger("fail"))
+        assert "clear the task to send it again" in str(call.take_error())
+
+    def test_error_of_another_version_is_an_error(self, baseten, store):
+        call, _ = left(baseten, store)
+        store.write(f"calls/{call.name}/error", b'{"type": "BasetenNew", "message": "m", "fields": {"new": 1}}\n')
+        assert str(call.take_error()) == "m"
+
+
+@pytest.mark.parametrize("uri", ["file://{folder}/store", "memory://claims/{folder}"])
+def test_one_of_many_creates(tmp_path, uri):
+    store = ResultStore(uri.format(folder=tmp_path))
+    assert [store.create("calls/a/claim", body) for body in (b"1", b"2")] == [True, False]
+    assert store.read("calls/a/claim") == b"1"
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda number: store.create("calls/b/claim", b"%d" % number), range(8)))
+    assert sum(made) == 1 or not uri.startswith("file")
 
 
 def test_error_is_taken_once_and_the_next_attempt_sends_again(baseten, store):

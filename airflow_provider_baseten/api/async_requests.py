@@ -1,12 +1,14 @@
 """Async inference: what is submitted, what its status says, what a webhook delivers."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
+from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.requests import JSON, MAX_STATUS_BYTES, Request, checked_headers, encode_json
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
@@ -24,6 +26,10 @@ MAX_BODY_BYTES = 262_144
 # Statuses that a result may still follow although they promise none, and how long it is given, in seconds: a store that
 # shows a file late, a second delivery, a status that is not yet known everywhere.
 GRACE = 60.0
+
+_LONGEST_STATUS = 64
+_EXCERPT_CHARACTERS = 500
+_DEEPEST_ERROR = 4
 
 
 class AsyncStatus(StrEnum):
@@ -177,9 +183,9 @@ class Observation:
 
     @classmethod
     def of_status(cls, output: Any) -> Self:
-        """Read the answer of :func:`get_status`."""
+        """Read the answer of :func:`get_status`. What is no status says nothing: the wait goes on."""
         fields = output if isinstance(output, Mapping) else {}
-        return cls(status=fields.get("status"), webhook_status=fields.get("webhook_status"))
+        return cls(status=_status(fields.get("status")), webhook_status=_status(fields.get("webhook_status")))
 
 
 class Outcome(StrEnum):
@@ -260,8 +266,9 @@ def error_of(
     :param timeout: seconds that were waited at most.
     :param result_store: where the result was looked for.
     """
-    seen = status or {}
-    state, delivery = seen.get("status"), seen.get("webhook_status")
+    fields = status if isinstance(status, Mapping) else {}
+    seen = Observation.of_status(fields)
+    state, delivery, errors = seen.status, seen.webhook_status, fields.get("errors")
     if outcome is Outcome.TIMEOUT:
         return BasetenTimeoutError(
             f"Async request {request_id} had no result after {timeout:g} s; its last known status is {state}. "
@@ -277,10 +284,10 @@ def error_of(
             may_have_run=True,
         )
     return BasetenAsyncRequestError(
-        f"Async request {request_id} ended as {state}{_error_words(seen.get('errors'))}. {_advice(state)}",
+        f"Async request {request_id} ended as {state}{_error_words(errors)}. {_advice(state)}",
         request_id=request_id,
         retryable=state != AsyncStatus.CANCELED,
-        error_code=_first_code(seen.get("errors")),
+        error_code=_first_code(errors),
         may_have_run=state == AsyncStatus.FAILED,
     )
 
@@ -291,40 +298,43 @@ class Delivery:
 
     :param request_id: id of the async request.
     :param data: the model's output.
-    :param errors: what went wrong, empty for a success.
+    :param errors: what went wrong, in whatever form it came; empty for a success.
     :param time: when Baseten sent it, as it wrote it.
+    :param is_whole: whether it says how the request ended: there is an output, an error, or Baseten's own form of an
+        output that is null, ``"data": null, "errors": []``.
     """
 
     request_id: str
     data: Any
-    errors: Sequence[Any]
+    errors: Any
     time: str | None
+    is_whole: bool
 
     @classmethod
     def parse(cls, body: bytes) -> "Delivery":
-        """Read the body of a webhook.
+        """Read the body of a webhook; its numbers keep every digit.
 
         :raises ValueError: not the JSON object that Baseten sends.
         """
-        try:
-            payload = json.loads(body)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        payload = exact_json.decode(body)
         if not isinstance(payload, dict) or not isinstance(payload.get("request_id"), str):
             raise ValueError("no object with a request_id")
-        errors = payload.get("errors")
-        time = payload.get("time")
+        data, time = payload.get("data"), payload.get("time")
+        errors = _all_errors(body) if body.count(b'"errors"') > 1 else payload.get("errors")
+        is_null = "data" in payload and errors == [] and isinstance(errors, list)
         return cls(
-            payload["request_id"],
-            payload.get("data"),
-            errors if isinstance(errors, list) else [],
-            time if isinstance(time, str) else None,
+            request_id=payload["request_id"],
+            data=data,
+            errors=errors or [],
+            time=time if isinstance(time, str) else None,
+            is_whole=data is not None or bool(errors) or is_null,
         )
 
     def output(self) -> Any:
         """Return the model's output.
 
         :raises BasetenAsyncRequestError: the request failed.
+        :raises BasetenResultLostError: the delivery does not say how the request ended.
         """
         if self.errors:
             raise BasetenAsyncRequestError(
@@ -334,7 +344,28 @@ class Delivery:
                 error_code=_first_code(self.errors),
                 may_have_run=True,
             )
+        if not self.is_whole:
+            raise BasetenResultLostError(
+                f"Async request {self.request_id} was delivered with neither an output nor an error: the outcome is "
+                "unknown. A retry looks again and sends nothing; clear the task to run the model again.",
+                request_id=self.request_id,
+                may_have_run=True,
+            )
         return self.data
+
+
+def _all_errors(body: bytes) -> Any:
+    """Return the errors of a delivery that may hold the key twice: the last one must not hide the others."""
+    outermost: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal outermost
+        outermost = pairs
+        return dict(pairs)
+
+    json.loads(body.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=keep)
+    found = [value for name, value in outermost if name == "errors"]
+    return next(filter(None, found), found[-1] if found else None)
 
 
 def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, tuple[int, int]]) -> None:
@@ -386,13 +417,38 @@ def _advice(state: Any) -> str:
     return "Read the model's logs; a retry of the task sends it again."
 
 
+def _status(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_STATUS and value.isprintable() else None
+
+
 def _error_words(errors: Any) -> str:
-    found = [e for e in errors if isinstance(e, Mapping)] if isinstance(errors, Sequence) else []
-    text = "; ".join(f"{e.get('code')}: {e.get('message')}" for e in found)
+    """Return a bounded one-line excerpt of errors in any form, in brackets."""
+    text = "; ".join(_words_of(errors))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return f" ({line[:500]})" if line else ""
+    return f" ({line[:_EXCERPT_CHARACTERS]})" if line else ""
+
+
+def _words_of(errors: Any, depth: int = 0) -> list[str]:
+    match errors:
+        case None:
+            return []
+        case str():
+            return [errors[:_EXCERPT_CHARACTERS]]
+        case {"code": _} | {"message": _}:
+            code, message = (_words_of(errors.get(name), depth + 1) for name in ("code", "message"))
+            return [": ".join([*code, *message])]
+        case dict() if depth < _DEEPEST_ERROR:
+            return [word for item in itertools.islice(errors.values(), 5) for word in _words_of(item, depth + 1)]
+        case list() if depth < _DEEPEST_ERROR:
+            return [word for item in errors[:5] for word in _words_of(item, depth + 1)]
+        case bool() | float():
+            return [str(errors)]
+        case int() if abs(errors) < 10**30:
+            return [str(errors)]
+    return [f"a value of type {type(errors).__name__}"]
 
 
 def _first_code(errors: Any) -> str | None:
-    found = [e.get("code") for e in errors if isinstance(e, Mapping)] if isinstance(errors, Sequence) else []
-    return found[0] if found and isinstance(found[0], str) else None
+    items = errors if isinstance(errors, list) else [errors]
+    code = next((item["code"] for item in items if isinstance(item, Mapping) and "code" in item), None)
+    return code[:_EXCERPT_CHARACTERS] if isinstance(code, str) else None

@@ -42,7 +42,7 @@ class Pace:
         :param retry_after: seconds that the server asked to wait; without it every refusal in a row doubles the pause.
         """
         now = time.monotonic()
-        if retry_after is None:
+        if retry_after is None or not retry_after >= 0:  # Also what is not a number.
             if now < self._resumes:  # It was sent before the pause.
                 return
             self._refusals = min(self._refusals + 1, 6)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import random
+from decimal import Decimal
 
 import pytest
 
@@ -118,6 +120,18 @@ VERDICTS = [
 ]
 
 
+class TestObservation:
+    @pytest.mark.parametrize(
+        "status", [None, 7, 1e999, True, ["FAILED"], {"FAILED": 1}, "", "FAILED" * 100, "FAI\nLED", "\ud800"]
+    )
+    def test_what_is_no_status_says_nothing(self, status):
+        assert Observation.of_status({"status": status, "webhook_status": status}) == Observation()
+
+    @pytest.mark.parametrize("answer", [None, [], "FAILED", 7, {}])
+    def test_what_is_no_object_says_nothing(self, answer):
+        assert Observation.of_status(answer) == Observation()
+
+
 class TestWait:
     @pytest.mark.parametrize(("observation", "with_delivery", "without"), VERDICTS)
     def test_table(self, observation, with_delivery, without):
@@ -206,6 +220,15 @@ class TestErrors:
         error = self.error(Outcome.FAILED, status="FAILED", errors=[{"code": "E", "message": "x" * 10_000}])
         assert len(str(error)) < 800
 
+    @pytest.mark.parametrize(
+        "status", [[], "text", 7, {"status": ["FAILED"]}, {"status": {"a": 1}, "errors": 7}, {"status": "x" * 10_000}]
+    )
+    @pytest.mark.parametrize("outcome", list(Outcome)[1:])
+    def test_odd_status_answers(self, outcome, status):
+        error = error_of(outcome, "r1", status=status, timeout=5, result_store="s")
+        assert "r1" in str(error)
+        assert len(str(error)) < 800
+
     @pytest.mark.parametrize("errors", [None, "text", [7], [{}], {}])
     def test_odd_errors(self, errors):
         assert "ended as FAILED" in str(self.error(Outcome.FAILED, status="FAILED", errors=errors))
@@ -223,6 +246,105 @@ class TestDelivery:
         delivery = Delivery.parse(b'{"request_id": "r1", "data": null, "errors": [{"code": "E", "message": "m"}]}')
         with pytest.raises(BasetenAsyncRequestError, match=r"r1 ended as FAILED \(E: m\)"):
             delivery.output()
+
+    @pytest.mark.parametrize("errors", ["null", "{}", '""', "0", "false", "0.0"])
+    def test_output_with_errors_that_are_none_is_an_output(self, errors):
+        assert Delivery.parse(b'{"request_id": "r1", "data": 0, "errors": %s}' % errors.encode()).output() == 0
+        assert Delivery.parse(b'{"request_id": "r1", "data": 0}').output() == 0
+
+    @pytest.mark.parametrize("errors", ["null", "{}", '""', "0", "false", "0.0", "0e5"])
+    def test_neither_output_nor_error_is_no_success(self, errors):
+        bodies = [b'{"request_id": "r1", "data": null, "errors": %s}' % errors.encode()]
+        bodies += [
+            b'{"request_id": "r1", "data": null}',
+            b'{"request_id": "r1", "errors": []}',
+            b'{"request_id": "r1"}',
+        ]
+        for body in bodies:
+            with pytest.raises(BasetenResultLostError, match="neither an output nor an error"):
+                Delivery.parse(body).output()
+
+    @pytest.mark.parametrize("data", ["null", "7", '{"a": 1}'])
+    @pytest.mark.parametrize(
+        ("errors", "words", "code"),
+        [
+            ('{"code": "E", "message": "boom"}', "E: boom", "E"),
+            ('[{"code": "E", "message": "boom"}]', "E: boom", "E"),
+            ('[{"message": "boom"}]', "boom", None),
+            ('"boom"', "boom", None),
+            ('["boom", "bang"]', "boom; bang", None),
+            ('{"error": {"message": "boom"}}', "boom", None),
+            ('{"errors": [{"code": 5, "message": {"text": "boom"}}]}', "5: boom", None),
+            ("7", "7", None),
+            ("true", "True", None),
+            ("1e999", "a value of type Decimal", None),
+            ("[null]", "", None),
+            ("[[[[[[[1]]]]]]]", "a value of type list", None),
+            ("1" + "0" * 5000, "a value of type", None),
+            ('[{"code": {"a": 1}, "message": null}]', "1", None),
+        ],
+    )
+    def test_errors_in_any_form_are_a_failure(self, data, errors, words, code):
+        body = f'{{"request_id": "r1", "data": {data}, "errors": {errors}}}'
+        with pytest.raises(BasetenAsyncRequestError, match="r1 ended as FAILED") as raised:
+            Delivery.parse(body.encode()).output()
+        assert words in str(raised.value)
+        assert raised.value.error_code == code
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"request_id": "r1", "errors": [{"code": "E"}], "data": null, "errors": []}',
+            '{"request_id": "r1", "errors": [], "data": 1, "errors": "boom"}',
+            '{"request_id": "r1", "errors": "boom", "data": {"errors": []}, "errors": null}',
+        ],
+    )
+    def test_errors_are_not_hidden_by_a_second_key(self, body):
+        with pytest.raises(BasetenAsyncRequestError):
+            Delivery.parse(body.encode()).output()
+
+    def test_errors_inside_of_the_output_are_the_model_s(self):
+        body = b'{"request_id": "r1", "data": {"errors": ["x"], "b": {"errors": 1}}, "errors": []}'
+        assert Delivery.parse(body).output() == {"errors": ["x"], "b": {"errors": 1}}
+
+    def test_numbers_keep_every_digit(self):
+        body = b'\xef\xbb\xbf{"request_id": "r1", "data": [18446744073709551617, 0.1234567890123456789], "errors": []}'
+        assert Delivery.parse(body).output() == [18446744073709551617, Decimal("0.1234567890123456789")]
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_bytes_that_were_changed_are_read_or_refused(self, seed):
+        draw = random.Random(seed)
+        whole = b'{"request_id": "r1", "data": {"a": [1, "x"]}, "errors": [{"code": "E", "message": "m"}], "time": "t"}'
+        pieces = [
+            b"null",
+            b"[]",
+            b"{}",
+            b'"',
+            b",",
+            b":",
+            b"1e999",
+            b"NaN",
+            b"\xff",
+            b'"errors"',
+            b"9" * 30,
+            b"]",
+            b"}",
+        ]
+        for _ in range(300):
+            body = bytearray(whole)
+            for _ in range(draw.randint(1, 4)):
+                at = draw.randrange(len(body))
+                body[at : at + draw.randint(0, 12)] = draw.choice(pieces)
+            try:
+                delivery = Delivery.parse(bytes(body))
+            except ValueError:
+                continue
+            try:
+                output = delivery.output()
+            except (BasetenAsyncRequestError, BasetenResultLostError):
+                continue
+            assert not delivery.errors, (seed, bytes(body))
+            assert output is not None or json.loads(body)["errors"] == [], (seed, bytes(body))
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"request_id": 7}', b"\xff", b"[" * 100_000])
     def test_what_baseten_does_not_send(self, body):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import time
 from types import SimpleNamespace
 
@@ -57,6 +58,23 @@ class TestOutcomes:
             return await wait
 
         assert waiting(scenario) == {"r1": outcome}
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_odd_answers_to_a_status_call_end_no_wait(self, waiting, server, seed):
+        draw = random.Random(seed)
+        values = [None, 7, 10**400, True, [], ["FAILED"], {}, {"FAILED": 1}, "", "x" * 5000, "failed\n", "\ud800"]
+        odd = [(200, value) for value in values]
+        odd += [(200, {"status": value, "webhook_status": draw.choice(values)}) for value in values]
+        odd += [(429, {"retry_after": value}) for value in (-1, 0, draw.choice(["NaN", [], {}]))]
+        odd += [(draw.choice([302, 418, 500]), value) for value in values]
+        draw.shuffle(odd)
+
+        async def scenario():
+            server.answer = lambda _: odd.pop() if odd else (200, {"status": "EXPIRED", "errors": {"a": [1e999]}})
+            return await outcomes(trigger("r1", poll_interval=0.01, deadline=time.time() + 60))
+
+        assert waiting(scenario) == {"r1": "failed"}
+        assert odd == []
 
     def test_come_from_the_store_without_further_calls(self, waiting, server, store):
         async def scenario():

@@ -1,8 +1,11 @@
 """No second holds more calls than the limit."""
 
 import asyncio
+import math
 import time
 from itertools import pairwise
+
+import pytest
 
 from airflow_provider_baseten.triggers.pace import Pace
 
@@ -99,3 +102,20 @@ def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(monke
         return [*pauses, await pause()]
 
     assert asyncio.run(scenario()) == [2, 4, 8, 16, 32, 64, 64, 2]
+
+
+@pytest.mark.parametrize("retry_after", [float("nan"), float("inf"), -5.0, -math.inf, 10**400, 1e308])
+def test_absurd_wishes_of_the_server_pause_for_a_bounded_time(retry_after, monkeypatch):
+    pace, slept = Pace(20), []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        clock[0] += seconds
+
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    pace.refused(retry_after)
+    with asyncio.Runner(loop_factory=None) as runner:
+        runner.run(pace.turn())
+    assert 1 < sum(slept) <= 700

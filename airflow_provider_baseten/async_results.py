@@ -1,11 +1,13 @@
-"""Looks at async requests: what is known of one, and what came of it. Used by operators and sensors on a worker."""
+"""Async requests as operators and sensors on a worker see them: what is known of each, and its result."""
 
+import math
 import random
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait, error_of, next_poll
-from airflow_provider_baseten.exceptions import BasetenError, BasetenNotFoundError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
 from airflow_provider_baseten.results import Output, ResultStore, deliver, stored_output
 
 if TYPE_CHECKING:
@@ -14,16 +16,32 @@ if TYPE_CHECKING:
 
 _CALL_TIMEOUT = 30.0
 _STORE_INTERVAL = 2.0
+# Seconds that one look at many requests may take, and status calls in a row that may say nothing in it.
+_LONGEST_LOOK = 10.0
+_MOST_FAILURES = 3
 
 
 class Log(Protocol):
     """What a task logs to."""
 
     def info(self, event: str, *args: Any) -> Any:
-        """Tell what happens."""
+        """Log what happens."""
 
     def warning(self, event: str, *args: Any) -> Any:
-        """Tell what is amiss."""
+        """Log what went wrong."""
+
+
+def positive_setting(name: str, default: float) -> float:
+    """Return a number of the section ``[baseten]``.
+
+    :raises BasetenInputError: it is not above 0.
+    """
+    from airflow.providers.common.compat.sdk import conf
+
+    value: float = conf.getfloat("baseten", name, fallback=default)
+    if not (value > 0 and math.isfinite(value)):
+        raise BasetenInputError(f"[baseten] {name}={value:g} is not a number above 0.")
+    return value
 
 
 class AsyncResults:
@@ -85,16 +103,48 @@ class AsyncResults:
 
         :param ask: whether Baseten is asked.
         """
+        if self._delivered([request_id]):
+            return Observation(delivered=True)
+        return self._ask(request_id) if ask else Observation()
+
+    def look_at_all(self, request_ids: Collection[str], *, first: Collection[str] = ()) -> dict[str, Observation]:
+        """Look at many requests once: one look into the result store, then status calls at the pace of ``[baseten]
+        status_calls_per_second``, for some seconds at most. Which requests are asked about is drawn anew each time.
+
+        :param first: ids that are asked about before the others.
+        :returns: by id; what was not asked about is missing.
+        """
+        seen = {request_id: Observation(delivered=True) for request_id in self._delivered(request_ids)}
+        left = [request_id for request_id in request_ids if request_id not in seen]
+        random.shuffle(left)
+        left.sort(key=lambda request_id: request_id not in first)
+        spacing = 1 / positive_setting("status_calls_per_second", 20.0)
+        next_call = time.monotonic()
+        until, failures = next_call + _LONGEST_LOOK, 0
+        for request_id in left:
+            time.sleep(max(0.0, next_call - time.monotonic()))
+            if time.monotonic() >= until or failures >= _MOST_FAILURES:
+                break
+            next_call = time.monotonic() + spacing
+            seen[request_id] = self._ask(request_id)
+            failures = failures + 1 if seen[request_id] == Observation() else 0
+        return seen
+
+    def _delivered(self, request_ids: Collection[str]) -> set[str]:
         try:
-            if self.expects_delivery and self.store.delivered([request_id]):
-                return Observation(delivered=True)
-            if ask:
-                return Observation.of_status(self._hook.get_async_request(self._target, request_id))
+            return self.store.delivered(request_ids) if self.expects_delivery else set()
+        except BasetenError as error:
+            self._log.warning("Still waiting for %d async requests: %s", len(request_ids), error)
+            return set()
+
+    def _ask(self, request_id: str) -> Observation:
+        try:
+            return Observation.of_status(self._hook.get_async_request(self._target, request_id))
         except BasetenNotFoundError:
             return Observation(gone=True)
         except BasetenError as error:
             self._log.warning("Still waiting for async request %s: %s", request_id, error)
-        return Observation()
+            return Observation()
 
     def output(self, request_id: str, *, result_path: str | None = None, output_path: str | None = None) -> Any:
         """Return what a request that succeeded gives: its output, a reference to it, or, if nobody keeps outputs, its

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from airflow_provider_baseten.exceptions import (
     BasetenError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 OnOrphanedRequest = Literal["resubmit", "fail"]
+ON_ORPHANED_REQUEST = get_args(OnOrphanedRequest)
 
 _KEY = "baseten_async_request"
 _VERSION = 1

@@ -101,8 +101,7 @@ def async_predict(
         raise BasetenInputError(
             f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
         )
-    _check_bounds("", {"priority": priority, "max_time_in_queue_seconds": max_time_in_queue_seconds}, _BOUNDS)
-    _check_bounds("inference_retry_config.", inference_retry_config or {}, _RETRY_BOUNDS)
+    check_options(priority, max_time_in_queue_seconds, inference_retry_config)
     options = {
         "webhook_endpoint": None if webhook_endpoint is None else _checked_webhook(webhook_endpoint),
         "priority": priority,
@@ -126,6 +125,19 @@ def async_predict(
         doubtful_statuses=frozenset({502}),
         max_answer_bytes=MAX_STATUS_BYTES,
     )
+
+
+def check_options(
+    priority: int | None, max_time_in_queue_seconds: int | None, inference_retry_config: InferenceRetryConfig | None
+) -> None:
+    """Check the numbers of :class:`AsyncPredictOptions`.
+
+    :raises BasetenInputError: one is not within its bounds.
+    """
+    _check_bounds("", {"priority": priority, "max_time_in_queue_seconds": max_time_in_queue_seconds}, _BOUNDS)
+    if not isinstance(inference_retry_config, Mapping | None):
+        raise BasetenInputError(f"inference_retry_config={inference_retry_config!r:.80} is not an object.")
+    _check_bounds("inference_retry_config.", inference_retry_config or {}, _RETRY_BOUNDS)
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:

@@ -96,7 +96,7 @@ class Target:
 
         :raises BasetenInputError: the id can't be one.
         """
-        _check("request_id", request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
+        check_request_id(request_id)
         return f"{self._root}/async_request/{request_id}"
 
     @property
@@ -129,6 +129,14 @@ def require_one_target(model_id: object, chain_id: object, environment: object, 
         raise BasetenInputError(f"Give exactly one of model_id and chain_id; {given} was given.")
     if environment is not None and deployment_id is not None:
         raise BasetenInputError("Give at most one of environment and deployment_id; both were given.")
+
+
+def check_request_id(request_id: str) -> None:
+    """Check an id of an async request.
+
+    :raises BasetenInputError: it can't be one.
+    """
+    _check("request_id", request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
 
 
 def check_base_url(name: str, url: str) -> str:

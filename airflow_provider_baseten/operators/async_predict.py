@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Outcome
+from airflow_provider_baseten.arguments import check_choice, check_flags, check_seconds
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.operators.base import BasetenOperator
 
@@ -93,13 +95,24 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)
+        check_flags(
+            deferrable=deferrable,
+            wait_for_completion=wait_for_completion,
+            cancel_on_kill=cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            durable=durable,
+        )
+        check_seconds(poll_interval=poll_interval, timeout=timeout)
+        async_requests.check_options(priority, max_time_in_queue_seconds, inference_retry_config)
         self.model_input = model_input
         self.webhook_endpoint = webhook_endpoint
         self.result_path = result_path
         self.priority = priority
         self.max_time_in_queue_seconds = max_time_in_queue_seconds
         self.inference_retry_config = inference_retry_config
-        self.deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        self.deferrable = deferrable
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
         self.wait_timeout = (
@@ -187,8 +200,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
     def _request_id(self, context: "Context", hook: "BasetenHook", results: "AsyncResults") -> str:
         """Return the id of this task instance's request; send it if that has not happened yet."""
-        from airflow_provider_baseten import ledger
-
         request = self.build_request(hook.located(self.target))
         book = ledger.open_ledger(context, results.store, durable=self.durable)
         entry = book.read()
@@ -217,8 +228,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
     def _record(self, entry: "Entry", book: "Ledger", results: "AsyncResults") -> None:
         """Record what was sent; what can't be recorded is not left in the queue, for a retry sends it again."""
-        from airflow_provider_baseten import ledger
-
         try:
             ledger.write_persistently(book, entry)
         except Exception:
@@ -280,7 +289,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         )
 
     def _finish(self, context: "Context", results: "AsyncResults", request_id: str, outcome: Outcome) -> Any:
-        from airflow_provider_baseten import ledger
         from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
 
         book = ledger.open_ledger(context, results.store, durable=self.durable)

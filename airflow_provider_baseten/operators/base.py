@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import id_note
 from airflow_provider_baseten.api.target import Target, require_one_target
+from airflow_provider_baseten.arguments import check_flags, check_seconds
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
@@ -97,6 +98,7 @@ class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
         self.headers = headers
         self.output_path = output_path
         self.baseten_conn_id = baseten_conn_id
+        check_flags(regional=regional)
         self.check_target()
 
     def check_target(self) -> None:
@@ -152,6 +154,8 @@ class BasetenCallOperator(BasetenOperator):
 
     def __init__(self, *, timeout: float = READ_TIMEOUT, idempotent: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_seconds(timeout=timeout)
+        check_flags(idempotent=idempotent)
         self.timeout = timeout
         self.idempotent = idempotent
 

@@ -1,10 +1,12 @@
 """Runs a model or a chain and waits for its output."""
 
 import codecs
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
+from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
+from airflow_provider_baseten.arguments import check_choice, check_flags
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
@@ -67,6 +69,9 @@ class BasetenPredictOperator(BasetenCallOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)
+        check_choice("content_type", content_type, get_args(ContentType))
+        check_flags(deferrable=deferrable, log_stream=log_stream)
         if deferrable and log_stream:
             raise BasetenInputError("log_stream needs a worker that waits: give it without deferrable.")
         self.deferrable = deferrable
@@ -95,7 +100,7 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
-        from airflow_provider_baseten import deferred_calls, ledger
+        from airflow_provider_baseten import deferred_calls
         from airflow_provider_baseten.identity import identity_of
         from airflow_provider_baseten.results import ResultStore
 

@@ -1,16 +1,19 @@
-"""Waits for async requests that something else has sent."""
+"""The sensor for async requests that something else has sent."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_baseten.api.async_requests import Outcome, Wait
-from airflow_provider_baseten.api.target import Target, require_one_target
+from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait
+from airflow_provider_baseten.api.target import Target, check_request_id, require_one_target
+from airflow_provider_baseten.arguments import check_flags, check_seconds
+from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
@@ -21,16 +24,20 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.async_results import AsyncResults
     from airflow_provider_baseten.compat import RetryPolicy
+    from airflow_provider_baseten.sensors.progress import Progress
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
 _BACKSTOP = 300.0
-_DOUBT_INTERVAL = 5.0
 
 
 class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
-    :param request_ids: one id, or a list of ids. (templated)
+    Each poke looks into the result store once and makes status calls at the pace of ``[baseten]
+    status_calls_per_second`` for ten seconds at most, however many requests there are. A request that Baseten no longer
+    knows, or whose result is late, counts as lost after a minute.
+
+    :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
     :param expects_delivery: whether the outputs come by webhook into the result store; by default true. Otherwise the
@@ -43,6 +50,7 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
 
     ``mode="reschedule"``, ``poke_interval``, ``timeout`` and ``soft_fail`` are Airflow's own.
 
+    :raises BasetenInputError: an argument is not valid, also an id that can't be one.
     :raises BasetenAsyncRequestError: one of the requests failed, expired or was cancelled.
     :raises BasetenResultLostError: one may have succeeded, but its output is nowhere.
     :raises AirflowSensorTimeout: there was no result in time.
@@ -67,19 +75,30 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
         retry_policy: "RetryPolicy | None" = None,
         **kwargs: Any,
     ) -> None:
+        # Airflow also takes a timedelta, and answers NaN with an error of Python's.
+        check_seconds(**{n: kwargs[n] for n in ("timeout", "poke_interval") if isinstance(kwargs.get(n), int | float)})
         super().__init__(**kwargs)
         self.retry_policy = retry_policy or BasetenRetryPolicy()
         require_one_target(model_id, chain_id, None, None)
+        deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        check_flags(expects_delivery=expects_delivery, deferrable=deferrable)
+        if _is_rendered(request_ids):
+            _checked_ids(request_ids)
         self.request_ids = request_ids
         self.model_id = model_id
         self.chain_id = chain_id
         self.expects_delivery = expects_delivery and not result_path
         self.result_path = result_path
         self.baseten_conn_id = baseten_conn_id
-        self.deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        self.deferrable = deferrable
+        self._progress: Progress | None = None
 
     def execute(self, context: "Context") -> Any:
-        """Wait for all requests."""
+        """Wait for all requests.
+
+        :raises BasetenInputError: there is no id, or one can't be an id; nothing is waited for then.
+        """
+        self._ids  # noqa: B018 - checks them.
         if self.deferrable:
             self._defer(time.time() + self.timeout)
         return super().execute(context)
@@ -108,48 +127,65 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
         :param deadline: seconds since the epoch; ``dag.test()`` leaves it out.
         """
-        if deadline is not None and event["outcomes"].keys() != {*self._ids}:
-            # SQLite gives the number of a trigger that was deleted to the next one, and with it the event of the first.
-            self.log.info("The trigger of an earlier attempt has ended; still waiting for this one's.")
+        if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
             self._defer(deadline)
         results = self._results()
         outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
         late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
-        self._check(outcomes)
+        self._check(outcomes, results)
         if late:
             raise AirflowSensorTimeout(
                 f"{len(late)} of {len(outcomes)} async requests had no result after {self.timeout:g} s, the first of "
                 f"them {late[0]}."
             )
-        return self._outputs(outcomes)
+        return self._outputs(outcomes, results)
 
     def poke(self, context: "Context") -> PokeReturnValue:
-        """Look at all requests once; a doubtful one is watched until the doubt is gone."""
-        results = self._results()
-        seen = {request_id: self._outcome(results, request_id) for request_id in self._ids}
-        outcomes = {request_id: outcome for request_id, outcome in seen.items() if outcome is not None}
-        self._check(outcomes)
-        done = len(outcomes) == len(seen)
-        return PokeReturnValue(done, self._outputs(outcomes) if done else None)
+        """Look at all requests once. How long a request has been doubtful is remembered from poke to poke."""
+        from airflow_provider_baseten.sensors.progress import ProgressRecord
 
-    def _outcome(self, results: "AsyncResults", request_id: str) -> Outcome | None:
-        wait = Wait(expects_delivery=self.expects_delivery, deadline=math.inf)
-        while True:
-            wait = wait.after(results.observe(request_id), time.time())
-            if wait.outcome is not None or wait.doubtful_since is None:
-                return wait.outcome
-            time.sleep(_DOUBT_INTERVAL)
+        ids, results = self._ids, self._results()
+        record = ProgressRecord(context, results.store, self.log)
+        before = self._progress or record.load()
+        unknown = [request_id for request_id in ids if request_id not in before.succeeded]
+        seen = results.look_at_all(unknown, first=before.doubtful_since)
+        outcomes, progress = self._judge(before, seen, time.time())
+        if self.mode == "poke":
+            self._progress = progress
+        elif progress != before:
+            record.save(progress)
+        outcomes = {name: results.last_look(name, outcome) for name, outcome in outcomes.items()}
+        self._check(outcomes, results)
+        done = progress.succeeded.union(outcomes).issuperset(ids)
+        return PokeReturnValue(done, self._outputs(ids, results) if done else None)
 
-    def _check(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _judge(
+        self, before: "Progress", seen: Mapping[str, Observation], now: float
+    ) -> tuple[dict[str, Outcome], "Progress"]:
+        """Return the outcomes that a look gives, and the progress after it."""
+        from airflow_provider_baseten.sensors.progress import Progress
+
+        known = before.doubtful_since
+        start = Wait(expects_delivery=self.expects_delivery, deadline=math.inf)
+        waits = {name: replace(start, doubtful_since=known.get(name)).after(seen[name], now) for name in seen}
+        doubts = {name: wait.doubtful_since for name, wait in waits.items()}
+        outcomes = {name: wait.outcome for name, wait in waits.items() if wait.outcome is not None}
+        # A delivery is looked for anew each time, for it may be deleted.
+        final = () if self.expects_delivery else (n for n, outcome in outcomes.items() if outcome is Outcome.SUCCEEDED)
+        return outcomes, Progress(
+            doubtful_since={name: since for name, since in (known | doubts).items() if since is not None},
+            succeeded=before.succeeded.union(final),
+        )
+
+    def _check(self, outcomes: Mapping[str, Outcome], results: "AsyncResults") -> None:
         """Fail, or skip if that is wanted, because of the first request that ended without a result."""
         for request_id, outcome in outcomes.items():
             if outcome in {Outcome.FAILED, Outcome.LOST}:
-                self._fail(self._results().error(outcome, request_id, timeout=self.timeout))
+                self._fail(results.error(outcome, request_id, timeout=self.timeout))
 
-    def _outputs(self, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-        results = self._results()
+    def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
         try:
-            return {request_id: results.output(request_id, result_path=self.result_path) for request_id in outcomes}
+            return {request_id: results.output(request_id, result_path=self.result_path) for request_id in request_ids}
         except BasetenError as error:
             self._fail(error)
 
@@ -164,10 +200,7 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
 
     @property
     def _ids(self) -> list[str]:
-        ids = [self.request_ids] if isinstance(self.request_ids, str) else list(self.request_ids)
-        if not all(isinstance(request_id, str) and request_id for request_id in ids):
-            raise BasetenInputError("request_ids takes one id or a list of ids.")
-        return list(dict.fromkeys(ids))
+        return _checked_ids(self.request_ids)
 
     def _results(self) -> "AsyncResults":
         from airflow_provider_baseten.async_results import AsyncResults
@@ -176,3 +209,26 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
         hook = BasetenHook(self.baseten_conn_id)
         target = hook.located(Target(**self._target_arguments))
         return AsyncResults(hook, target, expects_delivery=self.expects_delivery, log=self.log)
+
+
+def _checked_ids(request_ids: Any) -> list[str]:
+    """Return the ids, each once.
+
+    :raises BasetenInputError: there is none, or one can't be an id: waiting for it would end with the timeout.
+    """
+    is_list = isinstance(request_ids, Iterable) and not isinstance(request_ids, Mapping | bytes)
+    ids = [request_ids] if isinstance(request_ids, str) else list(request_ids) if is_list else []
+    if not ids:
+        raise BasetenInputError(f"request_ids={request_ids!r:.80} is neither an id nor a list of at least one.")
+    for request_id in ids:
+        check_request_id(request_id)
+    return list(dict.fromkeys(ids))
+
+
+def _is_rendered(value: Any) -> bool:
+    """Tell whether a value is what it will be when the task runs: no template, and no output of another task."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(_is_rendered(item) for item in value)
+    return value is None or isinstance(value, int | float | bytes | Mapping)

@@ -10,14 +10,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_baseten.api.async_requests import GRACE, Observation, Outcome, next_poll
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.async_results import positive_setting
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
-    BasetenInputError,
     BasetenNotFoundError,
     BasetenRateLimitError,
 )
@@ -57,8 +55,8 @@ class Poller:
 
     def __init__(self, baseten_conn_id: str) -> None:
         self._conn_id = baseten_conn_id
-        self._pace = Pace(_positive_setting("status_calls_per_second", 20.0))
-        self._look_interval = _positive_setting("store_check_interval", 5.0)
+        self._pace = Pace(positive_setting("status_calls_per_second", 20.0))
+        self._look_interval = positive_setting("store_check_interval", 5.0)
         self._users = 0
         self._waiters: set[Waiter] = set()
         self._undelivered: dict[str, set[WaitingRequest]] = {}
@@ -307,13 +305,6 @@ def poller_of(baseten_conn_id: str) -> Poller:
     if baseten_conn_id not in pollers:
         pollers[baseten_conn_id] = Poller(baseten_conn_id)
     return pollers[baseten_conn_id]
-
-
-def _positive_setting(name: str, default: float) -> float:
-    value: float = conf.getfloat("baseten", name, fallback=default)
-    if value <= 0:
-        raise BasetenInputError(f"[baseten] {name}={value:g} is not above 0.")
-    return value
 
 
 def _words(error: Any) -> str:

@@ -1,0 +1,83 @@
+"""The progress of a sensor: what earlier pokes have seen, for those that come after them in another process."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.async_results import Log
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.identity import identity_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.results import ResultStore
+
+_KEY = "baseten_sensor_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of the requests of a sensor.
+
+    :param doubtful_since: when a request was first seen in a state that a result may still follow, in seconds since
+        the epoch, by id.
+    :param succeeded: ids of those that need not be asked about again.
+    """
+
+    doubtful_since: dict[str, float] = field(default_factory=dict)
+    succeeded: frozenset[str] = frozenset()
+
+
+class ProgressRecord:
+    """Keeps the progress between two pokes of one attempt.
+
+    In the task state store of Airflow 3.3 and newer, otherwise in the result store. It saves calls and says how long a
+    doubt has lasted; without it a sensor begins to doubt anew, so trouble with it is only logged.
+
+    :param context: of the task.
+    :param store: the result store.
+    :param log: where trouble is logged.
+    """
+
+    def __init__(self, context: "Context", store: "ResultStore", log: Log) -> None:
+        ti: Any = context["ti"]
+        self._attempt = getattr(ti, "try_number", None)
+        self._states: Any = context.get("task_state_store")
+        self._store = store
+        self._name = f"sensors/{identity_of(context).key}"
+        self._log = log
+
+    def load(self) -> Progress:
+        """Return the progress; that of an earlier attempt does not count."""
+        try:
+            value = self._states.get(_KEY) if self._states is not None else self._read()
+            if value is None or value["attempt"] != self._attempt:
+                return Progress()
+            return Progress({k: float(v) for k, v in value["doubtful_since"].items()}, frozenset(value["succeeded"]))
+        except Exception as error:  # Whatever Airflow makes of its API, or somebody has written there.
+            self._warn("read", error)
+            return Progress()
+
+    def save(self, progress: Progress) -> None:
+        """Replace the progress."""
+        value = {
+            "attempt": self._attempt,
+            "doubtful_since": progress.doubtful_since,
+            "succeeded": sorted(progress.succeeded),
+        }
+        try:
+            if self._states is not None:
+                self._states.set(_KEY, value)
+            else:
+                self._store.write(self._name, exact_json.encode(value))
+        except Exception as error:
+            self._warn("written", error)
+
+    def _read(self) -> Any:
+        body = self._store.read(self._name)
+        return None if body is None else exact_json.decode(body)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        words = str(error) if isinstance(error, BasetenResultStoreError) else type(error).__name__
+        self._log.warning("What earlier pokes have seen could not be %s: %s", what, words)

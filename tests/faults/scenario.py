@@ -47,7 +47,7 @@ class Scenario:
 
         :param pause_at: where the first try stops until it is killed: `start`, `defer` or `end`
         """
-        conf = {
+        self._conf = {
             "model": self.model,
             "question": QUESTION,
             "connection": connection,
@@ -56,7 +56,7 @@ class Scenario:
         }
 
         def trigger() -> None:
-            self.run = self.cluster.api.run(dag_id, conf)
+            self.run = self.cluster.api.run(dag_id, self._conf)
 
         self._until_taken(trigger)
         return self
@@ -119,6 +119,18 @@ class Scenario:
         """Mark the task as failed, as a user does in the UI."""
         self._until_taken(lambda: self.run.mark(TASK, "failed"))
 
+    def delete_run(self) -> None:
+        """Delete the run, as a user does in the UI; one that has not ended is marked as failed before."""
+        api, path = self.cluster.api, f"dags/{self.run.dag_id}/dagRuns/{self.run.run_id}"
+        if self.run.state() not in {"success", "failed"}:
+            self._until_taken(lambda: api.call("PATCH", path, json={"state": "failed"}))
+        self._until_taken(lambda: api.call("DELETE", path))
+
+    def make_run_again(self) -> None:
+        """Make a run with the id that the deleted one had."""
+        body = {"dag_run_id": self.run.run_id, "logical_date": None, "conf": self._conf}
+        self._until_taken(lambda: self.cluster.api.call("POST", f"dags/{self.run.dag_id}/dagRuns", json=body))
+
     @property
     def task(self) -> TaskInstance:
         """The task instance as it is now."""
@@ -149,6 +161,10 @@ class Scenario:
         except TimeoutError as error:
             asked = [(r.method, r.action, r.status) for r in self.baseten.requests if r.model_id == self.model]
             raise TimeoutError(f"{error}; Baseten was asked {asked}\n{self._all_logs()}") from None
+
+    def wait_until_known(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition holds while Airflow can't be asked for logs."""
+        wait_until(condition, PATIENCE, f"{self.model}: {what}", every=0.1)
 
     def wait_for_accepted(self, number: int = 1) -> None:
         """Wait until the emulator has accepted so many requests."""

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,11 @@ class TaskStates:
 class Attempt:
     """What one attempt was given, and what it came to.
 
-    :param wanted: version of the input and ``max_tries``.
+    :param wanted: version of the input, ``max_tries``, and which run of this id it is.
     :param decided_at: when it was known how the wait ended: by the trigger, or by the worker itself.
     """
 
-    wanted: tuple[int, int]
+    wanted: tuple[int, int, int]
     try_number: int
     began: float
     worker: Worker | None = None
@@ -103,6 +104,7 @@ class TaskInstance:
         self._former: Running | None = None
         self._adopted: set[Running] = set()
         self._acts = list(self.plan.user)
+        self.run_number, self.run_started = 0, self.world.loop.epoch_time()
 
     def xcom_push(self, key: str, value: Any) -> None:
         step("before an XCom is pushed")
@@ -113,8 +115,8 @@ class TaskInstance:
         step("after an XCom was pushed")
 
     @property
-    def wanted(self) -> tuple[int, int]:
-        """Version of the input and ``max_tries`` of the attempt that runs."""
+    def wanted(self) -> tuple[int, int, int]:
+        """Version of the input, ``max_tries`` and run of the attempt that runs."""
         return self.attempts[-1].wanted
 
     @property
@@ -134,19 +136,29 @@ class TaskInstance:
                 act = await self._until(asyncio.ensure_future(asyncio.sleep(self.world.draw.uniform(1, 60))))
                 if act is None:
                     continue
-            while act != "clear":
+            while act not in {"clear", "make again"}:
                 self.state = act or ("failed" if attempt.error else "success")
-                if not self._acts:
+                if not self._acts or self.state == "delete":
                     return
                 act = await self._until(asyncio.get_running_loop().create_future())
-            self.max_tries = self.try_number + self.plan.retries
+            if act == "make again":
+                self._make_again()
+            else:
+                self.max_tries = self.try_number + self.plan.retries
+
+    def _make_again(self) -> None:
+        """Become the task instance of a run that was deleted, with all that Airflow knows of it, and made again."""
+        self.run_number += 1
+        self.run_started = self.world.loop.epoch_time()
+        self.states = TaskStates(self.world.reach_airflow)
+        self.try_number, self.max_tries, self.state = 0, self.plan.retries, "scheduled"
 
     async def attempt(self) -> Attempt:
         """Make one attempt."""
         self.try_number += 1
         self.xcoms.clear()
         version = self.plan.inputs[min(self.try_number, len(self.plan.inputs)) - 1]
-        attempt = Attempt((version, self.max_tries), self.try_number, self.world.now())
+        attempt = Attempt((version, self.max_tries, self.run_number), self.try_number, self.world.now())
         self.attempts.append(attempt)
         self.world.note(self, f"attempt {self.try_number} of input {version}, max_tries {self.max_tries}")
         work: Callable[[Any, Any], Any] = lambda operator, context: operator.execute(context)  # noqa: E731
@@ -185,7 +197,8 @@ class TaskInstance:
         context: dict[str, Any] = {
             "ti": SimpleNamespace(
                 **self.identity, max_tries=self.max_tries, try_number=self.try_number, xcom_push=self.xcom_push
-            )
+            ),
+            "dag_run": SimpleNamespace(start_date=datetime.fromtimestamp(self.run_started, tz=UTC)),
         }
         if self.world.plan.has_task_states:
             context["task_state_store"] = self.states
@@ -268,7 +281,7 @@ class TaskInstance:
         self._former = None
         if running in self._adopted:
             return
-        states = {"failed", "success"}
+        states = {"failed", "success", "delete"}
         told = self.world.triggerer.is_up and await self.world.triggerer.on_kill(running)
         self.world.triggerer.stop(running)
         if told and attempt.ended_by in states and self.state in states:

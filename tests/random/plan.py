@@ -164,7 +164,7 @@ class Plan:
         acts = [
             (
                 draw.choice([draw.uniform(5, 60), draw.uniform(5, _SPAN)]),
-                draw.choice(["clear", "clear", "failed", "success"]),
+                draw.choice(["clear", "clear", "failed", "success", "make again", "make again", "delete"]),
             )
             for _ in range(draw.choice([0, 0, 0, 1, 1, 2, 3]))
         ]

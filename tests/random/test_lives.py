@@ -60,7 +60,9 @@ def test_lives_are_eventful(tmp_path: Path) -> None:
     }
     statuses = {"SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"}
     acts = {
-        f"{act} while {state}" for act in ("clear", "failed", "success") for state in ("running", "deferred", "success")
+        f"{act} while {state}"
+        for act in ("clear", "failed", "success", "make again", "delete")
+        for state in ("running", "deferred", "success")
     } - {"success while success"}
     acts.add("event of a former trigger")
     ends = {

@@ -55,9 +55,10 @@ class Post:
     """A submission that Baseten accepted."""
 
     request: AsyncRequest
-    wanted: tuple[int, int]
+    wanted: tuple[int, int, int]
     at: float
     recorded: bool = False
+    stored: bool = False
 
 
 class World:
@@ -241,7 +242,7 @@ class World:
         def note_record(store: ResultStore, name: str, body: bytes) -> None:
             write(store, name, body)
             if name.startswith("ledger/"):
-                self._recorded(body.decode())
+                self._recorded(body.decode(), stored=True)
 
         patch.setattr(results, "_path", reach)
         patch.setattr(ResultStore, "write", note_record)
@@ -249,6 +250,7 @@ class World:
         set_state = states.set
 
         def note_state(self_: Any, key: str, value: Any, *, retention: Any = None) -> None:
+            self._check_first_record(value["request_id"])
             try:
                 set_state(self_, key, value, retention=retention)
             finally:
@@ -257,11 +259,13 @@ class World:
 
         patch.setattr(states, "set", note_state)
 
-    def _recorded(self, record: str) -> None:
+    def _recorded(self, record: str, *, stored: bool = False) -> None:
         self.shown.append(record)
         request_id = json.loads(record)["request_id"]
         for post in (post for posts in self.posts.values() for post in posts):
-            post.recorded |= post.request.request_id == request_id
+            if post.request.request_id == request_id:
+                post.recorded = True
+                post.stored |= stored
 
     def _send(self, prepared: Any, *, timeout: Any, **_: Any) -> requests.Response:
         step(f"before {prepared.method}")
@@ -312,7 +316,7 @@ class World:
         self.reach_airflow()
         (ti,) = [ti for ti in self.tasks if ti.map_index == map_index]
         name = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
-        return {ti.run_id: {name: ti.state}}
+        return {} if ti.state == "delete" else {ti.run_id: {name: ti.state}}
 
     # --- the rules ---------------------------------------------------------------------------------------------------
 
@@ -342,7 +346,11 @@ class World:
         request_id, status = earlier.request.request_id, earlier.request.status
         wanted = {attempt.wanted for attempt in ti.attempts if attempt.ended >= earlier.at or not attempt.ended}
         if wanted != {earlier.wanted}:
-            if earlier.recorded and status == "QUEUED" and not self.network.trouble(request_id, "DELETE"):
+            # The task states go with their run; what is left of it is best effort.
+            worker = CURRENT.get()
+            same_run = earlier.wanted[2] == later.wanted[2]
+            known = earlier.recorded if same_run else earlier.stored and worker and "store" not in worker.troubles
+            if known and status == "QUEUED" and not self.network.trouble(request_id, "DELETE"):
                 self.violate(ti, f"{request_id} is still queued although the task was cleared or its input has changed")
             return
         resubmit = ti.plan.arguments["on_orphaned_request"] == "resubmit"
@@ -357,6 +365,13 @@ class World:
         ended = sender.died or sender.terminated or sender.interrupted
         down = self.plan.airflow_down.contain(post.at + 50) or self.plan.store_down.contain(post.at + 50)
         return ended or down or "post" in sender.troubles
+
+    def _check_first_record(self, request_id: str | None) -> None:
+        """The quick record in the store comes before the one that a worker may die over."""
+        worker = CURRENT.get()
+        for post in (post for posts in self.posts.values() for post in posts):
+            if post.request.request_id == request_id and not post.stored and worker and "store" not in worker.troubles:
+                self.violate(self._task_of(post.request), f"{request_id} is not in the store yet")
 
     def check_recorded(self, ti: TaskInstance, request_id: str) -> None:
         """What is waited for has been recorded before."""
@@ -496,6 +511,8 @@ class World:
 
     async def _look_again(self, ti: TaskInstance) -> None:
         """Make one more attempt, as a retry would be: what was delivered is returned, and nothing is sent for it."""
+        if ti.state == "delete":
+            return
         ti.plan.deaths, ti.plan.kills, ti.plan.held, ti._acts = [], [], [], []
         last = ti.wanted
         ti.plan.inputs = [last[0]]

@@ -11,6 +11,7 @@ from airflow.sdk import DAG, get_current_context
 
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
+from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 
 PAUSE_SECONDS = 120
 
@@ -72,3 +73,14 @@ for name, (operator, options) in VARIANTS.items():
             **({"retries": 2} | options),
         )
     globals()[name] = dag
+
+with DAG(dag_id="lost_ids", schedule=None) as lost_ids:
+    BasetenAsyncRequestSensor(
+        task_id="predict",
+        model_id="{{ dag_run.conf.model }}",
+        request_ids=["lost-1", "lost-2"],
+        mode="reschedule",
+        poke_interval=3,
+        timeout=600,
+        pre_execute=started,
+    )

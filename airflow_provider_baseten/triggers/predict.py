@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -96,16 +97,10 @@ class BasetenPredictTrigger(BaseTrigger):
         try:
             response = await self._send(request)
         except BasetenError:
-            if await self._is_left_to_another(call, mine):
-                return
+            with suppress(BasetenResultStoreError):  # What Baseten answered matters more.
+                if await self._is_left_to_another(call, mine):
+                    return
             raise
-        if (holder := await _in_thread(call.holder)) != mine:
-            log.warning(
-                "Trigger %s was stopped while it waited for %s, and trigger %s has sent it too: it is paid twice.",
-                mine.id,
-                request.subject,
-                holder.id if holder else "(unknown)",
-            )
         # It is paid for: a store that is away for a while does not lose it.
         storing = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
@@ -114,6 +109,14 @@ class BasetenPredictTrigger(BaseTrigger):
             reraise=True,
         )
         await storing(_in_thread, call.leave_response, response)
+        with suppress(BasetenResultStoreError):
+            if (holder := await _in_thread(call.holder)) != mine:
+                log.warning(
+                    "Trigger %s was stopped while it waited for %s, and trigger %s has sent it too: it is paid twice.",
+                    mine.id,
+                    request.subject,
+                    holder.id if holder else "(unknown)",
+                )
 
     async def _send(self, request: Request) -> Response:
         """Return an answer that can be used; anything else is an error, after which the next attempt sends again."""

@@ -386,16 +386,21 @@ def test_error_is_taken_once_and_the_next_attempt_sends_again(baseten, store):
 
 def test_store_that_is_away_for_a_while_loses_no_answer(baseten, store, monkeypatch):
     call, trigger = left(baseten, store)
-    failures = iter([True, True, False])
-    write = ResultStore.write
+    troubles = iter([True, True, True])
 
-    def sometimes(self, name, body):
-        if name.endswith("/response") and next(failures):
-            raise BasetenResultStoreError("away")
-        write(self, name, body)
+    def sometimes(method):
+        def call_it(self, *arguments):
+            if baseten.requests and next(troubles, False):
+                raise BasetenResultStoreError("away")
+            return method(self, *arguments)
 
-    monkeypatch.setattr(ResultStore, "write", sometimes)
-    run(trigger())
+        return call_it
+
+    with monkeypatch.context() as patch:
+        for name in ("read", "write", "create"):
+            patch.setattr(ResultStore, name, sometimes(getattr(ResultStore, name)))
+        run(trigger())
+    assert next(troubles, None) is None
     assert (len(baseten.requests), call.response().status) == (1, 200)
 
 

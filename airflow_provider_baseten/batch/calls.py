@@ -1,19 +1,18 @@
 """Rows as the requests that are sent for them."""
 
 import hashlib
-import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import orjson
-
-from airflow_provider_baseten.api.requests import MAX_BODY_BYTES, encode_json
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.presets import shape_of
-from airflow_provider_baseten.batch.rows import Row
+from airflow_provider_baseten.batch.row import Row
+from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenPayloadTooLargeError
 
@@ -51,7 +50,8 @@ class Encoder:
     def __init__(self, job: BatchJob) -> None:
         self._job = job
         self._shape = shape_of(job)
-        self._parameters = job.parameters or {}
+        # As JSON has them: keys are texts.
+        self._parameters = exact_json.decode(encode("parameters", job.parameters or {}))
         self._columns = list(dict.fromkeys([*([job.id_column] if job.id_column else []), *job.keep_columns]))
         self._ids = Ids()
         self.rows = 0
@@ -78,9 +78,9 @@ class Encoder:
                 value = self._input(row)
                 if job.preset != "predict":
                     self._shape.join([value], self._parameters)  # Or it would fail the rows that it goes with.
-            except BasetenError as error:
+            except Exception as error:
                 if is_wanted:
-                    yield Call([number], [kept], error=error)
+                    yield Call([number], [kept], error=_typed(row, error))
                 continue
             if group.numbers and not self._fits(group, value):
                 yield self._call(group)
@@ -101,12 +101,12 @@ class Encoder:
 
     def _kept(self, row: Row) -> bytes:
         columns = {name: column(row, name) for name in self._columns}
-        if self._job.id_column and not self._ids.add(encode("id_column", columns[self._job.id_column])):
+        if self._job.id_column and not self._ids.add(_id_key(columns[self._job.id_column])):
             raise BasetenInputError(f"{row} repeats the {self._job.id_column} of an earlier row, so it was not sent.")
         return b"," + encode("keep_columns", columns)[1:-1]
 
     def _row_as_body(self, row: Row) -> bytes:
-        value = row.value
+        value = row.rounded
         self._check_chain(row, value)
         return sized(row, encode(str(row), value) if row.raw is None else row.raw)
 
@@ -195,6 +195,18 @@ class Ids:
                 self._put(digest)
 
 
+def _typed(row: Row, error: Exception) -> BasetenError:
+    if isinstance(error, BasetenError):
+        return error
+    return BasetenInputError(f"{row} can't be made a request ({type(error).__name__}).")
+
+
+def _id_key(value: Any) -> bytes:
+    """Return the same bytes for ids that are equal, whatever the order of their members and their last zeros."""
+    key = encode("id_column", value, sort_keys=True)
+    return key.rstrip(b"0").rstrip(b".") if isinstance(value, Decimal) and b"." in key and b"E" not in key else key
+
+
 def column(row: Row, name: str) -> Any:
     """Return the value of a column.
 
@@ -204,36 +216,6 @@ def column(row: Row, name: str) -> Any:
     if isinstance(value, dict) and name in value:
         return value[name]
     raise BasetenInputError(f"{row} has no column {name!r}.")
-
-
-def encode(name: str, value: Any) -> bytes:
-    """Encode a value as JSON.
-
-    :raises BasetenInputError: it has no form in JSON; the message names the place.
-    """
-    try:
-        body = orjson.dumps(value, default=_plain)
-    except TypeError:
-        return encode_json(name, value)
-    # orjson writes null for NaN and infinity, which JSON does not have.
-    return encode_json(name, value) if b"null" in body and _has_nan(value) else body
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError
-
-
-def _has_nan(value: Any) -> bool:
-    match value:
-        case float():
-            return not math.isfinite(value)
-        case dict():
-            return any(map(_has_nan, value.values()))
-        case list() | tuple():
-            return any(map(_has_nan, value))
-    return False
 
 
 def sized(what: object, body: bytes) -> bytes:

@@ -75,11 +75,13 @@ class Feed:
 
     def _make_blocks(self) -> None:
         use_all_cores()
+        error: BaseException | None = None
         while (made := self._wanted.get()) is not None:
-            try:
-                settle = partial(_settle, made, _block(self._calls), None)
-            except BaseException as error:
-                settle = partial(_settle, made, [], error)
+            block: list[Call] = []
+            if error is None:
+                block, error = _block(self._calls)
+            # What was made before an error comes first.
+            settle = partial(_settle, made, block, None if block else error)
             with suppress(RuntimeError):  # The loop is closed.
                 self._loop.call_soon_threadsafe(settle)
 
@@ -93,12 +95,16 @@ def _settle(made: "asyncio.Future[list[Call]]", block: list[Call], error: BaseEx
         made.set_exception(error)
 
 
-def _block(calls: Iterator[Call]) -> list[Call]:
+def _block(calls: Iterator[Call]) -> tuple[list[Call], BaseException | None]:
+    """Return the next calls, and the error after which there are no more."""
     block = []
     size = 0
-    for call in calls:
-        block.append(call)
-        size += len(call.body)
-        if len(block) >= _BLOCK_CALLS or size >= _BLOCK_BYTES:
-            break
-    return block
+    try:
+        for call in calls:
+            block.append(call)
+            size += len(call.body)
+            if len(block) >= _BLOCK_CALLS or size >= _BLOCK_BYTES:
+                break
+    except BaseException as error:
+        return block, error
+    return block, None

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from airflow_provider_baseten.batch.calls import encode
-from airflow_provider_baseten.batch.files import InputFile
+from airflow_provider_baseten.batch.input_files import InputFile
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.exceptions import BasetenError
 
 # What decides on requests and outputs. Speed, limits and credentials may change between runs.

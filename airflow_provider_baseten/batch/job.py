@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 Preset = Literal["predict", "chat", "embeddings", "classify", "rerank"]
 OutputFormat = Literal["jsonl", "parquet"]
 ModelInput = str | Mapping[str, Any] | list[Any] | Callable[[Any], Any] | None
-
-INPUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
 
 # Members of an output line that are the engine's own.
 RESERVED_COLUMNS = frozenset({"row", "output", "error"})
@@ -33,8 +32,8 @@ class BatchJob:
     :param target: what is called.
     :param inputs: the rows, any JSON values; exactly one of ``inputs`` and ``input_path`` is given. A run that is
         repeated must be given the same rows in the same order.
-    :param input_path: a ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder of them or a glob; a local path or any URI
-        that Airflow's ``ObjectStoragePath`` knows.
+    :param input_path: a ``.jsonl``, ``.csv`` or ``.parquet`` file, the first two also with ``.gz`` or ``.zst`` behind
+        it, a folder of them or a glob; a local path or any URI that Airflow's ``ObjectStoragePath`` knows.
     :param output_path: folder for parts and manifest; a local path or a URI.
     :param output_format: ``jsonl`` (default) or ``parquet``.
     :param preset: how rows become requests and answers become outputs: ``predict`` (default), ``chat``,
@@ -71,9 +70,9 @@ class BatchJob:
     """
 
     target: Target
-    output_path: str
+    output_path: str | PathLike[str]
     inputs: Iterable[Any] | None = field(default=None, repr=False)
-    input_path: str | None = None
+    input_path: str | PathLike[str] | None = None
     output_format: OutputFormat = "jsonl"
     preset: Preset = "predict"
     route: str | None = None
@@ -111,16 +110,11 @@ class BatchJob:
         if (self.inputs is None) == (self.input_path is None):
             given = "neither" if self.inputs is None else "both"
             raise BasetenInputError(f"Give exactly one of inputs and input_path; {given} was given.")
-        if isinstance(self.inputs, str | bytes | Mapping) or not isinstance(self.inputs, Iterable | None):
-            raise BasetenInputError(f"inputs takes an iterable of rows, not a {type(self.inputs).__name__}.")
-        if not isinstance(self.output_path, str) or not self.output_path:
+        _check_rows(self.inputs)
+        if not _is_path(self.output_path):
             raise BasetenInputError("output_path takes the path or URI of a folder.")
-        if self.input_path is not None:
-            suffix = PurePosixPath(self.input_path).suffix.lower()
-            if suffix and "*" not in suffix and suffix not in INPUT_SUFFIXES:
-                raise BasetenInputError(
-                    f"input_path {self.input_path} is none of {', '.join(INPUT_SUFFIXES)}, nor a folder or a glob."
-                )
+        if self.input_path is not None and not _is_path(self.input_path):
+            raise BasetenInputError("input_path takes the path or URI of a file, a folder or a glob.")
         _check_choice("output_format", self.output_format, get_args(OutputFormat))
 
     def _check_columns(self) -> None:
@@ -128,12 +122,16 @@ class BatchJob:
             _check_model_input(self.model_input)
         if isinstance(self.keep_columns, str) or not all(isinstance(name, str) for name in self.keep_columns):
             raise BasetenInputError("keep_columns takes a list of column names.")
+        if self.id_column is not None and not isinstance(self.id_column, str):
+            raise BasetenInputError("id_column takes the name of a column.")
+        encode("keep_columns and id_column", [*self.keep_columns, self.id_column])
         if taken := RESERVED_COLUMNS & {*self.keep_columns, self.id_column}:
             raise BasetenInputError(
                 f"keep_columns and id_column can't hold {sorted(map(str, taken))}: output lines use these names."
             )
         if self.output_filter is not None and not callable(self.output_filter):
             raise BasetenInputError("output_filter takes a callable.")
+
 
     def _check_grouping(self) -> None:
         _check_choice("preset", self.preset, get_args(Preset))
@@ -148,6 +146,10 @@ class BatchJob:
                 raise BasetenInputError(f"{name} takes a callable, and goes with preset='predict' only.")
         if self.parameters is not None and self.preset == "predict":
             raise BasetenInputError("parameters goes with a preset; with 'predict' make the whole body in model_input.")
+        if self.parameters is not None:
+            if not isinstance(self.parameters, Mapping):
+                raise BasetenInputError(f"parameters takes an object, not a {type(self.parameters).__name__}.")
+            encode("parameters", self.parameters)
 
     def _check_numbers(self) -> None:
         if self.max_concurrency != "auto":
@@ -161,6 +163,33 @@ class BatchJob:
         ratio = self.max_failure_ratio
         if ratio is not None and not (isinstance(ratio, int | float) and 0 <= ratio <= 1):
             raise BasetenInputError(f"max_failure_ratio={ratio!r} is not a number from 0 to 1.")
+
+
+# What holds rows and is none of their own, and how to get the rows out of it.
+_ROWS_OF_TABLES = {
+    "numpy": "inputs.tolist()",
+    "pandas": "inputs.to_dict('records')",
+    "polars": "inputs.to_dicts()",
+    "pyarrow": "inputs.to_pylist()",
+    "torch": "inputs.tolist()",
+}
+
+
+def _check_rows(inputs: object) -> None:
+    kind = type(inputs)
+    named = f"{kind.__module__.partition('.')[0]} {kind.__name__}".removeprefix("builtins ")
+    if isinstance(inputs, set | frozenset):
+        raise BasetenInputError(f"inputs takes rows in an order that stays the same, and a {named} has none: sort it.")
+    if any(hasattr(kind, name) for name in ("__array__", "__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")):
+        rows = _ROWS_OF_TABLES.get(kind.__module__.partition(".")[0], "a list of its rows")
+        raise BasetenInputError(f"inputs takes an iterable of rows, not a {named}: give {rows}.")
+    if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping) or not isinstance(inputs, Iterable | None):
+        raise BasetenInputError(f"inputs takes an iterable of rows, not a {named}.")
+
+
+def _is_path(path: object) -> bool:
+    text = fspath(path) if isinstance(path, PathLike) else path
+    return isinstance(text, str) and bool(text.strip()) and "\0" not in text
 
 
 def _check_model_input(value: object) -> None:

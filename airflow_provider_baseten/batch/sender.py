@@ -10,10 +10,11 @@ from aiolimiter import AsyncLimiter
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response, model_output
-from airflow_provider_baseten.batch.calls import Call, encode
+from airflow_provider_baseten.batch.calls import Call
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.presets import outputs_of, shape_of
 from airflow_provider_baseten.batch.progress import Tally
+from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.exceptions import (
     BasetenError,

@@ -1,10 +1,11 @@
 """An input with places that the columns of a row fill."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from string import Formatter
 from typing import Any
 
-from airflow_provider_baseten.api.requests import encode_json
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 Column = Callable[[str], Any]
@@ -17,12 +18,13 @@ class Template:
     no text stands as JSON. Doubled braces stand for themselves.
 
     :param value: the JSON value.
-    :raises BasetenInputError: a text has braces that name no column.
+    :raises BasetenInputError: it has no form in JSON, or a text has braces that name no column.
     """
 
     def __init__(self, value: Any) -> None:
         self.columns: set[str] = set()
-        self._fill = self._compiled(value)
+        # As JSON has it: keys are texts.
+        self._fill = self._compiled(exact_json.decode(encode("model_input", value)))
 
     def fill(self, column: Column) -> Any:
         """Return the input of a row.
@@ -35,10 +37,10 @@ class Template:
         match value:
             case str():
                 return self._text(value)
-            case Mapping():
+            case dict():
                 members = {name: self._compiled(item) for name, item in value.items()}
                 return lambda column: {name: fill(column) for name, fill in members.items()}
-            case list() | tuple():
+            case list():
                 items = [self._compiled(item) for item in value]
                 return lambda column: [fill(column) for fill in items]
         return lambda column: value
@@ -69,4 +71,4 @@ def _parts(text: str) -> list[tuple[str, str | None]]:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else encode_json("model_input", value).decode()
+    return value if isinstance(value, str) else encode("model_input", value).decode()

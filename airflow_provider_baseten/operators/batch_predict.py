@@ -10,6 +10,8 @@ from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.operators.batch_run import RunsBatch
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from airflow.sdk import Context
 
     from airflow_provider_baseten.transport import RetryPolicy
@@ -56,8 +58,8 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
 
     :param inputs: the rows, any JSON values: a list, another iterable, or the output of a task. Exactly one of
         ``inputs`` and ``input_path`` is given. (templated, not shown among the rendered templates)
-    :param input_path: URI or local path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, a folder of them or a glob.
-        (templated)
+    :param input_path: URI or local path of a ``.jsonl``, ``.csv`` or ``.parquet`` file (the first two also compressed:
+        ``.gz``, ``.zst``), a folder of them or a glob. (templated)
     :param output_path: URI or local path of a folder for parts and manifest; one folder for each job. (templated)
     :param output_format: ``jsonl`` (default) or ``parquet``.
     :param preset: how rows become requests and answers become outputs: ``predict`` (default), ``chat``,
@@ -113,7 +115,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         *,
         output_path: str,
         inputs: Iterable[Any] | None = None,
-        input_path: str | None = None,
+        input_path: "str | PathLike[str] | None" = None,
         output_format: OutputFormat = "jsonl",
         preset: Preset = "predict",
         route: str | None = None,

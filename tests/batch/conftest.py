@@ -60,6 +60,43 @@ def run(baseten, tmp_path):
     return run
 
 
+@pytest.fixture
+def send(run):
+    """Run a job one request after the other; return the bodies as they were sent, and the manifest."""
+
+    def send(**arguments):
+        bodies = []
+
+        async def app(scope, receive, send):
+            if scope["type"] != "http":
+                raise NotImplementedError
+            bodies.append(await whole_body(receive))
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b'{"ok":1}'})
+
+        with Emulator(models={"raw": app}, api_key=KEY) as emulator:
+            target = Target(model_id="raw", base_url=emulator.url)
+            manifest = run(**{"target": target, "max_concurrency": 1} | arguments)
+        return [body.decode() for body in bodies], manifest
+
+    return send
+
+
+async def whole_body(receive):
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+def errors_of(manifest):
+    """Return the messages of the failed rows by row number."""
+    return {number: line["error"]["message"] for number, line in lines_of(*manifest.failed_parts).items()}
+
+
 def lines_of(*uris):
     """Return the lines of JSONL files, by row number; each row must be there once."""
     lines = [json.loads(line) for uri in uris for line in Path(uri.removeprefix("file://")).read_text().splitlines()]

@@ -1,10 +1,29 @@
 """Arguments of a job are checked before anything else happens."""
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.exceptions import BasetenInputError
+
+
+class DataFrame:
+    """As pandas': iterating it gives the names of its columns."""
+
+    __module__ = "pandas.core.frame"
+
+    def __iter__(self):
+        return iter(["a", "b"])
+
+    def __array__(self):
+        return np.array([[1, 2]])
+
+
+class PolarsFrame(DataFrame):
+    __module__ = "polars.dataframe.frame"
+
 
 WRONG = [
     ({"inputs": None}, "exactly one of inputs and input_path"),
@@ -12,13 +31,35 @@ WRONG = [
     ({"inputs": "text"}, "inputs takes an iterable"),
     ({"inputs": {"a": 1}}, "inputs takes an iterable"),
     ({"inputs": 5}, "inputs takes an iterable"),
-    ({"inputs": None, "input_path": "rows.xlsx"}, "input_path rows.xlsx"),
+    ({"inputs": bytearray(b"ab")}, "not a bytearray"),
+    ({"inputs": {1, 2}}, "inputs takes rows in an order that stays the same, and a set has none"),
+    ({"inputs": np.array([1, 2])}, r"not a numpy ndarray: give inputs.tolist\(\)"),
+    ({"inputs": pa.table({"a": [1]})}, r"not a pyarrow Table: give inputs.to_pylist\(\)"),
+    ({"inputs": pa.record_batch({"a": [1]})}, r"inputs.to_pylist\(\)"),
+    ({"inputs": pa.array([1])}, r"inputs.to_pylist\(\)"),
+    ({"inputs": DataFrame()}, r"not a pandas DataFrame: give inputs.to_dict\('records'\)"),
+    ({"inputs": PolarsFrame()}, r"not a polars PolarsFrame: give inputs.to_dicts\(\)"),
+    ({"inputs": None, "input_path": ""}, "input_path takes"),
+    ({"inputs": None, "input_path": 5}, "input_path takes"),
+    ({"inputs": None, "input_path": "a\0b"}, "input_path takes"),
+    ({"output_path": None}, "output_path"),
     ({"output_path": ""}, "output_path"),
     ({"output_format": "csv"}, "output_format='csv'"),
     ({"model_input": 5}, "model_input"),
     ({"output_filter": "text"}, "output_filter"),
     ({"keep_columns": "text"}, "keep_columns"),
     ({"keep_columns": ["row"]}, "keep_columns and id_column can't hold"),
+    ({"id_column": 5}, "id_column takes"),
+    ({"keep_columns": ["\ud800"]}, "lone surrogate"),
+    ({"model_input": {"a": {1, 2}}}, r"model_input\['a'\] is of type set"),
+    ({"model_input": {"a": float("nan")}}, r"model_input\['a'\] is nan"),
+    ({"model_input": {(1, 2): 3}}, "has a key of type tuple"),
+    ({"preset": "chat", "parameters": [1]}, "parameters takes an object, not a list"),
+    ({"preset": "chat", "parameters": {"a": [{1, 2}]}}, r"parameters\['a'\]\[0\] is of type set"),
+    ({"preset": "chat", "parameters": {"a": np.int64(1)}}, r"parameters\['a'\] is of type int64"),
+    ({"preset": "chat", "parameters": {"a": np.array([1])}}, "is of type ndarray"),
+    ({"preset": "chat", "parameters": {"a": float("inf")}}, "is inf"),
+    ({"preset": "chat", "parameters": {"a": DataFrame()}}, "is of type DataFrame"),
     ({"id_column": "output"}, "keep_columns and id_column can't hold"),
     ({"preset": "images"}, "preset='images'"),
     ({"rows_per_request": 0}, "rows_per_request=0"),
@@ -41,9 +82,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[str(arguments) for arguments, _ in WRONG])
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[ascii(arguments)[:60] for arguments, _ in WRONG])
 def test_wrong_arguments_are_named(arguments, message):
     good = {"target": Target(model_id="abc"), "inputs": [1], "output_path": "out"}
     BatchJob(**good)
     with pytest.raises(BasetenInputError, match=message):
         BatchJob(**(good | arguments))
+
+
+@pytest.mark.parametrize("inputs", [[], (), range(3), iter([1]), {"a": 1}.values(), (n for n in [1])])
+def test_what_has_rows_in_an_order_is_taken(inputs):
+    BatchJob(target=Target(model_id="abc"), inputs=inputs, output_path="out")

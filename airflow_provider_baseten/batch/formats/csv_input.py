@@ -1,0 +1,88 @@
+"""CSV with a header line; all values are texts."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from itertools import chain
+from typing import Any
+
+from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
+from airflow_provider_baseten.batch.formats.text_input import skip_byte_order_mark
+from airflow_provider_baseten.batch.input_files import InputFile
+from airflow_provider_baseten.batch.row import Reading, Row
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+# Excel's line above the header, which names the delimiter.
+_DELIMITER = re.compile(r'"?sep=([^\r\n"])"?\s*', re.IGNORECASE)
+
+
+def rows(file: InputFile, reading: Reading, _columns: Collection[str] | None) -> Iterator[Row]:
+    """Yield the rows of a file.
+
+    Lines above the header that hold nothing are left out, and blank lines below it. A broken line is a row that fails.
+
+    :raises BasetenInputError: the header has a name twice.
+    """
+    csv.field_size_limit(MAX_BODY_BYTES)
+    with file.open(reading) as stream:
+        skip_byte_order_mark(file.uri, stream)
+        # What is not UTF-8 becomes a failed row when its request is made.
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+        above, delimiter, lines = _start(_lines(file.uri, text))
+        reader = csv.reader(lines, strict=True, delimiter=delimiter)
+        header = next(reader, [])
+        _check_header(file.uri, header)
+        while (fields := _fields(reader)) is not None:
+            number = above + reader.line_num
+            if fields:
+                place = (file.uri, "line", number)
+                yield Row(place, value=_named(place, header, fields, above))
+
+
+def _lines(uri: str, text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(MAX_BODY_BYTES):
+        if len(line) == MAX_BODY_BYTES and not line.endswith(("\n", "\r")):
+            raise BasetenInputError(f"{uri} has a line of more than 100 MB.")
+        yield line
+
+
+def _start(lines: Iterator[str]) -> tuple[int, str, Iterator[str]]:
+    """Return how many lines are above the header, the delimiter, and the lines from the header on."""
+    delimiter = ","
+    for above, line in enumerate(lines):
+        if named := _DELIMITER.fullmatch(line):
+            delimiter = named[1]
+        elif line.strip(f'{delimiter}" \t\r\n'):
+            return above, delimiter, chain([line], lines)
+    return 0, delimiter, iter(())
+
+
+def _check_header(uri: str, header: list[str]) -> None:
+    repeated = [repr(name) for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise BasetenInputError(f"{uri} has several columns of the name {', '.join(repeated[:20])}: rename them.")
+
+
+def _fields(reader: Any) -> list[str] | csv.Error | None:
+    """Return the fields of the next line, what is wrong with it, or ``None`` at the end."""
+    first = reader.line_num + 1
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        error.args = (first, str(error))
+        return error
+
+
+def _named(
+    place: tuple[str, str, int], header: list[str], fields: list[str] | csv.Error, above: int
+) -> dict[str, str] | BasetenInputError:
+    uri, _, number = place
+    if isinstance(fields, csv.Error):
+        first, trouble = above + fields.args[0], fields.args[1]
+        where = f"line {number}" if first == number else f"from line {first} to line {number}"
+        return BasetenInputError(f"{uri}, {where} is not CSV ({trouble}).")
+    if len(fields) == len(header):
+        return dict(zip(header, fields, strict=True))
+    return BasetenInputError(f"{uri}, line {number} has {len(fields)} fields, its header has {len(header)}.")

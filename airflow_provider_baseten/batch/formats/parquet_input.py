@@ -1,0 +1,54 @@
+"""Parquet files."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from airflow_provider_baseten.batch.formats.arrow_values import rows_of
+from airflow_provider_baseten.batch.input_files import InputFile
+from airflow_provider_baseten.batch.parquet import require_pyarrow
+from airflow_provider_baseten.batch.row import Reading, Row
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS = 1000
+
+
+def rows(file: InputFile, reading: Reading, columns: Collection[str] | None) -> Iterator[Row]:
+    """Yield the rows of a file.
+
+    :param columns: that are needed; a file that has them all is asked for no others.
+    :raises BasetenInputError: it is no Parquet file, or has a column twice.
+    """
+    require_pyarrow()
+    import pyarrow.parquet
+
+    number = 0
+    with file.raw() as binary, reading.file(file.size, lambda: file.size * number / max(1, total)):
+        total = 0
+        try:
+            table = pyarrow.parquet.ParquetFile(binary)
+            schema = table.schema_arrow
+        except Exception as error:
+            raise BasetenInputError(f"{file.uri} is not a Parquet file ({error!s:.300}).") from None
+        total = table.metadata.num_rows
+        wanted = None if columns is None or not {*columns} <= {*schema.names} else sorted(columns)
+        _check_names(file.uri, schema, wanted)
+        # One row group after the other: a batch over two of them can't have dictionaries inside of lists.
+        groups = range(table.num_row_groups)
+        for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
+            for value in rows_of(batch, f"{file.uri}, row", number):
+                number += 1
+                yield Row((file.uri, "row", number), value=value)
+
+
+def _check_names(uri: str, schema: "pa.Schema", wanted: list[str] | None) -> None:
+    names = Counter(schema.names)
+    repeated = [name for name, count in names.items() if count > 1 and (wanted is None or name in wanted)]
+    if repeated:
+        raise BasetenInputError(
+            f"{uri} has several columns of the name {', '.join(map(repr, repeated[:20]))}: rename them."
+        )

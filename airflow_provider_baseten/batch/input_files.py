@@ -1,0 +1,221 @@
+"""Input files: which files a path, a folder or a glob stands for, and how each of them is read."""
+
+import glob
+import io
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from airflow_provider_baseten.batch.compression import COMPRESSIONS, decompressed
+from airflow_provider_baseten.batch.files import local_path, open_remote, reason, remote
+from airflow_provider_baseten.batch.row import Reading
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+
+_LOG = logging.getLogger(__name__)
+
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+# In the name of a file that is not read, these say that it holds data all the same.
+_OTHER_DATA = {".json", ".tsv", ".xml", ".avro", ".orc", ".arrow", ".feather", ".parq", ".pq", ".pkl", ".xls", ".xlsx"}
+_OTHER_COMPRESSIONS = {".bz2", ".xz", ".zip", ".lz4", ".snappy", ".gzip", ".zstd", ".tar", ".tgz", ".7z"}
+_DATA_SUFFIXES = {*FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
+
+# What object stores say about a version of an object, the most telling first.
+_VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
+
+_MOST_NAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to read rows from.
+
+    :param uri: its path or URI.
+    :param size: in bytes.
+    :param version: changes when the content does.
+    :param raw: opens it.
+    """
+
+    uri: str
+    size: int
+    version: str
+    raw: Callable[[], io.BufferedReader] = field(repr=False, compare=False)
+
+    @property
+    def format(self) -> str | None:
+        """Its format, as the name tells it: ``jsonl``, ``csv``, ``parquet`` or none of these."""
+        suffixes = _suffixes(self.uri)
+        return FORMATS.get(suffixes[-1 if self.compression is None else -2])
+
+    @property
+    def compression(self) -> str | None:
+        """What it is compressed with as a whole: ``gzip``, ``zstd`` or nothing."""
+        return COMPRESSIONS.get(_suffixes(self.uri)[-1])
+
+    @contextmanager
+    def open(self, reading: Reading) -> Iterator[io.BufferedReader]:
+        """Open it to read its content, which is decompressed on the way.
+
+        :param reading: learns how far the file is read.
+        :raises BasetenInputError: the decompression is not installed.
+        """
+        with self.raw() as raw, reading.file(self.size, raw.raw.tell):
+            yield decompressed(raw, self.compression)
+
+
+def find(input_path: str) -> list[InputFile]:
+    """Return the files of a path, sorted: the file itself, those of a folder and its subfolders, or those of a glob.
+
+    A file or folder of that very name comes before a glob. Names that begin with a dot or an underscore are left out of
+    folders and globs. Other files that can't be read are an error where the name speaks of data, otherwise a warning.
+
+    :raises BasetenInputError: there is none, or one that can't be read.
+    """
+    try:
+        found = _find_local(input_path) if local_path(input_path) is not None else _find_remote(input_path)
+        files = sorted(found, key=lambda file: file.uri)
+    except BasetenError:
+        raise
+    except Exception as error:
+        raise BasetenInputError(f"input_path {input_path} can't be read ({reason(error)}).") from error
+    _check_names(input_path, files)
+    readable = [file for file in files if file.format is not None]
+    if not readable:
+        endings = f"{', '.join(FORMATS)}, also with {' or '.join(COMPRESSIONS)} behind it"
+        raise BasetenInputError(f"input_path {input_path} has no file whose name ends in one of {endings}.")
+    return readable
+
+
+def _check_names(input_path: str, files: list[InputFile]) -> None:
+    for file in files:
+        if file.format == "parquet" and file.compression is not None:
+            raise BasetenInputError(
+                f"{file.uri} is a Parquet file that is compressed as a whole: decompress it, Parquet compresses "
+                "what is in it by itself."
+            )
+        if _surrogates(file.uri):
+            raise BasetenInputError(f"input_path {input_path} has the file {file.uri!r}, whose name is not UTF-8.")
+    unread = [file.uri for file in files if file.format is None]
+    if data := [uri for uri in unread if _DATA_SUFFIXES.intersection(_suffixes(uri))]:
+        raise BasetenInputError(
+            f"input_path {input_path} has files that can't be read: {_listed(data)}. Rows are read from "
+            f"{', '.join(FORMATS)}, plain or compressed ({', '.join(COMPRESSIONS)}): convert them, or give a glob that "
+            "leaves them out."
+        )
+    if unread and len(unread) < len(files):
+        _LOG.warning("input_path %s: not read, as no format is known by the name: %s.", input_path, _listed(unread))
+
+
+def _listed(uris: list[str]) -> str:
+    rest = len(uris) - _MOST_NAMES
+    return ", ".join(uris[:_MOST_NAMES]) + (f" and {rest:,} others" if rest > 0 else "")
+
+
+def _surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _suffixes(uri: str) -> list[str]:
+    """Return the suffixes of a name in lower case, at least two."""
+    return ["", "", *(suffix.lower() for suffix in PurePosixPath(uri).suffixes)]
+
+
+def _find_local(input_path: str) -> list[InputFile]:
+    given = local_path(input_path)
+    assert given is not None  # noqa: S101
+    paths = [given]
+    if "://" in input_path and "%" in input_path:
+        paths.append(Path(unquote(str(given))))  # As Path.as_uri writes what it does not take for a URI's letter.
+    for path in paths:
+        if path.exists():
+            return list(map(_local_file, _files_of(path)))
+    if not glob.has_magic(str(given)):
+        raise FileNotFoundError(given)
+    matches = map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207 - it goes through links, Path.glob not.
+    wanted = [path for path in matches if not _hidden(path.name, given.name)]
+    return [_local_file(file) for file in dict.fromkeys(file for path in wanted for file in _files_of(path))]
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """Yield the file itself, or the files of a folder and its subfolders; links are followed."""
+    if not path.is_dir():
+        yield path
+        return
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:  # A link that leads back.
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not _hidden(name)]
+        yield from (Path(folder, name) for name in names if not _hidden(name))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _local_file(path: Path) -> InputFile:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BasetenInputError(f"{path} is not a regular file.")
+    return InputFile(str(path), status.st_size, str(status.st_mtime_ns), partial(_open_local, path))
+
+
+def _open_local(path: Path) -> io.BufferedReader:
+    return io.BufferedReader(io.FileIO(path), 1 << 20)
+
+
+def _find_remote(input_path: str) -> list[InputFile]:
+    fs, path = remote(input_path)
+    fs.invalidate_cache()
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        found[path] = fs.info(path)
+    except FileNotFoundError:
+        if not glob.has_magic(path):
+            raise
+        pattern = PurePosixPath(path).name
+        matches = fs.glob(path, detail=True).items()
+        found = {p: info for p, info in matches if not _hidden(PurePosixPath(p).name, pattern)}
+    # "s3://conn_id@" in front of the bucket: the connection is not part of what the storage calls its files.
+    scheme, _, rest = input_path.partition("://")
+    authority = rest.partition("/")[0]
+    prefix = f"{scheme}://{authority.rpartition('@')[0]}{'@' if '@' in authority else ''}"
+    return [
+        InputFile(
+            f"{prefix}{p.lstrip('/')}",
+            info["size"] or 0,
+            str(next((info[k] for k in _VERSION_KEYS if info.get(k)), "")),
+            partial(open_remote, fs, p),
+        )
+        for p, info in _remote_files(fs, found).items()
+        if info["type"] == "file" and not p.endswith("/")
+    ]
+
+
+def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Put in the place of each folder the files in it and in its subfolders."""
+    files = {}
+    for path, info in found.items():
+        if info["type"] != "directory":
+            files[path] = info
+            continue
+        inside = fs.find(path, detail=True)
+        depth = len(PurePosixPath(path.strip("/")).parts)
+        names = {p: PurePosixPath(p.strip("/")).parts[depth:] for p in inside}
+        files |= {p: inside[p] for p, parts in names.items() if not any(map(_hidden, parts))}
+    return files
+
+
+def _hidden(name: str, pattern: str = "*") -> bool:
+    """Tell whether a name is left out; a pattern that begins like the name asks for it."""
+    return name.startswith((".", "_")) and not pattern.startswith(name[0])

@@ -1,0 +1,97 @@
+"""JSON of rows and inputs: plain values fast, and the types that Python programs keep rows in."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from airflow_provider_baseten.api.exact_json import number_text
+from airflow_provider_baseten.api.requests import encode_json
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+_FAST = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
+    """Encode a value as JSON. Integers of any size and ``Decimal`` keep every digit.
+
+    Besides JSON values it takes dates and times (as ISO 8601), UUIDs, enumerations (by value), data classes and other
+    mappings (as objects).
+
+    :param name: what the error calls the value.
+    :param sort_keys: put the members of objects in order; for comparing values.
+    :raises BasetenInputError: it has no form in JSON; the message names the place.
+    """
+    try:
+        body = orjson.dumps(value, default=_fragment, option=_FAST | (orjson.OPT_SORT_KEYS if sort_keys else 0))
+        # orjson writes null for NaN and infinity, which JSON does not have.
+        if not (b"null" in body and _has_nan(value)):
+            return body
+    except TypeError:
+        pass
+    try:
+        return encode_json(name, json_value(value, sort_keys=sort_keys))
+    except RecursionError:
+        raise BasetenInputError(f"{name} is nested too deeply or holds itself; JSON can't carry that.") from None
+
+
+def json_value(value: Any, *, sort_keys: bool = False) -> Any:
+    """Return a value in which all that :func:`encode` takes beside JSON is replaced by JSON values.
+
+    What JSON has no form for stays as it is.
+    """
+    match value:
+        case str() | int() | float() | Decimal() | None if not isinstance(value, Enum):
+            return value
+        case Mapping():
+            members = {key: json_value(item, sort_keys=sort_keys) for key, item in value.items()}
+            return dict(sorted(members.items(), key=lambda member: str(member[0]))) if sort_keys else members
+        case list() | tuple():
+            return [json_value(item, sort_keys=sort_keys) for item in value]
+    simple = _simple(value)
+    return value if simple is value else json_value(simple, sort_keys=sort_keys)
+
+
+def _simple(value: Any) -> Any:
+    """Return the value one step nearer to JSON, or the value itself."""
+    match value:
+        case Enum():
+            return value.value
+        case date() | time() if value == value:  # noqa: PLR0124 - pandas' NaT is a date that equals nothing.
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case Mapping():
+            return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value
+
+
+def _fragment(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(number_text(value))
+    simple = _simple(value)
+    if simple is value:
+        raise TypeError
+    return simple
+
+
+def _has_nan(value: Any) -> bool:
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case str() | int() | None if not isinstance(value, Enum):
+            return False
+        case Mapping():
+            return any(map(_has_nan, value.values()))
+        case list() | tuple():
+            return any(map(_has_nan, value))
+    simple = _simple(value)
+    return simple is not value and _has_nan(simple)

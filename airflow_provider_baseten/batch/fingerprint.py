@@ -1,21 +1,22 @@
-"""Whether two runs are of the same job: a digest of input and options."""
+"""Fingerprint of a job: equal for two runs exactly if they send the same requests and keep the same of the answers."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from itertools import chain
-from types import CodeType
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
+from airflow_provider_baseten.batch.description import NotDescribableError, describe
 from airflow_provider_baseten.batch.input_files import InputFile
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.row_json import encode
-from airflow_provider_baseten.exceptions import BasetenError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+
+# Which rules a fingerprint is made by: one that was made by others is never taken for the same.
+_VERSION = 2
 
 # What decides on requests and outputs. Speed, limits and credentials may change between runs.
 _OPTIONS = (
-    "input_path",
     "output_format",
     "preset",
     "route",
@@ -28,54 +29,66 @@ _OPTIONS = (
     "join_inputs",
     "split_output",
     "num_shards",
+    "job_version",
 )
 
 
 def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
-    """Return the digest of a job.
+    """Return the fingerprint of a job.
 
-    A file counts by name, size and the version that its storage tells; a callable by its code, not by what it refers
-    to.
+    A file counts by name, size and the version that its storage tells; a callable by its source, defaults, closure and
+    the constants and functions that it names, or by ``job_version`` if there is one.
 
     :param files: the input files.
     :param values: rows that are not in files, all or the first ones.
+    :raises BasetenInputError: a callable or a row refers to something that can't be compared between two runs.
     """
-    options = {name: _plain(getattr(job, name)) for name in _OPTIONS}
-    options["target"] = str(job.target)
-    options["files"] = [[file.uri, file.size, file.version] for file in files]
-    digest = hashlib.blake2b(orjson.dumps(options, option=orjson.OPT_SORT_KEYS), digest_size=16)
-    for value in values:
-        digest.update(_as_bytes(value))
-    return digest.hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _parts(job, files, values):
+        # With its length, or [1, 23] would be the same as [12, 3].
+        digest.update(len(part).to_bytes(8) + part)
+    return f"{_VERSION}-{digest.hexdigest()}"
 
 
-def _as_bytes(value: Any) -> bytes:
+def _parts(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> Iterator[bytes]:
+    yield str(job.target).encode()
+    for name in _OPTIONS:
+        yield name.encode()
+        yield _option(job, name)
+    yield str(job.input_path).encode()
+    yield orjson.dumps([[file.uri, file.size, file.version] for file in files])
+    for index, value in enumerate(values):
+        yield _row(job, index, value)
+
+
+def _option(job: BatchJob, name: str) -> bytes:
+    value = getattr(job, name)
+    if not callable(value):
+        return encode(name, value, sort_keys=True)
+    if job.job_version is not None:
+        return b"callable"
     try:
-        return encode("inputs", value)
+        return b"callable " + describe(value).encode()
+    except NotDescribableError as error:
+        raise BasetenInputError(
+            f"{name} refers to {error}, so that another run could not tell whether it is still the same: give "
+            "job_version, a text that you change whenever the callable does something else. Nothing was sent."
+        ) from None
+
+
+def _row(job: BatchJob, index: int, value: Any) -> bytes:
+    try:
+        return encode("inputs", value, sort_keys=True)
     except BasetenError:
-        return repr(type(value)).encode()
-
-
-def _plain(value: Any) -> Any:
-    if callable(value):
-        return _code_of(value)
-    return value if isinstance(value, str | int | float | dict | None) else list(value)
-
-
-def _code_of(function: Callable[..., Any]) -> str:
-    code = getattr(function, "__code__", None)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{name}:{_digest(code)}" if isinstance(code, CodeType) else name
-
-
-def _digest(code: CodeType) -> str:
-    constants = (
-        _digest(constant)
-        if isinstance(constant, CodeType)
-        else repr(sorted(map(repr, constant)))
-        if isinstance(constant, frozenset)
-        else repr(constant)
-        for constant in code.co_consts
-    )
-    parts = chain([code.co_code.hex()], code.co_names, constants)
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+        pass
+    try:
+        return b"object " + describe(value).encode()
+    except NotDescribableError as error:
+        # Without a callable the row fails: it has no form in JSON.
+        if not callable(job.model_input) or job.job_version is not None:
+            return b"type " + type(value).__qualname__.encode()
+        raise BasetenInputError(
+            f"inputs[{index}] is or holds {error}, so that another run could not tell whether the rows are still the "
+            "same: give rows of plain values, or job_version, a text that you change whenever the rows do. Nothing was "
+            "sent."
+        ) from None

@@ -66,6 +66,8 @@ class BatchJob:
     :param retry_policy: how often a request is tried.
     :param headers: further HTTP headers.
     :param idempotent: whether a request may be sent again when the model may have run; by default not.
+    :param job_version: any text that changes whenever the callables of the job do something else. Given, the callables
+        themselves do not count for whether two runs are of the same job.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
 
@@ -96,6 +98,7 @@ class BatchJob:
     retry_policy: "RetryPolicy | None" = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     idempotent: bool = False
+    job_version: str | None = None
 
     def __post_init__(self) -> None:
         self._check_paths()
@@ -132,6 +135,8 @@ class BatchJob:
         if self.output_filter is not None and not callable(self.output_filter):
             raise BasetenInputError("output_filter takes a callable.")
 
+        if self.job_version is not None and not (isinstance(self.job_version, str) and self.job_version):
+            raise BasetenInputError("job_version takes a text.")
 
     def _check_grouping(self) -> None:
         _check_choice("preset", self.preset, get_args(Preset))

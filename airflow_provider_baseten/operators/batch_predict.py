@@ -37,6 +37,7 @@ _OPTIONS = (
     "shard",
     "timeout",
     "idempotent",
+    "job_version",
 )
 
 
@@ -96,6 +97,9 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         :class:`~airflow_provider_baseten.transport.RetryPolicy`. Airflow's own ``retry_policy`` is for the task.
     :param idempotent: whether a request may be sent again when the model may have run, and been paid for. By default
         only what did not run is sent again.
+    :param job_version: any text, by default none. Callables count by their source for whether a run is of the same job;
+        with a version they do not count, and another version is another job. Needed for a callable that refers to
+        something that can't be compared, such as a client.
 
     Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
 
@@ -138,6 +142,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         timeout: float = READ_TIMEOUT,
         request_retry_policy: "RetryPolicy | None" = None,
         idempotent: bool = False,
+        job_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(output_path=output_path, **kwargs)
@@ -165,6 +170,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         self.timeout = timeout
         self.request_retry_policy = request_retry_policy
         self.idempotent = idempotent
+        self.job_version = job_version
         self._check_options()
 
     def _check_options(self) -> None:

@@ -54,6 +54,8 @@ WRONG = [
     ({"model_input": {"a": {1, 2}}}, r"model_input\['a'\] is of type set"),
     ({"model_input": {"a": float("nan")}}, r"model_input\['a'\] is nan"),
     ({"model_input": {(1, 2): 3}}, "has a key of type tuple"),
+    ({"job_version": 5}, "job_version takes a text"),
+    ({"job_version": ""}, "job_version takes a text"),
     ({"preset": "chat", "parameters": [1]}, "parameters takes an object, not a list"),
     ({"preset": "chat", "parameters": {"a": [{1, 2}]}}, r"parameters\['a'\]\[0\] is of type set"),
     ({"preset": "chat", "parameters": {"a": np.int64(1)}}, r"parameters\['a'\] is of type int64"),

@@ -131,7 +131,7 @@ class TestWhatJsonLacks:
             "callable": {"model_input": lambda row: [row["x"]]},
             "kept": {"model_input": lambda row: 0 if row["x"] is value else row["x"], "keep_columns": ["k"]},
         }[way]
-        bodies, manifest = send(inputs=rows, **arguments)
+        bodies, manifest = send(inputs=rows, job_version="1", **arguments)
         assert len(bodies) == manifest.succeeded == 2
         assert errors_of(manifest).keys() == {1}
         assert manifest.outcomes["BasetenInputError"] == 1

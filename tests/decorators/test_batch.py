@@ -95,3 +95,19 @@ def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments):
 
     with DAG("wrong"), pytest.raises(BasetenInputError):
         rows()
+
+
+def test_a_job_version_counts_for_callables(baseten, run_dag, tmp_path):
+    def run(version):
+        @task.baseten_batch(
+            model_id="echo", output_path=str(tmp_path), model_input=lambda row: version and row, job_version=version[0]
+        )
+        def rows():
+            return [{"text": "a"}]
+
+        with DAG(f"version_{version}") as dag:
+            rows()
+        return run_dag(dag).state
+
+    assert [run(version) for version in ("1a", "1b", "2a")] == ["success", "success", "failed"]
+    assert len(baseten.requests) == 1

@@ -1,14 +1,19 @@
 """A bulk job in shards, as a task group in a real Airflow."""
 
+import dataclasses
+import inspect
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG, task
 
+from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 
 KEY = "abcd1234.s3cr3t"
 
@@ -98,3 +103,23 @@ def test_a_shard_that_fails_leaves_no_manifest_of_the_whole(baseten, run_dag, tm
 def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments, words):
     with DAG("wrong"), pytest.raises(BasetenInputError, match=words):
         BasetenBatchPredictGroup("score", model_id="square", inputs=[1], output_path="out", **arguments)
+
+
+def test_every_option_of_a_job_is_one_of_the_operator():
+    options = {field.name for field in dataclasses.fields(BatchJob)} - {"target", "retry_policy"}
+    assert options <= {*inspect.signature(BasetenBatchPredictOperator).parameters, "headers"}
+
+
+def test_a_job_version_reaches_the_plan_and_all_shards(baseten, run_dag, tmp_path):
+    client = threading.Lock()  # As a client, it can't be compared between two runs.
+    arguments = {"model_id": "square", "inputs": [{"n": 1}, {"n": 2}], "num_shards": 2, "output_path": str(tmp_path)}
+
+    def version(dag_id, **version):
+        with DAG(dag_id) as dag:
+            BasetenBatchPredictGroup("score", model_input=lambda row: client and row, **arguments, **version)
+        return run_dag(dag)
+
+    assert version("without").states["score.plan"] == "failed"
+    assert version("first", job_version="1").xcom("score.merge")["succeeded"] == 2
+    assert version("second", job_version="2").states["score.plan"] == "failed"
+    assert len(baseten.requests) == 2

@@ -1,0 +1,116 @@
+"""Source code of functions and classes, as text that only changes when the code does something else.
+
+Comments, line breaks, positions and docstrings are not in it, and it is the same in every Python version.
+"""
+
+import ast
+import functools
+import inspect
+import sys
+import sysconfig
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
+
+_INSTALLED = tuple({Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_COSMETIC = frozenset({"ctx", "kind", "type_comment"})
+
+
+def is_installed(filename: str | None) -> bool:
+    """Tell whether code is from Python or an installed package, and not the user's own."""
+    if filename is None or filename.startswith("<frozen "):
+        return True
+    path = Path(filename)
+    return bool({"site-packages", "dist-packages"} & {*path.parts}) or any(map(path.is_relative_to, _INSTALLED))
+
+
+def node_of_code(code: CodeType) -> Node | None:
+    """Return the syntax tree of a function, ``None`` where there is no source or it can't be told which one it is."""
+    tree = _tree(code)
+    found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
+    if len(found) > 1:  # Lambdas in one line: the place of the body says which of them it is.
+        places = {*code.co_positions()}
+        found = [node for node in found if isinstance(node, ast.Lambda) and _place(node.body) in places]
+    return found[0] if len(found) == 1 else None  # type: ignore[return-value]
+
+
+def node_of_class(kind: type) -> ast.ClassDef | None:
+    """Return the syntax tree of a class, ``None`` where there is no source."""
+    tree: Any = _tree(kind)
+    for name in kind.__qualname__.split("."):
+        if tree is not None and name != "<locals>":
+            named = (n for n in ast.walk(tree) if isinstance(n, Node) and getattr(n, "name", None) == name)
+            tree = next(named, None)
+    return tree if isinstance(tree, ast.ClassDef) else None
+
+
+def file_of_class(kind: type) -> str | None:
+    """Return the file that a class is from, ``None`` for one that is built in."""
+    module = sys.modules.get(kind.__module__)
+    unknown = "<unknown>" if module is None or kind.__module__ == "__main__" else None
+    return getattr(module, "__file__", None) or unknown
+
+
+def plain(node: Any) -> Any:
+    """Return a syntax tree as nested lists and texts, without what makes no difference."""
+    match node:
+        case ast.Constant():
+            return ["Constant", type(node.value).__name__, ascii(node.value)]
+        case ast.JoinedStr():  # Some versions have empty texts in it.
+            parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+            return ["JoinedStr", *map(plain, parts)]
+        case ast.AST():
+            members = ((name, _without_docstring(node, name, value)) for name, value in ast.iter_fields(node))
+            fields = [[name, plain(value)] for name, value in members if name not in _COSMETIC]
+            return [type(node).__name__, *(field for field in fields if field[1] not in (None, [], ["JoinedStr"]))]
+        case list():
+            return [plain(item) for item in node]
+    return node
+
+
+def used_names(node: Node) -> tuple[set[str], set[tuple[str, str]]]:
+    """Return the names that code takes from outside of it, and of those with a dot behind them also what follows."""
+    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    inside |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside
+    attributes = (n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name))
+    return names, {(n.value.id, n.attr) for n in attributes if n.value.id in names}  # type: ignore[attr-defined]
+
+
+def _tree(thing: Any) -> ast.Module | None:
+    try:
+        lines, _ = inspect.findsource(thing)
+        return _parsed("".join(lines))
+    except Exception:  # No file, another one meanwhile, or none that is Python.
+        return None
+
+
+@functools.lru_cache(8)
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def _is_of(node: ast.AST, code: CodeType) -> bool:
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return False
+    decorators = getattr(node, "decorator_list", [])
+    first_line = decorators[0].lineno if decorators else node.lineno
+    arguments = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    return (
+        first_line == code.co_firstlineno
+        and getattr(node, "name", "<lambda>") == code.co_name
+        and [*code.co_varnames[: len(arguments)]] == arguments
+    )
+
+
+def _place(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def _without_docstring(node: ast.AST, name: str, value: Any) -> Any:
+    has_docstring = name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    if has_docstring and isinstance(value[0], ast.Expr) and isinstance(value[0].value, ast.Constant):
+        return value[1:] if isinstance(value[0].value.value, str) else value
+    return value

@@ -54,7 +54,7 @@ def _start(lines: Iterator[str]) -> tuple[int, str, Iterator[str]]:
     for above, line in enumerate(lines):
         if named := _DELIMITER.fullmatch(line):
             delimiter = named[1]
-        elif line.strip(f'{delimiter}" \t\r\n'):
+        elif line.strip(f"{delimiter} \t\r\n"):
             return above, delimiter, chain([line], lines)
     return 0, delimiter, iter(())
 

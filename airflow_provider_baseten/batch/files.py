@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
+from airflow_provider_baseten import file_rights
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class Folder:
             results.check_writable(f"{self.uri}/")
             return
         try:
-            self._local.mkdir(parents=True, exist_ok=True)
+            file_rights.make_folder(self._local)
             probe = self._local / f".{uuid4().hex}.part"
-            probe.write_bytes(b"")
+            file_rights.create(probe).close()
             probe.unlink()
         except OSError as error:
             raise BasetenResultStoreError(
@@ -105,7 +106,9 @@ class Folder:
             return
         part = self._local / f".{name}.part"
         try:
-            part.write_bytes(body)
+            part.unlink(missing_ok=True)  # Of a run that was killed while it wrote.
+            with file_rights.create(part) as file:
+                file.write(body)
             part.replace(self._local / name)
         except OSError as error:
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs a job: rows in, requests in flight, parts and a manifest out."""
+"""The run of a job: rows in, requests in flight, parts and a manifest out."""
 
 import asyncio
 import threading
@@ -8,12 +8,12 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import orjson
 import uvloop
 
 from airflow_provider_baseten.batch.calls import Call, Encoder
 from airflow_provider_baseten.batch.control import START, Counts, Pacer
 from airflow_provider_baseten.batch.cores import one_core, use_all_cores
+from airflow_provider_baseten.batch.failures import failure_record
 from airflow_provider_baseten.batch.feed import Feed
 from airflow_provider_baseten.batch.fingerprint import fingerprint
 from airflow_provider_baseten.batch.job import BatchJob
@@ -21,7 +21,7 @@ from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.batch.parts import Earlier, OutputFolder
 from airflow_provider_baseten.batch.progress import Progress, Tally
 from airflow_provider_baseten.batch.rows import Source, open_source
-from airflow_provider_baseten.batch.sender import Sender
+from airflow_provider_baseten.batch.sender import Failure, Sender
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.batch.writer import PartWriter
 from airflow_provider_baseten.exceptions import (
@@ -41,6 +41,9 @@ PROGRESS_SECONDS = 10.0
 GRACE_SECONDS = 2.5
 
 _TICK_SECONDS = 0.1
+
+# What is estimated to take longer, some 30 years, is not an estimate.
+_LONGEST_ETA_SECONDS = 1e9
 
 # What may be the fault of a single row of a request.
 _OF_ONE_ROW = (BasetenInputError, BasetenModelError, BasetenPayloadTooLargeError)
@@ -215,15 +218,23 @@ class _Run:
         try:
             if call.error is not None:
                 raise call.error
-            outputs = await self._sender.send(call)
+            outcomes = await self._sender.send(call)
         except BasetenError as error:
             await self._failed(call, error)
             return
-        for number, kept, output in zip(call.numbers, call.kept, outputs, strict=True):
-            self._writer.add(number, b'{"row":%d%b,"output":%b}\n' % (number, kept, output))
-        self._tally.outcomes["success"] += len(outputs)
+        for number, kept, outcome in zip(call.numbers, call.kept, outcomes, strict=True):
+            if isinstance(outcome, Failure):
+                self._tally.outcomes[type(outcome.error).__name__] += 1
+                record = failure_record(outcome.error, outcome.answer, outcome.answer_row)
+                self._writer.add(number, kept, record, failed=True)
+            else:
+                self._tally.outcomes["success"] += 1
+                self._writer.add(number, kept, outcome)
+        if failures := [outcome for outcome in outcomes if isinstance(outcome, Failure)]:
+            self._check_failed_rows(failures[-1].error)
 
     async def _failed(self, call: Call, error: BasetenError) -> None:
+        """Note that a call has got no answer, or send the halves of its rows."""
         if len(call.numbers) > 1 and isinstance(error, _OF_ONE_ROW):
             for half in self._encoder.halves(call):  # It does not take the others with it.
                 await self._send(half)
@@ -231,15 +242,18 @@ class _Run:
         hopeless = BasetenAuthError if self._tally.outcomes["success"] else (BasetenAuthError, BasetenNotFoundError)
         if isinstance(error, hopeless):  # Every row would run into it.
             raise error
-        details = orjson.dumps(_details(error))
+        record = failure_record(error)
         for number, kept in zip(call.numbers, call.kept, strict=True):
-            self._writer.add(number, b'{"row":%d%b,"error":%b}\n' % (number, kept, details), failed=True)
+            self._writer.add(number, kept, record, failed=True)
         self._tally.outcomes[type(error).__name__] += len(call.numbers)
+        self._check_failed_rows(error)
+
+    def _check_failed_rows(self, last: BasetenError) -> None:
         most = self._job.max_failed_rows
         if most is not None and self._tally.failed > most:
             raise BasetenBatchError(
                 f"{self._tally.failed:,} rows have failed, max_failed_rows allows {most:,}: the last one with "
-                f"{type(error).__name__}. The failed rows are in {self._job.output_path}."
+                f"{type(last).__name__}. The failed rows are in {self._job.output_path}."
             )
 
     async def _tick(self, stop: threading.Event, on_progress: OnProgress | None) -> None:
@@ -269,6 +283,8 @@ class _Run:
             eta = (total - rows) / rate if rate else None
         else:
             eta = (1 - read) / (read - read_then) * (now - then) if read > read_then else None
+        if eta is not None and eta > _LONGEST_ETA_SECONDS:
+            eta = None
         return Progress(
             rows=rows,
             total=total,
@@ -293,20 +309,9 @@ class _Run:
             parts=self._folder.uris(self._writer.parts),
             failed_parts=self._folder.uris(self._writer.failed_parts),
             seconds=round(seconds, 3),
-            rows_per_second=round(tally.done / seconds, 1),
+            rows_per_second=round(tally.done / max(seconds, 1e-6), 1),
             latency=tally.latencies.summary(),
             usage=dict(tally.usage),
             num_shards=self._job.num_shards,
             shard=self._job.shard,
         )
-
-
-def _details(error: BasetenError) -> dict[str, Any]:
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "status": error.status,
-        "error_code": error.error_code,
-        "request_id": error.request_id,
-        "may_have_run": error.may_have_run,
-    }

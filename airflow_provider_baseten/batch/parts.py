@@ -22,6 +22,13 @@ _JOB = re.compile(r"_job-(?P<shard>\d{5})-of-(?P<shards>\d{5})\.json")
 _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\d{5})?\.json")
 
 
+# What some readers of lines take for the end of one, though JSON may hold it inside of texts.
+_LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
+
+# A row: its number, its members that come from the input, and its output or the record of its failure.
+Outcome = tuple[int, bytes, bytes]
+
+
 class RowSet:
     """A set of row numbers, one bit each."""
 
@@ -150,16 +157,16 @@ class OutputFolder:
                 rows = (int(line[7 : line.index(b",")]) for line in file)
             return array("Q", rows)
 
-    def write(self, sequence: int, lines: list[tuple[int, bytes]], *, failed: bool = False) -> str:
+    def write(self, sequence: int, outcomes: list[Outcome], *, failed: bool = False) -> str:
         """Write a part whole and return its name.
 
         :raises BasetenResultStoreError: it could not be written.
         """
-        lines.sort()
-        body = b"".join(line for _, line in lines)
-        suffix = "jsonl"
+        outcomes.sort()
         if self._job.output_format == "parquet" and not failed:
-            body, suffix = to_parquet(lines, self._job), "parquet"
+            body, suffix = to_parquet(outcomes, self._job), "parquet"
+        else:
+            body, suffix = _lines(outcomes, b"error" if failed else b"output"), "jsonl"
         name = f"{'_failed' if failed else 'part'}-{self._shard}-{sequence:06d}-{self._run}.{suffix}"
         self._folder.write(name, body)
         return name
@@ -173,3 +180,10 @@ class OutputFolder:
     def uris(self, names: list[str]) -> list[str]:
         """Return the URIs of files."""
         return [self._folder.uri_of(name) for name in names]
+
+
+def _lines(outcomes: list[Outcome], member: bytes) -> bytes:
+    body = b"".join([b'{"row":%d%b,"%b":%b}\n' % (number, kept, member, text) for number, kept, text in outcomes])
+    for end, escape in _LINE_ENDS:
+        body = body.replace(end, escape)
+    return body

@@ -1,17 +1,25 @@
-"""How rows become requests, and answers become the outputs of their rows."""
+"""Presets: the form of requests and answers of one kind of server."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_baseten.api.chat import ONLY_MODEL
 from airflow_provider_baseten.api.chat import ROUTE as CHAT_ROUTE
 from airflow_provider_baseten.api.embeddings import ROUTE as EMBEDDINGS_ROUTE
+from airflow_provider_baseten.batch.answers import Json
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
-
-Inputs = list[Any]
-Outputs = Sequence[Any]
+from airflow_provider_baseten.batch.outputs import (
+    Inputs,
+    Outputs,
+    Parameters,
+    chat_outputs,
+    classify_outputs,
+    embedding_outputs,
+    predict_outputs,
+    rerank_outputs,
+)
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +28,20 @@ class Shape:
 
     :param route: path on the server; ``None`` is predict.
     :param join: makes the body of a request from the inputs of its rows.
-    :param split: makes the outputs of the rows from the answer and their inputs; ``None`` where the answer is the
-        output of its only row.
+    :param split: makes the outputs of the rows from the answer, their inputs and the job's parameters; ``None`` where
+        the answer is the output of its only row.
     :param group_key: of an input; only rows with the same one go into one request.
     :param plain: whether an input is the body of its request as it is.
     """
 
     route: str | None
-    join: Callable[[Inputs, Mapping[str, Any]], Any]
-    split: Callable[[Any, Inputs], Outputs] | None = None
+    join: Callable[[Inputs, Parameters], Any]
+    split: Callable[[Json, Inputs, Parameters], Outputs] | None = None
     group_key: Callable[[Any], Any] | None = None
     plain: bool = False
 
 
-def _chat(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+def _chat(inputs: Inputs, parameters: Parameters) -> Any:
     """https://docs.baseten.co/reference/inference-api/chat-completions"""
     (chat,) = inputs
     if isinstance(chat, str):
@@ -42,30 +50,27 @@ def _chat(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
         chat = {"messages": chat}
     if not isinstance(chat, dict) or "messages" not in chat:
         raise BasetenInputError("a chat takes a text, a list of messages, or an object with messages.")
-    return {"model": ONLY_MODEL, **parameters, **chat}
+    request = {"model": ONLY_MODEL, **parameters, **chat}
+    if request.get("stream"):
+        raise BasetenInputError("a bulk run reads whole answers: leave stream out of the chat.")
+    return request
 
 
-def _embeddings(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+def _embeddings(inputs: Inputs, parameters: Parameters) -> Any:
     for text in inputs:
         if not isinstance(text, str | list):
             raise BasetenInputError(f"an embedding is made of a text or a list of tokens, not {type(text).__name__}.")
     return {"model": ONLY_MODEL, **parameters, "input": inputs}
 
 
-def _embedding_outputs(answer: Any, inputs: Inputs) -> Outputs:
-    data = answer["data"]
-    found = {item["index"]: item["embedding"] for item in data}
-    return [found[index] for index in range(len(inputs))]
-
-
-def _classify(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+def _classify(inputs: Inputs, parameters: Parameters) -> Any:
     for text in inputs:
         if not isinstance(text, str):
             raise BasetenInputError(f"a text is classified, not {type(text).__name__}.")
     return {**parameters, "inputs": [[text] for text in inputs]}
 
 
-def _rerank(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
+def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
     first = inputs[0]
     if not isinstance(first, dict) or "query" not in first or ("text" in first) == ("texts" in first):
         raise BasetenInputError("a rerank takes an object with query, and either texts or one text.")
@@ -74,23 +79,16 @@ def _rerank(inputs: Inputs, parameters: Mapping[str, Any]) -> Any:
     return {**parameters, "query": first["query"], "texts": [item["text"] for item in inputs]}
 
 
-def _rerank_outputs(answer: Any, inputs: Inputs) -> Outputs:
-    if "texts" in inputs[0]:
-        return [answer]
-    found = {item["index"]: item for item in answer}
-    return [found[index] for index in range(len(inputs))]
-
-
 def _rerank_group(value: Any) -> Any:
     """Texts of one query go together; a row that has all its texts is alone."""
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 
 
 _PRESETS: dict[str, Shape] = {
-    "chat": Shape(CHAT_ROUTE, _chat),
-    "embeddings": Shape(EMBEDDINGS_ROUTE, _embeddings, _embedding_outputs),
-    "classify": Shape("predict", _classify, lambda answer, inputs: answer),
-    "rerank": Shape("rerank", _rerank, _rerank_outputs, _rerank_group),
+    "chat": Shape(CHAT_ROUTE, _chat, chat_outputs),
+    "embeddings": Shape(EMBEDDINGS_ROUTE, _embeddings, embedding_outputs),
+    "classify": Shape("predict", _classify, classify_outputs),
+    "rerank": Shape("rerank", _rerank, rerank_outputs, _rerank_group),
 }
 
 
@@ -104,7 +102,7 @@ def shape_of(job: BatchJob) -> Shape:
     return Shape(
         None,
         lambda inputs, _: inputs if join is None else _joined(join, inputs),
-        lambda answer, _: answer if split is None else split(answer),
+        lambda answer, inputs, _: predict_outputs(split, answer, inputs),
     )
 
 
@@ -115,21 +113,3 @@ def _joined(join: Callable[[Inputs], Any], inputs: Inputs) -> Any:
         raise
     except Exception as error:
         raise BasetenInputError(f"join_inputs raised {type(error).__name__} for {len(inputs)} rows.") from None
-
-
-def outputs_of(shape: Shape, answer: Any, inputs: Inputs) -> Outputs:
-    """Return one output for each row.
-
-    :raises BasetenResponseError: the answer does not have that form.
-    """
-    try:
-        outputs = [answer] if shape.split is None else shape.split(answer, inputs)
-        if isinstance(outputs, list | tuple) and len(outputs) == len(inputs):
-            return outputs
-        trouble = f"it holds {len(outputs)}"
-    except Exception as error:
-        trouble = f"splitting it raised {type(error).__name__}"
-    raise BasetenResponseError(
-        f"The answer does not hold one output for each of the {len(inputs)} rows of its request ({trouble}).",
-        may_have_run=True,
-    )

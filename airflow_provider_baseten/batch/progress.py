@@ -1,4 +1,4 @@
-"""How a run is going, in numbers."""
+"""Numbers of a run while it goes on."""
 
 import math
 from bisect import bisect_left
@@ -8,6 +8,11 @@ from itertools import accumulate
 
 _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
+
+# What a server says of its usage goes into the manifest and into XCom, so it is bounded.
+_MOST_TOKENS = 1 << 63
+_MOST_KINDS = 50
+_LONGEST_KIND = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,17 @@ class Tally:
     def latency(self) -> float:
         """Mean seconds from a request to its answer; a guess before the first."""
         return self.seconds / self.answers if self.answers else 0.1
+
+    def add_usage(self, answer: object) -> None:
+        """Add the tokens that an answer says it cost; leave out what can't be a count."""
+        usage = answer.get("usage") if isinstance(answer, dict) else None
+        for kind, count in usage.items() if isinstance(usage, dict) else ():
+            total = self.usage[kind] + count if type(count) is int and count >= 0 else _MOST_TOKENS
+            if total < _MOST_TOKENS and (kind in self.usage or self._is_kind(kind)):
+                self.usage[kind] = total
+
+    def _is_kind(self, kind: str) -> bool:
+        return kind.isidentifier() and len(kind) <= _LONGEST_KIND and len(self.usage) < _MOST_KINDS
 
     def answered(self, seconds: float) -> None:
         """Count an answer."""

@@ -1,18 +1,22 @@
-"""Sends the request of some rows, and makes of its answer an output for each of them."""
+"""The sender of a job's requests, and what their answers mean for each row."""
 
-import contextlib
+import json
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from aiolimiter import AsyncLimiter
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.responses import Response, id_note
+from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, read_answer
 from airflow_provider_baseten.batch.calls import Call
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.presets import outputs_of, shape_of
+from airflow_provider_baseten.batch.outputs import Outputs
+from airflow_provider_baseten.batch.parquet import has_vectors, packed
+from airflow_provider_baseten.batch.presets import shape_of
 from airflow_provider_baseten.batch.progress import Tally
 from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.slots import Slots
@@ -24,6 +28,20 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
 )
 from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row whose answer, which was paid, is not an output.
+
+    :param error: why.
+    :param answer: what the server sent for the row, or for all rows of the request.
+    :param answer_row: the row of the same request that holds the answer in place of this one.
+    """
+
+    error: BasetenError
+    answer: bytes | None = None
+    answer_row: int | None = None
 
 
 def request_of(job: BatchJob) -> Request:
@@ -46,7 +64,9 @@ class Sender:
     """
 
     def __init__(self, job: BatchJob, transport: AsyncTransport, slots: Slots, tally: Tally) -> None:
+        self._job = job
         self._filter = job.output_filter
+        self._packs = job.output_format == "parquet" and has_vectors(job)
         self._shape = shape_of(job)
         self._request = request_of(job)
         self._policy = job.retry_policy or RetryPolicy()
@@ -57,23 +77,27 @@ class Sender:
         self._slots = slots
         self._tally = tally
 
-    async def send(self, call: Call) -> list[bytes]:
-        """Send a call, again where the policy says so, and return the JSON of each row's output.
+    async def send(self, call: Call) -> list[bytes | Failure]:
+        """Send a call, again where the policy says so, and return each row's output or why it has none.
 
-        :raises BasetenError: of the last attempt.
+        An output is JSON on one line, or a packed vector where the parts hold vectors.
+
+        :raises BasetenError: of the last attempt; there is no answer.
         """
         began = time.monotonic()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._outputs(call, await self._attempt(call.body))
+                response = await self._attempt(call.body)
             except BasetenError as error:
                 pause = self._policy.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
                 # A refusal takes no time. If it freed its place at once, more and more would be sent to be refused.
                 kept = self._tally.latency if isinstance(error, BasetenRateLimitError) else 0.0
+            else:
+                return self._outcomes(call, response)
             await self._slots.pause(pause, kept)
 
     async def _attempt(self, body: bytes) -> Response:
@@ -92,46 +116,77 @@ class Sender:
         self._tally.answered(time.monotonic() - began)
         return response
 
-    def _outputs(self, call: Call, response: Response) -> list[bytes]:
-        body, value = _decoded(response)
-        if isinstance(value, dict) and isinstance(usage := value.get("usage"), dict):
-            self._tally.usage.update({kind: count for kind, count in usage.items() if isinstance(count, int)})
-        if call.inputs is None and self._filter is None:
-            return [body]
-        outputs = outputs_of(self._shape, value, call.inputs or [None])
-        return [encode("output_filter", self._filtered(output)) for output in outputs]
-
-    def _filtered(self, output: Any) -> Any:
-        if self._filter is None:
-            return output
+    def _outcomes(self, call: Call, response: Response) -> list[bytes | Failure]:
+        outputs: list[Json | UnusableAnswerError | BasetenError]
         try:
-            return self._filter(output)
+            answer = read_answer(response, as_json=self._job.preset != "predict")
+            self._tally.add_usage(answer.value)
+            outputs = [*self._split(call, answer)]
+        except (BasetenError, UnusableAnswerError) as error:
+            outputs = [error] * len(call.numbers)
+        outcomes: list[bytes | Failure] = []
+        holder = None
+        for number, output in zip(call.numbers, outputs, strict=True):
+            outcome = self._outcome(output, response)
+            if isinstance(outcome, bytes):
+                outcomes.append(outcome)
+            elif len(outputs) > 1 and (part := _part_of(output)) is not None:
+                outcomes.append(Failure(outcome, part))
+            elif holder is None:
+                outcomes.append(Failure(outcome, response.body))
+                holder = number
+            else:
+                outcomes.append(Failure(outcome, answer_row=holder))
+        return outcomes
+
+    def _split(self, call: Call, answer: Json) -> Outputs:
+        split = self._shape.split
+        return [answer] if split is None else split(answer, call.inputs or [], self._job.parameters or {})
+
+    def _outcome(self, output: Json | UnusableAnswerError | BasetenError, response: Response) -> bytes | BasetenError:
+        try:
+            if isinstance(output, Json):
+                return self._encoded(output)
+            raise output
+        except UnusableAnswerError as error:
+            return BasetenResponseError(
+                f"The answer of {self._request.subject} {error}{id_note(response.request_id)}.",
+                status=response.status,
+                request_id=response.request_id,
+                may_have_run=True,
+            )
+        except BasetenError as error:
+            return error
+
+    def _encoded(self, output: Json) -> bytes:
+        if self._packs:
+            vector = packed(output.value)
+            if vector is None:
+                raise UnusableAnswerError("holds a vector with a number that is too large for 32 bits")
+            return vector
+        if self._filter is not None:
+            return _encoded("output_filter", self._filtered(output))
+        return _encoded("output", output.value) if output.text is None else output.text
+
+    def _filtered(self, output: Json) -> Any:
+        assert self._filter is not None  # noqa: S101
+        try:
+            return self._filter(output.value if self._job.preset == "embeddings" else output.exact)
         except BasetenError:
             raise
         except Exception as error:
-            raise BasetenResponseError(
-                f"output_filter raised {type(error).__name__} for the output of a row.", may_have_run=True
-            ) from None
+            raise UnusableAnswerError(f"was not taken by output_filter, which raised {type(error).__name__}") from None
 
 
-def _decoded(response: Response) -> tuple[bytes, Any]:
-    """Return an answer as JSON on one line, as it came where possible, and its value.
+def _part_of(output: Json | UnusableAnswerError | BasetenError) -> bytes | None:
+    part = output.part if isinstance(output, UnusableAnswerError) else output
+    return part.text if isinstance(part, Json) else None
 
-    :raises BasetenResponseError: the answer is not what it says it is, or has no form in JSON.
-    """
-    body = response.body
-    if response.is_json and body:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            value = orjson.loads(body)
-            # Outside of its texts JSON may hold line breaks; inside it may not.
-            return (b" ".join(body.split(b"\n")).strip() if b"\n" in body else body), value
-    value = model_output(response)
+
+def _encoded(name: str, value: Any) -> bytes:
     try:
-        return orjson.dumps(value), value
-    except TypeError:
-        raise BasetenResponseError(
-            f"{response.request.subject} answered with {response.media_type}, which has no form in JSON.",
-            status=response.status,
-            request_id=response.request_id,
-            may_have_run=True,
-        ) from None
+        return encode(name, value)
+    except BasetenInputError as error:
+        with suppress(TypeError, ValueError, RecursionError):
+            return json.dumps(value, allow_nan=False).encode()  # Lone surrogates become escapes.
+        raise UnusableAnswerError(f"has no form in JSON: {str(error).rstrip('.')}") from None

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from airflow_provider_baseten.batch.parts import Earlier, OutputFolder
+from airflow_provider_baseten.batch.parts import Earlier, Outcome, OutputFolder
 
 PART_ROWS = 1000
 PART_BYTES = 64 << 20
@@ -28,8 +28,8 @@ class PartWriter:
         self._sequence = earlier.sequence
         self.parts = list(earlier.parts)
         self.failed_parts: list[str] = []
-        self._outputs: list[tuple[int, bytes]] = []
-        self._failures: list[tuple[int, bytes]] = []
+        self._outputs: list[Outcome] = []
+        self._failures: list[Outcome] = []
         self._bytes = 0
         self._opened = time.monotonic()
         self._saving: asyncio.Task[None] | None = None
@@ -40,13 +40,17 @@ class PartWriter:
         :param in_flight: rows that may be in flight.
         :raises BasetenResultStoreError: a part could not be written.
         """
-        while self.unsaved >= PART_ROWS + in_flight and self._saving is not None:
+        while self._saving is not None and (self.unsaved >= PART_ROWS + in_flight or self._bytes >= PART_BYTES):
             await asyncio.shield(self._saving)
 
-    def add(self, number: int, line: bytes, *, failed: bool = False) -> None:
-        """Add the outcome of a row, as a line of JSON."""
-        (self._failures if failed else self._outputs).append((number, line))
-        self._bytes += len(line)
+    def add(self, number: int, kept: bytes, outcome: bytes, *, failed: bool = False) -> None:
+        """Add the outcome of a row.
+
+        :param kept: members of its line that come from the input.
+        :param outcome: its output, or the record of its failure.
+        """
+        (self._failures if failed else self._outputs).append((number, kept, outcome))
+        self._bytes += len(kept) + len(outcome)
         if self._saving is None and (self._rows >= PART_ROWS or self._bytes >= PART_BYTES):
             self._save()
 
@@ -81,10 +85,9 @@ class PartWriter:
 
         After an error the task stays, so that everybody who needs it gets the error.
         """
-        outputs, self._outputs = self._outputs[:PART_ROWS], self._outputs[PART_ROWS:]
-        most = PART_ROWS - len(outputs)
-        failures, self._failures = self._failures[:most], self._failures[most:]
-        self._bytes = 0
+        outputs, self._outputs = _split(self._outputs, PART_ROWS)
+        failures, self._failures = _split(self._failures, PART_ROWS - len(outputs))
+        self._bytes = sum(map(_size, self._outputs)) + sum(map(_size, self._failures))
         self._opened = time.monotonic()
         self._sequence += 1
         if outputs:
@@ -94,5 +97,18 @@ class PartWriter:
             self.failed_parts.append(await write)
         self.unsaved -= len(outputs) + len(failures)
         self._saving = None
-        if self._rows >= PART_ROWS:
+        if self._rows >= PART_ROWS or self._bytes >= PART_BYTES:
             self._save()
+
+
+def _split(outcomes: list[Outcome], most: int) -> tuple[list[Outcome], list[Outcome]]:
+    """Return what goes into the next part, and the rest."""
+    size = count = 0
+    while count < min(most, len(outcomes)) and size < PART_BYTES:
+        size += _size(outcomes[count])
+        count += 1
+    return outcomes[:count], outcomes[count:]
+
+
+def _size(outcome: Outcome) -> int:
+    return len(outcome[1]) + len(outcome[2])

@@ -43,19 +43,61 @@ def baseten(model):
         yield emulator
 
 
+class Answers:
+    """A server whose answer to each body a test says: the bytes, or a status, a Content-Type and the bytes."""
+
+    def __init__(self):
+        self.answer = lambda body: b"null"
+        self.bodies = []
+
+    async def __call__(self, scope, receive, send):
+        assert scope["type"] == "http"
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        self.bodies.append(body)
+        answer = self.answer(body)
+        status, content_type, content = answer if isinstance(answer, tuple) else (200, "application/json", answer)
+        headers = [(b"content-type", content_type.encode())] if content_type else []
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+
+@pytest.fixture(scope="session")
+def answering():
+    """A server for all tests; starting one takes longer than most of them."""
+    answers = Answers()
+    with Emulator(models={"server": answers}, api_key=KEY) as emulator:
+        yield answers, Target(model_id="server", base_url=emulator.url)
+
+
+@pytest.fixture
+def server(answering):
+    answers, _ = answering
+    answers.bodies = []
+    return answers
+
+
+@pytest.fixture
+def ask(answering, server, tmp_path):
+    """Run a job for the server, which gives an answer: the same one always, or what a function makes of the body."""
+
+    def ask(answer, **arguments):
+        server.answer = answer if callable(answer) else lambda body: answer
+        return run_job(target=answering[1], tmp_path=tmp_path, **arguments)
+
+    return ask
+
+
 @pytest.fixture
 def run(baseten, tmp_path):
     """Run a job for the model, by default with an output folder of the test."""
 
-    def run(stop=None, on_progress=None, api_key=KEY, **arguments):
-        arguments = {
-            "target": Target(model_id="echo", base_url=baseten.url),
-            "output_path": str(tmp_path / "out"),
-            "max_concurrency": 8,
-            "retry_policy": QUICK,
-            **arguments,
-        }
-        return run_batch(BatchJob(**arguments), api_key=api_key, stop=stop, on_progress=on_progress)
+    def run(**arguments):
+        return run_job(tmp_path, **{"target": Target(model_id="echo", base_url=baseten.url)} | arguments)
 
     return run
 
@@ -92,9 +134,14 @@ async def whole_body(receive):
             return body
 
 
-def errors_of(manifest):
-    """Return the messages of the failed rows by row number."""
-    return {number: line["error"]["message"] for number, line in lines_of(*manifest.failed_parts).items()}
+def run_job(tmp_path, stop=None, on_progress=None, api_key=KEY, **arguments):
+    arguments = {
+        "output_path": str(tmp_path / "out"),
+        "max_concurrency": 8,
+        "retry_policy": QUICK,
+        **arguments,
+    }
+    return run_batch(BatchJob(**arguments), api_key=api_key, stop=stop, on_progress=on_progress)
 
 
 def lines_of(*uris):
@@ -107,6 +154,14 @@ def lines_of(*uris):
 
 def outputs_of(manifest):
     return {number: line["output"] for number, line in lines_of(*manifest.parts).items()}
+
+
+def errors_of(manifest):
+    return {number: line["error"] for number, line in lines_of(*manifest.failed_parts).items()}
+
+
+def messages_of(manifest):
+    return {number: error["message"] for number, error in errors_of(manifest).items()}
 
 
 def write_jsonl(path, rows):

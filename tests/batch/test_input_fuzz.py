@@ -20,7 +20,7 @@ from airflow_provider_baseten.batch.calls import Encoder
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.rows import open_source
 from airflow_provider_baseten.exceptions import BasetenError
-from tests.batch.conftest import errors_of
+from tests.batch.conftest import messages_of
 
 JSONL = '\ufeff{"id": 1, "t": "ü\\n"}\r\n\n[1.5, 12345678901234567890]\n  "x\u2028y" \nnull\n{"id":2}'.encode()
 CSV = '\ufeff\r\nid,text\r\n1,"a, ""b""\r\nc"\r\n\r\n02,ü\r\n3,"x\ny"\n4,\0\n5,z'.encode()
@@ -190,7 +190,7 @@ def test_what_is_sent_and_what_fails_are_the_rows_of_the_file(send, tmp_path, ch
     lines = [choose.choice([b'{"id":%d}' % n, b"{", b"\xff", b"[NaN]", b'"\\ud800"', b"1e999"]) for n in range(500)]
     (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
     bodies, manifest = send(input_path=tmp_path / "in.jsonl")
-    assert len(bodies) + len(errors_of(manifest)) == manifest.rows == 500
+    assert len(bodies) + len(messages_of(manifest)) == manifest.rows == 500
     good = []
     for line in lines:
         with contextlib.suppress(ValueError):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from tests.batch.conftest import errors_of, lines_of, write_jsonl
+from tests.batch.conftest import lines_of, messages_of, write_jsonl
 
 BIG = 2**64
 HUGE = 10**40 + 1
@@ -133,7 +133,7 @@ class TestWhatJsonLacks:
         }[way]
         bodies, manifest = send(inputs=rows, job_version="1", **arguments)
         assert len(bodies) == manifest.succeeded == 2
-        assert errors_of(manifest).keys() == {1}
+        assert messages_of(manifest).keys() == {1}
         assert manifest.outcomes["BasetenInputError"] == 1
         assert "null" not in "".join(bodies)
 
@@ -195,7 +195,7 @@ class TestIds:
         path = write_jsonl(tmp_path / "in.jsonl", [f'{{"id":{id_},"x":{index}}}' for index, id_ in enumerate(ids)])
         bodies, manifest = send(input_path=path, id_column="id", model_input="x")
         assert bodies == ["0"]
-        assert "repeats the id" in errors_of(manifest)[1]
+        assert "repeats the id" in messages_of(manifest)[1]
 
 
 def test_random_numbers_keep_their_value(send, tmp_path):

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenInputError
-from tests.batch.conftest import errors_of
+from tests.batch.conftest import messages_of
 
 NANO = 1_700_000_000_000_000_001
 
@@ -111,7 +111,7 @@ def test_a_value_without_a_form_in_json_fails_its_row(send, parquet, kind, value
         assert manifest.failed == 0
         return
     assert [json.loads(body)["id"] for body in bodies] == [1, 3]
-    ((number, error),) = errors_of(manifest).items()
+    ((number, error),) = messages_of(manifest).items()
     assert number == 1
     assert message in error
     assert error.startswith((f"{path}, row 2 has in column 'v'", f"{path}, row 2['v']"))
@@ -127,7 +127,7 @@ def test_text_that_is_not_utf_8_fails_its_row(send, parquet, nested):
     path = parquet(pa.table({"v": column}))
     bodies, manifest = send(input_path=path)
     assert len(bodies) == 2
-    assert "row 2 has in column 'v' a value of type" in errors_of(manifest)[1]
+    assert "row 2 has in column 'v' a value of type" in messages_of(manifest)[1]
 
 
 def test_columns_that_no_option_names_are_not_read(send, parquet, tmp_path):

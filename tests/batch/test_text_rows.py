@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.batch.formats import csv_input, jsonl_input
 from airflow_provider_baseten.exceptions import BasetenInputError
-from tests.batch.conftest import errors_of
+from tests.batch.conftest import messages_of
 
 
 @pytest.fixture
@@ -45,19 +45,19 @@ class TestJsonLines:
     @pytest.mark.parametrize("line", ["\0\0\0", '{"a":1}{"a":2}', '{"a":1},', "[1", "NaN", '"\\ud800"', "'a'", "\xff"])
     def test_broken_lines_fail_alone(self, send, file, line):
         bodies, manifest = send(input_path=file("in.jsonl", f"1\n{line}\n3".encode("latin-1")))
-        assert (bodies, list(errors_of(manifest))) == (["1", "3"], [1])
+        assert (bodies, list(messages_of(manifest))) == (["1", "3"], [1])
 
     @pytest.mark.parametrize("line", ["[NaN, 12345678901234567890]", '["\\ud800", 12345678901234567890]', "1e400x"])
     def test_a_long_number_makes_no_other_rule(self, send, file, line):
         bodies, manifest = send(input_path=file("in.jsonl", f"1\n{line}\n3"))
-        assert (bodies, list(errors_of(manifest))) == (["1", "3"], [1])
+        assert (bodies, list(messages_of(manifest))) == (["1", "3"], [1])
 
     def test_a_line_beyond_the_limit_fails_alone_and_is_never_held(self, send, file, monkeypatch):
         monkeypatch.setattr(jsonl_input, "MAX_BODY_BYTES", 100)
         long = json.dumps("x" * 250)
         bodies, manifest = send(input_path=file("in.jsonl", f"1\n{long}\n{'y' * 99}\n2\n{long}"))
         assert bodies == ["1", "2"]
-        errors = errors_of(manifest)
+        errors = messages_of(manifest)
         assert list(errors) == [1, 2, 4]
         assert "in.jsonl, line 2 has more than 100 MB" in errors[1]
 
@@ -95,7 +95,7 @@ class TestCsv:
         content = 'sep=;\n\na;b\n1;"x\ny"\n2\n3;"open\n4;5\n6;7\n'
         bodies, manifest = send(input_path=file("in.csv", content))
         assert bodies == ['{"a":"1","b":"x\\ny"}']
-        errors = errors_of(manifest)
+        errors = messages_of(manifest)
         assert "in.csv, line 6 has 1 fields, its header has 2" in errors[1]
         assert "in.csv, from line 7 to line 9 is not CSV" in errors[2]
 

@@ -1,0 +1,57 @@
+"""Failure records: what a failed row's line says of its error, and the answer that was paid for it."""
+
+import base64
+from typing import Any
+
+import orjson
+
+from airflow_provider_baseten.exceptions import BasetenError
+
+MOST_ANSWER_BYTES = 1 << 20
+
+_MOST_CHARACTERS = 4000
+_HTTP_STATUSES = range(100, 1000)
+
+
+def failure_record(error: BasetenError, answer: bytes | None = None, answer_row: int | None = None) -> bytes:
+    """Return the JSON of a failure.
+
+    :param error: what happened.
+    :param answer: what the server sent in its place of an output, whole or the first 1 MiB; text if it is UTF-8,
+        otherwise Base64.
+    :param answer_row: the row of the same request whose record holds the answer.
+    """
+    record = {
+        "type": type(error).__name__,
+        "message": _text(str(error)),
+        "status": error.status if error.status in _HTTP_STATUSES else None,
+        "error_code": _text(error.error_code),
+        "request_id": _text(error.request_id),
+        "may_have_run": bool(error.may_have_run),
+    }
+    if answer is not None:
+        record |= _answer(answer)
+    if answer_row is not None:
+        record["answer_row"] = answer_row
+    return orjson.dumps(record)
+
+
+def _text(value: object) -> str | None:
+    """Return a text that UTF-8 can hold, of bounded length."""
+    return value[:_MOST_CHARACTERS].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
+
+
+def _answer(body: bytes) -> dict[str, Any]:
+    start = body[:MOST_ANSWER_BYTES]
+    is_cut = len(body) > len(start)
+    try:
+        text = start.decode()
+    except UnicodeDecodeError as error:
+        # A character that is cut at the end is not taken for another encoding.
+        if not is_cut or error.start < len(start) - 3:
+            answer: dict[str, Any] = {"answer_base64": base64.b64encode(start).decode()}
+        else:
+            answer = {"answer": start[: error.start].decode()}
+    else:
+        answer = {"answer": text}
+    return answer | {"answer_bytes": len(body)} if is_cut else answer

@@ -1,0 +1,180 @@
+"""Outputs of the rows of a request, found in its answer."""
+
+import base64
+import binascii
+import math
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from airflow_provider_baseten.api.chat_output import trouble_of
+from airflow_provider_baseten.api.completion import server_error
+from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, items_of, parts_of
+
+Inputs = list[Any]
+Parameters = Mapping[str, Any]
+Outputs = Sequence[Json | UnusableAnswerError]
+
+
+def chat_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> Outputs:
+    """Return the answer, if it is one that the chat operator takes too; it may be cut at its length limit.
+
+    :raises UnusableAnswerError: it is not.
+    """
+    if trouble := trouble_of(answer.value):
+        raise UnusableAnswerError(trouble)
+    return [answer]
+
+
+class _Item(msgspec.Struct):
+    embedding: msgspec.Raw
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Item]
+
+
+_EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
+
+
+def embedding_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> Outputs:
+    """Return the vector of each text.
+
+    :raises UnusableAnswerError: which vector is whose can't be told.
+    """
+    data = answer.value.get("data") if isinstance(answer.value, dict) else None
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data) or answer.value.get("error"):
+        raise UnusableAnswerError(_said(answer.value) or "holds no list of vectors")
+    vectors = parts_of(
+        answer,
+        lambda text: (item.embedding for item in _EMBEDDINGS.decode(text).data),
+        lambda value: (item.get("embedding") for item in value["data"]),
+    )
+    is_usable = _is_vector if sends_floats(parameters) else _is_encoded_vector
+    return [
+        vector
+        if is_usable(vector.value)
+        else UnusableAnswerError("holds no vector of finite numbers for the row", vector)
+        for vector in _by_index(data, vectors, len(inputs))
+    ]
+
+
+def sends_floats(parameters: Parameters | None) -> bool:
+    """Tell whether a server is asked for vectors as lists of numbers."""
+    return (parameters or {}).get("encoding_format") in (None, "float")
+
+
+def _is_vector(value: Any) -> bool:
+    """Tell whether a decoded value is a list of finite numbers."""
+    if not isinstance(value, list) or not value:
+        return False
+    types = set(map(type, value))
+    if types == {float} and math.isfinite(sum(value)):
+        return True
+    return types <= {float, int, Decimal} and all(map(_is_finite, value))
+
+
+def _is_encoded_vector(value: Any) -> bool:
+    try:
+        return _is_vector(value) or bool(isinstance(value, str) and base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _is_finite(number: float | Decimal) -> bool:
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int | Decimal) and not isinstance(value, bool) and _is_finite(value)
+
+
+def _by_index(items: Sequence[Any], parts: list[Json], count: int) -> list[Json]:
+    """Return parts in the order of the rows that their index names."""
+    indexes = [item.get("index") if isinstance(item, dict) else None for item in items]
+    found = dict(zip(indexes, parts, strict=True)) if all(type(index) is int for index in indexes) else {}
+    if len(items) != count or any(index not in found for index in range(count)):
+        raise UnusableAnswerError(f"does not hold one output for each of {count} inputs")
+    return [found[index] for index in range(count)]
+
+
+def _said(value: Any) -> str | None:
+    error = server_error(value) if isinstance(value, dict) else None
+    return error and f"is an error of the server: {error}"
+
+
+def _listed(answer: Json) -> list[Json]:
+    if not isinstance(answer.value, list):
+        raise UnusableAnswerError(_said(answer.value) or f"is no list, but {_kind(answer.value)}")
+    return items_of(answer)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"of type {type(value).__name__}"
+
+
+def classify_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> Outputs:
+    """Return the labels of each text.
+
+    :raises UnusableAnswerError: the answer is no list with one item for each text.
+    """
+    return [
+        item if _is_classified(item.value) else UnusableAnswerError("holds no labels for the row", item)
+        for item in _one_for_each(_listed(answer), inputs)
+    ]
+
+
+def _is_classified(value: Any) -> bool:
+    """Tell whether a value is a label with its score, or some of them."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, dict) and _is_classified(item) for item in value)
+    return isinstance(value, dict) and bool(value) and not value.get("error") and _is_number(value.get("score", 0))
+
+
+def rerank_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> Outputs:
+    """Return the score of each text, or the whole answer for a row that has all its texts.
+
+    :raises UnusableAnswerError: which score is whose can't be told.
+    """
+    items = _listed(answer)
+    texts = inputs[0].get("texts", inputs)
+    ranked = _by_index(answer.value, items, len(texts) if isinstance(texts, list | tuple) else len(items))
+    outputs = [
+        item if _is_number(item.value.get("score")) else UnusableAnswerError("holds no score for the text", item)
+        for item in ranked
+    ]
+    if "texts" not in inputs[0]:
+        return outputs
+    return [next((output for output in outputs if isinstance(output, UnusableAnswerError)), answer)]
+
+
+def predict_outputs(split: Callable[[Any], Sequence[Any]] | None, answer: Json, inputs: Inputs) -> Outputs:
+    """Return an output for each row.
+
+    :param split: what the user gave to split an answer; by default the answer is the list of outputs.
+    :raises UnusableAnswerError: the answer does not hold one for each.
+    """
+    return _one_for_each(_listed(answer) if split is None else _split(split, answer), inputs)
+
+
+def _split(split: Callable[[Any], Sequence[Any]], answer: Json) -> list[Json]:
+    try:
+        outputs = split(answer.exact)
+    except Exception as error:
+        raise UnusableAnswerError(f"could not be split: split_output raised {type(error).__name__}") from None
+    if not isinstance(outputs, list | tuple):
+        raise UnusableAnswerError(f"could not be split: split_output returned {type(outputs).__name__}, not a list")
+    return [Json(None, output) for output in outputs]
+
+
+def _one_for_each(outputs: list[Json], inputs: Inputs) -> list[Json]:
+    if len(outputs) != len(inputs):
+        raise UnusableAnswerError(
+            f"does not hold one output for each of the {len(inputs)} rows of its request, but {len(outputs)}"
+        )
+    return outputs

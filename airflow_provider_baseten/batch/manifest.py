@@ -1,9 +1,10 @@
-"""What came of a bulk run: small, JSON, and the last thing that is written."""
+"""The manifest of a bulk run: its result in numbers, small, JSON, and the last thing that is written."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 
 from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.exceptions import BasetenResultLostError
@@ -50,6 +51,18 @@ class Manifest:
         """Return it as plain JSON values."""
         return asdict(self)
 
+    def as_json(self) -> bytes:
+        """Return it as JSON."""
+        return json.dumps(self.as_dict()).encode()
+
+
+def read_manifest(body: bytes | None) -> Manifest | None:
+    """Return a manifest that was written as JSON, ``None`` if there is none or it is damaged."""
+    try:
+        return msgspec.json.decode(body, type=Manifest) if body else None
+    except ValueError:
+        return None
+
 
 def manifest_name(shard: int, num_shards: int) -> str:
     """Return the name of a shard's manifest in the output folder."""
@@ -66,17 +79,18 @@ def merge_manifests(output_path: str, num_shards: int) -> Manifest:
     """
     folder = Folder(output_path)
     bodies = [folder.read(manifest_name(shard, num_shards)) for shard in range(num_shards)]
-    if missing := [shard for shard, body in enumerate(bodies) if body is None]:
+    found = [read_manifest(body) for body in bodies]
+    manifests = [manifest for manifest in found if manifest is not None]
+    if missing := [shard for shard, manifest in enumerate(found) if manifest is None]:
         raise BasetenResultLostError(
             f"{output_path} has no manifest of shard {', '.join(map(str, missing[:20]))} of {num_shards}: run it first."
         )
-    manifests = [Manifest(**orjson.loads(body)) for body in bodies if body is not None]
     if len({manifest.fingerprint for manifest in manifests}) > 1:
         raise BasetenResultLostError(
             f"{output_path} has manifests of different jobs: run all shards with the same input and options."
         )
     merged = _merged(manifests)
-    folder.write("_manifest.json", orjson.dumps(merged.as_dict()))
+    folder.write("_manifest.json", merged.as_json())
     return merged
 
 
@@ -96,7 +110,7 @@ def _merged(manifests: list[Manifest]) -> Manifest:
         seconds=max(manifest.seconds for manifest in manifests),
         rows_per_second=round(sum(manifest.rows_per_second for manifest in manifests), 1),
         # Of the slowest shard: percentiles can't be added.
-        latency={key: max(latency[key] for latency in latencies) for key in latencies[0]} if latencies else {},
+        latency={key: max(latency.get(key, 0.0) for latency in latencies) for key in latencies[0]} if latencies else {},
         usage=_summed([manifest.usage for manifest in manifests]),
         num_shards=len(manifests),
         shard=None,

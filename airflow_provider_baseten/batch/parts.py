@@ -1,19 +1,20 @@
 """The output folder: whose it is, which rows it has already, and new parts of it."""
 
+import io
+import json
 import re
 from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import IO
 from uuid import uuid4
-
-import orjson
 
 from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.manifest import Manifest, manifest_name
+from airflow_provider_baseten.batch.manifest import Manifest, manifest_name, read_manifest
 from airflow_provider_baseten.batch.parquet import require_pyarrow, to_parquet
-from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 
 _PART = re.compile(
     r"(?P<kind>part|_failed)-(?P<shard>\d{5})-of-(?P<shards>\d{5})-(?P<sequence>\d{6,})-[0-9a-f]{6}\.\w+"
@@ -21,9 +22,13 @@ _PART = re.compile(
 _JOB = re.compile(r"_job-(?P<shard>\d{5})-of-(?P<shards>\d{5})\.json")
 _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\d{5})?\.json")
 
-
 # What some readers of lines take for the end of one, though JSON may hold it inside of texts.
 _LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
+
+_LINE_START = b'{"row":'
+
+# More rows than any job has: a number beyond is not a row's.
+_MOST_ROWS = 1 << 34
 
 # A row: its number, its members that come from the input, and its output or the record of its failure.
 Outcome = tuple[int, bytes, bytes]
@@ -101,20 +106,25 @@ class OutputFolder:
             if name.startswith(".") and f"-{self._shard}-" in name and name.endswith(".part"):
                 self._folder.remove(name)  # Of a run that was killed while it wrote.
         mine = f"_job-{self._shard}.json"
-        foreign = [name for name in names if _JOB.fullmatch(name) and not self._is_this_job(name)]
+        owners = {name: self._owner(name) for name in names if _JOB.fullmatch(name)}
+        foreign = [name for name, owner in owners.items() if owner != self.fingerprint]
         if foreign and not self._job.overwrite:
+            whose = "a job with another input or other options" if owners[foreign[0]] else "a job whose file is damaged"
             raise BasetenInputError(
-                f"output_path {self._folder.uri} belongs to a job with another input or other options ({foreign[0]}): "
-                "name another folder, or give overwrite=True to replace what is there."
+                f"output_path {self._folder.uri} belongs to {whose} ({foreign[0]}): name another folder, or give "
+                "overwrite=True to replace what is there."
             )
         if foreign:
             self._clear(names, all_of_mine=mine in foreign)
         if mine not in names or mine in foreign:
-            self._folder.write(mine, orjson.dumps({"fingerprint": self.fingerprint}))
+            self._folder.write(mine, json.dumps({"fingerprint": self.fingerprint}).encode())
 
-    def _is_this_job(self, name: str) -> bool:
-        body = self._folder.read(name)
-        return body is not None and orjson.loads(body).get("fingerprint") == self.fingerprint
+    def _owner(self, name: str) -> str | None:
+        """Return the fingerprint in a file that says whose a folder is, ``None`` if the file is damaged."""
+        try:
+            return str(json.loads(self._folder.read(name) or b"")["fingerprint"])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
 
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
         """Delete what is in the way; what another shard of the same number has, is left to that one."""
@@ -125,8 +135,7 @@ class OutputFolder:
 
     def manifest(self) -> Manifest | None:
         """Return the manifest of an earlier run of this job that was complete."""
-        body = self._folder.read(self._manifest_name)
-        manifest = Manifest(**orjson.loads(body)) if body else None
+        manifest = read_manifest(self._folder.read(self._manifest_name))
         return manifest if manifest is not None and manifest.fingerprint == self.fingerprint else None
 
     def earlier(self) -> Earlier:
@@ -141,21 +150,30 @@ class OutputFolder:
         with ThreadPoolExecutor(8) as pool:
             numbers = pool.map(lambda file: self._numbers(file[2]), files)
             for (sequence, is_output, name), rows in zip(files, numbers, strict=True):
-                (found.parts if is_output else found.failed_parts).append(name)
+                if rows or not is_output:
+                    (found.parts if is_output else found.failed_parts).append(name)
                 found.sequence = sequence
                 for row in rows:
                     (found.done if is_output else found.failed).add(row)
         return found
 
     def _numbers(self, name: str) -> "array[int]":
-        with self._folder.open(name) as file:
-            if name.endswith(".parquet"):
-                import pyarrow.parquet
+        """Return the numbers of the rows in a part.
 
-                rows = pyarrow.parquet.read_table(file, columns=["row"]).column("row").to_pylist()
-            else:
-                rows = (int(line[7 : line.index(b",")]) for line in file)
-            return array("Q", rows)
+        :raises BasetenResultStoreError: it is damaged.
+        """
+        with self._folder.open(name) as file:
+            try:
+                numbers = _numbers_of_parquet(file) if name.endswith(".parquet") else _numbers_of_lines(file)
+                if numbers and max(numbers) >= _MOST_ROWS:
+                    raise ValueError("a row has a number that is too large")
+            except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+                raise BasetenResultStoreError(
+                    f"{self._folder.uri_of(name)} of an earlier run is damaged ({type(error).__name__}: "
+                    f"{error!s:.200}). Nothing was sent. Put a copy of it in its place, or delete it: its rows are "
+                    "then sent again."
+                ) from error
+        return numbers
 
     def write(self, sequence: int, outcomes: list[Outcome], *, failed: bool = False) -> str:
         """Write a part whole and return its name.
@@ -173,7 +191,7 @@ class OutputFolder:
 
     def commit(self, manifest: Manifest, obsolete: list[str]) -> None:
         """Write the manifest, then delete what it has replaced."""
-        self._folder.write(self._manifest_name, orjson.dumps(manifest.as_dict()))
+        self._folder.write(self._manifest_name, manifest.as_json())
         for name in obsolete:
             self._folder.remove(name)
 
@@ -187,3 +205,24 @@ def _lines(outcomes: list[Outcome], member: bytes) -> bytes:
     for end, escape in _LINE_ENDS:
         body = body.replace(end, escape)
     return body
+
+
+def _numbers_of_lines(file: IO[bytes]) -> "array[int]":
+    numbers = array("Q")
+    for line in file:
+        number, comma, _ = line.removeprefix(_LINE_START).partition(b",")
+        if not (line.startswith(_LINE_START) and comma and number.isdigit() and line.endswith(b"}\n")):
+            raise ValueError(f"line {len(numbers) + 1} is not a row's")
+        numbers.append(int(number))
+    return numbers
+
+
+def _numbers_of_parquet(file: IO[bytes]) -> "array[int]":
+    import pyarrow.parquet
+
+    body = io.BytesIO(file.read())
+    try:
+        table = pyarrow.parquet.read_table(body, columns=["row"])
+    except OSError as error:  # What pyarrow raises for damaged bytes too.
+        raise ValueError(str(error)) from None
+    return array("Q", table.column("row").to_pylist())

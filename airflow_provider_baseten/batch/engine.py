@@ -165,7 +165,12 @@ class _Run:
         self._hire()
         try:
             await self._ended.wait()
+        except asyncio.CancelledError:
+            self._writer.hurry()
+            raise
         finally:
+            if stop.is_set():
+                self._writer.hurry()
             tasks = [ticker, *self._workers]
             for task in tasks:
                 task.cancel()

@@ -1,13 +1,21 @@
 """The open part of a run: outcomes until they are written."""
 
 import asyncio
+import logging
 import time
 
 from airflow_provider_baseten.batch.parts import Earlier, Outcome, OutputFolder
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
+
+log = logging.getLogger(__name__)
 
 PART_ROWS = 1000
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0
+
+# How long a part that can't be written is held and tried again: a disk that is full may be cleared.
+WRITE_SECONDS = 60.0
+WRITE_PAUSE_SECONDS = 1.0
 
 
 class PartWriter:
@@ -15,7 +23,8 @@ class PartWriter:
 
     A part is closed at 1,000 rows, 64 MB or after 30 seconds, and written whole in a thread. Rows that are sent and not
     yet in a part are paid for again after a crash, so their number is bounded: :meth:`room` waits while there are as
-    many as may be in flight and one part.
+    many as may be in flight and one part. A part that can't be written is held and tried again for a minute, in which
+    nothing is sent beyond that number.
 
     :param earlier: what earlier runs have written.
     """
@@ -31,6 +40,7 @@ class PartWriter:
         self._outputs: list[Outcome] = []
         self._failures: list[Outcome] = []
         self._bytes = 0
+        self._hurried = False
         self._opened = time.monotonic()
         self._saving: asyncio.Task[None] | None = None
 
@@ -64,6 +74,10 @@ class PartWriter:
         if self._saving is None and self._rows and now >= self._opened + PART_SECONDS:
             self._save()
 
+    def hurry(self) -> None:
+        """Don't try again to write what can't be written."""
+        self._hurried = True
+
     async def close(self) -> None:
         """Write what is left.
 
@@ -91,14 +105,27 @@ class PartWriter:
         self._opened = time.monotonic()
         self._sequence += 1
         if outputs:
-            self.parts.append(await asyncio.to_thread(self._folder.write, self._sequence, outputs))
+            self.parts.append(await self._write(outputs))
         if failures:
-            write = asyncio.to_thread(self._folder.write, self._sequence, failures, failed=True)
-            self.failed_parts.append(await write)
+            self.failed_parts.append(await self._write(failures, failed=True))
         self.unsaved -= len(outputs) + len(failures)
         self._saving = None
         if self._rows >= PART_ROWS or self._bytes >= PART_BYTES:
             self._save()
+
+    async def _write(self, outcomes: list[Outcome], *, failed: bool = False) -> str:
+        began = time.monotonic()
+        told = False
+        while True:
+            try:
+                return await asyncio.to_thread(self._folder.write, self._sequence, outcomes, failed=failed)
+            except BasetenResultStoreError as error:
+                if self._hurried or time.monotonic() >= began + WRITE_SECONDS:
+                    raise
+                if not told:
+                    log.warning("%s Until then it is held, and written again for %d s.", error, WRITE_SECONDS)
+                told = True
+            await asyncio.sleep(WRITE_PAUSE_SECONDS)
 
 
 def _split(outcomes: list[Outcome], most: int) -> tuple[list[Outcome], list[Outcome]]:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from airflow_provider_baseten.batch import writer
 from airflow_provider_baseten.batch.engine import GRACE_SECONDS
 from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.emulator import Emulator, Fault
-from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError, BasetenResultStoreError
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
 
 RUN = """
@@ -286,22 +287,68 @@ class TestParts:
         assert manifest.succeeded == 200
         assert out.exists()
 
-    def test_a_disk_that_is_full_ends_the_run(self, run, model, monkeypatch, tmp_path):
+    def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_other_parts(self, run, model, monkeypatch, tmp_path):
         monkeypatch.setattr(writer, "PART_ROWS", 20)
-        (tmp_path / "small").mkdir()
-        real = writer.OutputFolder.write
-        count = []
-
-        def write(folder, *arguments, **options):
-            count.append(1)
-            if len(count) == 2:
-                (tmp_path / "out").rename(tmp_path / "gone")
-            return real(folder, *arguments, **options)
-
-        monkeypatch.setattr(writer.OutputFolder, "write", write)
-        with pytest.raises(Exception, match="could not be written"):
+        monkeypatch.setattr(writer, "WRITE_SECONDS", 0.5)
+        monkeypatch.setattr(writer, "WRITE_PAUSE_SECONDS", 0.1)
+        disk = FullDisk(monkeypatch, parts_before=2)
+        with pytest.raises(BasetenResultStoreError, match=r"could not be written .*No space left"):
             run(inputs=list(range(1000)))
-        assert len(model.seen) < 500
+        assert disk.refused > 1
+        assert len(model.seen) <= 40 + 20 + 8
+        disk.is_full = False
+        assert run(inputs=list(range(1000))).succeeded == 1000
+        assert len(model.seen) <= 1000 + 20 + 8
+
+    @pytest.mark.parametrize("parts_before", [0, 2])
+    @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+    def test_what_is_paid_waits_for_a_disk_that_is_full(self, run, model, monkeypatch, parts_before, output_format):
+        monkeypatch.setattr(writer, "PART_ROWS", 20)
+        monkeypatch.setattr(writer, "WRITE_PAUSE_SECONDS", 0.05)
+        disk = FullDisk(monkeypatch, parts_before, refusals=5)
+        model.broken = lambda row: row == 30
+        manifest = run(inputs=list(range(100)), output_format=output_format)
+        assert disk.refused == 5
+        assert (manifest.succeeded, manifest.failed) == (99, 1)
+        assert len(model.seen) == 100
+
+    def test_a_run_that_is_stopped_does_not_wait_for_the_disk(self, run, monkeypatch):
+        monkeypatch.setattr(writer, "PART_ROWS", 20)
+        stop = threading.Event()
+        disk = FullDisk(monkeypatch, 0, on_refusal=stop.set)
+        started = time.monotonic()
+        with pytest.raises(BasetenResultStoreError):
+            run(inputs=list(range(100)), stop=stop)
+        assert time.monotonic() - started < 5
+        assert disk.refused
+
+    def test_parts_are_bounded_in_bytes(self, run, monkeypatch):
+        monkeypatch.setattr(writer, "PART_BYTES", 10_000)
+        manifest = run(inputs=["x" * 3000] * 40)
+        assert outputs_of(manifest).keys() == set(range(40))
+        assert max(Path(part).stat().st_size for part in manifest.parts) < 10_000 + 3100
+
+
+class FullDisk:
+    """Makes writing a part fail as on a full disk, at first or for good."""
+
+    def __init__(self, monkeypatch, parts_before, refusals=None, on_refusal=lambda: None):
+        self.refused = 0
+        self.is_full = True
+        real = Path.write_bytes
+        written = []
+
+        def write_bytes(path, body):
+            if not path.name.startswith((".part-", "._failed-")):
+                return real(path, body)
+            if self.is_full and len(written) >= parts_before and self.refused != refusals:
+                self.refused += 1
+                on_refusal()
+                raise OSError(28, "No space left on device")
+            written.append(path)
+            return real(path, body)
+
+        monkeypatch.setattr(Path, "write_bytes", write_bytes)
 
 
 def test_progress(run, monkeypatch, tmp_path):

@@ -21,7 +21,7 @@ from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.batch.parts import Earlier, OutputFolder
 from airflow_provider_baseten.batch.progress import Progress, Tally
 from airflow_provider_baseten.batch.rows import Source, open_source
-from airflow_provider_baseten.batch.sender import Failure, Sender
+from airflow_provider_baseten.batch.sender import Sender
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.batch.writer import PartWriter
 from airflow_provider_baseten.exceptions import (
@@ -227,16 +227,18 @@ class _Run:
         except BasetenError as error:
             await self._failed(call, error)
             return
+        last = None
         for number, kept, outcome in zip(call.numbers, call.kept, outcomes, strict=True):
-            if isinstance(outcome, Failure):
-                self._tally.outcomes[type(outcome.error).__name__] += 1
-                record = failure_record(outcome.error, outcome.answer, outcome.answer_row)
-                self._writer.add(number, kept, record, failed=True)
-            else:
+            if isinstance(outcome, bytes):
                 self._tally.outcomes["success"] += 1
                 self._writer.add(number, kept, outcome)
-        if failures := [outcome for outcome in outcomes if isinstance(outcome, Failure)]:
-            self._check_failed_rows(failures[-1].error)
+            else:
+                last = outcome.error
+                self._tally.outcomes[type(last).__name__] += 1
+                record = failure_record(last, outcome.answer, outcome.answer_row)
+                self._writer.add(number, kept, record, failed=True)
+        if last is not None:
+            self._check_failed_rows(last)
 
     async def _failed(self, call: Call, error: BasetenError) -> None:
         """Note that a call has got no answer, or send the halves of its rows."""

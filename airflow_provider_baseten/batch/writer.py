@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from itertools import accumulate
 
 from airflow_provider_baseten.batch.parts import Earlier, Outcome, OutputFolder
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
@@ -130,11 +131,9 @@ class PartWriter:
 
 def _split(outcomes: list[Outcome], most: int) -> tuple[list[Outcome], list[Outcome]]:
     """Return what goes into the next part, and the rest."""
-    size = count = 0
-    while count < min(most, len(outcomes)) and size < PART_BYTES:
-        size += _size(outcomes[count])
-        count += 1
-    return outcomes[:count], outcomes[count:]
+    sizes = accumulate(map(_size, outcomes[:most]))
+    end = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)
+    return outcomes[:end], outcomes[end:]
 
 
 def _size(outcome: Outcome) -> int:

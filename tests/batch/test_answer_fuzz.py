@@ -27,7 +27,7 @@ GOOD = {
     },
     "embeddings": {"data": [{"index": 0, "embedding": [0.5, 1]}, {"index": 1, "embedding": [2, 3]}], "usage": {"a": 1}},
     "classify": [[{"label": "a", "score": 0.5}], [{"label": "b", "score": 1}]],
-    "rerank": [{"index": 1, "score": 0.5}, {"index": 0, "score": 0.25}],
+    "rerank": [{"index": 0, "score": 0.5}, {"index": 1, "score": 0.25}],
 }
 
 INPUTS = {

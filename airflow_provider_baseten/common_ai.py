@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import orjson
 from airflow.providers.common.ai.batch.base import (
     BatchAdapter,
     BatchState,
@@ -23,7 +22,8 @@ from airflow_provider_baseten.api.completion import token_count, whole_completio
 from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.requests import MAX_BODY_BYTES, encode_json
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError
+from airflow_provider_baseten.batch.failures import ANSWER_MEMBERS
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError, BasetenResultStoreError
 
 if TYPE_CHECKING:
     from airflow.providers.common.ai.batch.base import BatchRequest
@@ -219,23 +219,23 @@ class BasetenBatchAdapter(BatchAdapter):
                 )
 
     def _manifest(self, batch_id: str) -> "Manifest":
-        from airflow_provider_baseten.batch.manifest import Manifest, manifest_name
+        from airflow_provider_baseten.batch.manifest import manifest_name, read_manifest
 
         folder = _folder(batch_id)
-        try:
-            return Manifest(**orjson.loads(folder.read(manifest_name(0, 1)) or b""))
-        except (ValueError, TypeError):
+        manifest = read_manifest(folder.read(manifest_name(0, 1)))
+        if manifest is None:
             raise BasetenBatchUnknownError(
                 f"Nothing is known of batch {batch_id} in {folder.uri}: it was deleted or is damaged, or this process "
                 "has another [baseten] result_store."
-            ) from None
+            )
+        return manifest
 
     def _results(self, batch_id: str, uris: list[str]) -> Iterator[RawResultItem]:
         folder = _folder(batch_id)
         for uri in uris:
             with folder.open(uri.rpartition("/")[2]) as lines:
                 for line in lines:
-                    yield _result(batch_id, exact_json.decode(line))
+                    yield _result(batch_id, _decoded(uri, line))
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
@@ -256,10 +256,18 @@ def _folder(batch_id: str) -> "Folder":
     return Folder(f"{default_store().rstrip('/')}/llm_batches/{batch_id}")
 
 
+def _decoded(uri: str, line: bytes) -> dict[str, Any]:
+    try:
+        decoded = exact_json.decode(line)
+        return {"row": int(decoded["row"]), "output": decoded.get("output"), "error": decoded.get("error")}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BasetenResultStoreError(f"{uri} is damaged ({type(error).__name__}): the batch can't be read.") from None
+
+
 def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
     """Read a line of a part."""
-    index, answer = line["row"], line.get("output")
-    error = line["error"] if "error" in line else _error(answer)
+    index, answer = line["row"], line["output"]
+    error = line["error"] or _error(answer)
     completion = whole_completion(answer) if error is None else None
     usage = answer.get("usage") if isinstance(answer, dict) else None
     return RawResultItem(
@@ -274,7 +282,7 @@ def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
         if isinstance(usage, dict)
         else None,
         finish_reason=completion.finish_reason if completion else None,
-        error=error,
+        error={name: value for name, value in error.items() if name not in ANSWER_MEMBERS} if error else None,
         raw=(completion.text or None) if completion else None,
     )
 

@@ -9,6 +9,9 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 MOST_ANSWER_BYTES = 1 << 20
 
+# Members of a record that hold what the model has answered, or say where that is.
+ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
+
 _MOST_CHARACTERS = 4000
 _HTTP_STATUSES = range(100, 1000)
 
@@ -17,7 +20,7 @@ def failure_record(error: BasetenError, answer: bytes | None = None, answer_row:
     """Return the JSON of a failure.
 
     :param error: what happened.
-    :param answer: what the server sent in its place of an output, whole or the first 1 MiB; text if it is UTF-8,
+    :param answer: what the server sent in place of an output, whole or the first 1 MiB; text if it is UTF-8,
         otherwise Base64.
     :param answer_row: the row of the same request whose record holds the answer.
     """

@@ -10,7 +10,7 @@ from airflow.sdk import DAG, task
 from pydantic import BaseModel
 
 from airflow_provider_baseten.emulator import Emulator, Fault
-from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError, BasetenResultStoreError
 from tests.chat_server import ChatServer
 
 if os.environ.get("CI") != "true":
@@ -322,3 +322,27 @@ class TestAdapter:
     def test_connection_without_a_key(self):
         with pytest.raises(BasetenAuthError, match="no password"):
             BasetenBatchAdapter(api_key=None, base_url=None)
+
+    def test_outcomes_of_every_form_are_read(self, baseten, tmp_path):
+        """Half an emoji, content in parts, numbers without bounds; and no answer is told as a part of an error."""
+        folder = tmp_path / "store" / "llm_batches" / "0-1"
+        folder.mkdir(parents=True)
+        manifest = {"fingerprint": "f", "parts": [f"{folder}/part"], "failed_parts": [f"{folder}/_failed"]}
+        (folder / "_manifest.json").write_text(json.dumps(manifest))
+        lines = [
+            r'{"row":0,"output":{"choices":[{"message":{"content":"half \ud83d"}}],"usage":{"prompt_tokens":1e400}}}',
+            '{"row":1,"output":{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}}',
+        ]
+        (folder / "part").write_text("\n".join(lines))
+        (folder / "_failed").write_text('{"row":2,"error":{"type":"BasetenResponseError","answer":"private"}}\n')
+        adapter = BasetenBatchAdapter(api_key=KEY, base_url=baseten.url)
+        results = list(adapter.iter_results("0-1"))
+        assert [result.raw for result in results] == ["half \ufffd", "ab", None]
+        assert results[0].usage == {"input_tokens": 0, "output_tokens": 0}
+        assert results[2].error == {"type": "BasetenResponseError"}
+        (folder / "part").write_text("{")
+        with pytest.raises(BasetenResultStoreError, match="is damaged"):
+            list(adapter.iter_results("0-1"))
+        (folder / "_manifest.json").write_text("{")
+        with pytest.raises(BasetenBatchUnknownError, match="deleted or is damaged"):
+            adapter.iter_results("0-1")

@@ -61,11 +61,14 @@ def read_answer(response: Response, *, as_json: bool) -> Json:
     :raises UnusableAnswerError: it is no JSON value.
     :raises BasetenResponseError: the body is not what the Content-Type says.
     """
-    body, media_type = response.body, response.media_type
+    body = response.body
+    if body and response.is_json:
+        return _read_json(body)
+    media_type = response.media_type
+    if body and as_json and media_type != "text/html":
+        return _read_json(body)
     if not body and response.status != _NO_CONTENT and not media_type.startswith("text/"):
         raise UnusableAnswerError("is empty")
-    if body and (response.is_json or (as_json and media_type != "text/html")):
-        return _read_json(body)
     value = model_output(response)
     if isinstance(value, bytes):
         raise UnusableAnswerError(f"is {media_type or 'binary data'}, which has no form in JSON")

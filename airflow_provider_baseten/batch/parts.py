@@ -202,8 +202,9 @@ class OutputFolder:
 
 def _lines(outcomes: list[Outcome], member: bytes) -> bytes:
     body = b"".join([b'{"row":%d%b,"%b":%b}\n' % (number, kept, member, text) for number, kept, text in outcomes])
-    for end, escape in _LINE_ENDS:
-        body = body.replace(end, escape)
+    if not body.isascii():
+        for end, escape in _LINE_ENDS:
+            body = body.replace(end, escape)
     return body
 
 

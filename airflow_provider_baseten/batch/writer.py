@@ -100,8 +100,8 @@ class PartWriter:
 
         After an error the task stays, so that everybody who needs it gets the error.
         """
-        outputs, self._outputs = _split(self._outputs, PART_ROWS)
-        failures, self._failures = _split(self._failures, PART_ROWS - len(outputs))
+        outputs, self._outputs = self._next(self._outputs, PART_ROWS)
+        failures, self._failures = self._next(self._failures, PART_ROWS - len(outputs))
         self._bytes = sum(map(_size, self._outputs)) + sum(map(_size, self._failures))
         self._opened = time.monotonic()
         self._sequence += 1
@@ -113,6 +113,13 @@ class PartWriter:
         self._saving = None
         if self._rows >= PART_ROWS or self._bytes >= PART_BYTES:
             self._save()
+
+    def _next(self, outcomes: list[Outcome], most: int) -> tuple[list[Outcome], list[Outcome]]:
+        """Return what goes into the next part, and the rest."""
+        if self._bytes >= PART_BYTES:
+            sizes = accumulate(map(_size, outcomes[:most]))
+            most = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)
+        return outcomes[:most], outcomes[most:]
 
     async def _write(self, outcomes: list[Outcome], *, failed: bool = False) -> str:
         began = time.monotonic()
@@ -127,13 +134,6 @@ class PartWriter:
                     log.warning("%s Until then it is held, and written again for %d s.", error, WRITE_SECONDS)
                 told = True
             await asyncio.sleep(WRITE_PAUSE_SECONDS)
-
-
-def _split(outcomes: list[Outcome], most: int) -> tuple[list[Outcome], list[Outcome]]:
-    """Return what goes into the next part, and the rest."""
-    sizes = accumulate(map(_size, outcomes[:most]))
-    end = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)
-    return outcomes[:end], outcomes[end:]
 
 
 def _size(outcome: Outcome) -> int:

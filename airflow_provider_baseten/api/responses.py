@@ -148,12 +148,28 @@ def error_for(response: Response) -> BasetenError | None:
 
 
 def model_output(response: Response) -> Any:
-    """Decode a model's output, and refuse a page of HTML in its place.
+    """Decode a model's output, and refuse a page of HTML or nothing in its place.
 
     :raises BasetenResponseError: the body is not what the Content-Type says, or something else than a model answered.
     """
     refuse_page(response)
+    refuse_empty(response)
     return response.output()
+
+
+def refuse_empty(response: Response) -> None:
+    """Refuse a 200 without a body where JSON belongs: a model that returns nothing answers ``null``.
+
+    :raises BasetenResponseError: there is no body.
+    """
+    if response.status == 200 and response.size == 0 and (response.is_json or not response.media_type):
+        raise BasetenResponseError(
+            f"{response.request.subject} answered 200 without a body, not with a model's output. Look for a proxy on "
+            f"the way, and at what the server sends{id_note(response.request_id)}.",
+            status=response.status,
+            request_id=response.request_id,
+            may_have_run=True,
+        )
 
 
 def refuse_page(response: Response) -> None:

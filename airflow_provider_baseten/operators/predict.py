@@ -92,10 +92,11 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Decode the model's output."""
-        from airflow_provider_baseten.api.responses import refuse_page
+        from airflow_provider_baseten.api.responses import refuse_empty, refuse_page
         from airflow_provider_baseten.results import output_of
 
         refuse_page(response)
+        refuse_empty(response)
         return output_of(response)
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":

@@ -277,6 +277,8 @@ class TestUnusableAnswers:
             answer(body=b"<html>Log in</html>", content_type="text/html"),
             answer(body=b"<html>Log in</html>", content_type="text/html; charset=utf-8"),
             answer(body=b'{"a": [1, 2'),
+            answer(body=b""),
+            answer(body=b"", content_type=""),
             answer(body=b"<html>Log in</html>"),
             answer(body=b"[" * 100_000),
             answer(body=b'{"a": 1} trailing'),
@@ -320,7 +322,8 @@ class TestUnusableAnswers:
 
     def test_kept_answer_that_can_not_be_used_is_dropped(self, baseten, store):
         task = BasetenPredictOperator(task_id="t", model_id="echo", model_input=1, deferrable=True)
-        context = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=0, try_number=1)}
+        names = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
+        context = {"ti": SimpleNamespace(**names, max_tries=0, try_number=1)}
         with pytest.raises(TaskDeferred) as deferred:
             task.execute(context)
         call = DeferredCall(store, deferred.value.trigger.name)

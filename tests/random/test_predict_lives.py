@@ -35,7 +35,12 @@ from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
 from tests.random.virtual_time import VirtualLoop
 
 LIVES = 150
-UNUSABLE = [("text/html", b"<html>Log in</html>"), ("application/json", b'{"sent": 1'), ("application/json", b"<html>")]
+UNUSABLE = [
+    ("text/html", b"<html>Log in</html>"),
+    ("application/json", b'{"sent": 1'),
+    ("application/json", b"<html>"),
+    ("", b""),
+]
 
 # What has happened in all lives so far.
 seen: Counter[str] = Counter()
@@ -146,7 +151,8 @@ class Life:
             timeout=300,
             on_orphaned_request=self.policy,  # type: ignore[arg-type]
         )
-        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=9, xcom_push=lambda **_: None)
+        names = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "max_tries": 9}
+        ti = SimpleNamespace(**names, try_number=self.attempt + 1, xcom_push=lambda **_: None)
         try:
             return operator.execute({"ti": ti})  # type: ignore[arg-type, typeddict-item]
         except TaskDeferred as deferral:

@@ -77,7 +77,7 @@ def test_lives_are_eventful(tmp_path: Path) -> None:
         "sent again",
         "attached",
     }
-    for seed in range(LIVES):
+    for seed in range(3 * LIVES):
         missing = (steps - deaths.keys()) | ((statuses | ends) - seen.keys()) | (acts - seen_acts.keys())
         if not missing:
             return

@@ -1,7 +1,10 @@
 """An answer while it arrives: decoded, counted, and moved to a temporary file when it grows large."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from io import TextIOWrapper
 
+from airflow_provider_baseten.api.charset import encoding_of
 from airflow_provider_baseten.api.content_encoding import decoder_for
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response, id_note, is_answer
@@ -88,13 +91,14 @@ class IncomingAnswer:
                 self._decoder.end()
             except ValueError as error:
                 self._broken(error)
-        return Response(
+        response = Response(
             request=self._request,
             status=self._status,
             headers=self._headers,
             body=b"".join(self._parts),
             large=self._large,
         )
+        return _in_utf8(response)
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -154,3 +158,34 @@ class IncomingAnswer:
     @property
     def _request_id(self) -> str | None:
         return self._headers.get("x-baseten-request-id")
+
+
+def _in_utf8(response: Response) -> Response:
+    """Return an answer with its text in UTF-8, so that whatever is kept of it can be read without its headers.
+
+    What is not the text that it says it is stays as it is.
+    """
+    large = response.large
+    head = response.body[:3] if large is None else large.read_at(0, 3)
+    encoding = encoding_of(head, response.headers.get("content-type") or "")
+    if encoding is None or not (response.is_text or (response.is_json and large is None)):
+        return response
+    try:
+        if large is None:
+            body = response.json_body() if response.is_json else response.body.decode(encoding).encode()
+            changed = replace(response, body=body)
+        else:
+            changed = replace(response, large=_transcoded(large, encoding))
+    except UnicodeError:
+        return response
+    return replace(
+        changed, headers={**response.headers, "content-type": f"{response.media_type or 'text/plain'}; charset=utf-8"}
+    )
+
+
+def _transcoded(large: LargeBody, encoding: str) -> LargeBody:
+    result = LargeBody()
+    with TextIOWrapper(large.open(), encoding, newline="") as text:
+        while piece := text.read(1024 * 1024):
+            result.append(piece.encode())
+    return result

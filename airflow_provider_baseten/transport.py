@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, cached_property
@@ -22,6 +22,7 @@ import requests
 import tenacity
 import urllib3.exceptions
 from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.http import HeaderMap
 
 from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
@@ -32,6 +33,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
+from airflow_provider_baseten.http_adapter import SENDING, Adapter, plain_headers
 from airflow_provider_baseten.incoming import IN_MEMORY_BYTES, MAX_RESPONSE_BYTES, IncomingAnswer
 
 log = logging.getLogger(__name__)
@@ -161,6 +163,8 @@ class Transport(_Settings):
     @cached_property
     def _session(self) -> requests.Session:
         session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
         # It would put a ~/.netrc entry in place of the key, and look for proxies anew at each request.
         session.trust_env = False
@@ -173,6 +177,7 @@ class Transport(_Settings):
         return cache(requests.utils.get_environ_proxies)
 
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
+        sending = SENDING.set(True)
         try:
             with self._session.request(
                 request.method,
@@ -188,9 +193,11 @@ class Transport(_Settings):
                 return _checked(incoming.response(), self._api_key)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _blocking_failure(request, error, self._read_timeout) from None
+        finally:
+            SENDING.reset(sending)
 
     def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> IncomingAnswer:
-        headers = _by_lower_case(answer.headers)
+        headers = plain_headers(answer.raw.headers.iteritems())
         incoming = IncomingAnswer(
             request,
             answer.status_code,
@@ -235,6 +242,9 @@ class AsyncTransport(_Settings):
             .deflate(False)
             .brotli(False)
             .zstd(False)
+            .http1_ignore_invalid_headers_in_responses(True)
+            .http1_allow_obsolete_multiline_headers_in_responses(True)
+            .http1_allow_spaces_after_header_name_in_responses(True)
         )
         if bundle := ca_bundle():
             builder = builder.add_root_certificate_pem(bundle[1])
@@ -256,7 +266,7 @@ class AsyncTransport(_Settings):
     async def _attempt(self, request: Request) -> Response:
         incoming = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         response = incoming.response()
-        return _checked(replace(response, headers=_by_lower_case(response.headers)), self._api_key)
+        return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
         builder = self._client.request(request.method, request.url).headers(dict(request.headers))
@@ -266,7 +276,7 @@ class AsyncTransport(_Settings):
         try:
             async with builder.build_streamed() as answer:
                 incoming = IncomingAnswer(
-                    request, answer.status, answer.headers, max_response_bytes=most, in_memory=in_memory
+                    request, answer.status, _Headers(answer.headers), max_response_bytes=most, in_memory=in_memory
                 )
                 reader = answer.body_reader
                 while not incoming.is_full and (data := await reader.read_chunk()) is not None:
@@ -293,8 +303,23 @@ def _checked(response: Response, api_key: str) -> Response:
     return response
 
 
-def _by_lower_case(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+class _Headers(Mapping[str, str]):
+    """Headers of an async answer, found without a copy: as :func:`plain_headers` has them."""
+
+    def __init__(self, found: HeaderMap) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._found[name]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in dict.fromkeys(self._found.keys()) if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _failure(state: tenacity.RetryCallState) -> BaseException | None:

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from requests import get
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.target import Target
@@ -122,6 +123,140 @@ class TestSending:
         with ScriptedServer(raw(head + b"3\r\nab\n\r\n2\r\ncd\r\n0\r\n\r\n")) as server:
             response = Transport(KEY, retry_policy=QUICK).send(predict(server), seen.append)
         assert b"".join(seen) == response.body == b"ab\ncd"
+
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+
+
+def answered(*headers, body=b'{"a":1}', before=b""):
+    """Send an answer with these header lines, as bytes."""
+    lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *headers, b"", b""]
+    return raw(before + b"\r\n".join(lines) + body)
+
+
+class TestHeads:
+    @pytest.mark.parametrize(
+        "before",
+        [
+            INTERIM,
+            INTERIM * 3,
+            b"HTTP/1.1 102 Processing\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" + INTERIM,
+            b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nContent-Type: text/html\r\n\r\n",
+        ],
+    )
+    def test_interim_answers_are_passed_over(self, send, before):
+        with ScriptedServer(answered(b"Content-Type: application/json", before=before)) as server:
+            response = send(predict(server))
+        assert (response.status, response.output(), "link" in response.headers) == (200, {"a": 1}, False)
+
+    def test_interim_answers_without_end(self, send):
+        with ScriptedServer(raw(INTERIM * 30), answered()) as server, pytest.raises(BasetenUnavailableError) as caught:
+            send(predict(server))
+        assert caught.value.may_have_run
+
+    @pytest.mark.parametrize(
+        ("line", "name", "value"),
+        [
+            ("X-Name: caf\u00e9".encode(), "x-name", None),
+            (b"X-Name: caf\xe9", "x-name", None),
+            (b"X-Name: a\x01b", "x-name", None),
+            (b"X-Name:", "x-name", ""),
+            (b"X-Name: one\r\nX-Name: two", "x-name", "one"),
+            (b"X-Name: one\r\n  two", "x-name", "one two"),
+            (b"Bad Name: x\r\nX-Name: y", "x-name", "y"),
+            (b"no header\r\nX-Name: y", "x-name", "y"),
+            (b": x\r\nX-Name: y", "x-name", "y"),
+            (b"\xc3: x\r\nX-Name: y", "x-name", "y"),
+        ],
+    )
+    def test_odd_headers(self, send, line, name, value):
+        with ScriptedServer(answered(line, b"content-TYPE: application/json")) as server:
+            response = send(predict(server))
+        assert (response.output(), response.headers.get(name)) == ({"a": 1}, value)
+
+    def test_error_with_an_id_that_can_not_be_read(self, send):
+        headers = ["X-Baseten-Request-Id: caf\u00e9", "Retry-After: \u0663"]
+        with (
+            ScriptedServer(answer(422, b'{"error": "no"}', headers)) as server,
+            pytest.raises(BasetenInputError, match="no") as caught,
+        ):
+            send(predict(server))
+        assert (caught.value.request_id, caught.value.retry_after) == (None, None)
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"Content-Length: 3\r\nContent-Length: 4\r\n",
+            b"Content-Length: three\r\n",
+            b"Content-Length: -1\r\n",
+            b"".join(b"X-%d: 1\r\n" % number for number in range(300)),
+        ],
+    )
+    def test_answers_without_a_clear_end(self, send, head):
+        with (
+            ScriptedServer(raw(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n123")) as server,
+            pytest.raises(BasetenUnavailableError, match="connection was lost") as caught,
+        ):
+            send(predict(server))
+        assert caught.value.may_have_run
+
+
+class TestTexts:
+    @pytest.mark.parametrize(
+        ("content_type", "body", "output"),
+        [
+            ("text/plain; charset=iso-8859-1", b"caf\xe9", "caf\u00e9"),
+            ("text/plain;charset=ISO-8859-1;x=y", b"caf\xe9", "caf\u00e9"),
+            ('text/plain; charset="windows-1252"', b"\x80", "\u20ac"),
+            ("text/csv; Charset=shift_jis", "\u65e5".encode("shift_jis"), "\u65e5"),
+            ("text/plain; charset=utf-16le", "a\u20ac".encode("utf-16-le"), "a\u20ac"),
+            ("text/plain", "a\u20ac".encode("utf-16"), "a\u20ac"),
+            ("text/plain", b"\xef\xbb\xbfa", "a"),
+            ("text/plain; charset=latin-1", "\ufeffa\u20ac".encode(), "a\u20ac"),
+            ("text/plain; charset=utf-8", b"caf\xe9", b"caf\xe9"),
+            ("text/plain; charset=no-such", "\u20ac".encode(), "\u20ac"),
+            ("text/plain; charset=", b"a", "a"),
+            ("text/plain; charset=zlib", b"a", "a"),
+            ("text/plain; charset=idna", b"a", "a"),
+            ("text/plain; charset=utf-16", b"abc", b"abc"),
+            ("application/json; charset=iso-8859-1", b'"caf\xe9"', "caf\u00e9"),
+            ("application/json; charset=iso-8859-1", '"caf\u00e9"'.encode(), "caf\u00e9"),
+            ("application/json", b'\xef\xbb\xbf{"a":1}', {"a": 1}),
+            ("image/png; charset=iso-8859-1", b"\x89\xff", b"\x89\xff"),
+            ("application/octet-stream", b"\xff\xfea\0", b"\xff\xfea\0"),
+        ],
+    )
+    def test_charset_decides(self, send, content_type, body, output):
+        with ScriptedServer(answered(b"Content-Type: " + content_type.encode(), body=body)) as server:
+            response = send(predict(server))
+        assert response.output() == output
+        if isinstance(output, str):
+            assert response.body.decode() in (output, f'"{output}"')
+
+    def test_large_text(self, send):
+        text = "caf\u00e9\r\n" * 1_000_000
+        head = b"Content-Type: text/plain; charset=latin-1"
+        with ScriptedServer(answered(head, body=text.encode("latin-1"))) as server:
+            response = send(predict(server))
+        assert (response.output() == text, response.read() == text.encode()) == (True, True)
+
+
+class TestLogs:
+    def test_query_is_in_no_log(self, send, caplog):
+        caplog.set_level("DEBUG", logger="")
+        caplog.set_level("DEBUG", logger="urllib3.connectionpool")
+        with ScriptedServer(reset, answer()) as server:
+            target = Target(model_id="abc", base_url=server.url)
+            send(requests.sync_route(target, "r", params={"q": "private"}, headers={"X-H": "also-private"}))
+        assert "private" not in caplog.text
+        assert KEY not in caplog.text
+
+    def test_what_others_send_is_logged_as_before(self, caplog):
+        caplog.set_level("DEBUG", logger="urllib3.connectionpool")
+        with ScriptedServer(answer()) as server:
+            get(f"{server.url}/?q=public", timeout=5)
+        assert "q=public" in caplog.text
 
 
 class TestRetries:

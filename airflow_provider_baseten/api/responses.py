@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json, msgpack
+from airflow_provider_baseten.api.charset import decoded, encoding_of
 from airflow_provider_baseten.api.requests import JSON, MSGPACK, Request
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -25,6 +26,9 @@ from airflow_provider_baseten.exceptions import (
 from airflow_provider_baseten.large_body import LargeBody
 
 _EXCERPT_CHARACTERS = 500
+
+# Seconds; a server that asks for a longer wait than a day has got it wrong.
+LONGEST_RETRY_AFTER = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,28 @@ class Response:
 
     @property
     def is_json(self) -> bool:
-        """Whether the body says that it is JSON."""
+        """Whether the Content-Type says that the body is JSON."""
         return self.media_type == JSON or self.media_type.endswith("+json")
 
     @property
     def is_msgpack(self) -> bool:
         """Whether the body is msgpack: Truss answers a msgpack request so."""
         return self.media_type == MSGPACK and self.request.headers.get("Content-Type") == MSGPACK
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the Content-Type says that the body is text, or leaves it open."""
+        return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
+
+    def json_body(self) -> bytes:
+        """Return the body of a JSON answer in UTF-8.
+
+        :raises UnicodeError: it is not in the charset that it names.
+        """
+        # JSON is UTF-8 whatever the Content-Type says, except where that can't be.
+        body = self.read()
+        encoding = encoding_of(body[:3], self.headers.get("content-type", ""))
+        return body if encoding is None or _is_utf8(body) else body.decode(encoding).encode()
 
     def output(self) -> Any:
         """Decode the body by its Content-Type.
@@ -84,7 +103,7 @@ class Response:
             return None
         try:
             if self.is_json:
-                return exact_json.decode(body)
+                return exact_json.decode(self.json_body())
             if self.is_msgpack:
                 return _unpacked(body)
         except msgpack.RefusedError as error:
@@ -106,11 +125,8 @@ class Response:
         return self._text_or_bytes(body)
 
     def _text_or_bytes(self, body: bytes) -> str | bytes:
-        textual = self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
-        try:
-            return body.decode() if textual else body
-        except UnicodeDecodeError:
-            return body
+        text = decoded(body, self.headers.get("content-type", "")) if self.is_text else None
+        return body if text is None else text
 
 
 def _unpacked(body: bytes) -> Any:
@@ -121,6 +137,14 @@ def _unpacked(body: bytes) -> Any:
         raise
     except ValueError:
         return body
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_answer(request: Request, status: int) -> bool:
@@ -257,31 +281,55 @@ def _server_text(body: Any, response: Response) -> str:
     """Return a bounded one-line excerpt of the server's own words."""
     if isinstance(body, dict):
         error = next((body[key] for key in ("error", "detail", "message") if body.get(key)), "")
-        if isinstance(error, dict) and "exception_message" in error:
-            error = f"{error.get('exception_cls_name', 'Exception')}: {error['exception_message']}"
-        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+        if isinstance(error, dict) and isinstance(error.get("exception_message"), str):
+            error = f"{_text_or_none(error.get('exception_cls_name')) or 'Exception'}: {error['exception_message']}"
+        text = error if isinstance(error, str) else _dumped(error)
     elif response.media_type == "text/html":
         text = "(an HTML page)"
     else:
-        text = response.body[: 4 * _EXCERPT_CHARACTERS].decode(errors="replace")
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
-    return line if len(line) <= _EXCERPT_CHARACTERS else f"{line[:_EXCERPT_CHARACTERS]}..."
+        head = response.body[: 4 * _EXCERPT_CHARACTERS]
+        text = decoded(head, response.headers.get("content-type", "")) or head.decode(errors="replace")
+    return _line(text.rstrip(". \n"), _EXCERPT_CHARACTERS)
+
+
+def _dumped(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _retry_after(header: str | None, body: Any, now: float) -> float | None:
-    value = header if header is not None else body.get("retry_after") if isinstance(body, dict) else None
+    """Return how long the server asks to wait: not less than 0 s, not more than a day, ``None`` if it says nothing."""
+    for value in (header, body.get("retry_after") if isinstance(body, dict) else None):
+        if (seconds := _seconds(value, now)) is not None:
+            return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+    return None
+
+
+def _seconds(value: Any, now: float) -> float | None:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
     try:
-        seconds = float(value) if isinstance(value, str | int | float) else math.nan
+        seconds = float(value)
+    except OverflowError:
+        seconds = LONGEST_RETRY_AFTER if value > 0 else 0.0  # type: ignore[operator]
     except ValueError:
         try:
             seconds = parsedate_to_datetime(str(value)).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError, TypeError, IndexError, OSError):
             return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return _line(value, 100) if isinstance(value, str) else None
+
+
+def _line(text: str, most: int) -> str:
+    """Return a text as one line of printable characters, cut where it is too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def id_note(request_id: str | None) -> str:

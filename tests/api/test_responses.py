@@ -211,3 +211,62 @@ class TestErrors:
         ]
         assert len(kinds) > 5
         assert all(issubclass(kind, exceptions.BasetenError) for kind in kinds)
+
+
+class TestAwkwardErrors:
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            (5, 5.0),
+            ("5", 5.0),
+            (0.5, 0.5),
+            (-3, 0.0),
+            (-(10**400), 0.0),
+            (10**400, 86_400.0),
+            ("1" * 400, None),
+            (1e300, 86_400.0),
+            (True, None),
+            (None, None),
+            ("soon", None),
+            ("", None),
+            ([5], None),
+            ({"seconds": 5}, None),
+            ("nan", None),
+            ("inf", None),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+            ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+            ("Fri, 31 Dec 9999 23:59:59 -9999", None),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ],
+    )
+    def test_wait_that_is_asked_for(self, value, seconds):
+        body = json.dumps({"error": "busy", "retry_after": value}).encode()
+        assert error_for(answer(429, body)).retry_after == seconds
+        if isinstance(value, str):
+            assert error_for(answer(429, b"", headers={"retry-after": value})).retry_after == seconds
+
+    def test_header_that_says_nothing_leaves_it_to_the_body(self):
+        asked = answer(429, {"retry_after": 7}, headers={"retry-after": "soon"})
+        assert error_for(asked).retry_after == 7
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"\xff\xfe\x00",
+            b'{"error": ' + b"[" * 900 + b"]" * 900 + b"}",
+            b'{"a":' * 100_000,
+            b'{"error": "\\ud83d", "error_code": "\\ud83d"}',
+            b'{"error": {"exception_message": ' + b"[" * 900 + b"]" * 900 + b"}}",
+            b'{"error": {"exception_message": 5, "exception_cls_name": [1]}}',
+            b'{"error": 1e999}',
+            b'{"detail": [{"loc": ["body"], "msg": "no"}]}',
+            b'{"error": ' + b"9" * 10_000 + b"}",
+            b"[]",
+            b"null",
+            b"x" * 1_000_000,
+        ],
+    )
+    def test_body(self, body):
+        error = error_for(answer(422, body))
+        assert isinstance(error, BasetenInputError)
+        assert len(str(error).encode()) < 3000

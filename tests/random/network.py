@@ -177,7 +177,7 @@ def as_requests(prepared: Any, answer: Answer) -> requests.Response:
     response = requests.Response()
     response.status_code, headers, body = answer
     response.headers = CaseInsensitiveDict(headers)
-    response.raw = urllib3.HTTPResponse(io.BytesIO(body), preload_content=False)
+    response.raw = urllib3.HTTPResponse(io.BytesIO(body), headers, preload_content=False)
     response.request = prepared
     response.url = prepared.url
     return response

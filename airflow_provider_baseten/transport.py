@@ -1,7 +1,6 @@
 """Sends a request: blocking over requests, async over pyreqwest, with one retry policy for both.
 
-Neither follows redirects, which would carry the key elsewhere. Both honour ``HTTP_PROXY``, ``HTTPS_PROXY``,
-``NO_PROXY`` and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
+Neither follows redirects, which would carry the key elsewhere. Both use the proxies of the environment, and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
 """
 
 import asyncio
@@ -23,6 +22,7 @@ import tenacity
 import urllib3.exceptions
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.http import HeaderMap
+from pyreqwest.proxy import ProxyBuilder
 
 from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
@@ -35,6 +35,7 @@ from airflow_provider_baseten.exceptions import (
 )
 from airflow_provider_baseten.http_adapter import SENDING, Adapter, plain_headers
 from airflow_provider_baseten.incoming import IN_MEMORY_BYTES, MAX_RESPONSE_BYTES, IncomingAnswer
+from airflow_provider_baseten.proxies import has_proxies, proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -173,10 +174,11 @@ class Transport(_Settings):
         return session
 
     @cached_property
-    def _proxies(self) -> Callable[[str], dict[str, str]]:
-        return cache(requests.utils.get_environ_proxies)
+    def _proxy_for(self) -> Callable[[str], str | None]:
+        return cache(proxy_for)
 
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
+        proxy = self._proxy_for(_origin(request))
         sending = SENDING.set(True)
         try:
             with self._session.request(
@@ -185,7 +187,7 @@ class Transport(_Settings):
                 data=request.body,
                 headers={**request.headers, "Authorization": self._authorization},
                 timeout=(CONNECT_TIMEOUT, self._read_timeout),
-                proxies=self._proxies(_origin(request)),
+                proxies={"http": proxy, "https": proxy} if proxy else None,
                 allow_redirects=False,
                 stream=True,
             ) as answer:
@@ -246,9 +248,18 @@ class AsyncTransport(_Settings):
             .http1_allow_obsolete_multiline_headers_in_responses(True)
             .http1_allow_spaces_after_header_name_in_responses(True)
         )
+        if self._proxy_for is None:
+            builder = builder.no_proxy()
+        else:
+            choose = self._proxy_for
+            builder = builder.proxy(ProxyBuilder.custom(lambda url: choose(url.origin_ascii)))
         if bundle := ca_bundle():
             builder = builder.add_root_certificate_pem(bundle[1])
         return builder.build()
+
+    @cached_property
+    def _proxy_for(self) -> Callable[[str], str | None] | None:
+        return cache(proxy_for) if has_proxies() else None
 
     async def attempt(self, request: Request, body: bytes | None) -> Response:
         """Send a request once, with this body in place of its own; for many requests that differ in nothing else.
@@ -269,6 +280,8 @@ class AsyncTransport(_Settings):
         return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
+        if self._proxy_for is not None:
+            self._proxy_for(_origin(request))  # pyreqwest could not tell what is wrong with the environment.
         builder = self._client.request(request.method, request.url).headers(dict(request.headers))
         builder = builder.header("Authorization", self._authorization, is_sensitive=True)
         if body is not None:

@@ -5,6 +5,7 @@ import datetime
 import ipaddress
 import ssl
 import time
+from base64 import b64encode
 from functools import partial
 
 import pytest
@@ -403,6 +404,45 @@ class TestEnvironment:
                 monkeypatch.setenv(name, "127.0.0.1")
             assert send(predict(server)).output() == 1
             assert (len(server.requests), len(proxy.requests)) == (1, 0)
+
+    @pytest.mark.parametrize("no_proxy", ["*", "127.0.0.0/8", "a.b, 127.0.0.1", " 127.0.0.1 ,", "a.b 127.0.0.1"])
+    @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+    def test_forms_of_no_proxy(self, send, monkeypatch, no_proxy, variable):
+        with ScriptedServer(answer()) as proxy, ScriptedServer(answer(body=b"1")) as server:
+            monkeypatch.setenv("ALL_PROXY", proxy.url)
+            monkeypatch.setenv(variable, no_proxy)
+            assert send(predict(server)).output() == 1
+            assert (len(server.requests), len(proxy.requests)) == (1, 0)
+
+    def test_proxy_with_credentials(self, send, monkeypatch):
+        with ScriptedServer(answer(body=b"1")) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("://", "://us%40er:pass@"))
+            send(requests.predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1))
+        lines = proxy.requests[0].lower().split(b"\r\n")
+        assert b"proxy-authorization: basic " + b64encode(b"us@er:pass").lower() in lines
+
+    def test_proxy_for_https_is_asked_for_a_tunnel(self, send, monkeypatch):
+        with ScriptedServer(answer(502)) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://user:pass@"))
+            with pytest.raises(BasetenUnavailableError) as caught:
+                send(requests.predict(Target(model_id="abc", base_url="https://baseten.invalid"), 1))
+        assert not caught.value.may_have_run
+        assert proxy.requests[0].startswith(b"CONNECT baseten.invalid:443 ")
+        assert KEY.encode() not in proxy.requests[0]
+        assert "pass" not in str(caught.value).replace("pass on", "")
+
+    @pytest.mark.parametrize(
+        "value", ["http://", "ftp://proxy:1", "socks5://proxy:1", "http://proxy:port", "http://a b"]
+    )
+    def test_unusable_proxy(self, send, monkeypatch, value):
+        monkeypatch.setenv("HTTP_PROXY", value)
+        with ScriptedServer(answer()) as server, pytest.raises(BasetenInputError, match="HTTP_PROXY is not the URL"):
+            send(predict(server))
+
+    def test_proxy_without_scheme(self, send, monkeypatch):
+        with ScriptedServer(answer(body=b"1")) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://"))
+            assert send(requests.predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1)).output() == 1
 
     @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
     def test_ca_bundle(self, send, tls, monkeypatch, variable):

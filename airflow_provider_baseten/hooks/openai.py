@@ -15,6 +15,7 @@ from airflow_provider_baseten.api.responses import Response, error_for
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError, BasetenUnavailableError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.proxies import proxy_for
 from airflow_provider_baseten.transport import CONNECT_TIMEOUT, USER_AGENT, RetryPolicy, ca_bundle
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def make_client(
     :param read_timeout: seconds to wait for the answer, and for each further part of a streamed one.
     :param retry_policy: when to try again.
     """
-    http_client = _Client(**_http_settings())
+    http_client = _Client(**_http_settings(target))
     http_client.retries = partial(_Retries, retry_policy or RetryPolicy(), target)
     return openai.OpenAI(http_client=http_client, **_settings(connection, target, read_timeout))
 
@@ -116,7 +117,7 @@ def make_async_client(
     connection: BasetenConnection, target: Target, *, read_timeout: float, retry_policy: RetryPolicy | None
 ) -> openai.AsyncOpenAI:
     """Return an async client; see :func:`make_client`."""
-    http_client = _AsyncClient(**_http_settings())
+    http_client = _AsyncClient(**_http_settings(target))
     http_client.retries = partial(_Retries, retry_policy or RetryPolicy(), target)
     return openai.AsyncOpenAI(http_client=http_client, **_settings(connection, target, read_timeout))
 
@@ -135,7 +136,8 @@ def _settings(connection: BasetenConnection, target: Target, read_timeout: float
     }
 
 
-def _http_settings() -> dict[str, Any]:
+def _http_settings(target: Target) -> dict[str, Any]:
     bundle = ca_bundle()
     trust = {"verify": ssl.create_default_context(cafile=bundle[0])} if bundle else {}
-    return {"follow_redirects": False, **trust}
+    # It would read the environment by rules of its own, and a ~/.netrc.
+    return {"follow_redirects": False, "trust_env": False, "proxy": proxy_for(target.sync_url("v1")), **trust}

@@ -114,6 +114,20 @@ def test_timeout_of_the_hook(scripted, asynchronous):
     assert len(emulator.requests) == 1
 
 
+@both
+@pytest.mark.parametrize("no_proxy", ["*", "127.0.0.0/8", "a.b, 127.0.0.1"])
+def test_no_proxy_of_the_environment(scripted, connect, monkeypatch, asynchronous, no_proxy):
+    emulator = scripted(whole("fine"))
+    connect(host=emulator.url, password=KEY)
+    with ScriptedServer(answer()) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert ask(asynchronous).choices[0].message.content == "fine"
+        assert proxy.requests == []
+
+
 def test_proxy_of_the_environment(connect, monkeypatch):
     body = b'{"id": "1", "choices": []}'
     with ScriptedServer(answer(body=body)) as proxy:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import uuid4
 
 from airflow_provider_baseten import exceptions
 from airflow_provider_baseten.api.requests import Request
@@ -108,20 +109,29 @@ class DeferredCall:
 
     def leave_response(self, response: Response) -> None:
         """Write the answer. Leave only what can be used: an answer that is kept ends the sending."""
-        self._write("response", {"status": response.status, "headers": dict(response.headers)}, response.read())
+        head: dict[str, Any] = {"status": response.status, "headers": dict(response.headers)}
+        if response.large is not None:
+            head["large"] = f"{self._folder}/{uuid4().hex}"
+            self._store.write(head["large"], response.large)
+        self._write("response", head, response.body)
 
     def response(self) -> Response | None:
         """Return the answer, ``None`` while there is none."""
         found = self._read("response")
         if found is None:
             return None
+        head, body = found
+        large = self._store.read_large(head["large"]) if "large" in head else None
         try:
-            return Response(request=self.request(), body=found[1], **found[0])
+            return Response(request=self.request(), body=body, **{**head, "large": large})
         except TypeError:
             raise self._damaged("response") from None
 
     def drop_response(self) -> None:
         """Forget an answer that can't be used, and the claim, so that the next attempt sends again."""
+        found = self._read("response")
+        if found is not None and "large" in found[0]:
+            self._store.remove(found[0]["large"])
         self._store.remove(f"{self._folder}/response")
         self._store.remove(self._claim)
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from airflow_provider_baseten import compat, file_rights, outputs, references
 from airflow_provider_baseten.api.async_requests import Delivery
+from airflow_provider_baseten.api.responses import Response, refuse_empty, refuse_page
 from airflow_provider_baseten.exceptions import BasetenResultLostError, BasetenResultStoreError
 from airflow_provider_baseten.large_body import LargeBody
 from airflow_provider_baseten.outputs import Output
@@ -19,8 +20,6 @@ from airflow_provider_baseten.xcom import xcom_safe
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
-
-    from airflow_provider_baseten.api.responses import Response
 
 __all__ = [
     "Output",
@@ -31,6 +30,7 @@ __all__ = [
     "deliver",
     "is_xcom_safe",
     "output_of",
+    "predicted",
     "read_output",
     "save_answer",
     "stored_output",
@@ -102,6 +102,21 @@ class ResultStore:
         except Exception as error:
             raise BasetenResultStoreError(f"{name} could not be read from {self.uri} ({_reason(error)}).") from error
 
+    def read_large(self, name: str) -> LargeBody:
+        """Return the file of that name without holding it in memory.
+
+        :raises BasetenResultStoreError: it is not there or could not be read.
+        """
+        body = LargeBody()
+        try:
+            path = _path(f"{self.uri}/{name}")
+            with path.fs.open(path.path, "rb") as file:
+                while piece := file.read(_PIECE_BYTES):
+                    body.append(piece)
+        except Exception as error:
+            raise BasetenResultStoreError(f"{name} could not be read from {self.uri} ({_reason(error)}).") from error
+        return body
+
     def write(self, name: str, body: bytes | LargeBody) -> None:
         """Write the file of that name whole.
 
@@ -146,8 +161,16 @@ class ResultStore:
         """
         try:
             path = _path(f"{self.uri}/{name}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return _create(path, body)
+            if not _is_local(path):
+                return _create_remote(path, body)
+            target = Path(path.path)
+            _make_folder(target.parent, self.uri)
+            try:
+                with file_rights.create(target) as file:
+                    file.write(body)
+            except FileExistsError:
+                return False
+            return True
         except Exception as error:
             raise BasetenResultStoreError(f"{name} could not be written to {self.uri} ({_reason(error)}).") from error
 
@@ -254,6 +277,16 @@ def output_of(response: "Response") -> Output:
     return Output.of_response(response, response.output())
 
 
+def predicted(response: "Response") -> Output:
+    """Return the output of a model's answer; a page of HTML or nothing in its place is none.
+
+    :raises BasetenResponseError: the answer can't be used.
+    """
+    refuse_page(response)
+    refuse_empty(response)
+    return output_of(response)
+
+
 def is_xcom_safe(value: Any) -> bool:
     """Tell whether an XCom that this process pushes is the value that was pushed."""
     return xcom_safe(value, long_integers=not compat.xcoms_are_msgpack())
@@ -350,12 +383,7 @@ def write(uri: str, body: bytes | LargeBody, *, store: str | None = None) -> Non
                 _copy(body, file)
             return
         target = Path(path.path)
-        mode = file_rights.OWNER_ONLY
-        if store is not None:
-            root = Path(_path(store).path)
-            file_rights.make_folder(root)
-            mode = file_rights.mode_of(root)
-        file_rights.make_folder(target.parent, mode)
+        _make_folder(target.parent, store)
         part = target.parent / f".{uuid4().hex}.part"
         try:
             with file_rights.create(part) as file:
@@ -412,7 +440,18 @@ def _path(uri: str) -> "ObjectStoragePath":
     return ObjectStoragePath(uri)
 
 
-def _create(path: Any, body: bytes) -> bool:
+def _make_folder(folder: Path, store: str | None) -> None:
+    """Make a folder with the rights of the store that it is in, or else for its owner alone."""
+    mode = file_rights.OWNER_ONLY
+    if store is not None:
+        root = Path(_path(store).path)
+        file_rights.make_folder(root)
+        mode = file_rights.mode_of(root)
+    file_rights.make_folder(folder, mode)
+
+
+def _create_remote(path: Any, body: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
             file.write(body)

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -54,6 +54,10 @@ class Response:
     def read(self) -> bytes:
         """Return the body, in memory."""
         return self.body if self.large is None else self.large.read()
+
+    def in_memory(self) -> "Response":
+        """Return the same answer with its body in ``body``, however large it is."""
+        return self if self.large is None else replace(self, body=self.large.read(), large=None)
 
     @property
     def request_id(self) -> str | None:

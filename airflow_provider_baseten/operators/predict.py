@@ -92,12 +92,9 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Decode the model's output."""
-        from airflow_provider_baseten.api.responses import refuse_empty, refuse_page
-        from airflow_provider_baseten.results import output_of
+        from airflow_provider_baseten.results import predicted
 
-        refuse_page(response)
-        refuse_empty(response)
-        return output_of(response)
+        return predicted(response)
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
@@ -183,10 +180,10 @@ class BasetenPredictOperator(BasetenCallOperator):
 
 
 def _can_be_used(response: "Response") -> bool:
-    from airflow_provider_baseten.api.responses import model_output
+    from airflow_provider_baseten.results import predicted
 
     try:
-        model_output(response)
+        predicted(response)
     except BasetenResponseError:
         return False
     return True

@@ -123,7 +123,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         from airflow.providers.common.compat.sdk import AirflowException
 
         try:
-            return function(response)
+            return function(response.in_memory())
         except (AirflowException, BasetenError):  # Skips the task, or fails it as its author wants.
             raise
         except Exception as error:

@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.deferred_calls import Claim, DeferredCall
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -23,7 +23,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultStoreError,
 )
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.results import ResultStore, predicted
 
 _STORE_PATIENCE = 900.0
 _STORE_WAIT = 30.0
@@ -125,7 +125,7 @@ class BasetenPredictTrigger(BaseTrigger):
         except BasetenAuthError:
             self._forget_hook()  # The key may have been replaced since.
             raise
-        await _in_thread(model_output, response)
+        await _in_thread(predicted, response)
         return response
 
     async def _is_left_to_another(self, call: DeferredCall, mine: Claim) -> bool:

@@ -64,6 +64,7 @@ def baseten(connect, store):
         "echo": lambda model_input: model_input,
         "broken": broken,
         "large": lambda model_input: "x" * 300_000,
+        "huge": lambda model_input: ["x" * 6_000_000],
         "slow": slow,
     }
     with Emulator(models=models, api_key=KEY) as emulator:
@@ -95,6 +96,7 @@ def test_outputs_and_errors_are_those_of_the_blocking_mode(baseten, run_dag, tmp
     cases = {
         "value": {"model_id": "echo", "model_input": {"a": [1, None]}},
         "large": {"model_id": "large", "model_input": 1},
+        "huge": {"model_id": "huge", "model_input": 1},
         "landed": {"model_id": "echo", "model_input": 1, "output_path": f"file://{tmp_path}/out/"},
         "broken": {"model_id": "broken", "model_input": 1},
         "unknown": {"model_id": "nope", "model_input": 1},
@@ -143,6 +145,18 @@ def test_serialized_trigger_is_the_same_trigger(baseten, store):
     path, arguments = trigger().serialize()
     assert path == "airflow_provider_baseten.triggers.predict.BasetenPredictTrigger"
     assert BasetenPredictTrigger(**arguments).serialize() == (path, arguments)
+
+
+def test_large_answer_is_never_in_memory_on_its_way(baseten, store, tmp_path, monkeypatch):
+    call, trigger = left(baseten, store, "huge")
+    with monkeypatch.context() as patch:  # Whatever would hold or decode it whole.
+        patch.setattr("airflow_provider_baseten.large_body.LargeBody.read", None)
+        run(trigger())
+        response = call.response()
+    assert (response.body, response.size) == (b"", 6_000_004)
+    assert response.output() == ["x" * 6_000_000]
+    call.drop_response()
+    assert not [path for path in (tmp_path / "store/calls").rglob("*") if path.is_file() and path.stat().st_size > 1000]
 
 
 def test_answer_that_is_there_is_not_paid_again(baseten, store):

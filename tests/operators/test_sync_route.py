@@ -37,6 +37,7 @@ SERVER = Starlette(
         Route("/empty", lambda request: Response(status_code=204)),
         Route("/missing", lambda request: JSONResponse({"id": None}, 404)),
         Route("/large", lambda request: PlainTextResponse("x" * 300_000)),
+        Route("/huge", lambda request: PlainTextResponse("x" * 6_000_000)),
     ]
 )
 
@@ -91,6 +92,7 @@ def test_allowed_statuses_check_and_filter(baseten, run_dag):
         call("checked", "text", response_check=lambda response: response.output() == "grüße")
         call("refused", "text", response_check=lambda response: "ok" in response.output())
         call("filtered", "text", response_filter=lambda response: {"length": len(response.body)})
+        call("filtered_huge", "huge", response_filter=lambda response: {"length": len(response.body)})
         call("unfit", "text", response_filter=lambda response: object())
     run = run_dag(dag)
     failed = {task_id for task_id, state in run.states.items() if state == "failed"}
@@ -98,6 +100,7 @@ def test_allowed_statuses_check_and_filter(baseten, run_dag):
     assert run.xcom("allowed") == {"id": None}
     assert run.xcom("checked") == "grüße"
     assert run.xcom("filtered") == {"length": 7}
+    assert run.xcom("filtered_huge") == {"length": 6_000_000}
 
 
 def test_payload_is_not_among_the_rendered_templates(baseten, run_dag):

@@ -17,7 +17,7 @@ OLDEST_VENV := .venv-oldest
 OLDEST_READY := $(OLDEST_VENV)/.ready
 # What meets Airflow's own interfaces; of the decorators, which share one base, the quickest.
 OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tests/hooks tests/operators \
-	tests/test_ledger.py tests/test_links.py tests/test_policies.py tests/test_results.py
+	tests/test_ledger.py tests/test_links.py tests/test_policies.py tests/test_rendering.py tests/test_results.py
 
 .PHONY: demo test test-oldest lint docs clean
 .DELETE_ON_ERROR:

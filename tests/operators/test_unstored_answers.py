@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_baseten import results
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY

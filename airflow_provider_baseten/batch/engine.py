@@ -33,6 +33,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenNotFoundError,
     BasetenPayloadTooLargeError,
 )
+from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
 from airflow_provider_baseten.transport import AsyncTransport
 
 PROGRESS_SECONDS = 10.0
@@ -56,6 +57,7 @@ def run_batch(
     *,
     api_key: str,
     auth_scheme: str = "Bearer",
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
 ) -> Manifest:
@@ -68,6 +70,8 @@ def run_batch(
     :param job: what to do.
     :param api_key: sent with every request.
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
+    :param max_response_bytes: most bytes of an answer, unpacked, by default and at most 64 MiB; a row with a larger one
+        fails.
     :param stop: ends the run within 5 seconds once it is set, by a signal handler or another thread; set in any case
         when this returns.
     :param on_progress: called every 10 seconds, in another thread.
@@ -79,7 +83,14 @@ def run_batch(
     :raises BasetenAuthError: the key was refused.
     """
     stop = stop or threading.Event()
-    work = arun_batch(job, api_key=api_key, auth_scheme=auth_scheme, stop=stop, on_progress=on_progress)
+    work = arun_batch(
+        job,
+        api_key=api_key,
+        auth_scheme=auth_scheme,
+        max_response_bytes=max_response_bytes,
+        stop=stop,
+        on_progress=on_progress,
+    )
     # In a thread: an event loop swallows what the handler of a signal raises, as that of Airflow's execution_timeout.
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(_in_loop, work)
@@ -100,6 +111,7 @@ async def arun_batch(
     *,
     api_key: str,
     auth_scheme: str = "Bearer",
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
 ) -> Manifest:
@@ -112,7 +124,7 @@ async def arun_batch(
     if former is not None and not former.failed:
         return former
     earlier = await asyncio.to_thread(folder.earlier)
-    transport = AsyncTransport(api_key, auth_scheme, read_timeout=job.timeout)
+    transport = AsyncTransport(api_key, auth_scheme, read_timeout=job.timeout, max_response_bytes=max_response_bytes)
     try:
         run = _Run(job, source, folder, earlier, transport)
         manifest = await run.run(stop or threading.Event(), on_progress)

@@ -28,6 +28,7 @@ class RunsBatch:
         :raises BasetenBatchError: too many rows have failed, or the task was stopped.
         """
         from airflow_provider_baseten.batch.engine import run_batch
+        from airflow_provider_baseten.hooks.baseten import max_response_bytes
 
         self._stop = threading.Event()
         report = ProgressReport(context.get("task_state_store"), self.log)
@@ -35,6 +36,7 @@ class RunsBatch:
             job,
             api_key=hook.connection.api_key,
             auth_scheme=hook.connection.auth_scheme,
+            max_response_bytes=max_response_bytes(),
             stop=self._stop,
             on_progress=report,
         )

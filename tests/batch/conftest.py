@@ -134,14 +134,15 @@ async def whole_body(receive):
             return body
 
 
-def run_job(tmp_path, stop=None, on_progress=None, api_key=KEY, **arguments):
+def run_job(tmp_path, *, api_key=KEY, **arguments):
+    options = {name: arguments.pop(name) for name in ("stop", "on_progress", "max_response_bytes") if name in arguments}
     arguments = {
         "output_path": str(tmp_path / "out"),
         "max_concurrency": 8,
         "retry_policy": QUICK,
         **arguments,
     }
-    return run_batch(BatchJob(**arguments), api_key=api_key, stop=stop, on_progress=on_progress)
+    return run_batch(BatchJob(**arguments), api_key=api_key, **options)
 
 
 def lines_of(*uris):

@@ -262,3 +262,11 @@ class TestUsage:
 def test_an_error_of_the_server_is_recorded_whatever_it_holds(ask, fields):
     answer = (422, "application/json", json.dumps({"error": "no", **fields}).encode())
     assert errors_of(ask(answer, inputs=[1]))[0]["status"] == 422
+
+
+def test_an_answer_beyond_the_limit_fails_its_row(ask):
+    manifest = ask(
+        lambda body: b"[1]" if body == b"1" else b'"%b"' % (b"x" * 5000), inputs=[1, 2], max_response_bytes=5000
+    )
+    assert outputs_of(manifest) == {0: [1]}
+    assert "5,000 bytes" in errors_of(manifest)[1]["message"]

@@ -49,6 +49,15 @@ class FinishedRun:
         return {key for task, _, key in self.xcoms if task == task_id}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _object_storage() -> None:
+    """Let Airflow know ``memory://`` before anything uses it: it keeps the first file system of each scheme."""
+    from airflow.sdk.io import attach
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    attach("memory", fs=MemoryFileSystem())
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quick_garbage_collection() -> None:
     """Leave what earlier modules have made out of collections.

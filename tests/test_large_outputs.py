@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from airflow.sdk.io import attach
-from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten import results
 from airflow_provider_baseten.api.requests import Request
@@ -132,7 +130,6 @@ def test_what_may_go_to_xcom_is_decoded(monkeypatch):
 
 
 def test_an_object_store_gets_it_in_pieces():
-    attach("memory", fs=MemoryFileSystem())
     body = pad(b"[", b"1]")
     kept = large(body).large
     results.write("memory://large/a/out.json", kept)

@@ -8,8 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from airflow.sdk.io import attach
-from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten import results
 from airflow_provider_baseten.api.requests import Request
@@ -22,7 +20,6 @@ FIELDS = {"uri", "bytes", "request_id", "format", "baseten_conn_id", "signature"
 
 @pytest.fixture(autouse=True)
 def _places(tmp_path, connect, monkeypatch):
-    attach("memory", fs=MemoryFileSystem())
     connect(password="k.s", extra={"result_store": f"file://{tmp_path}/store"})
     monkeypatch.setattr(results, "_PERSISTENCE", 0.0)
 

@@ -8,7 +8,6 @@ import time
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.manifest import Manifest, merge_manifests
@@ -72,9 +71,7 @@ class TestInputs:
 
     def test_object_storage(self, run, tmp_path):
         from airflow.sdk import ObjectStoragePath
-        from airflow.sdk.io import attach
 
-        attach("memory", fs=MemoryFileSystem())
         source = ObjectStoragePath("memory://bucket/in/rows.jsonl")
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(b'{"a":1}\n{"a":2}\n')

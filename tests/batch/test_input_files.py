@@ -45,12 +45,10 @@ def write(tmp_path):
 @pytest.fixture
 def storage():
     """An object store under memory:// as Airflow knows it."""
-    from airflow.sdk.io import attach
 
     fs = MemoryFileSystem()
     fs.store.clear()
     fs.pseudo_dirs[:] = [""]
-    attach("memory", fs=fs)
 
     def put(*names, content=b'{"x":1}\n'):
         for name in names:

@@ -109,6 +109,11 @@ _CONN_FIELDS = {
         "description": "Take deliveries without a signature: anybody who reaches the receiver can then forge results.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
+    "log_error_details": {
+        "label": "Quote the server's errors",
+        "description": "Whether errors and logs quote what the server says about them.",
+        "schema": {"type": ["boolean", "null"], "default": True},
+    },
 }
 
 _CONFIG_OPTIONS = {

@@ -1,6 +1,7 @@
 """Sends a request: blocking over requests, async over pyreqwest, with one retry policy for both.
 
-Neither follows redirects, which would carry the key elsewhere. Both use the proxies of the environment, and a CA bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
+Neither follows redirects, which would carry the key elsewhere. Both use the proxies of the environment, and a CA
+bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
 """
 
 import asyncio
@@ -127,6 +128,7 @@ class _Settings:
     :param retry_policy: when to try again.
     :param max_response_bytes: most bytes of a model's answer, unpacked; by default 1 GiB. What is larger than a few
         megabytes is kept in a temporary file.
+    :param error_details: whether errors quote what the server says; by default they do.
     """
 
     def __init__(
@@ -137,12 +139,14 @@ class _Settings:
         read_timeout: float = READ_TIMEOUT,
         retry_policy: RetryPolicy | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        error_details: bool = True,
     ) -> None:
         self._api_key = api_key
         self._authorization = f"{auth_scheme} {api_key}"
         self._read_timeout = read_timeout
         self._retry_policy = retry_policy or RetryPolicy()
         self._max_response_bytes = max_response_bytes
+        self._error_details = error_details
 
 
 class Transport(_Settings):
@@ -192,7 +196,7 @@ class Transport(_Settings):
                 stream=True,
             ) as answer:
                 incoming = self._read(request, answer, on_chunk)
-                return _checked(incoming.response(), self._api_key)
+                return _checked(incoming.response(), self._api_key, self._error_details)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _blocking_failure(request, error, self._read_timeout) from None
         finally:
@@ -277,7 +281,7 @@ class AsyncTransport(_Settings):
     async def _attempt(self, request: Request) -> Response:
         incoming = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         response = incoming.response()
-        return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
+        return _checked(replace(response, headers=dict(response.headers.items())), self._api_key, self._error_details)
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
         if self._proxy_for is not None:
@@ -309,8 +313,8 @@ def _is_cut_off_in_the_headers(answer: requests.Response) -> bool:
     return not framed and answer.status_code != 204 and answer.request.method != "HEAD"
 
 
-def _checked(response: Response, api_key: str) -> Response:
-    if error := error_for(response):
+def _checked(response: Response, api_key: str, details: bool = True) -> Response:
+    if error := error_for(response, details=details):
         error.args = (str(error).replace(api_key, "***"),)
         raise error
     return response

@@ -45,6 +45,7 @@ def test_airflow_knows_the_connection_type_and_its_form(airflow_db):
             "webhook_endpoint",
             "webhook_secrets",
             "allow_unsigned_webhooks",
+            "log_error_details",
         )
     }
     assert set(manager.field_behaviours["baseten"]["hidden_fields"]) == {"schema", "login", "port"}

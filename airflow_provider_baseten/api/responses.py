@@ -156,14 +156,17 @@ def is_answer(request: Request, status: int) -> bool:
     return 200 <= status < 300 or status in request.allowed_statuses
 
 
-def error_for(response: Response) -> BasetenError | None:
-    """Return the error that an answer stands for, ``None`` if it is an output."""
+def error_for(response: Response, *, details: bool = True) -> BasetenError | None:
+    """Return the error that an answer stands for, ``None`` if it is an output.
+
+    :param details: whether it quotes what the server says.
+    """
     status, request = response.status, response.request
     if is_answer(request, status):
         return None
     body = _json_or_none(response)
     kind, advice, retryable, may_have_run = _classify(status, _origin(response.headers))
-    text = _server_text(body, response)
+    text = _server_text(body, response) if details else ""
     return kind(
         f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{id_note(response.request_id)}.",
         status=status,

@@ -291,6 +291,7 @@ class BasetenHook(ManagementCalls, BaseHook):
             read_timeout=self._timeout,
             retry_policy=self._retry_policy,
             max_response_bytes=max_response_bytes(),
+            error_details=self.connection.log_error_details,
         )
 
     async def _async_transport(self) -> AsyncTransport:
@@ -302,6 +303,7 @@ class BasetenHook(ManagementCalls, BaseHook):
                 read_timeout=self._timeout,
                 retry_policy=self._retry_policy,
                 max_response_bytes=max_response_bytes(),
+                error_details=connection.log_error_details,
             )
         return self._made_async_transport
 

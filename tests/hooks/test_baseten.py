@@ -1,6 +1,7 @@
 """BasetenHook: credentials, calls and their async twins, against the emulator."""
 
 import asyncio
+import json
 import logging
 
 import numpy as np
@@ -18,7 +19,9 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
     BasetenUnavailableError,
 )
+from airflow_provider_baseten.get_provider_info import get_provider_info
 from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.hooks.connection import EXTRAS
 from airflow_provider_baseten.transport import RetryPolicy
 from tests.scripted_server import ScriptedServer, answer
 
@@ -155,7 +158,9 @@ class TestCredentials:
             BasetenHook().predict(ECHO, 1)
         assert not password or password not in str(caught.value)
 
-    @pytest.mark.parametrize("host", ["127.0.0.1:8700", "baseten.example.com", "ftp://h", "http://", "http://u:p@h"])
+    @pytest.mark.parametrize(
+        "host", ["baseten.example.com:8700", "baseten.example.com", "ftp://h", "http://", "http://u:p@h"]
+    )
     def test_host_that_is_no_base_url(self, connect, host):
         connect(host=host, password=KEY)
         with pytest.raises(BasetenInputError, match="Host of connection 'baseten_default'"):
@@ -209,6 +214,135 @@ class TestCredentials:
         assert KEY not in caplog.text
 
 
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("fields", "base_url"),
+        [
+            ({"host": "http://127.0.0.1", "port": 8700}, "http://127.0.0.1:8700"),
+            ({"host": "http://127.0.0.1:8700", "port": 8700}, "http://127.0.0.1:8700"),
+            ({"host": "http://127.0.0.1:8700", "port": 0}, "http://127.0.0.1:8700"),
+            ({"host": "127.0.0.1", "port": 8700}, "http://127.0.0.1:8700"),
+            ({"host": "127.0.0.1:8700"}, "http://127.0.0.1:8700"),
+            ({"host": "localhost:8700/"}, "http://localhost:8700"),
+            ({"host": "localhost/path", "port": 8700}, "http://localhost:8700/path"),
+            ({"host": "::1", "port": 8700}, "http://[::1]:8700"),
+            ({"host": "[::1]:8700"}, "http://[::1]:8700"),
+            ({"host": "http://[::1]", "port": 8700}, "http://[::1]:8700"),
+            ({"host": "https://a.example.com/baseten/", "port": 8443}, "https://a.example.com:8443/baseten"),
+            ({"host": "a.example.com", "schema": "https"}, "https://a.example.com"),
+            ({"host": "a.example.com", "schema": "http", "port": 80}, "http://a.example.com:80"),
+            ({"host": "https://a.example.com", "schema": "https"}, "https://a.example.com"),
+            ({"host": ""}, None),
+            ({"host": None, "port": 0}, None),
+            ({"port": 8700}, BasetenInputError),
+            ({"host": "a.example.com"}, BasetenInputError),
+            ({"host": "a.example.com", "port": 443}, BasetenInputError),
+            ({"host": "localhost.example.com"}, BasetenInputError),
+            ({"host": "  "}, BasetenInputError),
+            ({"host": "http://127.0.0.1:8701", "port": 8700}, BasetenInputError),
+            ({"host": "https://a.example.com", "schema": "http"}, BasetenInputError),
+            ({"host": "https://a.example.com", "schema": "path"}, BasetenInputError),
+            ({"host": "http://127.0.0.1", "port": 70_000}, BasetenInputError),
+            ({"host": "http://user:pass@127.0.0.1", "port": 8700}, BasetenInputError),
+            ({"host": "127.0.0.1@a.example.com"}, BasetenInputError),
+            ({"host": "127.0.0.1\\@a.example.com"}, BasetenInputError),
+        ],
+    )
+    def test_host_port_and_schema(self, monkeypatch, fields, base_url):
+        monkeypatch.setenv("AIRFLOW_CONN_C", json.dumps({"conn_type": "baseten", "password": KEY} | fields))
+        if base_url is BasetenInputError:
+            with pytest.raises(BasetenInputError, match="of connection 'c'"):
+                _ = BasetenHook("c").connection
+        else:
+            assert BasetenHook("c").connection.base_url == base_url
+
+    @pytest.mark.parametrize(
+        ("uri", "base_url"),
+        [
+            ("baseten://:KEY@127.0.0.1:8700", "http://127.0.0.1:8700"),
+            ("baseten://:KEY@127.0.0.1:8700/http", "http://127.0.0.1:8700"),
+            ("baseten://:KEY@[::1]:8700", "http://[::1]:8700"),
+            ("baseten://:KEY@http%3A%2F%2F127.0.0.1:8700", "http://127.0.0.1:8700"),
+            ("baseten://:KEY@http%3A%2F%2F127.0.0.1%3A8700", "http://127.0.0.1:8700"),
+            ("baseten://:KEY@a.example.com/https", "https://a.example.com"),
+            ("baseten://:KEY@", None),
+            ("baseten://:KEY@/", None),
+        ],
+    )
+    def test_uri(self, monkeypatch, uri, base_url):
+        monkeypatch.setenv("AIRFLOW_CONN_C", uri.replace("KEY", KEY))
+        connection = BasetenHook("c").connection
+        assert (connection.api_key, connection.base_url) == (KEY, base_url)
+
+
+class TestExtra:
+    @pytest.mark.parametrize("name", ["allow_unsigned_webhooks", "log_error_details"])
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            *((value, True) for value in (True, "true", "True", " TRUE ", "1", "yes", "on", 1)),
+            *((value, False) for value in (False, "false", "False", "0", "no", "off", 0)),
+            *((value, BasetenInputError) for value in ("maybe", 2, [True], {"a": 1}, "truee")),
+        ],
+    )
+    def test_booleans(self, connect, name, value, expected):
+        connect(password=KEY, extra={name: value})
+        if expected is BasetenInputError:
+            with pytest.raises(BasetenInputError, match=f"{name} of connection 'baseten_default'"):
+                _ = BasetenHook().connection
+        else:
+            assert getattr(BasetenHook().connection, name) is expected
+
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_defaults(self, connect, value):
+        connect(password=KEY, extra={"allow_unsigned_webhooks": value, "log_error_details": value})
+        connection = BasetenHook().connection
+        assert (connection.allow_unsigned_webhooks, connection.log_error_details) == (False, True)
+
+    @pytest.mark.parametrize("extra", ["[1]", "5", "null", '"text"', "true", "{", "no json"])
+    def test_is_no_object(self, monkeypatch, extra):
+        fields = {"conn_type": "baseten", "password": KEY, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_C", json.dumps(fields))
+        with pytest.raises(BasetenInputError, match="Extra of connection 'c' is not a JSON object"):
+            _ = BasetenHook("c").connection
+
+    def test_unknown_field_names_the_nearest(self, connect):
+        connect(password=KEY, extra={"webhook_secret": "s"})
+        with pytest.raises(BasetenInputError, match="no field 'webhook_secret'; the nearest is 'webhook_secrets'"):
+            _ = BasetenHook().connection
+
+    @pytest.mark.parametrize("name", ["auth_scheme", "management_url", "result_store", "webhook_endpoint"])
+    def test_texts(self, connect, name):
+        connect(password=KEY, extra={name: ["a"]})
+        with pytest.raises(BasetenInputError, match=f"{name} of connection 'baseten_default' is a list"):
+            _ = BasetenHook().connection
+
+    @pytest.mark.parametrize("secrets", ["a,b", "a, b,", ["a", "b"], '["a", "b"]', ["a", "", "b"]])
+    def test_secrets(self, connect, secrets):
+        connect(password=KEY, extra={"webhook_secrets": secrets})
+        assert BasetenHook().connection.webhook_secrets == ("a", "b")
+
+    @pytest.mark.parametrize("secrets", [5, {"a": 1}, [1], "[1]", '["a"', False])
+    def test_secrets_that_are_none(self, connect, secrets):
+        connect(password=KEY, extra={"webhook_secrets": secrets})
+        with pytest.raises(BasetenInputError, match="webhook_secrets of connection"):
+            _ = BasetenHook().connection
+
+    @pytest.mark.parametrize("shown", [True, False])
+    def test_details_of_errors(self, connect, shown):
+        with ScriptedServer(answer(422, b'{"error": "the very words"}')) as server:
+            connect(host=server.url, password=KEY, extra={"log_error_details": shown})
+            with pytest.raises(BasetenInputError, match="answered 422") as caught:
+                BasetenHook().predict(ECHO, 1)
+            with pytest.raises(BasetenInputError, match="answered 422") as caught_async:
+                asyncio.run(BasetenHook().apredict(ECHO, 1))
+        assert ("the very words" in str(caught.value), "the very words" in str(caught_async.value)) == (shown, shown)
+
+    def test_form_has_the_same_fields(self):
+        (kind,) = get_provider_info()["connection-types"]
+        assert set(kind["conn-fields"]) == set(EXTRAS)
+
+
 class TestConnectionTest:
     def test_good_key(self, hook, baseten):
         before = len(baseten.requests)
@@ -240,7 +374,7 @@ class TestConnectionTest:
         assert f"{server.url} can't be reached" in message
 
     def test_host_without_a_scheme(self, connect):
-        connect(host="127.0.0.1:8700", password=KEY)
+        connect(host="baseten.example.com:8700", password=KEY)
         works, message = BasetenHook().test_connection()
         assert (works, "give the scheme too" in message) == (False, True)
 

@@ -17,6 +17,10 @@ import orjson
 # of texts match too, which costs time and nothing else.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
+# All of a number that may be long.
+_WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
+_MOST_DIGITS_OF_64_BITS = 18
+
 # Python refuses to read integers with more digits.
 _MOST_INT_DIGITS = 4000
 
@@ -24,6 +28,23 @@ _MOST_INT_DIGITS = 4000
 def has_long_number(body: bytes) -> bool:
     """Tell whether JSON may hold a number that orjson would round. Never wrong when it says no."""
     return _LONG_NUMBER.search(body) is not None
+
+
+def is_rounded(body: bytes) -> bool:
+    """Tell whether orjson may round a number of JSON. Slower than :func:`has_long_number`, and says yes less often.
+
+    Floats as Python writes them have 16 or 17 digits, and are read again as they were.
+    """
+    return has_long_number(body) and not all(map(_is_held, _WHOLE_NUMBER.findall(body)))
+
+
+def _is_held(number: bytes) -> bool:
+    if number.isdigit():
+        return len(number) <= _MOST_DIGITS_OF_64_BITS
+    try:
+        return repr(float(number)).encode() == number
+    except ValueError:  # Digits in a text.
+        return False
 
 
 def decode(body: bytes) -> Any:

@@ -34,7 +34,7 @@ class Row:
         """
         if self.raw is not None and self.stored is None:
             value = self._decoded(self.raw)
-            self.stored = self._exact(self.raw) if exact_json.has_long_number(self.raw) else value
+            self.stored = self._exact(self.raw) if exact_json.is_rounded(self.raw) else value
         if isinstance(self.stored, BasetenError):
             raise self.stored
         return self.stored

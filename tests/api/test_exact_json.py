@@ -83,3 +83,21 @@ def test_keys_become_texts_with_and_without_decimals():
 def test_a_number_that_is_none_is_named_with_its_place(value):
     with pytest.raises(BasetenInputError, match=r"model_input\['a'\]\[1\] is (NaN|nan|Infinity|-inf)"):
         encode_json("model_input", {"a": [Decimal(1), value]})
+
+
+@pytest.mark.parametrize(
+    ("number", "rounded"),
+    [
+        ("0.14285714285714285", False),
+        ("1.7976931348623157e+308", False),
+        ("123456789012345678", False),
+        ('"4111-1111.1111.1111.1111"', True),
+        ("18446744073709551616", True),
+        ("9007199254740993.5", True),
+        ("0.12345678901234567890", True),
+        ("1e400", True),
+        ("1.5E-400", True),
+    ],
+)
+def test_numbers_that_orjson_would_round_are_told_from_floats_as_python_writes_them(number, rounded):
+    assert exact_json.is_rounded(f'{{"a":[1,{number}]}}'.encode()) == rounded

@@ -85,8 +85,8 @@ def json_values(array: "pa.Array") -> list[Any]:
         return _mapped(_object, json_values(array.cast(pa.list_(entries))))
     if types.is_nested(kind) and not types.is_union(kind):
         return _lists(array)
-    if types.is_floating(kind):
-        return _mapped(float, array.to_pylist())  # Old versions of pyarrow give numpy's numbers for 16 bits.
+    if types.is_float16(kind):
+        return _mapped(float, array.to_pylist())  # Old versions of pyarrow give numpy's numbers.
     if array.null_count == len(array):
         return [None] * len(array)
     if types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind):
@@ -104,7 +104,7 @@ def _is_plain(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
     types = pa.types
-    tests = (types.is_boolean, types.is_integer, types.is_decimal, types.is_null)
+    tests = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_null)
     texts = (types.is_string, types.is_large_string, types.is_string_view)
     return any(test(kind) for test in (*tests, *texts))
 

@@ -63,10 +63,10 @@ def read_answer(response: Response, *, as_json: bool) -> Json:
     """
     body = response.body
     if body and response.is_json:
-        return _read_json(body)
+        return _read_json(response)
     media_type = response.media_type
     if body and as_json and media_type != "text/html":
-        return _read_json(body)
+        return _read_json(response)
     if not body and response.status != _NO_CONTENT and not media_type.startswith("text/"):
         raise UnusableAnswerError("is empty")
     value = model_output(response)
@@ -75,21 +75,23 @@ def read_answer(response: Response, *, as_json: bool) -> Json:
     return Json(None, value)
 
 
-def _read_json(body: bytes) -> Json:
+def _read_json(response: Response) -> Json:
+    body = response.body
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _read_odd_json(body)
+        return _read_odd_json(response)
     return Json(body.translate(_LINE_BREAKS).strip() if b"\n" in body or b"\r" in body else body, value)
 
 
-def _read_odd_json(body: bytes) -> Json:
+def _read_odd_json(response: Response) -> Json:
     """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, other encodings than UTF-8, and NaN.
 
     With NaN, which standard JSON does not have, there is a value and no text.
     """
     constants: list[str] = []
     try:
+        body = response.json_body()
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         json.loads(text, parse_int=_check_digits, parse_float=str, parse_constant=constants.append)
         standard = text.encode("utf-8", "backslashreplace").translate(_LINE_BREAKS).strip()

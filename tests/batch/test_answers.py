@@ -177,9 +177,12 @@ class TestFunctions:
         assert len(server.bodies) == 2
 
     def test_what_holds_itself_fails_its_row(self, ask):
-        loop = []
-        loop.append(loop)
-        assert errors_of(ask(b"1", inputs=[1], output_filter=lambda output: loop))[0]["answer"] == "1"
+        def looped(output):
+            loop = [output]
+            loop.append(loop)
+            return loop
+
+        assert errors_of(ask(b"1", inputs=[1], output_filter=looped))[0]["answer"] == "1"
 
     def test_half_an_emoji_is_kept_as_its_escape(self, ask):
         manifest = ask(b'{"t": "\\ud83d"}', inputs=[1], output_filter=lambda output: output["t"])
@@ -262,6 +265,22 @@ class TestUsage:
 def test_an_error_of_the_server_is_recorded_whatever_it_holds(ask, fields):
     answer = (422, "application/json", json.dumps({"error": "no", **fields}).encode())
     assert errors_of(ask(answer, inputs=[1]))[0]["status"] == 422
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/plain; charset=iso-8859-1", "café".encode("latin-1")),
+        ("text/plain; charset=utf-16", "café".encode("utf-16")),
+        ("text/plain", "café".encode()),
+        ("", "café".encode()),
+        ("application/json; charset=iso-8859-1", '"café"'.encode("latin-1")),
+        ("application/json; charset=utf-16", '"café"'.encode("utf-16")),
+        ("application/json; charset=iso-8859-1", '"café"'.encode()),
+    ],
+)
+def test_text_is_read_in_its_charset(ask, content_type, body):
+    assert outputs_of(ask((200, content_type, body), inputs=[1])) == {0: "café"}
 
 
 def test_an_answer_beyond_the_limit_fails_its_row(ask):

@@ -335,20 +335,20 @@ class FullDisk:
     def __init__(self, monkeypatch, parts_before, refusals=None, on_refusal=lambda: None):
         self.refused = 0
         self.is_full = True
-        real = Path.write_bytes
+        real = Path.replace
         written = []
 
-        def write_bytes(path, body):
+        def replace(path, target):
             if not path.name.startswith((".part-", "._failed-")):
-                return real(path, body)
+                return real(path, target)
             if self.is_full and len(written) >= parts_before and self.refused != refusals:
                 self.refused += 1
                 on_refusal()
                 raise OSError(28, "No space left on device")
             written.append(path)
-            return real(path, body)
+            return real(path, target)
 
-        monkeypatch.setattr(Path, "write_bytes", write_bytes)
+        monkeypatch.setattr(Path, "replace", replace)
 
 
 def test_progress(run, monkeypatch, tmp_path):

@@ -48,7 +48,7 @@ CASES = [
     (BasetenEmbeddingOperator, {}, COMMON | {"texts", "model"}),
     (BasetenBatchPredictOperator, {"input_path": "x"}, COMMON | {"route"}),
     (BasetenBatchPredictOperator, {}, COMMON | {"input_path"}),
-    (BasetenAsyncRequestSensor, {}, {"request_ids", "model_id", "result_path", "baseten_conn_id"}),
+    (BasetenAsyncRequestSensor, {"request_ids": "r"}, {"model_id", "result_path", "baseten_conn_id"}),
     (BasetenBatchMergeOperator, {"num_shards": 1}, {"output_path"}),
 ]
 
@@ -89,6 +89,14 @@ def test_texts_arrive_as_they_were_written(operator, arguments, texts, literal, 
 def test_a_number_that_an_expression_gives_becomes_a_text(value):
     made = rendered(lambda: predict(environment="{{ params.x }}"), {"params": {"x": value}})
     assert made.environment == str(value)
+
+
+@pytest.mark.parametrize("request_id", ["2024", "1e5", "True", "None", "0x10", "1_000"])
+def test_ids_stay_texts(request_id):
+    for template in (request_id, "{{ params.x }}"):
+        arguments = {"task_id": "t", "model_id": "abc", "request_ids": template}
+        made = rendered(lambda: BasetenAsyncRequestSensor(**arguments), {"params": {"x": request_id}})  # noqa: B023
+        assert made.request_ids == request_id
 
 
 @pytest.mark.parametrize("value", [["r1", "r2"], ["1", "2"], []])

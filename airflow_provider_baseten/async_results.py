@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait, error_of, next_poll
+from airflow_provider_baseten.api.quotes import without_quotes
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
 from airflow_provider_baseten.results import Output, ResultStore, deliver, stored_output
 
@@ -53,10 +54,15 @@ class AsyncResults:
     :param log: where trouble with looking is told.
     """
 
+    #: Body that was sent, if it is known: errors quote nothing of it.
+    submission: bytes | None
+
     def __init__(self, hook: "BasetenHook", target: "Target", *, expects_delivery: bool, log: Log) -> None:
         self.store = ResultStore(hook.connection.result_store)
         self.expects_delivery = expects_delivery
+        self.submission: bytes | None = None
         self._conn_id = hook.connection.conn_id
+        self._error_details = hook.connection.log_error_details
         self._hook = hook.quick(_CALL_TIMEOUT)
         self._target = target
         self._log = log
@@ -164,7 +170,7 @@ class AsyncResults:
         if delivery is None:
             raise self.error(Outcome.LOST, request_id, timeout=0)
         return deliver(
-            Output.of_value(delivery.output()),
+            Output.of_value(delivery.output(self._quote)),
             request_id,
             output_path=output_path,
             result_store=self.store.uri,
@@ -180,7 +186,17 @@ class AsyncResults:
             status = self._hook.get_async_request(self._target, request_id)
         except BasetenError:
             status = None
-        return error_of(outcome, request_id, status=status, timeout=timeout, result_store=self.store.uri)
+        return error_of(
+            outcome,
+            request_id,
+            status=status,
+            timeout=timeout,
+            result_store=self.store.uri,
+            quote=self._quote,
+        )
+
+    def _quote(self, words: str) -> str:
+        return without_quotes(words[:1000], self.submission) if self._error_details else ""
 
     def cancel(self, request_id: str) -> bool:
         """Cancel a request if it is still queued; return whether it was. Failing to is told in the log."""

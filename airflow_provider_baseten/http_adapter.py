@@ -72,20 +72,20 @@ class _Answer(http.client.HTTPResponse):
             raise http.client.HTTPException("an answer without a clear end")
 
 
-class _Connection(HTTPConnection):
+class HttpConnection(HTTPConnection):
     response_class = _Answer
 
 
-class _TlsConnection(HTTPSConnection):
+class HttpsConnection(HTTPSConnection):
     response_class = _Answer
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = HttpConnection
 
 
 class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    ConnectionCls = HttpsConnection
 
 
 class Adapter(requests.adapters.HTTPAdapter):

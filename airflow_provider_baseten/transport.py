@@ -27,7 +27,7 @@ from pyreqwest.proxy import ProxyBuilder
 
 from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
-from airflow_provider_baseten.api.responses import Response, error_for
+from airflow_provider_baseten.api.responses import Response, error_for, is_answer
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenInputError,
@@ -148,6 +148,10 @@ class _Settings:
         self._max_response_bytes = max_response_bytes
         self._error_details = error_details
 
+    def marked(self, request: Request) -> Request:
+        """Return the request with what this connection wants of its errors."""
+        return request if self._error_details else replace(request, error_details=False)
+
 
 class Transport(_Settings):
     """Sends requests and blocks until their answer is there. One per thread; its connections open with first use."""
@@ -159,7 +163,7 @@ class Transport(_Settings):
         :raises BasetenError: of the last attempt.
         """
         retrying = tenacity.Retrying(**self._retry_policy.options(request))
-        return retrying(self._attempt, request, on_chunk)
+        return retrying(self._attempt, self.marked(request), on_chunk)
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -196,7 +200,7 @@ class Transport(_Settings):
                 stream=True,
             ) as answer:
                 incoming = self._read(request, answer, on_chunk)
-                return _checked(incoming.response(), self._api_key, self._error_details)
+                return _checked(incoming.response(), self._api_key)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _blocking_failure(request, error, self._read_timeout) from None
         finally:
@@ -229,7 +233,7 @@ class AsyncTransport(_Settings):
         :raises BasetenError: of the last attempt.
         """
         retrying = tenacity.AsyncRetrying(**self._retry_policy.options(request))
-        return await retrying(self._attempt, request)
+        return await retrying(self._attempt, self.marked(request))
 
     async def close(self) -> None:
         """Close the kept connections."""
@@ -274,14 +278,12 @@ class AsyncTransport(_Settings):
         most = min(self._max_response_bytes, _MAX_BULK_BYTES)
         incoming = await self._exchange(request, body, most, _BULK_IN_MEMORY_BYTES)
         response = incoming.response()
-        return _checked(
-            replace(response, body=response.read(), large=None) if response.large else response, self._api_key
-        )
+        return _checked(response.in_memory(), self._api_key, body)
 
     async def _attempt(self, request: Request) -> Response:
         incoming = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         response = incoming.response()
-        return _checked(replace(response, headers=dict(response.headers.items())), self._api_key, self._error_details)
+        return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
         if self._proxy_for is not None:
@@ -313,8 +315,15 @@ def _is_cut_off_in_the_headers(answer: requests.Response) -> bool:
     return not framed and answer.status_code != 204 and answer.request.method != "HEAD"
 
 
-def _checked(response: Response, api_key: str, details: bool = True) -> Response:
-    if error := error_for(response, details=details):
+def _checked(response: Response, api_key: str, body: bytes | None = None) -> Response:
+    """Return an answer that is no error.
+
+    :param body: what was sent in place of the body of the request.
+    """
+    if is_answer(response.request, response.status):
+        return response
+    sent = response if body is None else replace(response, request=replace(response.request, body=body))
+    if error := error_for(sent):
         error.args = (str(error).replace(api_key, "***"),)
         raise error
     return response

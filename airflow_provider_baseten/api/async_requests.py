@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self, TypedDict
@@ -269,14 +269,24 @@ def next_poll(polls: int, poll_interval: float, draw: float) -> float:
     return min(poll_interval, 1.5 ** min(polls, 50)) * (0.75 + draw / 2)
 
 
+Quote = Callable[[str], str]
+
+
 def error_of(
-    outcome: Outcome, request_id: str, *, status: Mapping[str, Any] | None, timeout: float, result_store: str
+    outcome: Outcome,
+    request_id: str,
+    *,
+    status: Mapping[str, Any] | None,
+    timeout: float,
+    result_store: str,
+    quote: Quote = str,
 ) -> BasetenError:
     """Return the error for a wait that ended without a result.
 
     :param status: the last known answer of :func:`get_status`.
     :param timeout: seconds that were waited at most.
     :param result_store: where the result was looked for.
+    :param quote: returns what may be quoted of a text of the server.
     """
     fields = status if isinstance(status, Mapping) else {}
     seen = Observation.of_status(fields)
@@ -296,7 +306,7 @@ def error_of(
             may_have_run=True,
         )
     return BasetenAsyncRequestError(
-        f"Async request {request_id} ended as {state}{_error_words(errors)}. {_advice(state)}",
+        f"Async request {request_id} ended as {state}{_error_words(errors, quote)}. {_advice(state)}",
         request_id=request_id,
         retryable=state != AsyncStatus.CANCELED,
         error_code=_first_code(errors),
@@ -342,15 +352,17 @@ class Delivery:
             is_whole=data is not None or bool(errors) or is_null,
         )
 
-    def output(self) -> Any:
+    def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
+        :param quote: returns what may be quoted of a text of the server.
         :raises BasetenAsyncRequestError: the request failed.
         :raises BasetenResultLostError: the delivery does not say how the request ended.
         """
         if self.errors:
+            words = _error_words(self.errors, quote)
             raise BasetenAsyncRequestError(
-                f"Async request {self.request_id} ended as FAILED{_error_words(self.errors)}. {_advice('FAILED')}",
+                f"Async request {self.request_id} ended as FAILED{words}. {_advice('FAILED')}",
                 request_id=self.request_id,
                 retryable=True,
                 error_code=_first_code(self.errors),
@@ -433,9 +445,9 @@ def _status(value: Any) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_STATUS and value.isprintable() else None
 
 
-def _error_words(errors: Any) -> str:
+def _error_words(errors: Any, quote: Quote) -> str:
     """Return a bounded one-line excerpt of errors in any form, in brackets."""
-    text = "; ".join(_words_of(errors))
+    text = quote("; ".join(_words_of(errors)))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return f" ({line[:_EXCERPT_CHARACTERS]})" if line else ""
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from airflow_provider_baseten.api import texts
 from airflow_provider_baseten.api.completion import Completion, whole_completion
 from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
-from airflow_provider_baseten.api.responses import Response, id_note
+from airflow_provider_baseten.api.responses import Response, id_note, quotable
 from airflow_provider_baseten.api.tool_calls import ToolCall, decoded_object
 from airflow_provider_baseten.exceptions import (
     BasetenError,
@@ -58,7 +58,8 @@ def check_arrived(completion: Completion, response: Response) -> None:
     :raises BasetenOutputError: it is empty, or holds nothing but reasoning.
     """
     if trouble := _failure(completion):
-        raise _error(BasetenModelError, response, trouble)
+        quoted = quotable(trouble, response.request)
+        raise _error(BasetenModelError, response, quoted or "broke off with an error of the server")
     if not completion.ended:
         raise _error(
             BasetenUnavailableError,

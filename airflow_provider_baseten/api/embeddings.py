@@ -10,7 +10,7 @@ from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.chat import ONLY_MODEL
 from airflow_provider_baseten.api.completion import server_error, token_count
 from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.responses import Response, id_note
+from airflow_provider_baseten.api.responses import Response, id_note, quotable
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 
@@ -89,7 +89,7 @@ def read_embeddings(response: Response, count: int) -> list[list[float]]:
     if vectors is not None:
         return vectors
     kind, trouble = (
-        (BasetenModelError, f"with an error of the server: {error}")
+        (BasetenModelError, f"with an error of the server: {quotable(error, response.request)}".removesuffix(": "))
         if error
         else (
             BasetenResponseError,

@@ -42,6 +42,7 @@ class Request:
     :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
     :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
     :param max_answer_bytes: most bytes of the answer; by default as many as a model may answer.
+    :param error_details: whether errors quote what the server says; by default they do.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Request:
     allowed_statuses: frozenset[int] = frozenset()
     doubtful_statuses: frozenset[int] = frozenset()
     max_answer_bytes: int | None = None
+    error_details: bool = True
 
 
 class PredictOptions(TypedDict, total=False):

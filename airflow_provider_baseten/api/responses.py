@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_baseten.api import exact_json, msgpack
 from airflow_provider_baseten.api.charset import decoded, encoding_of
+from airflow_provider_baseten.api.quotes import without_quotes
 from airflow_provider_baseten.api.requests import JSON, MSGPACK, Request
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -156,17 +157,14 @@ def is_answer(request: Request, status: int) -> bool:
     return 200 <= status < 300 or status in request.allowed_statuses
 
 
-def error_for(response: Response, *, details: bool = True) -> BasetenError | None:
-    """Return the error that an answer stands for, ``None`` if it is an output.
-
-    :param details: whether it quotes what the server says.
-    """
+def error_for(response: Response) -> BasetenError | None:
+    """Return the error that an answer stands for, ``None`` if it is an output."""
     status, request = response.status, response.request
     if is_answer(request, status):
         return None
     body = _json_or_none(response)
     kind, advice, retryable, may_have_run = _classify(status, _origin(response.headers))
-    text = _server_text(body, response) if details else ""
+    text = quotable(_server_text(body, response), request)
     return kind(
         f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{id_note(response.request_id)}.",
         status=status,
@@ -285,7 +283,7 @@ def _json_or_none(response: Response) -> Any:
 
 
 def _server_text(body: Any, response: Response) -> str:
-    """Return a bounded one-line excerpt of the server's own words."""
+    """Return the first of the server's own words."""
     if isinstance(body, dict):
         error = next((body[key] for key in ("error", "detail", "message") if body.get(key)), "")
         if isinstance(error, dict) and isinstance(error.get("exception_message"), str):
@@ -296,7 +294,14 @@ def _server_text(body: Any, response: Response) -> str:
     else:
         head = response.body[: 4 * _EXCERPT_CHARACTERS]
         text = decoded(head, response.headers.get("content-type", "")) or head.decode(errors="replace")
-    return _line(text.rstrip(". \n"), _EXCERPT_CHARACTERS)
+    return text[: 4 * _EXCERPT_CHARACTERS].rstrip(". \n")
+
+
+def quotable(text: str, request: Request) -> str:
+    """Return what an error may quote of a server's text: one bounded line, without what it repeats of the input."""
+    if not request.error_details:
+        return ""
+    return _line(without_quotes(text[: 2 * _EXCERPT_CHARACTERS], request.body), _EXCERPT_CHARACTERS)
 
 
 def _dumped(value: Any) -> str:

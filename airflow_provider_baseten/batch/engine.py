@@ -58,6 +58,7 @@ def run_batch(
     api_key: str,
     auth_scheme: str = "Bearer",
     max_response_bytes: int = MAX_RESPONSE_BYTES,
+    error_details: bool = True,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
 ) -> Manifest:
@@ -72,6 +73,7 @@ def run_batch(
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
     :param max_response_bytes: most bytes of an answer, unpacked, by default and at most 64 MiB; a row with a larger one
         fails.
+    :param error_details: whether errors quote what the server says; by default they do.
     :param stop: ends the run within 5 seconds once it is set, by a signal handler or another thread; set in any case
         when this returns.
     :param on_progress: called every 10 seconds, in another thread.
@@ -88,6 +90,7 @@ def run_batch(
         api_key=api_key,
         auth_scheme=auth_scheme,
         max_response_bytes=max_response_bytes,
+        error_details=error_details,
         stop=stop,
         on_progress=on_progress,
     )
@@ -112,6 +115,7 @@ async def arun_batch(
     api_key: str,
     auth_scheme: str = "Bearer",
     max_response_bytes: int = MAX_RESPONSE_BYTES,
+    error_details: bool = True,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
 ) -> Manifest:
@@ -124,7 +128,13 @@ async def arun_batch(
     if former is not None and not former.failed:
         return former
     earlier = await asyncio.to_thread(folder.earlier)
-    transport = AsyncTransport(api_key, auth_scheme, read_timeout=job.timeout, max_response_bytes=max_response_bytes)
+    transport = AsyncTransport(
+        api_key,
+        auth_scheme,
+        read_timeout=job.timeout,
+        max_response_bytes=max_response_bytes,
+        error_details=error_details,
+    )
     try:
         run = _Run(job, source, folder, earlier, transport)
         manifest = await run.run(stop or threading.Event(), on_progress)

@@ -3,14 +3,14 @@
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiolimiter import AsyncLimiter
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.responses import Response, id_note
+from airflow_provider_baseten.api.responses import Response, id_note, quotable
 from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, read_answer
 from airflow_provider_baseten.batch.calls import Call
 from airflow_provider_baseten.batch.job import BatchJob
@@ -68,7 +68,7 @@ class Sender:
         self._filter = job.output_filter
         self._packs = job.output_format == "parquet" and has_vectors(job)
         self._shape = shape_of(job)
-        self._request = request_of(job)
+        self._request = transport.marked(request_of(job))
         self._policy = job.retry_policy or RetryPolicy()
         rate = job.requests_per_second
         # At most a tenth of a second's share at once, so that a server's own limit of the same height is kept.
@@ -127,7 +127,7 @@ class Sender:
         outcomes: list[bytes | Failure] = []
         holder = None
         for number, output in zip(call.numbers, outputs, strict=True):
-            outcome = self._outcome(output, response)
+            outcome = self._outcome(output, response, call.body)
             if isinstance(outcome, bytes):
                 outcomes.append(outcome)
             elif len(outputs) > 1 and (part := _part_of(output)) is not None:
@@ -143,14 +143,17 @@ class Sender:
         split = self._shape.split
         return [answer] if split is None else split(answer, call.inputs or [], self._job.parameters or {})
 
-    def _outcome(self, output: Json | UnusableAnswerError | BasetenError, response: Response) -> bytes | BasetenError:
+    def _outcome(
+        self, output: Json | UnusableAnswerError | BasetenError, response: Response, body: bytes
+    ) -> bytes | BasetenError:
         try:
             if isinstance(output, Json):
                 return self._encoded(output)
             raise output
         except UnusableAnswerError as error:
+            trouble = quotable(str(error), replace(self._request, body=body)) or "is not an output"
             return BasetenResponseError(
-                f"The answer of {self._request.subject} {error}{id_note(response.request_id)}.",
+                f"The answer of {self._request.subject} {trouble}{id_note(response.request_id)}.",
                 status=response.status,
                 request_id=response.request_id,
                 may_have_run=True,

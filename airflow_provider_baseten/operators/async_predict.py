@@ -288,9 +288,19 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             timeout=timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP),
         )
 
+    def _submission(self) -> bytes | None:
+        """Return the body that was sent; the function of a decorated task does not make it again after a deferral."""
+        from airflow_provider_baseten.exceptions import BasetenError
+
+        try:
+            return self.build_request(self.target).body
+        except BasetenError:
+            return None
+
     def _finish(self, context: "Context", results: "AsyncResults", request_id: str, outcome: Outcome) -> Any:
         from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
 
+        results.submission = self._submission()
         book = ledger.open_ledger(context, results.store, durable=self.durable)
         if outcome is Outcome.TIMEOUT and self.cancel_on_timeout and results.cancel(request_id):
             book.delete()

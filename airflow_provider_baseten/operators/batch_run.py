@@ -37,6 +37,7 @@ class RunsBatch:
             api_key=hook.connection.api_key,
             auth_scheme=hook.connection.auth_scheme,
             max_response_bytes=max_response_bytes(),
+            error_details=hook.connection.log_error_details,
             stop=self._stop,
             on_progress=report,
         )

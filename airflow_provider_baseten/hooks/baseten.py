@@ -41,7 +41,9 @@ class BasetenHook(ManagementCalls, BaseHook):
     connection with another name is an error. Host: empty for Baseten's own hosts, or the base URL of an emulator or a
     proxy.
 
-    Every method has an async twin that starts with ``a``. A hook belongs to the process and thread that made it.
+    A method that calls Baseten has an async twin with ``a`` before its name, for example :meth:`apredict`; the twin of
+    :meth:`sync_route` is :meth:`async_route`. :meth:`async_predict` and :meth:`test_connection` have none: they
+    block until the answer is there. A hook belongs to the process and thread that made it.
 
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``.
     :param timeout: seconds to wait for an answer, and for each further part of a streamed one; by default 1260, which

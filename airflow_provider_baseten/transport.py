@@ -153,6 +153,12 @@ class _Settings:
         return request if self._error_details else replace(request, error_details=False)
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return nothing: even one that is not followed would be parsed, and the body before it read whole."""
+        return None
+
+
 class Transport(_Settings):
     """Sends requests and blocks until their answer is there. One per thread; its connections open with first use."""
 
@@ -171,7 +177,7 @@ class Transport(_Settings):
 
     @cached_property
     def _session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})

@@ -222,8 +222,6 @@ class Transport(_Settings):
             on_piece=on_chunk,
         )
         data = answer.raw.read1(_PART_BYTES, decode_content=False)
-        if not data and _is_cut_off_in_the_headers(answer):
-            raise _lost(request, requests.exceptions.InvalidHeader())
         while data and not incoming.is_full:
             incoming.add(data)
             data = answer.raw.read1(_PART_BYTES, decode_content=False)
@@ -313,12 +311,6 @@ class AsyncTransport(_Settings):
                 return incoming
         except pyreqwest.exceptions.PyreqwestError as error:
             raise _async_failure(request, error, self._read_timeout) from None
-
-
-def _is_cut_off_in_the_headers(answer: requests.Response) -> bool:
-    # http.client takes the end of the connection for the end of the headers; what it then has looks like an empty body.
-    framed = "content-length" in answer.headers or "transfer-encoding" in answer.headers
-    return not framed and answer.status_code != 204 and answer.request.method != "HEAD"
 
 
 def _checked(response: Response, api_key: str, body: bytes | None = None) -> Response:

@@ -5,6 +5,7 @@ bundle in ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``.
 """
 
 import asyncio
+import http.client
 import logging
 import os
 import random
@@ -298,9 +299,10 @@ class AsyncTransport(_Settings):
             builder = builder.body_bytes(body)
         try:
             async with builder.build_streamed() as answer:
-                incoming = IncomingAnswer(
-                    request, answer.status, _Headers(answer.headers), max_response_bytes=most, in_memory=in_memory
-                )
+                headers = _Headers(answer.headers)
+                if (headers.get("transfer-encoding") or "chunked").strip().lower() != "chunked":
+                    raise _lost(request, http.client.HTTPException())
+                incoming = IncomingAnswer(request, answer.status, headers, max_response_bytes=most, in_memory=in_memory)
                 reader = answer.body_reader
                 while not incoming.is_full and (data := await reader.read_chunk()) is not None:
                     part = bytes(data)

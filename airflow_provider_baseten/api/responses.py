@@ -121,8 +121,8 @@ class Response:
             ) from None
         except ValueError as error:
             raise BasetenResponseError(
-                f"{self.request.subject} answered {self.status} with {self.media_type}, but the body is not that "
-                f"({type(error).__name__}); look at what the server sends{id_note(self.request_id)}.",
+                f"{self.request.subject} answered {self.status} with {_line(self.media_type, 100)}, but the body is "
+                f"not that ({type(error).__name__}); look at what the server sends{id_note(self.request_id)}.",
                 status=self.status,
                 request_id=self.request_id,
                 may_have_run=True,
@@ -346,4 +346,4 @@ def _line(text: str, most: int) -> str:
 
 def id_note(request_id: str | None) -> str:
     """Return the end of a message that names the request."""
-    return f" (request id {request_id})" if request_id else ""
+    return f" (request id {_line(request_id, 100)})" if request_id else ""

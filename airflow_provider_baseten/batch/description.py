@@ -9,17 +9,25 @@ import copyreg
 import functools
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from pathlib import PurePath
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+from uuid import UUID
 
 from airflow_provider_baseten.batch import source_code
 
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes)
 _COLLECTIONS = (list, tuple, set, frozenset, dict)
+
+# Objects of these types never change, so they are constants where a function names them.
+_VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
 
 class NotDescribableError(ValueError):
@@ -129,7 +137,7 @@ class _Describer:
         return {
             name: self.of(value)
             for name, value in found.items()
-            if isinstance(value, FunctionType | type) or _is_constant(value)
+            if isinstance(value, FunctionType | functools.partial | type) or _is_constant(value)
         }
 
     def _object(self, value: Any) -> Any:
@@ -162,7 +170,7 @@ def _is_constant(value: Any) -> bool:
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):
         return type(value) in _COLLECTIONS and all(map(_is_constant, value))
-    return type(value) in _CONSTANTS or isinstance(value, Enum)
+    return type(value) in _CONSTANTS or isinstance(value, _VALUES)
 
 
 def _names(code: CodeType) -> set[str]:

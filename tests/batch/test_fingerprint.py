@@ -25,6 +25,11 @@ from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 PREFIX = "a"
+NAMED = None
+
+
+def names_a_value(row):
+    return [str(NAMED), row]
 
 
 def mark(inputs=(), target=None, **arguments):
@@ -409,6 +414,27 @@ class TestSource:
 
     def test_installed_functions_count_by_their_name(self):
         assert describe(json.dumps) == '["function", "json", "dumps", {}]'
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (Decimal("1.1"), Decimal("1.1"), Decimal("1.2")),
+        (datetime.date(2020, 1, 1), datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)),
+        (datetime.timedelta(1), datetime.timedelta(1), datetime.timedelta(2)),
+        ({"a": [re.compile("a")]}, {"a": [re.compile("a")]}, {"a": [re.compile("a", re.IGNORECASE)]}),
+        (Path("a"), Path("a"), Path("b")),
+        (range(3), range(3), range(4)),
+        (functools.partial(max, 1), functools.partial(max, 1), functools.partial(max, 2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_that_a_function_names_counts(monkeypatch, one, same, other):
+    marks = []
+    for value in (one, same, other):
+        monkeypatch.setitem(globals(), "NAMED", value)
+        marks.append(mark([1], model_input=names_a_value))
+    assert marks[0] == marks[1] != marks[2]
 
 
 def test_a_folder_of_an_older_version_is_another_job(run, tmp_path):

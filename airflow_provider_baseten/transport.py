@@ -120,6 +120,10 @@ def may_repeat(error: BaseException, request: Request) -> bool:
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 
 
+# Sockets wait no longer: they count milliseconds in 32 bits.
+_MOST_SECONDS = 2_000_000.0
+
+
 class _Settings:
     """What both transports are made from.
 
@@ -144,7 +148,7 @@ class _Settings:
     ) -> None:
         self._api_key = api_key
         self._authorization = f"{auth_scheme} {api_key}"
-        self._read_timeout = read_timeout
+        self._read_timeout = min(read_timeout, _MOST_SECONDS)
         self._retry_policy = retry_policy or RetryPolicy()
         self._max_response_bytes = max_response_bytes
         self._error_details = error_details
@@ -158,6 +162,11 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return nothing: even one that is not followed would be parsed, and the body before it read whole."""
         return None
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Tell that there is none: requests would read the body and the address, whatever they are."""
 
 
 class Transport(_Settings):

@@ -111,6 +111,19 @@ class TestSending:
             send(predict(server))
         assert (len(server.requests), len(elsewhere.requests)) == (1, 0)
 
+    @pytest.mark.parametrize("address", ["http://[::1", "http://a:b:c/", "//", "\xff"])
+    def test_address_of_a_redirect_is_not_even_read(self, send, address):
+        with (
+            ScriptedServer(answer(307, headers=[f"Location: {address}"])) as server,
+            pytest.raises(BasetenResponseError, match="Redirects are not followed"),
+        ):
+            send(predict(server))
+
+    @pytest.mark.parametrize("seconds", [1e18, 1e300, 10**400], ids=["1e18", "1e300", "10**400"])
+    def test_no_timeout_is_too_long(self, send, seconds):
+        with ScriptedServer(answer()) as server:
+            assert send(predict(server), read_timeout=seconds).status == 200
+
     def test_key_that_the_server_repeats_is_not_in_the_error(self, send):
         refusal = answer(401, f'{{"error": "bad key {KEY}"}}'.encode())
         with ScriptedServer(refusal) as server, pytest.raises(BasetenAuthError) as caught:

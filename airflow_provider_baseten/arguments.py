@@ -36,5 +36,5 @@ def check_seconds(**values: Any) -> None:
     """
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and value > 0 and math.isfinite(value)):
+        if value is not None and not (number and 0 < value < math.inf):
             raise BasetenInputError(f"{name}={value!r:.80} is not a number of seconds above 0.")

@@ -26,6 +26,9 @@ MAX_STATUS_BYTES = 1024 * 1024
 # Seconds. Baseten itself answers 504 after 1200; waiting a little longer lets that answer arrive.
 READ_TIMEOUT = 1260.0
 
+# Python makes no text of larger integers.
+_MOST_OF_INTEGERS = 10**4300
+
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_HEADERS = frozenset({"authorization", "content-length", "host", "transfer-encoding"})
@@ -195,7 +198,7 @@ def encode_json(name: str, value: Any) -> bytes:
         raise BasetenInputError(f"{place} {trouble}; JSON can't carry that.") from None
 
 
-def _not_json(place: str, value: Any, depth: int = 0) -> Any:
+def _not_json(place: str, value: Any, depth: int = 0) -> Any:  # noqa: C901 - one case for each type.
     """Yield the places of a value that JSON can't carry, and what is wrong there."""
     if depth > 100:
         return
@@ -204,14 +207,18 @@ def _not_json(place: str, value: Any, depth: int = 0) -> Any:
             yield place, f"is {value}"
         case Decimal() if not value.is_finite():
             yield place, f"is {value}"
-        case str() if not _encodable(value):
+        case str() if not is_encodable(value):
             yield place, "is text with a lone surrogate"
+        case int() if not isinstance(value, bool) and abs(value) >= _MOST_OF_INTEGERS:
+            yield place, "is a whole number of more than 4,300 digits"
         case None | bool() | int() | float() | str() | Decimal():
             return
         case dict():
             for key, item in value.items():
                 if not isinstance(key, str | int | float | bool | None):
                     yield place, f"has a key of type {type(key).__name__}"
+                elif isinstance(key, str) and not is_encodable(key):
+                    yield place, "has a key with a lone surrogate or a byte that is not UTF-8"
                 yield from _not_json(f"{place}[{key!r:.40}]", item, depth + 1)
         case list() | tuple():
             for index, item in enumerate(value):
@@ -220,7 +227,8 @@ def _not_json(place: str, value: Any, depth: int = 0) -> Any:
             yield place, f"is of type {type(value).__name__}"
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Tell whether a text can be UTF-8: one with a lone surrogate can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -252,6 +260,8 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
 
     :raises BasetenInputError: one is not valid, or is set by the connection or the request.
     """
+    if not isinstance(headers, Mapping | None):
+        raise BasetenInputError(f"headers takes an object of names and values, not a {type(headers).__name__}.")
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise BasetenInputError(f"headers has the name {name!r:.80}, which is not a valid HTTP header name.")

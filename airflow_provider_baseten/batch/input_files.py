@@ -23,7 +23,21 @@ _LOG = logging.getLogger(__name__)
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 # In the name of a file that is not read, these say that it holds data all the same.
-_OTHER_DATA = {".json", ".tsv", ".xml", ".avro", ".orc", ".arrow", ".feather", ".parq", ".pq", ".pkl", ".xls", ".xlsx"}
+_OTHER_DATA = {
+    ".json",
+    ".jsonlines",
+    ".tsv",
+    ".xml",
+    ".avro",
+    ".orc",
+    ".arrow",
+    ".feather",
+    ".parq",
+    ".pq",
+    ".pkl",
+    ".xls",
+    ".xlsx",
+}
 _OTHER_COMPRESSIONS = {".bz2", ".xz", ".zip", ".lz4", ".snappy", ".gzip", ".zstd", ".tar", ".tgz", ".7z"}
 _DATA_SUFFIXES = {*FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
 

@@ -1,12 +1,12 @@
 """What a bulk run is to do, checked."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers
+from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers, is_encodable
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.template import Template
@@ -23,6 +23,9 @@ ModelInput = str | Mapping[str, Any] | list[Any] | Callable[[Any], Any] | None
 RESERVED_COLUMNS = frozenset({"row", "output", "error"})
 
 MAX_CONCURRENCY = 1024
+
+# One request in 30 years and one in a nanosecond: the pauses between requests beyond these are no numbers.
+_LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,8 @@ class BatchJob:
     def _check_columns(self) -> None:
         if not (self.model_input is None or callable(self.model_input)):
             _check_model_input(self.model_input)
-        if isinstance(self.keep_columns, str) or not all(isinstance(name, str) for name in self.keep_columns):
+        names = self.keep_columns
+        if not isinstance(names, Collection) or isinstance(names, str) or not all(isinstance(n, str) for n in names):
             raise BasetenInputError("keep_columns takes a list of column names.")
         if self.id_column is not None and not isinstance(self.id_column, str):
             raise BasetenInputError("id_column takes the name of a column.")
@@ -163,7 +167,7 @@ class BatchJob:
         _check_count("shard", self.shard, 0, self.num_shards - 1)
         if self.max_failed_rows is not None:
             _check_count("max_failed_rows", self.max_failed_rows, 0)
-        _check_number("requests_per_second", self.requests_per_second)
+        _check_number("requests_per_second", self.requests_per_second, _LOWEST_RATE, _HIGHEST_RATE)
         _check_number("timeout", self.timeout)
         ratio = self.max_failure_ratio
         if ratio is not None and not (isinstance(ratio, int | float) and 0 <= ratio <= 1):
@@ -194,7 +198,7 @@ def _check_rows(inputs: object) -> None:
 
 def _is_path(path: object) -> bool:
     text = fspath(path) if isinstance(path, PathLike) else path
-    return isinstance(text, str) and bool(text.strip()) and "\0" not in text
+    return isinstance(text, str) and bool(text.strip()) and "\0" not in text and is_encodable(text)
 
 
 def _check_model_input(value: object) -> None:
@@ -218,6 +222,10 @@ def _check_count(name: str, value: object, least: int, most: int | None = None) 
         raise BasetenInputError(f"{name}={value!r} is not a whole number from {least}{upper or ' on'}.")
 
 
-def _check_number(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+def _check_number(name: str, value: object, least: float = 0.0, most: float = math.inf) -> None:
+    if value is None:
+        return
+    if not (isinstance(value, int | float) and 0 < value < math.inf):
         raise BasetenInputError(f"{name}={value!r} is not a number above 0.")
+    if not least <= value <= most:
+        raise BasetenInputError(f"{name} is not a number from {least:g} to {most:g}.")

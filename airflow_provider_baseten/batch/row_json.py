@@ -33,12 +33,16 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
         # orjson writes null for NaN and infinity, which JSON does not have.
         if not (b"null" in body and _has_nan(value)):
             return body
-    except TypeError:
+    except Exception:  # noqa: S110 - the slow way says what is wrong, and where.
         pass
     try:
         return encode_json(name, json_value(value, sort_keys=sort_keys))
+    except BasetenInputError:
+        raise
     except RecursionError:
         raise BasetenInputError(f"{name} is nested too deeply or holds itself; JSON can't carry that.") from None
+    except Exception as error:  # Of the value's own code: a mapping or a time zone may raise anything.
+        raise BasetenInputError(f"{name} can't be read ({type(error).__name__}).") from None
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:

@@ -6,6 +6,7 @@ import enum
 import json
 import random
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from airflow_provider_baseten.exceptions import BasetenInputError
 from tests.batch.conftest import lines_of, messages_of, write_jsonl
 
 BIG = 2**64
@@ -92,6 +94,19 @@ class Ticket:
     _private: int = 1
 
 
+class Broken(Mapping):
+    """A mapping whose values can't be had, such as a record of a database that is closed."""
+
+    def __getitem__(self, name):
+        raise ZeroDivisionError
+
+    def __iter__(self):
+        return iter(["a"])
+
+    def __len__(self):
+        return 1
+
+
 class TestWhatJsonLacks:
     @pytest.mark.parametrize(
         "value",
@@ -119,8 +134,10 @@ class TestWhatJsonLacks:
             (number for number in [1]),
             lambda: 1,
             Ticket,
+            10**5000,
+            Broken(),
         ],
-        ids=lambda value: repr(value)[:30],
+        ids=lambda value: type(value).__name__ if isinstance(value, Mapping | int) else repr(value)[:30],
     )
     @pytest.mark.parametrize("way", ["row", "column", "callable", "kept"])
     def test_fails_its_row_and_never_becomes_null(self, send, value, way):
@@ -136,6 +153,27 @@ class TestWhatJsonLacks:
         assert messages_of(manifest).keys() == {1}
         assert manifest.outcomes["BasetenInputError"] == 1
         assert "null" not in "".join(bodies)
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (10**5000, "is a whole number of more than 4,300 digits"),
+            ({"\udcff": 1}, "has a key with a lone surrogate"),
+        ],
+        ids=["integer", "key"],
+    )
+    def test_the_error_says_what_is_wrong(self, send, value, message):
+        _, manifest = send(inputs=[[value]])
+        assert messages_of(manifest)[0].startswith(f"inputs[0][0] {message}")
+
+    @pytest.mark.parametrize("before", [0, 2, 150])
+    def test_rows_that_raise(self, send, before):
+        def rows():
+            yield from range(before)
+            raise KeyError("x")
+
+        with pytest.raises(BasetenInputError, match=f"inputs can't be read beyond row {before} .KeyError"):
+            send(inputs=rows())
 
     def test_a_value_that_holds_itself(self, send):
         itself = []

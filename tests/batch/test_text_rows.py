@@ -170,3 +170,10 @@ def test_how_far_a_compressed_file_is_read_never_passes_its_end(run, file, monke
     run(input_path=file("in.jsonl.gz", gzip.compress(rows)), on_progress=seen.append)
     assert seen
     assert [progress.rows for progress in seen] == sorted(progress.rows for progress in seen)
+
+
+def test_csv_in_utf_16_without_a_mark_is_an_error(run, tmp_path, baseten):
+    (tmp_path / "rows.csv").write_bytes("a,b\n1,2\n".encode("utf-16-le"))
+    with pytest.raises(BasetenInputError, match="zero bytes in its header"):
+        run(input_path=tmp_path / "rows.csv")
+    assert not baseten.requests

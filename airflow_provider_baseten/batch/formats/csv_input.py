@@ -23,7 +23,7 @@ def rows(file: InputFile, reading: Reading, _columns: Collection[str] | None) ->
 
     Lines above the header that hold nothing are left out, and blank lines below it. A broken line is a row that fails.
 
-    :raises BasetenInputError: the header has a name twice.
+    :raises BasetenInputError: the header has a name twice, or is not text in UTF-8.
     """
     csv.field_size_limit(MAX_BODY_BYTES)
     with file.open(reading) as stream:
@@ -60,6 +60,8 @@ def _start(lines: Iterator[str]) -> tuple[int, str, Iterator[str]]:
 
 
 def _check_header(uri: str, header: list[str]) -> None:
+    if any("\0" in name for name in header):
+        raise BasetenInputError(f"{uri} has zero bytes in its header: it is UTF-16 or no text; convert it to UTF-8.")
     repeated = [repr(name) for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise BasetenInputError(f"{uri} has several columns of the name {', '.join(repeated[:20])}: rename them.")

@@ -302,7 +302,10 @@ class AsyncTransport(_Settings):
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
         if self._proxy_for is not None:
             self._proxy_for(_origin(request))  # pyreqwest could not tell what is wrong with the environment.
-        builder = self._client.request(request.method, request.url).headers(dict(request.headers))
+        try:
+            builder = self._client.request(request.method, request.url).headers(dict(request.headers))
+        except ValueError as error:
+            raise BasetenInputError(f"{_origin(request)} is no address that a request can go to ({error}).") from None
         builder = builder.header("Authorization", self._authorization, is_sensitive=True)
         if body is not None:
             builder = builder.body_bytes(body)

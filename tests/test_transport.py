@@ -520,3 +520,15 @@ class _Tls:
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory):
     return _Tls(tmp_path_factory.mktemp("tls"))
+
+
+def test_a_host_that_the_async_transport_can_not_read_is_named():
+    async def send():
+        transport = AsyncTransport("k.s")
+        try:
+            return await transport.send(requests.predict(Target(model_id="abc", base_url="http://xn--a.example"), 1))
+        finally:
+            await transport.close()
+
+    with pytest.raises(BasetenInputError, match=r"http://xn--a\.example is no address that a request can go to"):
+        asyncio.run(send())

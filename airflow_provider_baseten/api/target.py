@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -13,6 +14,8 @@ _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
 # Ids become a part of a host name: alphanumeric only, since a hyphen would separate a regional environment.
 _MODEL_OR_CHAIN_ID = re.compile(r"[A-Za-z0-9]{1,63}")
 _PATH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_MOST_HOST_CHARACTERS = 254
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REGIONAL_ENVIRONMENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -147,18 +150,30 @@ def check_base_url(name: str, url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = parts.scheme in {"http", "https"} and _is_host(parts) and (parts.port or 1) > 0
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url or "\\" in url:
         raise BasetenInputError(
-            f"{name} {_shown(url)} is not a URL: give the scheme too, for example 'https://baseten.example.com'."
+            f"{name} {_shown(url)} is not a URL: give the scheme too, for example 'https://baseten.example.com', and "
+            "an international name in its form with 'xn--'."
         )
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise BasetenInputError(
             f"{name} can't hold credentials, a query or a fragment; give 'scheme://host[:port][/path]'."
         )
     return url.rstrip("/")
+
+
+def _is_host(parts: SplitResult) -> bool:
+    """Tell whether every HTTP library takes a host for the same one: they differ about names that are not ASCII."""
+    host = parts.hostname or ""
+    if "[" not in parts.netloc:
+        return len(host) <= _MOST_HOST_CHARACTERS and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
+    try:
+        return ip_address(host).version == 6 and "%" not in host  # Some libraries know no zones of addresses.
+    except ValueError:
+        return False
 
 
 def _check(name: str, value: str | None, pattern: re.Pattern[str], allowed: str) -> None:

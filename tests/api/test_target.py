@@ -160,6 +160,18 @@ def test_regional_environment_must_be_a_host_label(value):
         "http://h#x",
         "http://user:secret@h",
         "user:secret@h",
+        "http://..:80",
+        "http://a..example",
+        f"http://{'a' * 64}.example",
+        f"http://{'a.' * 127}a",
+        "http://h;a",
+        "http://%6cocalhost",
+        "http://127.0.0.1%2f",
+        "http://bücher.example",
+        "http://\uff4cocalhost",
+        "http://a\u3002example",
+        "http://[v1.a]",
+        "http://[fe80::1%25eth0]",
         "",
     ],
 )
@@ -167,6 +179,14 @@ def test_base_url_must_be_plain_and_absolute(url):
     with pytest.raises(BasetenInputError, match="Host of connection 'c'") as caught:
         check_base_url("Host of connection 'c'", url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h.", "http://a_b-c.example:1/x", "http://[::1]:1", "http://xn--bcher-kva.example", "http://127.1"],
+)
+def test_base_url_with_a_plain_host(url):
+    assert check_base_url("Host", url) == url
 
 
 def test_target_names_itself():

@@ -164,11 +164,6 @@ class _Session(requests.Session):
         return None
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Tell that there is none: requests would read the body and the address, whatever they are."""
-
-
 class Transport(_Settings):
     """Sends requests and blocks until their answer is there. One per thread; its connections open with first use."""
 

@@ -198,7 +198,7 @@ def encode_json(name: str, value: Any) -> bytes:
         raise BasetenInputError(f"{place} {trouble}; JSON can't carry that.") from None
 
 
-def _not_json(place: str, value: Any, depth: int = 0) -> Any:  # noqa: C901 - one case for each type.
+def _not_json(place: str, value: Any, depth: int = 0) -> Any:  # noqa: PLR0912 - one case for each type.
     """Yield the places of a value that JSON can't carry, and what is wrong there."""
     if depth > 100:
         return

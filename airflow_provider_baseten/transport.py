@@ -27,7 +27,7 @@ from pyreqwest.http import HeaderMap
 from pyreqwest.proxy import ProxyBuilder
 
 from airflow_provider_baseten.api.content_encoding import ACCEPTED
-from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
+from airflow_provider_baseten.api.requests import JSON, READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import Response, error_for, is_answer
 from airflow_provider_baseten.exceptions import (
     BasetenError,
@@ -53,6 +53,7 @@ _PART_BYTES = 64 * 1024
 # A bulk job keeps the answers of all requests in flight in memory.
 _MAX_BULK_BYTES = 64 * 1024**2
 _BULK_IN_MEMORY_BYTES = 1024**2
+_SIMPLE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +237,10 @@ class Transport(_Settings):
 class AsyncTransport(_Settings):
     """Sends requests without blocking the event loop; its connections open with first use, not before a fork."""
 
+    @cached_property
+    def _most_in_bulk(self) -> int:
+        return min(self._max_response_bytes, _MAX_BULK_BYTES)
+
     async def send(self, request: Request) -> Response:
         """Send a request, again if the policy says so, and return its answer.
 
@@ -284,17 +289,14 @@ class AsyncTransport(_Settings):
         :returns: the answer; its headers are not a copy, and found by lower-case name.
         :raises BasetenError: of this attempt.
         """
-        most = min(self._max_response_bytes, _MAX_BULK_BYTES)
-        incoming = await self._exchange(request, body, most, _BULK_IN_MEMORY_BYTES)
-        response = incoming.response()
+        response = await self._exchange(request, body, self._most_in_bulk, _BULK_IN_MEMORY_BYTES)
         return _checked(response.in_memory(), self._api_key, body)
 
     async def _attempt(self, request: Request) -> Response:
-        incoming = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
-        response = incoming.response()
+        response = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
 
-    async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> IncomingAnswer:
+    async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
             self._proxy_for(_origin(request))  # pyreqwest could not tell what is wrong with the environment.
         try:
@@ -306,18 +308,23 @@ class AsyncTransport(_Settings):
             builder = builder.body_bytes(body)
         try:
             async with builder.build_streamed() as answer:
-                headers = _Headers(answer.headers)
+                status, headers, reader = answer.status, _Headers(answer.headers), answer.body_reader
+                # Less than was asked for is all there is.
+                begin = bytes(await reader.read(_SIMPLE_BYTES) or b"")
+                if status == 200 and len(begin) < _SIMPLE_BYTES and len(begin) <= most and _is_simple(headers):
+                    return Response(request=request, status=status, headers=headers, body=begin)
                 if (headers.get("transfer-encoding") or "chunked").strip().lower() != "chunked":
                     raise _lost(request, http.client.HTTPException())
-                incoming = IncomingAnswer(request, answer.status, headers, max_response_bytes=most, in_memory=in_memory)
-                reader = answer.body_reader
-                while not incoming.is_full and (data := await reader.read_chunk()) is not None:
-                    part = bytes(data)
+                incoming = IncomingAnswer(request, status, headers, max_response_bytes=most, in_memory=in_memory)
+                part = begin
+                while True:
                     if incoming.is_quick(part):
                         incoming.add(part)
                     else:
                         await asyncio.to_thread(incoming.add, part)
-                return incoming
+                    if incoming.is_full or (data := await reader.read_chunk()) is None:
+                        return incoming.response()
+                    part = bytes(data)
         except pyreqwest.exceptions.PyreqwestError as error:
             raise _async_failure(request, error, self._read_timeout) from None
 
@@ -336,6 +343,15 @@ def _checked(response: Response, api_key: str, body: bytes | None = None) -> Res
     return response
 
 
+def _is_simple(headers: "_Headers") -> bool:
+    """Tell whether a small answer is its body as it is, as almost every one is in bulk jobs."""
+    return (
+        headers.get("content-type") == JSON
+        and headers.get("content-encoding") is None
+        and headers.get("transfer-encoding") in (None, "chunked")
+    )
+
+
 class _Headers(Mapping[str, str]):
     """Headers of an async answer, found without a copy: as :func:`plain_headers` has them."""
 
@@ -347,6 +363,13 @@ class _Headers(Mapping[str, str]):
             return self._found[name]
         except ValueError:
             raise KeyError(name) from None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header; quicker than what every mapping has."""
+        try:
+            return self._found.get(name, default)
+        except ValueError:
+            return default
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in dict.fromkeys(self._found.keys()) if name in self)

@@ -68,6 +68,8 @@ class Sender:
         self._filter = job.output_filter
         self._packs = job.output_format == "parquet" and has_vectors(job)
         self._shape = shape_of(job)
+        # Whether the text of an answer is the output of its only row.
+        self._is_output = self._shape.split is None and self._filter is None and not self._packs
         self._request = transport.marked(request_of(job))
         self._policy = job.retry_policy or RetryPolicy()
         rate = job.requests_per_second
@@ -121,6 +123,8 @@ class Sender:
         try:
             answer = read_answer(response, as_json=self._job.preset != "predict")
             self._tally.add_usage(answer.value)
+            if self._is_output and answer.text is not None:
+                return [answer.text]
             outputs = [*self._split(call, answer)]
         except (BasetenError, UnusableAnswerError) as error:
             outputs = [error] * len(call.numbers)

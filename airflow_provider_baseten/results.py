@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -411,6 +412,8 @@ def check_writable(uri: str, name: str = "output_path") -> None:
             probe = Path(folder.path) / f".{uuid4().hex}.part"
             file_rights.create(probe).close()
             probe.unlink()
+            with suppress(FileNotFoundError):
+                os.lstat(path.path)  # Raises for a name that no file can have.
         else:
             folder.mkdir(parents=True, exist_ok=True)
         occupied = folder != path and path.is_dir()

@@ -335,6 +335,11 @@ class TestWriting:
         with pytest.raises(BasetenResultStoreError, match=r"is not usable.*nothing was sent"):
             results.check_writable(uri)
 
+    @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a\ud800b"])
+    def test_a_name_that_no_file_can_have_is_found_before_anything_is_sent(self, tmp_path, name):
+        with pytest.raises(BasetenResultStoreError, match="nothing was sent"):
+            results.check_writable(f"{tmp_path}/{name}")
+
 
 def full(self, target):
     raise OSError(28, "No space left on device")

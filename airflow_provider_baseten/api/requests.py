@@ -152,13 +152,14 @@ def sync_route(
         raise BasetenInputError(f"method={method!r} is not one of {', '.join(_METHODS)}.")
     if json is not None and data is not None:
         raise BasetenInputError("Give at most one of json and data; both were given.")
-    if any(not isinstance(status, int) or not 100 <= status <= 599 for status in allowed_statuses):
+    statuses = allowed_statuses if isinstance(allowed_statuses, Collection) else [None]
+    if any(not isinstance(status, int) or not 100 <= status <= 599 for status in statuses):
         raise BasetenInputError("allowed_statuses takes HTTP statuses, for example [404, 409].")
     body, content_type = _route_body(json, data)
     checked = checked_headers(headers)
     if body is not None and not any(name.lower() == "content-type" for name in checked):
         checked["Content-Type"] = content_type
-    query = urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
+    query = _query(params)
     return Request(
         method=verb,
         url=target.sync_url(route) + (f"?{query}" if query else ""),
@@ -168,6 +169,15 @@ def sync_route(
         idempotent=idempotent or verb in _SAFE_METHODS,
         allowed_statuses=frozenset(allowed_statuses),
     )
+
+
+def _query(params: Mapping[str, Any] | None) -> str:
+    if not isinstance(params, Mapping | None):
+        raise BasetenInputError(f"query_params takes an object of names and values, not a {type(params).__name__}.")
+    try:
+        return urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
+    except (TypeError, ValueError) as error:
+        raise BasetenInputError(f"query_params has a value that a URL can't hold ({type(error).__name__}).") from None
 
 
 def management(base_url: str, path: str) -> Request:
@@ -242,8 +252,10 @@ def _route_body(json: Any, data: bytes | str | None) -> tuple[bytes | None, str]
             return (None if json is None else encode_json("json", json)), JSON
         case bytes():
             return data, "application/octet-stream"
-        case str():
+        case str() if is_encodable(data):
             return data.encode(), "text/plain; charset=utf-8"
+        case str():
+            raise BasetenInputError("data is text with a lone surrogate, which UTF-8 does not have.")
     raise BasetenInputError(f"data takes bytes or text, not {type(data).__name__}; give JSON values as json.")
 
 

@@ -45,7 +45,7 @@ def embedding_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> O
     :raises UnusableAnswerError: which vector is whose can't be told.
     """
     data = answer.value.get("data") if isinstance(answer.value, dict) else None
-    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data) or answer.value.get("error"):
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data) or _said(answer.value):
         raise UnusableAnswerError(_said(answer.value) or "holds no list of vectors")
     vectors = parts_of(
         answer,

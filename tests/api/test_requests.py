@@ -128,3 +128,19 @@ class TestSyncRoute:
     def test_bad_arguments_are_named(self, arguments, name):
         with pytest.raises(BasetenInputError, match=name):
             requests.sync_route(MODEL, "r", **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"params": 5},
+        {"params": ["a"]},
+        {"params": {"a": "\ud800"}},
+        {"allowed_statuses": 404},
+        {"allowed_statuses": None},
+        {"data": "\ud800", "method": "POST"},
+    ],
+)
+def test_odd_arguments_of_a_route_are_typed_errors(arguments):
+    with pytest.raises(BasetenInputError):
+        requests.sync_route(MODEL, "r", **arguments)

@@ -1,7 +1,7 @@
 """Rows of files and lists, one after the other."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -53,7 +53,7 @@ def open_source(job: BatchJob) -> Source:
     else:
         known = job.inputs if isinstance(job.inputs, list | tuple) else None
         values = () if job.inputs is None else job.inputs
-        first, rows = _peek(_rows_in(values))
+        first, rows = _peek(Row(("inputs", "", index), value=value) for index, value in enumerate(values))
         sample = known if known is not None else [row.stored for row in first]
         source = Source(rows, total=None if known is None else len(known), sample=sample)
     _check_columns(named, first)
@@ -74,21 +74,6 @@ def _rows_of(file: InputFile, reading: Reading, columns: Collection[str] | None)
     except Exception as error:
         where = f"{file.uri} can't be read" if last is None else f"{last} is the last that can be read of its file"
         raise BasetenInputError(f"{where} ({reason(error)}): it is damaged or was changed meanwhile.") from error
-
-
-def _rows_in(values: Iterable[Any]) -> Iterator[Row]:
-    """Yield the rows of an iterable.
-
-    :raises BasetenInputError: it raised something that is not an error of this package.
-    """
-    index = -1
-    try:
-        for index, value in enumerate(values):
-            yield Row(("inputs", "", index), value=value)
-    except BasetenError:
-        raise
-    except Exception as error:
-        raise BasetenInputError(f"inputs can't be read beyond row {index + 1} ({reason(error)}).") from error
 
 
 def _peek(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:

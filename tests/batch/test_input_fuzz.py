@@ -134,7 +134,8 @@ class TestDamage:
                 assert calls_of(path, model_input=model_input)[1] is not None
             else:
                 _, ended = checked(path, expected, model_input=model_input)
-                assert ended is None or "has no column" in str(ended) or "holds no rows" in str(ended)
+                known = ("has no column", "holds no rows", "has zero bytes in its header")
+                assert ended is None or any(words in str(ended) for words in known)
 
 
 @pytest.mark.parametrize(("name", "content", "count"), [("in.jsonl", JSONL, jsonl_rows), ("in.csv", CSV, csv_rows)])

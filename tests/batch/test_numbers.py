@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from airflow_provider_baseten.exceptions import BasetenInputError
 from tests.batch.conftest import lines_of, messages_of, write_jsonl
 
 BIG = 2**64
@@ -165,15 +164,6 @@ class TestWhatJsonLacks:
     def test_the_error_says_what_is_wrong(self, send, value, message):
         _, manifest = send(inputs=[[value]])
         assert messages_of(manifest)[0].startswith(f"inputs[0][0] {message}")
-
-    @pytest.mark.parametrize("before", [0, 2, 150])
-    def test_rows_that_raise(self, send, before):
-        def rows():
-            yield from range(before)
-            raise KeyError("x")
-
-        with pytest.raises(BasetenInputError, match=f"inputs can't be read beyond row {before} .KeyError"):
-            send(inputs=rows())
 
     def test_a_value_that_holds_itself(self, send):
         itself = []

@@ -99,7 +99,8 @@ def test_what_is_refused_needs_no_body(baseten: Emulator) -> None:
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (post(HOST, b"X-Large: " + b"x" * 300_000, LENGTH), 400),
+        # Without its end: a head that arrives whole in one piece is not measured.
+        (post(HOST, b"X-Large: " + b"x" * 300_000, body=b"").removesuffix(b"\r\n\r\n"), 400),
         (post(LENGTH), 400),
         (post(HOST, b"Transfer-Encoding: gzip, chunked"), 400),
         (post(HOST, LENGTH, b"Content-Length: 9"), 400),

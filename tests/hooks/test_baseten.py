@@ -303,7 +303,9 @@ class TestExtra:
     def test_is_no_object(self, monkeypatch, extra):
         fields = {"conn_type": "baseten", "password": KEY, "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_C", json.dumps(fields))
-        with pytest.raises(BasetenInputError, match="Extra of connection 'c' is not a JSON object"):
+        # Airflow 3.1 does not find such a connection.
+        message = "Extra of connection 'c' is not a JSON object|Connection 'c' does not exist"
+        with pytest.raises((BasetenInputError, BasetenAuthError), match=message):
             _ = BasetenHook("c").connection
 
     def test_unknown_field_names_the_nearest(self, connect):

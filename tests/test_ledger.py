@@ -151,7 +151,9 @@ class TestRuns:
     @pytest.mark.parametrize("has_task_states", [True, False])
     def test_request_of_a_deleted_run_is_replaced(self, tmp_path, has_task_states):
         if has_task_states:
-            pytest.importorskip("airflow.sdk.execution_time.context").NEVER_EXPIRE  # noqa: B018
+            context = pytest.importorskip("airflow.sdk.execution_time.context")
+            if not hasattr(context, "NEVER_EXPIRE"):
+                pytest.skip("The task state store came with Airflow 3.3.")
 
         def attempt(day):  # Airflow deletes the task states with the run.
             states = {"task_state_store": FakeTaskStates()} if has_task_states else {}

@@ -4,7 +4,7 @@ import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.api import exact_json, msgpack
+from airflow_provider_baseten.api import exact_json, msgpack, texts
 from airflow_provider_baseten.api.responses import id_note
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
 from airflow_provider_baseten.large_body import LargeBody
@@ -79,7 +79,7 @@ class Output:
         if isinstance(value, bytes):
             return cls(value, value, "bytes")
         if isinstance(value, str):
-            text = value if value.isascii() else _without_halves(value)
+            text = texts.readable(value)
             return cls(text, text.encode(), "text")
         try:
             return cls(value, exact_json.encode_output(value), "json")
@@ -148,10 +148,6 @@ def _is_utf8(body: LargeBody) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _without_halves(text: str) -> str:
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _without_arrays(value: Any) -> Any:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from airflow_provider_baseten.webhook.app import create_app
-from airflow_provider_baseten.webhook.connections import Lookup
+from airflow_provider_baseten.webhook.connections import Connections, Lookup
 
 
 class _Server(uvicorn.Server):
@@ -28,7 +28,7 @@ def receiver(lookup: Lookup) -> Iterator[str]:
     :param lookup: finds the connection of an id.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(create_app(lookup), lifespan="off", log_config=None))
+    server = _Server(uvicorn.Config(create_app(Connections(lookup)), lifespan="off", log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     server.ready.wait()

@@ -5,6 +5,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -304,7 +305,7 @@ class TestWriting:
         waits = []
         monkeypatch.setattr(time, "sleep", waits.append)
         monkeypatch.setattr(results, "_PERSISTENCE", 60.0)
-        clock = iter(range(0, 10_000, 10))
+        clock = count(0, 10)
         monkeypatch.setattr(time, "monotonic", lambda: next(clock))
         monkeypatch.setattr(Path, "replace", full)
         with pytest.raises(

@@ -13,7 +13,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResult
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
-from airflow_provider_baseten.webhook.connections import Cached, Lookup, of_airflow
+from airflow_provider_baseten.webhook.connections import Connections, of_airflow
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
@@ -54,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
         spool, clock = Spool(default_folder()), _clock()
-        lookup = _lookup(options, spool)
+        connections = _connections(options, spool)
         listener = _listener(options.host, options.port)
     except _UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    _serve(lookup, spool, clock, options, listener)
+    _serve(connections, spool, clock, options, listener)
     return 0
 
 
@@ -100,8 +100,8 @@ def _clock() -> Clock:
         raise _UsageError(str(error)) from None
 
 
-def _lookup(options: argparse.Namespace, spool: Spool) -> Lookup:
-    """Return the lookup of the one connection that is served, after a first look at it and at its store."""
+def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
+    """Return the one connection that is served, after a first look at it and at its store."""
     find = _of_environment if os.environ.get(_SECRETS) else of_airflow
 
     def lookup(conn_id: str) -> BasetenConnection | None:
@@ -124,7 +124,7 @@ def _lookup(options: argparse.Namespace, spool: Spool) -> Lookup:
         if not _is_in_use(spool):
             raise
         print(f"{error} Results are spooled until it works again.", file=sys.stderr)
-    return Cached(lookup)
+    return Connections(lookup)
 
 
 def _of_environment(conn_id: str) -> BasetenConnection:
@@ -163,7 +163,9 @@ def _listener(host: str, port: int) -> socket.socket:
         raise _UsageError(f"Port {port} of {host} can't be listened on: {error}.") from None
 
 
-def _serve(lookup: Lookup, spool: Spool, clock: Clock, options: argparse.Namespace, listener: socket.socket) -> None:
+def _serve(
+    connections: Connections, spool: Spool, clock: Clock, options: argparse.Namespace, listener: socket.socket
+) -> None:
     import uvicorn
 
     from airflow_provider_baseten.webhook.app import create_app
@@ -174,7 +176,7 @@ def _serve(lookup: Lookup, spool: Spool, clock: Clock, options: argparse.Namespa
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     print(f"Receiving at http://{host}:{port}{PREFIX}/webhooks/{options.conn_id}; stop with Ctrl-C.", flush=True)
-    app = create_app(lookup, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
+    app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
     # An access log would repeat what strangers ask for; uvicorn raises the signal that ended it once more.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

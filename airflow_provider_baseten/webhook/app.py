@@ -14,7 +14,7 @@ from starlette.routing import Route
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.webhook.buffer import Body, Buffer
 from airflow_provider_baseten.webhook.clock import Clock
-from airflow_provider_baseten.webhook.connections import Lookup
+from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import Attempt, Refused
 from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, kinds
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(
-    lookup: Lookup,
+    connections: Connections,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
     patience: float = _PATIENCE,
@@ -45,7 +45,7 @@ def create_app(
 ) -> Starlette:
     """Return the app with ``POST {prefix}/webhooks/{conn_id}`` and ``GET {prefix}/health``.
 
-    :param lookup: finds the connection of an id; may block, is called in a thread.
+    :param connections: the connections that deliveries are made to; they are asked for in a thread.
     :param max_body_bytes: larger deliveries are refused.
     :param patience: seconds after which an answer is given in any case.
     :param prefix: empty where the app is mounted below a path.
@@ -55,7 +55,7 @@ def create_app(
     :param conn_id: the connection whose server the clock is compared with at the start, if it is there.
     """
     receiver = _Receiver(
-        lookup,
+        connections,
         max_body_bytes=max_body_bytes,
         patience=patience,
         spool=spool,
@@ -86,7 +86,7 @@ def create_app(
 class _Receiver:
     def __init__(
         self,
-        lookup: Lookup,
+        connections: Connections,
         *,
         max_body_bytes: int,
         patience: float,
@@ -94,14 +94,14 @@ class _Receiver:
         clock: Clock,
         conn_id: str,
     ) -> None:
-        self._lookup = lookup
+        self._connections = connections
         self._max_body_bytes = max_body_bytes
         self._patience = patience
         self._spool = spool
         self._clock = clock
         self._conn_id = conn_id
-        self._drain = Drain(spool, lookup, clock) if spool else None
-        self._intake = Intake(lookup, clock=clock, spool=spool, spooled=self._wake_drain, patience=patience)
+        self._drain = Drain(spool, connections, clock) if spool else None
+        self._intake = Intake(connections, clock=clock, spool=spool, spooled=self._wake_drain, patience=patience)
         self._buffer = Buffer(_MAX_BUFFERED * max_body_bytes, _MAX_BUFFERED_OF_PEER * max_body_bytes)
 
     def start(self) -> None:
@@ -184,7 +184,7 @@ class _Receiver:
             self._drain.wake()
 
     def _url_of_server(self) -> str | None:
-        connection = self._lookup(self._conn_id)
+        connection = self._connections.find(self._conn_id)
         return connection.management_url if connection else None
 
 

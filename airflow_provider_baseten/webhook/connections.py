@@ -4,9 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused, identify
 
 Lookup = Callable[[str], BasetenConnection | None]
 
@@ -43,7 +45,7 @@ def of_airflow(conn_id: str) -> BasetenConnection | None:
         return None
 
 
-class Cached:
+class Connections:
     """Remembers connections for some seconds: a burst of deliveries is one lookup, and a new secret is soon known.
 
     While nobody can be asked, a connection that was there is taken to be there still, so that an outage of the database
@@ -58,32 +60,48 @@ class Cached:
         self._lookup = lookup
         self._seconds = seconds
         self._clock = clock
-        self._entries: dict[str, tuple[float, BasetenConnection | None]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, conn_id: str) -> BasetenConnection | None:
+    def find(self, conn_id: str) -> BasetenConnection | None:
         """Return the connection, ``None`` if there is none.
 
         :raises Exception: it is not known, and the lookup failed.
         """
-        if entry := self._remembered(conn_id):
-            return entry[1]
+        return self._found(conn_id, lambda entry: self._clock() - entry.asked < self._seconds)
+
+    def identify(self, attempt: Attempt, conn_id: str) -> Authentic:
+        """Check that a delivery to a connection comes from Baseten, as :func:`~.delivery.identify` does.
+
+        What is refused is lost. So no delivery is refused for what was remembered: the connection, or its secret, may
+        be new. Those that are refused at once share one lookup.
+
+        :raises Refused: it is not taken.
+        :raises Exception: the connection is not known, and the lookup failed.
+        """
+        began = self._clock()
+        try:
+            return identify(attempt, self.find(conn_id))
+        except Refused:
+            return identify(attempt, self._found(conn_id, lambda entry: entry.asked >= began))
+
+    def _found(self, conn_id: str, is_good: Callable[["_Entry"], bool]) -> BasetenConnection | None:
+        if (entry := self._entries.get(conn_id)) and is_good(entry):
+            return entry.connection
         with self._lock:
             # Who waited for the lock may find what was just looked up.
-            if entry := self._remembered(conn_id):
-                return entry[1]
-            _, known = self._entries.pop(conn_id, (0.0, None))
-            connection = self._found(conn_id, known)
-            self._entries[conn_id] = (self._clock() + self._seconds, connection)
+            entry = self._entries.get(conn_id)
+            if entry and is_good(entry):
+                return entry.connection
+            self._entries.pop(conn_id, None)
+            asked = self._clock()
+            connection = self._looked_up(conn_id, entry.connection if entry else None)
+            self._entries[conn_id] = _Entry(asked, connection)
             if len(self._entries) > _MOST_ENTRIES:
                 del self._entries[next(iter(self._entries))]
             return connection
 
-    def _remembered(self, conn_id: str) -> tuple[float, BasetenConnection | None] | None:
-        entry = self._entries.get(conn_id)
-        return entry if entry and self._clock() < entry[0] else None
-
-    def _found(self, conn_id: str, known: BasetenConnection | None) -> BasetenConnection | None:
+    def _looked_up(self, conn_id: str, known: BasetenConnection | None) -> BasetenConnection | None:
         try:
             return self._lookup(conn_id)
         except Exception as error:
@@ -91,3 +109,8 @@ class Cached:
                 raise
             _log.warning("Connection %s can't be looked up (%s); its last state is used", conn_id, type(error).__name__)
             return known
+
+
+class _Entry(NamedTuple):
+    asked: float
+    connection: BasetenConnection | None

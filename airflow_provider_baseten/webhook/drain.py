@@ -10,8 +10,8 @@ from typing import IO
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
-from airflow_provider_baseten.webhook.connections import Lookup
-from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused, identify
+from airflow_provider_baseten.webhook.connections import Connections
+from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused
 from airflow_provider_baseten.webhook.intake import kinds
 from airflow_provider_baseten.webhook.spool import Entry, Kind, Note, Spool, read_note
 
@@ -58,13 +58,13 @@ class Drain:
     one spool.
 
     :param spool: the spool.
-    :param lookup: finds the connection of an id; may block.
+    :param connections: the connections that deliveries were made to.
     :param clock: judges the times of deliveries.
     """
 
-    def __init__(self, spool: Spool, lookup: Lookup, clock: Clock) -> None:
+    def __init__(self, spool: Spool, connections: Connections, clock: Clock) -> None:
         self._spool = spool
-        self._lookup = lookup
+        self._connections = connections
         self._clock = clock
         self._groups: dict[str, _Group] = {}
         self._lock = threading.Lock()
@@ -161,19 +161,18 @@ class Drain:
         except ValueError:
             self._drop(entry, "is damaged")
             return
+        body = None
         try:
-            connection = self._lookup(note.conn_id)
+            if entry.kind is Kind.UNVERIFIED:
+                body = file.read()
+                attempt = Attempt(body=body, signature=note.signature, request_id=None)
+                note = _verified(note, self._connections.identify(attempt, note.conn_id))
+            connection = self._connections.find(note.conn_id)
+        except Refused as refused:
+            self._drop(entry, f"for connection {note.conn_id} is not taken: {refused.reason}")
+            return
         except Exception as error:
             raise _Trouble(f"connection {note.conn_id} can't be looked up ({kinds(error)})") from None
-        body = None
-        if entry.kind is Kind.UNVERIFIED:
-            body = file.read()
-            try:
-                authentic = identify(Attempt(body=body, signature=note.signature, request_id=None), connection)
-            except Refused as refused:
-                self._drop(entry, f"for connection {note.conn_id} is not taken: {refused.reason}")
-                return
-            note = _verified(note, authentic)
         if connection is None:
             raise _Trouble(f"connection {note.conn_id} is gone")
         if entry.kind in _ASIDE and not self._clock.is_recent(note.time, at=note.arrived):

@@ -7,7 +7,7 @@ from functools import partial
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, seconds_of, words
-from airflow_provider_baseten.webhook.connections import Lookup
+from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused, identify
 from airflow_provider_baseten.webhook.spool import Kind, Note, Spool
 from airflow_provider_baseten.webhook.threads import Threads
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class Intake:
     """Checks deliveries and stores them; what can't be stored now is spooled.
 
-    :param lookup: finds the connection of an id; may block.
+    :param connections: the connections that deliveries are made to.
     :param clock: judges the times of deliveries.
     :param spool: where they are kept until the store works again; without one they are refused.
     :param spooled: called after each one that was spooled.
@@ -32,9 +32,15 @@ class Intake:
     """
 
     def __init__(
-        self, lookup: Lookup, *, clock: Clock, spool: Spool | None, spooled: Callable[[], None], patience: float
+        self,
+        connections: Connections,
+        *,
+        clock: Clock,
+        spool: Spool | None,
+        spooled: Callable[[], None],
+        patience: float,
     ) -> None:
-        self._lookup = lookup
+        self._connections = connections
         self._clock = clock
         self._spool = spool
         self._spooled = spooled
@@ -81,7 +87,7 @@ class Intake:
 
     def _check(self, attempt: Attempt, conn_id: str) -> tuple[Authentic, bool]:
         """Return what the delivery says of itself, and whether it is recent."""
-        authentic = identify(attempt, self._lookup(conn_id) if conn_id else None)
+        authentic = self._connections.identify(attempt, conn_id) if conn_id else identify(attempt, None)
         server = authentic.connection.management_url
         recent = self._clock.judge(authentic.time, server)
         self._clock.compare_soon(lambda: server)

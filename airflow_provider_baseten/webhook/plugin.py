@@ -60,11 +60,11 @@ class BasetenPlugin(AirflowPlugin):
 def _app() -> Any:
     from airflow_provider_baseten.webhook.app import MAX_BODY_BYTES, create_app
     from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
-    from airflow_provider_baseten.webhook.connections import Cached, of_airflow
+    from airflow_provider_baseten.webhook.connections import Connections, of_airflow
     from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
     return create_app(
-        Cached(of_airflow),
+        Connections(of_airflow),
         max_body_bytes=_max_body_bytes() or MAX_BODY_BYTES,
         spool=Spool(default_folder()),
         clock=Clock(tolerance=configured_tolerance(), ask=date_of_host),

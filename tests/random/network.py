@@ -19,7 +19,7 @@ from airflow_provider_baseten import transport
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.webhook.app import create_app
-from airflow_provider_baseten.webhook.connections import Cached, Lookup
+from airflow_provider_baseten.webhook.connections import Connections, Lookup
 from tests.random.virtual_time import Windows
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -100,7 +100,7 @@ class Network:
         self.answers: dict[str, list[tuple[float, str, int | None]]] = defaultdict(list)
         self.on_delete: Callable[[str], None] = lambda request_id: None
         self._gateway = gateway
-        self._receiver = create_app(Cached(lookup, clock=clock))
+        self._receiver = create_app(Connections(lookup, clock=clock))
         self._receiver_down = receiver_down
         self._draw = draw
         self._clock = clock

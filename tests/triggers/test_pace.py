@@ -4,9 +4,11 @@ import asyncio
 import math
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_baseten.triggers import pace as pace_module
 from airflow_provider_baseten.triggers.pace import Pace
 
 
@@ -79,22 +81,28 @@ def test_a_refusal_pauses_everybody_for_as_long_as_the_server_asks():
     assert min(gaps) > 0.01, "those who waited through the pause came back all at once"
 
 
-def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+@pytest.fixture
+def clock(monkeypatch):
+    """Time for the pace alone, which sleeping moves on; other threads sleep as ever."""
+    clock = SimpleNamespace(now=1000.0)
 
     async def sleep(seconds):
-        now[0] += max(0, seconds)
+        clock.now += max(0, seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(pace_module, "asyncio", SimpleNamespace(sleep=sleep))
+    return clock
+
+
+def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(clock):
     pace = Pace(20)
 
     async def pause():
-        before = now[0]
+        before = clock.now
         pace.refused(None)
         pace.refused(None)  # Of a call that was in flight with the first one.
         await pace.turn()
-        return round(now[0] - before)
+        return round(clock.now - before)
 
     async def scenario():
         pauses = [await pause() for _ in range(7)]
@@ -105,17 +113,8 @@ def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(monke
 
 
 @pytest.mark.parametrize("retry_after", [float("nan"), float("inf"), -5.0, -math.inf, 10**400, 1e308])
-def test_absurd_wishes_of_the_server_pause_for_a_bounded_time(retry_after, monkeypatch):
-    pace, slept = Pace(20), []
-
-    async def sleep(seconds):
-        slept.append(seconds)
-        clock[0] += seconds
-
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+def test_absurd_wishes_of_the_server_pause_for_a_bounded_time(retry_after, clock):
+    pace, before = Pace(20), clock.now
     pace.refused(retry_after)
-    with asyncio.Runner(loop_factory=None) as runner:
-        runner.run(pace.turn())
-    assert 1 < sum(slept) <= 700
+    asyncio.run(pace.turn())
+    assert 1 < clock.now - before <= 700

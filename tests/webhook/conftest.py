@@ -10,6 +10,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.webhook.app import create_app
+from airflow_provider_baseten.webhook.connections import Connections
 from tests.webhook.deliveries import Sender
 
 
@@ -78,7 +79,7 @@ def receive() -> Iterator[Callable[..., Sender]]:
 
     def make(connections: Any, **options: Any) -> Sender:
         lookup = connections if callable(connections) else connections.get
-        senders.append(Sender(create_app(lookup, **options)))
+        senders.append(Sender(create_app(Connections(lookup, seconds=0), **options)))
         return senders[-1]
 
     yield make

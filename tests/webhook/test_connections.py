@@ -7,8 +7,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, Connection
 from airflow.sdk.execution_time import supervisor
 
-from airflow_provider_baseten.webhook.connections import Cached, of_airflow
-from tests.webhook.deliveries import connection
+from airflow_provider_baseten.webhook.connections import Connections, of_airflow
+from airflow_provider_baseten.webhook.delivery import Attempt, Refused
+from tests.webhook.deliveries import SECRET, body, connection, signature
+from tools.airflow_api import wait_until
 
 
 class Database:
@@ -38,13 +40,13 @@ def clock():
     return Clock()
 
 
-class TestCached:
+class TestConnections:
     @pytest.mark.parametrize("conn_id", ["prod", "other"])
     def test_a_burst_is_one_lookup(self, clock, conn_id):
         database = Database(prod=connection("x"))
-        cached = Cached(database, clock=clock)
+        connections = Connections(database, clock=clock)
         with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(cached, [conn_id] * 100))
+            found = list(threads.map(connections.find, [conn_id] * 100))
         assert database.lookups == [conn_id]
         assert found == [database.connections.get(conn_id)] * 100
 
@@ -57,53 +59,101 @@ class TestCached:
                 assert go_on.wait(30)
             return connection("x")
 
-        cached = Cached(lookup, clock=clock)
-        cached("prod")
+        connections = Connections(lookup, clock=clock)
+        connections.find("prod")
         with ThreadPoolExecutor(1) as threads:
-            slow = threads.submit(cached, "slow")
+            slow = threads.submit(connections.find, "slow")
             assert asked.wait(10)
-            assert cached("prod") is not None
+            assert connections.find("prod") is not None
             assert not slow.done()
             go_on.set()
 
     def test_new_secret_is_seen_after_seconds(self, clock):
         database = Database(prod=connection("x", webhook_secrets=("old",)))
-        cached = Cached(database, seconds=5, clock=clock)
-        assert cached("prod").webhook_secrets == ("old",)
+        connections = Connections(database, seconds=5, clock=clock)
+        assert connections.find("prod").webhook_secrets == ("old",)
         database.connections["prod"] = connection("x", webhook_secrets=("new", "old"))
         clock.now += 4.9
-        assert cached("prod").webhook_secrets == ("old",)
+        assert connections.find("prod").webhook_secrets == ("old",)
         clock.now += 0.1
-        assert cached("prod").webhook_secrets == ("new", "old")
+        assert connections.find("prod").webhook_secrets == ("new", "old")
 
     def test_new_and_deleted_connections_are_seen_after_seconds(self, clock):
         database = Database()
-        cached = Cached(database, seconds=5, clock=clock)
-        assert cached("prod") is None
+        connections = Connections(database, seconds=5, clock=clock)
+        assert connections.find("prod") is None
         database.connections["prod"] = connection("x")
         clock.now += 5
-        assert cached("prod") is not None
+        assert connections.find("prod") is not None
         database.connections.clear()
         clock.now += 5
-        assert cached("prod") is None
+        assert connections.find("prod") is None
 
     def test_an_outage_is_not_a_missing_connection(self, clock):
         database = Database(prod=connection("x"))
-        cached = Cached(database, seconds=5, clock=clock)
-        assert cached("other") is None
-        assert cached("prod") is not None
+        connections = Connections(database, seconds=5, clock=clock)
+        assert connections.find("other") is None
+        assert connections.find("prod") is not None
         database.down = True
         clock.now += 5
-        assert cached("prod") is not None
+        assert connections.find("prod") is not None
         for conn_id in ("other", "never seen"):
             with pytest.raises(OSError, match="down"):
-                cached(conn_id)
+                connections.find(conn_id)
+
+    def test_a_delivery_is_not_refused_for_what_was_remembered(self, clock):
+        database = Database()
+        connections = Connections(database, clock=clock)
+        content = body("r1")
+        attempt = Attempt(body=content, signature=signature(content), request_id=None)
+
+        def is_taken():
+            clock.now += 0.01
+            try:
+                return connections.identify(attempt, "prod").request_id == "r1"
+            except Refused:
+                return False
+
+        assert connections.find("prod") is None
+        assert not is_taken()
+        database.connections["prod"] = connection("x", webhook_secrets=("another",))
+        assert not is_taken()
+        database.connections["prod"] = connection("x", webhook_secrets=("another", SECRET))
+        assert is_taken()
+        lookups = len(database.lookups)
+        assert is_taken()
+        assert len(database.lookups) == lookups
+
+    def test_forged_deliveries_at_once_share_a_lookup(self):
+        asked, go_on = threading.Event(), threading.Event()
+        lookups = []
+
+        def lookup(conn_id):
+            lookups.append(conn_id)
+            if len(lookups) == 2:
+                asked.set()
+                assert go_on.wait(30)
+            return connection("x")
+
+        connections = Connections(lookup)
+        connections.find("prod")
+        forged = Attempt(body=body("r1"), signature="v1=" + 64 * "0", request_id=None)
+        with ThreadPoolExecutor(9) as threads:
+            attempts = [threads.submit(connections.identify, forged, "prod")]
+            assert asked.wait(10)
+            attempts += [threads.submit(connections.identify, forged, "prod") for _ in range(8)]
+            wait_until(threads._work_queue.empty, 10, "the threads to begin", every=0.01)
+            go_on.set()
+            for attempt in attempts:
+                assert isinstance(attempt.exception(), Refused)
+        # Those that came during one lookup may have asked too late for its answer, but not for the next.
+        assert len(lookups) <= 4
 
     def test_made_up_ids_take_no_memory(self, clock):
-        cached = Cached(Database(), clock=clock)
+        connections = Connections(Database(), clock=clock)
         for number in range(2000):
-            cached(f"made-up-{number}")
-        assert len(cached._entries) <= 256
+            connections.find(f"made-up-{number}")
+        assert len(connections._entries) <= 256
 
 
 class TestOfAirflow:

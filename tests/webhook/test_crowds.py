@@ -14,6 +14,7 @@ import uvicorn
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.buffer import Body, Buffer, peer_of, victim_of
+from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.guard import Guard
 from tests.webhook.deliveries import SECRET, body, connection, signature
 from tests.webhook.test_standalone import Standalone
@@ -128,7 +129,9 @@ def test_a_flood_crowds_out_no_signed_delivery(receiver, tmp_path, source):
 class TestGuard:
     @contextmanager
     def serving(self, tmp_path, **limits):
-        app = create_app({"baseten_default": connection(f"file://{tmp_path}/results")}.get, prefix="/baseten")
+        app = create_app(
+            Connections({"baseten_default": connection(f"file://{tmp_path}/results")}.get), prefix="/baseten"
+        )
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", headers=[("connection", "close")])
         config.load()
         config.http_protocol_class = Guard(**limits).protocol(config.http_protocol_class)

@@ -14,6 +14,7 @@ from airflow_provider_baseten.emulator.deployments import Limits
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
+from airflow_provider_baseten.webhook.connections import Connections
 from tests.webhook.deliveries import connection
 from tools.airflow_api import wait_until
 from tools.airflow_stack import free_port
@@ -36,7 +37,9 @@ def baseten() -> Iterator[Emulator]:
 def receiving(lookup: Callable[[str], Any]) -> Iterator[str]:
     """Serve the receiver; its webhook endpoint."""
     port = free_port()
-    config = uvicorn.Config(create_app(lookup), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+    config = uvicorn.Config(
+        create_app(Connections(lookup, seconds=0)), host="127.0.0.1", port=port, log_level="warning", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

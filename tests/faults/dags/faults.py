@@ -80,7 +80,8 @@ with DAG(dag_id="lost_ids", schedule=None) as lost_ids:
         model_id="{{ dag_run.conf.model }}",
         request_ids=["lost-1", "lost-2"],
         mode="reschedule",
-        poke_interval=3,
+        # Airflow fails a task that is due again before its scheduler has seen the end of the poke before.
+        poke_interval=10,
         timeout=600,
         pre_execute=started,
     )

@@ -23,7 +23,7 @@ import requests
 import tenacity
 import urllib3.exceptions
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.http import HeaderMap
+from pyreqwest.http import HeaderMap, Url
 from pyreqwest.proxy import ProxyBuilder
 
 from airflow_provider_baseten.api.content_encoding import ACCEPTED
@@ -237,6 +237,8 @@ class Transport(_Settings):
 class AsyncTransport(_Settings):
     """Sends requests without blocking the event loop; its connections open with first use, not before a fork."""
 
+    _last: tuple[Request, Url, HeaderMap] | None = None
+
     @cached_property
     def _most_in_bulk(self) -> int:
         return min(self._max_response_bytes, _MAX_BULK_BYTES)
@@ -296,22 +298,32 @@ class AsyncTransport(_Settings):
         response = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
 
+    def _prepared(self, request: Request) -> tuple[Request, Url, HeaderMap]:
+        """Return a request with its address and headers for the client; in a bulk job they are those of every row."""
+        if self._last and self._last[0] is request:
+            return self._last
+        try:
+            url, headers = Url(request.url), HeaderMap(request.headers)
+        except ValueError as error:
+            raise BasetenInputError(f"{_origin(request)} is no address that a request can go to ({error}).") from None
+        headers.insert("Authorization", self._authorization, is_sensitive=True)
+        self._last = request, url, headers
+        return self._last
+
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
             self._proxy_for(_origin(request))  # pyreqwest could not tell what is wrong with the environment.
-        try:
-            builder = self._client.request(request.method, request.url).headers(dict(request.headers))
-        except ValueError as error:
-            raise BasetenInputError(f"{_origin(request)} is no address that a request can go to ({error}).") from None
-        builder = builder.header("Authorization", self._authorization, is_sensitive=True)
+        _, url, sent_headers = self._prepared(request)
+        builder = self._client.request(request.method, url).headers(sent_headers)
         if body is not None:
             builder = builder.body_bytes(body)
         try:
             async with builder.build_streamed() as answer:
-                status, headers, reader = answer.status, _Headers(answer.headers), answer.body_reader
+                status, found, reader = answer.status, answer.headers, answer.body_reader
+                headers = _Headers(found)
                 # Less than was asked for is all there is.
                 begin = bytes(await reader.read(_SIMPLE_BYTES) or b"")
-                if status == 200 and len(begin) < _SIMPLE_BYTES and len(begin) <= most and _is_simple(headers):
+                if status == 200 and len(begin) < _SIMPLE_BYTES and len(begin) <= most and _is_simple(found):
                     return Response(request=request, status=status, headers=headers, body=begin)
                 if (headers.get("transfer-encoding") or "chunked").strip().lower() != "chunked":
                     raise _lost(request, http.client.HTTPException())
@@ -343,13 +355,16 @@ def _checked(response: Response, api_key: str, body: bytes | None = None) -> Res
     return response
 
 
-def _is_simple(headers: "_Headers") -> bool:
+def _is_simple(headers: HeaderMap) -> bool:
     """Tell whether a small answer is its body as it is, as almost every one is in bulk jobs."""
-    return (
-        headers.get("content-type") == JSON
-        and headers.get("content-encoding") is None
-        and headers.get("transfer-encoding") in (None, "chunked")
-    )
+    try:
+        return (
+            headers.get("content-type") == JSON
+            and headers.get("content-encoding") is None
+            and headers.get("transfer-encoding") in (None, "chunked")
+        )
+    except ValueError:  # One of them is not ASCII.
+        return False
 
 
 class _Headers(Mapping[str, str]):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json, msgpack
@@ -68,12 +69,13 @@ class Response:
     @property
     def media_type(self) -> str:
         """The Content-Type without its parameters, lower-case; empty if there is none."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return _media_type(self.headers.get("content-type", ""))
 
     @property
     def is_json(self) -> bool:
         """Whether the Content-Type says that the body is JSON."""
-        return self.media_type == JSON or self.media_type.endswith("+json")
+        media_type = self.media_type
+        return media_type == JSON or media_type.endswith("+json")
 
     @property
     def is_msgpack(self) -> bool:
@@ -132,6 +134,11 @@ class Response:
     def _text_or_bytes(self, body: bytes) -> str | bytes:
         text = decoded(body, self.headers.get("content-type", "")) if self.is_text else None
         return body if text is None else text
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _unpacked(body: bytes) -> Any:

@@ -201,13 +201,10 @@ class Transport(_Settings):
         proxy = self._proxy_for(_origin(request))
         sending = SENDING.set(True)
         try:
-            with self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers={**request.headers, "Authorization": self._authorization},
+            with self._session.send(
+                self._prepared(request),
                 timeout=(CONNECT_TIMEOUT, self._read_timeout),
-                proxies={"http": proxy, "https": proxy} if proxy else None,
+                proxies={"http": proxy, "https": proxy} if proxy else {},
                 allow_redirects=False,
                 stream=True,
             ) as answer:
@@ -217,6 +214,11 @@ class Transport(_Settings):
             raise _blocking_failure(request, error, self._read_timeout) from None
         finally:
             SENDING.reset(sending)
+
+    def _prepared(self, request: Request) -> requests.PreparedRequest:
+        # By itself, not by the session, which looks at each setting in turn, and would send the cookies of servers.
+        headers = {**self._session.headers, **request.headers, "Authorization": self._authorization}
+        return requests.Request(request.method, request.url, headers=headers, data=request.body).prepare()
 
     def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> IncomingAnswer:
         headers = plain_headers(answer.raw.headers.iteritems())

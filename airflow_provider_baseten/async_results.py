@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait, error_of, next_poll
@@ -109,9 +110,11 @@ class AsyncResults:
 
         :param ask: whether Baseten is asked.
         """
-        if self._delivered([request_id]):
+        delivered = self._delivered([request_id])
+        if delivered:
             return Observation(delivered=True)
-        return self._ask(request_id) if ask else Observation()
+        seen = self._ask(request_id) if ask else Observation()
+        return replace(seen, store_read=delivered is not None)
 
     def look_at_all(self, request_ids: Collection[str], *, first: Collection[str] = ()) -> dict[str, Observation]:
         """Look at many requests once: one look into the result store, then status calls at the pace of ``[baseten]
@@ -120,7 +123,8 @@ class AsyncResults:
         :param first: ids that are asked about before the others.
         :returns: by id; what was not asked about is missing.
         """
-        seen = {request_id: Observation(delivered=True) for request_id in self._delivered(request_ids)}
+        delivered = self._delivered(request_ids)
+        seen = {request_id: Observation(delivered=True) for request_id in delivered or ()}
         left = [request_id for request_id in request_ids if request_id not in seen]
         random.shuffle(left)
         left.sort(key=lambda request_id: request_id not in first)
@@ -132,16 +136,18 @@ class AsyncResults:
             if time.monotonic() >= until or failures >= _MOST_FAILURES:
                 break
             next_call = time.monotonic() + spacing
-            seen[request_id] = self._ask(request_id)
-            failures = failures + 1 if seen[request_id] == Observation() else 0
+            answer = self._ask(request_id)
+            failures = failures + 1 if answer == Observation() else 0
+            seen[request_id] = replace(answer, store_read=delivered is not None)
         return seen
 
-    def _delivered(self, request_ids: Collection[str]) -> set[str]:
+    def _delivered(self, request_ids: Collection[str]) -> set[str] | None:
+        """Return those whose result is in the store, ``None`` if nobody can tell."""
         try:
             return self.store.delivered(request_ids) if self.expects_delivery else set()
         except BasetenError as error:
             self._log.warning("Still waiting for %d async requests: %s", len(request_ids), error)
-            return set()
+            return None
 
     def _ask(self, request_id: str) -> Observation:
         try:

@@ -186,12 +186,14 @@ class Observation:
     :param status: its status; ``None`` if nobody could be asked.
     :param webhook_status: status of the delivery.
     :param gone: whether Baseten no longer (or not yet) knows the id.
+    :param store_read: whether the result store could be looked into, where a delivery is expected.
     """
 
     delivered: bool = False
     status: str | None = None
     webhook_status: str | None = None
     gone: bool = False
+    store_read: bool = True
 
     @classmethod
     def of_status(cls, output: Any) -> Self:
@@ -217,7 +219,8 @@ class Wait:
 
     :param expects_delivery: whether the output comes by webhook; otherwise the status alone decides.
     :param deadline: seconds since the epoch.
-    :param doubtful_since: when the request was first seen in a state that a result may still follow.
+    :param doubtful_since: since when the request has been in a state that a result may still follow, while the result
+        store could be looked into.
     :param outcome: how the wait ended; ``None`` while it goes on.
     """
 
@@ -236,6 +239,8 @@ class Wait:
             ended = verdict or (Outcome.TIMEOUT if now >= self.deadline else None)
             still = self.doubtful_since if seen.status is None and not seen.gone else None
             return replace(self, doubtful_since=still, outcome=ended)
+        if not seen.store_read:  # The result may be there, or wait in the receiver's spool for the store to work again.
+            return replace(self, doubtful_since=now, outcome=Outcome.TIMEOUT if now >= self.deadline else None)
         since = now if self.doubtful_since is None else self.doubtful_since
         lost = now - since >= GRACE or now >= self.deadline
         return replace(self, doubtful_since=since, outcome=Outcome.LOST if lost else None)

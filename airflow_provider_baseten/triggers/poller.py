@@ -62,6 +62,8 @@ class Poller:
         self._undelivered: dict[str, set[WaitingRequest]] = {}
         self._not_looked_for: set[Waiter] = set()
         self._missing: set[WaitingRequest] = set()
+        # Since when the result store can be looked into; `None` while it can't.
+        self._readable_since: float | None = float("-inf")
         self._lookout = Lookout(_PATIENCE, lambda: self._warn("the result store does not answer", None))
         self._renewed_at = float("-inf")
         self._warned_at: dict[str, float] = {}
@@ -175,7 +177,12 @@ class Poller:
             delivered = await self._lookout.delivered(store, [*self._undelivered])
         except Exception as error:
             self._warn("the result store can't be looked into", error)
+            self._readable_since = None
             return
+        if self._readable_since is None:
+            self._readable_since = time.monotonic()
+        if time.monotonic() - self._readable_since < GRACE:  # The receiver still stores what it could not store before.
+            missing = []
         found = {request: Outcome.SUCCEEDED for name in delivered for request in self._undelivered.get(name, ())}
         outcomes = dict.fromkeys(missing, Outcome.LOST) | found
         for number, (request, outcome) in enumerate(outcomes.items(), 1):

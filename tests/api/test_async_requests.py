@@ -161,6 +161,16 @@ class TestWait:
         wait = wait.after(seen(), now=GRACE / 2)
         assert wait.after(seen(gone=True), now=GRACE).outcome is Outcome.LOST
 
+    def test_a_store_that_is_away_begins_a_doubt_anew(self):
+        late, away = seen("WEBHOOK_FAILED"), seen("WEBHOOK_FAILED", store_read=False)
+        wait = Wait(expects_delivery=True, deadline=10 * GRACE).after(late, now=0)
+        wait = wait.after(away, now=2 * GRACE)
+        assert wait.outcome is None
+        wait = wait.after(late, now=3 * GRACE - 1)
+        assert wait.outcome is None
+        assert wait.after(late, now=3 * GRACE).outcome is Outcome.LOST
+        assert wait.after(away, now=10 * GRACE).outcome is Outcome.TIMEOUT
+
     @pytest.mark.parametrize("observation", [seen("QUEUED"), seen("IN_PROGRESS"), seen(), seen("SUCCEEDED", "PENDING")])
     def test_deadline(self, observation):
         wait = Wait(expects_delivery=True, deadline=100)

@@ -10,7 +10,12 @@ from airflow.sdk import DAG, XComArg, task
 from airflow_provider_baseten import async_results
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.emulator import Emulator, Fault
-from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, BasetenInputError, BasetenResultLostError
+from airflow_provider_baseten.exceptions import (
+    BasetenAsyncRequestError,
+    BasetenInputError,
+    BasetenResultLostError,
+    BasetenResultStoreError,
+)
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
@@ -137,6 +142,23 @@ class TestDoubt:
         store.write("r1.json", b'{"request_id": "r1", "data": 5, "errors": []}')
         monkeypatch.setattr(time, "time", lambda: now + 500)
         assert self.poke(mode, made).xcom_value == {"r1": 5}
+
+    @MODES
+    def test_begins_anew_while_the_store_is_away(self, baseten, store, monkeypatch, mode):
+        def away(self, request_ids):
+            raise BasetenResultStoreError("The store is away.")
+
+        made, clock, states = sensor(mode=mode), [time.time()], {"task_state_store": States()}
+        monkeypatch.setattr(time, "time", lambda: clock[0])
+        assert not self.poke(mode, made, **states).is_done
+        with monkeypatch.context() as patch:
+            patch.setattr(ResultStore, "delivered", away)
+            clock[0] += async_requests.GRACE + 1
+            assert not self.poke(mode, made, **states).is_done
+        clock[0] += async_requests.GRACE - 1
+        assert not self.poke(mode, made, **states).is_done
+        store.write("r1.json", b'{"request_id": "r1", "data": 5, "errors": []}')
+        assert self.poke(mode, made, **states).xcom_value == {"r1": 5}
 
     def test_of_an_earlier_attempt_does_not_count(self, baseten, monkeypatch):
         now = time.time()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import threading
 import time
 from types import SimpleNamespace
 
@@ -162,6 +163,35 @@ class TestOutcomes:
         began = time.monotonic()
         assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "succeeded"}
         assert time.monotonic() - began > 1  # Longer than what is not in a store that answers is waited for.
+
+    def test_a_store_that_is_back_has_time_to_be_filled(self, waiting, server, store, monkeypatch):
+        for module in (async_requests, poller):
+            monkeypatch.setattr(module, "GRACE", 0.5)
+        server.answer = lambda _: (200, {"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"})
+        away, looks = threading.Event(), []
+        away.set()
+
+        def delivered(self, request_ids, real=ResultStore.delivered):
+            looks.append(time.monotonic())
+            if away.is_set():
+                raise BasetenResultStoreError("The store is away.")
+            return real(self, request_ids)
+
+        monkeypatch.setattr(ResultStore, "delivered", delivered)
+
+        async def scenario():
+            waits = [asyncio.create_task(outcomes(trigger(name, expects_delivery=True))) for name in ("r1", "r2")]
+            began = time.monotonic()
+            await until(lambda: time.monotonic() - began > 1)
+            away.clear()
+            looks.clear()
+            await until(lambda: looks)  # What the receiver holds is not there yet at this look.
+            deliver(store, "r1")
+            found = [await wait for wait in waits]
+            assert time.monotonic() - looks[0] >= 0.5
+            return found
+
+        assert waiting(scenario) == [{"r1": "succeeded"}, {"r2": "lost"}]
 
     def test_no_trouble_with_calls_ends_a_wait(self, waiting, server, caplog):
         troubles = iter(

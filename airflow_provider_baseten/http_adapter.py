@@ -11,7 +11,8 @@ import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-_MOST_INTERIM_ANSWERS = 20
+# A server may send 102 every few seconds while a model runs.
+_MOST_INTERIM_ANSWERS = 10_000
 _MOST_LINES = 1000
 _MOST_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")

@@ -82,7 +82,7 @@ class BasetenPredictTrigger(BaseTrigger):
             if await _in_thread(call.response) is None:
                 await self._answer(call, mine)
         except BasetenError as error:
-            await _in_thread(call.leave_error, error)
+            await _left(call.leave_error, error)
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
     async def _answer(self, call: DeferredCall, mine: Claim) -> None:
@@ -101,14 +101,7 @@ class BasetenPredictTrigger(BaseTrigger):
                 if await self._is_left_to_another(call, mine):
                     return
             raise
-        # It is paid for: a store that is away for a while does not lose it.
-        storing = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
-            wait=tenacity.wait_exponential(max=_STORE_WAIT),
-            stop=tenacity.stop_after_delay(_STORE_PATIENCE),
-            reraise=True,
-        )
-        await storing(_in_thread, call.leave_response, response)
+        await _left(call.leave_response, response)
         with suppress(BasetenResultStoreError):
             if (holder := await _in_thread(call.holder)) != mine:
                 log.warning(
@@ -175,6 +168,17 @@ class BasetenPredictTrigger(BaseTrigger):
 
     def _forget_hook(self) -> None:
         _hooks.get(asyncio.get_running_loop(), {}).pop((self.baseten_conn_id, self.timeout), None)
+
+
+async def _left(leave: Callable[[T], None], end: T) -> None:
+    """Leave an answer, which is paid for, or an error. A store that is away for a while loses neither."""
+    storing = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
+        wait=tenacity.wait_exponential(max=_STORE_WAIT),
+        stop=tenacity.stop_after_delay(_STORE_PATIENCE),
+        reraise=True,
+    )
+    await storing(_in_thread, leave, end)
 
 
 async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -29,6 +29,7 @@ from airflow_provider_baseten.identity import Identity
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
 from airflow_provider_baseten.results import ResultStore, read_output
+from airflow_provider_baseten.triggers import predict as predict_triggers
 from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
 from tests.scripted_server import ScriptedServer, answer
 from tests.triggers.support import until
@@ -157,6 +158,25 @@ def test_large_answer_is_never_in_memory_on_its_way(baseten, store, tmp_path, mo
     assert response.output() == ["x" * 6_000_000]
     call.drop_response()
     assert not [path for path in (tmp_path / "store/calls").rglob("*") if path.is_file() and path.stat().st_size > 1000]
+
+
+@pytest.mark.parametrize(("model_id", "ends"), [("echo", "response"), ("broken", "error")])
+def test_a_store_that_is_away_for_a_moment_loses_no_end(baseten, store, monkeypatch, model_id, ends):
+    call, trigger = left(baseten, store, model_id)
+    failures = []
+
+    def write(self, name, content, real=ResultStore.write):
+        if name.endswith(f"/{ends}") and len(failures) < 2:
+            failures.append(name)
+            raise BasetenResultStoreError("The store is away.")
+        return real(self, name, content)
+
+    monkeypatch.setattr(ResultStore, "write", write)
+    monkeypatch.setattr(predict_triggers, "_STORE_WAIT", 0.01)
+    assert run(trigger()) == [{"name": call.name}]
+    assert len(failures) == 2
+    assert call.has_ended()
+    assert len(baseten.requests) == 1
 
 
 def test_answer_that_is_there_is_not_paid_again(baseten, store):

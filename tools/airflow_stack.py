@@ -56,6 +56,11 @@ class Service:
             self._leash.send(signum)
 
     @property
+    def members(self) -> set[int]:
+        """Ids of the process and all that it started."""
+        return self._leash.members if self._leash else set()
+
+    @property
     def ended(self) -> bool:
         """Whether the process does not run."""
         return self._leash is None or self._leash.ended

@@ -49,9 +49,14 @@ class Leash:
         """Whether the command has ended."""
         return self._process.poll() is not None
 
+    @property
+    def members(self) -> set[int]:
+        """Ids of the command's process and all that it started."""
+        return _session_members(self._process.pid)
+
     def send(self, signum: int) -> None:
         """Send a signal to the command and all that it started."""
-        for pid in _session_members(self._process.pid):
+        for pid in self.members:
             _signal(pid, signum)
 
     def let_go(self) -> None:

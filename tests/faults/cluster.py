@@ -96,6 +96,12 @@ class Cluster:
         wait_until(lambda: service.ended, PATIENCE, f"{service.name} to end")
         service.__exit__()
 
+    def peaks_of_memory(self, name: str, number: int = 1) -> dict[int, int]:
+        """Return the most bytes that a process, and each that it started, has had in memory, by process id."""
+        members = self._services[f"{name}-{number}"].members
+        statuses = {pid: Path(f"/proc/{pid}/status").read_text() for pid in members}
+        return {pid: 1024 * int(status.partition("VmHWM:")[2].split()[0]) for pid, status in statuses.items()}
+
     def wait_until_healthy(self) -> None:
         """Wait until the API server calls all components healthy."""
         api_server = self._services["api-server-1"]

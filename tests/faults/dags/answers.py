@@ -1,5 +1,7 @@
 """Tasks whose models answer what an attacker would like to see in Airflow, in each way to send a request."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task
@@ -17,6 +19,11 @@ PREDICTS: dict[str, tuple[type, dict[str, Any]]] = {
     "deferred": (BasetenPredictOperator, {"deferrable": True}),
 }
 WAYS = PREDICTS | {"async": (BasetenAsyncPredictOperator, {"deferrable": True, "poll_interval": 1})}
+
+
+def log_peak_of_memory(context: Any, result: Any = None) -> None:
+    peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+    logging.getLogger(__name__).info("Peak of memory: %d bytes", 1024 * int(peak))
 
 
 @task
@@ -50,7 +57,16 @@ with DAG(dag_id="bombs", schedule=None) as bombs:
         **COMMON,
     )
     for way, (operator, options) in PREDICTS.items():
-        operator(task_id=way, model_id="m", model_input="bomb", **COMMON, **options) >> after
+        bomb = operator(
+            task_id=way,
+            model_id="m",
+            model_input="bomb",
+            pre_execute=log_peak_of_memory,
+            on_failure_callback=log_peak_of_memory,
+            **COMMON,
+            **options,
+        )
+        bomb >> after
 
 with DAG(dag_id="quotes_of_input", schedule=None) as quotes_of_input:
     for way, (operator, options) in WAYS.items():

@@ -159,15 +159,16 @@ def test_a_forged_reference_opens_nothing(
     cluster: Cluster, runs: Runs, forged: list[dict[str, Any]], stranger: ScriptedServer
 ) -> None:
     run = runs.forged
-    assert run.wait(PATIENCE) == "failed"
+    state = run.wait(PATIENCE)
+    assert stranger.requests == []
+    assert files_with(cluster.home, SECRET) == []
+    assert state == "failed"
     assert [task for task, state in run.states().items() if state != "success"] == ["read_of_hook"], logs(run)
     assert run.xcom("read") == [repr(value) for value in forged * 3]
     # A function of the user may return anything, also what looks like a reference.
     assert run.xcom("answer_of_hook") == forged[0]
     assert run.xcom("read_of_hook") is None
     assert "BasetenResultStoreError" in logs(run)["read_of_hook"]
-    assert stranger.requests == []
-    assert files_with(cluster.home, SECRET) == []
 
 
 def test_an_error_does_not_bring_the_input_to_a_log(cluster: Cluster, runs: Runs) -> None:

@@ -1,6 +1,17 @@
-"""The event that resumes a deferred task, and whether it is that of its own trigger."""
+"""Deferral of a task: how long Airflow waits for its trigger, and whether an event is that of its own one."""
 
+from datetime import timedelta
 from typing import Any
+
+from airflow_provider_baseten.arguments import MOST_SECONDS
+
+
+def deferral_timeout(limit: timedelta | None) -> timedelta | None:
+    """Return the time after which Airflow ends a deferral, no longer than Airflow can add to the present.
+
+    :param limit: what the author of the DAG has set; ``None`` is no limit.
+    """
+    return None if limit is None else min(limit, timedelta(seconds=MOST_SECONDS))
 
 
 def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_baseten.arguments import check_flags, shown
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, RetryDecision, RetryPolicy
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -96,6 +97,7 @@ class BasetenRetryPolicy(RetryPolicy):
     """
 
     def __init__(self, *, retry_model_errors: bool = True) -> None:
+        check_flags(retry_model_errors=retry_model_errors)
         self.retry_model_errors = retry_model_errors
 
     def decide(self, error: BaseException) -> Decision:
@@ -119,6 +121,18 @@ class BasetenRetryPolicy(RetryPolicy):
             case "retry":
                 return RetryDecision.retry(timedelta(seconds=decision.delay or 0), decision.reason)
         return RetryDecision.default()
+
+
+def checked_policy(policy: Any) -> Any:
+    """Return the policy of an operator or sensor; ``None`` gives the default, which a mapped task says for "not given".
+
+    :raises BasetenInputError: it is none, or one that this Airflow does not ask.
+    """
+    if policy is None:
+        return BasetenRetryPolicy()
+    if not isinstance(policy, RetryPolicy if KNOWS_RETRY_POLICY else BasetenRetryPolicy):
+        raise BasetenInputError(f"retry_policy={shown(policy)} is no retry policy that this Airflow knows.")
+    return policy
 
 
 class ObeysRetryPolicy:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.requests import JSON, MAX_STATUS_BYTES, Request, checked_headers, encode_json
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.arguments import check_count, check_texts, shown
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
     BasetenError,
@@ -136,13 +137,13 @@ def check_options(
     """
     _check_bounds("", {"priority": priority, "max_time_in_queue_seconds": max_time_in_queue_seconds}, _BOUNDS)
     if not isinstance(inference_retry_config, Mapping | None):
-        raise BasetenInputError(f"inference_retry_config={inference_retry_config!r:.80} is not an object.")
+        raise BasetenInputError(f"inference_retry_config={shown(inference_retry_config)} is not an object.")
     _check_bounds("inference_retry_config.", inference_retry_config or {}, _RETRY_BOUNDS)
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
     """Return the seconds after which a request has an end: its time in the queue, and an hour for each attempt."""
-    attempts = (retry_config or {}).get("max_attempts", 3)
+    attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 
 
@@ -400,13 +401,16 @@ def _all_errors(body: bytes) -> Any:
 def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, tuple[int, int]]) -> None:
     for name, value in values.items():
         if name not in bounds:
-            raise BasetenInputError(f"{prefix}{name} is not known; there are {', '.join(bounds)}.")
+            raise BasetenInputError(
+                f"{prefix}{name if isinstance(name, str) else shown(name)} is not known; there are {', '.join(bounds)}."
+            )
         low, high = bounds[name]
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high):
-            raise BasetenInputError(f"{prefix}{name}={value!r:.80} is not a whole number from {low} to {high}.")
+        if value is not None:
+            check_count(f"{prefix}{name}", value, low, high)
 
 
 def _checked_webhook(url: str) -> str:
+    check_texts(webhook_endpoint=url)
     try:
         parts = urlsplit(url)
         host = parts.hostname

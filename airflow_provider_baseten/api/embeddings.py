@@ -12,6 +12,7 @@ from airflow_provider_baseten.api.completion import server_error, token_count
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response, id_note, quotable
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.arguments import check_texts
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 
 ROUTE = "v1/embeddings"
@@ -26,6 +27,7 @@ class EmbeddingUsage(TypedDict):
 
 def parameters(model: str | None, dimensions: int | None) -> dict[str, Any]:
     """Return the fields of a request besides its texts."""
+    check_texts(model=model)
     fields: dict[str, Any] = {"model": model or ONLY_MODEL}
     return fields if dimensions is None else fields | {"dimensions": dimensions}
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.target import Target, require_one_target
+from airflow_provider_baseten.arguments import check_texts
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -53,6 +54,7 @@ def list_models(base_url: str, name: str | None = None) -> Request:
 
     :param name: only models with exactly this name; teams may use the same one.
     """
+    check_texts(name=name)
     return requests.management(base_url, "/v1/models" + (f"?{urlencode({'name': name})}" if name is not None else ""))
 
 

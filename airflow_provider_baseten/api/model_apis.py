@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from airflow_provider_baseten.api.target import Action, Target, check_base_url
+from airflow_provider_baseten.arguments import check_flags
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 
@@ -19,6 +20,7 @@ class ModelApis(Target):
     """
 
     def __post_init__(self) -> None:
+        check_flags(regional=self.regional)
         given = (self.model_id, self.chain_id, self.environment, self.deployment_id)
         if any(value is not None for value in given) or self.regional:
             raise BasetenInputError(
@@ -55,6 +57,7 @@ def openai_target(target: Target | None, model_apis: bool) -> Target:
 
     :raises BasetenInputError: both or neither are given.
     """
+    check_flags(model_apis=model_apis)
     if (target is None) != model_apis:
         given = "both were" if model_apis else "neither was"
         raise BasetenInputError(f"Give exactly one of a target and model_apis=True; {given} given.")

@@ -2,14 +2,16 @@
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 from urllib.parse import urlencode
 
 from airflow_provider_baseten.api import exact_json, msgpack
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.texts import is_encodable
+from airflow_provider_baseten.arguments import check_choice, check_flags, shown
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
 
 ContentType = Literal["application/json", "application/octet-stream"]
@@ -109,8 +111,8 @@ def predict(
     :raises BasetenInputError: the input has no form in the content type, or a header is not valid.
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
-    if content_type not in (JSON, MSGPACK):
-        raise BasetenInputError(f"content_type={content_type!r} is not one of {JSON!r} and {MSGPACK!r}.")
+    check_choice("content_type", content_type, get_args(ContentType))
+    check_flags(idempotent=idempotent)
     if target.chain_id is not None and not isinstance(model_input, Mapping):
         raise BasetenInputError(
             f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
@@ -148,13 +150,11 @@ def sync_route(
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
     verb = method.upper() if isinstance(method, str) else method
-    if verb not in _METHODS:
-        raise BasetenInputError(f"method={method!r} is not one of {', '.join(_METHODS)}.")
+    check_choice("method", verb, _METHODS)
+    check_flags(idempotent=idempotent)
     if json is not None and data is not None:
         raise BasetenInputError("Give at most one of json and data; both were given.")
-    statuses = allowed_statuses if isinstance(allowed_statuses, Collection) else [None]
-    if any(not isinstance(status, int) or not 100 <= status <= 599 for status in statuses):
-        raise BasetenInputError("allowed_statuses takes HTTP statuses, for example [404, 409].")
+    statuses = checked_statuses(allowed_statuses)
     body, content_type = _route_body(json, data)
     checked = checked_headers(headers)
     if body is not None and not any(name.lower() == "content-type" for name in checked):
@@ -167,8 +167,21 @@ def sync_route(
         headers=checked,
         body=None if body is None else _sized(body),
         idempotent=idempotent or verb in _SAFE_METHODS,
-        allowed_statuses=frozenset(allowed_statuses),
+        allowed_statuses=statuses,
     )
+
+
+def checked_statuses(statuses: Any) -> frozenset[int]:
+    """Return the statuses besides 2xx that count as an answer.
+
+    :raises BasetenInputError: they are not a list or set of HTTP statuses.
+    """
+    listed = statuses if isinstance(statuses, list | tuple | Set) else [None]
+    if any(not isinstance(status, int) or not 100 <= status <= 599 for status in listed):
+        raise BasetenInputError(
+            f"allowed_statuses={shown(statuses)} is no list of HTTP statuses, for example [404, 409]."
+        )
+    return frozenset(listed)
 
 
 def _query(params: Mapping[str, Any] | None) -> str:
@@ -176,7 +189,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
         raise BasetenInputError(f"query_params takes an object of names and values, not a {type(params).__name__}.")
     try:
         return urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # Code of a value's class.
         raise BasetenInputError(f"query_params has a value that a URL can't hold ({type(error).__name__}).") from None
 
 
@@ -229,21 +242,12 @@ def _not_json(place: str, value: Any, depth: int = 0) -> Any:  # noqa: PLR0912 -
                     yield place, f"has a key of type {type(key).__name__}"
                 elif isinstance(key, str) and not is_encodable(key):
                     yield place, "has a key with a lone surrogate or a byte that is not UTF-8"
-                yield from _not_json(f"{place}[{key!r:.40}]", item, depth + 1)
+                yield from _not_json(f"{place}[{shown(key)}]", item, depth + 1)
         case list() | tuple():
             for index, item in enumerate(value):
                 yield from _not_json(f"{place}[{index}]", item, depth + 1)
         case _:
             yield place, f"is of type {type(value).__name__}"
-
-
-def is_encodable(text: str) -> bool:
-    """Tell whether a text can be UTF-8: one with a lone surrogate can't."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _route_body(json: Any, data: bytes | str | None) -> tuple[bytes | None, str]:
@@ -276,7 +280,7 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
         raise BasetenInputError(f"headers takes an object of names and values, not a {type(headers).__name__}.")
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise BasetenInputError(f"headers has the name {name!r:.80}, which is not a valid HTTP header name.")
+            raise BasetenInputError(f"headers has the name {shown(name)}, which is not a valid HTTP header name.")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise BasetenInputError(f"headers[{name!r}] is not a one-line text in Latin-1, as HTTP headers must be.")
         if name.lower() in _OWN_HEADERS:

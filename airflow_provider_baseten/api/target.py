@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from airflow_provider_baseten.arguments import check_flags, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
@@ -26,8 +27,8 @@ class Target:
 
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
-    :param environment: name of the environment, by default ``production``; ``development`` is the development
-        deployment.
+    :param environment: name of the environment, by default, also when it is an empty text, ``production``;
+        ``development`` is the development deployment.
     :param deployment_id: id of one deployment, instead of an environment.
     :param regional: put the environment into the host name, which keeps the request in the environment's region.
     :param base_url: where Baseten is reached instead of ``https://{model,chain}-{id}.api.baseten.co``, for example
@@ -46,6 +47,7 @@ class Target:
 
     def __post_init__(self) -> None:
         require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
+        check_flags(regional=self.regional)
         if self.model_id is not None:
             _check("model_id", self.model_id, _MODEL_OR_CHAIN_ID, "letters and digits")
         else:
@@ -53,7 +55,8 @@ class Target:
         if self.deployment_id is not None:
             _check("deployment_id", self.deployment_id, _PATH_NAME, "letters, digits, '-' and '_'")
         else:
-            object.__setattr__(self, "environment", self.environment or "production")
+            if isinstance(self.environment, str | None):
+                object.__setattr__(self, "environment", self.environment or "production")
             _check("environment", self.environment, _PATH_NAME, "letters, digits, '-' and '_'")
         if self.regional:
             self._check_regional()
@@ -148,6 +151,8 @@ def check_base_url(name: str, url: str) -> str:
     :param name: what the error calls it.
     :raises BasetenInputError: not an absolute http(s) URL, or one with credentials, a query or a fragment.
     """
+    if not isinstance(url, str):
+        raise BasetenInputError(f"{name}={shown(url)} is no URL: give it as a text.")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and _is_host(parts) and (parts.port or 1) > 0
@@ -197,7 +202,6 @@ def _quoted_route(route: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    if "@" in text:  # It may be a URL with a password in it.
+    if isinstance(value, str) and "@" in value:  # It may be a URL with a password in it.
         return "(not shown, it holds an '@')"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shown(value)

@@ -1,13 +1,23 @@
 """What a bulk run is to do, checked."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers, is_encodable
+from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.arguments import (
+    check_choice,
+    check_count,
+    check_flags,
+    check_functions,
+    check_seconds,
+    check_share,
+    path_text,
+    shown,
+)
 from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenInputError
@@ -23,6 +33,9 @@ ModelInput = str | Mapping[str, Any] | list[Any] | Callable[[Any], Any] | None
 RESERVED_COLUMNS = frozenset({"row", "output", "error"})
 
 MAX_CONCURRENCY = 1024
+
+# The names of manifests have five digits for them.
+MAX_SHARDS = 100_000
 
 # One request in 30 years and one in a nanosecond: the pauses between requests beyond these are no numbers.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
@@ -104,6 +117,9 @@ class BatchJob:
     job_version: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.target, Target):
+            raise BasetenInputError(f"target={shown(self.target)} is no Target.")
+        check_flags(only_failed=self.only_failed, overwrite=self.overwrite, idempotent=self.idempotent)
         self._check_paths()
         self._check_columns()
         self._check_grouping()
@@ -117,17 +133,16 @@ class BatchJob:
             given = "neither" if self.inputs is None else "both"
             raise BasetenInputError(f"Give exactly one of inputs and input_path; {given} was given.")
         _check_rows(self.inputs)
-        if not _is_path(self.output_path):
-            raise BasetenInputError("output_path takes the path or URI of a folder.")
-        if self.input_path is not None and not _is_path(self.input_path):
-            raise BasetenInputError("input_path takes the path or URI of a file, a folder or a glob.")
-        _check_choice("output_format", self.output_format, get_args(OutputFormat))
+        _check_path("output_path", self.output_path, "a folder")
+        if self.input_path is not None:
+            _check_path("input_path", self.input_path, "a file, a folder or a glob")
+        check_choice("output_format", self.output_format, get_args(OutputFormat))
 
     def _check_columns(self) -> None:
         if not (self.model_input is None or callable(self.model_input)):
             _check_model_input(self.model_input)
         names = self.keep_columns
-        if not isinstance(names, Collection) or isinstance(names, str) or not all(isinstance(n, str) for n in names):
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise BasetenInputError("keep_columns takes a list of column names.")
         if self.id_column is not None and not isinstance(self.id_column, str):
             raise BasetenInputError("id_column takes the name of a column.")
@@ -136,15 +151,13 @@ class BatchJob:
             raise BasetenInputError(
                 f"keep_columns and id_column can't hold {sorted(map(str, taken))}: output lines use these names."
             )
-        if self.output_filter is not None and not callable(self.output_filter):
-            raise BasetenInputError("output_filter takes a callable.")
-
+        check_functions(output_filter=self.output_filter)
         if self.job_version is not None and not (isinstance(self.job_version, str) and self.job_version):
             raise BasetenInputError("job_version takes a text.")
 
     def _check_grouping(self) -> None:
-        _check_choice("preset", self.preset, get_args(Preset))
-        _check_count("rows_per_request", self.rows_per_request, 1)
+        check_choice("preset", self.preset, get_args(Preset))
+        check_count("rows_per_request", self.rows_per_request, 1)
         if self.preset == "chat" and self.rows_per_request > 1:
             raise BasetenInputError(
                 "rows_per_request can't be more than 1 with preset='chat': one chat is one request."
@@ -161,17 +174,17 @@ class BatchJob:
             encode("parameters", self.parameters)
 
     def _check_numbers(self) -> None:
-        if self.max_concurrency != "auto":
-            _check_count("max_concurrency", self.max_concurrency, 1, MAX_CONCURRENCY)
-        _check_count("num_shards", self.num_shards, 1)
-        _check_count("shard", self.shard, 0, self.num_shards - 1)
+        if not (isinstance(self.max_concurrency, str) and self.max_concurrency == "auto"):
+            check_count("max_concurrency", self.max_concurrency, 1, MAX_CONCURRENCY)
+        check_count("num_shards", self.num_shards, 1, MAX_SHARDS)
+        check_count("shard", self.shard, 0, self.num_shards - 1)
         if self.max_failed_rows is not None:
-            _check_count("max_failed_rows", self.max_failed_rows, 0)
-        _check_number("requests_per_second", self.requests_per_second, _LOWEST_RATE, _HIGHEST_RATE)
-        _check_number("timeout", self.timeout)
-        ratio = self.max_failure_ratio
-        if ratio is not None and not (isinstance(ratio, int | float) and 0 <= ratio <= 1):
-            raise BasetenInputError(f"max_failure_ratio={ratio!r} is not a number from 0 to 1.")
+            check_count("max_failed_rows", self.max_failed_rows, 0)
+        _check_rate(self.requests_per_second)
+        check_seconds(timeout=self.timeout)
+        if self.max_failure_ratio is not None:
+            check_share("max_failure_ratio", self.max_failure_ratio)
+        _check_policy(self.retry_policy)
 
 
 # What holds rows and is none of their own, and how to get the rows out of it.
@@ -196,9 +209,13 @@ def _check_rows(inputs: object) -> None:
         raise BasetenInputError(f"inputs takes an iterable of rows, not a {named}.")
 
 
-def _is_path(path: object) -> bool:
-    text = fspath(path) if isinstance(path, PathLike) else path
-    return isinstance(text, str) and bool(text.strip()) and "\0" not in text and is_encodable(text)
+def _check_path(name: str, path: object, what: str) -> None:
+    try:
+        text = path_text(name, path)
+    except BasetenInputError as error:
+        raise BasetenInputError(f"{name} takes the path or URI of {what}: {error}") from None
+    if not text.strip():
+        raise BasetenInputError(f"{name} takes the path or URI of {what}, not an empty text.")
 
 
 def _check_model_input(value: object) -> None:
@@ -211,21 +228,20 @@ def _check_model_input(value: object) -> None:
         )
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise BasetenInputError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
-
-
-def _check_count(name: str, value: object, least: int, most: int | None = None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
-        upper = "" if most is None else f" to {most}"
-        raise BasetenInputError(f"{name}={value!r} is not a whole number from {least}{upper or ' on'}.")
-
-
-def _check_number(name: str, value: object, least: float = 0.0, most: float = math.inf) -> None:
+def _check_rate(value: object) -> None:
     if value is None:
         return
-    if not (isinstance(value, int | float) and 0 < value < math.inf):
-        raise BasetenInputError(f"{name}={value!r} is not a number above 0.")
-    if not least <= value <= most:
-        raise BasetenInputError(f"{name} is not a number from {least:g} to {most:g}.")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise BasetenInputError(f"requests_per_second={shown(value)} is not a number above 0.")
+    if not _LOWEST_RATE <= value <= _HIGHEST_RATE:
+        raise BasetenInputError(f"requests_per_second is not a number from {_LOWEST_RATE:g} to {_HIGHEST_RATE:g}.")
+
+
+def _check_policy(policy: object) -> None:
+    if policy is None:
+        return
+    # Whoever has a policy has imported the module; others need not wait for its HTTP libraries.
+    from airflow_provider_baseten.transport import RetryPolicy
+
+    if not isinstance(policy, RetryPolicy):
+        raise BasetenInputError(f"retry_policy={shown(policy)} is no RetryPolicy.")

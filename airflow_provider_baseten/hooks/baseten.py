@@ -15,6 +15,7 @@ from airflow_provider_baseten.api.model_apis import openai_target
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, Request, RouteOptions
 from airflow_provider_baseten.api.responses import Response, model_output
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.arguments import check_seconds, shown
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -64,6 +65,11 @@ class BasetenHook(ManagementCalls, BaseHook):
         retry_policy: RetryPolicy | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(baseten_conn_id, str) or not baseten_conn_id:
+            raise BasetenInputError(f"baseten_conn_id={shown(baseten_conn_id)} is no id of a connection.")
+        check_seconds(timeout=timeout)
+        if not isinstance(retry_policy, RetryPolicy | None):
+            raise BasetenInputError(f"retry_policy={shown(retry_policy)} is no RetryPolicy.")
         self.baseten_conn_id = baseten_conn_id
         self._timeout = timeout
         self._retry_policy = retry_policy
@@ -212,11 +218,15 @@ class BasetenHook(ManagementCalls, BaseHook):
 
     def located(self, target: Target) -> Target:
         """Return the target at this connection's host, unless it names another one itself."""
-        return target if target.base_url else replace(target, base_url=self.connection.base_url)
+        if _checked(target).base_url:
+            return target
+        return replace(target, base_url=self.connection.base_url)
 
     async def alocated(self, target: Target) -> Target:
         """Return the target at this connection's host; see :meth:`located`."""
-        return target if target.base_url else replace(target, base_url=(await self.aconnection()).base_url)
+        if _checked(target).base_url:
+            return target
+        return replace(target, base_url=(await self.aconnection()).base_url)
 
     @cached_property
     def connection(self) -> BasetenConnection:
@@ -308,6 +318,12 @@ class BasetenHook(ManagementCalls, BaseHook):
                 error_details=connection.log_error_details,
             )
         return self._made_async_transport
+
+
+def _checked(target: Target) -> Target:
+    if not isinstance(target, Target):
+        raise BasetenInputError(f"target={shown(target)} is no Target: give Target(model_id=...), for example.")
+    return target
 
 
 def max_response_bytes() -> int:

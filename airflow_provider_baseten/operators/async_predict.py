@@ -11,7 +11,15 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Outcome
-from airflow_provider_baseten.arguments import check_choice, check_flags, check_seconds
+from airflow_provider_baseten.arguments import (
+    check_choice,
+    check_flags,
+    check_paths,
+    check_seconds,
+    check_texts,
+    given,
+    path_text,
+)
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.operators.base import BasetenOperator
 
@@ -104,8 +112,12 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             cancel_on_timeout=cancel_on_timeout,
             durable=durable,
         )
-        check_seconds(poll_interval=poll_interval, timeout=timeout)
         async_requests.check_options(priority, max_time_in_queue_seconds, inference_retry_config)
+        if timeout is None:
+            timeout = async_requests.longest_run(max_time_in_queue_seconds, inference_retry_config)
+        check_seconds(poll_interval=poll_interval, timeout=timeout)
+        check_texts(**given(webhook_endpoint=webhook_endpoint))
+        check_paths(**given(result_path=result_path))
         self.model_input = model_input
         self.webhook_endpoint = webhook_endpoint
         self.result_path = result_path
@@ -115,11 +127,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self.deferrable = deferrable
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
-        self.wait_timeout = (
-            timeout
-            if timeout is not None
-            else async_requests.longest_run(max_time_in_queue_seconds, inference_retry_config)
-        )
+        self.wait_timeout = timeout
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.durable = durable
@@ -132,6 +140,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         started = time.time()
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
+        self._take_paths()
         hook = BasetenHook(self.baseten_conn_id)
         results = self._results(hook)
         request_id = self._request_id(context, hook, results)
@@ -160,6 +169,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
+        self._take_paths()
         results = self._results(BasetenHook(self.baseten_conn_id))
         ((ended_id, ended),) = event["outcomes"].items()
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
@@ -189,6 +199,11 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             inference_retry_config=self.inference_retry_config,
             headers=self.payload("headers"),
         )
+
+    def _take_paths(self) -> None:
+        self.take_output_path()
+        if self.result_path is not None:
+            self.result_path = path_text("result_path", self.result_path)
 
     def _results(self, hook: "BasetenHook") -> "AsyncResults":
         from airflow_provider_baseten.async_results import AsyncResults

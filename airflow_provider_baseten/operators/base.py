@@ -9,10 +9,10 @@ from airflow.sdk import BaseOperator
 from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import id_note
 from airflow_provider_baseten.api.target import Target, require_one_target
-from airflow_provider_baseten.arguments import check_flags, check_seconds
+from airflow_provider_baseten.arguments import check_flags, check_paths, check_seconds, check_texts, given, path_text
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
-from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
+from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
 from airflow_provider_baseten.rendering import RendersTexts
 
 if TYPE_CHECKING:
@@ -88,8 +88,18 @@ class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # Not an argument of Airflow below 3.3; a mapped task gives None for "not said".
-        self.retry_policy = retry_policy or BasetenRetryPolicy()
+        check_texts(
+            **given(
+                model_id=model_id,
+                chain_id=chain_id,
+                environment=environment,
+                deployment_id=deployment_id,
+                baseten_conn_id=baseten_conn_id,
+            )
+        )
+        check_paths(**given(output_path=output_path))
+        # Not an argument of Airflow below 3.3.
+        self.retry_policy = checked_policy(retry_policy)
         self.model_id = model_id
         self.chain_id = chain_id
         self.environment = environment
@@ -126,6 +136,14 @@ class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
         :raises BasetenInputError: a rendered argument is not valid.
         """
         return Target(**self.target_arguments)
+
+    def take_output_path(self) -> None:
+        """Make a text of the rendered ``output_path``.
+
+        :raises BasetenInputError: it is no path or URI.
+        """
+        if self.output_path is not None:
+            self.output_path = path_text("output_path", self.output_path)
 
     def payload(self, field: str) -> Any:
         """Return the rendered value of a field that is not shown."""
@@ -183,6 +201,7 @@ class BasetenCallOperator(BasetenOperator):
         from airflow_provider_baseten.held_answers import HeldAnswer
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
+        self.take_output_path()
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request(hook.located(self.target))
         result_store = hook.connection.result_store

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
+from airflow_provider_baseten.arguments import check_count, check_paths, given, path_text
+from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 from airflow_provider_baseten.rendering import RendersTexts
@@ -55,6 +57,8 @@ class BasetenBatchMergeOperator(RendersTexts, BaseOperator):
 
     def __init__(self, *, output_path: str, num_shards: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_paths(**given(output_path=output_path))
+        check_count("num_shards", num_shards, 1, MAX_SHARDS)
         self.output_path = output_path
         self.num_shards = num_shards
 
@@ -62,7 +66,7 @@ class BasetenBatchMergeOperator(RendersTexts, BaseOperator):
         """Merge the manifests of the shards."""
         from airflow_provider_baseten.batch.manifest import merge_manifests
 
-        return merge_manifests(self.output_path, self.num_shards).as_dict()
+        return merge_manifests(path_text("output_path", self.output_path), self.num_shards).as_dict()
 
 
 class BasetenBatchPredictGroup(TaskGroup):

@@ -195,7 +195,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         """
         return BatchJob(
             target=target,
-            output_path=self.output_path or "",
+            output_path=self.output_path,  # type: ignore[arg-type]
             inputs=self.payload("inputs"),
             input_path=self.input_path,
             route=self.route,

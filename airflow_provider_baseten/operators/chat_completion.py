@@ -7,6 +7,7 @@ from airflow_provider_baseten.api import chat, chat_output
 from airflow_provider_baseten.api.completion import read_completion
 from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.output_format import OutputFormat
+from airflow_provider_baseten.arguments import check_choice, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 from airflow_provider_baseten.operators.stream_log import StreamLog
@@ -88,18 +89,16 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         on_incomplete: OnIncomplete = "fail",
         **kwargs: Any,
     ) -> None:
+        check_flags(model_apis=model_apis, stream=stream, log_stream=log_stream)
         self.model_apis = model_apis  # The check of the target asks for it.
         super().__init__(**kwargs)
+        check_texts(**given(model=model))
+        check_choice("on_incomplete", on_incomplete, get_args(OnIncomplete))
         if (messages is None) == (prompt is None):
-            given = "neither" if messages is None else "both"
-            raise BasetenInputError(f"Give exactly one of messages and prompt; {given} was given.")
+            found = "neither" if messages is None else "both"
+            raise BasetenInputError(f"Give exactly one of messages and prompt; {found} was given.")
         if log_stream and not stream:
             raise BasetenInputError("log_stream needs stream=True.")
-        if on_incomplete not in get_args(OnIncomplete):
-            raise BasetenInputError(f"on_incomplete={on_incomplete!r:.80} is not one of 'fail' and 'warn'.")
-        for name, value in (("model_apis", model_apis), ("stream", stream), ("log_stream", log_stream)):
-            if not isinstance(value, bool):
-                raise BasetenInputError(f"{name}={value!r:.80} is not one of True and False.")
         self.messages = messages
         self.prompt = prompt
         self.model = model

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import embeddings, exact_json
 from airflow_provider_baseten.api.completion import token_count
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenOutputError, BasetenResponseError
+from airflow_provider_baseten.arguments import check_count, check_texts, given
+from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
 from airflow_provider_baseten.identity import identity_of
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 from airflow_provider_baseten.operators.batch_run import RunsBatch
@@ -66,9 +67,10 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("texts_per_request", texts_per_request), ("dimensions", dimensions)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise BasetenInputError(f"{name}={value!r:.80} is not a whole number from 1 on.")
+        check_texts(**given(model=model))
+        check_count("texts_per_request", texts_per_request, 1)
+        if dimensions is not None:
+            check_count("dimensions", dimensions, 1)
         self.texts = texts
         self.model = model
         self.dimensions = dimensions
@@ -113,6 +115,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         from airflow_provider_baseten.batch.job import BatchJob
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
+        self.take_output_path()
         hook = BasetenHook(self.baseten_conn_id)
         store = hook.connection.result_store
         if self.output_path:

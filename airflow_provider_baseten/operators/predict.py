@@ -7,7 +7,7 @@ from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
 from airflow_provider_baseten.arguments import check_choice, check_flags
-from airflow_provider_baseten.deferral import is_of_former_trigger
+from airflow_provider_baseten.deferral import deferral_timeout, is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
 
@@ -160,7 +160,7 @@ class BasetenPredictOperator(BasetenCallOperator):
             trigger=trigger,
             method_name="execute_complete",
             kwargs={"name": name},
-            timeout=self.execution_timeout,
+            timeout=deferral_timeout(self.execution_timeout),
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:

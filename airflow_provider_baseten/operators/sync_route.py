@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import id_note
+from airflow_provider_baseten.arguments import check_functions, check_texts, given
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenInputError,
@@ -65,6 +66,9 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_texts(**given(route=route, method=method))
+        check_functions(response_check=response_check, response_filter=response_filter)
+        requests.checked_statuses(allowed_statuses)
         self.route = route
         self.method = method
         self.json = json

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,11 +12,19 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait
 from airflow_provider_baseten.api.target import Target, check_request_id, require_one_target
-from airflow_provider_baseten.arguments import check_flags, check_seconds
+from airflow_provider_baseten.arguments import (
+    check_flags,
+    check_paths,
+    check_texts,
+    given,
+    path_text,
+    seconds,
+    shown,
+)
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.links import BasetenLink
-from airflow_provider_baseten.policies import BasetenRetryPolicy, ObeysRetryPolicy
+from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
 from airflow_provider_baseten.rendering import RendersTexts
 
 if TYPE_CHECKING:
@@ -75,10 +83,12 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
         retry_policy: "RetryPolicy | None" = None,
         **kwargs: Any,
     ) -> None:
-        # Airflow also takes a timedelta, and answers NaN with an error of Python's.
-        check_seconds(**{n: kwargs[n] for n in ("timeout", "poke_interval") if isinstance(kwargs.get(n), int | float)})
+        for name in {"timeout", "poke_interval"} & kwargs.keys():
+            kwargs[name] = seconds(name, kwargs[name])
         super().__init__(**kwargs)
-        self.retry_policy = retry_policy or BasetenRetryPolicy()
+        self.retry_policy = checked_policy(retry_policy)
+        check_texts(**given(model_id=model_id, chain_id=chain_id, baseten_conn_id=baseten_conn_id))
+        check_paths(**given(result_path=result_path))
         require_one_target(model_id, chain_id, None, None)
         deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
         check_flags(expects_delivery=expects_delivery, deferrable=deferrable)
@@ -99,6 +109,7 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
         :raises BasetenInputError: there is no id, or one can't be an id; nothing is waited for then.
         """
         self._ids  # noqa: B018 - checks them.
+        self._take_result_path()
         if self.deferrable:
             self._defer(time.time() + self.timeout)
         return super().execute(context)
@@ -129,6 +140,7 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
         """
         if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
             self._defer(deadline)
+        self._take_result_path()
         results = self._results()
         outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
         late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
@@ -194,6 +206,10 @@ class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperat
             raise AirflowSkipException(f"Skipping because of soft_fail: {error}") from None
         raise error
 
+    def _take_result_path(self) -> None:
+        if self.result_path is not None:
+            self.result_path = path_text("result_path", self.result_path)
+
     @property
     def _target_arguments(self) -> dict[str, Any]:
         return {"model_id": self.model_id, "chain_id": self.chain_id}
@@ -216,10 +232,10 @@ def _checked_ids(request_ids: Any) -> list[str]:
 
     :raises BasetenInputError: there is none, or one can't be an id: waiting for it would end with the timeout.
     """
-    is_list = isinstance(request_ids, Iterable) and not isinstance(request_ids, Mapping | bytes)
+    is_list = isinstance(request_ids, Sequence | Set) and not isinstance(request_ids, bytes)
     ids = [request_ids] if isinstance(request_ids, str) else list(request_ids) if is_list else []
     if not ids:
-        raise BasetenInputError(f"request_ids={request_ids!r:.80} is neither an id nor a list of at least one.")
+        raise BasetenInputError(f"request_ids={shown(request_ids)} is neither an id nor a list of at least one.")
     for request_id in ids:
         check_request_id(request_id)
     return list(dict.fromkeys(ids))

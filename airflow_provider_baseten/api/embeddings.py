@@ -17,6 +17,9 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelE
 
 ROUTE = "v1/embeddings"
 
+# Far more numbers than any model gives a vector.
+MOST_DIMENSIONS = 1_000_000
+
 
 class EmbeddingUsage(TypedDict):
     """What embeddings cost, in tokens; ``None`` where the server does not say."""
@@ -78,17 +81,19 @@ def embeddings(
     return replace(request, subject=f"embeddings of {target}")
 
 
-def read_embeddings(response: Response, count: int) -> list[list[float]]:
+def read_embeddings(response: Response, count: int, dimensions: int | None = None) -> list[list[float]]:
     """Return the vectors in the order of the texts.
 
     :param count: how many texts were sent.
+    :param dimensions: length of vectors that was asked for; ``None`` takes the model's own.
     :raises BasetenModelError: the server reports an error in place of vectors.
-    :raises BasetenResponseError: the answer does not hold one vector for each text.
+    :raises BasetenResponseError: the answer does not hold one vector for each text, or they have another length.
     """
     answer = response.output()
     error = server_error(answer) if isinstance(answer, Mapping) else None
     vectors = None if error else _ordered(answer, count)
     if vectors is not None:
+        _check_lengths(vectors, dimensions, response)
         return vectors
     kind, trouble = (
         (BasetenModelError, f"with an error of the server: {quotable(error, response.request)}".removesuffix(": "))
@@ -104,6 +109,32 @@ def read_embeddings(response: Response, count: int) -> list[list[float]]:
         request_id=response.request_id,
         may_have_run=True,
     )
+
+
+def wrong_length(length: int, dimensions: Any) -> str | None:
+    """Return what is wrong with the length of a vector, as words that follow "the answer"; ``None`` if nothing is.
+
+    A server that can't shorten vectors leaves the field out of account and answers with its own.
+
+    :param dimensions: what the request asked for.
+    """
+    if not isinstance(dimensions, int) or length == dimensions:
+        return None
+    return (
+        f"holds a vector of {length} numbers where dimensions={dimensions} asked for {dimensions}: "
+        "the model does not make vectors of that length"
+    )
+
+
+def _check_lengths(vectors: list[list[float]], dimensions: int | None, response: Response) -> None:
+    trouble = next((words for vector in vectors if (words := wrong_length(len(vector), dimensions))), None)
+    if trouble is not None:
+        raise BasetenResponseError(
+            f"The answer to {response.request.subject} {trouble}{id_note(response.request_id)}.",
+            status=response.status,
+            request_id=response.request_id,
+            may_have_run=True,
+        )
 
 
 def _ordered(answer: Any, count: int) -> list[list[float]] | None:

@@ -11,11 +11,15 @@ import msgspec
 
 from airflow_provider_baseten.api.chat_output import trouble_of
 from airflow_provider_baseten.api.completion import server_error
+from airflow_provider_baseten.api.embeddings import wrong_length
 from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, items_of, parts_of
 
 Inputs = list[Any]
 Parameters = Mapping[str, Any]
 Outputs = Sequence[Json | UnusableAnswerError]
+
+# Encoded vectors are 32-bit floats.
+_BYTES_OF_FLOAT = 4
 
 
 def chat_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> Outputs:
@@ -52,13 +56,19 @@ def embedding_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> O
         lambda text: (item.embedding for item in _EMBEDDINGS.decode(text).data),
         lambda value: (item.get("embedding") for item in value["data"]),
     )
+    return [_vector(part, parameters) for part in _by_index(data, vectors, len(inputs))]
+
+
+def _vector(part: Json, parameters: Parameters) -> Json | UnusableAnswerError:
     is_usable = _is_vector if sends_floats(parameters) else _is_encoded_vector
-    return [
-        vector
-        if is_usable(vector.value)
-        else UnusableAnswerError("holds no vector of finite numbers for the row", vector)
-        for vector in _by_index(data, vectors, len(inputs))
-    ]
+    if not is_usable(part.value):
+        return UnusableAnswerError("holds no vector of finite numbers for the row", part)
+    trouble = wrong_length(_length(part.value), parameters.get("dimensions"))
+    return part if trouble is None else UnusableAnswerError(trouble, part)
+
+
+def _length(vector: list[Any] | str) -> int:
+    return len(base64.b64decode(vector)) // _BYTES_OF_FLOAT if isinstance(vector, str) else len(vector)
 
 
 def sends_floats(parameters: Parameters | None) -> bool:

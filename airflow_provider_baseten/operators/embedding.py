@@ -43,7 +43,8 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
     :param texts: a text, or a list of texts. (templated, not shown among the rendered templates)
     :param model: name under which the server serves the model, by default ``baseten``, which servers of one model
         ignore. (templated)
-    :param dimensions: length of the vectors, for models that can shorten them; by default the model's own.
+    :param dimensions: length of the vectors, for models that can shorten them; by default the model's own. Vectors of
+        another length are an error.
     :param texts_per_request: most texts in one request, by default 32.
 
     Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
@@ -70,7 +71,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         check_texts(**given(model=model))
         check_count("texts_per_request", texts_per_request, 1)
         if dimensions is not None:
-            check_count("dimensions", dimensions, 1)
+            check_count("dimensions", dimensions, 1, embeddings.MOST_DIMENSIONS)
         self.texts = texts
         self.model = model
         self.dimensions = dimensions
@@ -107,8 +108,8 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
         texts = self.payload("texts")
         if isinstance(texts, str):
-            return Output.of_value(embeddings.read_embeddings(response, 1)[0])
-        return Output.of_value(embeddings.read_embeddings(response, len(texts)))
+            return Output.of_value(embeddings.read_embeddings(response, 1, self.dimensions)[0])
+        return Output.of_value(embeddings.read_embeddings(response, len(texts), self.dimensions))
 
     def _embed_many(self, context: "Context", texts: list[str]) -> Any:
         from airflow_provider_baseten import results

@@ -288,3 +288,17 @@ class TestRerank:
         assert outputs_of(manifest) == {0: {"index": 0, "score": 0.5}}
         whole = {"query": "q", "texts": ["a", "b"]}
         assert ask(answer, inputs=[whole], preset="rerank", output_path=f"{tmp_path}/whole").failed == 1
+
+
+@pytest.mark.parametrize("vector", ["[1.5, -2]", '"AADAPwAAAMA="'])
+def test_vector_of_another_length_than_was_asked_for_fails_its_row(ask, vector):
+    parameters = {"dimensions": 3} | ({"encoding_format": "base64"} if vector.startswith('"') else {})
+    answer = b'{"data": [{"index": 0, "embedding": %s}]}' % vector.encode()
+    manifest = ask(answer, inputs=["a"], preset="embeddings", parameters=parameters)
+    (error,) = errors_of(manifest).values()
+    assert error["type"] == "BasetenResponseError"
+    assert error["may_have_run"]
+    assert "holds a vector of 2 numbers where dimensions=3 asked for 3" in error["message"]
+    assert error["answer"] == answer.decode()
+    right = ask(answer, inputs=["a"], preset="embeddings", parameters=parameters | {"dimensions": 2}, overwrite=True)
+    assert right.succeeded == 1

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from airflow.sdk import DAG
 from baseten_performance_client import PerformanceClient, RequestProcessingPreference
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from airflow_provider_baseten.api import embeddings
 from airflow_provider_baseten.api.responses import Response
@@ -228,7 +231,8 @@ def test_bad_texts_are_found_before_anything_is_sent(vectors, seen, run_dag, cap
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"texts_per_request": odd} for odd in (0, -1, True, 2.0, "2")] + [{"dimensions": odd} for odd in (0, True, "7")],
+    [{"texts_per_request": odd} for odd in (0, -1, True, 2.0, "2")]
+    + [{"dimensions": odd} for odd in (0, True, "7", 10**30)],
 )
 def test_bad_arguments_are_found_when_the_dag_is_parsed(arguments):
     with pytest.raises(BasetenInputError, match=next(iter(arguments))):
@@ -300,6 +304,41 @@ class TestAnswersWithoutAVectorForEachText:
     def test_vectors_of_several_lengths_fail(self):
         with pytest.raises(BasetenResponseError, match="each of the 2 texts"):
             read({"data": [item(), item([1.0], index=1)]}, 2)
+
+
+@pytest.mark.parametrize(("texts", "texts_per_request"), [("a", 32), (["a", "b"], 32), (["a", "b", "c"], 1)])
+@pytest.mark.parametrize("dimensions", [1, 3, 4096])
+def test_vectors_of_another_length_than_was_asked_for_are_no_success(
+    scripted_vectors, run_dag, capfd, tmp_path, texts, texts_per_request, dimensions
+):
+    with DAG("ignored_dimensions") as dag:
+        embed(texts=texts, texts_per_request=texts_per_request, dimensions=dimensions)
+    assert run_dag(dag).states == {"embed": "failed"}
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()).decode()
+    # Of several requests, each that fails is recorded where its answer is.
+    told = kept if len(texts) > texts_per_request else "".join(capfd.readouterr())
+    assert f"holds a vector of 2 numbers where dimensions={dimensions} asked for {dimensions}" in told
+    assert "[1.5" in kept
+
+
+def test_vectors_of_the_length_that_was_asked_for_are_taken(scripted_vectors, run_dag):
+    with DAG("dimensions") as dag:
+        embed(texts=["a", "b", "c"], texts_per_request=2, dimensions=2)
+    assert run_dag(dag).xcom("embed") == [[1.5, 2.5]] * 3
+
+
+@pytest.fixture
+def scripted_vectors(connect, tmp_path):
+    """Server that makes vectors of two numbers, whatever it is asked for."""
+
+    async def vectors(request):
+        texts = (await request.json())["input"]
+        return JSONResponse({"data": [{"index": index, "embedding": [1.5, 2.5]} for index in range(len(texts))]})
+
+    server = Starlette(routes=[Route("/v1/embeddings", vectors, methods=["POST"])])
+    with Emulator(models={"vectors": server}, api_key=KEY) as emulator:
+        connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}"})
+        yield emulator
 
 
 def test_vectors_are_floats_in_the_order_of_the_texts():

@@ -92,7 +92,7 @@ class TestConnection:
         connect(password=KEY, host="https://baseten.example.com")
         assert BasetenLink().get_link(chat, ti_key=None) == ""
 
-    @pytest.mark.parametrize("model_id", ["{{ params.model }}", "a/../b", "javascript:alert(1)", 7])
+    @pytest.mark.parametrize("model_id", ["{{ params.model }}", "a/../b", "javascript:alert(1)"])
     def test_what_can_not_be_an_id_gives_no_link(self, connect, model_id):
         connect(password=KEY)
         assert self.link(model_id=model_id) == ""

@@ -64,12 +64,15 @@ def path_text(name: str, value: Any) -> str:
     """Return a path or URI as a text.
 
     :param name: of the argument.
-    :raises BasetenInputError: it is neither a text nor a path object, or holds what no file has in its name.
+    :param value: a text, a path object, or an ``ObjectStoragePath`` of Airflow's.
+    :raises BasetenInputError: it is something else, or holds what no file has in its name.
     """
     try:
         path = fspath(value) if isinstance(value, PathLike) else value
     except Exception:  # Code of the value's class.
         path = None
+    if _is_storage_path(path):
+        path = str(path)
     if not isinstance(path, str):
         raise BasetenInputError(f"{name}={shown(value)} is no path or URI.")
     if "\0" in path or not is_encodable(path):
@@ -77,6 +80,14 @@ def path_text(name: str, value: Any) -> str:
             f"{name}={shown(value)} can't be a path or URI: it holds a zero byte or half a character."
         )
     return path
+
+
+def _is_storage_path(value: Any) -> bool:
+    if value is None or isinstance(value, str) or not hasattr(value, "protocol"):
+        return False
+    from airflow.sdk import ObjectStoragePath  # Others need not wait for Airflow.
+
+    return isinstance(value, ObjectStoragePath)
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
@@ -247,6 +248,17 @@ def test_result_path_may_be_a_template_or_a_path_object(baseten, case, path):
     kind, arguments = GOOD[case]
     with pytest.raises(BasetenResultLostError, match=r"/nowhere/r1\.json"):
         run(kind, arguments | {"result_path": path})
+
+
+@pytest.mark.parametrize("case", ["predict", "bulk"])
+def test_paths_may_be_those_of_airflow(baseten, tmp_path, case):
+    kind, arguments = GOOD[case]
+    (tmp_path / "in.jsonl").write_text("1\n2\n")
+    if case == "bulk":
+        arguments = MODEL | {"input_path": ObjectStoragePath(f"file://{tmp_path}/in.jsonl")}
+    run(kind, arguments | {"output_path": ObjectStoragePath(f"file://{tmp_path}/{{{{ 'out' }}}}")})
+    out = tmp_path / "out"
+    assert out.is_file() if case == "predict" else [*out.iterdir()]
 
 
 HOOK_CALLS = {

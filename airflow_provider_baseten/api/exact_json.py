@@ -20,6 +20,7 @@ _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 # All of a number that may be long.
 _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
 _MOST_DIGITS_OF_64_BITS = 18
+_MOST_DIGITS_OF_FLOAT = 17
 
 # Python refuses to read integers with more digits.
 _MOST_INT_DIGITS = 4000
@@ -114,10 +115,11 @@ def _exact_float(text: str) -> float | Decimal:
         exact = Decimal(text)
     except InvalidOperation:
         raise ValueError("a number has an exponent beyond all bounds") from None
-    # What a float prints at the precision of the text is the text again, unless digits were lost.
+    # What a float prints at the precision of the text is the text again, unless digits were lost. No float is written
+    # with more than 17 digits.
     digits = len(exact.as_tuple().digits)
-    held = exact.is_zero() if number == 0 else exact == Decimal(f"{number:.{digits - 1}e}")
-    return number if held else exact
+    held = digits <= _MOST_DIGITS_OF_FLOAT and exact == Decimal(f"{number:.{digits - 1}e}")
+    return number if held or exact.is_zero() else exact
 
 
 def _exact_int(text: str) -> int | Decimal:

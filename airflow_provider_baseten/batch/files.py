@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_provider_baseten import file_rights
+from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Folder:
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
-        self.uri = os.fspath(uri).rstrip("/")
+        self.uri = path_text("output_path", uri).rstrip("/")
         self._local = local_path(self.uri)
 
     def uri_of(self, name: str) -> str:

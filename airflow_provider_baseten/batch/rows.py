@@ -1,12 +1,12 @@
 """Rows of files and lists, one after the other."""
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
+from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.batch.files import reason
 from airflow_provider_baseten.batch.formats import READERS
 from airflow_provider_baseten.batch.input_files import InputFile, find
@@ -43,7 +43,7 @@ def open_source(job: BatchJob) -> Source:
     """
     named = _named_columns(job)
     if job.input_path is not None:
-        files = tuple(find(os.fspath(job.input_path)))
+        files = tuple(find(path_text("input_path", job.input_path)))
         reading = Reading(sum(file.size for file in files))
         columns = None if job.model_input is None or callable(job.model_input) else named
         first, rows = _peek(row for file in files for row in _rows_of(file, reading, columns))

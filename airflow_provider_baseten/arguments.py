@@ -10,7 +10,6 @@ from datetime import timedelta
 from os import PathLike, fspath
 from typing import Any
 
-from airflow_provider_baseten.api.texts import is_encodable
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 #: Most seconds that anything waits, ten years: Airflow has no later moment than the end of the year 9999, and a system
@@ -38,6 +37,15 @@ def given(**values: Any) -> dict[str, Any]:
         for name, value in values.items()
         if isinstance(value, PathLike) or not (callable(value) or hasattr(value, "resolve"))
     }
+
+
+def is_encodable(text: str) -> bool:
+    """Tell whether a text can be UTF-8: one with a lone surrogate can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_texts(**values: Any) -> None:

@@ -239,7 +239,8 @@ class Transport(_Settings):
 class AsyncTransport(_Settings):
     """Sends requests without blocking the event loop; its connections open with first use, not before a fork."""
 
-    _last: tuple[Request, Url, HeaderMap] | None = None
+    # Address and headers of the last request; not the request itself, whose body may be large.
+    _last: tuple[str, Mapping[str, str], Url, HeaderMap] | None = None
 
     @cached_property
     def _most_in_bulk(self) -> int:
@@ -300,22 +301,22 @@ class AsyncTransport(_Settings):
         response = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         return _checked(replace(response, headers=dict(response.headers.items())), self._api_key)
 
-    def _prepared(self, request: Request) -> tuple[Request, Url, HeaderMap]:
-        """Return a request with its address and headers for the client; in a bulk job they are those of every row."""
-        if self._last and self._last[0] is request:
-            return self._last
+    def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
+        """Return address and headers as the client takes them; in a bulk job they are those of every row."""
+        if self._last and self._last[0] == request.url and self._last[1] is request.headers:
+            return self._last[2:]
         try:
             url, headers = Url(request.url), HeaderMap(request.headers)
         except ValueError as error:
             raise BasetenInputError(f"{_origin(request)} is no address that a request can go to ({error}).") from None
         headers.insert("Authorization", self._authorization, is_sensitive=True)
-        self._last = request, url, headers
-        return self._last
+        self._last = request.url, request.headers, url, headers
+        return url, headers
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
             self._proxy_for(_origin(request))  # pyreqwest could not tell what is wrong with the environment.
-        _, url, sent_headers = self._prepared(request)
+        url, sent_headers = self._prepared(request)
         builder = self._client.request(request.method, url).headers(sent_headers)
         if body is not None:
             builder = builder.body_bytes(body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import gc
 import ipaddress
 import ssl
 import time
@@ -536,3 +537,21 @@ def test_a_host_that_the_async_transport_can_not_read_is_named():
 
     with pytest.raises(BasetenInputError, match=r"http://xn--a\.example is no address that a request can go to"):
         asyncio.run(send())
+
+
+def test_the_async_transport_keeps_no_body_of_a_request():
+    async def send(url):
+        transport = AsyncTransport(KEY, retry_policy=QUICK)
+        request = requests.predict(Target(model_id="abc", base_url=url), "x" * 1000)
+        try:
+            await transport.send(request)
+            body = request.body
+            assert body in gc.get_referents(request)
+            del request
+            gc.collect()
+            return [held for held in gc.get_objects() if isinstance(held, requests.Request) and held.body is body]
+        finally:
+            await transport.close()
+
+    with ScriptedServer(answer(200, b"1")) as server:
+        assert asyncio.run(send(server.url)) == []

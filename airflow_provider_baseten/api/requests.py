@@ -10,8 +10,7 @@ from urllib.parse import urlencode
 
 from airflow_provider_baseten.api import exact_json, msgpack
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.api.texts import is_encodable
-from airflow_provider_baseten.arguments import check_choice, check_flags, shown
+from airflow_provider_baseten.arguments import check_choice, check_flags, is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
 
 ContentType = Literal["application/json", "application/octet-stream"]

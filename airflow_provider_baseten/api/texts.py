@@ -4,15 +4,6 @@ import math
 from typing import Any
 
 
-def is_encodable(text: str) -> bool:
-    """Tell whether a text can be UTF-8: one with a lone surrogate can't."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def readable(text: str) -> str:
     """Return a text in which the halves of a character (surrogates) are joined, and a lone half is U+FFFD.
 

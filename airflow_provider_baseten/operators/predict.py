@@ -127,6 +127,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.results import ResultStore
 
+        self.take_output_path()
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
         store = ResultStore(result_store)
         if name is not None and is_of_former_trigger(name, event["name"], self.log):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
-from airflow.sdk import DAG
+from airflow.sdk import DAG, ObjectStoragePath
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.responses import Response
@@ -158,6 +158,22 @@ def test_large_answer_is_never_in_memory_on_its_way(baseten, store, tmp_path, mo
     assert response.output() == ["x" * 6_000_000]
     call.drop_response()
     assert not [path for path in (tmp_path / "store/calls").rglob("*") if path.is_file() and path.stat().st_size > 1000]
+
+
+def test_a_path_object_is_still_one_when_the_task_goes_on(baseten, store, tmp_path):
+    identity = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "max_tries": 2, "try_number": 1}
+    context = {"ti": SimpleNamespace(**identity, xcom_push=lambda key, value: None)}
+
+    def made():  # Each time by another process.
+        path = ObjectStoragePath(f"file://{tmp_path}/out.json")
+        return BasetenPredictOperator(task_id="t", model_id="echo", model_input=7, deferrable=True, output_path=path)
+
+    with pytest.raises(TaskDeferred) as deferred:
+        made().execute(context)
+    (event,) = run(deferred.value.trigger)
+    made().execute_complete(context, event)
+    assert (tmp_path / "out.json").read_text() == "7"
+    assert len(baseten.requests) == 1
 
 
 @pytest.mark.parametrize(("model_id", "ends"), [("echo", "response"), ("broken", "error")])

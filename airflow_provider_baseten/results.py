@@ -181,7 +181,10 @@ class ResultStore:
         :raises BasetenResultStoreError: it could not be deleted.
         """
         try:
-            _path(f"{self.uri}/{name}").unlink(missing_ok=True)
+            path = _path(f"{self.uri}/{name}")
+            path.fs.rm_file(path.path)
+        except FileNotFoundError:
+            return
         except Exception as error:
             raise BasetenResultStoreError(f"{name} could not be deleted from {self.uri} ({_reason(error)}).") from error
 
@@ -194,10 +197,12 @@ class ResultStore:
             folder = _path(self.uri)
             if _is_local(folder):
                 # With ten thousand waiting tasks a Path for each name costs three times as much.
-                return {name for name in request_ids if os.path.exists(f"{folder.path}/{_delivery_name(name)}")}  # noqa: PTH110
+                return {name for name in request_ids if _exists_locally(f"{folder.path}/{_delivery_name(name)}")}
+            folder.fs.invalidate_cache(folder.path)  # Others write there: what was listed before is not what is there.
             if len(request_ids) <= _MOST_LOOKUPS:
-                return {name for name in request_ids if (folder / _delivery_name(name)).exists()}
-            return set(request_ids) & {path.name.removesuffix(".json") for path in folder.iterdir()}
+                return {name for name in request_ids if _exists(folder / _delivery_name(name))}
+            files = folder.fs.ls(folder.path, detail=False)
+            return set(request_ids) & {PurePosixPath(file).name.removesuffix(".json") for file in files}
         except BasetenResultStoreError:
             raise
         except FileNotFoundError:
@@ -461,9 +466,26 @@ def _create_remote(path: Any, body: bytes) -> bool:
     except FileExistsError:
         return False
     except (NotImplementedError, ValueError):
-        if path.exists():
+        if _exists(path):
             return False
         path.write_bytes(body)
+    return True
+
+
+def _exists(path: Any) -> bool:
+    """Tell whether a file is there. Most file systems of fsspec would say no where they can't tell."""
+    try:
+        path.fs.info(path.path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _exists_locally(path: str) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116 - much faster than a Path.
+    except FileNotFoundError:
+        return False
     return True
 
 

@@ -17,6 +17,9 @@ MAX_RESPONSE_BYTES = 1024**3
 # Bytes of an error answer; the rest of it is not read.
 MAX_ERROR_BYTES = 1024**2
 
+# What is packed is hardly longer than what it unpacks to. Yet a body can go on for ever that unpacks to nothing.
+_MOST_PACKED = 2
+
 # Bytes of one answer that stay in memory.
 IN_MEMORY_BYTES = 4 * 1024**2
 
@@ -51,6 +54,7 @@ class IncomingAnswer:
         self._parts: list[bytes] = []
         self._large: LargeBody | None = None
         self._size = 0
+        self._received = 0
         self.is_full = False
         try:
             self._decoder = decoder_for(headers.get("content-encoding") or "")
@@ -68,6 +72,12 @@ class IncomingAnswer:
             return
         if self._decoder is None:
             self._keep(data)
+            return
+        self._received += len(data)
+        if self._received > _MOST_PACKED * self._most:
+            if self._is_answer:
+                raise self._too_large()
+            self.is_full = True
             return
         try:
             for piece in self._decoder.feed(data):

@@ -5,6 +5,7 @@ import gzip
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +15,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenInputError,
     BasetenModelError,
+    BasetenNotFoundError,
     BasetenRateLimitError,
     BasetenResponseError,
     BasetenResultStoreError,
@@ -54,6 +56,18 @@ def chunked(body, *headers):
     """Send without saying how much it is."""
     head = "\r\n".join(["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers, "", ""]).encode()
     return raw(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+
+def endless(begin, rest):
+    """Send until the client has enough, or much more than it should want."""
+
+    def behave(connection):
+        with suppress(OSError):
+            connection.sendall(begin)
+            for _ in range(64 * MB // len(rest)):
+                connection.sendall(rest)
+
+    return behave
 
 
 def packed(megabytes):
@@ -195,6 +209,29 @@ class TestPackedAnswers:
         ):
             send(requests.predict(target(server), {}))
         assert caught.value.may_have_run
+
+    @pytest.mark.parametrize(
+        ("encoding", "begin", "rest"),
+        [
+            ("gzip", b"", gzip.compress(b"") * 1000),
+            ("gzip", gzip.compress(b"1"), b"\0" * 65536),
+            ("gzip", gzip.compress(b"")[:3] + b"\x08" + gzip.compress(b"")[4:10], b"a name" * 10_000),
+            ("deflate", zlib.compress(b"1"), b"\0" * 65536),
+            ("deflate", b"", b"\0\0\0\xff\xff" * 10_000),
+        ],
+        ids=["empty members", "after gzip", "name of a file", "after deflate", "empty blocks"],
+    )
+    @pytest.mark.parametrize("status", [200, 404])
+    def test_those_that_go_on_without_unpacking_to_anything(self, send, encoding, begin, rest, status):
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Encoding: {encoding}\r\n\r\n"
+        with (
+            ScriptedServer(endless(head.encode() + begin, rest)) as server,
+            pytest.raises(BasetenResponseError if status == 200 else BasetenNotFoundError) as caught,
+        ):
+            send(requests.predict(target(server), {}), max_response_bytes=MB)
+        assert caught.value.status == status
+        if status == 200:
+            assert "with more than 1,048,576 bytes" in str(caught.value)
 
     def test_what_is_offered(self, send):
         with ScriptedServer(answer()) as server:

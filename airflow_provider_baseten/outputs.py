@@ -151,10 +151,13 @@ def _is_utf8(body: LargeBody) -> bool:
 
 
 def _without_arrays(value: Any) -> Any:
-    """Replace numpy arrays and scalars by lists and numbers."""
+    """Replace numpy arrays and scalars by lists and numbers; those of dates stay, for numpy makes bare numbers of some.
+
+    A date of nanoseconds would be a number of them, one without a value ``None``.
+    """
     match value:
         case dict():
             return {key: _without_arrays(item) for key, item in value.items()}
         case list():
             return [_without_arrays(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
+    return value.tolist() if hasattr(value, "tolist") and value.dtype.kind not in "mM" else value

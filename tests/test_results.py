@@ -8,10 +8,12 @@ from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from airflow_provider_baseten import results
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api.requests import MSGPACK, Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResultLostError, BasetenResultStoreError
 from tests.awkward_values import AWKWARD, PLAIN, random_value, same
@@ -33,7 +35,8 @@ def deliver(tmp_path):
             "result_store": f"file://{tmp_path}/store",
             "baseten_conn_id": "baseten_default",
         }
-        return results.deliver(results.Output.of_value(value), request_id, **places | arguments)
+        output = value if isinstance(value, results.Output) else results.Output.of_value(value)
+        return results.deliver(output, request_id, **places | arguments)
 
     return call
 
@@ -51,6 +54,19 @@ def answered(body, content_type="application/json"):
 def test_what_is_stored_is_read_back(tmp_path, deliver, value, store):
     reference = deliver(value, output_path=store.format(folder=tmp_path) + "/")
     assert results.read_output(reference) == value
+
+
+@pytest.mark.parametrize("unit", ["Y", "D", "s", "us", "ns", "as"])
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+def test_dates_of_numpy_do_not_become_numbers(deliver, kind, unit):
+    for value in np.array([1, 2, "NaT"], f"{kind}[{unit}]"), np.array(3, f"{kind}[{unit}]")[()]:
+        request = Request(method="POST", url="https://x", subject="predict", headers={"Content-Type": MSGPACK})
+        answer = Response(request=request, status=200, headers={"content-type": MSGPACK}, body=msgpack.pack([value]))
+        output = results.predicted(answer)
+        assert not results.xcom_holds(output)
+        [found] = results.read_output(deliver(output))
+        assert found.dtype == value.dtype
+        np.testing.assert_array_equal(found, value)
 
 
 @pytest.mark.parametrize(

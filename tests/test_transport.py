@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from requests import get
 
+from airflow_provider_baseten import transport
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
@@ -555,3 +556,27 @@ def test_the_async_transport_keeps_no_body_of_a_request():
 
     with ScriptedServer(answer(200, b"1")) as server:
         assert asyncio.run(send(server.url)) == []
+
+
+def test_an_error_is_made_beside_the_event_loop(monkeypatch):
+    """What it quotes of an input of a megabyte takes seconds to find; other triggers go on meanwhile."""
+
+    def slow(response, real=transport.error_for):
+        time.sleep(1)
+        return real(response)
+
+    async def ticks_meanwhile(url):
+        client = AsyncTransport(KEY, retry_policy=RetryPolicy(max_attempts=1))
+        sending = asyncio.create_task(client.send(requests.predict(Target(model_id="abc", base_url=url), {})))
+        ticks = 0
+        while not sending.done():
+            await asyncio.sleep(0.02)
+            ticks += 1
+        with pytest.raises(BasetenInputError):
+            await sending
+        await client.close()
+        return ticks
+
+    monkeypatch.setattr(transport, "error_for", slow)
+    with ScriptedServer(answer(422, b'{"error": "no"}')) as server:
+        assert asyncio.run(ticks_meanwhile(server.url)) > 10

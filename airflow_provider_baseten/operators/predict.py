@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.results import Output
     from airflow_provider_baseten.transport import OnChunk
 
+# Characters of a line that is logged before its end is there.
+_LONGEST_LINE = 65_536
+
 
 class BasetenPredictOperator(BasetenCallOperator):
     """Run a model, or a chain's ``run_remote``, and return its output.
@@ -79,6 +82,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         self.model_input = model_input
         self.content_type = content_type
         self.log_stream = log_stream
+        self._lines: _LineLog | None = None
 
     def build_request(self, target: "Target") -> Request:
         """Build and check the predict."""
@@ -103,7 +107,10 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.results import ResultStore
 
         if not self.deferrable:
-            return super().answer(context, hook, request)
+            response = super().answer(context, hook, request)
+            if self._lines is not None:
+                self._lines.close()
+            return response
         fingerprint = ledger.fingerprint(self.target.url("predict"), request.body)
         name = deferred_calls.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
         store = ResultStore(hook.connection.result_store)
@@ -177,7 +184,8 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def on_chunk(self) -> "OnChunk | None":
         """Log the lines of a stream if asked to."""
-        return _line_logger(self.log.info) if self.log_stream else None
+        self._lines = _LineLog(self.log.info) if self.log_stream else None
+        return self._lines
 
 
 def _can_be_used(response: "Response") -> bool:
@@ -190,15 +198,27 @@ def _can_be_used(response: "Response") -> bool:
     return True
 
 
-def _line_logger(info: "Callable[[str, str], object]") -> "OnChunk":
-    """Return a listener that logs each whole line of the chunks it is given."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    pending = ""
+class _LineLog:
+    """Logs the lines of a stream as they arrive; a very long one, such as that of a picture, in parts.
 
-    def listen(chunk: bytes) -> None:
-        nonlocal pending
-        *lines, pending = (pending + decoder.decode(chunk)).split("\n")
+    :param info: writes to the log: a format and its arguments.
+    """
+
+    def __init__(self, info: "Callable[[str, str], object]") -> None:
+        self._info = info
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._line = ""
+
+    def __call__(self, chunk: bytes) -> None:
+        """Take further bytes of the stream."""
+        *lines, self._line = (self._line + self._decoder.decode(chunk)).split("\n")
         for line in lines:
-            info("%s", line)
+            self._info("%s", line)
+        if len(self._line) > _LONGEST_LINE:
+            self.close()
 
-    return listen
+    def close(self) -> None:
+        """Log the line that has no end yet."""
+        if self._line:
+            self._info("%s", self._line)
+        self._line = ""

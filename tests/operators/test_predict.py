@@ -21,7 +21,13 @@ def stream(model_input):
         yield f"line {number}\n"
 
 
+def line_without_end(model_input):
+    for _ in range(3):
+        yield "y" * model_input["characters"]
+
+
 MODELS = {
+    "line": line_without_end,
     "echo": lambda model_input: model_input,
     "stream": stream,
     "large": lambda model_input: ["x" * 100] * 5000,
@@ -102,6 +108,17 @@ def test_stream_is_collected_and_logged_only_when_asked(baseten, run_dag, capfd)
     assert run.xcom("loud").endswith("line 3\n")
     logged = re.findall(r"\bline \d(?= )", capfd.readouterr().out)
     assert logged == ["line 0", "line 1", "line 2", "line 3"]
+
+
+@pytest.mark.parametrize("characters", [5, 100_000])
+def test_a_line_without_an_end_is_logged_in_bounded_parts(baseten, run_dag, capfd, characters):
+    with DAG(f"line_{characters}") as dag:
+        predict("loud", "line", model_input={"characters": characters}, log_stream=True)
+    assert run_dag(dag).xcom("loud") is not None
+    parts = re.findall(r"\by{5,}(?= )", capfd.readouterr().out)
+    assert sum(map(len, parts)) == 3 * characters
+    assert all(len(part) < 400_000 for part in parts)
+    assert len(parts) > 1 or characters == 5
 
 
 class TestLanding:

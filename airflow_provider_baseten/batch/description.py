@@ -30,6 +30,10 @@ _COLLECTIONS = (list, tuple, set, frozenset, dict)
 _VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
 
+# What functools.cache and functools.lru_cache make.
+_Cached = type(functools.cache(repr))
+
+
 class NotDescribableError(ValueError):
     """What an object is made of can't be found out; the message names its type."""
 
@@ -65,6 +69,8 @@ class _Describer:
                 return self._once(value, self._class)
             case MethodType():
                 return ["method", self.of(value.__func__), self.of(value.__self__)]
+            case _Cached():
+                return ["cached", self.of(value.__wrapped__), self.of(value.cache_parameters())]
             case functools.partial():
                 return ["partial", self.of(value.func), self.of(value.args), self.of(value.keywords)]
             case ModuleType():
@@ -122,23 +128,21 @@ class _Describer:
         return ["class", kind.__qualname__, bases, own]
 
     def _surroundings(self, node: source_code.Node, namespace: Mapping[str, Any]) -> Any:
-        names, attributes = source_code.used_names(node)
+        names, paths = source_code.used_names(node)
         found = self._globals(names, namespace)
-        for name, attribute in sorted(attributes):
-            module = namespace.get(name)
-            if isinstance(module, ModuleType) and not source_code.is_installed(getattr(module, "__file__", None)):
-                found |= {f"{name}.{key}": item for key, item in self._globals({attribute}, vars(module)).items()}
+        for *modules, name in sorted(paths):
+            inside: Mapping[str, Any] | None = namespace
+            for module in modules:
+                inside = None if inside is None else _own_module(inside.get(module))
+            if inside is not None:
+                found |= {".".join([*modules, key]): item for key, item in self._globals({name}, inside).items()}
         return found
 
     def _globals(self, names: set[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
         """Describe the constants, functions and classes of these names: an object may be a cache or a client."""
         # Not __file__ and its like, which differ from machine to machine.
         found = {name: namespace[name] for name in sorted(names) if name in namespace and not name.startswith("__")}
-        return {
-            name: self.of(value)
-            for name, value in found.items()
-            if isinstance(value, FunctionType | functools.partial | type) or _is_constant(value)
-        }
+        return {name: self.of(value) for name, value in found.items() if _is_constant(value)}
 
     def _object(self, value: Any) -> Any:
         try:
@@ -165,12 +169,24 @@ def _constant(value: Any) -> Any:
     return repr(value)
 
 
+def _is_code(value: Any) -> bool:
+    return isinstance(value, FunctionType | functools.partial | _Cached | type)
+
+
 def _is_constant(value: Any) -> bool:
+    """Tell whether a value never changes, or is a collection of such values and of code: a table of functions."""
     if isinstance(value, dict):
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):
         return type(value) in _COLLECTIONS and all(map(_is_constant, value))
-    return type(value) in _CONSTANTS or isinstance(value, _VALUES)
+    return type(value) in _CONSTANTS or isinstance(value, _VALUES) or _is_code(value)
+
+
+def _own_module(value: Any) -> Mapping[str, Any] | None:
+    """Return what a module of the user holds, ``None`` for anything else."""
+    if isinstance(value, ModuleType) and not source_code.is_installed(getattr(value, "__file__", None)):
+        return vars(value)
+    return None
 
 
 def _names(code: CodeType) -> set[str]:

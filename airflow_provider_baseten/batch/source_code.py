@@ -6,8 +6,10 @@ Comments, line breaks, positions and docstrings are not in it, and it is the sam
 import ast
 import functools
 import inspect
+import symtable
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -70,13 +72,30 @@ def plain(node: Any) -> Any:
     return node
 
 
-def used_names(node: Node) -> tuple[set[str], set[tuple[str, str]]]:
-    """Return the names that code takes from outside of it, and of those with a dot behind them also what follows."""
-    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    inside |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
-    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside
-    attributes = (n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name))
-    return names, {(n.value.id, n.attr) for n in attributes if n.value.id in names}  # type: ignore[attr-defined]
+def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
+    """Return the names that code takes from outside of it, and those of them with the names behind their dots."""
+    names = {*_outer_names(symtable.symtable(ast.unparse(node), "<source>", "exec"))}
+    paths = {_dotted(n) for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    return names, {path for path in paths if path and path[0] in names}
+
+
+def _outer_names(table: symtable.SymbolTable) -> Iterator[str]:
+    for symbol in table.get_symbols():
+        # In the body of a class a name is that of the module until it is assigned.
+        if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "class"):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _outer_names(inner)
+
+
+def _dotted(node: ast.expr) -> tuple[str, ...]:
+    """Return the names of an expression such as ``a.b.c``, none of another one."""
+    match node:
+        case ast.Name():
+            return (node.id,)
+        case ast.Attribute() if inner := _dotted(node.value):
+            return (*inner, node.attr)
+    return ()
 
 
 def _tree(thing: Any) -> ast.Module | None:

@@ -202,6 +202,8 @@ class TestCallables:
             lambda lang: f"{{}} in {lang}".format,
             lambda lang: {"de": 1, lang: 2}.get,
             lambda lang: functools.lru_cache(with_closure(lang)).__wrapped__,
+            lambda lang: functools.lru_cache(with_closure(lang)),
+            lambda lang: functools.cache(with_default(lang)),
             lambda lang: functools.partial(translate, lang=Path(lang)),
             lambda lang: functools.partial(translate, lang=datetime.date(2024, 1, len(lang) + ord(lang[0]) % 20)),
         ],
@@ -294,6 +296,56 @@ class TestWhatFunctionsName:
             (tmp_path / f"prompts{number}.py").write_text(f"PROMPT = {prompt!r}\ndef clean(row): return PROMPT + row\n")
             code = f"import prompts{number} as prompts\ndef made(row): return prompts.clean(row)\n"
             seen.append(describe(function_of(tmp_path / f"dag{number}.py", code, "made")))
+        assert seen[0] == seen[1] != seen[2]
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "@functools.cache\ndef helper(row): return 'de'\ndef made(row): return helper(row)",
+            "TABLE = {'clean': lambda row: 'de'}\ndef made(row): return TABLE['clean'](row)",
+            "STEPS = [functools.partial(str.replace, 'de')]\ndef made(row): return STEPS[0](row)",
+            # The same name is a local one somewhere inside.
+            "L = 'de'\ndef made(row):\n    def inner():\n        L = 1\n        return L\n    return L, inner()",
+            "L = 'de'\ndef made(row): return L, [L for L in row]",
+            "L = 'de'\ndef made(row): return L, (lambda L: L)(1)",
+            "L = 'de'\ndef made(row, clean=lambda L: L): return [L, clean(row)]",
+            "L = 'de'\nclass Made:\n    L = L\n    def made(self, L): return L\nmade = Made",
+            "L = 'de'\nclass Made:\n    L = 1\n    def made(self, row): return L\nmade = Made",
+        ],
+    )
+    def test_a_change_is_seen_whatever_else_has_the_name(self, tmp_path, code):
+        made = []
+        for number, lang in enumerate(["de", "de", "fr"]):
+            changed = "import functools\n" + code.replace("'de'", repr(lang)) + "\n"
+            made.append(describe(function_of(tmp_path / f"{number}.py", changed, "made")))
+        assert made[0] == made[1] != made[2]
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "L = 'de'\ndef made(row):\n    L = row\n    return L",
+            "L = 'de'\ndef made(L): return [L for _ in L]",
+            "L = 'de'\ndef made(row): return [L for L in row]",
+        ],
+    )
+    def test_a_name_that_is_only_local_does_not_count(self, tmp_path, code):
+        one, other = (
+            describe(function_of(tmp_path / f"{lang}.py", code.replace("'de'", repr(lang)), "made"))
+            for lang in ("de", "fr")
+        )
+        assert one == other
+
+    def test_modules_of_packages_count(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        seen = []
+        for number, prompt in enumerate(["a", "a", "b"]):
+            package = tmp_path / f"settings{number}"
+            package.mkdir()
+            (package / "__init__.py").write_text("")
+            (package / "prompts.py").write_text(f"PROMPT = {prompt!r}\n")
+            code = f"import settings{number}.prompts\nsettings = settings{number}\n"
+            code += "def made(row): return settings.prompts.PROMPT + row\n"
+            seen.append(describe(function_of(tmp_path / f"package{number}.py", code, "made")))
         assert seen[0] == seen[1] != seen[2]
 
     def test_objects_such_as_clients_do_not(self, tmp_path):

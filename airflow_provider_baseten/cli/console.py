@@ -6,10 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -99,7 +101,8 @@ def read_file(path: str) -> bytes:
 
 def _parsed(source: str, text: bytes) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+        return exact_json.decode(text)
     except json.JSONDecodeError as error:
         reason = f"{error.msg} in line {error.lineno}, column {error.colno}"
     except (ValueError, RecursionError) as error:
@@ -114,10 +117,25 @@ def _refuse(constant: str) -> None:
 def write(output: Any) -> None:
     """Print a value as JSON, bytes as they are."""
     if not isinstance(output, bytes):
-        text = json.dumps(output, ensure_ascii=False, indent=2)
+        text = _pretty(output)
         # A lone surrogate has no bytes; its JSON escape has.
         output = f"{text}\n".encode(errors="backslashreplace")
     write_bytes(output)
+
+
+def _pretty(value: Any, margin: str = "\n") -> str:
+    """Return a value as JSON on several lines; its numbers keep every digit."""
+    inside = margin + "  "
+    match value:
+        case dict() if value:
+            members = [f"{inside}{json.dumps(k, ensure_ascii=False)}: {_pretty(v, inside)}" for k, v in value.items()]
+            return f"{{{','.join(members)}{margin}}}"
+        case list() if value:
+            items = [inside + _pretty(item, inside) for item in value]
+            return f"[{','.join(items)}{margin}]"
+        case Decimal():
+            return str(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def write_bytes(data: bytes) -> None:

@@ -4,9 +4,14 @@ import json
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 
+from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.cli import console
 from airflow_provider_baseten.emulator import Fault
 from tests.cli.conftest import AIRFLOW, KEY, MODULE, environment
 from tools.airflow_api import wait_until
@@ -65,6 +70,19 @@ class TestPredict:
         assert "Grüße, 世界 🚀" in done.out
         (request,) = baseten.requests[seen:]
         assert request.path == "/model-abc/development/predict"
+
+    @pytest.mark.parametrize(
+        "number", ["1.2345678901234567890123", "123456789012345678901234567890", "1E+400", "0.1", "-0.0", "9" * 5000]
+    )
+    def test_numbers_keep_every_digit(self, capsysbinary, number):
+        text = f'{{"n":{number},"k":[{number}]}}'
+        value = console.read_input(Namespace(data=text, file=None))
+        sent = requests.predict(Target(model_id="abc"), value).body
+        response = Response(request=None, status=200, headers={"content-type": "application/json"}, body=text.encode())
+        console.write(response.output())
+        written = capsysbinary.readouterr().out
+        assert written.decode() == f'{{\n  "n": {number},\n  "k": [\n    {number}\n  ]\n}}\n'
+        assert sent.decode() == text
 
     def test_output_that_has_no_bytes_stays_json(self, run_here, baseten):
         baseten.inject(Fault(target="abc", status=200, body={"half": "\ud800"}))

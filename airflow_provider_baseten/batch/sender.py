@@ -8,7 +8,7 @@ from typing import Any
 
 from aiolimiter import AsyncLimiter
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import exact_json, requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response, id_note, quotable
 from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, read_answer
@@ -18,7 +18,7 @@ from airflow_provider_baseten.batch.outputs import Outputs
 from airflow_provider_baseten.batch.parquet import has_vectors, packed
 from airflow_provider_baseten.batch.presets import shape_of
 from airflow_provider_baseten.batch.progress import Tally
-from airflow_provider_baseten.batch.row_json import encode
+from airflow_provider_baseten.batch.row_json import encode, json_value
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.exceptions import (
     BasetenError,
@@ -195,5 +195,11 @@ def _encoded(name: str, value: Any) -> bytes:
         return encode(name, value)
     except BasetenInputError as error:
         with suppress(TypeError, ValueError, RecursionError):
-            return json.dumps(value, allow_nan=False).encode()  # Lone surrogates become escapes.
+            text = exact_json.encode_output(json_value(value))  # Lone surrogates become escapes.
+            json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+            return text
         raise UnusableAnswerError(f"has no form in JSON: {str(error).rstrip('.')}") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")

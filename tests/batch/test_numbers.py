@@ -191,6 +191,30 @@ class TestWhatJsonLacks:
         assert bodies == ['{"a":"2024-01-31","b":"at \\"2024-01-31\\""}']
 
 
+class TestOutputs:
+    @pytest.mark.parametrize(
+        "job",
+        [
+            {"rows_per_request": 2},
+            {"split_output": lambda answer: [answer]},
+            {"output_filter": lambda answer: answer},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+    def test_digits_and_half_a_character_in_one_answer(self, ask, job, output_format):
+        """Each has a way of its own to be written; neither may lose an answer that was paid."""
+        value = f'{{"half":"\\ud83d","exact":{HUGE}.{HUGE},"small":[1e-400],"\\udc00":1}}'
+        text = f"[{value},1]" if "rows_per_request" in job else value
+        rows = [1, 2] if "rows_per_request" in job else [1]
+        manifest = ask(text.encode(), inputs=rows, output_format=output_format, **job)
+        assert manifest.failed == 0
+        if output_format == "jsonl":
+            first = next(line for line in text_of(manifest).splitlines() if '"row":0' in line)
+            output = json.loads(first, parse_float=Decimal)["output"]
+            assert output == json.loads(value, parse_float=Decimal)
+
+
 class TestIds:
     @pytest.mark.parametrize(
         "ids",

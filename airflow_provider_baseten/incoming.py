@@ -178,7 +178,9 @@ def _in_utf8(response: Response) -> Response:
     large = response.large
     head = response.body[:3] if large is None else large.read_at(0, 3)
     encoding = encoding_of(head, response.headers.get("content-type") or "")
-    if encoding is None or not (response.is_text or (response.is_json and large is None)):
+    if encoding is None or not (response.is_text or response.is_json):
+        return response
+    if response.is_json and large is not None and large.is_utf8():  # As JSON is whatever the Content-Type says.
         return response
     try:
         if large is None:

@@ -1,11 +1,13 @@
 """Bodies of answers that are too large for memory, kept in an unnamed temporary file."""
 
+import codecs
 import io
 import os
 import tempfile
 from typing import Any, BinaryIO
 
 _BUFFER_BYTES = 256 * 1024
+_PIECE_BYTES = 1 << 20
 
 
 class LargeBody:
@@ -35,6 +37,18 @@ class LargeBody:
         """Return all of it, in memory."""
         with self.open() as file:
             return file.read()
+
+    def is_utf8(self) -> bool:
+        """Tell whether all of it is text in UTF-8."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            with self.open() as file:
+                while piece := file.read(_PIECE_BYTES):
+                    decoder.decode(piece)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+        return True
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes from a place on; none after the end."""

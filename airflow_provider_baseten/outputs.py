@@ -1,6 +1,5 @@
 """Output of a model: its value, and the bytes in which it is stored and read back. Pure."""
 
-import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ _SUFFIXES: dict[OutputFormat, str] = {"json": ".json", "text": ".txt", "msgpack"
 
 # White space at the ends of JSON that is looked over.
 _END_BYTES = 4096
-_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Output:
         if response.is_msgpack:  # Or bytes under the same Content-Type.
             return cls(None, body, "bytes" if isinstance(response.output(), bytes) else "msgpack")
         is_text = response.media_type.startswith("text/") or not response.media_type
-        return cls(None, body, "text" if is_text and _is_utf8(body) else "bytes")
+        return cls(None, body, "text" if is_text and body.is_utf8() else "bytes")
 
     @classmethod
     def of_value(cls, value: Any) -> "Output":
@@ -136,18 +134,6 @@ def _has_ends_of_json(body: LargeBody) -> bool:
     begin = body.read_at(0, _END_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     end = body.read_at(max(0, body.size - _END_BYTES), _END_BYTES).rstrip()[-1:]
     return begin + end in {b"{}", b"[]", b'""'}
-
-
-def _is_utf8(body: LargeBody) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with body.open() as file:
-            while piece := file.read(_PIECE_BYTES):
-                decoder.decode(piece)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _without_arrays(value: Any) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import gc
 import ipaddress
+import json
 import ssl
 import time
 from base64 import b64encode
@@ -260,6 +261,22 @@ class TestTexts:
         with ScriptedServer(answered(head, body=text.encode("latin-1"))) as server:
             response = send(predict(server))
         assert (response.output() == text, response.read() == text.encode()) == (True, True)
+
+    @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "utf-8", "no-such"])
+    def test_large_json(self, send, charset):
+        """Whoever reads the file later does not know the Content-Type."""
+        value = {"t": "caf\u00e9" * 1_200_000}
+        body = json.dumps(value, ensure_ascii=False).encode("utf-8" if charset == "no-such" else charset)
+        head = f"Content-Type: application/json; charset={charset}".encode()
+        with ScriptedServer(answered(head, body=body)) as server:
+            response = send(predict(server))
+        assert response.large is not None
+        assert (response.output() == value, json.loads(response.read().decode()) == value) == (True, True)
+
+    def test_large_json_in_utf_8_whatever_it_says(self, send):
+        body = json.dumps("caf\u00e9" * 1_200_000, ensure_ascii=False).encode()
+        with ScriptedServer(answered(b"Content-Type: application/json; charset=latin-1", body=body)) as server:
+            assert send(predict(server)).read() == body
 
 
 class TestLogs:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.requests import JSON, MAX_STATUS_BYTES, Request, checked_headers, encode_json
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import Target, is_request_id
 from airflow_provider_baseten.arguments import check_count, check_texts, shown
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
@@ -172,11 +172,11 @@ def request_id_of(output: Any, subject: str) -> str:
     :raises BasetenResponseError: there is none, so the request may run without anybody knowing it.
     """
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
-    if not isinstance(request_id, str) or not request_id:
+    if not is_request_id(request_id):
         raise BasetenResponseError(
             f"{subject} was accepted, but the answer has no request_id; the request may run.", may_have_run=True
         )
-    return request_id
+    return str(request_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +350,7 @@ class Delivery:
         data, time = payload.get("data"), payload.get("time")
         errors = _all_errors(body) if body.count(b'"errors"') > 1 else payload.get("errors")
         is_null = "data" in payload and errors == [] and isinstance(errors, list)
+        errors = errors or payload.get("error")
         return cls(
             request_id=payload["request_id"],
             data=data,

@@ -137,6 +137,11 @@ def require_one_target(model_id: object, chain_id: object, environment: object, 
         raise BasetenInputError("Give at most one of environment and deployment_id; both were given.")
 
 
+def is_request_id(value: object) -> bool:
+    """Tell whether a value can be the id of an async request."""
+    return isinstance(value, str) and _REQUEST_ID.fullmatch(value) is not None
+
+
 def check_request_id(request_id: str) -> None:
     """Check an id of an async request.
 

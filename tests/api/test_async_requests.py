@@ -90,7 +90,10 @@ class TestSubmission:
         with pytest.raises(BasetenInputError, match="request_id"):
             async_requests.get_status(MODEL, request_id)
 
-    @pytest.mark.parametrize("output", [None, {}, {"request_id": 7}, {"request_id": ""}, []])
+    @pytest.mark.parametrize(
+        "output",
+        [None, {}, {"request_id": 7}, {"request_id": ""}, [], {"request_id": "../x"}, {"request_id": "\ud83d"}],
+    )
     def test_answer_without_an_id_may_have_been_accepted(self, output):
         with pytest.raises(BasetenResponseError, match="no request_id") as caught:
             async_requests.request_id_of(output, "async predict")
@@ -312,6 +315,19 @@ class TestDelivery:
     def test_errors_are_not_hidden_by_a_second_key(self, body):
         with pytest.raises(BasetenAsyncRequestError):
             Delivery.parse(body.encode()).output()
+
+    @pytest.mark.parametrize(
+        "rest", ["", ', "errors": []', ', "errors": null', ', "errors": [], "data": null', ', "data": 1']
+    )
+    @pytest.mark.parametrize("error", ['"boom"', '{"code": "E", "message": "boom"}', '["boom"]'])
+    def test_one_error_is_a_failure_too(self, rest, error):
+        with pytest.raises(BasetenAsyncRequestError, match="boom"):
+            Delivery.parse(f'{{"request_id": "r1", "error": {error}{rest}}}'.encode()).output()
+
+    @pytest.mark.parametrize("error", ["null", '""', "{}", "[]", "false"])
+    def test_no_error_is_none(self, error):
+        body = f'{{"request_id": "r1", "error": {error}, "data": null, "errors": []}}'
+        assert Delivery.parse(body.encode()).output() is None
 
     def test_errors_inside_of_the_output_are_the_model_s(self):
         body = b'{"request_id": "r1", "data": {"errors": ["x"], "b": {"errors": 1}}, "errors": []}'

@@ -117,10 +117,20 @@ def _refuse(constant: str) -> None:
 def write(output: Any) -> None:
     """Print a value as JSON, bytes as they are."""
     if not isinstance(output, bytes):
-        text = _pretty(output)
         # A lone surrogate has no bytes; its JSON escape has.
-        output = f"{text}\n".encode(errors="backslashreplace")
+        output = f"{_text_of(output)}\n".encode(errors="backslashreplace")
     write_bytes(output)
+
+
+def _text_of(output: Any) -> str:
+    try:
+        return _pretty(output)
+    except RecursionError:
+        pass
+    try:
+        return exact_json.encode_output(output).decode()
+    except ValueError as error:
+        raise CommandError(f"The model has answered, but the output can't be printed as JSON: {error}.") from None
 
 
 def _pretty(value: Any, margin: str = "\n") -> str:

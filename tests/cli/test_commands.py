@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
+from decimal import Decimal
 
 import pytest
 
@@ -83,6 +84,16 @@ class TestPredict:
         written = capsysbinary.readouterr().out
         assert written.decode() == f'{{\n  "n": {number},\n  "k": [\n    {number}\n  ]\n}}\n'
         assert sent.decode() == text
+
+    @pytest.mark.parametrize("levels", [50, 600, 950])
+    def test_deep_output(self, capsysbinary, levels):
+        """Too deep for lines of their own, it is on one line."""
+        value = Decimal("1E+400")
+        for _ in range(levels):
+            value = [value]
+        console.write(value)
+        written = capsysbinary.readouterr().out
+        assert b"".join(written.split()) == b"[" * levels + b"1E+400" + b"]" * levels
 
     def test_output_that_has_no_bytes_stays_json(self, run_here, baseten):
         baseten.inject(Fault(target="abc", status=200, body={"half": "\ud800"}))

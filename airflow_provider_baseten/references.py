@@ -16,6 +16,8 @@ OutputFormat = Literal["json", "text", "msgpack", "bytes"]
 
 KEY_BYTES = 32
 
+_MOST_BYTES = 1 << 63
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "uri": (str,),
     "bytes": (int,),
@@ -71,6 +73,8 @@ def is_genuine(reference: OutputReference, keys: Iterable[bytes]) -> bool:
     fields: dict[str, Any] = dict(reference)
     signature = fields.pop("signature")
     if not all(type(fields[name]) in types for name, types in _TYPES.items()) or not isinstance(signature, str):
+        return False
+    if not 0 <= fields["bytes"] < _MOST_BYTES:  # Python makes no text of a number with thousands of digits.
         return False
     signature = signature.encode(errors="replace")
     return any(hmac.compare_digest(_signature(fields, key).encode(), signature) for key in keys)

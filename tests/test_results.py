@@ -185,9 +185,10 @@ class TestReferences:
             {"signature": "ü\ud83d"},
             {"signature": None},
             {"bytes": True},
+            {"bytes": 10**5000},
             {"uri": ["file:///etc/hostname"]},
         ],
-        ids=repr,
+        ids=lambda change: f"{next(iter(change))}-{type(next(iter(change.values()))).__name__}",
     )
     def test_forged_references_are_never_opened(self, deliver, connect, monkeypatch, tmp_path, change):
         connect("other", password="k.s", extra={"result_store": f"file://{tmp_path}/other"})

@@ -145,8 +145,7 @@ class ResultStore:
     def _names(self, folder: str) -> list[str]:
         try:
             path = _path(f"{self.uri}/{folder}")
-            path.fs.invalidate_cache(path.path)
-            names = [PurePosixPath(found).name for found in path.fs.ls(path.path, detail=False)]
+            names = _listed(path)
         except FileNotFoundError:
             return []
         except Exception as error:
@@ -198,11 +197,10 @@ class ResultStore:
             if _is_local(folder):
                 # With ten thousand waiting tasks a Path for each name costs three times as much.
                 return {name for name in request_ids if _exists_locally(f"{folder.path}/{_delivery_name(name)}")}
-            folder.fs.invalidate_cache(folder.path)  # Others write there: what was listed before is not what is there.
-            if len(request_ids) <= _MOST_LOOKUPS:
-                return {name for name in request_ids if _exists(folder / _delivery_name(name))}
-            files = folder.fs.ls(folder.path, detail=False)
-            return set(request_ids) & {PurePosixPath(file).name.removesuffix(".json") for file in files}
+            if len(request_ids) > _MOST_LOOKUPS:
+                return set(request_ids) & {name.removesuffix(".json") for name in _listed(folder)}
+            folder.fs.invalidate_cache(folder.path)
+            return {name for name in request_ids if _exists(folder / _delivery_name(name))}
         except BasetenResultStoreError:
             raise
         except FileNotFoundError:
@@ -470,6 +468,12 @@ def _create_remote(path: Any, body: bytes) -> bool:
             return False
         path.write_bytes(body)
     return True
+
+
+def _listed(folder: Any) -> list[str]:
+    """Return the names of the files in a folder. Others write there: what was listed before is not what is there."""
+    folder.fs.invalidate_cache(folder.path)
+    return [PurePosixPath(found).name for found in folder.fs.ls(folder.path, detail=False)]
 
 
 def _exists(path: Any) -> bool:

@@ -300,9 +300,10 @@ class AsyncTransport(_Settings):
     async def _attempt(self, request: Request) -> Response:
         response = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
         response = replace(response, headers=dict(response.headers.items()))
-        if not is_answer(request, response.status):  # Finding what an error quotes of a large input takes its time.
-            await asyncio.to_thread(_checked, response, self._api_key)
-        return response
+        if is_answer(request, response.status):
+            return response
+        # Finding what an error quotes of a large input takes its time.
+        return await asyncio.to_thread(_checked, response, self._api_key)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
         """Return address and headers as the client takes them; in a bulk job they are those of every row."""

@@ -174,9 +174,10 @@ def request_id_of(output: Any, subject: str) -> str:
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
     if not is_request_id(request_id):
         raise BasetenResponseError(
-            f"{subject} was accepted, but the answer has no request_id; the request may run.", may_have_run=True
+            f"{subject} was accepted, but the answer has no request_id that can be one; the request may run.",
+            may_have_run=True,
         )
-    return str(request_id)
+    return request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,14 @@ def decode(body: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def refuse_constant(constant: str) -> None:
+    """Refuse NaN and infinities, which Python's decoder takes: for its ``parse_constant``.
+
+    :raises ValueError: always.
+    """
+    raise ValueError(f"JSON has no {constant}")
+
+
 def encode(value: Any) -> bytes:
     """Encode a value as standard JSON in UTF-8. ``Decimal`` becomes a number with all its digits.
 

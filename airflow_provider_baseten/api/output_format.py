@@ -75,7 +75,7 @@ class OutputFormat:
         if self.is_text:
             return text
         try:
-            rounded = json.loads(text, parse_constant=_refuse)
+            rounded = json.loads(text, parse_constant=exact_json.refuse_constant)
             value = texts.readable_value(exact_json.decode(text.encode()))
         except (ValueError, RecursionError):
             raise FormatError("it is not JSON") from None
@@ -121,10 +121,6 @@ def _schema_of(model_class: Any) -> dict[str, Any]:
         raise BasetenInputError(
             f"response_format is the class {model_class.__name__}, which has no JSON schema: {str(error)[:200]}."
         ) from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"JSON has no {constant}")
 
 
 def _validate(value: Any, schema: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, TypeGuard
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_baseten.arguments import check_flags, shown
@@ -137,7 +137,7 @@ def require_one_target(model_id: object, chain_id: object, environment: object, 
         raise BasetenInputError("Give at most one of environment and deployment_id; both were given.")
 
 
-def is_request_id(value: object) -> bool:
+def is_request_id(value: object) -> TypeGuard[str]:
     """Tell whether a value can be the id of an async request."""
     return isinstance(value, str) and _REQUEST_ID.fullmatch(value) is not None
 

@@ -29,7 +29,6 @@ _COLLECTIONS = (list, tuple, set, frozenset, dict)
 # Objects of these types never change, so they are constants where a function names them.
 _VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
-
 # What functools.cache and functools.lru_cache make.
 _Cached = type(functools.cache(repr))
 

@@ -196,10 +196,6 @@ def _encoded(name: str, value: Any) -> bytes:
     except BasetenInputError as error:
         with suppress(TypeError, ValueError, RecursionError):
             text = exact_json.encode_output(json_value(value))  # Lone surrogates become escapes.
-            json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+            json.loads(text, parse_int=str, parse_float=str, parse_constant=exact_json.refuse_constant)
             return text
         raise UnusableAnswerError(f"has no form in JSON: {str(error).rstrip('.')}") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"JSON has no {constant}")

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
@@ -101,17 +102,13 @@ def read_file(path: str) -> bytes:
 
 def _parsed(source: str, text: bytes) -> Any:
     try:
-        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+        json.loads(text, parse_constant=exact_json.refuse_constant, parse_int=str, parse_float=str)
         return exact_json.decode(text)
     except json.JSONDecodeError as error:
         reason = f"{error.msg} in line {error.lineno}, column {error.colno}"
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(":")[0]
     raise UsageError(f"The input from {source} is not JSON: {reason}.")
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"it has no {constant}")
 
 
 def write(output: Any) -> None:
@@ -123,10 +120,8 @@ def write(output: Any) -> None:
 
 
 def _text_of(output: Any) -> str:
-    try:
+    with suppress(RecursionError):
         return _pretty(output)
-    except RecursionError:
-        pass
     try:
         return exact_json.encode_output(output).decode()
     except ValueError as error:

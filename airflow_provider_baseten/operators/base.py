@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.compat import RetryPolicy
     from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.results import Output
-    from airflow_provider_baseten.transport import OnChunk
 
 # Airflow makes them parts of a URL without escaping.
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
@@ -189,10 +188,6 @@ class BasetenCallOperator(BasetenOperator):
         """Return what is pushed to XCom beside the output, by key; also when the output turns out to be unusable."""
         return {"request_id": response.request_id} if response.request_id else {}
 
-    def on_chunk(self) -> "OnChunk | None":
-        """Return what listens to the answer while it arrives."""
-        return None
-
     def execute(self, context: "Context") -> Any:
         """Send the request, store what XCom does not hold, return the output or a reference to it.
 
@@ -224,7 +219,7 @@ class BasetenCallOperator(BasetenOperator):
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request and return the answer."""
-        return hook.send(request, self.on_chunk())
+        return hook.send(request)
 
     def hand_over(self, context: "Context", response: "Response", result_store: str | None) -> Any:
         """Push what is noted beside the output, check the answer, and return it or a reference to where it is.

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.ledger import OnOrphanedRequest
     from airflow_provider_baseten.results import Output
-    from airflow_provider_baseten.transport import OnChunk
 
 # Characters of a line that is logged before its end is there.
 _LONGEST_LINE = 65_536
@@ -82,7 +81,6 @@ class BasetenPredictOperator(BasetenCallOperator):
         self.model_input = model_input
         self.content_type = content_type
         self.log_stream = log_stream
-        self._lines: _LineLog | None = None
 
     def build_request(self, target: "Target") -> Request:
         """Build and check the predict."""
@@ -107,10 +105,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.results import ResultStore
 
         if not self.deferrable:
-            response = super().answer(context, hook, request)
-            if self._lines is not None:
-                self._lines.close()
-            return response
+            return self._send(hook, request)
         fingerprint = ledger.fingerprint(self.target.url("predict"), request.body)
         name = deferred_calls.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
         store = ResultStore(hook.connection.result_store)
@@ -182,10 +177,15 @@ class BasetenPredictOperator(BasetenCallOperator):
         except TaskDeferralTimeout:
             raise AirflowTaskTimeout("The execution_timeout of the task passed while the triggerer waited.") from None
 
-    def on_chunk(self) -> "OnChunk | None":
-        """Log the lines of a stream if asked to."""
-        self._lines = _LineLog(self.log.info) if self.log_stream else None
-        return self._lines
+    def _send(self, hook: "BasetenHook", request: Request) -> "Response":
+        """Send the request; log the lines of a stream if asked to, also of one that breaks off."""
+        if not self.log_stream:
+            return hook.send(request)
+        lines = _LineLog(self.log.info)
+        try:
+            return hook.send(request, lines)
+        finally:
+            lines.close()
 
 
 def _can_be_used(response: "Response") -> bool:

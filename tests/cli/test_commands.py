@@ -130,7 +130,7 @@ class TestErrors:
         ("arguments", "stdin", "words"),
         [
             (["--model-id", "abc", "-d", '{"a": private'], b"", "--data is not JSON: Expecting value in line 1"),
-            (["--model-id", "abc"], b"[NaN]", "stdin is not JSON: it has no NaN"),
+            (["--model-id", "abc"], b"[NaN]", "stdin is not JSON: JSON has no NaN"),
             (["--model-id", "abc"], b"", "stdin is not JSON"),
             (["--model-id", "abc"], b"[" * 100_000, "nested too deeply"),
             (["--model-id", "abc"], b"\xff\xfe\x00", "stdin is not JSON"),

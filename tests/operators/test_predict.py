@@ -12,6 +12,7 @@ from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.results import read_output
+from tests.scripted_server import ScriptedServer, raw
 
 KEY = "abcd1234.s3cr3t"
 
@@ -119,6 +120,15 @@ def test_a_line_without_an_end_is_logged_in_bounded_parts(baseten, run_dag, capf
     assert sum(map(len, parts)) == 3 * characters
     assert all(len(part) < 400_000 for part in parts)
     assert len(parts) > 1 or characters == 5
+
+
+def test_what_came_of_a_stream_that_breaks_off_is_logged(connect, run_dag, capfd):
+    begin = raw(b"HTTP/1.1 200 X\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\nyyyyy\nyyyyyy")
+    with ScriptedServer(begin) as server, DAG("broken_off") as dag:
+        connect(host=server.url, password=KEY)
+        predict("loud", model_input=1, log_stream=True)
+        assert run_dag(dag).state == "failed"
+    assert re.findall(r"\by{5,}(?= )", capfd.readouterr().out) == ["yyyyy", "yyyyyy"]
 
 
 class TestLanding:

@@ -38,7 +38,7 @@ def positive_setting(name: str, default: float) -> float:
 
     :raises BasetenInputError: it is not above 0.
     """
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_baseten.compat import conf
 
     value: float = conf.getfloat("baseten", name, fallback=default)
     if not (value > 0 and math.isfinite(value)):

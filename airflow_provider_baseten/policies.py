@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.arguments import check_flags, shown
-from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, RetryDecision, RetryPolicy
+from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowFailException, RetryDecision, RetryPolicy
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -152,8 +152,6 @@ class ObeysRetryPolicy:
 
 
 def _heeding_the_policy(run: Callable[..., Any]) -> Callable[..., Any]:
-    from airflow.providers.common.compat.sdk import AirflowFailException
-
     @wraps(run)
     def heed(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:

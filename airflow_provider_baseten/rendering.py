@@ -1,39 +1,59 @@
-"""Rendering of template fields in a DAG with ``render_template_as_native_obj=True``.
+"""Rendering of template fields: texts stay texts, and inputs of models are not shown.
 
-Airflow then takes whatever looks like a Python literal for one: ``"2024"`` becomes the number 2024 and ``'{"a": 1}'`` a
-dictionary. Ids, paths, headers, prompts and bodies are texts and have to arrive as they were written. Only in the
-fields whose values may be of any type Airflow's conversion is what the author of the DAG asked for.
+With ``render_template_as_native_obj=True`` Airflow takes whatever looks like a Python literal for one: ``"2024"``
+becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies are texts and have to
+arrive as they were written. Only in the fields whose values may be of any type Airflow's conversion is what the author
+of the DAG asked for.
+
+Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models don't belong there. Their
+fields have other values while Airflow reads what it stores, and at no other time: ``map_index_template``, callbacks and
+listeners read the rendered value.
 """
 
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from airflow_provider_baseten.compat import check_rendering_method
+
+check_rendering_method()
 
 _FIELDS_OF_ANY_TYPE = frozenset({"model_input", "json", "options", "inputs", "parameters", "op_args", "op_kwargs"})
 
 
-class RendersTexts:
-    """Mixed into an operator: texts in its template fields stay texts, whatever they look like.
+class RendersFields:
+    """Mixed into an operator: texts in its template fields stay texts, and fields with inputs of models are not shown.
 
     An expression that is a whole template and gives a list, a dictionary or ``None`` stays what it gives, so that
     ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
+
+    A subclass names the fields that are not shown in ``payload_fields``.
     """
 
+    template_fields: Any
+    payload_fields: ClassVar[tuple[str, ...]] = ()
     _as_texts = False
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        # The method that Airflow calls for mapped and plain operators alike.
+        # The method that Airflow calls for mapped and plain operators alike, before it stores the rendered fields.
+        if parent is self and _is_native(jinja_env):
+            self._render_natively(template_fields, context, jinja_env, seen_oids)
+        else:
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)  # type: ignore[misc]
+        if parent is self:
+            self.template_fields = _StoredFields(self, tuple(template_fields))
+
+    def _render_natively(self, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]) -> None:
         render: Any = super()._do_render_template_fields  # type: ignore[misc]
-        if parent is not self or not _is_native(jinja_env):
-            render(parent, template_fields, context, jinja_env, seen_oids)
-            return
         texts = [name for name in template_fields if name not in _FIELDS_OF_ANY_TYPE]
         self._as_texts = True
         try:
-            render(parent, texts, context, jinja_env, seen_oids)
+            render(self, texts, context, jinja_env, seen_oids)
         finally:
             self._as_texts = False
-        render(parent, [name for name in template_fields if name not in texts], context, jinja_env, seen_oids)
+        render(self, [name for name in template_fields if name not in texts], context, jinja_env, seen_oids)
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, seen_oids: Any = None) -> Any:
         """Render a value; a part of Airflow's rendering."""
@@ -54,3 +74,49 @@ def _rendered(template: Any, context: Any) -> Any:
     if len(parts) == 1 and (parts[0] is None or isinstance(parts[0], list | tuple | set | dict)):
         return parts[0]
     return "".join(map(str, parts))
+
+
+class _NotShown:
+    """Stands for a value where Airflow stores rendered fields as text."""
+
+    __slots__ = ("_type",)
+
+    def __init__(self, value: Any) -> None:
+        self._type = type(value).__name__
+
+    def __repr__(self) -> str:
+        return f"({self._type}, not shown)"
+
+
+class _StoredFields(Collection[str]):
+    """Names of the rendered fields of an operator, which Airflow goes through to store their values.
+
+    While the name of a payload field is yielded, the field's value is a ``_NotShown``.
+    """
+
+    def __init__(self, operator: RendersFields, names: Sequence[str]) -> None:
+        self._operator = operator
+        self._names = names
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self._names:
+            with self._hidden(name):
+                yield name
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    @contextmanager
+    def _hidden(self, name: str) -> Iterator[None]:
+        value = getattr(self._operator, name)
+        if name not in self._operator.payload_fields or value is None:
+            yield
+            return
+        setattr(self._operator, name, _NotShown(value))
+        try:
+            yield
+        finally:
+            setattr(self._operator, name, value)

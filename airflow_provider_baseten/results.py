@@ -428,14 +428,14 @@ def check_writable(uri: str, name: str = "output_path") -> None:
 
 def default_store() -> str:
     """Return ``[baseten] result_store``, by default a folder below ``AIRFLOW_HOME``."""
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_baseten.compat import conf
 
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().resolve()
     return conf.get("baseten", "result_store", fallback=None) or f"file://{home}/baseten/results"
 
 
 def _xcom_max_bytes() -> int:
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_baseten.compat import conf
 
     return int(conf.get("baseten", "xcom_max_bytes", fallback=None) or XCOM_MAX_BYTES)
 
@@ -537,7 +537,7 @@ def _read(uri: str, output_format: OutputFormat, request_id: str | None, size: i
 
 def _result_store_of(conn_id: str) -> str | None:
     """Return the result store of a connection, ``None`` if it names none or does not exist."""
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+    from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 
     if not isinstance(conn_id, str) or not _CONN_ID.fullmatch(conn_id):
         return None

@@ -7,8 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import dag, task
+
+try:
+    from airflow.sdk.exceptions import AirflowSkipException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowSkipException
 
 MODEL_ID = "langid01"
 TICKETS = Path(__file__).parent / "data" / "tickets.json"

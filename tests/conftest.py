@@ -41,6 +41,8 @@ class FinishedRun:
     rendered: dict[str, dict[str, Any]]
     links: dict[tuple[str, int], Any]
     tries: dict[tuple[str, int], int]
+    # What the UI shows instead of the numbers of mapped tasks.
+    map_indexes: dict[tuple[str, int], str | None]
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         return self.xcoms[task_id, map_index, key]
@@ -110,6 +112,7 @@ def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
                 xcoms={place: value for place, value in values.items() if place[2] != LINK_KEY},
                 links={place[:2]: value for place, value in values.items() if place[2] == LINK_KEY},
                 tries={(ti.task_id, ti.map_index): ti.try_number for ti in tasks},
+                map_indexes={(ti.task_id, ti.map_index): ti.rendered_map_index for ti in tasks},
                 rendered={f"{row.task_id}[{row.map_index}]": row.rendered_fields for row in fields},
             )
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.compat import AirflowSensorTimeout, TaskDeferred
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResultLostError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator

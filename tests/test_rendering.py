@@ -60,11 +60,6 @@ def rendered(make, context):
     return operator
 
 
-def value_of(operator, name):
-    value = getattr(operator, name)
-    return getattr(value, "value", value)
-
-
 def shaped(name, text):
     """Return an argument that holds this text."""
     match name:
@@ -82,7 +77,7 @@ def test_texts_arrive_as_they_were_written(operator, arguments, texts, literal, 
     text = template.format(literal=literal)
     given = arguments | {name: shaped(name, text) for name in texts}
     made = rendered(lambda: operator(task_id="t", **given), {"params": {"x": literal}})
-    assert {name: value_of(made, name) for name in texts} == {name: shaped(name, literal) for name in texts}
+    assert {name: getattr(made, name) for name in texts} == {name: shaped(name, literal) for name in texts}
 
 
 @pytest.mark.parametrize("value", [5, 1.5, True])
@@ -112,23 +107,23 @@ def test_an_expression_may_give_headers_and_nothing():
         lambda: predict(headers="{{ params.h }}", deployment_id="{{ params.d }}"),
         {"params": {"h": {"A": "1"}, "d": None}},
     )
-    assert (value_of(made, "headers"), made.deployment_id) == ({"A": "1"}, None)
+    assert (made.headers, made.deployment_id) == ({"A": "1"}, None)
 
 
 def test_inputs_are_native_as_the_dag_asks():
     made = rendered(lambda: predict(model_input={"n": "{{ params.n }}", "t": "2024"}), {"params": {"n": 5}})
-    assert value_of(made, "model_input") == {"n": 5, "t": 2024}
+    assert made.model_input == {"n": 5, "t": 2024}
     with DAG("d", schedule=None, render_template_as_native_obj=True):
         route = BasetenSyncRouteOperator(task_id="t", model_id="m", route="r", json={"n": "{{ 1 + 1 }}"})
     route.render_template_fields({})
-    assert value_of(route, "json") == {"n": 2}
+    assert route.json == {"n": 2}
 
 
 def test_without_native_rendering_nothing_changes():
     with DAG("d", schedule=None):
         made = predict(headers={"A": "{{ params.n }}"}, model_input={"n": "{{ params.n }}"})
     made.render_template_fields({"params": {"n": 5}})
-    assert (value_of(made, "headers"), value_of(made, "model_input")) == ({"A": "5"}, {"n": "5"})
+    assert (made.headers, made.model_input) == ({"A": "5"}, {"n": "5"})
 
 
 def test_a_whole_run_with_mapped_tasks(baseten, run_dag):

@@ -4,13 +4,12 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_baseten.compat import (
     SET_DURING_EXECUTION,
     DecoratedOperator,
     determine_kwargs,
     task_decorator_factory,
 )
-
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.base import BasetenOperator
 
@@ -59,7 +58,6 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
         :raises BasetenInputError: it returned nothing.
         """
-        self.op_args, self.op_kwargs = self.payload("op_args"), self.payload("op_kwargs")
         # Arguments may be called like a variable of the context, which the operator still needs.
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         value = self.python_callable(*self.op_args, **kwargs)

@@ -5,7 +5,6 @@ from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, conf
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
@@ -16,6 +15,7 @@ from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, 
 from airflow_provider_baseten.api.responses import Response, model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_seconds, shown
+from airflow_provider_baseten.compat import AirflowNotFoundException, conf
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,

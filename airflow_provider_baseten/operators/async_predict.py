@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Outcome
@@ -20,6 +18,7 @@ from airflow_provider_baseten.arguments import (
     given,
     path_text,
 )
+from airflow_provider_baseten.compat import AirflowTaskTimeout, conf
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.operators.base import BasetenOperator
 
@@ -153,7 +152,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         try:
             outcome = results.wait(request_id, deadline=started + self.wait_timeout, poll_interval=self.poll_interval)
         except BaseException as error:
-            if _is_task_timeout(error) and self.cancel_on_timeout:
+            if isinstance(error, AirflowTaskTimeout) and self.cancel_on_timeout:
                 results.cancel(request_id)
             raise
         return self._finish(context, results, request_id, outcome)
@@ -192,12 +191,12 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         """Build and check the submission."""
         return async_requests.async_predict(
             target,
-            self.payload("model_input"),
+            self.model_input,
             webhook_endpoint=self.webhook_endpoint,
             priority=self.priority,
             max_time_in_queue_seconds=self.max_time_in_queue_seconds,
             inference_retry_config=self.inference_retry_config,
-            headers=self.payload("headers"),
+            headers=self.headers,
         )
 
     def _take_paths(self) -> None:
@@ -252,7 +251,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
     def _count(self, what: str) -> None:
         """Count under the names that Airflow's own resumable jobs have, for dashboards that show these."""
-        from airflow.providers.common.compat.sdk import Stats
+        from airflow_provider_baseten.compat import Stats
 
         Stats.incr(f"resumable_job.{what}", tags={"operator": type(self).__name__})
 
@@ -331,15 +330,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         return output
 
 
-def _is_task_timeout(error: BaseException) -> bool:
-    from airflow.providers.common.compat.sdk import AirflowTaskTimeout
-
-    return isinstance(error, AirflowTaskTimeout)
-
-
 def _raise_task_timeout(request_id: str) -> NoReturn:
-    from airflow.providers.common.compat.sdk import AirflowTaskTimeout
-
     raise AirflowTaskTimeout(
         f"The execution_timeout of the task passed while it waited for async request {request_id}."
     )

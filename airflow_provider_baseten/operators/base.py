@@ -13,7 +13,7 @@ from airflow_provider_baseten.arguments import check_flags, check_paths, check_s
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
-from airflow_provider_baseten.rendering import RendersTexts
+from airflow_provider_baseten.rendering import RendersFields
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,19 +27,7 @@ if TYPE_CHECKING:
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
-class Payload:
-    """Holds a rendered value that Airflow must not show: rendered templates are stored and displayed as text."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return f"({type(self.value).__name__}, not shown)"
-
-
-class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
+class BasetenOperator(RendersFields, ObeysRetryPolicy, BaseOperator):
     """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.
@@ -143,19 +131,6 @@ class BasetenOperator(RendersTexts, ObeysRetryPolicy, BaseOperator):
         """
         if self.output_path is not None:
             self.output_path = path_text("output_path", self.output_path)
-
-    def payload(self, field: str) -> Any:
-        """Return the rendered value of a field that is not shown."""
-        value = getattr(self, field)
-        return value.value if isinstance(value, Payload) else value
-
-    def _do_render_template_fields(self, parent: Any, template_fields: Any, *args: Any, **kwargs: Any) -> None:
-        # The method that Airflow calls for mapped and plain operators alike, before it stores the rendered templates.
-        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
-        if parent is self:
-            for name in self.payload_fields:
-                if getattr(self, name) is not None:
-                    setattr(self, name, Payload(self.payload(name)))
 
 
 class BasetenCallOperator(BasetenOperator):

@@ -9,7 +9,7 @@ from airflow_provider_baseten.arguments import check_count, check_paths, given, 
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
-from airflow_provider_baseten.rendering import RendersTexts
+from airflow_provider_baseten.rendering import RendersFields
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,7 +41,7 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
         return list(range(self.num_shards))
 
 
-class BasetenBatchMergeOperator(RendersTexts, BaseOperator):
+class BasetenBatchMergeOperator(RendersFields, BaseOperator):
     """Write the manifest of a whole bulk job once all its shards have ended, and return it.
 
     A retry does the same again.

@@ -196,12 +196,12 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         return BatchJob(
             target=target,
             output_path=self.output_path,  # type: ignore[arg-type]
-            inputs=self.payload("inputs"),
+            inputs=self.inputs,
             input_path=self.input_path,
             route=self.route,
-            parameters=self.payload("parameters"),
+            parameters=self.parameters,
             retry_policy=self.request_retry_policy,
-            headers=self.payload("headers"),
+            headers=self.headers,
             **self._options,
         )
 

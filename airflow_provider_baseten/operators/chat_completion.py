@@ -124,19 +124,19 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
 
     def build_request(self, target: "Target") -> "Request":
         """Build and check the request."""
-        prompt = self.payload("prompt")
+        prompt = self.prompt
         if not isinstance(prompt, str | None):
             raise BasetenInputError(f"prompt takes a text, not a {type(prompt).__name__}.")
         return chat.chat_completion(
             target,
-            self.payload("messages") if prompt is None else [{"role": "user", "content": prompt}],
+            self.messages if prompt is None else [{"role": "user", "content": prompt}],
             model=self.model,
             output_format=OutputFormat.of(self.response_format),
             tools=self.tools,
             tool_choice=self.tool_choice,
             stream=self.stream,
             options=self.options,
-            headers=self.payload("headers"),
+            headers=self.headers,
             idempotent=self.idempotent,
         )
 

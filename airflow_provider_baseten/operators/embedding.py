@@ -79,7 +79,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
     def execute(self, context: "Context") -> Any:
         """Make the vectors by one request or several, and return them or a reference to them."""
-        texts = embeddings.checked_texts(self.payload("texts"))
+        texts = embeddings.checked_texts(self.texts)
         if isinstance(texts, str) or len(texts) <= self.texts_per_request:
             return super().execute(context)
         return self._embed_many(context, texts)
@@ -88,10 +88,10 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         """Build and check the request."""
         return embeddings.embeddings(
             target,
-            embeddings.checked_texts(self.payload("texts")),
+            embeddings.checked_texts(self.texts),
             model=self.model,
             dimensions=self.dimensions,
-            headers=self.payload("headers"),
+            headers=self.headers,
             idempotent=self.idempotent,
         )
 
@@ -106,7 +106,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         """Check the answer and return its vectors."""
         from airflow_provider_baseten.results import Output
 
-        texts = self.payload("texts")
+        texts = self.texts
         if isinstance(texts, str):
             return Output.of_value(embeddings.read_embeddings(response, 1, self.dimensions)[0])
         return Output.of_value(embeddings.read_embeddings(response, len(texts), self.dimensions))
@@ -131,7 +131,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
             max_failed_rows=0,
             overwrite=True,
             timeout=self.timeout,
-            headers=self.payload("headers"),
+            headers=self.headers,
             idempotent=self.idempotent,
         )
         manifest = self.run_batch(context, hook, job)

@@ -7,6 +7,7 @@ from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
 from airflow_provider_baseten.arguments import check_choice, check_flags
+from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow_provider_baseten.deferral import deferral_timeout, is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
 from airflow_provider_baseten.operators.base import BasetenCallOperator
@@ -86,9 +87,9 @@ class BasetenPredictOperator(BasetenCallOperator):
         """Build and check the predict."""
         return requests.predict(
             target,
-            self.payload("model_input"),
+            self.model_input,
             content_type=self.content_type,
-            headers=self.payload("headers"),
+            headers=self.headers,
             idempotent=self.idempotent,
         )
 
@@ -168,10 +169,6 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:
         """Go on after the trigger; ``execution_timeout`` ends a deferred predict as it ends a blocking one."""
-        from airflow.providers.common.compat.sdk import AirflowTaskTimeout
-
-        from airflow_provider_baseten.compat import TaskDeferralTimeout
-
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:

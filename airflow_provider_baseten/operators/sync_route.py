@@ -7,6 +7,7 @@ from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import id_note
 from airflow_provider_baseten.arguments import check_functions, check_texts, given
+from airflow_provider_baseten.compat import AirflowException
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenInputError,
@@ -84,10 +85,10 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
             target,
             self.route,
             method=self.method,
-            json=self.payload("json"),
-            data=self.payload("data"),
-            params=self.payload("query_params"),
-            headers=self.payload("headers"),
+            json=self.json,
+            data=self.data,
+            params=self.query_params,
+            headers=self.headers,
             allowed_statuses=self.allowed_statuses,
             idempotent=self.idempotent,
         )
@@ -124,8 +125,6 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
 
     def _called(self, name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
         """Call a function of the DAG's author; one that fails does so in each attempt, which must not pay each time."""
-        from airflow.providers.common.compat.sdk import AirflowException
-
         try:
             return function(response.in_memory())
         except (AirflowException, BasetenError):  # Skips the task, or fails it as its author wants.

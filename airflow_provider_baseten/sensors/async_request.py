@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait
@@ -21,11 +20,12 @@ from airflow_provider_baseten.arguments import (
     seconds,
     shown,
 )
+from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
-from airflow_provider_baseten.rendering import RendersTexts
+from airflow_provider_baseten.rendering import RendersFields
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _BACKSTOP = 300.0
 
 
-class BasetenAsyncRequestSensor(RendersTexts, ObeysRetryPolicy, BaseSensorOperator):
+class BasetenAsyncRequestSensor(RendersFields, ObeysRetryPolicy, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke looks into the result store once and makes status calls at the pace of ``[baseten]

@@ -143,7 +143,7 @@ class BasetenPredictTrigger(BaseTrigger):
         return True
 
     def _meet_orphan(self, subject: str, earlier: Claim, mine: Claim) -> None:
-        from airflow.providers.common.compat.sdk import Stats
+        from airflow_provider_baseten.compat import Stats
 
         if self.on_orphaned_request == "fail":
             raise BasetenOrphanedRequestError(

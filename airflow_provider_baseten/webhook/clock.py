@@ -149,7 +149,7 @@ def configured_tolerance() -> float:
 
     :raises BasetenInputError: it is no number of seconds.
     """
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_baseten.compat import conf
 
     value = conf.get("baseten", "webhook_tolerance_seconds", fallback=None) or TOLERANCE
     try:

@@ -24,7 +24,7 @@ def of_airflow(conn_id: str) -> BasetenConnection | None:
     :returns: ``None`` if there is no usable connection of type ``baseten`` with that id.
     :raises Exception: the database or a secrets backend does not answer, so nobody knows.
     """
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+    from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 
     try:
         found = BaseHook.get_connection(conn_id)

@@ -4,7 +4,7 @@ import logging
 from functools import cache
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowPlugin
+from airflow_provider_baseten.compat import AirflowPlugin
 
 PREFIX = "/baseten"
 
@@ -81,7 +81,7 @@ def _knows_secrets_backends() -> bool:
 
 
 def _max_body_bytes() -> int | None:
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_baseten.compat import conf
 
     value = conf.get("baseten", "webhook_max_body_bytes", fallback=None)
     if not value:

@@ -219,7 +219,7 @@ class Spool:
 
 def default_folder() -> Path:
     """Return ``[baseten] webhook_spool``, by default a folder below ``AIRFLOW_HOME``."""
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_baseten.compat import conf
 
     configured = conf.get("baseten", "webhook_spool", fallback=None)
     home = os.environ.get("AIRFLOW_HOME", "~/airflow")

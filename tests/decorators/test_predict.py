@@ -3,10 +3,10 @@
 import datetime
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.async_results import AsyncResults
+from airflow_provider_baseten.compat import AirflowSkipException
 from airflow_provider_baseten.exceptions import BasetenInputError
 from tests.decorators.conftest import KEY
 

@@ -5,11 +5,11 @@ import json
 import threading
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.async_results import AsyncResults
+from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator

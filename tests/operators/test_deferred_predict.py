@@ -11,12 +11,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, ObjectStoragePath
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.deferred_calls import Claim, DeferredCall, name_of
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import (

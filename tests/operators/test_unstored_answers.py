@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import DAG
 
 from airflow_provider_baseten import results
-from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
+from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowSkipException
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator

@@ -4,9 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, Connection
+from airflow.sdk import Connection
 from airflow.sdk.execution_time import supervisor
 
+from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 from airflow_provider_baseten.webhook.connections import Connections, of_airflow
 from airflow_provider_baseten.webhook.delivery import Attempt, Refused
 from tests.webhook.deliveries import SECRET, body, connection, signature

@@ -44,7 +44,7 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {
                 "name": f"baseten_{name}",
-                "class-name": f"airflow_provider_baseten.decorators.{name}.baseten_{name}_task",
+                "class-name": f"airflow_provider_baseten.decorators.{name}.baseten_{name}",
             }
             for name in ("async_predict", "batch", "chat", "predict")
         ],

@@ -1,21 +1,18 @@
 """``@task.baseten_async_predict``: the function returns the model input, the task the model's output."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.async_predict import AsyncPredictOptions, BasetenAsyncPredictOperator
+from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
 
 class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyncPredictOperator):
-    """Queues a prediction with what a function returns.
-
-    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
-    :class:`~airflow_provider_baseten.operators.async_predict.BasetenAsyncPredictOperator`.
-    """
+    """Queues a prediction with what a function returns."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenAsyncPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenAsyncPredictOperator.payload_fields)
@@ -23,8 +20,12 @@ class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyn
     custom_operator_name = "@task.baseten_async_predict"
 
 
-def baseten_async_predict_task(
-    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+@takes_arguments_of(BasetenAsyncPredictOperator, without=("model_input",))
+def baseten_async_predict(
+    python_callable: Callable[..., Any] | None = None,
+    *,
+    multiple_outputs: bool = False,
+    **kwargs: Unpack[AsyncPredictOptions],
 ) -> "TaskDecorator":
     """Queue a prediction with what the function returns, wait for its result and return it.
 
@@ -35,8 +36,6 @@ def baseten_async_predict_task(
     :param python_callable: the function; it returns the model input, never ``None``.
     :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
         default false.
-    :param kwargs: what :class:`~airflow_provider_baseten.operators.async_predict.BasetenAsyncPredictOperator` takes
-        besides ``model_input``.
     :returns: a decorator whose tasks return the model's output.
     :raises BasetenError: see the operator.
 

@@ -1,21 +1,18 @@
 """``@task.baseten_batch``: the function returns or yields rows, the task sends them all."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchTaskOptions
+from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
 
 class BasetenBatchDecoratedOperator(BasetenDecoratedOperator, BasetenBatchPredictOperator):
-    """Runs a model over the rows that a function returns or yields.
-
-    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
-    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
-    """
+    """Runs a model over the rows that a function returns or yields."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenBatchPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenBatchPredictOperator.payload_fields)
@@ -24,8 +21,12 @@ class BasetenBatchDecoratedOperator(BasetenDecoratedOperator, BasetenBatchPredic
     custom_operator_name = "@task.baseten_batch"
 
 
-def baseten_batch_task(
-    python_callable: Callable[..., Iterable[Any]] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+@takes_arguments_of(BasetenBatchPredictOperator, without=("inputs", "input_path"))
+def baseten_batch(
+    python_callable: Callable[..., Iterable[Any]] | None = None,
+    *,
+    multiple_outputs: bool = False,
+    **kwargs: Unpack[BatchTaskOptions],
 ) -> "TaskDecorator":
     """Run a model over the rows that the function returns or yields, and return the manifest.
 
@@ -35,8 +36,6 @@ def baseten_batch_task(
 
     :param python_callable: the function.
     :param multiple_outputs: push each field of the manifest as an XCom of its own too; by default false.
-    :param kwargs: what :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` takes
-        besides ``inputs``.
     :returns: a decorator whose tasks return the manifest.
     :raises BasetenError: see the operator.
 

@@ -1,21 +1,18 @@
 """``@task.baseten_chat``: the function returns the conversation, the task the answer."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
+from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator, ChatOptions
+from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
 
 class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompletionOperator):
-    """Asks a chat model what a function returns: messages, or the text of the only one.
-
-    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
-    :class:`~airflow_provider_baseten.operators.chat_completion.BasetenChatCompletionOperator`.
-    """
+    """Asks a chat model what a function returns: messages, or the text of the only one."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
@@ -27,8 +24,9 @@ class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompleti
         self.messages, self.prompt = (None, value) if isinstance(value, str) else (value, None)
 
 
-def baseten_chat_task(
-    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+@takes_arguments_of(BasetenChatCompletionOperator, without=("messages", "prompt"))
+def baseten_chat(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Unpack[ChatOptions]
 ) -> "TaskDecorator":
     """Ask a chat model what the function returns, and return its answer.
 
@@ -38,8 +36,6 @@ def baseten_chat_task(
     :param python_callable: the function; it returns the messages, or the text of the only one.
     :param multiple_outputs: push each field of the answer, which ``response_format`` or ``tools`` must make an object,
         as an XCom of its own too; by default false.
-    :param kwargs: what :class:`~airflow_provider_baseten.operators.chat_completion.BasetenChatCompletionOperator` takes
-        besides ``messages`` and ``prompt``.
     :returns: a decorator whose tasks return the answer.
     :raises BasetenError: see the operator.
 

@@ -1,21 +1,18 @@
 """``@task.baseten_predict``: the function returns the model input, the task the model's output."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.predict import BasetenPredictOperator
+from airflow_provider_baseten.operators.predict import BasetenPredictOperator, PredictOptions
+from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
 
 class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOperator):
-    """Runs a model with what a function returns.
-
-    Parameters: see :class:`~airflow_provider_baseten.decorators.base.BasetenDecoratedOperator` and
-    :class:`~airflow_provider_baseten.operators.predict.BasetenPredictOperator`.
-    """
+    """Runs a model with what a function returns."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenPredictOperator.payload_fields)
@@ -23,8 +20,12 @@ class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOp
     custom_operator_name = "@task.baseten_predict"
 
 
-def baseten_predict_task(
-    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Any
+@takes_arguments_of(BasetenPredictOperator, without=("model_input",))
+def baseten_predict(
+    python_callable: Callable[..., Any] | None = None,
+    *,
+    multiple_outputs: bool = False,
+    **kwargs: Unpack[PredictOptions],
 ) -> "TaskDecorator":
     """Run a model, or a chain's ``run_remote``, with what the function returns, and return its output.
 
@@ -34,8 +35,6 @@ def baseten_predict_task(
     :param python_callable: the function; it returns the model input, never ``None``.
     :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
         default false.
-    :param kwargs: what :class:`~airflow_provider_baseten.operators.predict.BasetenPredictOperator` takes besides
-        ``model_input``.
     :returns: a decorator whose tasks return the model's output.
     :raises BasetenError: see the operator.
 

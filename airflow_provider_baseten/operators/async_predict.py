@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import async_requests
@@ -20,7 +20,8 @@ from airflow_provider_baseten.arguments import (
 )
 from airflow_provider_baseten.compat import AirflowTaskTimeout, conf
 from airflow_provider_baseten.deferral import is_of_former_trigger
-from airflow_provider_baseten.operators.base import BasetenOperator
+from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.operators.base import BasetenOperator, OutputArguments, OutputOptions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,6 +35,24 @@ if TYPE_CHECKING:
 _BACKSTOP = 300.0
 # Airflow kills a process five seconds after it asked it to end.
 _KILL_TIMEOUT = 3.0
+
+
+class AsyncPredictOptions(OutputOptions, DecoratorOptions, total=False):
+    """Arguments of :class:`BasetenAsyncPredictOperator` besides its input, for its decorator."""
+
+    webhook_endpoint: str | None
+    result_path: str | None
+    priority: int | None
+    max_time_in_queue_seconds: int | None
+    inference_retry_config: InferenceRetryConfig | None
+    deferrable: bool | None
+    wait_for_completion: bool
+    poll_interval: float
+    timeout: float | None
+    cancel_on_kill: bool
+    cancel_on_timeout: bool
+    durable: bool
+    on_orphaned_request: "OnOrphanedRequest"
 
 
 class BasetenAsyncPredictOperator(BasetenOperator):
@@ -69,8 +88,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     :param durable: record what is sent, so that no attempt sends it twice; by default true.
     :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
-
     :raises BasetenAsyncRequestError: the request failed, expired or was cancelled.
     :raises BasetenResultLostError: it may have succeeded, but its output is nowhere. A retry looks again.
     :raises BasetenTimeoutError: there was no result in time.
@@ -99,7 +116,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         cancel_on_timeout: bool = True,
         durable: bool = True,
         on_orphaned_request: "OnOrphanedRequest" = "resubmit",
-        **kwargs: Any,
+        **kwargs: Unpack[OutputArguments],
     ) -> None:
         super().__init__(**kwargs)
         deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Required, Unpack, cast
 
 from airflow.sdk import BaseOperator
 
@@ -12,10 +12,14 @@ from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_flags, check_paths, check_seconds, check_texts, given, path_text
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
+from airflow_provider_baseten.operators.airflow_options import AirflowOptions, TaskOptions
 from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
 from airflow_provider_baseten.rendering import RendersFields
+from airflow_provider_baseten.signatures import NamesArguments
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
@@ -27,7 +31,51 @@ if TYPE_CHECKING:
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
-class BasetenOperator(RendersFields, ObeysRetryPolicy, BaseOperator):
+class TargetOptions(AirflowOptions, total=False):
+    """Arguments of every operator; see :class:`BasetenOperator`."""
+
+    model_id: str | None
+    chain_id: str | None
+    environment: str | None
+    deployment_id: str | None
+    regional: bool
+    headers: Mapping[str, str] | None
+    baseten_conn_id: str
+    retry_policy: "RetryPolicy | None"
+
+
+class OutputOptions(TargetOptions, total=False):
+    """Arguments of operators whose output may be written to a file; see :class:`BasetenOperator`."""
+
+    output_path: "str | PathLike[str] | None"
+
+
+class CallOptions(OutputOptions, total=False):
+    """Arguments of operators that send one request; see :class:`BasetenCallOperator`."""
+
+    timeout: float
+    idempotent: bool
+
+
+class TargetArguments(TargetOptions, TaskOptions, total=False):
+    """What an operator hands on to its base; see :class:`BasetenOperator`."""
+
+    task_id: Required[str]
+
+
+class OutputArguments(OutputOptions, TaskOptions, total=False):
+    """What an operator hands on to its base; see :class:`BasetenOperator`."""
+
+    task_id: Required[str]
+
+
+class CallArguments(CallOptions, TaskOptions, total=False):
+    """What an operator hands on to its base; see :class:`BasetenCallOperator`."""
+
+    task_id: Required[str]
+
+
+class BasetenOperator(NamesArguments, RendersFields, ObeysRetryPolicy, BaseOperator):
     """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.
@@ -63,18 +111,19 @@ class BasetenOperator(RendersFields, ObeysRetryPolicy, BaseOperator):
     def __init__(
         self,
         *,
+        task_id: str,
         model_id: str | None = None,
         chain_id: str | None = None,
         environment: str | None = None,
         deployment_id: str | None = None,
         regional: bool = False,
         headers: Mapping[str, str] | None = None,
-        output_path: str | None = None,
+        output_path: "str | PathLike[str] | None" = None,
         baseten_conn_id: str = "baseten_default",
         retry_policy: "RetryPolicy | None" = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TaskOptions],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(task_id=task_id, **kwargs)
         check_texts(
             **given(
                 model_id=model_id,
@@ -93,7 +142,7 @@ class BasetenOperator(RendersFields, ObeysRetryPolicy, BaseOperator):
         self.deployment_id = deployment_id
         self.regional = regional
         self.headers = headers
-        self.output_path = output_path
+        self.output_path = cast("str | None", output_path)  # Of another path, take_output_path makes a text.
         self.baseten_conn_id = baseten_conn_id
         check_flags(regional=regional)
         self.check_target()
@@ -141,10 +190,12 @@ class BasetenCallOperator(BasetenOperator):
     :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
         timeout, a lost connection, 500 and 504. By default only what did not run is sent again.
 
-    Further parameters: see :class:`BasetenOperator`.
+    https://docs.baseten.co/inference/calling-your-model
     """
 
-    def __init__(self, *, timeout: float = READ_TIMEOUT, idempotent: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, timeout: float = READ_TIMEOUT, idempotent: bool = False, **kwargs: Unpack[OutputArguments]
+    ) -> None:
         super().__init__(**kwargs)
         check_seconds(timeout=timeout)
         check_flags(idempotent=idempotent)

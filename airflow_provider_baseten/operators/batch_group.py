@@ -1,17 +1,20 @@
 """One bulk job on many workers: a plan, its shards, and the manifest of them all."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_provider_baseten.arguments import check_count, check_paths, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchOptions
 from airflow_provider_baseten.rendering import RendersFields
+from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from airflow.sdk import Context
 
 
@@ -21,7 +24,8 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
     It finds the input, looks at its first rows and makes the output folder the job's. Nothing is sent. A retry does the
     same again.
 
-    Parameters: see :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
+    It has the arguments of
+    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
     """
 
     def execute(self, context: "Context") -> Any:
@@ -69,6 +73,7 @@ class BasetenBatchMergeOperator(RendersFields, BaseOperator):
         return merge_manifests(path_text("output_path", self.output_path), self.num_shards).as_dict()
 
 
+@takes_arguments_of(BasetenBatchPredictOperator, without=("shard",))
 class BasetenBatchPredictGroup(TaskGroup):
     """Spread a bulk job over the workers of an Airflow cluster.
 
@@ -82,15 +87,28 @@ class BasetenBatchPredictGroup(TaskGroup):
     :param group_id: of the task group.
     :param num_shards: number of tasks that share the rows.
     :param output_path: URI of the folder for parts and manifests. (templated)
-    :param arguments: what else the operator takes, and what every task takes, for example ``retries``, ``queue``,
-        ``pool`` or ``max_active_tis_per_dagrun``.
     """
 
-    def __init__(self, group_id: str, *, num_shards: int, output_path: str, **arguments: Any) -> None:
-        if "shard" in arguments:
+    def __init__(
+        self,
+        group_id: str,
+        *,
+        num_shards: int,
+        output_path: str,
+        inputs: Iterable[Any] | None = None,
+        input_path: "str | PathLike[str] | None" = None,
+        **kwargs: Unpack[BatchOptions],
+    ) -> None:
+        if "shard" in kwargs:
             raise BasetenInputError("A group runs all shards: don't give it shard.")
         super().__init__(group_id=group_id)
-        arguments |= {"num_shards": num_shards, "output_path": output_path}
+        arguments: dict[str, Any] = {
+            **kwargs,
+            "num_shards": num_shards,
+            "output_path": output_path,
+            "inputs": inputs,
+            "input_path": input_path,
+        }
         with self:
             plan = BasetenBatchPlanOperator(task_id="plan", **arguments)
             shards = BasetenBatchPredictOperator.partial(task_id="predict", **arguments).expand(shard=plan.output)

@@ -1,12 +1,13 @@
 """Runs a model over many rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 
 from airflow_provider_baseten.api.requests import READ_TIMEOUT
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset
-from airflow_provider_baseten.operators.base import BasetenOperator
+from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.operators.base import BasetenOperator, TargetArguments, TargetOptions
 from airflow_provider_baseten.operators.batch_run import RunsBatch
 
 if TYPE_CHECKING:
@@ -39,6 +40,40 @@ _OPTIONS = (
     "idempotent",
     "job_version",
 )
+
+
+class BatchOptions(TargetOptions, total=False):
+    """Arguments of :class:`BasetenBatchPredictOperator`, without input, output folder and shards."""
+
+    output_format: OutputFormat
+    preset: Preset
+    route: str | None
+    parameters: Mapping[str, Any] | None
+    model_input: ModelInput
+    output_filter: Callable[[Any], Any] | None
+    keep_columns: Sequence[str]
+    id_column: str | None
+    rows_per_request: int
+    join_inputs: Callable[[list[Any]], Any] | None
+    split_output: Callable[[Any], Sequence[Any]] | None
+    max_concurrency: int | Literal["auto"]
+    requests_per_second: float | None
+    max_failed_rows: int | None
+    max_failure_ratio: float | None
+    only_failed: bool
+    overwrite: bool
+    timeout: float
+    request_retry_policy: "RetryPolicy | None"
+    idempotent: bool
+    job_version: str | None
+
+
+class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
+    """Arguments of :class:`BasetenBatchPredictOperator` besides its input, for its decorator."""
+
+    output_path: Required[str]
+    num_shards: int
+    shard: int
 
 
 class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
@@ -101,8 +136,6 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         with a version they do not count, and another version is another job. Needed for a callable that refers to
         something that can't be compared, such as a client.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenOperator`.
-
     :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder is another job's;
         nothing was sent.
     :raises BasetenBatchError: too many rows have failed, or the task was stopped. What has an output keeps it.
@@ -143,7 +176,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         request_retry_policy: "RetryPolicy | None" = None,
         idempotent: bool = False,
         job_version: str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TargetArguments],
     ) -> None:
         super().__init__(output_path=output_path, **kwargs)
         self.inputs = inputs

@@ -1,7 +1,7 @@
 """Operator that asks a chat model behind an OpenAI-compatible server, or one of Baseten's Model APIs."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 from airflow_provider_baseten.api import chat, chat_output
 from airflow_provider_baseten.api.completion import read_completion
@@ -9,7 +9,8 @@ from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.output_format import OutputFormat
 from airflow_provider_baseten.arguments import check_choice, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
-from airflow_provider_baseten.operators.base import BasetenCallOperator
+from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
 from airflow_provider_baseten.operators.stream_log import StreamLog
 
 if TYPE_CHECKING:
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.results import Output
 
 OnIncomplete = Literal["fail", "warn"]
+
+
+class ChatOptions(CallOptions, DecoratorOptions, total=False):
+    """Arguments of :class:`BasetenChatCompletionOperator` besides its input, for its decorator."""
+
+    model: str | None
+    model_apis: bool
+    response_format: Any
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+    options: Mapping[str, Any] | None
+    stream: bool
+    log_stream: bool
+    on_incomplete: OnIncomplete
 
 
 class BasetenChatCompletionOperator(BasetenCallOperator):
@@ -60,8 +75,6 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         ``finish_reason`` is not known to mean a complete answer: ``fail`` (default), or ``warn`` and return what there
         is. An answer that the server broke off (``abort``, ``error``), or that holds no text, fails in any case.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
-
     :raises BasetenOutputError: the answer is incomplete, empty, holds only reasoning, has not the form, or has a tool
         call without JSON arguments.
     :raises BasetenModelError: the server answered 200, but with an error, or broke the answer off.
@@ -87,7 +100,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         stream: bool = False,
         log_stream: bool = False,
         on_incomplete: OnIncomplete = "fail",
-        **kwargs: Any,
+        **kwargs: Unpack[CallArguments],
     ) -> None:
         check_flags(model_apis=model_apis, stream=stream, log_stream=log_stream)
         self.model_apis = model_apis  # The check of the target asks for it.

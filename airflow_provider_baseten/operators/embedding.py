@@ -1,14 +1,14 @@
 """Operator that makes vectors of texts."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.api import embeddings, exact_json
 from airflow_provider_baseten.api.completion import token_count
 from airflow_provider_baseten.arguments import check_count, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
 from airflow_provider_baseten.identity import identity_of
-from airflow_provider_baseten.operators.base import BasetenCallOperator
+from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments
 from airflow_provider_baseten.operators.batch_run import RunsBatch
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         another length are an error.
     :param texts_per_request: most texts in one request, by default 32.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
-
     :raises BasetenBatchError: a text has no vector, or the task was stopped.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
@@ -65,7 +63,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         model: str | None = None,
         dimensions: int | None = None,
         texts_per_request: int = 32,
-        **kwargs: Any,
+        **kwargs: Unpack[CallArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_texts(**given(model=model))

@@ -1,7 +1,7 @@
 """Runs a model or a chain and waits for its output."""
 
 import codecs
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, get_args
 
 from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import requests
@@ -10,7 +10,8 @@ from airflow_provider_baseten.arguments import check_choice, check_flags
 from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow_provider_baseten.deferral import deferral_timeout, is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
-from airflow_provider_baseten.operators.base import BasetenCallOperator
+from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 
 # Characters of a line that is logged before its end is there.
 _LONGEST_LINE = 65_536
+
+
+class PredictOptions(CallOptions, DecoratorOptions, total=False):
+    """Arguments of :class:`BasetenPredictOperator` besides its input, for its decorator."""
+
+    content_type: ContentType
+    deferrable: bool
+    on_orphaned_request: "OnOrphanedRequest"
+    log_stream: bool
 
 
 class BasetenPredictOperator(BasetenCallOperator):
@@ -51,8 +61,6 @@ class BasetenPredictOperator(BasetenCallOperator):
     :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``, see above.
     :param log_stream: write the lines of a streaming model's output to the task log as they arrive; by default false.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
-
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
@@ -69,7 +77,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         deferrable: bool = False,
         on_orphaned_request: "OnOrphanedRequest" = "resubmit",
         log_stream: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[CallArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)

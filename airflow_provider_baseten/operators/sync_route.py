@@ -1,7 +1,7 @@
 """Calls a route of a custom server."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import Request
@@ -14,7 +14,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenOutputError,
     BasetenResponseError,
 )
-from airflow_provider_baseten.operators.base import BasetenCallOperator
+from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
@@ -43,8 +43,6 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         decoded answer. If it raises, the task fails without another attempt, which would pay again, and the answer is
         saved in the result store.
 
-    Further parameters: see :class:`~airflow_provider_baseten.operators.base.BasetenCallOperator`.
-
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
@@ -64,7 +62,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         allowed_statuses: Collection[int] = (),
         response_check: Callable[["Response"], object] | None = None,
         response_filter: Callable[["Response"], Any] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[CallArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_texts(**given(route=route, method=method))

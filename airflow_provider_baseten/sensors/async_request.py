@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
@@ -24,11 +24,13 @@ from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipExc
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.links import BasetenLink
+from airflow_provider_baseten.operators.airflow_options import SensorOptions
 from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
 from airflow_provider_baseten.rendering import RendersFields
+from airflow_provider_baseten.signatures import NamesArguments
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from airflow_provider_baseten.async_results import AsyncResults
     from airflow_provider_baseten.compat import RetryPolicy
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 _BACKSTOP = 300.0
 
 
-class BasetenAsyncRequestSensor(RendersFields, ObeysRetryPolicy, BaseSensorOperator):
+class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ObeysRetryPolicy, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke looks into the result store once and makes status calls at the pace of ``[baseten]
@@ -73,7 +75,8 @@ class BasetenAsyncRequestSensor(RendersFields, ObeysRetryPolicy, BaseSensorOpera
     def __init__(
         self,
         *,
-        request_ids: str | Sequence[str],
+        task_id: str,
+        request_ids: "str | Sequence[str] | XComArg",
         model_id: str | None = None,
         chain_id: str | None = None,
         expects_delivery: bool = True,
@@ -81,11 +84,13 @@ class BasetenAsyncRequestSensor(RendersFields, ObeysRetryPolicy, BaseSensorOpera
         baseten_conn_id: str = "baseten_default",
         deferrable: bool | None = None,
         retry_policy: "RetryPolicy | None" = None,
-        **kwargs: Any,
+        **kwargs: Unpack[SensorOptions],
     ) -> None:
-        for name in {"timeout", "poke_interval"} & kwargs.keys():
-            kwargs[name] = seconds(name, kwargs[name])
-        super().__init__(**kwargs)
+        if "timeout" in kwargs:
+            kwargs["timeout"] = seconds("timeout", kwargs["timeout"])
+        if "poke_interval" in kwargs:
+            kwargs["poke_interval"] = seconds("poke_interval", kwargs["poke_interval"])
+        super().__init__(task_id=task_id, **kwargs)
         self.retry_policy = checked_policy(retry_policy)
         check_texts(**given(model_id=model_id, chain_id=chain_id, baseten_conn_id=baseten_conn_id))
         check_paths(**given(result_path=result_path))

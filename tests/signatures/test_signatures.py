@@ -1,0 +1,157 @@
+"""Every argument is in the signature: for ``inspect``, for ``help()``, and for type checkers."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.sdk import BaseOperator
+from airflow.sdk.bases.sensor import BaseSensorOperator
+
+from airflow_provider_baseten.decorators.async_predict import baseten_async_predict
+from airflow_provider_baseten.decorators.batch import baseten_batch
+from airflow_provider_baseten.decorators.chat import baseten_chat
+from airflow_provider_baseten.decorators.predict import baseten_predict
+from airflow_provider_baseten.operators import airflow_options, base
+from airflow_provider_baseten.operators.async_predict import AsyncPredictOptions, BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchOptions, BatchTaskOptions
+from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator, ChatOptions
+from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
+from airflow_provider_baseten.operators.predict import BasetenPredictOperator, PredictOptions
+from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
+from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+
+CALLS = Path(__file__).with_name("calls.py")
+
+TARGET = {"model_id", "chain_id", "environment", "deployment_id", "regional", "headers", "baseten_conn_id"}
+OUTPUT = TARGET | {"retry_policy", "output_path"}
+CALL = OUTPUT | {"timeout", "idempotent"}
+
+
+def shown(thing):
+    return {name for name in inspect.signature(thing).parameters if name != "kwargs"}
+
+
+@pytest.mark.parametrize(
+    ("thing", "names"),
+    [
+        (BasetenPredictOperator, CALL | {"task_id", "model_input", "content_type", "deferrable", "log_stream"}),
+        (BasetenAsyncPredictOperator, OUTPUT | {"task_id", "model_input", "timeout", "poll_interval", "deferrable"}),
+        (BasetenSyncRouteOperator, CALL | {"task_id", "route", "method", "json", "data", "query_params"}),
+        (BasetenChatCompletionOperator, CALL | {"task_id", "messages", "prompt", "model", "tools"}),
+        (BasetenEmbeddingOperator, CALL | {"task_id", "texts", "model", "dimensions"}),
+        (BasetenBatchPredictOperator, CALL | {"task_id", "inputs", "input_path", "shard", "preset"}),
+        (BasetenBatchPredictGroup, CALL | {"group_id", "inputs", "input_path", "num_shards", "preset"}),
+        (BasetenAsyncRequestSensor, {"task_id", "request_ids", "model_id", "baseten_conn_id", "timeout", "mode"}),
+        (baseten_predict, CALL | {"content_type", "deferrable", "multiple_outputs"}),
+        (baseten_async_predict, OUTPUT | {"poll_interval", "priority", "multiple_outputs"}),
+        (baseten_chat, CALL | {"model", "tools", "multiple_outputs"}),
+        (baseten_batch, CALL | {"preset", "rows_per_request", "multiple_outputs"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_signature_and_docstring_name_every_argument(thing, names):
+    assert names <= shown(thing)
+    documented = set(re.findall(r"^:param (\w+):", inspect.getdoc(thing), re.MULTILINE))
+    airflows_own = {"task_id", *inspect.signature(BaseSensorOperator).parameters}
+    assert shown(thing) - documented <= airflows_own
+    assert documented <= shown(thing)
+
+
+@pytest.mark.parametrize(
+    ("thing", "missing"),
+    [
+        (baseten_predict, {"model_input"}),
+        (baseten_async_predict, {"model_input"}),
+        (baseten_chat, {"messages", "prompt"}),
+        (baseten_batch, {"inputs", "input_path"}),
+        (BasetenBatchPredictGroup, {"shard", "task_id"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_not_handed_on_is_not_shown(thing, missing):
+    assert not missing & shown(thing)
+
+
+def test_a_subclass_of_a_user_shows_its_own_arguments_too():
+    class Scored(BasetenPredictOperator):
+        """Scores.
+
+        :param limit: of the score.
+        """
+
+        def __init__(self, *, limit: int = 3, **kwargs):
+            super().__init__(**kwargs)
+
+    class Silent(BasetenPredictOperator):
+        pass
+
+    assert shown(Scored) == shown(BasetenPredictOperator) | {"limit"}
+    assert ":param limit: of the score.\n:param model_input:" in Scored.__doc__
+    assert inspect.signature(Silent) == inspect.signature(BasetenPredictOperator)
+    assert inspect.getdoc(Silent) == inspect.getdoc(BasetenPredictOperator)
+
+
+def own_parameters(function):
+    """Return annotations of what a function takes by name, but for further keyword arguments."""
+    return {
+        name: p.annotation
+        for name, p in inspect.signature(function).parameters.items()
+        if name not in {"self", "kwargs"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "operator", "others"),
+    [
+        (base.OutputOptions, base.BasetenOperator, {"task_id"}),
+        (base.CallOptions, base.BasetenCallOperator, set()),
+        (PredictOptions, BasetenPredictOperator, {"model_input"}),
+        (AsyncPredictOptions, BasetenAsyncPredictOperator, {"model_input"}),
+        (ChatOptions, BasetenChatCompletionOperator, {"messages", "prompt"}),
+        (BatchTaskOptions, BasetenBatchPredictOperator, {"inputs", "input_path"}),
+        (BatchOptions, BasetenBatchPredictOperator, {"inputs", "input_path", "output_path", "num_shards", "shard"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_types_of_further_arguments_are_those_of_the_operator(options, operator, others):
+    parameters = own_parameters(operator.__init__)
+    assert parameters.keys() - others <= options.__annotations__.keys()
+    for name in parameters.keys() - others - {"output_path"}:
+        assert written(options.__annotations__[name]) == written(parameters[name]), name
+    known = shown(operator) | own_parameters(BaseOperator.__init__).keys() | {"render_template_as_native_obj"}
+    assert options.__annotations__.keys() <= known
+
+
+def written(annotation):
+    """Return an annotation as it is written, whether in quotes or not."""
+    return getattr(annotation, "__forward_arg__", annotation)
+
+
+def test_the_types_of_airflows_arguments_are_those_of_this_airflow():
+    own = own_parameters(BaseOperator.__init__).keys() - {"task_id", "retry_policy"}
+    assert own <= airflow_options.TaskOptions.__annotations__.keys()
+    sensors = own_parameters(BaseSensorOperator.__init__).keys() - own
+    assert sensors <= airflow_options.SensorOptions.__annotations__.keys()
+
+
+def wrong_lines():
+    return {number for number, line in enumerate(CALLS.read_text().splitlines(), 1) if line.endswith("# wrong")}
+
+
+def test_mypy_finds_wrong_calls_and_no_others():
+    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", str(CALLS)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    assert {error["line"] for error in found if error["severity"] == "error"} == wrong_lines(), run.stdout + run.stderr
+
+
+def test_pyright_finds_wrong_calls_and_no_others():
+    command = [Path(sys.executable).with_name("basedpyright"), "--level", "error", "--outputjson", CALLS]
+    run = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    found = json.loads(run.stdout)["generalDiagnostics"]
+    assert {error["range"]["start"]["line"] + 1 for error in found} == wrong_lines(), run.stdout + run.stderr

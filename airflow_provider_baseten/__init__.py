@@ -1,1 +1,74 @@
-"""Model inference on Baseten from Apache Airflow."""
+"""Model inference on Baseten from Apache Airflow.
+
+What DAGs are written with can be imported from here. Nothing is imported before it is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.decorators.async_predict import baseten_async_predict
+    from airflow_provider_baseten.decorators.batch import baseten_batch
+    from airflow_provider_baseten.decorators.chat import baseten_chat
+    from airflow_provider_baseten.decorators.predict import baseten_predict
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+    from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
+    from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+    from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
+    from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
+    from airflow_provider_baseten.operators.predict import BasetenPredictOperator
+    from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
+    from airflow_provider_baseten.policies import BasetenRetryPolicy
+    from airflow_provider_baseten.results import read_output
+    from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+
+__all__ = [
+    "BasetenAsyncPredictOperator",
+    "BasetenAsyncRequestSensor",
+    "BasetenBatchPredictGroup",
+    "BasetenBatchPredictOperator",
+    "BasetenChatCompletionOperator",
+    "BasetenEmbeddingOperator",
+    "BasetenHook",
+    "BasetenPredictOperator",
+    "BasetenRetryPolicy",
+    "BasetenSyncRouteOperator",
+    "baseten_async_predict",
+    "baseten_batch",
+    "baseten_chat",
+    "baseten_predict",
+    "read_output",
+]
+
+_MODULES = {
+    "BasetenAsyncPredictOperator": "operators.async_predict",
+    "BasetenAsyncRequestSensor": "sensors.async_request",
+    "BasetenBatchPredictGroup": "operators.batch_group",
+    "BasetenBatchPredictOperator": "operators.batch_predict",
+    "BasetenChatCompletionOperator": "operators.chat_completion",
+    "BasetenEmbeddingOperator": "operators.embedding",
+    "BasetenHook": "hooks.baseten",
+    "BasetenPredictOperator": "operators.predict",
+    "BasetenRetryPolicy": "policies",
+    "BasetenSyncRouteOperator": "operators.sync_route",
+    "baseten_async_predict": "decorators.async_predict",
+    "baseten_batch": "decorators.batch",
+    "baseten_chat": "decorators.chat",
+    "baseten_predict": "decorators.predict",
+    "read_output": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names too."""
+    return sorted({*globals(), *__all__})

@@ -72,3 +72,29 @@ def test_operator_modules_load_nothing_heavy(module):
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.splitlines()[-1].split())
+
+
+def test_public_names_can_be_imported_from_the_package():
+    for name in airflow_provider_baseten.__all__:
+        assert getattr(airflow_provider_baseten, name).__name__ == name
+    assert set(airflow_provider_baseten.__all__) <= set(dir(airflow_provider_baseten))
+    with pytest.raises(ImportError, match="BasetenPredictOperater"):
+        from airflow_provider_baseten import BasetenPredictOperater  # noqa: F401
+
+
+def test_type_checkers_know_the_public_names():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (known,) = (node for node in tree.body if isinstance(node, ast.If))
+    names = {alias.name: node.module for node in known.body for alias in node.names}
+    assert names.keys() == set(airflow_provider_baseten.__all__)
+    for name, module in names.items():
+        assert getattr(airflow_provider_baseten, name).__module__ == module
+
+
+def test_the_package_loads_nothing_before_a_name_is_asked_for():
+    code = f"import sys, {NAME}; print(*sys.modules); from {NAME} import BasetenPredictOperator; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = (set(line.split()) for line in done.stdout.splitlines()[-2:])
+    assert not {module for module in before if module == "airflow" or module.startswith(f"{NAME}.")}
+    assert f"{NAME}.operators.predict" in after
+    assert not HEAVY & {module.partition(".")[0] for module in after}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.async_predict import AsyncPredictOptions, BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.async_predict import AsyncPredictTaskOptions, BasetenAsyncPredictOperator
 from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def baseten_async_predict(
     python_callable: Callable[..., Any] | None = None,
     *,
     multiple_outputs: bool = False,
-    **kwargs: Unpack[AsyncPredictOptions],
+    **kwargs: Unpack[AsyncPredictTaskOptions],
 ) -> "TaskDecorator":
     """Queue a prediction with what the function returns, wait for its result and return it.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator, ChatOptions
+from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator, ChatTaskOptions
 from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompleti
 
 @takes_arguments_of(BasetenChatCompletionOperator, without=("messages", "prompt"))
 def baseten_chat(
-    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool = False, **kwargs: Unpack[ChatOptions]
+    python_callable: Callable[..., Any] | None = None,
+    *,
+    multiple_outputs: bool = False,
+    **kwargs: Unpack[ChatTaskOptions],
 ) -> "TaskDecorator":
     """Ask a chat model what the function returns, and return its answer.
 

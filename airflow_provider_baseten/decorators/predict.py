@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
-from airflow_provider_baseten.operators.predict import BasetenPredictOperator, PredictOptions
+from airflow_provider_baseten.operators.predict import BasetenPredictOperator, PredictTaskOptions
 from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def baseten_predict(
     python_callable: Callable[..., Any] | None = None,
     *,
     multiple_outputs: bool = False,
-    **kwargs: Unpack[PredictOptions],
+    **kwargs: Unpack[PredictTaskOptions],
 ) -> "TaskDecorator":
     """Run a model, or a chain's ``run_remote``, with what the function returns, and return its output.
 

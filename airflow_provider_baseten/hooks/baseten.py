@@ -1,9 +1,10 @@
 """The hook: an Airflow connection, and the calls it can make."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
@@ -30,6 +31,8 @@ from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPol
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
+
+Result = TypeVar("Result")
 
 # Seconds; the management API computes nothing.
 _MANAGEMENT_TIMEOUT = 60.0
@@ -245,13 +248,11 @@ class BasetenHook(ManagementCalls, BaseHook):
         if "connection" not in self.__dict__:
             try:
                 found = await self.aget_connection(self.baseten_conn_id)
-                # Secrets are told to Airflow's supervisor, and the loop may be talking to it; of all threads only those
-                # of asgiref find the way back to the loop of a triggerer in Airflow 3.1.
-                read = sync_to_async(BasetenConnection.from_airflow, thread_sensitive=False)
-                self.__dict__["connection"] = await read(found)
+                connection = await _in_thread(BasetenConnection.from_airflow, found)
             except AirflowNotFoundException:
-                without = sync_to_async(self._without_connection, thread_sensitive=False)
-                self.__dict__["connection"] = await without()
+                # A trigger that runs in dag.test() finds connections of Airflow's database in this way only.
+                connection = await _in_thread(lambda: self.connection)
+            self.__dict__["connection"] = connection
         return self.connection
 
     def test_connection(self) -> tuple[bool, str]:
@@ -358,3 +359,11 @@ def _fields(response: Response) -> dict[str, Any]:
             request_id=response.request_id,
         )
     return output
+
+
+async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function that talks to Airflow's supervisor, as the loop may be doing.
+
+    Of all threads only those of asgiref find the way back to the loop of a triggerer in Airflow 3.1.
+    """
+    return await sync_to_async(function, thread_sensitive=False)(*arguments)

@@ -37,7 +37,7 @@ _BACKSTOP = 300.0
 _KILL_TIMEOUT = 3.0
 
 
-class AsyncPredictOptions(OutputOptions, DecoratorOptions, total=False):
+class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenAsyncPredictOperator` besides its input, for its decorator."""
 
     webhook_endpoint: str | None

@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 from airflow_provider_baseten.arguments import check_count, check_paths, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchOptions
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import takes_arguments_of
 
@@ -97,7 +97,7 @@ class BasetenBatchPredictGroup(TaskGroup):
         output_path: str,
         inputs: Iterable[Any] | None = None,
         input_path: "str | PathLike[str] | None" = None,
-        **kwargs: Unpack[BatchOptions],
+        **kwargs: Unpack[BatchGroupOptions],
     ) -> None:
         if "shard" in kwargs:
             raise BasetenInputError("A group runs all shards: don't give it shard.")

@@ -42,7 +42,7 @@ _OPTIONS = (
 )
 
 
-class BatchOptions(TargetOptions, total=False):
+class BatchGroupOptions(TargetOptions, total=False):
     """Arguments of :class:`BasetenBatchPredictOperator`, without input, output folder and shards."""
 
     output_format: OutputFormat
@@ -68,7 +68,7 @@ class BatchOptions(TargetOptions, total=False):
     job_version: str | None
 
 
-class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
+class BatchTaskOptions(BatchGroupOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenBatchPredictOperator` besides its input, for its decorator."""
 
     output_path: Required[str]

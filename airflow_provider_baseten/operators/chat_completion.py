@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OnIncomplete = Literal["fail", "warn"]
 
 
-class ChatOptions(CallOptions, DecoratorOptions, total=False):
+class ChatTaskOptions(CallOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenChatCompletionOperator` besides its input, for its decorator."""
 
     model: str | None

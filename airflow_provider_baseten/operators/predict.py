@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 65_536
 
 
-class PredictOptions(CallOptions, DecoratorOptions, total=False):
+class PredictTaskOptions(CallOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenPredictOperator` besides its input, for its decorator."""
 
     content_type: ContentType

@@ -16,12 +16,16 @@ from airflow_provider_baseten.decorators.batch import baseten_batch
 from airflow_provider_baseten.decorators.chat import baseten_chat
 from airflow_provider_baseten.decorators.predict import baseten_predict
 from airflow_provider_baseten.operators import airflow_options, base
-from airflow_provider_baseten.operators.async_predict import AsyncPredictOptions, BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.async_predict import AsyncPredictTaskOptions, BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
-from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchOptions, BatchTaskOptions
-from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator, ChatOptions
+from airflow_provider_baseten.operators.batch_predict import (
+    BasetenBatchPredictOperator,
+    BatchGroupOptions,
+    BatchTaskOptions,
+)
+from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator, ChatTaskOptions
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
-from airflow_provider_baseten.operators.predict import BasetenPredictOperator, PredictOptions
+from airflow_provider_baseten.operators.predict import BasetenPredictOperator, PredictTaskOptions
 from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 
@@ -110,11 +114,15 @@ def own_parameters(function):
     [
         (base.OutputOptions, base.BasetenOperator, {"task_id"}),
         (base.CallOptions, base.BasetenCallOperator, set()),
-        (PredictOptions, BasetenPredictOperator, {"model_input"}),
-        (AsyncPredictOptions, BasetenAsyncPredictOperator, {"model_input"}),
-        (ChatOptions, BasetenChatCompletionOperator, {"messages", "prompt"}),
+        (PredictTaskOptions, BasetenPredictOperator, {"model_input"}),
+        (AsyncPredictTaskOptions, BasetenAsyncPredictOperator, {"model_input"}),
+        (ChatTaskOptions, BasetenChatCompletionOperator, {"messages", "prompt"}),
         (BatchTaskOptions, BasetenBatchPredictOperator, {"inputs", "input_path"}),
-        (BatchOptions, BasetenBatchPredictOperator, {"inputs", "input_path", "output_path", "num_shards", "shard"}),
+        (
+            BatchGroupOptions,
+            BasetenBatchPredictOperator,
+            {"inputs", "input_path", "output_path", "num_shards", "shard"},
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

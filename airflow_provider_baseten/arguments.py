@@ -58,6 +58,19 @@ def check_texts(**values: Any) -> None:
             raise BasetenInputError(f"{name} takes a text, not a {type(value).__name__}: {shown(value)}.")
 
 
+def check_is_there(**values: Any) -> None:
+    """Check that no value is ``None``, which is what a task without an output leaves.
+
+    :raises BasetenInputError: one is.
+    """
+    for name, value in values.items():
+        if value is None:
+            raise BasetenInputError(
+                f"{name} is None, so nothing was sent: give an input. If it comes from another task, look at what that "
+                "task returns."
+            )
+
+
 def check_paths(**values: Any) -> None:
     """Check that values are paths or URIs, as texts or path objects; ``None`` is taken.
 

@@ -12,6 +12,7 @@ from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Ou
 from airflow_provider_baseten.arguments import (
     check_choice,
     check_flags,
+    check_is_there,
     check_paths,
     check_seconds,
     check_texts,
@@ -68,8 +69,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     moment of sending leaves an intent without an id: ``on_orphaned_request`` says what the next attempt does then. A
     queued request is cancelled when the task is killed, cleared or too late; one that runs can't be.
 
-    :param model_input: any JSON value, for a chain an object with the arguments of ``run_remote``; at most 256 KiB.
-        (templated, not shown among the rendered templates)
+    :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; at most 256
+        KiB. (templated, not shown among the rendered templates)
     :param webhook_endpoint: URL that Baseten delivers to, by default that of the connection. (templated)
     :param result_path: URI where the model stores its output; ``{request_id}`` in it stands for the id. (templated)
     :param priority: 0 (first, Baseten's default) to 2.
@@ -119,6 +120,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         **kwargs: Unpack[OutputArguments],
     ) -> None:
         super().__init__(**kwargs)
+        check_is_there(model_input=model_input)
         deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
         check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)
         check_flags(
@@ -206,6 +208,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
     def build_request(self, target: Any) -> "Request":
         """Build and check the submission."""
+        check_is_there(model_input=self.model_input)
         return async_requests.async_predict(
             target,
             self.model_input,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack, get_args
 from airflow_provider_baseten import ledger
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.requests import JSON, ContentType, Request
-from airflow_provider_baseten.arguments import check_choice, check_flags
+from airflow_provider_baseten.arguments import check_choice, check_flags, check_is_there
 from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow_provider_baseten.deferral import deferral_timeout, is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
@@ -53,7 +53,7 @@ class BasetenPredictOperator(BasetenCallOperator):
     by a retry. A triggerer that dies while it waits leaves a request that Baseten cancels; ``on_orphaned_request`` says
     whether the next one sends it again.
 
-    :param model_input: any JSON value, for a chain an object with the arguments of ``run_remote``; with
+    :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; with
         ``content_type="application/octet-stream"`` any msgpack value, numpy arrays included. (templated, not shown
         among the rendered templates)
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for Truss's msgpack both ways.
@@ -80,6 +80,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         **kwargs: Unpack[CallArguments],
     ) -> None:
         super().__init__(**kwargs)
+        check_is_there(model_input=model_input)
         check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)
         check_choice("content_type", content_type, get_args(ContentType))
         check_flags(deferrable=deferrable, log_stream=log_stream)
@@ -93,6 +94,7 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def build_request(self, target: "Target") -> Request:
         """Build and check the predict."""
+        check_is_there(model_input=self.model_input)
         return requests.predict(
             target,
             self.model_input,

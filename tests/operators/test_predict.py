@@ -10,6 +10,7 @@ from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.results import read_output
 from tests.scripted_server import ScriptedServer, raw
@@ -241,3 +242,23 @@ def test_a_request_that_did_not_run_is_sent_again_and_one_that_may_have_run_is_n
 def test_contradicting_targets_are_found_when_the_dag_is_parsed(arguments, words):
     with pytest.raises(BasetenInputError, match=words):
         BasetenPredictOperator(task_id="t", model_input=1, **arguments)
+
+
+@pytest.mark.parametrize("operator", [BasetenPredictOperator, BasetenAsyncPredictOperator])
+def test_no_input_is_an_error_when_the_dag_is_parsed(operator):
+    with pytest.raises(BasetenInputError, match="model_input is None, so nothing was sent"):
+        operator(task_id="t", model_id="echo", model_input=None)
+
+
+@pytest.mark.parametrize("operator", [BasetenPredictOperator, BasetenAsyncPredictOperator])
+def test_an_input_that_another_task_did_not_return_is_an_error(operator, baseten, run_dag):
+    with DAG("nothing_returned") as dag:
+
+        @task
+        def nothing():
+            pass
+
+        operator(task_id="ask", model_id="echo", model_input=nothing())
+    run = run_dag(dag)
+    assert run.states == {"nothing": "success", "ask": "failed"}
+    assert not baseten.requests

@@ -56,7 +56,7 @@ def own_arguments(kind):
     names = {name for base in own for name in inspect.signature(base.__init__).parameters} | (
         OF_SENSORS if "Sensor" in kind.__name__ else set()
     )
-    return sorted(names - {"self", "args", "kwargs"})
+    return sorted(names - {"self", "args", "kwargs", "task_id"})
 
 
 @pytest.fixture(scope="module")

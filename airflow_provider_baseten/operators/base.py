@@ -10,6 +10,7 @@ from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.responses import id_note
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_flags, check_paths, check_seconds, check_texts, given, path_text
+from airflow_provider_baseten.call_log import CallLog
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, TaskOptions
@@ -231,7 +232,6 @@ class BasetenCallOperator(BasetenOperator):
         response = held.find()
         if response is None:
             response = self.answer(context, hook, request)
-        self.log.info("%s answered %d (request id %s).", request.subject, response.status, response.request_id)
         try:
             returned = self.hand_over(context, response, result_store)
         except BasetenResultStoreError as error:
@@ -244,6 +244,13 @@ class BasetenCallOperator(BasetenOperator):
         return returned
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
+        """Send the request, log it and return the answer."""
+        call = CallLog(self.log, request)
+        response = self.send(context, hook, request)
+        call.answered(response)
+        return response
+
+    def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request and return the answer."""
         return hook.send(request)
 

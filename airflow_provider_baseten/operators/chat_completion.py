@@ -153,7 +153,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
             idempotent=self.idempotent,
         )
 
-    def answer(self, context: "Context", hook: "BasetenHook", request: "Request") -> "Response":
+    def send(self, context: "Context", hook: "BasetenHook", request: "Request") -> "Response":
         """Send the request; of a stream that breaks off, push the usage as far as it was told."""
         if not self.stream:
             return hook.send(request)

@@ -116,7 +116,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.results import ResultStore
 
         if not self.deferrable:
-            return self._send(hook, request)
+            return super().answer(context, hook, request)
         fingerprint = ledger.fingerprint(self.target.url("predict"), request.body)
         name = deferred_calls.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
         store = ResultStore(hook.connection.result_store)
@@ -127,6 +127,7 @@ class BasetenPredictOperator(BasetenCallOperator):
             found = None
         if found is None:
             call.leave_request(request)
+            self.log.info("The triggerer is to call %s.", request.subject)
             self._defer(store.uri, name)
         return found
 
@@ -154,6 +155,7 @@ class BasetenPredictOperator(BasetenCallOperator):
                 "The triggerer has answered, but its answer is not in the result store of this worker: give both the "
                 "same result_store."
             )
+        self.log.info("The triggerer has left the answer of %s.", response.request.subject)
         try:
             return self.hand_over(context, response, result_store)
         except BasetenResponseError:
@@ -184,7 +186,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         except TaskDeferralTimeout:
             raise AirflowTaskTimeout("The execution_timeout of the task passed while the triggerer waited.") from None
 
-    def _send(self, hook: "BasetenHook", request: Request) -> "Response":
+    def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request; log the lines of a stream if asked to, also of one that breaks off."""
         if not self.log_stream:
             return hook.send(request)

@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.call_log import CallLog
 from airflow_provider_baseten.deferred_calls import Claim, DeferredCall
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -113,11 +114,13 @@ class BasetenPredictTrigger(BaseTrigger):
 
     async def _send(self, request: Request) -> Response:
         """Return an answer that can be used; anything else is an error, after which the next attempt sends again."""
+        call = CallLog(log, request)
         try:
             response = await self._hook().asend(request)
         except BasetenAuthError:
             self._forget_hook()  # The key may have been replaced since.
             raise
+        call.answered(response)
         await _in_thread(predicted, response)
         return response
 

@@ -29,6 +29,7 @@ def line_without_end(model_input):
 
 
 MODELS = {
+    "nothing": lambda model_input: None,
     "line": line_without_end,
     "echo": lambda model_input: model_input,
     "stream": stream,
@@ -50,17 +51,18 @@ def predict(task_id, model_id="echo", **arguments):
 
 
 def test_outputs_arrive_in_xcom(baseten, run_dag):
-    inputs = {"null": None, "number": 1.5, "text": "ü", "list": [1, [None]], "object": {"a": {"b": True}}}
+    inputs = {"number": 1.5, "text": "ü", "list": [1, [None]], "object": {"a": {"b": True}}}
     with DAG("any_json") as dag:
         for name, value in inputs.items():
             predict(name, model_input=value)
+        predict("null", "nothing", model_input=1)
     run = run_dag(dag)
     assert run.state == "success"
-    # Airflow stores no XCom for None.
-    assert {name: run.xcoms.get((name, -1, "return_value")) for name in inputs} == inputs
+    assert {name: run.xcom(name) for name in inputs} == inputs
+    assert run.keys("null") == {"request_id"}  # Airflow stores no XCom for None.
     sent = {request.request_id for request in baseten.requests}
-    assert {run.xcom(name, "request_id") for name in inputs} == sent
-    assert len(baseten.requests) == len(inputs)
+    assert {run.xcom(name, "request_id") for name in [*inputs, "null"]} == sent
+    assert len(baseten.requests) == len(inputs) + 1
 
 
 def test_input_from_another_task_template_and_mapping(baseten, run_dag):

@@ -1,13 +1,11 @@
 """Whether a task that failed is tried again, and when."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.arguments import check_flags, shown
-from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowFailException, RetryDecision, RetryPolicy
+from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, RetryDecision, RetryPolicy
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -133,32 +131,3 @@ def checked_policy(policy: Any) -> Any:
     if not isinstance(policy, RetryPolicy if KNOWS_RETRY_POLICY else BasetenRetryPolicy):
         raise BasetenInputError(f"retry_policy={shown(policy)} is no retry policy that this Airflow knows.")
     return policy
-
-
-class ObeysRetryPolicy:
-    """Mixed into an operator or sensor: below Airflow 3.3 it fails the task at once where the policy says so.
-
-    :param retry_policy: the operator's policy; one that is not ours needs Airflow 3.3.
-    """
-
-    retry_policy: Any
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let what runs the task heed the policy, if Airflow does not."""
-        super().__init_subclass__(**kwargs)
-        if not KNOWS_RETRY_POLICY:
-            for name in ("execute", "resume_execution"):
-                setattr(cls, name, _heeding_the_policy(getattr(cls, name)))
-
-
-def _heeding_the_policy(run: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(run)
-    def heed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return run(self, *args, **kwargs)
-        except BasetenError as error:
-            if self.retry_policy.decide(error).action == "fail":
-                raise AirflowFailException(str(error)) from error
-            raise
-
-    return heed

@@ -5,8 +5,11 @@ import re
 
 import pytest
 from airflow.sdk import DAG
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from airflow_provider_baseten import BasetenPredictOperator
+from airflow_provider_baseten import BasetenPredictOperator, BasetenSyncRouteOperator
 from airflow_provider_baseten.emulator import Emulator
 
 KEY = "abcd1234.s3cr3t"
@@ -14,9 +17,15 @@ SUBJECT = r"predict of model echo \(environment production\)"
 ANSWERED = rf"{SUBJECT} answered 200 after \d+\.\d s with 21 bytes \(request id \w+\)\."
 
 
+def broken(model_input):
+    raise RuntimeError("the model's own code")
+
+
 @pytest.fixture
 def baseten(connect, tmp_path):
-    with Emulator(models={"echo": lambda model_input: model_input}, api_key=KEY) as emulator:
+    server = Starlette(routes=[Route("/health", lambda request: PlainTextResponse("well"))])
+    models = {"echo": lambda model_input: model_input, "broken": broken, "server": server}
+    with Emulator(models=models, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}"})
         yield emulator
 
@@ -57,3 +66,31 @@ def test_lines_of_a_predict(baseten, run_dag, logged, deferrable, expected):
     found = logged("predict of")
     assert len(found) == len(expected)
     assert all(map(re.fullmatch, expected, found)), found
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_failure_is_one_line_and_few_frames(baseten, run_dag, capfd, deferrable):
+    with DAG(f"log_of_failure_{deferrable}") as dag:
+        BasetenPredictOperator(
+            task_id="ask", model_id="broken", model_input={"text": "private-1"}, deferrable=deferrable
+        )
+    assert run_dag(dag).state == "failed"
+    printed = "".join(capfd.readouterr())
+    errors = [line for line in printed.splitlines() if "[error " in line and "[airflow.task." in line]
+    assert len(errors) == 1
+    assert "predict of model broken (environment production) answered 500" in errors[0]
+    traceback = printed.partition("Task failed with exception")[2]
+    frames = re.findall(r'File "(.*?)"', traceback)
+    assert len([file for file in frames if "/airflow_provider_baseten/" in file]) == 1
+    assert len(frames) <= 8
+    assert "private-1" not in printed
+
+
+def test_a_failure_of_the_authors_function_shows_where_it_was(baseten, run_dag, capfd):
+    def refuse(response):
+        return {}["score"]
+
+    with DAG("log_of_filter") as dag:
+        BasetenSyncRouteOperator(task_id="ask", model_id="server", route="health", response_filter=refuse)
+    assert run_dag(dag).state == "failed"
+    assert "in refuse" in "".join(capfd.readouterr())

@@ -12,9 +12,10 @@ from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_flags, check_paths, check_seconds, check_texts, given, path_text
 from airflow_provider_baseten.call_log import CallLog
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
+from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, TaskOptions
-from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
+from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import NamesArguments
 
@@ -76,7 +77,7 @@ class CallArguments(CallOptions, TaskOptions, total=False):
     task_id: Required[str]
 
 
-class BasetenOperator(NamesArguments, RendersFields, ObeysRetryPolicy, BaseOperator):
+class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, BaseOperator):
     """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.

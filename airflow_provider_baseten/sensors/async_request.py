@@ -23,9 +23,10 @@ from airflow_provider_baseten.arguments import (
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow_provider_baseten.deferral import is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.links import BasetenLink
 from airflow_provider_baseten.operators.airflow_options import SensorOptions
-from airflow_provider_baseten.policies import ObeysRetryPolicy, checked_policy
+from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import NamesArguments
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _BACKSTOP = 300.0
 
 
-class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ObeysRetryPolicy, BaseSensorOperator):
+class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke looks into the result store once and makes status calls at the pace of ``[baseten]

@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Collection
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,15 +53,19 @@ class AsyncResults:
     :param hook: the connection.
     :param target: what was called.
     :param expects_delivery: whether outputs come by webhook.
+    :param is_assumed: whether a status that names the state of the webhook overrules that.
     :param log: where trouble with looking is told.
     """
 
     #: Body that was sent, if it is known: errors quote nothing of it.
     submission: bytes | None
 
-    def __init__(self, hook: "BasetenHook", target: "Target", *, expects_delivery: bool, log: Log) -> None:
+    def __init__(
+        self, hook: "BasetenHook", target: "Target", *, expects_delivery: bool, is_assumed: bool = False, log: Log
+    ) -> None:
         self.store = ResultStore(hook.connection.result_store)
         self.expects_delivery = expects_delivery
+        self.is_assumed = is_assumed
         self.submission: bytes | None = None
         self._conn_id = hook.connection.conn_id
         self._error_details = hook.connection.log_error_details
@@ -73,7 +78,7 @@ class AsyncResults:
 
         :param timeout: seconds.
         """
-        other = AsyncResults(self._hook, self._target, expects_delivery=self.expects_delivery, log=self._log)
+        other = copy(self)
         other._hook = self._hook.quick(timeout)
         return other
 
@@ -83,7 +88,7 @@ class AsyncResults:
         :param deadline: seconds since the epoch.
         :param poll_interval: longest wait between two status calls, in seconds.
         """
-        wait = Wait(expects_delivery=self.expects_delivery, deadline=deadline)
+        wait = self.new_wait(deadline)
         polls, next_call = 0, 0.0
         while True:
             now = time.time()
@@ -98,6 +103,13 @@ class AsyncResults:
                 next_call, deadline, time.time() + (_STORE_INTERVAL if self.expects_delivery else poll_interval)
             )
             time.sleep(max(0.05, soonest - time.time()))
+
+    def new_wait(self, deadline: float) -> Wait:
+        """Return the wait for one of the requests, as it begins.
+
+        :param deadline: seconds since the epoch.
+        """
+        return Wait(expects_delivery=self.expects_delivery, is_assumed=self.is_assumed, deadline=deadline)
 
     def last_look(self, request_id: str, outcome: Outcome) -> Outcome:
         """Return the outcome of a wait, or success if the result has arrived since its last look into the store."""
@@ -144,7 +156,7 @@ class AsyncResults:
     def _delivered(self, request_ids: Collection[str]) -> set[str] | None:
         """Return those whose result is in the store, ``None`` if nobody can tell."""
         try:
-            return self.store.delivered(request_ids) if self.expects_delivery else set()
+            return self.store.delivered(request_ids) if self.expects_delivery or self.is_assumed else set()
         except BasetenError as error:
             self._log.warning("Still waiting for %d async requests: %s", len(request_ids), error)
             return None
@@ -170,11 +182,11 @@ class AsyncResults:
         if result_path:
             uri = result_path.replace("{request_id}", request_id)
             return stored_output(uri, request_id, result_store=self.store.uri, baseten_conn_id=self._conn_id)
-        if not self.expects_delivery:
-            return {"request_id": request_id, "status": "SUCCEEDED"}
-        delivery = self.store.load(request_id)
+        delivery = self.store.load(request_id) if self.expects_delivery or self.is_assumed else None
         if delivery is None:
-            raise self.error(Outcome.LOST, request_id, timeout=0)
+            if self.expects_delivery and not self.is_assumed:
+                raise self.error(Outcome.LOST, request_id, timeout=0)
+            return {"request_id": request_id, "status": "SUCCEEDED"}
         return deliver(
             Output.of_value(delivery.output(self._quote)),
             request_id,

@@ -29,7 +29,7 @@ CASES = [
         for name in ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "durable")
         for value in NO_FLAGS
     ),
-    *((SENSOR, "expects_delivery", value) for value in NO_FLAGS),
+    *((SENSOR, "expects_delivery", value) for value in NO_FLAGS if value is not None),
     *((kind, "deferrable", value) for kind in (ASYNC, SENSOR) for value in NO_FLAGS if value is not None),
     *((kind, "timeout", value) for kind in (PREDICT, ROUTE, ASYNC) for value in NO_SECONDS),
     *((ASYNC, "poll_interval", value) for value in [*NO_SECONDS]),

@@ -165,7 +165,8 @@ def accepted(case, name):
     if name in TEXTS:
         return ODD.keys() - NO_TEXTS.keys()
     if name in FLAGS:
-        return {"True", "False"} | ({"None"} if name == "deferrable" and "predict" not in case else set())
+        may_be_none = name == "expects_delivery" or (name == "deferrable" and "predict" not in case)
+        return {"True", "False"} | ({"None"} if may_be_none else set())
     if name in COUNTS:
         return {"one"} if name == "num_shards" else {"one", "10**30", "10**5000"}
     return {"one", "float"} | ({"None"} if name == "timeout" and "async" in case else set())

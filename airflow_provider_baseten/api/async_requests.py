@@ -28,6 +28,9 @@ MAX_BODY_BYTES = 262_144
 # shows a file late, a second delivery, a status that is not yet known everywhere.
 GRACE = 60.0
 
+# What a status says of the webhook of a request that was sent without one.
+_NO_WEBHOOK = "NO_WEBHOOK_PROVIDED"
+
 _LONGEST_STATUS = 64
 _EXCERPT_CHARACTERS = 500
 _DEEPEST_ERROR = 4
@@ -220,6 +223,7 @@ class Wait:
     Blocking, deferred and sensing waits all go through :meth:`after`, so that they end alike.
 
     :param expects_delivery: whether the output comes by webhook; otherwise the status alone decides.
+    :param is_assumed: whether that is an assumption, which a status that names the state of the webhook overrules.
     :param deadline: seconds since the epoch.
     :param doubtful_since: since when the request has been in a state that a result may still follow, while the result
         store could be looked into.
@@ -228,15 +232,21 @@ class Wait:
 
     expects_delivery: bool
     deadline: float
+    is_assumed: bool = False
     doubtful_since: float | None = None
     outcome: Outcome | None = None
+
+    @property
+    def looks_into_store(self) -> bool:
+        """Whether the result may come to the result store."""
+        return self.expects_delivery or self.is_assumed
 
     def after(self, seen: Observation, now: float) -> "Wait":
         """Return the wait as it stands after an observation.
 
         :param now: seconds since the epoch.
         """
-        verdict = _verdict(seen, self.expects_delivery)
+        verdict = _verdict(seen, self._is_delivery_expected(seen))
         if verdict is not Outcome.LOST:
             ended = verdict or (Outcome.TIMEOUT if now >= self.deadline else None)
             still = self.doubtful_since if seen.status is None and not seen.gone else None
@@ -246,6 +256,11 @@ class Wait:
         since = now if self.doubtful_since is None else self.doubtful_since
         lost = now - since >= GRACE or now >= self.deadline
         return replace(self, doubtful_since=since, outcome=Outcome.LOST if lost else None)
+
+    def _is_delivery_expected(self, seen: Observation) -> bool:
+        if not self.is_assumed or seen.webhook_status is None:
+            return self.expects_delivery
+        return seen.webhook_status != _NO_WEBHOOK
 
 
 def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
@@ -438,7 +453,7 @@ def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
             f"its result was delivered, but it is not in {result_store}. The webhook receiver and this worker do not "
             "share a result store: give both the same result_store."
         )
-    if delivery == "NO_WEBHOOK_PROVIDED":
+    if delivery == _NO_WEBHOOK:
         return "it succeeded, but without a webhook nobody was given its output."
     return f"it succeeded, but its result could not be delivered (webhook status {delivery}): look at the receiver."
 

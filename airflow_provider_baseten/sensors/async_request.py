@@ -51,8 +51,9 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
-    :param expects_delivery: whether the outputs come by webhook into the result store; by default true. Otherwise the
-        sensor returns ``{"request_id", "status"}`` for each.
+    :param expects_delivery: whether the outputs come by webhook into the result store. By default what Baseten says of
+        each request decides, and, while it says nothing, whether the connection names a webhook. For a request without
+        one the sensor returns ``{"request_id", "status"}``.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
@@ -80,7 +81,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         request_ids: "str | Sequence[str] | XComArg",
         model_id: str | None = None,
         chain_id: str | None = None,
-        expects_delivery: bool = True,
+        expects_delivery: bool | None = None,
         result_path: str | None = None,
         baseten_conn_id: str = "baseten_default",
         deferrable: bool | None = None,
@@ -97,13 +98,15 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         check_paths(**given(result_path=result_path))
         require_one_target(model_id, chain_id, None, None)
         deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
-        check_flags(expects_delivery=expects_delivery, deferrable=deferrable)
+        check_flags(deferrable=deferrable)
+        if expects_delivery is not None:
+            check_flags(expects_delivery=expects_delivery)
         if _is_rendered(request_ids):
             _checked_ids(request_ids)
         self.request_ids = request_ids
         self.model_id = model_id
         self.chain_id = chain_id
-        self.expects_delivery = expects_delivery and not result_path
+        self.expects_delivery = False if result_path else expects_delivery
         self.result_path = result_path
         self.baseten_conn_id = baseten_conn_id
         self.deferrable = deferrable
@@ -117,10 +120,10 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         self._ids  # noqa: B018 - checks them.
         self._take_result_path()
         if self.deferrable:
-            self._defer(time.time() + self.timeout)
+            self._defer(self._results(), time.time() + self.timeout)
         return super().execute(context)
 
-    def _defer(self, deadline: float) -> NoReturn:
+    def _defer(self, results: "AsyncResults", deadline: float) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
 
         self.defer(
@@ -128,7 +131,8 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
                 baseten_conn_id=self.baseten_conn_id,
                 target=self._target_arguments,
                 request_ids=self._ids,
-                expects_delivery=self.expects_delivery,
+                expects_delivery=results.expects_delivery,
+                is_assumed=results.is_assumed,
                 deadline=deadline,
                 poll_interval=self.poke_interval,
                 cancel_on_kill=False,
@@ -144,10 +148,10 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
         :param deadline: seconds since the epoch; ``dag.test()`` leaves it out.
         """
-        if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
-            self._defer(deadline)
-        self._take_result_path()
         results = self._results()
+        if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
+            self._defer(results, deadline)
+        self._take_result_path()
         outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
         late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
         self._check(outcomes, results)
@@ -167,7 +171,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         before = self._progress or record.load()
         unknown = [request_id for request_id in ids if request_id not in before.succeeded]
         seen = results.look_at_all(unknown, first=before.doubtful_since)
-        outcomes, progress = self._judge(before, seen, time.time())
+        outcomes, progress = self._judge(before, results.new_wait(math.inf), seen, time.time())
         if self.mode == "poke":
             self._progress = progress
         elif progress != before:
@@ -178,18 +182,17 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         return PokeReturnValue(done, self._outputs(ids, results) if done else None)
 
     def _judge(
-        self, before: "Progress", seen: Mapping[str, Observation], now: float
+        self, before: "Progress", start: Wait, seen: Mapping[str, Observation], now: float
     ) -> tuple[dict[str, Outcome], "Progress"]:
         """Return the outcomes that a look gives, and the progress after it."""
         from airflow_provider_baseten.sensors.progress import Progress
 
         known = before.doubtful_since
-        start = Wait(expects_delivery=self.expects_delivery, deadline=math.inf)
         waits = {name: replace(start, doubtful_since=known.get(name)).after(seen[name], now) for name in seen}
         doubts = {name: wait.doubtful_since for name, wait in waits.items()}
         outcomes = {name: wait.outcome for name, wait in waits.items() if wait.outcome is not None}
-        # A delivery is looked for anew each time, for it may be deleted.
-        final = () if self.expects_delivery else (n for n, outcome in outcomes.items() if outcome is Outcome.SUCCEEDED)
+        # A delivery is looked for each time, for it may be deleted.
+        final = (n for n, outcome in outcomes.items() if outcome is Outcome.SUCCEEDED and not seen[n].delivered)
         return outcomes, Progress(
             doubtful_since={name: since for name, since in (known | doubts).items() if since is not None},
             succeeded=before.succeeded.union(final),
@@ -230,7 +233,11 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
 
         hook = BasetenHook(self.baseten_conn_id)
         target = hook.located(Target(**self._target_arguments))
-        return AsyncResults(hook, target, expects_delivery=self.expects_delivery, log=self.log)
+        is_assumed = self.expects_delivery is None
+        expects = (
+            hook.connection.webhook_endpoint is not None if self.expects_delivery is None else self.expects_delivery
+        )
+        return AsyncResults(hook, target, expects_delivery=expects, is_assumed=is_assumed, log=self.log)
 
 
 def _checked_ids(request_ids: Any) -> list[str]:

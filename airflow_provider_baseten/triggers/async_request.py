@@ -26,6 +26,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     :param target: what was called, as keyword arguments of :class:`~airflow_provider_baseten.api.target.Target`.
     :param request_ids: ids of the requests.
     :param expects_delivery: whether outputs come by webhook into the result store.
+    :param is_assumed: whether a status that names the state of the webhook overrules that; by default false.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param cancel_on_kill: whether a user who marks or clears the task cancels what is still queued; by default true.
@@ -42,12 +43,14 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         deadline: float,
         poll_interval: float,
         cancel_on_kill: bool = True,
+        is_assumed: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.baseten_conn_id = baseten_conn_id
         self.target = target
         self.request_ids = list(request_ids)
         self.expects_delivery = expects_delivery
+        self.is_assumed = is_assumed
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
@@ -62,6 +65,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
                 "target": self.target,
                 "request_ids": self.request_ids,
                 "expects_delivery": self.expects_delivery,
+                "is_assumed": self.is_assumed,
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
@@ -77,6 +81,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
             Target(**self.target),
             self.request_ids,
             expects_delivery=self.expects_delivery,
+            is_assumed=self.is_assumed,
             deadline=self.deadline,
             poll_interval=self.poll_interval,
         )

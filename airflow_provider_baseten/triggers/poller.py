@@ -120,7 +120,7 @@ class Poller:
         self._waiters.add(waiter)
         for request in waiter.open.values():
             self._plan(request)
-            if waiter.expects_delivery:
+            if waiter.looks_into_store:
                 self._undelivered.setdefault(request.request_id, set()).add(request)
                 self._not_looked_for.add(waiter)
 
@@ -224,7 +224,7 @@ class Poller:
                 self._plan(request)
             case Outcome.TIMEOUT:  # The deadline is kept elsewhere.
                 return
-            case Outcome.LOST if wait.expects_delivery:  # The next look into the store decides.
+            case Outcome.LOST if wait.looks_into_store:  # The next look into the store decides.
                 self._missing.add(request)
             case outcome:
                 self._settle(request, outcome)

@@ -16,6 +16,7 @@ class Waiter:
     :param target: what was called.
     :param request_ids: ids of the requests; one that is given twice counts once.
     :param expects_delivery: whether outputs come by webhook into the result store.
+    :param is_assumed: whether a status that names the state of the webhook overrules that.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :raises BasetenInputError: an id can't be one.
@@ -27,17 +28,18 @@ class Waiter:
         request_ids: Iterable[str],
         *,
         expects_delivery: bool,
+        is_assumed: bool = False,
         deadline: float,
         poll_interval: float,
     ) -> None:
         self.target = target
-        self.expects_delivery = expects_delivery
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.outcomes: dict[str, Outcome] = {}
         self.open: dict[str, WaitingRequest] = {}
         self.ended = asyncio.Event()
-        wait = Wait(expects_delivery=expects_delivery, deadline=deadline)
+        wait = Wait(expects_delivery=expects_delivery, is_assumed=is_assumed, deadline=deadline)
+        self.looks_into_store = wait.looks_into_store
         for request_id in request_ids:
             target.async_request_url(request_id)
             self.open[request_id] = WaitingRequest(request_id, self, wait)

@@ -27,6 +27,7 @@ class TestArguments:
             "target": TARGET,
             "request_ids": ["r1", "r2"],
             "expects_delivery": True,
+            "is_assumed": False,
             "deadline": 1234.5,
             "poll_interval": 7,
             "cancel_on_kill": False,

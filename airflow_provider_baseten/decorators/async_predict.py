@@ -33,6 +33,9 @@ def baseten_async_predict(
     request that was sent if the function returns the same again. A function that returns something else each time, the
     time of day for example, has each retry cancel or abandon that request and pay for another one.
 
+    It takes the arguments of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
+    ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and Airflow's own.
+
     :param python_callable: the function; it returns the model input, never ``None``.
     :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
         default false.

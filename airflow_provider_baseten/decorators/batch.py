@@ -30,9 +30,12 @@ def baseten_batch(
 ) -> "TaskDecorator":
     """Run a model over the rows that the function returns or yields, and return the manifest.
 
-    Used as ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/scores/{{ ds }}")``. Rows that are
-    yielded are sent as they come and never held all at once. A retry calls the function again, passes over the rows
-    that have a result and sends the others; the function has to give the same rows in the same order.
+    Used as ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/{{ dag_run.run_after | ds }}")``.
+    Rows that are yielded are sent as they come and never held all at once. A retry calls the function again, skips the
+    rows that have a result and sends the others; the function has to give the same rows in the same order.
+
+    It takes the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
+    ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``preset``, and Airflow's own.
 
     :param python_callable: the function.
     :param multiple_outputs: push each field of the manifest as an XCom of its own too; by default false.

@@ -36,6 +36,9 @@ def baseten_chat(
     Used as ``@task.baseten_chat(model_id="abcd1234")``, or with ``model_apis=True`` and the slug of a model. A retry of
     the task calls the function again and sends what it returns.
 
+    It takes the arguments of ``BasetenChatCompletionOperator``, such as ``model_id`` or ``chain_id``, ``environment``
+    or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``response_format``, and Airflow's own.
+
     :param python_callable: the function; it returns the messages, or the text of the only one.
     :param multiple_outputs: push each field of the answer, which ``response_format`` or ``tools`` must make an object,
         as an XCom of its own too; by default false.

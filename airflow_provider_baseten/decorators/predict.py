@@ -32,6 +32,9 @@ def baseten_predict(
     Used as ``@task.baseten_predict(model_id="abcd1234")``. A retry of the task calls the function again and sends what
     it returns; with ``deferrable=True`` an answer that has arrived is used if the function returns the same again.
 
+    It takes the arguments of ``BasetenPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
+    ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and Airflow's own.
+
     :param python_callable: the function; it returns the model input, never ``None``.
     :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
         default false.

@@ -76,8 +76,8 @@ class TaskOptions(AirflowOptions, total=False):
     multiple_outputs: bool
 
 
-class DecoratorOptions(TypedDict, total=False):
-    """Arguments of decorators alone."""
+class DecoratorOptions(AirflowOptions, total=False):
+    """The same with ``task_id``, which decorators need not be given."""
 
     task_id: str
 

@@ -69,6 +69,9 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     moment of sending leaves an intent without an id: ``on_orphaned_request`` says what the next attempt does then. A
     queued request is cancelled when the task is killed, cleared or too late; one that runs can't be.
 
+    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    ``headers``, ``baseten_conn_id``, ``output_path``, ``retry_policy`` and Airflow's own.
+
     :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; at most 256
         KiB. (templated, not shown among the rendered templates)
     :param webhook_endpoint: URL that Baseten delivers to, by default that of the connection. (templated)

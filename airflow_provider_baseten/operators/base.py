@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Required, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Required, TypedDict, Unpack, cast
 
 from airflow.sdk import BaseOperator
 
@@ -14,7 +14,7 @@ from airflow_provider_baseten.call_log import CallLog
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.links import BasetenLink
-from airflow_provider_baseten.operators.airflow_options import AirflowOptions, TaskOptions
+from airflow_provider_baseten.operators.airflow_options import TaskOptions
 from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import NamesArguments
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
-class TargetOptions(AirflowOptions, total=False):
+class TargetOptions(TypedDict, total=False):
     """Arguments of every operator; see :class:`BasetenOperator`."""
 
     model_id: str | None
@@ -89,9 +89,9 @@ class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, BaseOperat
     :param deployment_id: deployment that answers, instead of an environment. (templated)
     :param regional: put the environment into the host name, which keeps the request in its region; by default false.
     :param headers: further HTTP headers. (templated, not shown among the rendered templates)
-    :param output_path: URI of a file that the output is written to, for example ``s3://conn@bucket/{{ ds }}.json``, or,
-        with a trailing slash, of a folder. The task then returns a reference to it, which
-        :func:`airflow_provider_baseten.results.read_output` reads. (templated)
+    :param output_path: URI of a file that the output is written to, for example
+        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``, or, with a trailing slash, of a folder. The task then
+        returns a reference to it, which :func:`airflow_provider_baseten.results.read_output` reads. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param retry_policy: what happens to a failure, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.

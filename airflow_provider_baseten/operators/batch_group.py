@@ -84,6 +84,10 @@ class BasetenBatchPredictGroup(TaskGroup):
     All workers must reach ``output_path``, and ``input_path`` if there is one. A shard whose worker dies goes on in its
     retry on another worker, so give it ``retries``. Limits of failures, rate and concurrency hold for each shard.
 
+    It takes the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
+    ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own arguments are
+    those of its tasks.
+
     :param group_id: of the task group.
     :param num_shards: number of tasks that share the rows.
     :param output_path: URI of the folder for parts and manifests. (templated)

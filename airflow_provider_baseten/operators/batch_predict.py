@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 from airflow_provider_baseten.api.requests import READ_TIMEOUT
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset
-from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.operators.airflow_options import AirflowOptions, DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenOperator, TargetArguments, TargetOptions
 from airflow_provider_baseten.operators.batch_run import RunsBatch
 
@@ -42,7 +42,7 @@ _OPTIONS = (
 )
 
 
-class BatchGroupOptions(TargetOptions, total=False):
+class BatchOptions(TargetOptions, total=False):
     """Arguments of :class:`BasetenBatchPredictOperator`, without input, output folder and shards."""
 
     output_format: OutputFormat
@@ -68,7 +68,11 @@ class BatchGroupOptions(TargetOptions, total=False):
     job_version: str | None
 
 
-class BatchTaskOptions(BatchGroupOptions, DecoratorOptions, total=False):
+class BatchGroupOptions(BatchOptions, AirflowOptions, total=False):
+    """The same with Airflow's, for the group."""
+
+
+class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenBatchPredictOperator` besides its input, for its decorator."""
 
     output_path: Required[str]
@@ -91,6 +95,9 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
 
     Every 10 seconds it logs how far it is, and keeps the same numbers in the task state store of Airflow 3.3 and newer
     as ``baseten_batch_progress``.
+
+    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    ``headers``, ``baseten_conn_id``, ``retry_policy`` and Airflow's own.
 
     :param inputs: the rows, any JSON values: a list, another iterable, or the output of a task. Exactly one of
         ``inputs`` and ``input_path`` is given. (templated, not shown among the rendered templates)

@@ -57,6 +57,9 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     Holds a worker slot while it waits. When the worker dies the connection breaks and Baseten cancels the work; the
     task's retry sends the request again.
 
+    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
+
     :param messages: the conversation, a list of objects with ``role`` and ``content``; exactly one of ``messages`` and
         ``prompt`` is given. (templated, not shown among the rendered templates)
     :param prompt: text of the only message, from the user. (templated, not shown)

@@ -40,6 +40,9 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
     Beside the vectors are pushed ``usage`` with ``prompt_tokens`` and ``total_tokens`` (of several requests, those of
     this attempt), and for one request its ``request_id``.
 
+    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
+
     :param texts: a text, or a list of texts. (templated, not shown among the rendered templates)
     :param model: name under which the server serves the model, by default ``baseten``, which servers of one model
         ignore. (templated)

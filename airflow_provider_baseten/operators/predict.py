@@ -53,6 +53,9 @@ class BasetenPredictOperator(BasetenCallOperator):
     by a retry. A triggerer that dies while it waits leaves a request that Baseten cancels; ``on_orphaned_request`` says
     whether the next one sends it again.
 
+    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
+
     :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; with
         ``content_type="application/octet-stream"`` any msgpack value, numpy arrays included. (templated, not shown
         among the rendered templates)

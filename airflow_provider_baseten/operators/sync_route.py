@@ -31,6 +31,9 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
 
     Holds a worker slot while it waits. A retry of the task sends the request again.
 
+    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
+
     :param route: path on the server, for example ``v1/embeddings``. (templated)
     :param method: HTTP method, by default ``GET``. (templated)
     :param json: JSON body; at most one of ``json`` and ``data``. (templated, not shown among the rendered templates)

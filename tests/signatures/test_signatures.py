@@ -1,5 +1,6 @@
 """Every argument is in the signature: for ``inspect``, for ``help()``, and for type checkers."""
 
+import ast
 import inspect
 import json
 import re
@@ -64,6 +65,43 @@ def test_signature_and_docstring_name_every_argument(thing, names):
     airflows_own = {"task_id", *inspect.signature(BaseSensorOperator).parameters}
     assert shown(thing) - documented <= airflows_own
     assert documented <= shown(thing)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        BasetenPredictOperator,
+        BasetenAsyncPredictOperator,
+        BasetenSyncRouteOperator,
+        BasetenChatCompletionOperator,
+        BasetenEmbeddingOperator,
+        BasetenBatchPredictOperator,
+        BasetenBatchPredictGroup,
+        BasetenAsyncRequestSensor,
+        baseten_predict,
+        baseten_async_predict,
+        baseten_chat,
+        baseten_batch,
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_an_editor_shows_the_names_that_a_newcomer_looks_for(thing):
+    # Editors show docstrings as they are written, and of ``**kwargs`` only the name of its type.
+    module = ast.parse(Path(inspect.getfile(thing)).read_text())
+    (node,) = [node for node in module.body if getattr(node, "name", None) == thing.__name__]
+    looked_for = {"model_id", "chain_id", "environment", "deployment_id", "output_path", "timeout", "baseten_conn_id"}
+    documentation = ast.get_docstring(node)
+    missing = {
+        name for name in looked_for & shown(thing) if not re.search(rf"``{name}``|:param {name}:", documentation)
+    }
+    assert missing == set()
+
+
+@pytest.mark.parametrize("options", [base.CallArguments, BatchGroupOptions, BatchTaskOptions, PredictTaskOptions])
+def test_arguments_of_baseten_come_before_those_of_airflow(options):
+    names = list(options.__annotations__)
+    last = max(map(names.index, base.TargetOptions.__annotations__))
+    assert last < names.index("owner")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Queue one prediction for all support tickets, wait for it without a worker, and use its output.
+"""Queue one prediction for all support tickets each day, wait for it without a worker, and use its output.
 
 Baseten delivers the output to the webhook that the connection names; here that is the API server of this Airflow, where
 the package's receiver stores it for the task.
@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from airflow.sdk import dag, task
 
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
@@ -17,7 +18,13 @@ MODEL_ID = "langid01"
 TICKETS = Path(__file__).parent / "data" / "tickets.json"
 
 
-@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+@dag(
+    schedule="@daily",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def async_tickets() -> None:
     @task
     def read_texts() -> list[str]:

@@ -6,6 +6,7 @@ The server is `models/language_server`, whose config.yaml deploys it as it is: e
 
 from typing import Any
 
+import pendulum
 from airflow.sdk import dag, task
 
 from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
@@ -13,7 +14,14 @@ from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperat
 MODEL_ID = "langsrv1"
 
 
-@dag(schedule=None, catchup=False, params={"text": "Hvor er min pakke?"}, tags=["baseten", "example"])
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    params={"text": "Hvor er min pakke?"},
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def language_routes() -> None:
     languages = BasetenSyncRouteOperator(
         task_id="languages",

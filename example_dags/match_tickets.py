@@ -1,9 +1,13 @@
-"""Find the help page that fits each support ticket best, by the vectors of both."""
+"""Find the help page that fits each support ticket best, by the vectors of both.
+
+It runs whenever another DAG has exported tickets: `nightly_scoring` updates the asset `tickets`.
+"""
 
 import json
 from pathlib import Path
 
-from airflow.sdk import dag, task
+import pendulum
+from airflow.sdk import Asset, dag, task
 
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
 from airflow_provider_baseten.results import read_output
@@ -19,7 +23,13 @@ PAGES = [
 ]
 
 
-@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+@dag(
+    schedule=[Asset("tickets")],
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def match_tickets() -> None:
     @task
     def read_texts() -> list[str]:

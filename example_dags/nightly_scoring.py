@@ -1,6 +1,6 @@
 """Every night, ask a model for the language of all tickets of the day: a folder of Parquet files in, another one out.
 
-10,000 rows are one task. Its outputs are written while it runs, so a retry goes on where a worker died.
+10,000 rows are one task. Its outputs are written while it runs, so a retry continues where a worker died.
 """
 
 import json
@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import ObjectStoragePath, dag, task
+import pendulum
+from airflow.sdk import Asset, ObjectStoragePath, dag, task
 
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 
@@ -22,9 +23,16 @@ FOLDER = (Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "nigh
 DAY = "{{ dag_run.run_after | ds }}"
 
 
-@dag(schedule="0 2 * * *", catchup=False, max_active_runs=1, tags=["baseten", "example"])
+@dag(
+    schedule="0 2 * * *",
+    start_date=pendulum.datetime(2026, 1, 1, tz="Europe/Berlin"),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def nightly_scoring() -> None:
-    @task
+    @task(outlets=[Asset("tickets")])
     def export_tickets(folder: str) -> str:
         """Stand in for the job that exports the tickets of a day."""
         import pyarrow

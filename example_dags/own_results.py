@@ -1,13 +1,14 @@
 """Call a model that stores its own output, and use what it has stored.
 
 The model is `models/language_report`. It writes to the folder that its input names, under the id of the request; the
-operator reads it there once Baseten says that the request has succeeded. No webhook is needed.
+operator reads the output there once Baseten says that the request has succeeded. No webhook is needed.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from airflow.sdk import dag, task
 
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
@@ -18,7 +19,13 @@ TEXTS = ["Hvor er min pakke?", "Wo bleibt meine Bestellung?"]
 FOLDER = (Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "reports").as_uri()
 
 
-@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def own_results() -> None:
     report = BasetenAsyncPredictOperator(
         task_id="report",

@@ -1,5 +1,7 @@
 """Ask a model for the language of each support ticket, and branch on its answers.
 
+One mapped task calls the model for each ticket; the UI names its instances by the ids of the tickets.
+
 The model is `models/language_identifier`, pushed to Baseten with `truss push`, or served by the emulator.
 """
 
@@ -7,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from airflow.sdk import dag, task
 
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
@@ -22,7 +25,13 @@ def desk_of(answer: dict[str, Any]) -> str:
     return DESKS.get(answer["language"], OTHERS) if answer["probability"] > 0.5 else OTHERS
 
 
-@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+@dag(
+    schedule="@hourly",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def route_tickets() -> None:
     @task
     def read_tickets() -> list[dict[str, str]]:
@@ -37,9 +46,11 @@ def route_tickets() -> None:
         return [ticket["id"] for ticket, answer in zip(tickets, answers, strict=True) if desk_of(answer) == desk]
 
     tickets = read_tickets()
-    identify = BasetenPredictOperator.partial(task_id="identify_language", model_id=MODEL_ID).expand(
-        model_input=tickets
-    )
+    identify = BasetenPredictOperator.partial(
+        task_id="identify_language",
+        model_id=MODEL_ID,
+        map_index_template="{{ task.model_input['id'] }}",
+    ).expand(model_input=tickets)
     chosen = choose_desks(identify.output)
     for desk in [*DESKS.values(), OTHERS]:
         chosen >> hand_over.override(task_id=desk)(tickets, identify.output, desk)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from airflow.sdk import ObjectStoragePath, dag, task
 
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
@@ -20,7 +21,13 @@ FOLDER = (Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "shar
 RUN = "{{ dag_run.run_after | ts_nodash }}"
 
 
-@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def sharded_scoring() -> None:
     @task
     def export_tickets(file: str) -> str:

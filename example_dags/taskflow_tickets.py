@@ -1,12 +1,13 @@
 """Ask a model for the language of each support ticket, then of all together, with decorated functions.
 
-A function returns what is sent to the model, its task what the model answers.
+A function returns what is sent to the model; its task returns what the model answers.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from airflow.sdk import dag, task
 
 try:
@@ -19,7 +20,13 @@ TICKETS = Path(__file__).parent / "data" / "tickets.json"
 SHORTEST = 80
 
 
-@dag(schedule=None, catchup=False, tags=["baseten", "example"])
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["baseten", "example"],
+)
 def taskflow_tickets() -> None:
     @task
     def read_tickets() -> list[dict[str, str]]:

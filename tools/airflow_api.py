@@ -73,6 +73,7 @@ class TaskInstance:
     state: str | None
     duration: float | None
     try_number: int
+    rendered_map_index: str | None
 
     @property
     def label(self) -> str:
@@ -120,7 +121,14 @@ class DagRun:
             answer["task_instances"], key=lambda ti: (ti["start_date"] or "~", ti["task_id"], ti["map_index"])
         )
         return [
-            TaskInstance(ti["task_id"], ti["map_index"], ti["state"], ti["duration"], ti["try_number"])
+            TaskInstance(
+                task_id=ti["task_id"],
+                map_index=ti["map_index"],
+                state=ti["state"],
+                duration=ti["duration"],
+                try_number=ti["try_number"],
+                rendered_map_index=ti["rendered_map_index"],
+            )
             for ti in entries
         ]
 

@@ -9,8 +9,9 @@ import pytest
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.emulator.upstream import Upstream
 from tools.airflow_stack import AirflowStack, free_port
-from tools.demo import DAGS, MODELS, add_baseten_connection, language_server
+from tools.demo import DAGS, MODELS, ONLY_BY_HAND, add_baseten_connection, language_server
 
+HERE = Path(__file__).parent
 API_KEY = "right.key-of-the-tests"
 WEBHOOK_SECRET = "whsec_of-the-tests"
 WRONG_KEY = "wrong.key-of-the-tests"
@@ -37,8 +38,9 @@ def airflow(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """An Airflow that has read the example DAGs and those beside this file."""
     folder = tmp_path_factory.mktemp("airflow")
     dags = shutil.copytree(DAGS, folder / "dags")
-    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
-    with AirflowStack(folder / "home", dags) as stack:
+    shutil.copytree(HERE / "dags", dags, dirs_exist_ok=True)
+    config = ONLY_BY_HAND | {"AIRFLOW__CORE__PLUGINS_FOLDER": str(HERE / "plugins")}
+    with AirflowStack(folder / "home", dags, config=config) as stack:
         add_baseten_connection(stack, "baseten_default", baseten.url, API_KEY, WEBHOOK_SECRET)
         add_baseten_connection(stack, "refused", baseten.url, WRONG_KEY, WEBHOOK_SECRET)
         yield stack

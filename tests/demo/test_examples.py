@@ -1,5 +1,6 @@
 """The example DAGs, run by the scheduler of a real Airflow against the example models."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from airflow_provider_baseten.emulator import Emulator, RecordedRequest
 from tests.demo.conftest import WRONG_KEY
 from tools.airflow_stack import AirflowStack
-from tools.demo import report
+from tools.demo import EXAMPLES, report
 
 
 class Finished:
@@ -24,6 +25,14 @@ class Finished:
     def log(self, label: str) -> str:
         [task] = [task for task in self.run.task_instances() if task.label == label]
         return self.run.log(task)
+
+
+@pytest.mark.parametrize("dag_id", EXAMPLES)
+def test_the_ui_shows_the_documentation_of_a_dag(airflow: AirflowStack, dag_id: str) -> None:
+    airflow.api.wait_for_dag(dag_id)
+    source = Path(airflow.home.parent / "dags" / f"{dag_id}.py").read_text()
+    documentation = airflow.api.call("GET", f"dags/{dag_id}/details")["doc_md"]
+    assert documentation.strip() == ast.get_docstring(ast.parse(source))
 
 
 class TestRouteTickets:
@@ -59,6 +68,11 @@ class TestRouteTickets:
         ] * 5
         pushed = [finished.run.xcom("identify_language", "request_id", index) for index in range(5)]
         assert sorted(pushed) == sorted(request.request_id for request in finished.requests)
+
+    def test_each_mapped_task_is_named_by_its_ticket(self, finished: Finished) -> None:
+        tasks = [task for task in finished.run.task_instances() if task.task_id == "identify_language"]
+        names = {task.map_index: task.rendered_map_index for task in tasks}
+        assert names == {index: f"T-{1001 + index}" for index in range(5)}
 
     def test_no_log_shows_what_a_customer_wrote(self, finished: Finished) -> None:
         log = finished.log("identify_language[1]")

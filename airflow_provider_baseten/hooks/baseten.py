@@ -24,7 +24,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenNotFoundError,
     BasetenResponseError,
 )
-from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
 from airflow_provider_baseten.hooks.management import ManagementCalls
 from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
 from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
@@ -238,8 +238,11 @@ class BasetenHook(ManagementCalls, BaseHook):
         :raises BasetenAuthError: it does not exist or has no key.
         :raises BasetenInputError: one of its fields is not valid.
         """
+        return self._read_connection()
+
+    def _read_connection(self, called: str | None = None) -> BasetenConnection:
         try:
-            return BasetenConnection.from_airflow(self.get_connection(self.baseten_conn_id))
+            return BasetenConnection.from_airflow(self.get_connection(self.baseten_conn_id), called)
         except AirflowNotFoundException:
             return self._without_connection()
 
@@ -261,7 +264,8 @@ class BasetenHook(ManagementCalls, BaseHook):
         :returns: whether the connection works, and a sentence that says so or which part is wrong.
         """
         try:
-            connection = self.connection
+            # The form tests its connection under an id that nobody has given.
+            connection = self._read_connection(called="the connection")
             keys = {"management_api_key": connection.management_api_key, "API key": connection.api_key}
             # The same key twice is one key to test, under its second name.
             names = {key: name for name, key in keys.items()}
@@ -290,6 +294,7 @@ class BasetenHook(ManagementCalls, BaseHook):
             transport.close()
 
     def _without_connection(self) -> BasetenConnection:
+        check_variable(self.baseten_conn_id)
         if self.baseten_conn_id == self.default_conn_name:
             return BasetenConnection.from_environment(self.baseten_conn_id)
         raise BasetenAuthError(

@@ -158,16 +158,14 @@ class TestCredentials:
             BasetenHook().predict(ECHO, 1)
         assert not password or password not in str(caught.value)
 
-    @pytest.mark.parametrize(
-        "host", ["baseten.example.com:8700", "baseten.example.com", "ftp://h", "http://", "http://u:p@h"]
-    )
+    @pytest.mark.parametrize("host", ["ftp://h", "http://", "http://u:p@h", "two words", "h/?x=1"])
     def test_host_that_is_no_base_url(self, connect, host):
         connect(host=host, password=KEY)
-        with pytest.raises(BasetenInputError, match="Host of connection 'baseten_default'"):
+        with pytest.raises(BasetenInputError, match=r"Host \(the Base URL\) of connection 'baseten_default'"):
             BasetenHook().predict(ECHO, 1)
 
     @pytest.mark.parametrize(
-        ("extra", "name"), [({"auth_scheme": "Basic"}, "auth_scheme"), ({"management_url": "h"}, "management_url")]
+        ("extra", "name"), [({"auth_scheme": "Basic"}, "auth_scheme"), ({"management_url": "h h"}, "management_url")]
     )
     def test_extra_that_is_not_valid(self, connect, extra, name):
         connect(password=KEY, extra=extra)
@@ -234,10 +232,36 @@ class TestAddress:
             ({"host": "https://a.example.com", "schema": "https"}, "https://a.example.com"),
             ({"host": ""}, None),
             ({"host": None, "port": 0}, None),
+            ({"host": None, "port": 443}, None),
+            ({"host": "127.0.0.1", "port": "8700"}, "http://127.0.0.1:8700"),
+            ({"host": "LocalHost:8700"}, "http://LocalHost:8700"),
+            ({"host": "127.8.9.1"}, "http://127.8.9.1"),
+            ({"host": "localhost", "schema": "https"}, "https://localhost"),
+            # Of another machine: the key goes there by https, unless the connection says http.
+            ({"host": "a.example.com"}, "https://a.example.com"),
+            ({"host": "a.example.com/baseten", "port": 443}, "https://a.example.com:443/baseten"),
+            ({"host": "a.example.com:8443"}, "https://a.example.com:8443"),
+            ({"host": "localhost.example.com"}, "https://localhost.example.com"),
+            ({"host": "127.0.0.1.example.com"}, "https://127.0.0.1.example.com"),
+            ({"host": "10.0.0.1", "port": 8700}, "https://10.0.0.1:8700"),
+            ({"host": "0.0.0.0"}, "https://0.0.0.0"),
+            ({"host": "2001:db8::1", "port": 8700}, "https://[2001:db8::1]:8700"),
+            ({"host": "[2001:db8::1]:8700"}, "https://[2001:db8::1]:8700"),
+            ({"host": "http://10.0.0.1:8700"}, "http://10.0.0.1:8700"),
+            ({"host": "//localhost@a.example.com"}, BasetenInputError),
+            ({"host": "localhost#@a.example.com"}, BasetenInputError),
+            ({"host": "localhost?@a.example.com"}, BasetenInputError),
+            ({"host": "[::1]@a.example.com"}, BasetenInputError),
+            ({"host": "[::1"}, BasetenInputError),
+            ({"host": "::1%eth0"}, BasetenInputError),
             ({"port": 8700}, BasetenInputError),
-            ({"host": "a.example.com"}, BasetenInputError),
-            ({"host": "a.example.com", "port": 443}, BasetenInputError),
-            ({"host": "localhost.example.com"}, BasetenInputError),
+            ({"host": "127.0.0.1", "port": -1}, BasetenInputError),
+            ({"host": "127.0.0.1:99999"}, BasetenInputError),
+            ({"host": "https://app.baseten.co"}, BasetenInputError),
+            ({"host": "api.baseten.co"}, BasetenInputError),
+            ({"host": "https://inference.baseten.co/v1"}, BasetenInputError),
+            ({"host": "https://model-abcd1234.api.baseten.co/environments/production/predict"}, BasetenInputError),
+            ({"host": "https://baseten.corporation.example.com"}, "https://baseten.corporation.example.com"),
             ({"host": "  "}, BasetenInputError),
             ({"host": "http://127.0.0.1:8701", "port": 8700}, BasetenInputError),
             ({"host": "https://a.example.com", "schema": "http"}, BasetenInputError),
@@ -267,12 +291,68 @@ class TestAddress:
             ("baseten://:KEY@a.example.com/https", "https://a.example.com"),
             ("baseten://:KEY@", None),
             ("baseten://:KEY@/", None),
+            ("baseten://any:KEY@", None),
+            ("baseten://:KEY@localhost", "http://localhost"),
+            ("baseten://:KEY@a.example.com:8443", "https://a.example.com:8443"),
+            ("baseten://http://:KEY@a.example.com:8700", "http://a.example.com:8700"),
+            ("baseten://:KEY@?auth_scheme=Bearer", None),
         ],
     )
     def test_uri(self, monkeypatch, uri, base_url):
         monkeypatch.setenv("AIRFLOW_CONN_C", uri.replace("KEY", KEY))
         connection = BasetenHook("c").connection
         assert (connection.api_key, connection.base_url) == (KEY, base_url)
+
+
+class TestWrittenWrongly:
+    """The error says what to write, and repeats nothing that may be the key."""
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("baseten://KEY@", "'c' has no password .*but a login.*'baseten://:KEY@'"),
+            ("baseten://KEY@127.0.0.1:8700", "'c' has no password .*but a login.*'baseten://:KEY@'"),
+            ("baseten://KEY", "'c' has no password .*'baseten://:KEY@'"),
+            ('{"conn_type": "baseten", "login": "KEY"}', "'c' has no password .*but a login"),
+            ("KEY", "'c' has no type, and has to be of type baseten"),
+            ('{"password": "KEY"}', "'c' has no type, and has to be of type baseten: write .*conn_type"),
+            ("'baseten://:KEY@'", "'c' has no type"),
+            ("http://:KEY@127.0.0.1", "'c' is of type 'http', and has to be of type baseten"),
+            ('{"conn_type": "generic", "password": "KEY"}', "'c' is of type 'generic', and has to be of type baseten"),
+            ("baseten://:KEY@http://127.0.0.1:8700", "AIRFLOW_CONN_C is set, but .*http%3A%2F%2F127.0.0.1%3A8700"),
+            ("baseten://:KEY@127.0.0.1:99999", "AIRFLOW_CONN_C is set, but Airflow can't read"),
+            ("baseten://:KEY@127.0.0.1:port", "AIRFLOW_CONN_C is set, but Airflow can't read"),
+            ("baseten://:KEY/@127.0.0.1", "AIRFLOW_CONN_C is set, but Airflow can't read"),
+            ('{"conn_type": "baseten", "password": "KEY"', "AIRFLOW_CONN_C is set, but .*JSON with conn_type"),
+            ('{"conn_type": "baseten", "api_key": "KEY"}', "AIRFLOW_CONN_C is set, but .*JSON with conn_type"),
+            ("baseten://:KEY@127.0.0.1/some/path", "Schema of connection 'c' is neither http nor https"),
+            ("baseten://:KEY@?auth_shceme=Bearer", "no field 'auth_shceme'; the nearest is 'auth_scheme'"),
+            ('{"conn_type": "baseten", "extra": {"api_key": "KEY"}}', "no field 'api_key'; give it as the password"),
+        ],
+    )
+    def test_the_error(self, monkeypatch, text, message):
+        monkeypatch.setenv("AIRFLOW_CONN_C", text.replace("KEY", KEY))
+        with pytest.raises((BasetenAuthError, BasetenInputError), match=message) as caught:
+            _ = BasetenHook("c").connection
+        assert KEY not in str(caught.value)
+        assert KEY.lower() not in str(caught.value).lower()
+
+    def test_the_environments_key_does_not_hide_it(self, monkeypatch):
+        """It may be of another workspace."""
+        monkeypatch.setenv("BASETEN_API_KEY", KEY)
+        monkeypatch.setenv("AIRFLOW_CONN_BASETEN_DEFAULT", f"baseten://:{KEY}@http://127.0.0.1:8700")
+        with pytest.raises(BasetenInputError, match="AIRFLOW_CONN_BASETEN_DEFAULT is set, but"):
+            _ = BasetenHook().connection
+        with pytest.raises(BasetenInputError, match="AIRFLOW_CONN_BASETEN_DEFAULT is set, but"):
+            asyncio.run(BasetenHook().aconnection())
+
+    def test_a_login_that_may_be_the_key_is_masked(self, monkeypatch):
+        from airflow.sdk.log import redact
+
+        monkeypatch.setenv("AIRFLOW_CONN_C", "baseten://l0g1n.k3y@")
+        with pytest.raises(BasetenAuthError):
+            _ = BasetenHook("c").connection
+        assert redact("it is l0g1n.k3y") == "it is ***"
 
 
 class TestExtra:
@@ -304,7 +384,7 @@ class TestExtra:
         fields = {"conn_type": "baseten", "password": KEY, "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_C", json.dumps(fields))
         # Airflow 3.1 does not find such a connection.
-        message = "Extra of connection 'c' is not a JSON object|Connection 'c' does not exist"
+        message = "Extra of connection 'c' is not a JSON object|AIRFLOW_CONN_C is set, but Airflow can't read"
         with pytest.raises((BasetenInputError, BasetenAuthError), match=message):
             _ = BasetenHook("c").connection
 
@@ -312,6 +392,29 @@ class TestExtra:
         connect(password=KEY, extra={"webhook_secret": "s"})
         with pytest.raises(BasetenInputError, match="no field 'webhook_secret'; the nearest is 'webhook_secrets'"):
             _ = BasetenHook().connection
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("auth_shceme", "the nearest is 'auth_scheme'"),
+            ("Auth_Scheme", "the nearest is 'auth_scheme'"),
+            ("api_key", "give it as the password of the connection"),
+            ("base_url", "give it as the host of the connection"),
+            ("timeout", "there are auth_scheme, management_api_key, "),
+        ],
+    )
+    def test_unknown_field_says_where_its_value_belongs(self, connect, name, words):
+        connect(password=KEY, extra={name: "s"})
+        with pytest.raises(BasetenInputError, match=f"no field '{name}'; {words}"):
+            _ = BasetenHook().connection
+
+    @pytest.mark.parametrize(
+        ("url", "found"),
+        [("127.0.0.1:8700", "http://127.0.0.1:8700"), ("api.example.com", "https://api.example.com"), ("", None)],
+    )
+    def test_management_url_without_a_scheme(self, connect, url, found):
+        connect(password=KEY, extra={"management_url": url})
+        assert BasetenHook().connection.management_url == (found or "https://api.baseten.co")
 
     @pytest.mark.parametrize("name", ["auth_scheme", "management_url", "result_store", "webhook_endpoint"])
     def test_texts(self, connect, name):
@@ -355,7 +458,29 @@ class TestConnectionTest:
     def test_no_key(self, baseten, connect):
         connect(host=baseten.url)
         works, message = BasetenHook().test_connection()
-        assert (works, "has no password (the API key)" in message) == (False, True)
+        assert (works, "The connection has no password (the API key)" in message) == (False, True)
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"password": None},
+            {"password": "two words"},
+            {"conn_type": "http", "password": KEY},
+            {"password": KEY, "host": "two words"},
+            {"password": KEY, "port": 1},
+            {"password": KEY, "schema": "path"},
+            {"password": KEY, "extra": {"auth_shceme": "Bearer"}},
+            {"password": KEY, "extra": {"auth_scheme": "Basic"}},
+            {"password": KEY, "extra": {"management_api_key": "two words"}},
+            {"password": KEY, "extra": {"webhook_secrets": 5}},
+        ],
+    )
+    def test_the_id_that_the_form_tests_under_is_not_named(self, connect, fields):
+        connect("znGKJJwn", **fields)
+        works, message = BasetenHook("znGKJJwn").test_connection()
+        assert not works
+        assert "he connection" in message
+        assert "zngkjjwn" not in message.lower()
 
     def test_refused_key(self, baseten, connect):
         connect(host=baseten.url, password="abcd1234.wr0ng")
@@ -374,11 +499,6 @@ class TestConnectionTest:
         works, message = BasetenHook().test_connection()
         assert not works
         assert f"{server.url} can't be reached" in message
-
-    def test_host_without_a_scheme(self, connect):
-        connect(host="baseten.example.com:8700", password=KEY)
-        works, message = BasetenHook().test_connection()
-        assert (works, "give the scheme too" in message) == (False, True)
 
     def test_key_that_may_only_call_models(self, connect):
         keys = {KEY: "WORKSPACE_INVOKE", MANAGEMENT_KEY: "WORKSPACE_MANAGE_ALL"}

@@ -54,14 +54,7 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Baseten",
                 "connection-type": "baseten",
                 "conn-fields": _CONN_FIELDS,
-                "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "login", "port"],
-                    "relabeling": {"host": "Base URL", "password": "API key"},
-                    "placeholders": {
-                        "host": "empty for Baseten's own hosts; http://127.0.0.1:8700 for an emulator",
-                        "password": "an API key of your Baseten workspace",
-                    },
-                },
+                "ui-field-behaviour": {name.replace("_", "-"): value for name, value in FIELD_BEHAVIOUR.items()},
             }
         ],
         "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
@@ -71,6 +64,18 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
+# The button of Airflow 3.3 tests a connection without a port with the port 0, and its API refuses that as another one
+# (apache/airflow pull request 73298). So the form asks for the port, and takes 0 for none.
+FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden_fields": ["schema", "login"],
+    "relabeling": {"host": "Base URL", "port": "Port (0 if none)", "password": "API key"},
+    "placeholders": {
+        "host": "empty for Baseten's own hosts; http://127.0.0.1:8700 for an emulator",
+        "port": "0 or a port; without a number Airflow's Test button fails",
+        "password": "an API key of your Baseten workspace",
+    },
+}
+
 _CONN_FIELDS = {
     "auth_scheme": {
         "label": "Authorization scheme",
@@ -79,7 +84,9 @@ _CONN_FIELDS = {
     },
     "management_api_key": {
         "label": "Management API key",
-        "description": "For the management API, if the API key above may only call models.",
+        "description": "For the management API, if the API key above may only call models. The Test button in the list "
+        "of connections asks this API; it needs a Port, 0 if none, and [core] test_connection = Enabled in Airflow's "
+        "configuration. Without it: airflow baseten models --conn-id ID.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "management_url": {

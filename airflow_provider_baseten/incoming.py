@@ -142,7 +142,7 @@ class IncomingAnswer:
     def _too_large(self) -> BasetenResponseError:
         own = self._request.max_answer_bytes
         advice = (
-            "look at what the Host of the connection leads to"
+            "look at what the Host (the Base URL) of the connection leads to"
             if own
             else "raise [baseten] max_response_bytes, or let the model answer with a reference to its output"
         )

@@ -464,7 +464,7 @@ def _not_connected(request: Request, reason: object, *, timeout: bool = False) -
     kind = BasetenTimeoutError if timeout else BasetenUnavailableError
     return kind(
         f"{request.subject} was not sent: {_origin(request)} can't be reached ({_short(reason)}). "
-        "Check the Host of the connection, the network and the proxy settings."
+        "Check the Host (the Base URL) of the connection, the network and the proxy settings."
     )
 
 

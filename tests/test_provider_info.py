@@ -48,4 +48,5 @@ def test_airflow_knows_the_connection_type_and_its_form(airflow_db):
             "log_error_details",
         )
     }
-    assert set(manager.field_behaviours["baseten"]["hidden_fields"]) == {"schema", "login", "port"}
+    assert set(manager.field_behaviours["baseten"]["hidden_fields"]) == {"schema", "login"}
+    assert manager.field_behaviours["baseten"]["relabeling"]["port"] == "Port (0 if none)"

@@ -216,7 +216,8 @@ def refuse_page(response: Response) -> None:
     if response.media_type == "text/html":
         raise BasetenResponseError(
             f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. Look "
-            f"for a proxy or login page on the way, and at the Host of the connection{id_note(response.request_id)}.",
+            f"for a proxy or login page on the way, and at the Host (the Base URL) of the "
+            f"connection{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
         )
@@ -247,7 +248,7 @@ def _classify(status: int, origin: str) -> tuple[type[BasetenError], str, bool, 
     if status < 400:
         return (
             BasetenResponseError,
-            "Redirects are not followed: check the Host of the connection",
+            "Redirects are not followed: check the Host (the Base URL) of the connection",
             False,
             False,
         )
@@ -270,7 +271,7 @@ _BY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
 }
 
 _BY_GATEWAY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
-    401: (BasetenAuthError, "The API key was refused: check the password of the connection"),
+    401: (BasetenAuthError, "The API key was refused: check the password (the API key) of the connection"),
     402: (BasetenAuthError, "The account is out of credits: settle it with Baseten"),
     403: (BasetenAuthError, "The API key may not do this: use one with the permission"),
     404: (BasetenNotFoundError, "Check the id, the environment or deployment, the route, and the model that it names"),

@@ -24,6 +24,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenNotFoundError,
     BasetenResponseError,
 )
+from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
 from airflow_provider_baseten.hooks.management import ManagementCalls
 from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
@@ -77,6 +78,11 @@ class BasetenHook(ManagementCalls, BaseHook):
         self._timeout = timeout
         self._retry_policy = retry_policy
         self._made_async_transport: AsyncTransport | None = None
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the names of the form's fields to Airflow 3.1; newer ones read the provider's metadata."""
+        return FIELD_BEHAVIOUR
 
     def predict(self, target: Target, model_input: Any, **options: Unpack[PredictOptions]) -> Any:
         """Run a model, or a chain's ``run_remote``, and return its output.

@@ -67,7 +67,11 @@ class Page:
         """Press the button in the connection's row; return the title and the text of the notice."""
         row = f"//tr[.//*[normalize-space()='{connection_id}']]"
         self._appears(By.XPATH, f"{row}//button[@aria-label='Test Connection']").click()
-        return self.find("[data-part=title][id^=toast]").text, self.find("[data-part=description][id^=toast]").text
+        # Another notice may still be there, that the connection was saved.
+        title = "//*[@data-part='title'][starts-with(@id, 'toast')][starts-with(normalize-space(), 'Test Connection')]"
+        found = self._appears(By.XPATH, title)
+        text = self._appears(By.XPATH, f"{title}/ancestor::*[@data-part='root']//*[@data-part='description']")
+        return found.text, text.text
 
     def _appears(self, by: str, what: str) -> WebElement:
         def visible(browser: webdriver.Chrome) -> WebElement | None:
@@ -102,7 +106,9 @@ def test_the_form_asks_for_what_baseten_needs(page: Page, tmp_path: Path) -> Non
     assert page.label("Base URL")
     assert "API key" in str(page.find("input[name=password]").get_attribute("placeholder"))
     assert "http" in str(page.find("input[name=host]").get_attribute("placeholder"))
-    assert page.names().isdisjoint({"login", "port", "schema"})
+    assert page.label("Port (0 if none)")
+    assert "Test" in str(page.find("input[name=port]").get_attribute("placeholder"))
+    assert page.names().isdisjoint({"login", "schema"})
     page.browser.save_screenshot(str(tmp_path / "standard.png"))
 
     page.button("Extra Fields").click()
@@ -115,24 +121,24 @@ def test_the_form_asks_for_what_baseten_needs(page: Page, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("api_key", "title", "message"),
+    ("api_key", "port_apart", "title", "message"),
     [
-        pytest.param(API_KEY, "Test Connection Successful", "accepted", id="right key"),
-        pytest.param(WRONG_KEY, "Test Connection Failed", "refused", id="wrong key"),
+        pytest.param(API_KEY, False, "Test Connection Successful", "accepted", id="right key"),
+        pytest.param(API_KEY, True, "Test Connection Successful", "accepted", id="port in its own field"),
+        pytest.param(WRONG_KEY, False, "Test Connection Failed", "refused", id="wrong key"),
     ],
 )
 def test_the_button_says_whether_the_key_works(
-    page: Page, airflow: AirflowStack, baseten: Emulator, *, api_key: str, title: str, message: str
+    page: Page, baseten: Emulator, *, api_key: str, port_apart: bool, title: str, message: str
 ) -> None:
-    connection_id = f"ui_{message}"
+    connection_id = f"ui_{message}_{port_apart}"
+    host, _, port = baseten.url.rpartition(":") if port_apart else (baseten.url, "", "0")
     page.open_form()
     page.find("input[name=connection_id]").send_keys(connection_id)
-    page.find("input[name=host]").send_keys(baseten.url)
+    page.find("input[name=host]").send_keys(host)
+    page.find("input[name=port]").send_keys(port)
     page.find("input[name=password]").send_keys(api_key)
     page.button("Save").click()
-    page.find("button[aria-label='Test Connection']")
-    _work_around_port(airflow, connection_id)
-    page.browser.refresh()
     seen = len(baseten.requests)
 
     shown_title, shown_text = page.test_connection(connection_id)
@@ -146,8 +152,14 @@ def test_the_button_says_whether_the_key_works(
     assert {request.method for request in asked} == {"GET"}
 
 
-def _work_around_port(airflow: AirflowStack, connection_id: str) -> None:
-    # The button of Airflow 3.3.2 sends port 0 for a connection without port, and its API refuses that as another port
-    # (apache/airflow pull request 73298).
-    body = {"connection_id": connection_id, "conn_type": "baseten", "port": 0}
-    airflow.api.call("PATCH", f"connections/{connection_id}", params={"update_mask": "port"}, json=body)
+def test_what_is_missing_is_said_without_an_id_that_nobody_has_given(page: Page, baseten: Emulator) -> None:
+    page.open_form()
+    page.find("input[name=connection_id]").send_keys("ui_without_key")
+    page.find("input[name=host]").send_keys(baseten.url)
+    page.find("input[name=port]").send_keys("0")
+    page.button("Save").click()
+
+    title, text = page.test_connection("ui_without_key")
+
+    assert title == "Test Connection Failed"
+    assert text.startswith("The connection has no password (the API key)")

@@ -145,7 +145,9 @@ def test_one_async_hook_serves_many_calls(connect, baseten):
 class TestCredentials:
     def test_wrong_key(self, baseten, connect):
         connect(host=baseten.url, password="abcd1234.wr0ng")
-        with pytest.raises(BasetenAuthError, match=r"answered 401.*password of the connection") as caught:
+        with pytest.raises(
+            BasetenAuthError, match=r"answered 401.*password \(the API key\) of the connection"
+        ) as caught:
             BasetenHook().predict(ECHO, 1)
         assert "wr0ng" not in str(caught.value)
 

@@ -9,14 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Scaling, Upstream
+from airflow_provider_baseten.emulator.announcement import announcement
+
+# A shorter key is not masked in Airflow's logs, or hides half of their words.
+_SHORTEST_KEY = 8
 
 _EXAMPLES = """\
 examples:
-  %(prog)s --truss abc=./my-truss --api-key K
+  %(prog)s --truss abc=./my-truss --api-key local-emulator-key
   %(prog)s --upstream llm=http://127.0.0.1:8080 --predict-path llm=/v1/completions
   %(prog)s --truss abc=./my-truss --cold-start abc=20 --concurrency abc=4 --replicas abc=2
+  %(prog)s --truss abc=./my-truss --environment abc=staging
 
 A model is called at http://HOST:PORT/model-ID/environments/production/predict, a chain at .../chain-ID/.../run_remote.
+What to paste into a shell to call it, and to make an Airflow connection to it, is printed at the start.
+Environment variables of a Truss are set for its model as its config.yaml says.
 Secrets of a Truss are read from environment variables TRUSS_SECRET_{name}.
 """
 
@@ -44,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    _announce(emulator, needs_key=bool(options.api_key or options.invoke_api_key))
+    print(*announcement(emulator, options.api_key or options.invoke_api_key), sep="\n", flush=True)
     stopped.wait()
     emulator.stop()
     return 0
@@ -66,7 +73,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     _add(
         each, "--predict-path", "ID=PATH", "path on the server that predictions are sent to [/v1/models/model:predict]"
     )
-    _add(each, "--environment", "ID=NAME", "environment that it is deployed to [production and development]")
+    _add(each, "--environment", "ID=NAME", "environment beside production and development")
     _add(each, "--regional-environment", "ID=NAME", "environment that a regional host can name")
     _add(each, "--replicas", "ID=N", "most replicas [1]", int)
     _add(each, "--concurrency", "ID=N", "requests that a replica takes at once [any number]", int)
@@ -78,7 +85,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     server = parser.add_argument_group("server")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     server.add_argument("--port", type=int, default=8700, help="port to listen on, 0 for a free one [%(default)s]")
-    server.add_argument("--api-key", metavar="KEY", help="key that may do everything; without keys all is accepted")
+    server.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="key that may do everything, of at least 8 characters; without keys all is accepted",
+    )
     server.add_argument("--invoke-api-key", metavar="KEY", help="key that may call models but not the management API")
     server.add_argument(
         "--webhook-secret",
@@ -108,6 +119,8 @@ def _emulator(options: argparse.Namespace) -> Emulator:
     chains = [(id_, Upstream(value) if "://" in value else value) for id_, value in options.chain]
     model_apis = {slug: Upstream(value) if "://" in value else value for slug, value in options.model_api}
     _check_ids(options, [id_ for id_, _ in models], [id_ for id_, _ in chains])
+    _check_key("--api-key", options.api_key)
+    _check_key("--invoke-api-key", options.invoke_api_key)
     return Emulator(
         models={id_: _model(options, id_, backend) for id_, backend in models},
         chains={id_: _model(options, id_, backend) for id_, backend in chains},
@@ -119,6 +132,13 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         webhook_secrets=options.webhook_secret,
         keep_requests=0,
     )
+
+
+def _check_key(option: str, key: str | None) -> None:
+    if key is not None and len(key) < _SHORTEST_KEY:
+        raise EmulatorError(
+            f"The key of {option} is too short to be masked in logs: give at least {_SHORTEST_KEY} characters."
+        )
 
 
 def _check_ids(options: argparse.Namespace, models: list[str], chains: list[str]) -> None:
@@ -161,25 +181,14 @@ def _model(options: argparse.Namespace, id_: str, backend: Any) -> Model:
         )
     except ValueError as exc:
         raise EmulatorError(f"{id_} can't be scaled so: {exc}") from exc
-    environments = tuple(name for other, name in options.environment if other == id_)
+    environments = (name for other, name in options.environment if other == id_)
     return Model(
         backend,
-        environments=environments or ("production", "development"),
+        environments=("production", "development", *environments),
         regional_environments=tuple(name for other, name in options.regional_environment if other == id_),
         scaling=scaling,
         predict_path=dict(options.predict_path).get(id_),
     )
-
-
-def _announce(emulator: Emulator, *, needs_key: bool) -> None:
-    print(f"Baseten emulator on {emulator.url}, {'with' if needs_key else 'without'} API key; stop it with Ctrl-C.")
-    for endpoint in (*emulator.models.values(), *emulator.chains.values()):
-        action = "predict" if endpoint.kind == "model" else "run_remote"
-        environment = next(iter(endpoint.environments))
-        print(f"  {emulator.url}/{endpoint.kind}-{endpoint.id}/environments/{environment}/{action}")
-    for slug in emulator.model_apis:
-        print(f"  {emulator.url}/inference/v1 with the model {slug}")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

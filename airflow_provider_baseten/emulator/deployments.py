@@ -1,6 +1,6 @@
 """What is deployed: models and chains, their deployments, and the environments that point at them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,9 +44,10 @@ class Model:
     :param backend: what answers: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
     :param name: name that the management API shows, by default the id.
-    :param environments: environments that it is deployed to.
+    :param environments: environments that it is deployed to. Each is a deployment of its own, with its own replicas, of
+        the same running model; ``development`` shares the first one.
     :param regional_environments: environments that are regional; only these can be addressed by a regional host.
-    :param deployment_id: id of the one deployment, by default ``{id}d1``.
+    :param deployment_id: id of the first deployment, by default ``{id}d1``; the others are ``{id}d2`` and so on.
     :param scaling: how it scales.
     :param predict_path: path on the server that predictions are sent to, by default Truss's own, for an ASGI app
         ``/predict``.
@@ -126,15 +127,21 @@ class Endpoint:
     regional_environments: frozenset[str]
 
     @classmethod
-    def deploy(cls, kind: Kind, id_: str, model: Model, deployment: Deployment, *, created_at: float) -> "Endpoint":
-        """Return a model or chain with one deployment behind all its environments."""
+    def deploy(
+        cls, kind: Kind, id_: str, model: Model, make: Callable[[str], Deployment], *, created_at: float
+    ) -> "Endpoint":
+        """Return a model or chain with a deployment behind each environment.
+
+        :param make: makes the deployment with an id.
+        """
+        environments = _environments(id_, model)
         return cls(
             kind=kind,
             id=id_,
             name=model.name or id_,
             created_at=created_at,
-            deployments={deployment.id: deployment},
-            environments=dict.fromkeys((*model.environments, *model.regional_environments), deployment.id),
+            deployments={deployment_id: make(deployment_id) for deployment_id in dict.fromkeys(environments.values())},
+            environments=environments,
             regional_environments=frozenset(model.regional_environments),
         )
 
@@ -154,6 +161,15 @@ class Endpoint:
         if deployment is None:
             raise not_found(f"{self.kind} {self.id} has no deployment {deployment_id}.")
         return deployment
+
+
+def _environments(id_: str, model: Model) -> dict[str, str]:
+    """Return the id of the deployment behind each environment."""
+    first = model.deployment_id or f"{id_}d1"
+    names = dict.fromkeys((*model.environments, *model.regional_environments))
+    stable = [name for name in names if name != "development"]
+    ids = {name: first if number == 1 else f"{id_}d{number}" for number, name in enumerate(stable, 1)}
+    return {name: ids.get(name, first) for name in names}
 
 
 def _deactivated() -> GatewayError:

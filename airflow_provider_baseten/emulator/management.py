@@ -84,7 +84,7 @@ def _deployment(endpoint: Endpoint, deployment: Deployment) -> dict[str, Any]:
         "autoscaling_settings": _autoscaling_settings(deployment),
         "instance_type_name": _INSTANCE_TYPE,
     }
-    # A deployment can be behind several environments here, and Baseten names one; development is none of them.
+    # Development shares a deployment here, and is no environment of Baseten's.
     environments = [name for name, id_ in endpoint.environments.items() if id_ == deployment.id]
     stable = next((name for name in environments if name != "development"), None)
     content = {"id": deployment.id, "created_at": timestamp(endpoint.created_at), "environment": stable}

@@ -35,7 +35,7 @@ class Emulator:
 
     Use it as a context manager: the server listens once the block is entered, and everything is stopped at its end.
 
-    >>> with Emulator(models={"abc": lambda model_input: {"echo": model_input}}, api_key="K") as baseten:
+    >>> with Emulator(models={"abc": lambda model_input: {"echo": model_input}}) as baseten:
     ...     print(f"{baseten.url}/model-abc/environments/production/predict")  # doctest: +SKIP
 
     :param models: model id -> a :class:`Model`, or what can be its backend: a Python callable, the path of a Truss
@@ -77,7 +77,8 @@ class Emulator:
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
         self.model_apis = {
-            slug: self._deployment_of("model", slug, _model(model)) for slug, model in (model_apis or {}).items()
+            slug: self._run_model("model", slug, _model(model))(f"{slug}d1")
+            for slug, model in (model_apis or {}).items()
         }
         self._gateway = Gateway(
             models=self.models,
@@ -148,20 +149,22 @@ class Emulator:
         return self._gateway.faults
 
     def deactivate(self, id_: str, deployment_id: str | None = None) -> None:
-        """Deactivate a deployment: its requests are refused with 400, the waiting ones too.
+        """Deactivate deployments: their requests are refused with 400, the waiting ones too.
 
         :param id_: id of the model or chain.
-        :param deployment_id: id of the deployment, by default the only one.
+        :param deployment_id: id of the deployment, by default all of them.
         """
-        self._in_loop(self._deployment(id_, deployment_id).deactivate)
+        for deployment in self._deployments(id_, deployment_id):
+            self._in_loop(deployment.deactivate)
 
     def activate(self, id_: str, deployment_id: str | None = None) -> None:
-        """Activate a deployment again.
+        """Activate deployments again.
 
         :param id_: id of the model or chain.
-        :param deployment_id: id of the deployment, by default the only one.
+        :param deployment_id: id of the deployment, by default all of them.
         """
-        self._in_loop(self._deployment(id_, deployment_id).activate)
+        for deployment in self._deployments(id_, deployment_id):
+            self._in_loop(deployment.activate)
 
     def inject(self, *faults: Fault) -> None:
         """Let something go wrong; see :class:`Fault`."""
@@ -208,28 +211,33 @@ class Emulator:
         if not _ID.fullmatch(id_):
             raise EmulatorError(f"{kind} id {id_[:80]!r} is not valid: ids are letters and digits.")
         model = _model(model)
-        deployment = self._deployment_of(kind, id_, model)
-        return Endpoint.deploy(kind, id_, model, deployment, created_at=self._clock.now())
+        return Endpoint.deploy(kind, id_, model, self._run_model(kind, id_, model), created_at=self._clock.now())
 
-    def _deployment_of(self, kind: Literal["model", "chain"], id_: str, model: Model) -> Deployment:
+    def _run_model(self, kind: Literal["model", "chain"], id_: str, model: Model) -> Callable[[str], Deployment]:
+        """Host the model, once, and return what makes a deployment of it."""
         app, predict_path = make_app(kind, id_, model)
         hosted = HostedApp(app, f"{kind.capitalize()} {id_}")
         self._hosted.append(hosted)
-        replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
-        return Deployment(model.deployment_id or f"{id_}d1", hosted, predict_path, replicas)
+
+        def deployment(deployment_id: str) -> Deployment:
+            replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
+            return Deployment(deployment_id, hosted, predict_path, replicas)
+
+        return deployment
 
     def _check_id(self, id_: str | None) -> None:
         if id_ is not None:
-            self._deployment(id_, None)
+            self._deployments(id_, None)
 
-    def _deployment(self, id_: str, deployment_id: str | None) -> Deployment:
+    def _deployments(self, id_: str, deployment_id: str | None) -> list[Deployment]:
         endpoint = self.models.get(id_) or self.chains.get(id_)
         if endpoint is None:
             raise EmulatorError(f"There is no model or chain {id_}.")
-        deployment = endpoint.deployments.get(deployment_id or next(iter(endpoint.deployments)))
-        if deployment is None:
+        if deployment_id is None:
+            return list(endpoint.deployments.values())
+        if deployment_id not in endpoint.deployments:
             raise EmulatorError(f"{endpoint.kind.capitalize()} {id_} has no deployment {deployment_id}.")
-        return deployment
+        return [endpoint.deployments[deployment_id]]
 
     def _in_loop(self, change: Callable[[], None]) -> None:
         """Change what belongs to the server's event loop."""

@@ -97,8 +97,9 @@ class TestHook:
         assert (model["production_deployment_id"], model["development_deployment_id"]) == ("d1", None)
 
     def test_deployments(self, hook):
-        (deployment,) = both(hook, "list_deployments", "abc")
+        deployment, staging = both(hook, "list_deployments", "abc")
         assert (deployment["id"], deployment["environment"], deployment["status"]) == ("d1", "production", "ACTIVE")
+        assert (staging["id"], staging["environment"], staging["is_production"]) == ("abcd2", "staging", False)
         assert both(hook, "get_deployment", "d1", "abc") == deployment
         assert both(hook, "get_deployment", "production", "abc") == deployment
         (deployment,) = both(hook, "list_deployments", chain_id="xyz")

@@ -55,23 +55,23 @@ def chain(baseten: Emulator) -> Caller:
 
 class TestSubmission:
     @pytest.mark.parametrize(
-        ("host", "target"),
+        ("host", "target", "deployment"),
         [
-            ("model-m", "/production"),
-            ("model-m", "/development"),
-            ("model-m", "/environments/production"),
-            ("model-m", "/deployment/d1"),
-            ("model-m-eu", ""),
+            ("model-m", "/production", "d1"),
+            ("model-m", "/development", "d1"),
+            ("model-m", "/environments/production", "d1"),
+            ("model-m", "/deployment/d1", "d1"),
+            ("model-m-eu", "", "md2"),
         ],
     )
-    def test_by_every_target(self, baseten: Emulator, seen: Seen, host: str, target: str) -> None:
+    def test_by_every_target(self, baseten: Emulator, seen: Seen, host: str, target: str, deployment: str) -> None:
         answer = httpx.post(f"{baseten.url}/{host}{target}/async_predict", json={"model_input": {"a": "é"}})
         assert answer.status_code == 201
         request_id = answer.json()["request_id"]
         assert answer.json() == {"request_id": request_id}
         assert answer.headers["x-baseten-request-id"] == request_id
         until(lambda: seen.inputs == [{"a": "é"}])
-        assert httpx.get(f"{baseten.url}/{host}/async_request/{request_id}").json()["deployment_id"] == "d1"
+        assert httpx.get(f"{baseten.url}/{host}/async_request/{request_id}").json()["deployment_id"] == deployment
 
     @pytest.mark.parametrize("model_input", [{}, [1], "text", 1.5, None, False])
     def test_any_json(self, caller: Caller, seen: Seen, model_input: Any) -> None:

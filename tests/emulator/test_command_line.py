@@ -1,5 +1,7 @@
 """`python -m airflow_provider_baseten.emulator` as a process."""
 
+import json
+import os
 import re
 import signal
 import socket
@@ -15,6 +17,7 @@ from async_support import receiving, until
 
 from airflow_provider_baseten.emulator.webhooks import sign
 
+KEY = "local-emulator-key"
 COMMAND = [sys.executable, "-m", "airflow_provider_baseten.emulator"]
 
 
@@ -49,14 +52,14 @@ def running(*options: object) -> Iterator[tuple[subprocess.Popen[str], str, list
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serves_until_it_is_told_to_stop(truss: Path, number: signal.Signals) -> None:
-    with running("--truss", f"abc={truss}", "--chain", f"xyz={truss}", "--api-key", "K") as (process, url, printed):
+    with running("--truss", f"abc={truss}", "--chain", f"xyz={truss}", "--api-key", KEY) as (process, url, printed):
         assert printed[1:] == [
             f"{url}/model-abc/environments/production/predict",
             f"{url}/chain-xyz/environments/production/run_remote",
         ]
         for path in printed[1:]:
             assert httpx.post(path, json=[1]).status_code == 401
-            assert httpx.post(path, json=[1], headers={"Authorization": "Bearer K"}).json() == [1]
+            assert httpx.post(path, json=[1], headers={"Authorization": f"Bearer {KEY}"}).json() == [1]
         process.send_signal(number)
         assert process.wait(10) == 0
         assert process.stderr is not None
@@ -85,15 +88,85 @@ def test_webhooks_are_signed_with_every_secret(truss: Path) -> None:
 
 def test_options_of_a_model(truss: Path) -> None:
     options = ["--truss", f"abc={truss}", "--environment", "abc=staging", "--regional-environment", "abc=eu"]
-    options += ["--cold-start", "abc=600", "--reject-on-full", "abc", "--invoke-api-key", "I"]
-    with running(*options) as (_, url, printed):
-        assert printed[1] == f"{url}/model-abc/environments/staging/predict"
-        headers = {"Authorization": "Bearer I"}
-        for path in ("model-abc/environments/staging/predict", "model-abc-eu/predict"):
+    options += ["--cold-start", "abc=600", "--reject-on-full", "abc", "--invoke-api-key", KEY]
+    with running(*options) as (_, url, _):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        paths = ("environments/staging/predict", "environments/production/predict", "development/predict")
+        for path in (*(f"model-abc/{path}" for path in paths), "model-abc-eu/predict"):
             assert httpx.post(f"{url}/{path}", json={}, headers=headers).status_code == 529
-        path = f"{url}/model-abc/environments/production/predict"
-        assert httpx.post(path, json={}, headers=headers).status_code == 404
         assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
+
+
+def test_another_environment_stands_beside_production(truss: Path) -> None:
+    with running("--truss", f"abc={truss}", "--environment", "abc=staging", "--environment", "abc=qa") as (_, url, _):
+        for environment in ("production", "staging", "qa"):
+            assert httpx.post(f"{url}/model-abc/environments/{environment}/predict", json=[1]).json() == [1]
+        shown = httpx.get(f"{url}/v1/models/abc/deployments").json()["deployments"]
+        model = httpx.get(f"{url}/v1/models/abc").json()
+    assert [(one["id"], one["environment"], one["is_production"]) for one in shown] == [
+        ("abcd1", "production", True),
+        ("abcd2", "staging", False),
+        ("abcd3", "qa", False),
+    ]
+    assert (model["production_deployment_id"], model["deployments_count"]) == ("abcd1", 3)
+
+
+def test_environment_variables_of_a_truss_are_set(tmp_path: Path) -> None:
+    truss = write_truss(
+        tmp_path,
+        "def load(self): import os; self.seen = os.environ['DESK']",
+        "def predict(self, model_input): import os; return [self.seen, os.environ['DESK'], os.getenv('ANSWERS')]",
+    )
+    (truss / "config.yaml").write_text("environment_variables: {DESK: parcels, ANSWERS: 3}")
+    with running("--truss", f"abc={truss}") as (_, _, printed):
+        assert httpx.post(printed[1], json={}).json() == ["parcels", "parcels", "3"]
+
+
+class TestWhatIsPrinted:
+    """Lines to paste do what they say."""
+
+    @staticmethod
+    def lines(process: subprocess.Popen[str], number: int) -> list[str]:
+        assert process.stdout is not None
+        return [process.stdout.readline().strip() for _ in range(number)]
+
+    @staticmethod
+    def pasted(line: str, **variables: str) -> str:
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | variables
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, timeout=120, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @pytest.mark.parametrize("key", [KEY, "key with 'quotes' $HOME", None])
+    def test_curl(self, truss: Path, key: str | None) -> None:
+        keys = [] if key is None else ["--api-key", key]
+        with running("--truss", f"abc={truss}", "--environment", "abc=staging", *keys) as (process, url, _):
+            staging, _, curl, _, _ = self.lines(process, 5)
+            assert staging == f"{url}/model-abc/environments/staging/predict"
+            assert json.loads(self.pasted(curl)) == {"text": "Wo ist mein Paket?"}
+
+    def test_curl_to_a_chain(self, truss: Path) -> None:
+        with running("--chain", f"abc={truss}") as (process, _, _):
+            assert json.loads(self.pasted(self.lines(process, 2)[1])) == {"text": "Wo ist mein Paket?"}
+
+    def test_curl_to_model_apis(self, truss: Path) -> None:
+        with (
+            running("--truss", f"abc={truss}") as (_, behind, _),
+            running("--model-api", f"o/x={behind}") as (it, _, _),
+        ):
+            assert "No such path: /v1/chat/completions" in self.pasted(self.lines(it, 3)[2])  # It got behind.
+
+    @pytest.mark.parametrize("key", [KEY, None])
+    def test_connection(self, truss: Path, tmp_path: Path, key: str | None) -> None:
+        keys = [] if key is None else ["--api-key", key]
+        home = tmp_path / "airflow"
+        with running("--truss", f"abc={truss}", *keys) as (process, _, _):
+            add = self.lines(process, 4)[-1]
+            command = f"airflow db migrate >&2; {add} >&2; airflow connections test baseten_default"
+            told = self.pasted(command, AIRFLOW_HOME=str(home), AIRFLOW__CORE__TEST_CONNECTION="Enabled")
+        assert "Connection success!" in told
 
 
 def test_upstream(truss: Path) -> None:
@@ -121,6 +194,11 @@ def test_model_apis(truss: Path) -> None:
         (["--upstream", "abc=http://h", "--replicas", "xyz=2"], "--replicas names xyz"),
         (["--upstream", "abc=http://h", "--replicas", "abc=0"], "abc can't be scaled so"),
         (["--upstream", "abc=http://h", "--replicas", "abc=many"], "'many' in 'abc=many' is not a number"),
+        (
+            ["--upstream", "abc=http://h", "--api-key", "K"],
+            "The key of --api-key is too short to be masked in logs",
+        ),
+        (["--upstream", "abc=http://h", "--invoke-api-key", "1234567"], "The key of --invoke-api-key is too short"),
         (["--upstream", "abc"], "'abc' is not of the form ID=URL"),
         (["--upstream", "abc=http://h", "--port", "x"], "invalid int value"),
     ],

@@ -72,7 +72,8 @@ def _is_hopeless(error: BasetenError) -> bool:
     # back: a worker that is told to end cancels its own, and the next attempt sends it anew.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
-    return isinstance(error, _HOPELESS) or error.error_code in _HOPELESS_CODES
+    # An input that is not there yet is retryable, other wrong ones are not.
+    return (isinstance(error, _HOPELESS) and not error.retryable) or error.error_code in _HOPELESS_CODES
 
 
 def _is_of_the_model(error: BasetenError) -> bool:
@@ -86,8 +87,8 @@ class BasetenRetryPolicy(RetryPolicy):
       ``on_orphaned_request="fail"``: the task fails at once.
     - A server that says how long to wait (``Retry-After``): the task is retried after that time, at most a day, instead
       of after its ``retry_delay``.
-    - Everything else: as ``retries`` and ``retry_delay`` say. After a lost result a retry looks again, after a
-      cancelled request it sends a new one.
+    - Everything else: as ``retries`` and ``retry_delay`` say. After a lost result, or an input file that is not there,
+      a retry looks again, after a cancelled request it sends a new one.
 
     There are never more retries than the task's ``retries``. Below Airflow 3.3 only the first rule is in force.
 

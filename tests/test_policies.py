@@ -53,6 +53,7 @@ class TestDecision:
         "error",
         [
             errors.BasetenRateLimitError("busy"),
+            errors.BasetenInputError("its file is not there", retryable=True),
             errors.BasetenTimeoutError("late", may_have_run=True),
             errors.BasetenAsyncRequestError("EXPIRED", retryable=True),
             errors.BasetenAsyncRequestError("CANCELED, maybe by a worker that was told to end", retryable=False),

@@ -1,10 +1,12 @@
 """Input files: which files a path, a folder or a glob stands for, and how each of them is read."""
 
 import glob
+import gzip
 import io
 import logging
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +47,9 @@ _DATA_SUFFIXES = {*FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
 
 _MOST_NAMES = 10
+
+# Errors of a path, a library or the content of a file, which are the same the next time.
+_LASTING = (ValueError, ImportError, PermissionError, EOFError, gzip.BadGzipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +95,54 @@ def find(input_path: str) -> list[InputFile]:
     A file or folder of that very name comes before a glob. Names that begin with a dot or an underscore are left out of
     folders and globs. Other files that can't be read are an error where the name speaks of data, otherwise a warning.
 
-    :raises BasetenInputError: there is none, or one that can't be read.
+    :raises BasetenInputError: there is none, or one that can't be read; ``retryable`` where it may be there later.
     """
+    local = local_path(input_path)
     try:
-        found = _find_local(input_path) if local_path(input_path) is not None else _find_remote(input_path)
+        found = _find_local(input_path) if local is not None else _find_remote(input_path)
         files = sorted(found, key=lambda file: file.uri)
     except BasetenError:
         raise
+    except _NothingThereError:
+        raise _missing(input_path, local) from None
     except Exception as error:
-        raise BasetenInputError(f"input_path {input_path} can't be read ({reason(error)}).") from error
+        raise BasetenInputError(
+            f"input_path {input_path} can't be read ({reason(error)}).", retryable=may_pass(error, input_path)
+        ) from error
     _check_names(input_path, files)
     readable = [file for file in files if file.format is not None]
     if not readable:
-        endings = f"{', '.join(FORMATS)}, also with {' or '.join(COMPRESSIONS)} behind it"
-        raise BasetenInputError(f"input_path {input_path} has no file whose name ends in one of {endings}.")
+        raise _unreadable(input_path, files)
     return readable
+
+
+class _NothingThereError(Exception):
+    """Nothing has the name of the path."""
+
+
+def _missing(input_path: str, local: Path | None) -> BasetenInputError:
+    what = "is a glob that nothing matches" if glob.has_magic(input_path) else "is not there"
+    where = "" if local is None or local.is_absolute() else f" (looked for at {local.absolute()})"
+    return BasetenInputError(
+        f"input_path {input_path} {what}{where}: check the path, and whether what writes it has ended.", retryable=True
+    )
+
+
+def _unreadable(input_path: str, files: list[InputFile]) -> BasetenInputError:
+    endings = f"{', '.join(FORMATS)}, also with {' or '.join(COMPRESSIONS)} behind it"
+    what = (
+        "has no file whose name ends in one of" if files else "is an empty folder; rows are read from files that end in"
+    )
+    # A file for a folder may come later; a file that was named itself stays what it is.
+    is_named = len(files) == 1 and PurePosixPath(files[0].uri).name == PurePosixPath(input_path).name
+    return BasetenInputError(f"input_path {input_path} {what} {endings}.", retryable=not is_named)
+
+
+def may_pass(error: Exception, uri: str) -> bool:
+    """Tell whether reading the same file later may go well: a store that is asked over the network may be busy."""
+    if isinstance(error, _LASTING):
+        return False
+    return local_path(uri) is None or isinstance(error, FileNotFoundError | ConnectionError | TimeoutError)
 
 
 def _check_names(input_path: str, files: list[InputFile]) -> None:
@@ -151,9 +189,11 @@ def _find_local(input_path: str) -> list[InputFile]:
         if path.exists():
             return list(map(_local_file, _files_of(path)))
     if not glob.has_magic(str(given)):
-        raise FileNotFoundError(given)
+        raise _NothingThereError
     matches = map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207 - it goes through links, Path.glob not.
     wanted = [path for path in matches if not _hidden(path.name, given.name)]
+    if not wanted:
+        raise _NothingThereError
     return [_local_file(file) for file in dict.fromkeys(file for path in wanted for file in _files_of(path))]
 
 
@@ -196,10 +236,12 @@ def _find_remote(input_path: str) -> list[InputFile]:
         found[path] = fs.info(path)
     except FileNotFoundError:
         if not glob.has_magic(path):
-            raise
+            raise _NothingThereError from None
         pattern = PurePosixPath(path).name
         matches = fs.glob(path, detail=True).items()
         found = {p: info for p, info in matches if not _hidden(PurePosixPath(p).name, pattern)}
+        if not found:
+            raise _NothingThereError from None
     # "s3://conn_id@" in front of the bucket: the connection is not part of what the storage calls its files.
     scheme, _, rest = input_path.partition("://")
     authority = rest.partition("/")[0]

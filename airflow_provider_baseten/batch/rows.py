@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.batch.files import reason
 from airflow_provider_baseten.batch.formats import READERS
-from airflow_provider_baseten.batch.input_files import InputFile, find
+from airflow_provider_baseten.batch.input_files import InputFile, find, may_pass
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.row import Reading, Row
 from airflow_provider_baseten.batch.template import Template
@@ -46,7 +46,7 @@ def open_source(job: BatchJob) -> Source:
         files = tuple(find(path_text("input_path", job.input_path)))
         reading = Reading(sum(file.size for file in files))
         columns = None if job.model_input is None or callable(job.model_input) else named
-        first, rows = _peek(row for file in files for row in _rows_of(file, reading, columns))
+        first, rows = _peek(row for file in files for row in rows_of(file, reading, columns))
         if not first:
             raise BasetenInputError(f"input_path {job.input_path} holds no rows.")
         source = Source(rows, files=files, reading=reading)
@@ -60,7 +60,7 @@ def open_source(job: BatchJob) -> Source:
     return source
 
 
-def _rows_of(file: InputFile, reading: Reading, columns: Collection[str] | None) -> Iterator[Row]:
+def rows_of(file: InputFile, reading: Reading, columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
     :raises BasetenInputError: the file can't be read, or not to its end.
@@ -71,9 +71,13 @@ def _rows_of(file: InputFile, reading: Reading, columns: Collection[str] | None)
             yield last
     except BasetenError:
         raise
+    except FileNotFoundError as error:
+        raise BasetenInputError(f"{file.uri} is not there any more.", retryable=True) from error
     except Exception as error:
         where = f"{file.uri} can't be read" if last is None else f"{last} is the last that can be read of its file"
-        raise BasetenInputError(f"{where} ({reason(error)}): it is damaged or was changed meanwhile.") from error
+        raise BasetenInputError(
+            f"{where} ({reason(error)}): it is damaged or was changed meanwhile.", retryable=may_pass(error, file.uri)
+        ) from error
 
 
 def _peek(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:

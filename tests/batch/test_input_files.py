@@ -10,6 +10,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.batch.files import local_path
 from airflow_provider_baseten.batch.input_files import find
+from airflow_provider_baseten.batch.row import Reading
+from airflow_provider_baseten.batch.rows import rows_of
 from airflow_provider_baseten.exceptions import BasetenInputError
 from tests.batch.conftest import outputs_of
 
@@ -185,8 +187,64 @@ class TestFolders:
             find(str(tmp_path / "in"))
 
     def test_an_empty_folder(self, tmp_path):
-        with pytest.raises(BasetenInputError, match=r"has no file whose name ends in one of \.jsonl"):
+        with pytest.raises(BasetenInputError, match=r"is an empty folder; .* end in \.jsonl"):
             find(str(tmp_path))
+
+    def test_a_folder_without_a_file_of_rows_is_retried_and_a_file_of_another_kind_is_not(self, write, tmp_path):
+        write("in/README.md")
+        for path, is_retried in ((tmp_path / "in", True), (tmp_path / "in" / "README.md", False)):
+            with pytest.raises(BasetenInputError, match=r"has no file whose name ends in one of \.jsonl") as raised:
+                find(str(path))
+            assert raised.value.retryable is is_retried
+
+
+class TestMissing:
+    @pytest.mark.parametrize(
+        "path", ["rows.jsonl", "rows.jsonl.gz", "rows", "v1.2", "gone/rows.parquet", "rows.jsonl/x.csv", "link.csv"]
+    )
+    def test_a_path_that_is_not_there_is_said_to_be_missing_and_retried(self, storage, tmp_path, path):
+        storage("bucket/other.jsonl")
+        (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
+        for uri in (f"{tmp_path}/{path}", f"file://{tmp_path}/{path}", f"memory://bucket/{path}"):
+            with pytest.raises(BasetenInputError) as raised:
+                find(uri)
+            assert str(raised.value).startswith(f"input_path {uri} is not there: ")
+            assert raised.value.retryable
+
+    def test_a_relative_path_is_named_with_the_folder_it_is_looked_for_in(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(
+            BasetenInputError, match=rf"rows\.jsonl is not there \(looked for at {tmp_path}/rows\.jsonl"
+        ):
+            find("rows.jsonl")
+
+    def test_a_glob_that_nothing_matches(self, storage, tmp_path):
+        for uri in (f"{tmp_path}/*.jsonl", f"{tmp_path}/gone/**/*.csv", "memory://bucket/2024-*/x.jsonl"):
+            with pytest.raises(BasetenInputError, match="is a glob that nothing matches") as raised:
+                find(uri)
+            assert raised.value.retryable
+
+    def test_a_file_that_is_deleted_before_it_is_read(self, write, tmp_path):
+        write("a.jsonl")
+        files = find(str(tmp_path / "a.jsonl"))
+        (tmp_path / "a.jsonl").unlink()
+        with pytest.raises(BasetenInputError, match=r"a\.jsonl is not there any more") as raised:
+            next(rows_of(files[0], Reading(), None))
+        assert raised.value.retryable
+
+    def test_a_path_of_no_storage_is_not_retried(self):
+        with pytest.raises(BasetenInputError, match="can't be read") as raised:
+            find("nosuchstorage://bucket/rows.jsonl")
+        assert not raised.value.retryable
+
+    def test_storage_that_can_not_be_asked_now_is_retried(self, monkeypatch):
+        def info(self, path, **kwargs):
+            raise RuntimeError("the store is busy")
+
+        monkeypatch.setattr(MemoryFileSystem, "info", info)
+        with pytest.raises(BasetenInputError, match=r"can't be read .*the store is busy") as raised:
+            find("memory://bucket/rows.jsonl")
+        assert raised.value.retryable
 
 
 class TestGlobs:

@@ -139,6 +139,24 @@ class TestRepeats:
         assert run.xcom("retry")["failed_parts"] == []
 
 
+class TestMissingInput:
+    def test_a_file_that_comes_late_is_found_by_a_retry(self, baseten, run_dag, tmp_path, capfd):
+        file = tmp_path / "rows.jsonl"
+        with DAG("late") as dag:
+            batch(
+                "late",
+                tmp_path / "out",
+                input_path=str(file),
+                retries=1,
+                retry_delay=timedelta(0),
+                on_retry_callback=lambda context: file.write_text('{"n": 2}\n'),
+            )
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert f"input_path {file} is not there" in "".join(capfd.readouterr())
+        assert outputs(tmp_path / "out") == {0: {"square": 4}}
+
+
 class TestFailedRows:
     ROWS = ({"n": 1}, {"n": None}, {"n": 3}, {"n": "x"})
 

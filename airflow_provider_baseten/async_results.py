@@ -3,15 +3,16 @@
 import math
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait, error_of, next_poll
 from airflow_provider_baseten.api.quotes import without_quotes
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
 from airflow_provider_baseten.results import Output, ResultStore, deliver, stored_output
+from airflow_provider_baseten.wait_log import Log, WaitLog, end_words, log_end
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
@@ -22,16 +23,6 @@ _STORE_INTERVAL = 2.0
 # Seconds that one look at many requests may take, and status calls in a row that may say nothing in it.
 _LONGEST_LOOK = 10.0
 _MOST_FAILURES = 3
-
-
-class Log(Protocol):
-    """What a task logs to."""
-
-    def info(self, event: str, *args: Any) -> Any:
-        """Log what happens."""
-
-    def warning(self, event: str, *args: Any) -> Any:
-        """Log what went wrong."""
 
 
 def positive_setting(name: str, default: float) -> float:
@@ -88,7 +79,7 @@ class AsyncResults:
         :param deadline: seconds since the epoch.
         :param poll_interval: longest wait between two status calls, in seconds.
         """
-        wait = self.new_wait(deadline)
+        wait, lines = self.new_wait(deadline), WaitLog(self._log, [request_id], began=time.time())
         polls, next_call = 0, 0.0
         while True:
             now = time.time()
@@ -96,7 +87,10 @@ class AsyncResults:
             if call:
                 polls += 1
                 next_call = now + next_poll(polls, poll_interval, random.random())  # noqa: S311 - only spreads calls.
-            wait = wait.after(self.observe(request_id, ask=call), time.time())
+            seen = self.observe(request_id, ask=call)
+            lines.note(request_id, seen)
+            lines.write(time.time())
+            wait = wait.after(seen, time.time())
             if wait.outcome is not None:
                 return self.last_look(request_id, wait.outcome)
             soonest = min(
@@ -113,9 +107,29 @@ class AsyncResults:
 
     def last_look(self, request_id: str, outcome: Outcome) -> Outcome:
         """Return the outcome of a wait, or success if the result has arrived since its last look into the store."""
-        if outcome is Outcome.SUCCEEDED or not self.observe(request_id, ask=False).delivered:
+        if outcome is Outcome.ENDED or not self.observe(request_id, ask=False).delivered:
             return outcome
-        return Outcome.SUCCEEDED
+        return Outcome.ENDED
+
+    def log_end(
+        self,
+        outcomes: Mapping[str, Outcome],
+        seconds: float | None,
+        *,
+        result_path: str | None,
+        delivered: Collection[str] | None = None,
+    ) -> None:
+        """Log how a wait ended, in one line.
+
+        :param seconds: how long it was.
+        :param result_path: where the model stores its output.
+        :param delivered: ids whose result is in the result store; by default it is looked into.
+        """
+        if delivered is None:
+            delivered = self._delivered(outcomes) or set()
+        is_stored = result_path is not None
+        ends = {n: end_words(o, is_delivered=n in delivered, is_stored=is_stored) for n, o in outcomes.items()}
+        log_end(self._log, ends, seconds)
 
     def observe(self, request_id: str, *, ask: bool = True) -> Observation:
         """Look into the result store, then ask Baseten. Trouble with either is told in the log and is no outcome.

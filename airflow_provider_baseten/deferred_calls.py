@@ -5,17 +5,16 @@ up. Trigger arguments and events carry the name alone, and a triggerer that take
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
-from airflow_provider_baseten import exceptions
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.responses import Response
-from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
+from airflow_provider_baseten.deferral import error_fields, error_from
+from airflow_provider_baseten.exceptions import BasetenError, BasetenOrphanedRequestError, BasetenResultStoreError
 from airflow_provider_baseten.identity import Identity
 from airflow_provider_baseten.results import ResultStore
 
@@ -141,8 +140,7 @@ class DeferredCall:
 
     def leave_error(self, error: BasetenError) -> None:
         """Write the error that took the place of an answer."""
-        fields = {name: value for name, value in vars(error).items() if not name.startswith("_")}
-        self._write("error", {"type": type(error).__name__, "message": str(error), "fields": fields}, b"")
+        self._write("error", error_fields(error), b"")
 
     def take_error(self) -> BasetenError | None:
         """Return the error, if there is one, and forget the claim, so that the next attempt sends again.
@@ -152,10 +150,9 @@ class DeferredCall:
         found = self._read("error")
         if found is None:
             return None
-        head = found[0]
-        error = _error(head.get("type"), str(head.get("message")), head.get("fields"))
+        error = error_from(found[0])
         self._store.remove(f"{self._folder}/error")
-        if not isinstance(error, exceptions.BasetenOrphanedRequestError):
+        if not isinstance(error, BasetenOrphanedRequestError):
             self._store.remove(self._claim)
         return error
 
@@ -179,12 +176,3 @@ class DeferredCall:
         return BasetenResultStoreError(
             f"{self._folder}/{name} in {self._store.uri} is damaged. Delete it, and the task sends its request again."
         )
-
-
-def _error(type_name: Any, message: str, fields: Any) -> BasetenError:
-    """Make an error again, also one of a newer version of this package."""
-    kind = getattr(exceptions, str(type_name), BasetenError)
-    known = inspect.signature(BasetenError).parameters
-    values = {name: value for name, value in dict(fields or {}).items() if name in known and name != "message"}
-    error: BasetenError = kind(message, **values)
-    return error

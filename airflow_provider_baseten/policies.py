@@ -72,7 +72,8 @@ def _is_hopeless(error: BasetenError) -> bool:
     # back: a worker that is told to end cancels its own, and the next attempt sends it anew.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
-    # An input that is not there yet is retryable, other wrong ones are not.
+    # Retryable are an input that is not there yet, and a connection that only the triggerer can't read: the retry waits
+    # for the same request.
     return (isinstance(error, _HOPELESS) and not error.retryable) or error.error_code in _HOPELESS_CODES
 
 

@@ -208,12 +208,20 @@ class Observation:
 
 
 class Outcome(StrEnum):
-    """How waiting for an async request ended."""
+    """How waiting for an async request ended.
 
-    SUCCEEDED = "succeeded"
+    ``ended``: there is a result to read, which may be an error of the model. ``failed``: it ended without a result.
+    ``lost``: whether there is a result is unknown. ``timeout``: it had not ended at the deadline.
+    """
+
+    ENDED = "ended"
     FAILED = "failed"
     LOST = "lost"
     TIMEOUT = "timeout"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Outcome | None":
+        return cls.ENDED if value == "succeeded" else None  # The word of triggers that an older version started.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,18 +274,18 @@ class Wait:
 def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
     """Say what one observation means by itself; ``LOST`` only counts when it lasts."""
     if seen.delivered:
-        return Outcome.SUCCEEDED
+        return Outcome.ENDED
     if seen.gone:
         return Outcome.LOST
     match seen.status:
         case AsyncStatus.FAILED | AsyncStatus.EXPIRED | AsyncStatus.CANCELED:
             return Outcome.FAILED
         case AsyncStatus.SUCCEEDED if not expects_delivery:
-            return Outcome.SUCCEEDED
+            return Outcome.ENDED
         case AsyncStatus.SUCCEEDED:
             return None if seen.webhook_status == "PENDING" else Outcome.LOST
         case AsyncStatus.WEBHOOK_FAILED:
-            return Outcome.LOST if expects_delivery else Outcome.SUCCEEDED
+            return Outcome.LOST if expects_delivery else Outcome.ENDED
     return None  # Queued, in progress, a status of the future, or nothing known.
 
 

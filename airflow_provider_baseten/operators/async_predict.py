@@ -20,7 +20,7 @@ from airflow_provider_baseten.arguments import (
     path_text,
 )
 from airflow_provider_baseten.compat import AirflowTaskTimeout, conf
-from airflow_provider_baseten.deferral import is_of_former_trigger
+from airflow_provider_baseten.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenOperator, OutputArguments, OutputOptions
 
@@ -170,13 +170,14 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if not self.wait_for_completion:
             return request_id
         if self.deferrable:
-            self._defer(request_id, started + self._patience, expects_delivery=results.expects_delivery)
+            self._defer(request_id, started + self._patience, expects_delivery=results.expects_delivery, began=started)
         try:
             outcome = results.wait(request_id, deadline=started + self.wait_timeout, poll_interval=self.poll_interval)
         except BaseException as error:
             if isinstance(error, AirflowTaskTimeout) and self.cancel_on_timeout:
                 results.cancel(request_id)
             raise
+        results.log_end({request_id: outcome}, time.time() - started, result_path=self.result_path)
         return self._finish(context, results, request_id, outcome)
 
     def execute_complete(
@@ -184,18 +185,21 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     ) -> Any:
         """Return what came of the request that the trigger waited for.
 
-        :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
+        :param event: of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
         :param request_id: what the task waits for; ``dag.test()`` leaves it out.
         :param deadline: seconds since the epoch.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
         self._take_paths()
-        results = self._results(BasetenHook(self.baseten_conn_id))
         ((ended_id, ended),) = event["outcomes"].items()
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
+            results = self._results(BasetenHook(self.baseten_conn_id))
             self._defer(request_id, deadline, expects_delivery=results.expects_delivery)
+        raise_error_of(event)
+        results = self._results(BasetenHook(self.baseten_conn_id))
         outcome = results.last_look(ended_id, Outcome(ended))
+        results.log_end({ended_id: outcome}, event.get("seconds"), result_path=self.result_path)
         if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:
             if self.cancel_on_timeout:
                 results.cancel(ended_id)
@@ -307,7 +311,9 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
         return min(self.wait_timeout, limit)
 
-    def _defer(self, request_id: str, deadline: float, *, expects_delivery: bool) -> NoReturn:
+    def _defer(
+        self, request_id: str, deadline: float, *, expects_delivery: bool, began: float | None = None
+    ) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
 
         self.defer(
@@ -319,6 +325,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 deadline=deadline,
                 poll_interval=self.poll_interval,
                 cancel_on_kill=self.cancel_on_kill,
+                began=began,
             ),
             method_name="execute_complete",
             kwargs={"request_id": request_id, "deadline": deadline},
@@ -342,7 +349,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if outcome is Outcome.TIMEOUT and self.cancel_on_timeout and results.cancel(request_id):
             book.delete()
         try:
-            if outcome is not Outcome.SUCCEEDED:
+            if outcome is not Outcome.ENDED:
                 raise results.error(outcome, request_id, timeout=self.wait_timeout)
             output = results.output(request_id, result_path=self.result_path, output_path=self.output_path)
         except BasetenAsyncRequestError:

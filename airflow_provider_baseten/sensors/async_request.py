@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait
+from airflow_provider_baseten.api.async_requests import AsyncStatus, Observation, Outcome, Wait
 from airflow_provider_baseten.api.target import Target, check_request_id, require_one_target
 from airflow_provider_baseten.arguments import (
     check_flags,
@@ -21,7 +21,7 @@ from airflow_provider_baseten.arguments import (
     shown,
 )
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException, conf
-from airflow_provider_baseten.deferral import is_of_former_trigger
+from airflow_provider_baseten.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.links import BasetenLink
@@ -29,6 +29,7 @@ from airflow_provider_baseten.operators.airflow_options import SensorOptions
 from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import NamesArguments
+from airflow_provider_baseten.wait_log import WaitLog
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
 _BACKSTOP = 300.0
+
+# What an earlier poke has seen of a request that need not be asked about again.
+_SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
 
 
 class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, BaseSensorOperator):
@@ -120,10 +124,11 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         self._ids  # noqa: B018 - checks them.
         self._take_result_path()
         if self.deferrable:
-            self._defer(self._results(), time.time() + self.timeout)
+            now = time.time()
+            self._defer(self._results(), now + self.timeout, began=now)
         return super().execute(context)
 
-    def _defer(self, results: "AsyncResults", deadline: float) -> NoReturn:
+    def _defer(self, results: "AsyncResults", deadline: float, began: float | None = None) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
 
         self.defer(
@@ -136,6 +141,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
                 deadline=deadline,
                 poll_interval=self.poke_interval,
                 cancel_on_kill=False,
+                began=began,
             ),
             method_name="execute_complete",
             kwargs={"deadline": deadline},
@@ -145,14 +151,16 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
     def execute_complete(self, context: "Context", event: Mapping[str, Any], deadline: float | None = None) -> Any:
         """Return the outputs, or fail or skip as a poke would.
 
-        :param event: of the trigger: ``{"outcomes": {request_id: outcome}}``.
+        :param event: of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
         :param deadline: seconds since the epoch; ``dag.test()`` leaves it out.
         """
-        results = self._results()
         if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
-            self._defer(results, deadline)
+            self._defer(self._results(), deadline)
+        self._raise_error_of(event)
+        results = self._results()
         self._take_result_path()
         outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
+        results.log_end(outcomes, event.get("seconds"), result_path=self.result_path)
         late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
         self._check(outcomes, results)
         if late:
@@ -169,16 +177,27 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         ids, results = self._ids, self._results()
         record = ProgressRecord(context, results.store, self.log)
         before = self._progress or record.load()
+        began = time.time() if before.began is None else before.began
+        lines = WaitLog(self.log, ids, began=began, logged=before.logged)
         unknown = [request_id for request_id in ids if request_id not in before.succeeded]
         seen = results.look_at_all(unknown, first=before.doubtful_since)
         outcomes, progress = self._judge(before, results.new_wait(math.inf), seen, time.time())
+        for request_id, observation in (dict.fromkeys(before.succeeded, _SUCCEEDED) | seen).items():
+            lines.note(request_id, observation)
+        lines.write(time.time())
+        progress = replace(progress, began=began, logged=lines.logged())
         if self.mode == "poke":
             self._progress = progress
         elif progress != before:
             record.save(progress)
         outcomes = {name: results.last_look(name, outcome) for name, outcome in outcomes.items()}
+        known = dict.fromkeys(progress.succeeded, Outcome.ENDED) | outcomes
+        done = known.keys() >= {*ids}
+        if done or not {*known.values()} <= {Outcome.ENDED}:
+            ends = {request_id: known.get(request_id, Outcome.TIMEOUT) for request_id in ids}
+            delivered = {request_id for request_id in seen if seen[request_id].delivered}
+            results.log_end(ends, time.time() - began, result_path=self.result_path, delivered=delivered)
         self._check(outcomes, results)
-        done = progress.succeeded.union(outcomes).issuperset(ids)
         return PokeReturnValue(done, self._outputs(ids, results) if done else None)
 
     def _judge(
@@ -192,7 +211,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         doubts = {name: wait.doubtful_since for name, wait in waits.items()}
         outcomes = {name: wait.outcome for name, wait in waits.items() if wait.outcome is not None}
         # A delivery is looked for each time, for it may be deleted.
-        final = (n for n, outcome in outcomes.items() if outcome is Outcome.SUCCEEDED and not seen[n].delivered)
+        final = (n for n, outcome in outcomes.items() if outcome is Outcome.ENDED and not seen[n].delivered)
         return outcomes, Progress(
             doubtful_since={name: since for name, since in (known | doubts).items() if since is not None},
             succeeded=before.succeeded.union(final),
@@ -207,6 +226,12 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
     def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
         try:
             return {request_id: results.output(request_id, result_path=self.result_path) for request_id in request_ids}
+        except BasetenError as error:
+            self._fail(error)
+
+    def _raise_error_of(self, event: Mapping[str, Any]) -> None:
+        try:
+            raise_error_of(event)
         except BasetenError as error:
             self._fail(error)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.async_results import Log
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.identity import identity_of
+from airflow_provider_baseten.wait_log import Log
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,10 +23,14 @@ class Progress:
     :param doubtful_since: when a request was first seen in a state that a result may still follow, in seconds since
         the epoch, by id.
     :param succeeded: ids of those that need not be asked about again.
+    :param began: when the wait began, in seconds since the epoch; ``None`` before the first look.
+    :param logged: what the log says of the wait, as :class:`~airflow_provider_baseten.wait_log.WaitLog` gives it.
     """
 
     doubtful_since: dict[str, float] = field(default_factory=dict)
     succeeded: frozenset[str] = frozenset()
+    began: float | None = None
+    logged: dict[str, Any] | None = None
 
 
 class ProgressRecord:
@@ -54,7 +58,12 @@ class ProgressRecord:
             value = self._states.get(_KEY) if self._states is not None else self._read()
             if value is None or value["attempt"] != self._attempt:
                 return Progress()
-            return Progress({k: float(v) for k, v in value["doubtful_since"].items()}, frozenset(value["succeeded"]))
+            return Progress(
+                {k: float(v) for k, v in value["doubtful_since"].items()},
+                frozenset(value["succeeded"]),
+                value.get("began"),
+                value.get("logged"),
+            )
         except Exception as error:  # Whatever Airflow makes of its API, or somebody has written there.
             self._warn("read", error)
             return Progress()
@@ -65,6 +74,8 @@ class ProgressRecord:
             "attempt": self._attempt,
             "doubtful_since": progress.doubtful_since,
             "succeeded": sorted(progress.succeeded),
+            "began": progress.began,
+            "logged": progress.logged,
         }
         try:
             if self._states is not None:

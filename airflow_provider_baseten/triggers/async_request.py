@@ -1,15 +1,21 @@
 """Waits for async requests without a worker."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_baseten.api.async_requests import Outcome
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.deferral import error_fields
+from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.triggers.poller import poller_of
 from airflow_provider_baseten.triggers.waiter import Waiter
+
+log = logging.getLogger(__name__)
 
 # Less than what Airflow gives on_kill by default.
 _KILL_TIMEOUT = 20.0
@@ -19,14 +25,16 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     """Wait for async requests that were sent before, and tell how each one ended.
 
     It sends nothing that costs, and may be run again anywhere at any time. All triggers of a process share one client
-    and one limit for each connection. Its one event is ``{"outcomes": {request_id: outcome}}``, where an outcome is
-    ``succeeded``, ``failed``, ``lost`` or ``timeout``.
+    and one limit for each connection. Its one event is ``{"outcomes": {request_id: outcome}, "seconds"}``, where an
+    outcome is ``ended``, ``failed``, ``lost`` or ``timeout``, and ``seconds`` how long the wait was. If the connection
+    could never be read the event has an ``error`` too, and each outcome is ``lost``.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param target: what was called, as keyword arguments of :class:`~airflow_provider_baseten.api.target.Target`.
     :param request_ids: ids of the requests.
     :param expects_delivery: whether outputs come by webhook into the result store.
     :param is_assumed: whether a status that names the state of the webhook overrules that; by default false.
+    :param began: when the wait began, in seconds since the epoch; by default now.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param cancel_on_kill: whether a user who marks or clears the task cancels what is still queued; by default true.
@@ -44,6 +52,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         poll_interval: float,
         cancel_on_kill: bool = True,
         is_assumed: bool = False,
+        began: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.baseten_conn_id = baseten_conn_id
@@ -54,6 +63,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
+        self.began = time.time() if began is None else began
         self._outcomes: dict[str, Any] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -69,6 +79,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
+                "began": self.began,
             },
         )
 
@@ -84,11 +95,19 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
             is_assumed=self.is_assumed,
             deadline=self.deadline,
             poll_interval=self.poll_interval,
+            log=log,
+            began=self.began,
         )
         self._outcomes = waiter.outcomes
-        await poller_of(self.baseten_conn_id).wait(waiter)
-        outcomes = {name: outcome.value for name, outcome in waiter.outcomes.items()}
-        yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]
+        event: dict[str, Any] = {}
+        try:
+            await poller_of(self.baseten_conn_id).wait(waiter)
+        except BasetenError as error:
+            waiter.outcomes.update(dict.fromkeys(self.request_ids, Outcome.LOST))
+            event["error"] = error_fields(error)
+        event["outcomes"] = {name: outcome.value for name, outcome in waiter.outcomes.items()}
+        event["seconds"] = round(time.time() - self.began, 1)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel what is still queued, if a user has ended the task."""

@@ -18,6 +18,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenNotFoundError,
     BasetenRateLimitError,
+    BasetenUnavailableError,
 )
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.results import ResultStore
@@ -26,6 +27,7 @@ from airflow_provider_baseten.triggers.lookout import Lookout
 from airflow_provider_baseten.triggers.pace import Pace
 from airflow_provider_baseten.triggers.schedule import Schedule
 from airflow_provider_baseten.triggers.waiter import Waiter, WaitingRequest
+from airflow_provider_baseten.wait_log import name_of
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,10 @@ _CALL_TIMEOUT = 30.0
 _CALLS_IN_FLIGHT = 32
 # Seconds between two warnings about the same trouble, and between two looks for a new key.
 _PATIENCE = 60.0
-# Seconds until a connection that could not be read is read again.
+# Seconds until a connection that could not be read is read again, and after which a wait ends that began since it could
+# be read last: long enough for a short outage of Airflow's API server or of a secrets backend.
 _RECONNECT = 5.0
+_CONNECTION_GRACE = 120.0
 # How many requests are settled before other triggers of the process have their turn.
 _AT_ONCE = 100
 
@@ -43,8 +47,9 @@ class Poller:
     """Waits for the async requests of one connection in one event loop, whichever triggers they belong to.
 
     It looks into the result store for all of them at once, asks Baseten about one after the other at a limited pace,
-    and keeps the deadlines. No trouble with looking or asking ends a wait. It lives as long as the loop, so that the
-    pace holds whoever comes and goes, but works and has a client only while somebody waits.
+    and keeps the deadlines. No trouble with looking or asking ends a wait, except a connection that could not be read
+    in its first two minutes: it is not there for the triggerer, and will not be. The poller lives as long as the
+    loop, so that the pace holds whoever comes and goes, but works and has a client only while somebody waits.
 
     :param baseten_conn_id: id of the Airflow connection.
     """
@@ -65,15 +70,21 @@ class Poller:
         # Since when the result store can be looked into; `None` while it can't.
         self._readable_since: float | None = float("-inf")
         self._lookout = Lookout(_PATIENCE, lambda: self._warn("the result store does not answer", None))
+        self._connected_at = float("-inf")
         self._renewed_at = float("-inf")
         self._warned_at: dict[str, float] = {}
 
     async def wait(self, waiter: Waiter) -> None:
-        """Return when every request has an outcome. The deadline is one too."""
+        """Return when every request has an outcome. The deadline is one too.
+
+        :raises BasetenError: the connection could not be read since the wait began.
+        """
         async with self._in_use():
             self._join(waiter)
             try:
                 await self._until_deadline(waiter)
+                if waiter.error is not None:
+                    raise waiter.error
                 now = max(time.time(), waiter.deadline)
                 for request in [*waiter.open.values()]:
                     self._settle(request, request.wait.after(request.seen, now).outcome or Outcome.TIMEOUT)
@@ -114,9 +125,10 @@ class Poller:
     def _wake_all(self, work: asyncio.Task[None]) -> None:
         if work is getattr(self, "_work", None):  # It ended by itself: a mistake that must not be waited out.
             for waiter in self._waiters:
-                waiter.ended.set()
+                waiter.end()
 
     def _join(self, waiter: Waiter) -> None:
+        waiter.joined_at = time.monotonic()
         self._waiters.add(waiter)
         for request in waiter.open.values():
             self._plan(request)
@@ -132,9 +144,13 @@ class Poller:
         waiter.open.clear()
 
     async def _until_deadline(self, waiter: Waiter) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, waiter.deadline - time.time())):
-                await waiter.ended.wait()
+        while not waiter.ended.is_set() and (left := waiter.deadline - time.time()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, waiter.log.pause(time.time()))):
+                    await waiter.stirred.wait()
+            waiter.stirred.clear()
+            # Here, in the context of its own trigger: so the lines go to the log of its task.
+            waiter.log.write(time.time())
         # The deadline may have passed while no triggerer ran: what was delivered is found all the same.
         if waiter in self._not_looked_for:
             with suppress(TimeoutError):
@@ -149,7 +165,7 @@ class Poller:
         del waiter.open[request.request_id]
         self._drop(request)
         if not waiter.open:
-            waiter.ended.set()
+            waiter.end()
 
     def _drop(self, request: WaitingRequest) -> None:
         self._missing.discard(request)
@@ -183,17 +199,18 @@ class Poller:
             self._readable_since = time.monotonic()
         if time.monotonic() - self._readable_since < GRACE:  # The receiver still stores what it could not store before.
             missing = []
-        found = {request: Outcome.SUCCEEDED for name in delivered for request in self._undelivered.get(name, ())}
+        found = {request: Outcome.ENDED for name in delivered for request in self._undelivered.get(name, ())}
         outcomes = dict.fromkeys(missing, Outcome.LOST) | found
         for number, (request, outcome) in enumerate(outcomes.items(), 1):
             if request.is_open:
+                request.waiter.note(request.request_id, Observation(delivered=outcome is Outcome.ENDED))
                 self._settle(request, outcome)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         for waiter in unlooked:
             self._not_looked_for.discard(waiter)
             if time.time() >= waiter.deadline:
-                waiter.ended.set()
+                waiter.end()
 
     async def _keep_asking(self, schedule: Schedule[WaitingRequest]) -> None:
         # Given the schedule, for what is ending must neither miss it nor take from that of its successor.
@@ -216,6 +233,7 @@ class Poller:
             return
         if seen != Observation():
             request.seen = seen
+            request.waiter.note(request.request_id, seen)
         request.polls += 1
         wait = request.wait.after(seen, time.time())
         match wait.outcome:
@@ -278,9 +296,18 @@ class Poller:
                 await hook.aconnection()
             except Exception as error:
                 self._warn("the connection can't be read", error)
+                self._give_up(error)
                 await asyncio.sleep(_RECONNECT)
             else:
+                self._connected_at = time.monotonic()
                 return hook
+
+    def _give_up(self, error: Exception) -> None:
+        """End the waits that began a while ago and never had a connection."""
+        latest = time.monotonic() - _CONNECTION_GRACE
+        for waiter in [*self._waiters]:
+            if self._connected_at < waiter.joined_at <= latest and not waiter.ended.is_set():
+                waiter.end(_no_connection(self._conn_id, error, waiter.open))
 
     async def _renew(self, refused: BasetenHook) -> None:
         """Read the connection again, for its key may have been replaced."""
@@ -312,6 +339,20 @@ def poller_of(baseten_conn_id: str) -> Poller:
     if baseten_conn_id not in pollers:
         pollers[baseten_conn_id] = Poller(baseten_conn_id)
     return pollers[baseten_conn_id]
+
+
+def _no_connection(conn_id: str, error: Exception, request_ids: Collection[str]) -> BasetenError:
+    """Return the error for a wait that never had a connection; a retry waits again, for the connection may be back."""
+    kind = type(error) if isinstance(error, BasetenError) else BasetenUnavailableError
+    words = str(error) if isinstance(error, BasetenError) else f"Reading it raised {type(error).__name__}."
+    goes_on = "request goes" if len(request_ids) == 1 else "requests go"
+    return kind(
+        f"Connection '{conn_id}' could not be read by the triggerer for {_CONNECTION_GRACE:g} s, since it began to "
+        f"wait for {name_of(request_ids)}. {words} Make the connection known to the triggerer too. The "
+        f"{goes_on} on at Baseten; a retry of the task waits for the result again and sends nothing.",
+        retryable=True,
+        may_have_run=True,
+    )
 
 
 def _words(error: Any) -> str:

@@ -3,9 +3,14 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.wait_log import Log, WaitLog
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.exceptions import BasetenError
 
 _NOTHING = Observation()
 
@@ -19,8 +24,15 @@ class Waiter:
     :param is_assumed: whether a status that names the state of the webhook overrules that.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
+    :param log: of the trigger.
+    :param began: when the wait began, in seconds since the epoch, by a trigger before this one perhaps.
     :raises BasetenInputError: an id can't be one.
     """
+
+    #: When this trigger began to wait, on the clock of the poller.
+    joined_at: float = 0.0
+    #: Why nobody can wait any longer.
+    error: "BasetenError | None" = None
 
     def __init__(
         self,
@@ -31,6 +43,8 @@ class Waiter:
         is_assumed: bool = False,
         deadline: float,
         poll_interval: float,
+        log: Log,
+        began: float,
     ) -> None:
         self.target = target
         self.deadline = deadline
@@ -38,11 +52,28 @@ class Waiter:
         self.outcomes: dict[str, Outcome] = {}
         self.open: dict[str, WaitingRequest] = {}
         self.ended = asyncio.Event()
+        #: Set when there is something to log, or when the wait has ended.
+        self.stirred = asyncio.Event()
         wait = Wait(expects_delivery=expects_delivery, is_assumed=is_assumed, deadline=deadline)
         self.looks_into_store = wait.looks_into_store
         for request_id in request_ids:
             target.async_request_url(request_id)
             self.open[request_id] = WaitingRequest(request_id, self, wait)
+        self.log = WaitLog(log, self.open.keys(), began=began)
+
+    def note(self, request_id: str, seen: Observation) -> None:
+        """Take what was seen of a request into the log of the wait."""
+        if self.log.note(request_id, seen):
+            self.stirred.set()
+
+    def end(self, error: "BasetenError | None" = None) -> None:
+        """End the wait.
+
+        :param error: why, if it is not because every request has an outcome.
+        """
+        self.error = self.error or error
+        self.ended.set()
+        self.stirred.set()
 
 
 @dataclass(slots=True, eq=False)

@@ -106,7 +106,7 @@ def seen(status=None, webhook_status=None, **others):
 
 # What one observation means, where a delivery is expected and where it is not. "doubt" ends as LOST if it lasts.
 VERDICTS = [
-    (seen(delivered=True), Outcome.SUCCEEDED, Outcome.SUCCEEDED),
+    (seen(delivered=True), Outcome.ENDED, Outcome.ENDED),
     (seen(), None, None),
     (seen("QUEUED", "PENDING"), None, None),
     (seen("IN_PROGRESS", "PENDING"), None, None),
@@ -114,11 +114,11 @@ VERDICTS = [
     (seen("FAILED", "SUCCEEDED"), Outcome.FAILED, Outcome.FAILED),
     (seen("EXPIRED"), Outcome.FAILED, Outcome.FAILED),
     (seen("CANCELED", "CANCELED"), Outcome.FAILED, Outcome.FAILED),
-    (seen("SUCCEEDED", "PENDING"), None, Outcome.SUCCEEDED),
-    (seen("SUCCEEDED", "SUCCEEDED"), "doubt", Outcome.SUCCEEDED),
-    (seen("SUCCEEDED", "FAILED"), "doubt", Outcome.SUCCEEDED),
-    (seen("SUCCEEDED", "NO_WEBHOOK_PROVIDED"), "doubt", Outcome.SUCCEEDED),
-    (seen("WEBHOOK_FAILED", "FAILED"), "doubt", Outcome.SUCCEEDED),
+    (seen("SUCCEEDED", "PENDING"), None, Outcome.ENDED),
+    (seen("SUCCEEDED", "SUCCEEDED"), "doubt", Outcome.ENDED),
+    (seen("SUCCEEDED", "FAILED"), "doubt", Outcome.ENDED),
+    (seen("SUCCEEDED", "NO_WEBHOOK_PROVIDED"), "doubt", Outcome.ENDED),
+    (seen("WEBHOOK_FAILED", "FAILED"), "doubt", Outcome.ENDED),
     (seen(gone=True), "doubt", "doubt"),
 ]
 
@@ -152,7 +152,7 @@ class TestWait:
 
     def test_late_delivery_ends_the_doubt(self):
         wait = Wait(expects_delivery=True, deadline=math.inf).after(seen("WEBHOOK_FAILED"), now=0)
-        assert wait.after(seen(delivered=True), now=GRACE * 2).outcome is Outcome.SUCCEEDED
+        assert wait.after(seen(delivered=True), now=GRACE * 2).outcome is Outcome.ENDED
 
     def test_doubt_that_was_an_error_is_forgotten(self):
         wait = Wait(expects_delivery=True, deadline=math.inf).after(seen(gone=True), now=0)
@@ -182,7 +182,7 @@ class TestWait:
 
     def test_what_is_known_at_the_deadline_counts_more_than_the_deadline(self):
         wait = Wait(expects_delivery=True, deadline=100)
-        assert wait.after(seen(delivered=True), now=200).outcome is Outcome.SUCCEEDED
+        assert wait.after(seen(delivered=True), now=200).outcome is Outcome.ENDED
         assert wait.after(seen("EXPIRED"), now=200).outcome is Outcome.FAILED
         assert wait.after(seen(gone=True), now=200).outcome is Outcome.LOST
 

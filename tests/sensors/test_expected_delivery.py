@@ -22,17 +22,17 @@ NOWHERE = "http://127.0.0.1:9/webhooks"
         (True, False, "NO_WEBHOOK_PROVIDED", None),
         (True, False, "PENDING", None),
         (True, False, None, None),
-        (False, False, "PENDING", Outcome.SUCCEEDED),
-        (False, False, "NO_WEBHOOK_PROVIDED", Outcome.SUCCEEDED),
+        (False, False, "PENDING", Outcome.ENDED),
+        (False, False, "NO_WEBHOOK_PROVIDED", Outcome.ENDED),
         # Otherwise what Baseten says of the request, and then the connection.
-        (True, True, "NO_WEBHOOK_PROVIDED", Outcome.SUCCEEDED),
+        (True, True, "NO_WEBHOOK_PROVIDED", Outcome.ENDED),
         (True, True, "SUCCEEDED", None),
         (True, True, None, None),
-        (False, True, "NO_WEBHOOK_PROVIDED", Outcome.SUCCEEDED),
+        (False, True, "NO_WEBHOOK_PROVIDED", Outcome.ENDED),
         (False, True, "PENDING", None),
         (False, True, "SUCCEEDED", None),
         (False, True, "FAILED", None),
-        (False, True, None, Outcome.SUCCEEDED),
+        (False, True, None, Outcome.ENDED),
     ],
 )
 def test_what_a_success_means(expects_delivery, is_assumed, webhook_status, outcome):

@@ -94,7 +94,7 @@ async def outcomes(waiting_trigger: BasetenAsyncRequestTrigger) -> dict[str, str
     """Run a trigger as Airflow does, and return what its only event says."""
     events = [event.payload async for event in waiting_trigger.run()]
     assert len(events) == 1
-    assert events[0].keys() == {"outcomes"}
+    assert events[0].keys() == {"outcomes", "seconds"}
     return dict(events[0]["outcomes"])
 
 

@@ -20,7 +20,8 @@ from tests.triggers.support import NOT_FOUND, QUEUED, TARGET, deliver, outcomes,
 
 class TestArguments:
     def test_are_ids_and_numbers_and_make_the_same_trigger_again(self):
-        made = trigger("r1", "r2", deadline=1234.5, expects_delivery=True, poll_interval=7, cancel_on_kill=False)
+        options = {"deadline": 1234.5, "poll_interval": 7, "began": 1200.0}
+        made = trigger("r1", "r2", expects_delivery=True, cancel_on_kill=False, **options)
         classpath, arguments = made.serialize()
         assert arguments == {
             "baseten_conn_id": "baseten_default",
@@ -28,9 +29,8 @@ class TestArguments:
             "request_ids": ["r1", "r2"],
             "expects_delivery": True,
             "is_assumed": False,
-            "deadline": 1234.5,
-            "poll_interval": 7,
             "cancel_on_kill": False,
+            **options,
         }
         assert classpath == "airflow_provider_baseten.triggers.async_request.BasetenAsyncRequestTrigger"
         again = BasetenAsyncRequestTrigger(**json.loads(json.dumps(arguments)))
@@ -44,13 +44,13 @@ class TestArguments:
             deliver(store, "r1")
             return await good
 
-        assert waiting(scenario) == {"r1": "succeeded"}
+        assert waiting(scenario) == {"r1": "ended"}
         assert {request_id for _, _, request_id in server.calls} <= {"r1"}
 
 
 class TestOutcomes:
     @pytest.mark.parametrize(
-        ("status", "outcome"), [("SUCCEEDED", "succeeded"), ("FAILED", "failed"), ("EXPIRED", "failed")]
+        ("status", "outcome"), [("SUCCEEDED", "ended"), ("FAILED", "failed"), ("EXPIRED", "failed")]
     )
     def test_come_from_the_status_if_there_is_no_delivery(self, waiting, server, status, outcome):
         async def scenario():
@@ -90,7 +90,7 @@ class TestOutcomes:
             deliver(store, "r2")
             return await wait
 
-        assert waiting(scenario) == same("succeeded", ["r1", "r2"])
+        assert waiting(scenario) == same("ended", ["r1", "r2"])
         assert server.times("POST") == []
 
     def test_are_given_to_each_of_those_who_wait_for_the_same_request(self, waiting, store):
@@ -102,7 +102,7 @@ class TestOutcomes:
             waits.pop().cancel()
             return await waits[0]
 
-        assert waiting(scenario) == {"r1": "succeeded"}
+        assert waiting(scenario) == {"r1": "ended"}
 
     def test_a_request_that_is_not_known_yet_is_waited_for(self, waiting, server, store):
         server.answer = lambda _: NOT_FOUND
@@ -116,7 +116,7 @@ class TestOutcomes:
             server.answer = lambda _: (200, {"status": "SUCCEEDED"})
             return await asyncio.gather(*waits)
 
-        assert waiting(scenario) == [{"r1": "succeeded"}, {"r2": "succeeded"}]
+        assert waiting(scenario) == [{"r1": "ended"}, {"r2": "ended"}]
 
     @pytest.mark.parametrize("expects_delivery", [True, False])
     def test_a_request_that_stays_unknown_is_lost(self, waiting, server, monkeypatch, expects_delivery):
@@ -162,7 +162,7 @@ class TestOutcomes:
 
         monkeypatch.setattr(ResultStore, "delivered", delivered)
         began = time.monotonic()
-        assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "succeeded"}
+        assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "ended"}
         assert time.monotonic() - began > 1  # Longer than what is not in a store that answers is waited for.
 
     def test_a_store_that_is_back_has_time_to_be_filled(self, waiting, server, store, monkeypatch):
@@ -192,14 +192,14 @@ class TestOutcomes:
             assert time.monotonic() - looks[0] >= 0.5
             return found
 
-        assert waiting(scenario) == [{"r1": "succeeded"}, {"r2": "lost"}]
+        assert waiting(scenario) == [{"r1": "ended"}, {"r2": "lost"}]
 
     def test_no_trouble_with_calls_ends_a_wait(self, waiting, server, caplog):
         troubles = iter(
             [(500, {}), None, (429, {}, {"Retry-After": "0"}), (502, {"e": "text"}), (200, ["?"]), (403, {})]
         )
         server.answer = lambda _: next(troubles, (200, {"status": "SUCCEEDED"}))
-        assert waiting(lambda: outcomes(trigger("r1"))) == {"r1": "succeeded"}
+        assert waiting(lambda: outcomes(trigger("r1"))) == {"r1": "ended"}
         assert len(server.calls) == 7
         assert "secret-key-1" not in caplog.text
 
@@ -230,7 +230,7 @@ class TestDeadline:
             first.cancel()
             return late
 
-        assert waiting(scenario) == {"r1": "succeeded", "r2": "timeout"}
+        assert waiting(scenario) == {"r1": "ended", "r2": "timeout"}
 
     def test_of_a_vanished_request_says_lost(self, waiting, server):
         server.answer = lambda _: NOT_FOUND

@@ -119,7 +119,7 @@ class TestStore:
             deliver(store, *names)
             return await asyncio.gather(*waits)
 
-        assert waiting(scenario, store_check_interval=0.3) == [{name: "succeeded"} for name in names]
+        assert waiting(scenario, store_check_interval=0.3) == [{name: "ended"} for name in names]
         gaps = [later[0] - earlier[0] for earlier, later in pairwise(looks)]
         assert min(gaps) >= 0.3
         assert max(count for _, count in looks) == 300
@@ -158,7 +158,7 @@ class TestStore:
             measuring.cancel()
             return by_status, failing, await wait
 
-        assert waiting(scenario) == ({"r1": "succeeded"}, {"r3": "timeout"}, {"r2": "succeeded"})
+        assert waiting(scenario) == ({"r1": "ended"}, {"r3": "timeout"}, {"r2": "ended"})
         assert max(most) == 1
         assert max(lags) < 0.5
 
@@ -183,7 +183,7 @@ class TestStore:
             return failed, await wait
 
         with caplog.at_level(logging.WARNING):
-            assert waiting(scenario) == ({"r1": "failed"}, {"r2": "succeeded"})
+            assert waiting(scenario) == ({"r1": "failed"}, {"r2": "ended"})
         told = [record.getMessage() for record in caplog.records if "result store" in record.getMessage()]
         assert len(told) == 1
         assert "s3://bucket" in told[0]
@@ -204,7 +204,7 @@ class TestStore:
             answer_now.set()
             return await wait
 
-        assert waiting(scenario) == {"r1": "succeeded"}
+        assert waiting(scenario) == {"r1": "ended"}
 
 
 class TestKey:
@@ -258,7 +258,7 @@ class TestEnd:
 
         def loops_after(count):
             for _ in range(count):
-                assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "succeeded"}
+                assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "ended"}
             gc.collect()
             return len(poller._pollers)
 
@@ -293,5 +293,5 @@ def test_one_trigger_may_wait_for_many(waiting, server, store):
     asked = {name for _, _, name in server.calls}
     assert {name for name, outcome in seen.items() if outcome == "failed"} <= asked
     assert len(seen) == 2000
-    assert {name: o for name, o in seen.items() if name not in asked} == same("succeeded", set(names) - asked)
+    assert {name: o for name, o in seen.items() if name not in asked} == same("ended", set(names) - asked)
     assert "the-output" not in json.dumps(seen)

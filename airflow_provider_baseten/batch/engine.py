@@ -13,6 +13,7 @@ import uvloop
 from airflow_provider_baseten.batch.calls import Call, Encoder
 from airflow_provider_baseten.batch.control import START, Counts, Pacer
 from airflow_provider_baseten.batch.cores import one_core, use_all_cores
+from airflow_provider_baseten.batch.failed_rows import check_answered, check_share
 from airflow_provider_baseten.batch.failures import failure_record
 from airflow_provider_baseten.batch.feed import Feed
 from airflow_provider_baseten.batch.fingerprint import fingerprint
@@ -20,6 +21,7 @@ from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.batch.parts import Earlier, OutputFolder
 from airflow_provider_baseten.batch.progress import Progress, Tally
+from airflow_provider_baseten.batch.progress_meter import ProgressMeter
 from airflow_provider_baseten.batch.rows import Source, open_source
 from airflow_provider_baseten.batch.sender import Sender
 from airflow_provider_baseten.batch.slots import Slots
@@ -42,9 +44,6 @@ PROGRESS_SECONDS = 10.0
 GRACE_SECONDS = 2.5
 
 _TICK_SECONDS = 0.1
-
-# What is estimated to take longer, some 30 years, is not an estimate.
-_LONGEST_ETA_SECONDS = 1e9
 
 # What may be the fault of a single row of a request.
 _OF_ONE_ROW = (BasetenInputError, BasetenModelError, BasetenPayloadTooLargeError)
@@ -81,7 +80,9 @@ def run_batch(
     :raises BasetenInputError: the input can't be read or lacks a column, or the output folder is another job's; nothing
         was sent.
     :raises BasetenResultStoreError: the output can't be written.
-    :raises BasetenBatchError: more rows have failed than the job allows.
+    :raises BasetenBatchError: more rows have failed than the job allows; or, without ``max_failure_ratio``, no row was
+        answered, as without a network. Rows that were answered and have all failed are no error here: see ``failed`` of
+        the manifest.
     :raises BasetenAuthError: the key was refused.
     """
     stop = stop or threading.Event()
@@ -142,17 +143,15 @@ async def arun_batch(
         await transport.close()
     if manifest.complete:
         await asyncio.to_thread(folder.commit, manifest, earlier.failed_parts)
-        _check_failures(job, manifest)
+        await asyncio.to_thread(_check_failures, job, manifest)
     return manifest
 
 
 def _check_failures(job: BatchJob, manifest: Manifest) -> None:
-    ratio = job.max_failure_ratio
-    if ratio is not None and manifest.failed > ratio * manifest.rows:
-        raise BasetenBatchError(
-            f"{manifest.failed:,} of {manifest.rows:,} rows have failed, max_failure_ratio allows {ratio:.2%}; see "
-            f"{manifest.failed_parts[0]}."
-        )
+    if job.max_failure_ratio is None:
+        check_answered(manifest)
+    else:
+        check_share(manifest, job.max_failure_ratio)
 
 
 class _Run:
@@ -167,6 +166,7 @@ class _Run:
         self._earlier = earlier
         now = time.monotonic()
         self._tally = Tally(now)
+        self._meter = ProgressMeter(job, source, earlier, self._tally, now)
         self._pacer = Pacer(now) if job.max_concurrency == "auto" else None
         self._slots = Slots(START if job.max_concurrency == "auto" else job.max_concurrency)
         self._sender = Sender(job, transport, self._slots, self._tally)
@@ -177,10 +177,12 @@ class _Run:
         self._ended = asyncio.Event()
         self._stopping = False
         self._error: BaseException | None = None
-        self._reported = (now, 0, 0.0)
+        self._reported = now
 
     async def run(self, stop: threading.Event, on_progress: OnProgress | None) -> Manifest:
         """Send all rows that are to be sent; what was sent is in parts when this returns or raises."""
+        if on_progress is not None:
+            self._meter.count.start()
         ticker = asyncio.create_task(self._tick(stop, on_progress))
         ticker.add_done_callback(self._note_error)
         self._stopping = stop.is_set()
@@ -198,6 +200,7 @@ class _Run:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._feed.close()
+            self._meter.count.close()
             await self._writer.close()
         if self._error is not None:
             raise self._error
@@ -244,6 +247,7 @@ class _Run:
     async def _send(self, call: Call) -> None:
         try:
             if call.error is not None:
+                self._tally.unsent += len(call.numbers)
                 raise call.error
             outcomes = await self._sender.send(call)
         except BasetenError as error:
@@ -298,29 +302,13 @@ class _Run:
                 counts = Counts(tally.answers, tally.seconds, tally.refused)
                 self._slots.resize(self._pacer.update(counts, now))
                 self._hire()
-            if on_progress is not None and now >= self._reported[0] + PROGRESS_SECONDS:
+            if on_progress is not None and now >= self._reported + PROGRESS_SECONDS:
                 on_progress(self._progress(now))
 
     def _progress(self, now: float) -> Progress:
-        then, done_then, read_then = self._reported
-        done, read = self._tally.done, self._source.reading.part
-        self._reported = (now, done, read)
-        rate = (done - done_then) / (now - then)
-        rows, total = self._earlier.done.count + done, self._source.total
-        if total is not None:
-            total = len(range(self._job.shard, total, self._job.num_shards))
-            eta = (total - rows) / rate if rate else None
-        else:
-            eta = (1 - read) / (read - read_then) * (now - then) if read > read_then else None
-        if eta is not None and eta > _LONGEST_ETA_SECONDS:
-            eta = None
-        return Progress(
-            rows=rows,
-            total=total,
-            failed=self._tally.failed,
-            rows_per_second=round(rate, 1),
-            concurrency=self._slots.limit,
-            eta_seconds=None if eta is None else round(eta, 1),
+        self._reported = now
+        return self._meter.progress(
+            now, concurrency=self._slots.limit, rows_read=self._encoder.rows, all_read=self._feed.all_read
         )
 
     def _manifest(self) -> Manifest:

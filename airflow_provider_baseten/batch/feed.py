@@ -38,6 +38,11 @@ class Feed:
         """Whether all requests were taken."""
         return self._exhausted and not self._ready
 
+    @property
+    def all_read(self) -> bool:
+        """Whether all requests were made; some may still have to be taken."""
+        return self._exhausted
+
     async def next(self) -> Call | None:
         """Return the next request, ``None`` after the last one.
 

@@ -54,6 +54,11 @@ class RowSet:
             self._bits[place] |= 1 << (number & 7)
             self.count += 1
 
+    def count_without(self, other: "RowSet") -> int:
+        """Return how many rows are in this set and not in another."""
+        mine, others = (int.from_bytes(rows._bits, "little") for rows in (self, other))
+        return (mine & ~others).bit_count()
+
 
 @dataclass
 class Earlier:
@@ -81,6 +86,18 @@ class Earlier:
         return (lambda row: row in failed and row not in done) if only_failed else (lambda row: row not in done)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What earlier runs of all shards have left, as far as names tell.
+
+    :param shards: shards that are complete.
+    :param parts: files with outputs.
+    """
+
+    shards: int
+    parts: int
+
+
 class OutputFolder:
     """Reads and writes the parts of one shard of a job."""
 
@@ -89,6 +106,8 @@ class OutputFolder:
         self._job = job
         self.fingerprint = fingerprint
         self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
+        # Those that earlier runs have begun, of this job.
+        self._shards: list[str] = []
         self._run = uuid4().hex[:6]
         self._manifest_name = manifest_name(job.shard, job.num_shards)
 
@@ -107,6 +126,7 @@ class OutputFolder:
                 self._folder.remove(name)  # Of a run that was killed while it wrote.
         mine = f"_job-{self._shard}.json"
         owners = {name: self._owner(name) for name in names if _JOB.fullmatch(name)}
+        self._shards = [name.removeprefix("_job-")[:-5] for name, owner in owners.items() if owner == self.fingerprint]
         foreign = [name for name, owner in owners.items() if owner != self.fingerprint]
         if foreign and not self._job.overwrite:
             whose = "a job with another input or other options" if owners[foreign[0]] else "a job whose file is damaged"
@@ -137,6 +157,16 @@ class OutputFolder:
         """Return the manifest of an earlier run of this job that was complete."""
         manifest = read_manifest(self._folder.read(self._manifest_name))
         return manifest if manifest is not None and manifest.fingerprint == self.fingerprint else None
+
+    def found(self) -> Found:
+        """Tell what earlier runs of all shards have left in the claimed folder; nothing of it is read."""
+        names = self._folder.names()
+        parts = [match for name in names if (match := _PART.fullmatch(name)) and match["kind"] == "part"]
+        if self._job.num_shards == 1:
+            complete = len({"_manifest.json"} & {*names})
+        else:
+            complete = len({f"_manifest-{shard}.json" for shard in self._shards} & {*names})
+        return Found(complete, sum(f"{match['shard']}-of-{match['shards']}" in self._shards for match in parts))
 
     def earlier(self) -> Earlier:
         """Find out which rows earlier runs have done."""

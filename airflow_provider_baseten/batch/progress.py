@@ -1,4 +1,4 @@
-"""Numbers of a run while it goes on."""
+"""Numbers of a run until it ends."""
 
 import math
 from bisect import bisect_left
@@ -20,15 +20,18 @@ class Progress:
     """How far a run is.
 
     :param rows: rows with an outcome, those of earlier runs included.
-    :param total: rows of this shard, where it is known before the end.
+    :param total: rows that have one at the end, of this shard; ``None`` where that is not known yet.
+    :param at_least: rows of this shard that are known to be there; ``total`` where that is known.
     :param failed: rows of this run that have failed.
     :param rows_per_second: since the last progress.
     :param concurrency: requests in flight at most.
-    :param eta_seconds: until the end, where it can be told.
+    :param eta_seconds: until the end, from the rows that were answered in the last minute; ``None`` before the first
+        answer, and where nothing tells how many rows there are.
     """
 
     rows: int
     total: int | None
+    at_least: int
     failed: int
     rows_per_second: float
     concurrency: int
@@ -46,6 +49,8 @@ class Tally:
         self.sent = 0
         self.refused = 0
         self.answers = 0
+        # Rows that have failed here, so that nothing was sent for them.
+        self.unsent = 0
         self.seconds = 0.0
         self.outcomes: Counter[str] = Counter()
         self.usage: Counter[str] = Counter()

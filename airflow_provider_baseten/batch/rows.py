@@ -1,6 +1,6 @@
 """Rows of files and lists, one after the other."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,7 +23,8 @@ class Source:
     """Where rows come from.
 
     :param rows: all rows; can be read once.
-    :param total: number of rows, where it is known without reading them.
+    :param total: number of rows, where it is known without reading them all.
+    :param at_least: number of rows that were looked at.
     :param files: that they are in.
     :param sample: rows that are not in files, all or the first ones, for a fingerprint.
     :param reading: how far the files are read.
@@ -31,6 +32,7 @@ class Source:
 
     rows: Iterator[Row]
     total: int | None = None
+    at_least: int = 0
     files: tuple[InputFile, ...] = ()
     sample: Sequence[Any] = ()
     reading: Reading = field(default_factory=Reading)
@@ -49,13 +51,13 @@ def open_source(job: BatchJob) -> Source:
         first, rows = _peek(row for file in files for row in rows_of(file, reading, columns))
         if not first:
             raise BasetenInputError(f"input_path {job.input_path} holds no rows.")
-        source = Source(rows, files=files, reading=reading)
+        source = Source(rows, _known(first), len(first), files=files, reading=reading)
     else:
         known = job.inputs if isinstance(job.inputs, list | tuple) else None
         values = () if job.inputs is None else job.inputs
         first, rows = _peek(Row(("inputs", "", index), value=value) for index, value in enumerate(values))
         sample = known if known is not None else [row.stored for row in first]
-        source = Source(rows, total=None if known is None else len(known), sample=sample)
+        source = Source(rows, _known(first, values), len(first), sample=sample)
     _check_columns(named, first)
     return source
 
@@ -78,6 +80,15 @@ def rows_of(file: InputFile, reading: Reading, columns: Collection[str] | None) 
         raise BasetenInputError(
             f"{where} ({reason(error)}): it is damaged or was changed meanwhile.", retryable=may_pass(error, file.uri)
         ) from error
+
+
+def _known(first: list[Row], values: Iterable[Any] | None = None) -> int | None:
+    """Return the number of rows if the first ones are all, or the values that they come from have a length."""
+    if len(first) < _SAMPLE_ROWS:
+        return len(first)
+    with suppress(Exception):  # The length is made by code of the author of the DAG, or asked of Airflow.
+        return len(values) if isinstance(values, Sized) else None
+    return None
 
 
 def _peek(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow.sdk import BaseOperator, TaskGroup
 
-from airflow_provider_baseten.arguments import check_count, check_paths, given, path_text
+from airflow_provider_baseten.arguments import check_count, check_paths, check_share, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
+from airflow_provider_baseten.operators.batch_progress import log_end, log_failed_rows
+from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import takes_arguments_of
 
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from airflow.sdk import Context
+
+    from airflow_provider_baseten.batch.parts import OutputFolder
+    from airflow_provider_baseten.batch.rows import Source
+
+# Longer a plan does not wait for the number of rows.
+_COUNTING_SECONDS = 10.0
 
 
 class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
@@ -41,36 +50,85 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
 
         job = self.build_job(BasetenHook(self.baseten_conn_id).located(self.target))
         source = open_source(job)
-        OutputFolder(job, fingerprint(job, source.files, source.sample)).claim()
+        folder = OutputFolder(job, fingerprint(job, source.files, source.sample))
+        folder.claim()
+        self._log_plan(source, folder)
         return list(range(self.num_shards))
 
+    def _log_plan(self, source: "Source", folder: "OutputFolder") -> None:
+        from airflow_provider_baseten.batch.row_count import RowCount
 
-class BasetenBatchMergeOperator(RendersFields, BaseOperator):
+        count = RowCount(source.files, source.total, source.at_least)
+        count.start()
+        count.wait(_COUNTING_SECONDS)
+        count.close()
+        found = folder.found()
+        self.log.info(
+            "Plan: %s%s rows%s for %s shards. The output folder is %s; earlier runs have left %s complete shards and "
+            "%s parts there.",
+            "at least " if count.total is None else "",
+            f"{count.at_least:,}",
+            f" in {len(source.files):,} files" if source.files else "",
+            f"{self.num_shards:,}",
+            self.output_path,
+            f"{found.shards:,}",
+            f"{found.parts:,}",
+        )
+
+
+class BasetenBatchShardOperator(BasetenBatchPredictOperator):
+    """Run one shard of a group's job.
+
+    A shard none of whose rows was answered fails, so that its retry may run on another worker. Rows that were answered
+    and have all failed are the affair of the job as a whole: ``merge`` fails if they are all rows of the job.
+    """
+
+    needs_an_output = False
+
+
+class BasetenBatchMergeOperator(RendersFields, ReportsFailures, BaseOperator):
     """Write the manifest of a whole bulk job once all its shards have ended, and return it.
 
     A retry does the same again.
 
     :param output_path: folder that the shards have written to. (templated)
     :param num_shards: how many there are.
+    :param max_failure_ratio: the task fails if more than this part of all rows has failed, 0 to 1; by default if all
+        have.
 
     :raises BasetenResultLostError: a shard is not complete, or shards of different jobs are in the folder.
+    :raises BasetenBatchError: too many rows have failed. The manifest is written.
     """
 
     template_fields: Sequence[str] = ("output_path",)
     ui_color = BasetenBatchPredictOperator.ui_color
 
-    def __init__(self, *, output_path: str, num_shards: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *, output_path: str, num_shards: int, max_failure_ratio: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_paths(**given(output_path=output_path))
         check_count("num_shards", num_shards, 1, MAX_SHARDS)
+        if max_failure_ratio is not None:
+            check_share("max_failure_ratio", max_failure_ratio)
+        # Not an argument of Airflow below 3.3.
+        self.retry_policy = checked_policy(getattr(self, "retry_policy", None))
         self.output_path = output_path
         self.num_shards = num_shards
+        self.max_failure_ratio = max_failure_ratio
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Merge the manifests of the shards."""
+        from airflow_provider_baseten.batch import failed_rows
         from airflow_provider_baseten.batch.manifest import merge_manifests
 
-        return merge_manifests(path_text("output_path", self.output_path), self.num_shards).as_dict()
+        folder = path_text("output_path", self.output_path)
+        manifest = merge_manifests(folder, self.num_shards)
+        log_end(self.log, manifest, folder)
+        failed_rows.check_share(manifest, self.max_failure_ratio)
+        failed_rows.check_any_output(manifest, self.max_failure_ratio)
+        log_failed_rows(self.log, manifest)
+        return manifest.as_dict()
 
 
 @takes_arguments_of(BasetenBatchPredictOperator, without=("shard",))
@@ -83,6 +141,8 @@ class BasetenBatchPredictGroup(TaskGroup):
 
     All workers must reach ``output_path``, and ``input_path`` if there is one. A shard whose worker dies goes on in its
     retry on another worker, so give it ``retries``. Limits of failures, rate and concurrency hold for each shard.
+    Without ``max_failure_ratio``, ``merge`` fails if every row of the whole job has failed, and a shard fails if none
+    of its rows was answered.
 
     It takes the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
     ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own arguments are
@@ -115,7 +175,12 @@ class BasetenBatchPredictGroup(TaskGroup):
         }
         with self:
             plan = BasetenBatchPlanOperator(task_id="plan", **arguments)
-            shards = BasetenBatchPredictOperator.partial(task_id="predict", **arguments).expand(shard=plan.output)
-            merge = BasetenBatchMergeOperator(task_id="merge", num_shards=num_shards, output_path=output_path)
+            shards = BasetenBatchShardOperator.partial(task_id="predict", **arguments).expand(shard=plan.output)
+            merge = BasetenBatchMergeOperator(
+                task_id="merge",
+                num_shards=num_shards,
+                output_path=output_path,
+                max_failure_ratio=kwargs.get("max_failure_ratio"),
+            )
             shards >> merge
         self.output = merge.output

@@ -1,4 +1,4 @@
-"""Tells how far a bulk run is: in the task log, and in the task state store, where Airflow's UI shows it."""
+"""Progress and end of a bulk run: in the task log, and in the task state store, where Airflow's UI shows it."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.batch.progress import Progress
+
+# Rows a second, below which a whole number says too little.
+_SLOW = 10
 
 KEY = "baseten_batch_progress"
 
@@ -32,13 +35,7 @@ class ProgressReport:
             self._keeping.start()
 
     def end(self, manifest: "Manifest") -> None:
-        """Log and keep what came of the run."""
-        self._log.info(
-            "%s: %s rows have an output, %s have failed. This run took %s.",
-            "Complete" if manifest.complete else "Stopped",
-            *(f"{rows:,}" for rows in (manifest.succeeded, manifest.failed)),
-            timedelta(seconds=round(manifest.seconds)),
-        )
+        """Keep what came of the run."""
         if self._keeping is not None:
             self._keeping.join()
         self._keep(asdict(final(manifest)))
@@ -56,12 +53,39 @@ class ProgressReport:
 
 def sentence(progress: "Progress") -> str:
     """Return the numbers as a line of the log."""
-    total = "" if progress.total is None else f" of {progress.total:,}"
+    total = f" of at least {progress.at_least:,}" if progress.total is None else f" of {progress.total:,}"
     left = "" if progress.eta_seconds is None else f", {timedelta(seconds=round(progress.eta_seconds))} left"
     return (
-        f"{progress.rows:,}{total} rows, {progress.rows_per_second:,.0f} rows/s, {progress.failed:,} failed, "
+        f"{progress.rows:,}{total} rows, {_rate(progress.rows_per_second)} rows/s, {progress.failed:,} failed, "
         f"at most {progress.concurrency} requests in flight{left}."
     )
+
+
+def _rate(rows_per_second: float) -> str:
+    return f"{rows_per_second:.1f}" if 0 < rows_per_second < _SLOW else f"{rows_per_second:,.0f}"
+
+
+def log_end(log: Any, manifest: "Manifest", folder: str) -> None:
+    """Log what came of a job.
+
+    :param log: of the task.
+    :param folder: that the outputs are in.
+    """
+    log.info(
+        "%s: %s rows have an output, %s have failed. The output folder is %s. This run took %s.",
+        "Complete" if manifest.complete else "Stopped",
+        *(f"{rows:,}" for rows in (manifest.succeeded, manifest.failed)),
+        folder,
+        timedelta(seconds=round(manifest.seconds)),
+    )
+
+
+def log_failed_rows(log: Any, manifest: "Manifest") -> None:
+    """Warn of failed rows, if there are some."""
+    from airflow_provider_baseten.batch.failed_rows import summary
+
+    if manifest.failed:
+        log.warning("%s", summary(manifest))
 
 
 def final(manifest: "Manifest") -> "Progress":
@@ -71,6 +95,7 @@ def final(manifest: "Manifest") -> "Progress":
     return Progress(
         rows=manifest.rows,
         total=manifest.rows if manifest.complete else None,
+        at_least=manifest.rows,
         failed=manifest.failed,
         rows_per_second=manifest.rows_per_second,
         concurrency=0,

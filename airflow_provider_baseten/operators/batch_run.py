@@ -1,10 +1,11 @@
-"""Runs the bulk engine inside a task."""
+"""Run of the bulk engine inside a task."""
 
 import threading
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.exceptions import BasetenBatchError
-from airflow_provider_baseten.operators.batch_progress import ProgressReport
+from airflow_provider_baseten.operators.batch_progress import ProgressReport, log_end, log_failed_rows
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,6 +19,8 @@ class RunsBatch:
     """Mixed into an operator: a run of the engine that tells its progress and ends when the task is to end."""
 
     log: Any
+    #: Whether the task fails if every row has; a shard of a group leaves that to the job as a whole.
+    needs_an_output = True
     _stop: threading.Event | None = None
 
     def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
@@ -25,9 +28,10 @@ class RunsBatch:
 
         However it ends, the part that is open is written within 5 seconds, and the next attempt goes on there.
 
-        :raises BasetenBatchError: too many rows have failed, or the task was stopped.
+        :raises BasetenBatchError: every row or too many have failed, or the task was stopped.
         """
         from airflow_provider_baseten.batch.engine import run_batch
+        from airflow_provider_baseten.batch.failed_rows import check_any_output
         from airflow_provider_baseten.hooks.baseten import max_response_bytes
 
         self._stop = threading.Event()
@@ -42,12 +46,16 @@ class RunsBatch:
             on_progress=report,
         )
         report.end(manifest)
+        log_end(self.log, manifest, path_text("output_path", job.output_path))
         if not manifest.complete:
             raise BasetenBatchError(
                 f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "
                 "goes on with the others.",
                 retryable=True,
             )
+        if self.needs_an_output:
+            check_any_output(manifest, job.max_failure_ratio)
+        log_failed_rows(self.log, manifest)
         return manifest
 
     def on_kill(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 
@@ -21,6 +22,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultStoreError,
 )
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
+from tools.airflow_stack import free_port
 
 ROWS = [{"id": f"r{index}", "text": f"t{index} ü\n"} for index in range(20)]
 
@@ -187,11 +189,33 @@ class TestFailures:
 
     def test_a_row_that_may_have_run_is_repeated_only_if_allowed(self, run, baseten, tmp_path):
         baseten.inject(Fault(reset=True))
-        once = run(inputs=[1])
-        assert once.outcomes == {"BasetenUnavailableError": 1}
-        assert len(baseten.requests) == 1
+        once = run(inputs=[1, 2], max_concurrency=1)
+        assert once.outcomes == {"BasetenUnavailableError": 1, "success": 1}
+        assert len(baseten.requests) == 2
         baseten.inject(Fault(reset=True))
         assert run(inputs=[1], idempotent=True, output_path=str(tmp_path / "again")).succeeded == 1
+
+    def test_rows_that_were_answered_and_have_all_failed_are_in_the_manifest(self, run, model):
+        model.broken = lambda row: True
+        assert run(inputs=[1, 2]).failed == 2
+
+    def test_no_row_was_answered(self, run, tmp_path):
+        target = Target(model_id="echo", base_url=f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(BasetenBatchError) as raised:
+            run(target=target, inputs=[1, 2])
+        assert re.fullmatch(
+            r"No row was answered: 2 of 2 rows have failed \(2 BasetenUnavailableError\); see \S+/_failed-\S+\.jsonl\. "
+            r"Row 0: predict of model echo .+",
+            str(raised.value),
+        )
+        assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["failed"] == 2
+        assert run(target=target, inputs=[1, 2], max_failure_ratio=1.0).failed == 2
+        # Of what an earlier run has done, all is there.
+        assert run(inputs=[1, 2]).succeeded == 2
+
+    def test_no_row_at_all(self, run, tmp_path):
+        assert run(inputs=[]).rows == 0
+        assert run(inputs=[1], num_shards=2, shard=1, output_path=str(tmp_path / "shard")).rows == 0
 
     def test_max_failed_rows_ends_the_run(self, run, model):
         model.broken = lambda row: True

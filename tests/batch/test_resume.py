@@ -365,7 +365,7 @@ def test_progress(run, monkeypatch, tmp_path):
     assert all(progress.total == 1500 and progress.concurrency == 8 for progress in seen)
     assert [progress.rows for progress in seen] == sorted(progress.rows for progress in seen)
     assert any(progress.eta_seconds is not None for progress in files)
-    assert all(progress.total is None for progress in files)
+    assert all(progress.total == 1500 for progress in files)
 
 
 def test_no_airflow_is_loaded_for_local_files(tmp_path):

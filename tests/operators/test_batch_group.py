@@ -14,6 +14,8 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+from airflow_provider_baseten.transport import RetryPolicy
+from tools.airflow_stack import free_port
 
 KEY = "abcd1234.s3cr3t"
 
@@ -56,6 +58,57 @@ def test_plan_shards_and_one_manifest_for_the_tasks_around_them(baseten, run_dag
     assert sorted((line["row"], line["output"]) for line in lines) == [(n, n**2) for n in range(10)]
     assert run.xcom("count") == 10
     assert len(baseten.requests) == 10
+
+
+class TestFailedRows:
+    def run(self, run_dag, tmp_path, rows, **arguments):
+        with DAG("failed_rows") as dag:
+            BasetenBatchPredictGroup(
+                "score", num_shards=2, model_id="square", inputs=rows, output_path=str(tmp_path), **arguments
+            )
+        return run_dag(dag)
+
+    def test_every_row_of_one_shard(self, baseten, run_dag, tmp_path, capfd):
+        run = self.run(run_dag, tmp_path, [{"n": 1}, {"n": "x"}])
+        assert set(run.states.values()) == {"success"}
+        assert run.xcom("score.merge")["failed"] == 1
+        lines = capfd.readouterr().out
+        assert f"Complete: 1 rows have an output, 1 have failed. The output folder is {tmp_path}." in lines
+        assert "1 of 2 rows have failed (1 BasetenModelError); see " in lines
+
+    def test_every_row_of_all_shards(self, baseten, run_dag, tmp_path, capfd):
+        run = self.run(run_dag, tmp_path, [{"n": "x"}] * 4)
+        assert (run.states["score.predict"], run.states["score.merge"]) == ("success", "failed")
+        assert json.loads((tmp_path / "_manifest.json").read_text())["failed"] == 4
+        assert "Every row has failed: 4 of 4 rows have failed (4 BasetenModelError)" in capfd.readouterr().out
+
+    def test_every_row_where_that_is_allowed(self, baseten, run_dag, tmp_path):
+        assert self.run(run_dag, tmp_path, [{"n": "x"}] * 4, max_failure_ratio=1.0).state == "success"
+
+    def test_more_shards_than_rows(self, baseten, run_dag, tmp_path):
+        assert self.run(run_dag, tmp_path, [{"n": 1}]).xcom("score.merge")["rows"] == 1
+
+    def test_a_shard_without_a_network(self, connect, run_dag, tmp_path):
+        connect(host=f"http://127.0.0.1:{free_port()}", password=KEY)
+        run = self.run(run_dag, tmp_path, [{"n": 1}] * 2, request_retry_policy=RetryPolicy(max_attempts=1))
+        assert (run.states["score.predict"], run.states["score.merge"]) == ("failed", "upstream_failed")
+
+
+class TestPlan:
+    def test_it_logs_what_it_has_found(self, baseten, run_dag, tmp_path, capfd):
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.jsonl").write_text('{"n": 1}\n' * 150)
+        out = tmp_path / "out"
+        for run_number in range(2):
+            with DAG(f"plan_{run_number}") as dag:
+                BasetenBatchPredictGroup(
+                    "score", num_shards=2, model_id="square", input_path=f"{tmp_path}/*.jsonl", output_path=str(out)
+                )
+            assert run_dag(dag).state == "success"
+        lines = capfd.readouterr().out
+        plan = f"Plan: 300 rows in 2 files for 2 shards. The output folder is {out}; earlier runs have left"
+        assert f"{plan} 0 complete shards and 0 parts there." in lines
+        assert f"{plan} 2 complete shards and 2 parts there." in lines
 
 
 @pytest.mark.parametrize("trouble", ["no input", "another job's folder", "no such column"])

@@ -16,6 +16,8 @@ from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
+from airflow_provider_baseten.transport import RetryPolicy
+from tools.airflow_stack import free_port
 
 KEY = "abcd1234.s3cr3t"
 
@@ -160,7 +162,9 @@ class TestMissingInput:
 class TestFailedRows:
     ROWS = ({"n": 1}, {"n": None}, {"n": 3}, {"n": "x"})
 
-    def test_they_do_not_fail_the_others_and_the_manifest_says_where_they_are(self, baseten, run_dag, tmp_path):
+    def test_they_do_not_fail_the_others_and_log_and_manifest_say_where_they_are(
+        self, baseten, run_dag, tmp_path, capfd
+    ):
         with DAG("failed_rows") as dag:
             batch("bad", tmp_path / "out", inputs=self.ROWS)
         run = run_dag(dag)
@@ -169,6 +173,8 @@ class TestFailedRows:
         assert (manifest["rows"], manifest["succeeded"], manifest["failed"]) == (4, 2, 2)
         assert manifest["outcomes"] == {"success": 2, "BasetenModelError": 2}
         [uri] = manifest["failed_parts"]
+        [warning] = [line for line in capfd.readouterr().out.splitlines() if "rows have failed" in line]
+        assert f"[warning  ] 2 of 4 rows have failed (2 BasetenModelError); see {uri}." in warning
         failed = [json.loads(line) for line in Path(uri).read_text().splitlines()]
         assert [entry["row"] for entry in failed] == [1, 3]
         assert {entry["error"]["request_id"] for entry in failed} <= {
@@ -186,6 +192,36 @@ class TestFailedRows:
         assert "BasetenBatchError" in seen
         assert f"{tmp_path}/out" in seen
         assert outputs(tmp_path / "out").keys() == {0, 2}
+
+    def test_every_row(self, baseten, run_dag, tmp_path, capfd):
+        with DAG("every_row") as dag:
+            batch("bad", tmp_path / "bad", inputs=[{"n": None}] * 3, max_failed_rows=3)
+            batch("allowed", tmp_path / "allowed", inputs=[{"n": None}] * 3, max_failure_ratio=1.0)
+            batch("none", tmp_path / "none", inputs=[])
+        run = run_dag(dag)
+        assert run.states == {"bad": "failed", "allowed": "success", "none": "success"}
+        assert run.keys("bad") == set()
+        lines = capfd.readouterr().out.splitlines()
+        [error] = [line for line in lines if "Every row has failed" in line and "[error" in line]
+        assert "3 of 3 rows have failed (3 BasetenModelError); see " in error
+        assert "Row 0: predict of model square" in error
+        assert "max_failure_ratio=1." in error
+
+    def test_a_second_run_with_outputs_of_the_first_is_no_run_without_outputs(self, baseten, run_dag, tmp_path):
+        for count in range(2):
+            with DAG(f"resumed_{count}") as dag:
+                batch("bad", tmp_path / "out", inputs=[{"n": 1}, {"n": "x"}])
+            run = run_dag(dag)
+            assert run.state == "success"
+            assert run.xcom("bad")["failed"] == 1
+        assert len(baseten.requests) == 3
+
+    def test_no_network(self, connect, run_dag, tmp_path, capfd):
+        connect(host=f"http://127.0.0.1:{free_port()}", password=KEY)
+        with DAG("no_network") as dag:
+            batch("bad", tmp_path, inputs=numbers(2), request_retry_policy=RetryPolicy(max_attempts=1))
+        assert run_dag(dag).state == "failed"
+        assert "No row was answered: 2 of 2 rows have failed (2 BasetenUnavailableError)" in capfd.readouterr().out
 
     @pytest.mark.parametrize("limit", [{"max_failed_rows": 2}, {"max_failure_ratio": 0.5}])
     def test_as_many_as_are_allowed_do_not(self, baseten, run_dag, tmp_path, limit):
@@ -279,10 +315,12 @@ class TestProgress:
         assert re.search(
             r"\d+ of 60 rows, \d+ rows/s, 0 failed, at most \d+ requests in flight, 0:00:0\d left\.", lines
         )
-        assert "Complete: 60 rows have an output, 0 have failed." in lines
+        assert f"Complete: 60 rows have an output, 0 have failed. The output folder is {tmp_path}/out." in lines
+        assert "[warning" not in lines
         assert run.xcom("progress", "state") == {
             "rows": 60,
             "total": 60,
+            "at_least": 60,
             "failed": 0,
             "rows_per_second": run.xcom("progress")["rows_per_second"],
             "concurrency": 0,

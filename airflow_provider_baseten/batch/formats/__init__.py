@@ -1,4 +1,4 @@
-"""Input formats, one module each: a file becomes its rows."""
+"""Input formats, one module each: a file becomes its rows, or the number of them in pieces."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -12,4 +12,12 @@ READERS: dict[str | None, Reader] = {
     "jsonl": jsonl_input.rows,
     "csv": csv_input.rows,
     "parquet": parquet_input.rows,
+}
+
+Counter = Callable[[InputFile], Iterator[int]]
+
+COUNTERS: dict[str | None, Counter] = {
+    "jsonl": jsonl_input.counts,
+    "csv": csv_input.counts,
+    "parquet": parquet_input.counts,
 }

@@ -5,7 +5,8 @@ import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
-from itertools import chain
+from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
@@ -17,6 +18,8 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 # Excel's line above the header, which names the delimiter.
 _DELIMITER = re.compile(r'"?sep=([^\r\n"])"?\s*', re.IGNORECASE)
 
+_COUNTED_ROWS = 1000
+
 
 def rows(file: InputFile, reading: Reading, _columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
@@ -25,20 +28,35 @@ def rows(file: InputFile, reading: Reading, _columns: Collection[str] | None) ->
 
     :raises BasetenInputError: the header has a name twice, or is not text in UTF-8.
     """
-    csv.field_size_limit(MAX_BODY_BYTES)
-    with file.open(reading) as stream:
-        skip_byte_order_mark(file.uri, stream)
-        # What is not UTF-8 becomes a failed row when its request is made.
-        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
-        above, delimiter, lines = _start(_lines(file.uri, text))
-        reader = csv.reader(lines, strict=True, delimiter=delimiter)
-        header = next(reader, [])
+    with _opened(file, reading) as (above, reader):
+        header: list[str] = next(reader, [])
         _check_header(file.uri, header)
         while (fields := _fields(reader)) is not None:
             number = above + reader.line_num
             if fields:
                 place = (file.uri, "line", number)
                 yield Row(place, value=_named(place, header, fields, above))
+
+
+def counts(file: InputFile) -> Iterator[int]:
+    """Yield numbers of rows whose sum is that of the file."""
+    with _opened(file, Reading()) as (_, reader):
+        next(reader, [])
+        fields = iter(lambda: _fields(reader), None)
+        while block := [*islice(fields, _COUNTED_ROWS)]:
+            yield sum(map(bool, block))
+
+
+@contextmanager
+def _opened(file: InputFile, reading: Reading) -> Iterator[tuple[int, Any]]:
+    """Yield how many lines are above the header, and what reads the fields of the lines from there on."""
+    csv.field_size_limit(MAX_BODY_BYTES)
+    with file.open(reading) as stream:
+        skip_byte_order_mark(file.uri, stream)
+        # What is not UTF-8 becomes a failed row when its request is made.
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+        above, delimiter, lines = _start(_lines(file.uri, text))
+        yield above, csv.reader(lines, strict=True, delimiter=delimiter)
 
 
 def _lines(uri: str, text: io.TextIOWrapper) -> Iterator[str]:

@@ -45,6 +45,14 @@ def rows(file: InputFile, reading: Reading, columns: Collection[str] | None) -> 
                 yield Row((file.uri, "row", number), value=value)
 
 
+def counts(file: InputFile) -> Iterator[int]:
+    """Yield the number of rows, which the metadata of the file says."""
+    import pyarrow.parquet
+
+    with file.raw() as binary:
+        yield pyarrow.parquet.read_metadata(binary).num_rows
+
+
 def _check_names(uri: str, schema: "pa.Schema", wanted: list[str] | None) -> None:
     names = Counter(schema.names)
     repeated = [name for name, count in names.items() if count > 1 and (wanted is None or name in wanted)]

@@ -1,0 +1,73 @@
+"""Failed rows of a run that has ended: what is said of them, and when they are an error."""
+
+import json
+from contextlib import suppress
+
+from airflow_provider_baseten.batch.files import Folder
+from airflow_provider_baseten.batch.manifest import Manifest
+from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenError
+
+_MOST_TYPES = 5
+_MOST_FILES = 3
+_MOST_CHARACTERS = 400
+
+# Outcomes of rows that no model has seen: a server that could not be reached, or that refused all.
+_UNANSWERED = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLimitError"}
+
+
+def summary(manifest: Manifest) -> str:
+    """Return how many rows have failed, with which errors, and where the records of them are."""
+    errors = sorted(
+        ((count, name) for name, count in manifest.outcomes.items() if name != "success" and count),
+        key=lambda error: (-error[0], error[1]),
+    )
+    named = [f"{count:,} {name}" for count, name in errors]
+    of_all = f"{manifest.failed:,} of {manifest.rows:,} rows have failed"
+    return f"{of_all} ({_listed(named, _MOST_TYPES)}); see {_listed(manifest.failed_parts, _MOST_FILES)}."
+
+
+def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
+    """Check how many rows have failed against the limit that the job names, if it names one.
+
+    :raises BasetenBatchError: they are too many.
+    """
+    if max_failure_ratio is not None and manifest.failed > max_failure_ratio * manifest.rows:
+        raise BasetenBatchError(f"max_failure_ratio allows {max_failure_ratio:.2%}, but {summary(manifest)}")
+
+
+def check_answered(manifest: Manifest) -> None:
+    """Check that a run that has rows has reached a model.
+
+    :raises BasetenBatchError: it has not.
+    """
+    if manifest.failed and manifest.outcomes.keys() - {"success"} <= _UNANSWERED and not manifest.succeeded:
+        raise BasetenBatchError(f"No row was answered: {summary(manifest)}{_first_error(manifest)}", retryable=True)
+
+
+def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> None:
+    """Check that a run that has rows has an output, unless a limit was named, which decides instead.
+
+    :raises BasetenBatchError: every row has failed.
+    """
+    if max_failure_ratio is None and manifest.failed and not manifest.succeeded:
+        raise BasetenBatchError(
+            f"Every row has failed: {summary(manifest)}{_first_error(manifest)} A job for which that is no error "
+            "gives max_failure_ratio=1."
+        )
+
+
+def _listed(words: list[str], most: int) -> str:
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _first_error(manifest: Manifest) -> str:
+    """Return what the first record of a failed row says, nothing if it can't be read."""
+    with suppress(BasetenError, OSError, ValueError, LookupError, TypeError):
+        folder, _, name = manifest.failed_parts[0].rpartition("/")
+        with Folder(folder).open(name) as records:
+            record = json.loads(records.readline())
+        message = record["error"]["message"]
+        cut = message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]}..."
+        return f" Row {record['row']}: {cut}"
+    return ""

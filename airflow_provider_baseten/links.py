@@ -1,14 +1,16 @@
 """Links from a task to what it called."""
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.compat import push_link
 from airflow_provider_baseten.exceptions import BasetenError
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
 APP_URL = "https://app.baseten.co"
@@ -18,8 +20,8 @@ class BasetenLink(BaseOperatorLink):
     """The page of the model or chain that the task called, or the logs of the deployment if the task names one; for the
     Model APIs their page.
 
-    It is there while the task is deferred and after its end. Where the connection's management API is not Baseten's own
-    (an emulator or a proxy), it leads to what that says of the model or chain.
+    It is there while the task runs or is deferred, and after its end. Where the connection's management API is not
+    Baseten's own (an emulator or a proxy), it leads to what that says of the model or chain.
 
     It carries ids and the address of a host, nothing else. Baseten documents no address for the logs of one request:
     search them for the task's ``request_id``.
@@ -43,6 +45,21 @@ class BasetenLink(BaseOperatorLink):
             return page_of(target, BasetenHook(task.baseten_conn_id).connection.management_url)
         except BasetenError:
             return ""
+
+
+class HasLink:
+    """Mixed into an operator or sensor: the link is there as soon as it runs; Airflow itself sets links at the end."""
+
+    operator_extra_links: ClassVar[Any] = (BasetenLink(),)
+
+    def pre_execute(self, context: "Context") -> None:
+        """Set the link. Without one the task runs all the same."""
+        super().pre_execute(context)  # type: ignore[misc]
+        with suppress(Exception):
+            link, task = BasetenLink(), context["ti"]
+            operator, key = cast("BaseOperator", self), cast("TaskInstanceKey", task)
+            if page := link.get_link(operator, ti_key=key):
+                push_link(task, link.xcom_key, page)
 
 
 def page_of(target: Target | None, management_url: str) -> str:

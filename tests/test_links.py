@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
+from airflow_provider_baseten import links
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.links import BasetenLink, page_of
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
@@ -147,8 +149,54 @@ class TestInAirflow:
             )
         run = run_dag(dag)
         assert run.states == {"sensor": "success"}
-        # Once when it is deferred, once at its end.
+        # By Airflow once when it is deferred, once at its end.
         assert pushed == [("sensor", f"{baseten.url}/v1/models/abc")] * 2
+
+    def test_it_is_there_while_the_task_runs(self, connect, run_dag, tmp_path):
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+
+        found = {}
+
+        def look(model_input):
+            with create_session() as session:
+                rows = session.query(XComModel).filter_by(dag_id="running", key="_link_BasetenLink")
+                found.update({(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows})
+            return model_input
+
+        with Emulator(models={"abc": look}, api_key=KEY) as emulator, DAG("running") as dag:
+            connect(host=emulator.url, password=KEY)
+            bulk = BasetenBatchPredictOperator.partial(task_id="bulk", model_id="abc", inputs=[1])
+            bulk.expand(output_path=[f"{tmp_path}/a", f"{tmp_path}/b"])
+            BasetenPredictOperator(task_id="predict", model_id="abc", model_input=1)
+            BasetenPredictOperator(task_id="deferred", model_id="abc", model_input=1, deferrable=True)
+
+            @task.baseten_batch(model_id="abc", output_path=f"{tmp_path}/c")
+            def rows():
+                return [1]
+
+            @task.baseten_predict(model_id="abc")
+            def one():
+                return 1
+
+            rows()
+            one()
+            run = run_dag(dag)
+            page = f"{emulator.url}/v1/models/abc"
+        assert run.state == "success"
+        assert found == run.links == dict.fromkeys(run.links, page)
+        assert len(found) == 6
+
+    def test_a_link_that_can_not_be_set_at_the_start_does_not_fail_the_task(self, baseten, run_dag, monkeypatch):
+        def fail(*arguments):
+            raise RuntimeError("no XComs now")
+
+        monkeypatch.setattr(links, "push_link", fail)
+        with DAG("no_link") as dag:
+            BasetenPredictOperator(task_id="predict", model_id="abc", model_input=1)
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert run.links
 
     @staticmethod
     def submitted(baseten):

@@ -13,7 +13,7 @@ from airflow_provider_baseten.arguments import check_flags, check_paths, check_s
 from airflow_provider_baseten.call_log import CallLog
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
 from airflow_provider_baseten.failures import ReportsFailures
-from airflow_provider_baseten.links import BasetenLink
+from airflow_provider_baseten.links import HasLink
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
 from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
@@ -77,7 +77,7 @@ class CallArguments(CallOptions, TaskOptions, total=False):
     task_id: Required[str]
 
 
-class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, BaseOperator):
+class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, HasLink, BaseOperator):
     """Calls a model or a chain.
 
     Exactly one of ``model_id`` and ``chain_id`` is given, and at most one of ``environment`` and ``deployment_id``.
@@ -107,7 +107,6 @@ class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, BaseOperat
         "baseten_conn_id",
     )
     payload_fields: ClassVar[tuple[str, ...]] = ("headers",)
-    operator_extra_links = (BasetenLink(),)
     ui_color = "#e3f4e1"
 
     def __init__(

@@ -24,7 +24,7 @@ from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipExc
 from airflow_provider_baseten.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.failures import ReportsFailures
-from airflow_provider_baseten.links import BasetenLink
+from airflow_provider_baseten.links import HasLink
 from airflow_provider_baseten.operators.airflow_options import SensorOptions
 from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
@@ -45,7 +45,7 @@ _BACKSTOP = 300.0
 _SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
 
 
-class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, BaseSensorOperator):
+class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, HasLink, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke looks into the result store once and makes status calls at the pace of ``[baseten]
@@ -75,7 +75,6 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
     """
 
     template_fields: Sequence[str] = ("request_ids", "model_id", "chain_id", "result_path", "baseten_conn_id")
-    operator_extra_links = (BasetenLink(),)
     ui_color = "#e3f4e1"
 
     def __init__(

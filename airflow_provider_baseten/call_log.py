@@ -1,4 +1,4 @@
-"""Log lines of one call: what is called, and what it answered."""
+"""Log lines of one call: what is called, what it answered, and what becomes of it when the task can't wait for that."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.api.requests import Request
     from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.transport import Attempt
 
 
 class CallLog:
@@ -21,10 +22,12 @@ class CallLog:
         self._log = log
         self._subject = request.subject
         self._start = time.monotonic()
+        self._response: Response | None = None
         log.info("Calling %s.", self._subject)
 
     def answered(self, response: "Response") -> None:
         """Log status, seconds, size and id."""
+        self._response = response
         self._log.info(
             "%s answered %d after %.1f s with %s bytes (request id %s).",
             self._subject,
@@ -32,4 +35,23 @@ class CallLog:
             time.monotonic() - self._start,
             f"{response.size:,}",
             response.request_id,
+        )
+
+    def broken_off(self, attempt: "Attempt | None") -> str:
+        """Say what becomes of the call if nobody waits for it any longer.
+
+        :param attempt: that is under way.
+        """
+        if self._response is not None:
+            return (
+                f"{self._subject} was answered (request id {self._response.request_id}), but its output was not stored "
+                "yet: the next try sends the request, and pays, again."
+            )
+        if attempt is None:
+            return f"{self._subject} was not under way at that moment: nothing runs. The next try sends the request."
+        request_id = f"request id {attempt.request_id}" if attempt.request_id else "its id comes with the answer"
+        return (
+            f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and was not answered yet "
+            f"({request_id}). Its connection is closed now, upon which Baseten cancels the work, but the model may "
+            "still run and be billed. The next try sends the request again."
         )

@@ -1,10 +1,11 @@
 """Failures of tasks: how an error of this package reaches the task's log and Airflow."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowFailException
+from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowFailException, AirflowTaskTimeout
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 
@@ -16,7 +17,12 @@ class ReportsFailures:
 
     log: Any
     retry_policy: Any
+    execution_timeout: timedelta | None
     _is_reporting = False
+
+    def what_was_sent(self) -> str:
+        """Say what the task has sent by now, and what becomes of it if the task ends here."""
+        return "Nothing was sent."
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let what runs the task report failures."""
@@ -37,6 +43,11 @@ def _reporting(run: Callable[..., Any]) -> Callable[..., Any]:
             self.log.error("%s", error)
             self.log.debug("Where it was raised:", exc_info=True)
             raise _as_airflow_sees_it(error, self.retry_policy) from _cause(error)
+        except AirflowTaskTimeout:
+            limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
+            timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.what_was_sent()}")
+            self.log.error("%s", timeout)
+            raise timeout from None
         finally:
             self._is_reporting = False
 

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -165,8 +166,23 @@ class _Session(requests.Session):
         return None
 
 
+@dataclass(slots=True)
+class Attempt:
+    """A request that was sent and is not answered yet.
+
+    :param began: when, on the monotonic clock.
+    :param request_id: Baseten's id of it, once an answer has begun.
+    """
+
+    began: float
+    request_id: str | None = None
+
+
 class Transport(_Settings):
     """Sends requests and blocks until their answer is there. One per thread; its connections open with first use."""
+
+    #: What is under way, also after something that is no error of the call has broken it off, such as a signal.
+    under_way: Attempt | None = None
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request, again if the policy says so, and return its answer.
@@ -200,6 +216,7 @@ class Transport(_Settings):
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
         proxy = self._proxy_for(_origin(request))
         sending = SENDING.set(True)
+        self.under_way = Attempt(time.monotonic())
         try:
             with self._session.send(
                 self._prepared(request),
@@ -209,8 +226,10 @@ class Transport(_Settings):
                 stream=True,
             ) as answer:
                 incoming = self._read(request, answer, on_chunk)
+                self.under_way = None
                 return _checked(incoming.response(), self._api_key)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            self.under_way = None
             raise _blocking_failure(request, error, self._read_timeout) from None
         finally:
             SENDING.reset(sending)
@@ -222,6 +241,8 @@ class Transport(_Settings):
 
     def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> IncomingAnswer:
         headers = plain_headers(answer.raw.headers.iteritems())
+        if self.under_way is not None:
+            self.under_way.request_id = headers.get("x-baseten-request-id")
         incoming = IncomingAnswer(
             request,
             answer.status_code,

@@ -28,7 +28,7 @@ from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
 from airflow_provider_baseten.hooks.management import ManagementCalls
 from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
-from airflow_provider_baseten.transport import AsyncTransport, OnChunk, RetryPolicy, Transport
+from airflow_provider_baseten.transport import AsyncTransport, Attempt, OnChunk, RetryPolicy, Transport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -195,6 +195,11 @@ class BasetenHook(ManagementCalls, BaseHook):
         :param on_chunk: called with each part of the body as it arrives.
         """
         return self._transport.send(request, on_chunk)
+
+    @property
+    def under_way(self) -> Attempt | None:
+        """The request of :meth:`send` that was sent and is not answered yet, for what breaks it off."""
+        return self._transport.under_way
 
     async def asend(self, request: Request) -> Response:
         """Send a request without blocking the event loop; see :meth:`send`."""

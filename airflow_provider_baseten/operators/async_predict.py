@@ -154,6 +154,9 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self.durable = durable
         self.on_orphaned_request = on_orphaned_request
         self._waiting: tuple[AsyncResults, str] | None = None
+        # What is being sent, and what becomes of the request when the execution_timeout has passed.
+        self._sending: str | None = None
+        self._left: str | None = None
         self._killed = False
 
     def execute(self, context: "Context") -> Any:
@@ -173,9 +176,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             self._defer(request_id, started + self._patience, expects_delivery=results.expects_delivery, began=started)
         try:
             outcome = results.wait(request_id, deadline=started + self.wait_timeout, poll_interval=self.poll_interval)
-        except BaseException as error:
-            if isinstance(error, AirflowTaskTimeout) and self.cancel_on_timeout:
-                results.cancel(request_id)
+        except AirflowTaskTimeout:
+            self._leave(results, request_id)
             raise
         results.log_end({request_id: outcome}, time.time() - started, result_path=self.result_path)
         return self._finish(context, results, request_id, outcome)
@@ -201,9 +203,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         outcome = results.last_look(ended_id, Outcome(ended))
         results.log_end({ended_id: outcome}, event.get("seconds"), result_path=self.result_path)
         if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:
-            if self.cancel_on_timeout:
-                results.cancel(ended_id)
-            _raise_task_timeout(ended_id)
+            self._leave(results, ended_id)
+            raise AirflowTaskTimeout
         return self._finish(context, results, ended_id, outcome)
 
     def on_kill(self) -> None:
@@ -212,6 +213,29 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if self._waiting is not None and self.cancel_on_kill:
             results, request_id = self._waiting
             results.quick(_KILL_TIMEOUT).cancel(request_id)
+
+    def _leave(self, results: "AsyncResults", request_id: str) -> None:
+        """Cancel the request if that is wanted and still possible, since the execution_timeout has passed."""
+        self._waiting = None  # Airflow calls on_kill now.
+        if self.cancel_on_timeout and results.cancel(request_id):
+            becomes = "was cancelled before it began to run. The next try sends it again."
+        elif self.durable:
+            becomes = "may still run and be billed. The next try waits for it again and sends nothing."
+        else:
+            becomes = "may still run and be billed. The next try sends, and pays for, another one (durable=False)."
+        self._left = f"Async request {request_id} was sent and {becomes}"
+
+    def what_was_sent(self) -> str:
+        """Say what becomes of the request if the task ends while it is sent or waited for."""
+        if self._left is not None:
+            return self._left
+        if self._waiting is not None:
+            again = "waits for it again, unless it was cancelled" if self.durable else "sends another one"
+            return f"Async request {self._waiting[1]} was sent, and may run and be billed. The next try {again}."
+        if self._sending is None:
+            return super().what_was_sent()
+        again = "sends it again" if self.on_orphaned_request == "resubmit" or not self.durable else "fails"
+        return f"{self._sending} was being sent: whether Baseten has queued it is unknown. The next try {again}."
 
     def build_request(self, target: Any) -> "Request":
         """Build and check the submission."""
@@ -298,6 +322,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     def _submit(self, request: "Request", hook: "BasetenHook", book: "Ledger") -> str:
         from airflow_provider_baseten.exceptions import BasetenError
 
+        self._sending = request.subject
         try:
             return async_requests.request_id_of(hook.send(request).output(), request.subject)
         except BasetenError as error:
@@ -358,9 +383,3 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if self.do_xcom_push:
             context["ti"].xcom_push(key="status", value="SUCCEEDED")
         return output
-
-
-def _raise_task_timeout(request_id: str) -> NoReturn:
-    raise AirflowTaskTimeout(
-        f"The execution_timeout of the task passed while it waited for async request {request_id}."
-    )

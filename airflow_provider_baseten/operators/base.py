@@ -202,6 +202,8 @@ class BasetenCallOperator(BasetenOperator):
         check_flags(idempotent=idempotent)
         self.timeout = timeout
         self.idempotent = idempotent
+        self._call: CallLog | None = None
+        self._hook: BasetenHook | None = None
 
     def build_request(self, target: Target) -> Request:
         """Build and check the request; nothing is sent yet."""
@@ -245,10 +247,17 @@ class BasetenCallOperator(BasetenOperator):
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request, log it and return the answer."""
-        call = CallLog(self.log, request)
+        self._call = call = CallLog(self.log, request)
+        self._hook = hook
         response = self.send(context, hook, request)
         call.answered(response)
         return response
+
+    def what_was_sent(self) -> str:
+        """Say what becomes of the request if the task ends while it waits for the answer."""
+        if self._call is None or self._hook is None:
+            return super().what_was_sent()
+        return self._call.broken_off(self._hook.under_way)
 
     def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request and return the answer."""

@@ -22,6 +22,7 @@ class RunsBatch:
     #: Whether the task fails if every row has; a shard of a group leaves that to the job as a whole.
     needs_an_output = True
     _stop: threading.Event | None = None
+    _output_path: str | None = None
 
     def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
         """Run a job to its end, and return its manifest.
@@ -35,6 +36,7 @@ class RunsBatch:
         from airflow_provider_baseten.hooks.baseten import max_response_bytes
 
         self._stop = threading.Event()
+        self._output_path = str(job.output_path)
         report = ProgressReport(context.get("task_state_store"), self.log)
         manifest = run_batch(
             job,
@@ -57,6 +59,16 @@ class RunsBatch:
             check_any_output(manifest, job.max_failure_ratio)
         log_failed_rows(self.log, manifest)
         return manifest
+
+    def what_was_sent(self) -> str:
+        """Say what becomes of the rows if the task ends here."""
+        if self._output_path is None:
+            words: str = super().what_was_sent()  # type: ignore[misc]
+            return words
+        return (
+            f"Rows that were answered are in {self._output_path}, and the next try sends the others. Requests that "
+            "were in flight may still run and be billed, and are sent again."
+        )
 
     def on_kill(self) -> None:
         """Let the run end with the part that is open; called in the handler of a signal, so it must not block."""

@@ -94,6 +94,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         self.model_input = model_input
         self.content_type = content_type
         self.log_stream = log_stream
+        self._is_late_in_triggerer = False
 
     def build_request(self, target: "Target") -> Request:
         """Build and check the predict."""
@@ -187,7 +188,19 @@ class BasetenPredictOperator(BasetenCallOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            raise AirflowTaskTimeout("The execution_timeout of the task passed while the triggerer waited.") from None
+            self._is_late_in_triggerer = True
+            raise AirflowTaskTimeout from None
+
+    def what_was_sent(self) -> str:
+        """Say what becomes of the request if the task ends while a worker or the triggerer waits for the answer."""
+        if not self._is_late_in_triggerer:
+            return super().what_was_sent()
+        again = "sends the request again" if self.on_orphaned_request == "resubmit" else "fails if it was sent"
+        return (
+            f"The triggerer has waited for predict of {self.target}, and does so no longer, upon which Baseten cancels "
+            "the work, but the model may still run and be billed (its request id comes with the answer). The next try "
+            f"takes an answer that has arrived until now, and {again} otherwise."
+        )
 
     def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request; log the lines of a stream if asked to, also of one that breaks off."""

@@ -491,18 +491,22 @@ def _not_connected(request: Request, reason: object, *, timeout: bool = False) -
 
 def _not_answered(request: Request, read_timeout: float) -> BasetenError:
     return BasetenTimeoutError(
-        f"{request.subject} was sent, but no answer came within {read_timeout:g} s. The model may have run: "
-        "allow more time, or use async predict for long work.",
-        may_have_run=True,
+        f"{request.subject} was sent, but no answer came within {read_timeout:g} s."
+        f"{_may_run(request)} {request.advice.no_answer}",
+        may_have_run=bool(request.advice.may_run),
     )
 
 
 def _lost(request: Request, error: Exception) -> BasetenError:
     return BasetenUnavailableError(
         f"{request.subject} was sent, but the connection was lost before the whole answer was there "
-        f"({type(error).__name__}). The model may have run.",
-        may_have_run=True,
+        f"({type(error).__name__}).{_may_run(request) or ' Try again later.'}",
+        may_have_run=bool(request.advice.may_run),
     )
+
+
+def _may_run(request: Request) -> str:
+    return f" {request.advice.may_run}" if request.advice.may_run else ""
 
 
 def _origin(request: Request) -> str:

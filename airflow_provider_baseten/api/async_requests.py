@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
-from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api import advice, exact_json
+from airflow_provider_baseten.api.advice import Advice
 from airflow_provider_baseten.api.requests import JSON, MAX_STATUS_BYTES, Request, checked_headers, encode_json
 from airflow_provider_baseten.api.target import Target, is_request_id
 from airflow_provider_baseten.arguments import check_count, check_texts, shown
@@ -128,6 +129,7 @@ def async_predict(
         # What is queued is not lost with the answer, unlike a predict whose client has gone.
         doubtful_statuses=frozenset({502}),
         max_answer_bytes=MAX_STATUS_BYTES,
+        advice=advice.SUBMISSION,
     )
 
 
@@ -152,21 +154,29 @@ def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRe
 
 def get_status(target: Target, request_id: str) -> Request:
     """Build the request for the status of an async request."""
-    return _small("GET", target.async_request_url(request_id), f"status of async request {request_id}")
+    return _about_one("GET", "status", target, request_id)
 
 
 def cancel(target: Target, request_id: str) -> Request:
     """Build the request that cancels an async request; only a queued one can be."""
-    return _small("DELETE", target.async_request_url(request_id), f"cancel of async request {request_id}")
+    return _about_one("DELETE", "cancel", target, request_id)
 
 
 def queue_status(target: Target) -> Request:
     """Build the request for the length of the async queue."""
-    return _small("GET", target.url("async_queue_status"), f"async queue of {target}")
+    return _small("GET", target.url("async_queue_status"), f"async queue of {target}", advice.DEPLOYMENT)
 
 
-def _small(method: str, url: str, subject: str) -> Request:
-    return Request(method=method, url=url, subject=subject, idempotent=True, max_answer_bytes=MAX_STATUS_BYTES)
+def _about_one(method: str, what: str, target: Target, request_id: str) -> Request:
+    called = f"chain {target.chain_id}" if target.model_id is None else f"model {target.model_id}"
+    subject = f"{what} of async request {request_id} of {called}"
+    return _small(method, target.async_request_url(request_id), subject, advice.of_async_request(called))
+
+
+def _small(method: str, url: str, subject: str, what_next: Advice) -> Request:
+    return Request(
+        method=method, url=url, subject=subject, idempotent=True, max_answer_bytes=MAX_STATUS_BYTES, advice=what_next
+    )
 
 
 def request_id_of(output: Any, subject: str) -> str:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import advice, requests
 from airflow_provider_baseten.api.requests import Request
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_texts
@@ -71,6 +71,7 @@ def wake(target: Target) -> Request:
         subject=f"wake of {target}",
         idempotent=True,
         max_answer_bytes=requests.MAX_STATUS_BYTES,
+        advice=advice.DEPLOYMENT,
     )
 
 

@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Any, Literal, TypedDict, get_args
 from urllib.parse import urlencode
 
-from airflow_provider_baseten.api import exact_json, msgpack
+from airflow_provider_baseten.api import advice, exact_json, msgpack
+from airflow_provider_baseten.api.advice import Advice
+from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_choice, check_flags, is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
@@ -47,6 +49,7 @@ class Request:
     :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
     :param max_answer_bytes: most bytes of the answer; by default as many as a model may answer.
     :param error_details: whether errors quote what the server says; by default they do.
+    :param advice: what errors say about what to do next; by default what holds for a predict.
     """
 
     method: str
@@ -59,6 +62,7 @@ class Request:
     doubtful_statuses: frozenset[int] = frozenset()
     max_answer_bytes: int | None = None
     error_details: bool = True
+    advice: Advice = field(default=advice.PREDICT, repr=False)
 
 
 class PredictOptions(TypedDict, total=False):
@@ -167,7 +171,13 @@ def sync_route(
         body=None if body is None else _sized(body),
         idempotent=idempotent or verb in _SAFE_METHODS,
         allowed_statuses=statuses,
+        advice=route_advice(target),
     )
+
+
+def route_advice(target: Target) -> Advice:
+    """Return what errors of a call of a route say about what to do next."""
+    return advice.MODEL_APIS if isinstance(target, ModelApis) else advice.ROUTE
 
 
 def checked_statuses(statuses: Any) -> frozenset[int]:
@@ -204,6 +214,7 @@ def management(base_url: str, path: str) -> Request:
         subject=f"GET {path} of the management API",
         idempotent=True,
         max_answer_bytes=MAX_STATUS_BYTES,
+        advice=advice.MANAGEMENT,
     )
 
 

@@ -170,7 +170,7 @@ def error_for(response: Response) -> BasetenError | None:
     if is_answer(request, status):
         return None
     body = _json_or_none(response)
-    kind, advice, retryable, may_have_run = _classify(status, _origin(response.headers))
+    kind, advice, retryable, may_have_run = _classify(response)
     text = quotable(_server_text(body, response), request)
     return kind(
         f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{id_note(response.request_id)}.",
@@ -233,18 +233,19 @@ def _origin(headers: Mapping[str, str]) -> str:
     return "model" if headers.get("x-baseten-error-code") == "600" else "server"
 
 
-def _classify(status: int, origin: str) -> tuple[type[BasetenError], str, bool, bool]:
+def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
     """Return the error's type, what to do, whether a retry can help and whether the model may have run."""
+    status, origin, advice = response.status, _origin(response.headers), response.request.advice
+    what_to_do = advice.after(status)
+    may_run = bool(advice.may_run)
     if status in _BY_STATUS:
-        kind, advice = _BY_STATUS[status]
-        return kind, advice, status in (408, 429, 502, 503, 529), False
+        return _BY_STATUS[status], what_to_do or "", status in (408, 429, 502, 503, 529), False
     if origin == "model" or (origin == "server" and status >= 500):
         return BasetenModelError, "The model's own code raised this: read its logs", status >= 500, True
     if status in _BY_GATEWAY_STATUS:
-        kind, advice = _BY_GATEWAY_STATUS[status]
-        return kind, advice, status >= 500, status >= 500
+        return _BY_GATEWAY_STATUS[status], what_to_do or "", status >= 500, status >= 500 and may_run
     if status >= 500:
-        return BasetenUnavailableError, "A later attempt may succeed", True, True
+        return BasetenUnavailableError, "A later attempt may succeed", True, may_run
     if status < 400:
         return (
             BasetenResponseError,
@@ -256,30 +257,24 @@ def _classify(status: int, origin: str) -> tuple[type[BasetenError], str, bool, 
 
 
 # These mean the same whoever says them.
-_BY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
-    400: (BasetenInputError, "Check the input, and that the deployment is active"),
-    408: (BasetenTimeoutError, "Try again later"),
-    413: (BasetenPayloadTooLargeError, "Pass a reference to the data instead of the data"),
-    422: (BasetenInputError, "Check the input against what the model takes"),
-    429: (BasetenRateLimitError, "Send fewer requests at a time, or give the model more replicas"),
-    502: (BasetenUnavailableError, "The model's server broke off or could not be reached: read its logs"),
-    503: (BasetenUnavailableError, "The model is not ready: wait, or wake it first"),
-    529: (
-        BasetenRateLimitError,
-        "All replicas are busy: send fewer requests at a time, or allow more replicas",
-    ),
+_BY_STATUS: dict[int, type[BasetenError]] = {
+    400: BasetenInputError,
+    408: BasetenTimeoutError,
+    413: BasetenPayloadTooLargeError,
+    422: BasetenInputError,
+    429: BasetenRateLimitError,
+    502: BasetenUnavailableError,
+    503: BasetenUnavailableError,
+    529: BasetenRateLimitError,
 }
 
-_BY_GATEWAY_STATUS: dict[int, tuple[type[BasetenError], str]] = {
-    401: (BasetenAuthError, "The API key was refused: check the password (the API key) of the connection"),
-    402: (BasetenAuthError, "The account is out of credits: settle it with Baseten"),
-    403: (BasetenAuthError, "The API key may not do this: use one with the permission"),
-    404: (BasetenNotFoundError, "Check the id, the environment or deployment, the route, and the model that it names"),
-    500: (
-        BasetenUnavailableError,
-        "No replica came up in time, or the model failed: read its logs and try again later",
-    ),
-    504: (BasetenTimeoutError, "The model took longer than Baseten waits: use async predict for long work"),
+_BY_GATEWAY_STATUS: dict[int, type[BasetenError]] = {
+    401: BasetenAuthError,
+    402: BasetenAuthError,
+    403: BasetenAuthError,
+    404: BasetenNotFoundError,
+    500: BasetenUnavailableError,
+    504: BasetenTimeoutError,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.requests import Request, route_advice
 from airflow_provider_baseten.api.responses import Response, error_for
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError, BasetenUnavailableError
@@ -33,7 +33,9 @@ class _Retries:
 
     def __init__(self, policy: RetryPolicy, target: Target) -> None:
         self._policy = policy
-        self._request = Request(method="POST", url=target.sync_url("v1"), subject=f"Call of {target}")
+        self._request = Request(
+            method="POST", url=target.sync_url("v1"), subject=f"Call of {target}", advice=route_advice(target)
+        )
         self._began = time.monotonic()
         self._attempt = 0
 

@@ -1,0 +1,74 @@
+"""Advice of error messages: what does not apply to a call is not said of it."""
+
+import pytest
+
+from airflow_provider_baseten.api import async_requests, chat, embeddings, management, requests
+from airflow_provider_baseten.api.model_apis import ModelApis
+from airflow_provider_baseten.api.responses import Response, error_for
+from airflow_provider_baseten.api.target import Target
+
+TARGET = Target(model_id="abc")
+CHAIN = Target(chain_id="xyz")
+MESSAGES = [{"role": "user", "content": "hi"}]
+STATUSES = [300, 400, 401, 402, 403, 404, 405, 408, 413, 422, 429, 500, 502, 503, 504, 507, 529]
+
+CALLS = {
+    "predict": requests.predict(TARGET, 1),
+    "chain": requests.predict(CHAIN, {}),
+    "route": requests.sync_route(TARGET, "v1/x"),
+    "chat": chat.chat_completion(TARGET, MESSAGES),
+    "embeddings": embeddings.embeddings(TARGET, "hi"),
+    "model apis": chat.chat_completion(ModelApis(), MESSAGES, model="a/b"),
+    "submission": async_requests.async_predict(TARGET, 1),
+    "status": async_requests.get_status(TARGET, "r1"),
+    "cancel": async_requests.cancel(CHAIN, "r1"),
+    "queue": async_requests.queue_status(TARGET),
+    "wake": management.wake(TARGET),
+    "models": management.list_models("https://api.baseten.co"),
+    "model": management.get_model("https://api.baseten.co", "abc"),
+    "deployments": management.Deployments("abc").list("https://api.baseten.co"),
+}
+OF_MODELS = {"predict", "chain", "route", "chat", "embeddings", "model apis"}
+# Words, and the calls of which they may be said.
+WORDS = {
+    "route": {"route", "chat", "embeddings"},
+    "async predict for long work": {"predict", "chain"},
+    "the input": {"predict", "chain", "route", "chat", "embeddings", "submission"},
+    "replicas": OF_MODELS - {"model apis"},
+    "read its logs": OF_MODELS - {"model apis"},
+    "wake it first": OF_MODELS - {"model apis"},
+    "The model took": OF_MODELS - {"model apis"},
+    "slug": {"model apis"},
+    "management_api_key": {"models", "model", "deployments"},
+    "an hour after its end": {"status", "cancel"},
+    "environment or deployment": CALLS.keys() - {"model apis", "status", "cancel", "models", "model", "deployments"},
+}
+
+
+def error_of(call, status):
+    answer = Response(request=CALLS[call], status=status, headers={}, body=b"")
+    return error_for(answer)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_does_not_apply_is_not_said(call, status):
+    message = str(error_of(call, status)).partition(" answered ")[2]
+    assert message.count(". ") >= 1  # There is some advice.
+    for words, calls in WORDS.items():
+        assert words not in message or call in calls, message
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [500, 504, 507])
+def test_only_what_may_have_run_is_said_to(call, status):
+    assert error_of(call, status).may_have_run == (call in OF_MODELS | {"submission"})
+
+
+@pytest.mark.parametrize(("call", "called"), [("status", "model abc"), ("cancel", "chain xyz")])
+def test_an_unknown_async_request(call, called):
+    message = str(error_of(call, 404))
+    assert message == (
+        f"{call} of async request r1 of {called} answered 404. This id is not known to {called}, or no longer: Baseten "
+        "forgets an async request an hour after its end."
+    )

@@ -71,6 +71,26 @@ def check_is_there(**values: Any) -> None:
             )
 
 
+def check_exactly_one(**values: Any) -> None:
+    """Check that one of two values is given, the other ``None``; they may still be templates.
+
+    :raises BasetenInputError: both are, or neither.
+    """
+    if all(value is None for value in values.values()):
+        raise BasetenInputError(f"Give exactly one of {' and '.join(values)}; neither is given.")
+    if all(value is not None for value in values.values()):
+        raise BasetenInputError(f"Give exactly one of {' and '.join(values)}; both are given.")
+
+
+def check_at_most_one(**values: Any) -> None:
+    """Check that not both of two values are given; they may still be templates.
+
+    :raises BasetenInputError: both are.
+    """
+    if all(value is not None for value in values.values()):
+        raise BasetenInputError(f"Give at most one of {' and '.join(values)}; both are given.")
+
+
 def check_paths(**values: Any) -> None:
     """Check that values are paths or URIs, as texts or path objects; ``None`` is taken.
 

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from airflow_provider_baseten.api import advice, requests
 from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.target import Target, require_one_target
-from airflow_provider_baseten.arguments import check_texts
+from airflow_provider_baseten.api.target import Target, check_id, require_one_target
+from airflow_provider_baseten.arguments import check_texts, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -40,13 +40,17 @@ class Deployments:
 
         :param deployment_id: its id; for a model also ``production`` or ``development``.
         """
-        return requests.management(base_url, f"{self._path}/deployments/{_checked('deployment_id', deployment_id)}")
+        if not isinstance(deployment_id, str) or not _ID.fullmatch(deployment_id):
+            raise BasetenInputError(
+                f"deployment_id={shown(deployment_id)} is not valid: it takes letters, digits, '-' and '_'."
+            )
+        return requests.management(base_url, f"{self._path}/deployments/{deployment_id}")
 
     @property
     def _path(self) -> str:
         if self.model_id is not None:
-            return f"/v1/models/{_checked('model_id', self.model_id)}"
-        return f"/v1/chains/{_checked('chain_id', self.chain_id)}"
+            return f"/v1/models/{_model_or_chain('model_id', self.model_id)}"
+        return f"/v1/chains/{_model_or_chain('chain_id', self.chain_id)}"
 
 
 def list_models(base_url: str, name: str | None = None) -> Request:
@@ -60,7 +64,7 @@ def list_models(base_url: str, name: str | None = None) -> Request:
 
 def get_model(base_url: str, model_id: str) -> Request:
     """Build the request for one model."""
-    return requests.management(base_url, f"/v1/models/{_checked('model_id', model_id)}")
+    return requests.management(base_url, f"/v1/models/{_model_or_chain('model_id', model_id)}")
 
 
 def wake(target: Target) -> Request:
@@ -75,7 +79,6 @@ def wake(target: Target) -> Request:
     )
 
 
-def _checked(name: str, id_: str | None) -> str:
-    if not isinstance(id_, str) or not _ID.fullmatch(id_):
-        raise BasetenInputError(f"{name} is not valid: it takes letters, digits, '-' and '_'.")
-    return id_
+def _model_or_chain(name: str, id_: str | None) -> str:
+    check_id(name, id_)
+    return str(id_)

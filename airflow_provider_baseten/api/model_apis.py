@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from airflow_provider_baseten.api.target import Action, Target, check_base_url
-from airflow_provider_baseten.arguments import check_flags
+from airflow_provider_baseten.arguments import check_exactly_one, check_flags
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 
@@ -58,7 +58,5 @@ def openai_target(target: Target | None, model_apis: bool) -> Target:
     :raises BasetenInputError: both or neither are given.
     """
     check_flags(model_apis=model_apis)
-    if (target is None) != model_apis:
-        given = "both were" if model_apis else "neither was"
-        raise BasetenInputError(f"Give exactly one of a target and model_apis=True; {given} given.")
+    check_exactly_one(**{"target": target, "model_apis=True": model_apis or None})
     return target or ModelApis()

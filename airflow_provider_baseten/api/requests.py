@@ -12,7 +12,7 @@ from airflow_provider_baseten.api import advice, exact_json, msgpack
 from airflow_provider_baseten.api.advice import Advice
 from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.arguments import check_choice, check_flags, is_encodable, shown
+from airflow_provider_baseten.arguments import check_at_most_one, check_choice, check_flags, is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
 
 ContentType = Literal["application/json", "application/octet-stream"]
@@ -155,8 +155,7 @@ def sync_route(
     verb = method.upper() if isinstance(method, str) else method
     check_choice("method", verb, _METHODS)
     check_flags(idempotent=idempotent)
-    if json is not None and data is not None:
-        raise BasetenInputError("Give at most one of json and data; both were given.")
+    check_at_most_one(json=json, data=data)
     statuses = checked_statuses(allowed_statuses)
     body, content_type = _route_body(json, data)
     checked = checked_headers(headers)

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Literal, TypeGuard
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from airflow_provider_baseten.arguments import check_flags, shown
+from airflow_provider_baseten.arguments import check_at_most_one, check_exactly_one, check_flags, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
@@ -14,6 +14,8 @@ Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
 # Ids become a part of a host name: alphanumeric only, since a hyphen would separate a regional environment.
 _MODEL_OR_CHAIN_ID = re.compile(r"[A-Za-z0-9]{1,63}")
+# A part of a host name or of the URL of Baseten's page that has the id in it.
+_PASTED_ID = re.compile(r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?")
 _PATH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _MOST_HOST_CHARACTERS = 254
@@ -49,9 +51,9 @@ class Target:
         require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
         check_flags(regional=self.regional)
         if self.model_id is not None:
-            _check("model_id", self.model_id, _MODEL_OR_CHAIN_ID, "letters and digits")
+            check_id("model_id", self.model_id)
         else:
-            _check("chain_id", self.chain_id, _MODEL_OR_CHAIN_ID, "letters and digits")
+            check_id("chain_id", self.chain_id)
         if self.deployment_id is not None:
             _check("deployment_id", self.deployment_id, _PATH_NAME, "letters, digits, '-' and '_'")
         else:
@@ -130,11 +132,20 @@ def require_one_target(model_id: object, chain_id: object, environment: object, 
 
     :raises BasetenInputError: both or neither of model_id and chain_id, or both of environment and deployment_id.
     """
-    if (model_id is None) == (chain_id is None):
-        given = "neither" if model_id is None else "both"
-        raise BasetenInputError(f"Give exactly one of model_id and chain_id; {given} was given.")
-    if environment is not None and deployment_id is not None:
-        raise BasetenInputError("Give at most one of environment and deployment_id; both were given.")
+    check_exactly_one(model_id=model_id, chain_id=chain_id)
+    check_at_most_one(environment=environment, deployment_id=deployment_id)
+
+
+def check_id(name: str, value: str | None) -> None:
+    """Check the id of a model or a chain.
+
+    :param name: ``model_id`` or ``chain_id``.
+    :raises BasetenInputError: it can't be one; the message says which part of a host name or a page's URL is one.
+    """
+    if pasted := _PASTED_ID.fullmatch(value) if isinstance(value, str) else None:
+        kind, found = pasted.groups()
+        raise BasetenInputError(f"{name}={_shown(value)} is not valid: give the id alone, {kind}_id='{found}'.")
+    _check(name, value, _MODEL_OR_CHAIN_ID, "letters and digits")
 
 
 def is_request_id(value: object) -> TypeGuard[str]:

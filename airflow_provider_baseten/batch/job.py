@@ -11,6 +11,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import (
     check_choice,
     check_count,
+    check_exactly_one,
     check_flags,
     check_functions,
     check_seconds,
@@ -129,9 +130,7 @@ class BatchJob:
             self.target.sync_url(self.route)
 
     def _check_paths(self) -> None:
-        if (self.inputs is None) == (self.input_path is None):
-            given = "neither" if self.inputs is None else "both"
-            raise BasetenInputError(f"Give exactly one of inputs and input_path; {given} was given.")
+        check_exactly_one(inputs=self.inputs, input_path=self.input_path)
         _check_rows(self.inputs)
         _check_path("output_path", self.output_path, "a folder")
         if self.input_path is not None:

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.arguments import check_at_most_one, check_exactly_one
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -53,10 +55,23 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     except UsageError as error:
         return _fail(error, USAGE)
     except BasetenError as error:
-        found_here = isinstance(error, BasetenInputError) and error.status is None
-        return _fail(error, USAGE if found_here else FAILED)
+        if isinstance(error, BasetenInputError) and error.status is None:  # Found here.
+            return _fail(UsageError(_named_as_options(str(error), options)), USAGE)
+        return _fail(error, FAILED)
     except CommandError as error:
         return _fail(error, FAILED)
+
+
+def _named_as_options(text: str, options: argparse.Namespace) -> str:
+    """Return an error that names arguments of Python with the options of the command line instead."""
+    for name, value in vars(options).items():
+        argument = "baseten_conn_id" if name == "conn_id" else name
+        option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
+        text = re.sub(rf"\b{argument}=", f"{option} ", text)
+        # A field of the connection may have the same name.
+        if "_" in argument and value is not None:
+            text = re.sub(rf"\b{argument}\b(?! of )", option, text)
+    return re.sub(r"\bmodel_input\b", "The input", text, count=1)
 
 
 def _fail(error: Exception, code: int) -> int:
@@ -77,9 +92,9 @@ def read_input(options: argparse.Namespace) -> Any:
     """Return the JSON value of ``--data``, ``--file`` or stdin.
 
     :raises UsageError: there is none, it can't be read or it is not JSON.
+    :raises BasetenInputError: there are two.
     """
-    if options.data is not None and options.file is not None:
-        raise UsageError("Give at most one of --data and --file; both were given.")
+    check_at_most_one(**{"--data": options.data, "--file": options.file})
     if options.data is not None:
         return _parsed("--data", os.fsencode(options.data))
     if options.file is not None:
@@ -87,6 +102,14 @@ def read_input(options: argparse.Namespace) -> Any:
     if sys.stdin.isatty():
         raise UsageError("There is no input: give it with --data or --file, or on stdin.")
     return _parsed("stdin", sys.stdin.buffer.read())
+
+
+def check_called(options: argparse.Namespace) -> None:
+    """Check that either a model or a chain is named.
+
+    :raises BasetenInputError: both are, or neither.
+    """
+    check_exactly_one(**{"--model-id": options.model_id, "--chain-id": options.chain_id})
 
 
 def read_file(path: str) -> bytes:

@@ -5,7 +5,8 @@ import argparse
 from airflow_provider_baseten.api import requests
 from airflow_provider_baseten.api.responses import model_output
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.cli.console import command, read_input, write, write_bytes
+from airflow_provider_baseten.arguments import check_at_most_one
+from airflow_provider_baseten.cli.console import check_called, command, read_input, write, write_bytes
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.transport import RetryPolicy
 
@@ -64,10 +65,14 @@ def _hook(options: argparse.Namespace) -> BasetenHook:
 
 
 def _called(options: argparse.Namespace) -> Target:
+    check_called(options)
     return Target(model_id=options.model_id, chain_id=options.chain_id)
 
 
 def _target(options: argparse.Namespace) -> Target:
+    check_called(options)
+    check_at_most_one(**{"--environment": options.environment, "--deployment-id": options.deployment_id})
+    check_at_most_one(**{"--regional": options.regional or None, "--deployment-id": options.deployment_id})
     return Target(
         model_id=options.model_id,
         chain_id=options.chain_id,

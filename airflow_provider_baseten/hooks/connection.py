@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.arguments import shown
+from airflow_provider_baseten.arguments import is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def check_variable(conn_id: str) -> None:
     :raises BasetenInputError: the variable is set.
     """
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    if os.environ.get(variable):
+    if is_encodable(variable) and os.environ.get(variable):
         raise BasetenInputError(
             f"{variable} is set, but Airflow can't read a connection from it: write {_FORMS}. In a URI, a host with "
             "its scheme is escaped: http%3A%2F%2F127.0.0.1%3A8700."

@@ -7,7 +7,7 @@ from airflow_provider_baseten.api import chat, chat_output
 from airflow_provider_baseten.api.completion import read_completion
 from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.output_format import OutputFormat
-from airflow_provider_baseten.arguments import check_choice, check_flags, check_texts, given
+from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
@@ -110,9 +110,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         super().__init__(**kwargs)
         check_texts(**given(model=model))
         check_choice("on_incomplete", on_incomplete, get_args(OnIncomplete))
-        if (messages is None) == (prompt is None):
-            found = "neither" if messages is None else "both"
-            raise BasetenInputError(f"Give exactly one of messages and prompt; {found} was given.")
+        check_exactly_one(messages=messages, prompt=prompt)
         if log_stream and not stream:
             raise BasetenInputError("log_stream needs stream=True.")
         self.messages = messages

@@ -1,6 +1,7 @@
 """``airflow baseten`` as its users run it."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -54,9 +55,23 @@ class TestHelp:
         assert "--truss ID=DIR" in done.out
 
     def test_definitions_load_nothing_heavy(self):
-        code = "import sys, airflow_provider_baseten.cli.definition; print(*{n.partition('.')[0] for n in sys.modules})"
+        """Every ``airflow`` command loads them; of this package they are alone."""
+        name = "airflow_provider_baseten"
+        code = f"import sys, {name}.cli.definition; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert not {"requests", "pyreqwest", "fastapi", "starlette", "openai"} & set(done.stdout.split())
+        loaded = set(done.stdout.splitlines()[-1].split())
+        own = {module.removeprefix(name) for module in loaded if module.startswith(name)}
+        assert own <= {"", ".get_provider_info", ".cli", ".cli.definition"}
+        assert not {"requests", "pyreqwest", "fastapi", "starlette", "openai"} & loaded
+
+    def test_commands_load_only_what_calls_baseten(self):
+        name = "airflow_provider_baseten"
+        code = f"import sys, {name}.cli.inference, {name}.cli.management; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        loaded = set(done.stdout.splitlines()[-1].split())
+        parts = ("batch", "operators", "sensors", "triggers", "decorators", "webhook", "emulator", "results", "ledger")
+        assert not {module for module in loaded if module.startswith(tuple(f"{name}.{part}" for part in parts))}
+        assert not {"fastapi", "starlette", "openai", "pyarrow", "numpy", "uvicorn"} & loaded
 
 
 class TestPredict:
@@ -136,8 +151,37 @@ class TestErrors:
             (["--model-id", "abc"], b"\xff\xfe\x00", "stdin is not JSON"),
             (["--model-id", "abc", "-f", "/no/such/file"], b"", "/no/such/file can't be read: No such file"),
             (["--model-id", "abc", "-d", "1", "-f", "x"], b"", "at most one of --data and --file"),
-            (["-d", "1"], b"", "exactly one of model_id and chain_id"),
-            (["--chain-id", "xyz", "-d", "1"], b"", "an object with the arguments of run_remote"),
+            (["-d", "1"], b"", "exactly one of --model-id and --chain-id; neither is given."),
+            (["-d", "1", "--model-id", "a", "--chain-id", "b"], b"", "of --model-id and --chain-id; both are given."),
+            (
+                ["-d", "1", "--model-id", "a", "--environment", "b", "--deployment-id", "c"],
+                b"",
+                "at most one of --environment and --deployment-id; both are given.",
+            ),
+            (
+                ["-d", "1", "--model-id", "a", "--regional", "--deployment-id", "c"],
+                b"",
+                "at most one of --regional and --deployment-id",
+            ),
+            (
+                ["-d", "1", "--model-id", "a", "--regional", "--environment", "development"],
+                b"",
+                "Error: --environment 'development' can't be regional",
+            ),
+            (["-d", "1", "--model-id", "a/b"], b"", "Error: --model-id 'a/b' is not valid: it takes letters"),
+            (
+                ["-d", "1", "--model-id", "model-abcd1234"],
+                b"",
+                "Error: --model-id 'model-abcd1234' is not valid: give the id alone, --model-id 'abcd1234'.",
+            ),
+            (["-d", "1", "--model-id", "chain-efgh5678"], b"", "give the id alone, --chain-id 'efgh5678'."),
+            (["-d", "1", "--model-id", "a", "--conn-id", ""], b"", "Error: --conn-id '' is no id of a connection"),
+            (["-d", "1", "--model-id", "a", "--timeout", "1e12"], b"", "Error: --timeout 1000000000000.0 is longer"),
+            (
+                ["--chain-id", "xyz", "-d", "1"],
+                b"",
+                "Error: The input of a chain is an object with the arguments of run_remote",
+            ),
             (["--model-id", "abc", "-d", "1", "--timeout", "-1"], b"", "not a positive number"),
         ],
     )
@@ -149,6 +193,50 @@ class TestErrors:
         assert "private" not in done.err
         assert done.out == ""
         assert len(baseten.requests) == seen
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["async-predict", "-d", "1"], "exactly one of --model-id and --chain-id"),
+            (["async-predict", "--chain-id", "xyz", "-d", "1"], "Error: The input of a chain is an object"),
+            (["async-predict", "--model-id", "abc", "-d", "1", "--priority", "3"], "Error: --priority 3 is not"),
+            (
+                ["async-predict", "--model-id", "abc", "-d", "1", "--max-time-in-queue-seconds", "1"],
+                "Error: --max-time-in-queue-seconds 1 is not",
+            ),
+            (
+                ["async-predict", "--model-id", "abc", "-d", "1", "--webhook-endpoint", "h"],
+                "Error: --webhook-endpoint is not an absolute URL",
+            ),
+            (["status", "r1"], "exactly one of --model-id and --chain-id; neither is given."),
+            (["status", "r 1", "--model-id", "abc"], "Error: REQUEST_ID 'r 1' is not valid"),
+            (["cancel", "r1", "--model-id", "https://model-abc.api.baseten.co/"], "alone, --model-id 'abc'."),
+            (["wake"], "exactly one of --model-id and --chain-id; neither is given."),
+            (["deployments"], "exactly one of --model-id and --chain-id; neither is given."),
+            (["deployments", "--model-id", "model-abc"], "give the id alone, --model-id 'abc'."),
+            (["deployments", "--model-id", "a", "--deployment-id", "a/b"], "Error: --deployment-id 'a/b' is not valid"),
+            (["models", "--model-id", "a/b"], "Error: --model-id 'a/b' is not valid"),
+            (["models", "--model-id", "a", "--name", "b"], "at most one of --model-id and --name; both are given."),
+        ],
+    )
+    def test_options_are_named_as_on_the_command_line(self, run_here, baseten, arguments, words):
+        seen = len(baseten.requests)
+        done = run_here(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert words in done.err
+        assert not re.search(r"\w_(id|input|endpoint|seconds)\b", done.err)
+        assert len(baseten.requests) == seen
+
+    def test_a_field_of_the_connection_keeps_its_name(self, run_here, monkeypatch):
+        extra = {"webhook_endpoint": ["a"]}
+        connection = {"conn_type": "baseten", "password": KEY, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(connection))
+        done = run_here(
+            *("async-predict", "--model-id", "abc", "-d", "1"),
+            *("--conn-id", "odd", "--webhook-endpoint", "https://a.example.com"),
+        )
+        assert done.code == 2
+        assert "webhook_endpoint of connection 'odd' is a list" in done.err
 
     def test_bad_json_is_one_sentence_in_airflow_too(self, run):
         done = run("predict", "--model-id", "abc", "-d", "{bad", program=AIRFLOW)

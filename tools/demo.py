@@ -51,22 +51,25 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
     :param home: folder for Airflow's home and the logs
     :param progress: called with one line of text for each step
     """
-    server_url = f"http://127.0.0.1:{free_port()}"
-    emulator_url = f"http://127.0.0.1:{free_port()}"
-    api_key, webhook_secret = f"demo.{secrets.token_hex(16)}", f"whsec_{secrets.token_hex(16)}"
+    server_url, emulator_url, staging_url = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    api_key, staging_key = (f"demo.{secrets.token_hex(16)}" for _ in range(2))
+    webhook_secret = f"whsec_{secrets.token_hex(16)}"
     server = language_server(server_url, home / "language_server.log")
     command = _emulator_command(emulator_url, server_url, api_key, webhook_secret)
     emulator = Service("emulator", command, home / "emulator.log")
+    staging = Service("staging emulator", _staging_command(staging_url, staging_key), home / "staging_emulator.log")
     airflow = AirflowStack(home / "airflow", DAGS, config=ONLY_BY_HAND, progress=progress)
 
     progress("starting the language server and the emulator")
-    with server, emulator:
+    with server, emulator, staging:
         server.wait_for_http(f"{server_url}/health")
         emulator.wait_for_http(emulator_url)
+        staging.wait_for_http(staging_url)
         progress(f"the emulator answers at {emulator_url}")
         with airflow:
             add_baseten_connection(airflow, "baseten_default", emulator_url, api_key, webhook_secret)
-            progress("added the connection baseten_default")
+            add_baseten_connection(airflow, "baseten_staging", staging_url, staging_key, webhook_secret)
+            progress("added the connections baseten_default and baseten_staging")
             yield Demo(airflow, emulator_url, api_key)
 
 
@@ -102,6 +105,16 @@ def _emulator_command(url: str, server_url: str, api_key: str, webhook_secret: s
         *("--port", url.rpartition(":")[2]),
         *("--api-key", api_key),
         *("--webhook-secret", webhook_secret),
+    ]
+
+
+def _staging_command(url: str, api_key: str) -> list[str]:
+    """The command of a second workspace, with an API key and a model of its own."""
+    return [
+        *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
+        *("--truss", f"langid02={MODELS / 'language_identifier'}"),
+        *("--port", url.rpartition(":")[2]),
+        *("--api-key", api_key),
     ]
 
 

@@ -14,6 +14,7 @@ from tools.demo import DAGS, MODELS, ONLY_BY_HAND, add_baseten_connection, langu
 HERE = Path(__file__).parent
 API_KEY = "right.key-of-the-tests"
 WEBHOOK_SECRET = "whsec_of-the-tests"
+STAGING_KEY = "staging.key-of-the-tests"
 WRONG_KEY = "wrong.key-of-the-tests"
 
 
@@ -34,7 +35,14 @@ def baseten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="package")
-def airflow(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
+def staging() -> Iterator[Emulator]:
+    """A second workspace, with an API key and a model of its own."""
+    with Emulator(models={"langid02": MODELS / "language_identifier"}, api_key=STAGING_KEY) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="package")
+def airflow(baseten: Emulator, staging: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
     """An Airflow that has read the example DAGs and those beside this file."""
     folder = tmp_path_factory.mktemp("airflow")
     dags = shutil.copytree(DAGS, folder / "dags")
@@ -42,5 +50,6 @@ def airflow(baseten: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
     config = ONLY_BY_HAND | {"AIRFLOW__CORE__PLUGINS_FOLDER": str(HERE / "plugins")}
     with AirflowStack(folder / "home", dags, config=config) as stack:
         add_baseten_connection(stack, "baseten_default", baseten.url, API_KEY, WEBHOOK_SECRET)
+        add_baseten_connection(stack, "baseten_staging", staging.url, STAGING_KEY, WEBHOOK_SECRET)
         add_baseten_connection(stack, "refused", baseten.url, WRONG_KEY, WEBHOOK_SECRET)
         yield stack

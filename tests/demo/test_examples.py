@@ -219,3 +219,20 @@ class TestMatchTickets:
         assert [topic in page for topic, page in zip(topics, pages, strict=True)] == [True] * 5
         assert [request.route for request in finished.requests] == ["/v1/embeddings"] * 2
         assert "stürzt" not in finished.log("embed_tickets")
+
+
+class TestTwoWorkspaces:
+    def test_each_task_calls_the_workspace_of_its_connection(
+        self, airflow: AirflowStack, baseten: Emulator, staging: Emulator
+    ) -> None:
+        finished = Finished(airflow, baseten, "two_workspaces")
+
+        assert finished.state == "success", report(finished.run)
+        assert finished.run.xcom("compare") == "5 of 5 answers are the same"
+        assert [(request.path, request.status) for request in finished.requests] == [
+            ("/model-langid01/environments/production/predict", 200)
+        ] * 5
+        # Each workspace refuses the key of the other one.
+        assert [(request.path, request.status) for request in staging.requests] == [
+            ("/model-langid02/environments/production/predict", 200)
+        ] * 5

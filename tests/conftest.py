@@ -79,8 +79,8 @@ def airflow_db() -> None:
 
 
 @pytest.fixture
-def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
-    """Run a DAG with ``dag.test()`` and tell what came of it."""
+def run_dag(airflow_db: None) -> Callable[..., FinishedRun]:
+    """Run a DAG with ``dag.test()``, which gets further arguments, and tell what came of it."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     try:
@@ -93,12 +93,12 @@ def run_dag(airflow_db: None) -> Callable[["DAG"], FinishedRun]:
 
     folder = f"{_home.name}/dags"
 
-    def run(dag: "DAG") -> FinishedRun:
+    def run(dag: "DAG", **arguments: Any) -> FinishedRun:
         DagBundlesManager().sync_bundles_to_db()
         bag = DagBag(dag_folder=folder, bundle_path=Path(folder))
         bag.bag_dag(dag)
         sync_bag_to_db(bag, "dags-folder", None)
-        dag_run = dag.test()
+        dag_run = dag.test(**arguments)
         with create_session() as session:
             xcoms = session.query(XComModel).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id).all()
             fields = session.query(RenderedTaskInstanceFields).filter_by(dag_id=dag.dag_id, run_id=dag_run.run_id)

@@ -1,0 +1,37 @@
+"""Fixtures of the tests of code blocks."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.docs_blocks import bucket
+from tests.docs_blocks.collect import blocks
+from tests.docs_blocks.world import World, world
+
+
+@pytest.fixture(scope="package")
+def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The world of all blocks."""
+    with world(blocks(), tmp_path_factory.mktemp("docs")) as made:
+        yield made
+
+
+@pytest.fixture
+def here(around: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A copy of the same files, with this process among them."""
+    from airflow.sdk.io import store
+
+    folder = tmp_path / "here"
+    shutil.copytree(around.folder, folder)
+    for name, value in around.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DOCS_BUCKET", str(folder / "buckets"))
+    monkeypatch.chdir(folder)
+    for conn_id in (None, "aws_default"):
+        store.attach("s3", conn_id, fs=bucket.get_fs(conn_id))
+    yield replace(around, folder=folder)
+    for name in [name for name in store._STORE_CACHE if name.startswith("s3")]:
+        del store._STORE_CACHE[name]

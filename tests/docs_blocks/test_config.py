@@ -1,0 +1,59 @@
+"""Every block of the documentation runs in one of the tests here, and what is no program is read as what it is."""
+
+import configparser
+import json
+import tomllib
+
+import pytest
+import yaml
+from airflow.sdk import Connection
+
+from airflow_provider_baseten.get_provider_info import get_provider_info
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from tests.docs_blocks.collect import Block, blocks
+from tests.docs_blocks.test_python import PYTHON
+from tests.docs_blocks.test_shell import SHELL
+
+
+def of_json(block: Block) -> None:
+    value = json.loads(block.text)
+    if block.page == "connection.rst":
+        fields = value if "conn_type" in value else {"conn_type": "baseten", "password": "abcd1234.key", "extra": value}
+        BasetenConnection.from_airflow(Connection.from_json(json.dumps(fields), conn_id="baseten_default"))
+
+
+def of_ini(block: Block) -> None:
+    """Options are those that Airflow knows of this package."""
+    parser = configparser.ConfigParser()
+    parser.read_string(block.text)
+    if parser.has_section("baseten"):
+        assert set(parser["baseten"]) <= set(get_provider_info()["config"]["baseten"]["options"])
+
+
+def of_toml(block: Block) -> None:
+    tomllib.loads(block.text)
+
+
+def of_yaml(block: Block) -> None:
+    assert yaml.safe_load(block.text)
+
+
+def of_text(block: Block) -> None:
+    """What a program prints."""
+
+
+READERS = {"json": of_json, "ini": of_ini, "cfg": of_ini, "toml": of_toml, "yaml": of_yaml, "text": of_text}
+OTHERS = [block for block in blocks() if block not in {*PYTHON, *SHELL}]
+
+
+@pytest.mark.parametrize("block", OTHERS, ids=lambda block: block.name)
+def test_is_read(block: Block) -> None:
+    assert block.language in READERS, (
+        f"No test runs {block.name}, which is {block.language}: let one do so. A Python block that can't stand alone "
+        "begins with the comment '# Part of ...'."
+    )
+    READERS[block.language](block)
+
+
+def test_there_are_blocks() -> None:
+    assert {block.page for block in blocks()} >= {"README.md", "index.rst", "operators.rst", "batch.rst"}

@@ -1,0 +1,62 @@
+"""Each Python block of the documentation runs as it stands there.
+
+A block with a DAG of its own is loaded as a file of Airflow's DAG folder is, a test runs in pytest, and everything else
+runs inside `with DAG(...)`. Each DAG is then run. A fragment, which begins with the comment `# Part of ...`, is only
+read.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from tests.docs_blocks.collect import Block, blocks
+from tests.docs_blocks.world import World
+
+PYTHON = [block for block in blocks() if block.language in {"python", "py"}]
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
+def test_runs(block: Block, here: World, tmp_path: Path, run_dag: Callable[..., Any]) -> None:
+    if block.is_fragment:
+        ast.parse(block.text)
+        return
+    file = tmp_path / "test_block.py"
+    file.write_text(here.pasted(block.text))
+    if re.search(r"^def test_", block.text, re.MULTILINE):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stdout
+        return
+    for dag in _dags(file, block.name):
+        run = run_dag(dag, logical_date=None)  # As a run that an asset or the API starts.
+        assert (run.state, run.states) == ("success", dict.fromkeys(dag.task_ids, "success"))
+
+
+def _dags(file: Path, name: str) -> list[DAG]:
+    if re.search(r"^@dag|\bDAG\(", file.read_text(), re.MULTILINE):
+        return _of_file(file)
+    with DAG(re.sub(r"\W", "_", name)) as dag:
+        names: dict[str, Any] = {"__name__": "block"}
+        exec(compile(file.read_text(), file, "exec"), names)
+    defined = [name for name, value in names.items() if hasattr(value, "operator_class")]
+    assert dag.task_ids or not defined, f"{name} defines the tasks {defined}, and calls none"
+    return [dag] if dag.task_ids else []
+
+
+def _of_file(file: Path) -> list[DAG]:
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag
+
+    bag = DagBag(dag_folder=str(file), safe_mode=False)
+    assert not bag.import_errors
+    assert bag.dags, "a DAG is defined, and not made"
+    return list(bag.dags.values())

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Scaling, Upstream
 from airflow_provider_baseten.emulator.announcement import announcement
+from airflow_provider_baseten.emulator.container import Container
 
 # A shorter key is not masked in Airflow's logs, or hides half of their words.
 _SHORTEST_KEY = 8
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
     parser = _parser(prog)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    Container.failure_note = "The emulator's terminal shows the traceback."
     try:
         emulator = _emulator(options)
     except EmulatorError as exc:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -63,6 +63,10 @@ class Container:
     :param is_chain: whether an exception is described in the answer, as chains do.
     :param surroundings: makes the block in which requests are answered.
     """
+
+    #: What the answer says beside Truss's own words after the model's code has raised. Set by the emulator's command,
+    #: whose output has the traceback.
+    failure_note: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -225,7 +229,7 @@ class Container:
             if _is_http_exception(exc):
                 "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015 - Truss looks, and may fail.
                 raise
-            raise _Refusal(500, _MODEL_ERROR, _MODEL) from exc
+            raise _Refusal(500, f"{_MODEL_ERROR} {self.failure_note}".rstrip(), _MODEL) from exc
 
     async def _stream(self, stream: Stream, request: Request, when_done: Callable[[], None] = lambda: None) -> ASGIApp:
         chunks = self._chunks(stream)

@@ -15,6 +15,9 @@ import httpx
 import pytest
 from async_support import receiving, until
 
+from airflow_provider_baseten.api.requests import predict
+from airflow_provider_baseten.api.responses import Response, error_for
+from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator.webhooks import sign
 
 KEY = "local-emulator-key"
@@ -73,6 +76,24 @@ def test_stops_although_a_model_hangs(tmp_path: Path) -> None:
             httpx.post(printed[1], json={}, timeout=httpx.Timeout(10, read=0.5))
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_an_error_of_the_model_says_where_its_traceback_is(tmp_path: Path) -> None:
+    truss = write_truss(tmp_path, "def predict(self, model_input): raise KeyError('the-key-of-the-model')")
+    with running("--truss", f"abc={truss}") as (process, _, printed):
+        answer = httpx.post(printed[1], json={})
+        error = "Internal Server Error (in model/chainlet). The emulator's terminal shows the traceback."
+        assert (answer.status_code, answer.json()) == (500, {"error": error})
+        hook_error = error_for(
+            Response(
+                request=predict(Target(model_id="abc"), {}), status=500, headers=answer.headers, body=answer.content
+            )
+        )
+        assert "The emulator's terminal shows the traceback. The model's own code raised this" in str(hook_error)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert "the-key-of-the-model" in process.stderr.read()
 
 
 def test_webhooks_are_signed_with_every_secret(truss: Path) -> None:

@@ -1,5 +1,7 @@
 """Failures of tasks: how an error of this package reaches the task's log and Airflow."""
 
+import re
+import textwrap
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
@@ -7,6 +9,10 @@ from typing import Any
 
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowFailException, AirflowTaskTimeout
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+
+# Characters of a line beside the panel of tasks, in a window of 1280 pixels.
+_LINE = 88
+_SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
 class ReportsFailures:
@@ -40,18 +46,36 @@ def _reporting(run: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return run(self, *args, **kwargs)
         except BasetenError as error:
-            self.log.error("%s", error)
+            self.log.error("%s", shown(error))
             self.log.debug("Where it was raised:", exc_info=True)
             raise _as_airflow_sees_it(error, self.retry_policy) from _cause(error)
         except AirflowTaskTimeout:
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
             timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.what_was_sent()}")
-            self.log.error("%s", timeout)
+            self.log.error("%s", shown(timeout))
             raise timeout from None
         finally:
             self._is_reporting = False
 
     return report
+
+
+def shown(error: BaseException) -> str:
+    """Return an error as it is logged: in lines that Airflow's log view shows whole, the most useful words first.
+
+    The view does not break long lines by itself, and they run out of a window of usual width.
+    """
+    facts = [type(error).__name__]
+    if isinstance(error, BasetenError):
+        facts += [f"status {error.status}"] if error.status is not None else []
+        facts += [f"request id {error.request_id}"] if error.request_id else []
+        facts += ["may have run"] if error.may_have_run else []
+    sentences = _SENTENCE_END.split(str(error))
+    return "\n".join([", ".join(facts), *(line for sentence in sentences for line in _wrapped(sentence))])
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, _LINE, break_long_words=False, break_on_hyphens=False)
 
 
 def _as_airflow_sees_it(error: BasetenError, policy: Any) -> Exception:

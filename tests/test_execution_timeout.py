@@ -20,6 +20,7 @@ from airflow_provider_baseten import (
     BasetenSyncRouteOperator,
 )
 from airflow_provider_baseten.emulator import Emulator, Fault
+from tests.log_records import errors_of_tasks
 
 KEY = "abcd1234.s3cr3t"
 LIMIT = timedelta(seconds=2)
@@ -59,8 +60,7 @@ def said(run_dag, capfd):
         assert run.state == "failed"
         printed = "".join(capfd.readouterr())
         assert "private-" not in printed
-        lines = [line for line in printed.splitlines() if "The execution_timeout of 2 s has passed." in line]
-        errors = [line for line in lines if "[error " in line and "loc=failures.py" in line]
+        errors = [error for error in errors_of_tasks(printed) if "The execution_timeout of 2 s has passed." in error]
         assert len(errors) == tries
         assert "AirflowTaskTimeout: The execution_timeout of 2 s has passed." in printed
         return errors[-1]

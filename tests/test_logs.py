@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from airflow_provider_baseten import BasetenPredictOperator, BasetenSyncRouteOperator
 from airflow_provider_baseten.emulator import Emulator
+from tests.log_records import errors_of_tasks
 
 KEY = "abcd1234.s3cr3t"
 SUBJECT = r"predict of model echo \(environment production\)"
@@ -76,7 +77,7 @@ def test_a_failure_is_one_line_and_few_frames(baseten, run_dag, capfd, deferrabl
         )
     assert run_dag(dag).state == "failed"
     printed = "".join(capfd.readouterr())
-    errors = [line for line in printed.splitlines() if "[error " in line and "[airflow.task." in line]
+    errors = errors_of_tasks(printed)
     assert len(errors) == 1
     assert "predict of model broken (environment production) answered 500" in errors[0]
     traceback = printed.partition("Task failed with exception")[2]

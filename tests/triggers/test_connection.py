@@ -11,6 +11,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError, BasetenUnavailableError
 from airflow_provider_baseten.policies import decide
 from airflow_provider_baseten.triggers import poller
+from tests.log_records import errors_of_tasks
 from tests.triggers.support import outcomes, trigger, until
 
 KEY = "abcd1234.s3cr3t"
@@ -125,16 +126,14 @@ class TestTask:
             )
         assert run_dag(dag).states == {"wait": "skipped" if soft_fail else "failed"}
         printed = "".join(capfd.readouterr())  # Airflow logs why a task is skipped, but not in dag.test().
-        assert soft_fail or "could not be read by the triggerer" in printed
+        assert soft_fail or "could not be read by the triggerer" in errors_of_tasks(printed)[0]
 
     def test_of_an_operator_ends_with_the_error(self, baseten, run_dag, unreadable, capfd):
         unreadable.append(BasetenAuthError("Connection 'baseten_default' does not exist."))
         with DAG("operator_without_connection") as dag:
             BasetenAsyncPredictOperator(task_id="ask", model_id="echo", model_input=1, deferrable=True)
         assert run_dag(dag).state == "failed"
-        errors = [
-            line for line in "".join(capfd.readouterr()).splitlines() if "[error " in line and "triggerer" in line
-        ]
+        errors = errors_of_tasks("".join(capfd.readouterr()))
         assert len(errors) == 1
         assert "goes on at Baseten" in errors[0]
         assert "BasetenAsyncPredictOperator" in errors[0]

@@ -1,0 +1,50 @@
+"""How an error is logged: nothing of it is beyond the edge of Airflow's log view."""
+
+import pytest
+
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenUnavailableError
+from airflow_provider_baseten.failures import shown
+
+MODEL_ERROR = BasetenModelError(
+    "predict of model abcd1234 (environment production) answered 500: Internal Server Error (in model/chainlet). The "
+    "model's own code raised this: read its logs (request id 0123456789abcdef0123456789abcdef).",
+    status=500,
+    request_id="0123456789abcdef0123456789abcdef",
+    may_have_run=True,
+)
+
+
+def test_the_most_useful_words_come_first():
+    assert shown(MODEL_ERROR).splitlines() == [
+        "BasetenModelError, status 500, request id 0123456789abcdef0123456789abcdef, may have run",
+        "predict of model abcd1234 (environment production) answered 500: Internal Server Error",
+        "(in model/chainlet).",
+        "The model's own code raised this: read its logs (request id",
+        "0123456789abcdef0123456789abcdef).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (BasetenInputError("model_id is missing."), ["BasetenInputError", "model_id is missing."]),
+        (BasetenInputError(""), ["BasetenInputError"]),
+        (
+            BasetenUnavailableError("It was lost. Try e.g. later, at 1.5 s. The end"),
+            ["BasetenUnavailableError", "It was lost.", "Try e.g. later, at 1.5 s.", "The end"],
+        ),
+    ],
+)
+def test_each_sentence_begins_a_line(error, lines):
+    assert shown(error).splitlines() == lines
+
+
+def test_what_can_not_be_broken_is_kept():
+    url = f"https://baseten.example.com/{'x' * 200}"
+    assert url in shown(BasetenInputError(f"The address {url} is not valid."))
+
+
+def test_no_line_is_long_and_no_word_is_lost():
+    error = BasetenModelError("words of a server " * 60, request_id="r" * 100)
+    assert max(map(len, shown(error).splitlines()[1:])) <= 88
+    assert shown(error).split()[-3:] == ["of", "a", "server"]

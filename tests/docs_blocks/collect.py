@@ -12,8 +12,17 @@ from docutils.parsers.rst import Directive, directives, roles
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-# Sphinx's own directives, whose content is no code.
-_NO_CODE = ("autoclass", "autofunction", "automethod", "automodule", "autoexception", "toctree", "versionadded")
+# Sphinx's own directives whose content is no code of the page; what is included are the example DAGs, which have tests.
+_NO_CODE = (
+    "autoclass",
+    "autofunction",
+    "automethod",
+    "automodule",
+    "autoexception",
+    "literalinclude",
+    "toctree",
+    "versionadded",
+)
 _ROLES = ("class", "doc", "exc", "func", "meth", "mod", "attr", "ref", "term", "envvar", "option", "data")
 # What begins a block that does not stand alone, as a comment in its first line.
 _FRAGMENT = "# Part of "
@@ -58,7 +67,9 @@ class _NoCode(Directive):
     has_content = True
     optional_arguments = 1
     final_argument_whitespace = True
-    option_spec = dict.fromkeys(("members", "no-members", "maxdepth", "member-order"), directives.unchanged)
+    option_spec = dict.fromkeys(
+        ("members", "no-members", "maxdepth", "member-order", "language", "caption"), directives.unchanged
+    )
 
     def run(self) -> list[nodes.Node]:
         return []

@@ -12,6 +12,7 @@ listeners read the rendered value.
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any, ClassVar
 
 from airflow_provider_baseten.compat import check_rendering_method
@@ -59,6 +60,8 @@ class RendersFields:
         """Render a value; a part of Airflow's rendering."""
         if self._as_texts and isinstance(content, str):
             return _rendered(jinja_env.from_string(content), context)
+        if _is_path(content):
+            return content
         render: Any = super().render_template  # type: ignore[misc]
         return render(content, context, jinja_env, seen_oids)
 
@@ -67,6 +70,15 @@ def _is_native(jinja_env: Any) -> bool:
     from jinja2.nativetypes import NativeEnvironment
 
     return isinstance(jinja_env, NativeEnvironment)
+
+
+def _is_path(value: Any) -> bool:
+    """Tell whether a value is a path object, whose ``resolve`` Airflow 3.1 takes for a method of its own."""
+    if not isinstance(value, PathLike):
+        return False
+    from airflow.sdk import ObjectStoragePath
+
+    return not isinstance(value, ObjectStoragePath)
 
 
 def _rendered(template: Any, context: Any) -> Any:

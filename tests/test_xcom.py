@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 import pytest
 from airflow.sdk.execution_time.comms import SetXCom
-from airflow.sdk.serde import deserialize, serialize
 from sqlalchemy import JSON, Column, Integer, MetaData, Table, create_engine
 from sqlalchemy.dialects import postgresql as dialect
 
@@ -15,6 +14,11 @@ from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.xcom import xcom_safe
 from tests.awkward_values import AWKWARD, PLAIN, random_value, same
 from tests.cluster.services import missing_packages, postgresql
+
+try:
+    from airflow.sdk.serde import deserialize, serialize
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serde import deserialize, serialize
 
 SEED = 7
 

@@ -44,11 +44,12 @@ class BasetenPlugin(AirflowPlugin):
         :raises ValueError: ``[baseten] webhook_max_body_bytes`` is not a number of bytes.
         :raises BasetenInputError: ``[baseten] webhook_tolerance_seconds`` is not a number of seconds.
         """
+        from airflow_provider_baseten.compat import secrets_backends
         from airflow_provider_baseten.webhook.clock import configured_tolerance
 
         _max_body_bytes()
         configured_tolerance()
-        if not _knows_secrets_backends():
+        if secrets_backends() is None:
             _log.error(
                 "This version of Airflow does not tell the Baseten provider where connections are kept: while one of "
                 "these places is down, deliveries for connections that were not used before are refused. Look for a "
@@ -69,15 +70,6 @@ def _app() -> Any:
         spool=Spool(default_folder()),
         clock=Clock(tolerance=configured_tolerance(), ask=date_of_host),
     )
-
-
-def _knows_secrets_backends() -> bool:
-    try:
-        from airflow_provider_baseten.compat import secrets_backends
-
-        return secrets_backends() is not None
-    except ImportError:
-        return False
 
 
 def _max_body_bytes() -> int | None:

@@ -36,6 +36,7 @@ def test_plugin_is_found_by_its_entry_point():
     assert entry.load() is BasetenPlugin
 
 
+@pytest.mark.process
 def test_plugin_loads_nothing_heavy():
     """Every scheduler, worker and DAG processor imports it."""
     code = (
@@ -75,14 +76,12 @@ def test_an_airflow_that_has_changed_inside_is_told_at_start_and_the_receiver_st
     assert not caplog.records
     monkeypatch.delattr("airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded")
     BasetenPlugin.on_load()
-    monkeypatch.setitem(sys.modules, "airflow_provider_baseten.compat", None)
-    BasetenPlugin.on_load()
-    record, again = caplog.records
-    assert again.getMessage() == record.getMessage()
+    (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert "newer version of airflow-provider-baseten" in record.getMessage()
 
 
+@pytest.mark.process
 def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_path, request):
     monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_MAX_BODY_BYTES", "1000")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

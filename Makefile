@@ -1,6 +1,7 @@
 # Needs git, make and Python >= 3.11; everything else is installed into .venv.
 #
 #   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
+#   make check        linters, type checks and the tests that start no process and use no database: at each commit
 #   make test         linters, type checks, all tests, documentation
 #   make lint / docs  the parts of it
 #   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
@@ -16,14 +17,22 @@ TRUSS_REQUIREMENTS := tests/emulator/truth/requirements.txt
 OLDEST_VENV := .venv-oldest
 OLDEST_READY := $(OLDEST_VENV)/.ready
 # What meets Airflow's own interfaces; of the decorators, which share one base, the quickest.
-OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tests/hooks tests/operators \
-	tests/test_ledger.py tests/test_links.py tests/test_policies.py tests/test_rendering.py tests/test_results.py
+OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tests/hooks tests/operators tests/sensors \
+	tests/signatures/test_signatures.py tests/test_database_connection.py tests/test_ledger.py tests/test_links.py \
+	tests/test_logs.py tests/test_odd_arguments.py tests/test_payload_fields.py tests/test_policies.py \
+	tests/test_rendering.py tests/test_results.py
 
-.PHONY: demo test test-oldest lint docs clean
+.PHONY: demo check quick-tests test test-oldest lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/python -m tools.demo $(if $(ONCE),--once)
+
+check: $(READY)
+	$(MAKE) -j2 --output-sync lint quick-tests
+
+quick-tests: $(READY)
+	$(BIN)/python -m pytest -q -m "not process and not database and not index"
 
 test: lint $(TRUSS_READY)
 	$(BIN)/python -m pytest

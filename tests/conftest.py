@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,9 +129,54 @@ def succeeded_classes(request: pytest.FixtureRequest) -> set[str]:
     return _succeeded
 
 
+# Folders in which every test starts processes, and fixtures that start one.
+_PROCESSES = {"chains", "cli", "cluster", "demo", "faults", "fuzz", "truth"}
+_PROCESS_FIXTURES = {"llm_url"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what looks back on the session come last."""
+    """Mark what uses Airflow's database or starts processes; let what looks back on the session come last."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "airflow_db" in fixtures or "succeeded_classes" in fixtures:
+            item.add_marker("database")
+        if _PROCESSES.intersection(item.nodeid.partition("::")[0].split("/")) or _PROCESS_FIXTURES.intersection(
+            fixtures
+        ):
+            item.add_marker("process")
     items.sort(key=lambda item: "succeeded_classes" in getattr(item, "fixturenames", ()))
+
+
+# What only a test that is marked may do; `make check` leaves these tests out.
+_MARKERS = {
+    "os.fork": "process",
+    "os.posix_spawn": "process",
+    "subprocess.Popen": "process",
+    "sqlite3.connect": "database",
+}
+_current: pytest.Item | None = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _current  # noqa: PLW0603
+    _current = item
+    try:
+        return (yield)
+    finally:
+        _current = None
+
+
+def _hold_to_markers(event: str, arguments: tuple[Any, ...]) -> None:
+    marker = _MARKERS.get(event)
+    if not marker or not _current or _current.get_closest_marker(marker):
+        return
+    what = str(next(iter(arguments), ""))
+    if what != "file":  # Python asks it for the architecture of this machine.
+        pytest.fail(f"{event} {what} in a test that is not marked with pytest.mark.{marker}")
+
+
+sys.addaudithook(_hold_to_markers)
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def test_imports_run_downwards(part):
         "sensors.async_request",
     ],
 )
+@pytest.mark.process
 def test_operator_modules_load_nothing_heavy(module):
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -91,6 +92,7 @@ def test_type_checkers_know_the_public_names():
         assert getattr(airflow_provider_baseten, name).__module__ == module
 
 
+@pytest.mark.process
 def test_the_package_loads_nothing_before_a_name_is_asked_for():
     code = f"import sys, {NAME}; print(*sys.modules); from {NAME} import BasetenPredictOperator; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

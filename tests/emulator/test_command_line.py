@@ -20,6 +20,8 @@ from airflow_provider_baseten.api.responses import Response, error_for
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator.webhooks import sign
 
+pytestmark = pytest.mark.process
+
 KEY = "local-emulator-key"
 COMMAND = [sys.executable, "-m", "airflow_provider_baseten.emulator"]
 

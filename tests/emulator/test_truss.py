@@ -234,6 +234,7 @@ class TestConstruction:
         assert seen == ([told, told, "load"] if told else [None, "load"])
 
 
+@pytest.mark.process
 class TestEnvironmentVariables:
     MODEL = """
         import asyncio

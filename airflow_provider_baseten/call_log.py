@@ -52,6 +52,6 @@ class CallLog:
         request_id = f"request id {attempt.request_id}" if attempt.request_id else "its id comes with the answer"
         return (
             f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and was not answered yet "
-            f"({request_id}). Its connection is closed now, upon which Baseten cancels the work, but the model may "
-            "still run and be billed. The next try sends the request again."
+            f"({request_id}). Its connection is closed now: Baseten cancels the work, but the model may still run and "
+            "be billed. The next try sends the request again."
         )

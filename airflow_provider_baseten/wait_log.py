@@ -34,6 +34,9 @@ class WaitLog:
     :param logged: what :meth:`logged` returned in an earlier process.
     """
 
+    #: What is wrong with looking for the requests, for the next line about what is still waited for.
+    trouble: str = ""
+
     def __init__(
         self, log: Log, request_ids: Collection[str], *, began: float, logged: Mapping[str, Any] | None = None
     ) -> None:
@@ -53,6 +56,7 @@ class WaitLog:
             return False
         self._statuses[request_id] = status
         self._changed[request_id] = None
+        self.trouble = ""
         return True
 
     def write(self, now: float) -> None:
@@ -69,7 +73,8 @@ class WaitLog:
         elif self._changed:
             self._log.info("%s after %s: %s.", self._name, duration(now - self.began), self._counts())
         else:
-            self._log.info("Still waiting for %s after %s: %s.", self._name, duration(now - self.began), self._counts())
+            took, trouble = duration(now - self.began), f" {self.trouble}" if self.trouble else ""
+            self._log.info("Still waiting for %s after %s: %s.%s", self._name, took, self._counts(), trouble)
         self._changed.clear()
         self._logged_at = now
 

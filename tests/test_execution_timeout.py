@@ -118,7 +118,7 @@ def test_a_deferred_predict(baseten, run_dag):
     with pytest.raises(
         BaseException,
         match=r"The execution_timeout of 2 s has passed\. The triggerer has waited for "
-        r"predict of model slow .* may still run and be billed.*takes an answer that has arrived",
+        r"predict of model slow .* may still run and be billed.*uses an answer that has arrived",
     ):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
 

@@ -58,6 +58,21 @@ def test_what_nobody_could_see_has_a_heartbeat_too():
     assert lines == [f"Still waiting for async request r1 after {n} min: without a status yet." for n in (5, 10)]
 
 
+def test_the_heartbeat_says_what_is_wrong_until_something_is_seen():
+    lines = Lines()
+    wait = WaitLog(lines, ["r1"], began=BEGAN)
+    wait.trouble = "Connection 'c': a status call failed."
+    wait.write(BEGAN + 300)
+    wait.note("r1", QUEUED)
+    wait.write(BEGAN + 310)
+    wait.write(BEGAN + 610)
+    assert lines == [
+        "Still waiting for async request r1 after 5 min: without a status yet. Connection 'c': a status call failed.",
+        "Async request r1 after 5 min: queued.",
+        "Still waiting for async request r1 after 10 min: queued.",
+    ]
+
+
 def test_some_requests_are_named():
     lines = Lines()
     follow(lines, ["r1", "r2"], lambda name, t: QUEUED if name == "r1" or t < 20 else RUNNING, 320)

@@ -195,11 +195,11 @@ class BasetenPredictOperator(BasetenCallOperator):
         """Say what becomes of the request if the task ends while a worker or the triggerer waits for the answer."""
         if not self._is_late_in_triggerer:
             return super().what_was_sent()
-        again = "sends the request again" if self.on_orphaned_request == "resubmit" else "fails if it was sent"
+        again = "it sends the request again" if self.on_orphaned_request == "resubmit" else "it fails"
         return (
-            f"The triggerer has waited for predict of {self.target}, and does so no longer, upon which Baseten cancels "
-            "the work, but the model may still run and be billed (its request id comes with the answer). The next try "
-            f"takes an answer that has arrived until now, and {again} otherwise."
+            f"The triggerer was waiting for predict of {self.target} and has stopped: Baseten cancels the work, but "
+            "the model may still run and be billed (its request id comes with the answer). The next try uses an answer "
+            f"that has arrived; otherwise {again}."
         )
 
     def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":

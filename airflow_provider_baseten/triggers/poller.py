@@ -321,6 +321,8 @@ class Poller:
         if now - self._warned_at.get(trouble, float("-inf")) >= _PATIENCE:
             self._warned_at[trouble] = now
             waiting = sum(len(waiter.open) for waiter in self._waiters)
+            for waiter in self._waiters:
+                waiter.log.trouble = f"Connection '{self._conn_id}': {trouble}. {_words(error)}".rstrip()
             log.warning(
                 "Connection '%s': %s. Still waiting for %d async requests. %s",
                 self._conn_id,

@@ -7,7 +7,12 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowFailException, AirflowTaskTimeout
+from airflow_provider_baseten.compat import (
+    KNOWS_RETRY_POLICY,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowTaskTimeout,
+)
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 # Characters. Beside the panel of tasks a window of 1280 pixels has room for 115, and for 86 after time and level.
@@ -54,6 +59,9 @@ def _reporting(run: Callable[..., Any]) -> Callable[..., Any]:
             timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.what_was_sent()}")
             self.log.error("%s", shown(timeout))
             raise timeout from None
+        except AirflowSensorTimeout as error:
+            self.log.error("%s", shown(error))
+            raise error.with_traceback(None) from None
         finally:
             self._is_reporting = False
 
@@ -68,7 +76,7 @@ def shown(error: BaseException) -> str:
     facts = [type(error).__name__]
     if isinstance(error, BasetenError):
         facts += [f"status {error.status}"] if error.status is not None else []
-        facts += [f"request id {error.request_id}"] if error.request_id else []
+        facts += [f"request id {error.request_id[:100]}"] if error.request_id else []
     sentences = _SENTENCE_END.split(str(error))
     return "\n".join([", ".join(facts), *(line for sentence in sentences for line in _wrapped(sentence))])
 

@@ -117,7 +117,7 @@ def test_a_deferred_predict(baseten, run_dag):
     )
     with pytest.raises(
         BaseException,
-        match=r"The execution_timeout of 2 s has passed\. The triggerer has waited for "
+        match=r"The execution_timeout of 2 s has passed\. The triggerer was waiting for "
         r"predict of model slow .* may still run and be billed.*uses an answer that has arrived",
     ):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, {})

@@ -9,7 +9,12 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from airflow_provider_baseten import BasetenPredictOperator, BasetenSyncRouteOperator
+from airflow_provider_baseten import (
+    BasetenAsyncPredictOperator,
+    BasetenAsyncRequestSensor,
+    BasetenPredictOperator,
+    BasetenSyncRouteOperator,
+)
 from airflow_provider_baseten.emulator import Emulator
 from tests.log_records import errors_of_tasks
 
@@ -85,6 +90,23 @@ def test_a_failure_is_one_line_and_few_frames(baseten, run_dag, capfd, deferrabl
     assert len([file for file in frames if "/airflow_provider_baseten/" in file]) == 1
     assert len(frames) <= 8
     assert "private-1" not in printed
+
+
+@pytest.mark.parametrize("options", [{"mode": "poke"}, {"deferrable": True}], ids=["poke", "deferrable"])
+def test_a_sensor_that_is_too_late_is_one_line(baseten, run_dag, capfd, options):
+    baseten.hold()
+    with DAG(f"log_of_late_sensor_{'_'.join(options)}") as dag:
+        send = BasetenAsyncPredictOperator(
+            task_id="send", model_id="echo", model_input={"text": "private-1"}, wait_for_completion=False
+        )
+        BasetenAsyncRequestSensor(
+            task_id="wait", model_id="echo", request_ids=send.output, timeout=2, poke_interval=0.5, **options
+        )
+    assert run_dag(dag).states["wait"] == "failed"
+    baseten.release()
+    (error,) = errors_of_tasks("".join(capfd.readouterr()))
+    assert "AirflowSensorTimeout" in error
+    assert "private-1" not in error
 
 
 def test_a_failure_of_the_authors_function_shows_where_it_was(baseten, run_dag, capfd):

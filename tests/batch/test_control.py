@@ -1,6 +1,9 @@
 """How many requests in flight, with servers that are formulas and a clock that is a number."""
 
+import heapq
+import math
 import random
+from collections import deque
 
 import pytest
 
@@ -88,3 +91,87 @@ def test_a_server_that_takes_less_than_before_is_not_pressed():
     assert pacer_log[-1][1] <= 25
     pace = Pace(limit=100, rising=False)
     assert next_pace(pace, Sample(answers=500, rate=500.0, refused=9, seconds=1.0), 1.0).limit < 100
+
+
+class Queue:
+    """A server with places that are taken in turn, request by request, seen through a clock that is not exact.
+
+    :param places: how many, or a function of the time.
+    :param seconds: of a request, from chance and time.
+    """
+
+    def __init__(self, places, seconds):
+        self.places = places if callable(places) else lambda now: places
+        self.seconds = seconds
+
+    def run(self, until, chance):
+        """Keep as many requests in flight as the pacer says; return limit and answers after each tick."""
+        pacer, now, answers, spent, log = Pacer(0.0), 0.0, 0, 0.0, []
+        limit, waiting, running = pacer.pace.limit, deque(), []
+        for tick in range(1, round(until / TICK) + 1):
+            while True:
+                waiting.extend([now] * (limit - len(waiting) - len(running)))
+                while waiting and len(running) < self.places(now):
+                    heapq.heappush(running, (now + self.seconds(chance, now), waiting.popleft()))
+                if not running or running[0][0] > tick * TICK:
+                    break
+                now, sent = heapq.heappop(running)
+                answers += 1
+                spent += (now - sent) * chance.uniform(0.8, 1.2)
+            now = tick * TICK
+            limit = pacer.update(Counts(answers, spent, 0), now)
+            log.append((limit, answers))
+        return log
+
+
+def about(seconds):
+    return lambda chance, now: seconds * chance.uniform(0.7, 1.3)
+
+
+def by_chance(seconds):
+    return lambda chance, now: chance.expovariate(1 / seconds)
+
+
+def busy(seconds):
+    """A machine that is slower and faster again, for a minute each."""
+    return lambda chance, now: seconds * (1 + 0.15 * math.sin(now / 20)) * chance.uniform(0.9, 1.1)
+
+
+@pytest.fixture(params=range(3))
+def chance(request):
+    """Always the same chance: among many, one in a hundred misleads for a while."""
+    return random.Random(request.param)
+
+
+def seconds_after(log, start):
+    return log[round(start / TICK) :]
+
+
+@pytest.mark.parametrize("seconds", [about(0.5), busy(0.5)])
+def test_one_place_is_not_climbed_and_the_limit_comes_down(chance, seconds):
+    log = Queue(1, seconds).run(900.0, chance)
+    assert max(limit for limit, _ in log) <= 32
+    late = [limit for limit, _ in seconds_after(log, 600.0)]
+    assert sum(late) / len(late) <= 6
+    assert log[-1][1] >= 0.95 * 900 * 2
+
+
+def test_one_place_whose_answers_come_by_chance(chance):
+    """Sixty seconds of such answers look like half or twice the rate; now and then one stretch misleads."""
+    finals = sorted(Queue(1, by_chance(0.5)).run(900.0, chance)[-1][0] for _ in range(9))
+    assert finals[4] <= 8
+    assert finals[-1] <= 64
+
+
+@pytest.mark.parametrize("seconds", [about(0.5), by_chance(0.5)])
+def test_many_places_are_all_found(chance, seconds):
+    log = Queue(64, seconds).run(120.0, chance)
+    after = seconds_after(log, 30.0)
+    assert after[-1][1] - after[0][1] >= 0.9 * 90 * 128
+    assert max(limit for limit, _ in log) <= 160
+
+
+def test_places_that_are_lost_bring_the_limit_down_and_new_ones_up(chance):
+    log = Queue(lambda now: 64 if now < 60 or now > 1200 else 1, about(0.5)).run(1500.0, chance)
+    assert log[round(1190 / TICK)][0] <= 16
+    assert 64 <= log[-1][0] <= 160

@@ -73,7 +73,7 @@ class BatchJob:
     :param requests_per_second: upper limit of the rate, by default none.
     :param max_failed_rows: the run ends with an error once more rows than this have failed; by default no limit.
     :param max_failure_ratio: the run ends with an error if more than this part of the rows has failed, 0 to 1; by
-        default no limit.
+        default if no row was answered.
     :param only_failed: send only rows whose last outcome is a failure; by default also those never sent.
     :param overwrite: delete what another job, or another version of this one, left at ``output_path``; by default that
         is an error. A repeated run of the same job goes on in any case.

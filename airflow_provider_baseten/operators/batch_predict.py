@@ -85,8 +85,8 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
 
     Rows stream from a file, a folder or a list, many requests are in flight at once, and the outputs are written in
     parts of about 1,000 rows. A row that fails, after the retries of its request, is written to a file of its own with
-    its error, and the others go on. The manifest, :class:`~airflow_provider_baseten.batch.manifest.Manifest` as an
-    object, is written last.
+    its error, and the others go on; the task fails if every row has failed. The manifest,
+    :class:`~airflow_provider_baseten.batch.manifest.Manifest` as an object, is written last.
 
     Holds a worker slot while it runs. A retry of the task, or another run with the same arguments, sends only the rows
     without an output: what a killed worker had in flight or in the open part. A task that is stopped, or whose
@@ -127,7 +127,8 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
     :param requests_per_second: upper limit of the rate, by default none.
     :param max_failed_rows: the task fails once more rows than this have failed; by default no limit. With shards it
         holds for each of them.
-    :param max_failure_ratio: the task fails if more than this part of the rows has failed, 0 to 1; by default no limit.
+    :param max_failure_ratio: the task fails if more than this part of the rows has failed, 0 to 1; by default if all
+        have.
     :param only_failed: send only rows whose last outcome is a failure; by default also those never sent.
     :param overwrite: replace what another job, or the same one with another input, left at ``output_path``; by default
         that is an error.
@@ -144,8 +145,8 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         something that can't be compared, such as a client.
 
     :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder is another job's;
-        nothing was sent.
-    :raises BasetenBatchError: too many rows have failed, or the task was stopped. What has an output keeps it.
+        nothing was sent. A file that is not there yet is looked for again by a retry.
+    :raises BasetenBatchError: every row or too many have failed, or the task was stopped. What has an output keeps it.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model

@@ -25,6 +25,8 @@ _RARE = 0.005
 _DOUBLING = 2.0
 _STEP = 1.1
 _PROBE = 1.25
+# From a request to its answer.
+_AT_ONCE_SECONDS = 0.5
 _PATIENCE_SECONDS = 15.0
 _MOST_PATIENCE_SECONDS = 240.0
 _STRETCH_SECONDS = 0.3
@@ -145,7 +147,7 @@ def _after_rise(pace: Pace, sample: Sample, now: float) -> Pace:
         return _raised(_based(replace(pace, factor=_faster(pace.factor), climbed=True), sample))
     if gain > noise:
         return _held(replace(pace, climbed=True), pace.limit, now)
-    if not pace.climbed and pace.base > _FEWEST:
+    if not pace.climbed and _may_be_less(pace.base, pace.base_rate):
         return _lowered(replace(pace, limit=pace.base, factor=_DOUBLING))
     return _held(pace, pace.base, now)
 
@@ -168,9 +170,14 @@ def _probing(pace: Pace, sample: Sample) -> Pace:
     slower = _is_slower(pace, sample)
     longer = _PATIENCE_SECONDS if slower else min(_MOST_PATIENCE_SECONDS, 2 * pace.patience)
     probe = replace(_based(pace, sample), patience=longer, factor=min(pace.factor, _PROBE), climbed=True)
-    less = (pace.probes_less or slower) and pace.limit > _FEWEST
+    less = (pace.probes_less or slower) and _may_be_less(pace.limit, sample.rate)
     probe = replace(probe, probes_less=not less)
     return _lowered(replace(probe, factor=_PROBE)) if less else _raised(probe)
+
+
+def _may_be_less(limit: int, rate: float) -> bool:
+    """Tell whether less is worth a trial, which costs answers: where they come at once, nothing is gained."""
+    return limit > _FEWEST and limit > _AT_ONCE_SECONDS * rate
 
 
 def _is_compared(pace: Pace) -> bool:
@@ -264,8 +271,16 @@ class Pacer:
         self._before = Counts()
         self._lowered = False
 
-    def update(self, counts: Counts, now: float) -> int:
-        """Return how many requests may be in flight from now on."""
+    def update(self, counts: Counts, now: float, *, starved: bool = False) -> int:
+        """Return how many requests may be in flight from now on.
+
+        :param counts: of the run so far.
+        :param now: seconds of any clock.
+        :param starved: whether rows come more slowly than the server takes them, which tells nothing of the server.
+        """
+        if starved and counts.refused == self._before.refused:
+            self._began, self._before = None, counts
+            return self.pace.limit
         if self._began is None and now >= self._begins and counts.answers >= self._begins_answers:
             refused = counts.refused if self._lowered else self._before.refused
             self._began, self._before = now, replace(counts, refused=refused)

@@ -300,7 +300,7 @@ class _Run:
             if self._pacer is not None and not self._stopping:
                 tally = self._tally
                 counts = Counts(tally.answers, tally.seconds, tally.refused)
-                self._slots.resize(self._pacer.update(counts, now))
+                self._slots.resize(self._pacer.update(counts, now, starved=self._feed.starved))
                 self._hire()
             if on_progress is not None and now >= self._reported + PROGRESS_SECONDS:
                 on_progress(self._progress(now))

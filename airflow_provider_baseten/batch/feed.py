@@ -43,6 +43,11 @@ class Feed:
         """Whether all requests were made; some may still have to be taken."""
         return self._exhausted
 
+    @property
+    def starved(self) -> bool:
+        """Whether the next request has to be waited for."""
+        return not self._exhausted and not self._ready
+
     async def next(self) -> Call | None:
         """Return the next request, ``None`` after the last one.
 

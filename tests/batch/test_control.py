@@ -175,3 +175,12 @@ def test_places_that_are_lost_bring_the_limit_down_and_new_ones_up(chance):
     log = Queue(lambda now: 64 if now < 60 or now > 1200 else 1, about(0.5)).run(1500.0, chance)
     assert log[round(1190 / TICK)][0] <= 16
     assert 64 <= log[-1][0] <= 160
+
+
+def test_rows_that_come_slowly_tell_nothing_of_the_server():
+    pacer, answers = Pacer(0.0), 0
+    for tick in range(10_000):
+        answers += 1
+        limit = pacer.update(Counts(answers, answers * 0.1, 0), tick * TICK, starved=True)
+    assert limit == 16
+    assert pacer.update(Counts(answers, answers * 0.1, 50), 1001.0, starved=True) < 16

@@ -78,7 +78,7 @@ class TestConnection:
 
     @pytest.mark.parametrize(
         "fields",
-        [{"host": f"https://user:{KEY}@baseten.example.com"}, {"host": f"https://h/?key={KEY}"}, {"host": "no"}],
+        [{"host": f"https://user:{KEY}@baseten.example.com"}, {"host": f"https://h/?key={KEY}"}, {"host": "ftp://no"}],
     )
     def test_a_host_that_is_no_plain_address_gives_no_link(self, connect, fields):
         connect(password=KEY, **fields)

@@ -46,7 +46,8 @@ class Page:
         return self._appears(By.XPATH, f"//button[normalize-space()='{text}']")
 
     def open_connections(self) -> None:
-        self.find("button[aria-label=Admin]").click()
+        # Airflow 3.1 has no label.
+        self._appears(By.XPATH, "//button[@aria-label='Admin' or normalize-space()='Admin']").click()
         self._appears(By.XPATH, "//a[normalize-space()='Connections']").click()
 
     def open_form(self) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import signal
 import sys
 import threading
@@ -12,8 +13,8 @@ from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Sc
 from airflow_provider_baseten.emulator.announcement import announcement
 from airflow_provider_baseten.emulator.container import Container
 
-# A shorter key is not masked in Airflow's logs, or hides half of their words.
-_SHORTEST_KEY = 8
+# A shorter key is not masked in Airflow's logs, or hides half of their words; Baseten's have no other characters.
+_KEY = re.compile(r"[\x21-\x7e]{8,}")
 
 _EXAMPLES = """\
 examples:
@@ -137,9 +138,10 @@ def _emulator(options: argparse.Namespace) -> Emulator:
 
 
 def _check_key(option: str, key: str | None) -> None:
-    if key is not None and len(key) < _SHORTEST_KEY:
+    if key is not None and not _KEY.fullmatch(key):
         raise EmulatorError(
-            f"The key of {option} is too short to be masked in logs: give at least {_SHORTEST_KEY} characters."
+            f"The key of {option} is not valid: give at least 8 characters, so that logs can mask it, of ASCII and "
+            "without spaces."
         )
 
 

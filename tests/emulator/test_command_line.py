@@ -162,7 +162,7 @@ class TestWhatIsPrinted:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    @pytest.mark.parametrize("key", [KEY, "key with 'quotes' $HOME", None])
+    @pytest.mark.parametrize("key", [KEY, "key-'quotes'-$HOME", None])
     def test_curl(self, truss: Path, key: str | None) -> None:
         keys = [] if key is None else ["--api-key", key]
         with running("--truss", f"abc={truss}", "--environment", "abc=staging", *keys) as (process, url, _):
@@ -219,9 +219,12 @@ def test_model_apis(truss: Path) -> None:
         (["--upstream", "abc=http://h", "--replicas", "abc=many"], "'many' in 'abc=many' is not a number"),
         (
             ["--upstream", "abc=http://h", "--api-key", "K"],
-            "The key of --api-key is too short to be masked in logs",
+            "The key of --api-key is not valid: give at least 8",
         ),
-        (["--upstream", "abc=http://h", "--invoke-api-key", "1234567"], "The key of --invoke-api-key is too short"),
+        (["--upstream", "abc=http://h", "--invoke-api-key", "1234567"], "The key of --invoke-api-key is not valid"),
+        (["--upstream", "abc=http://h", "--api-key", ""], "The key of --api-key is not valid"),
+        (["--upstream", "abc=http://h", "--api-key", "local emulator key"], "without spaces"),
+        (["--upstream", "abc=http://h", "--api-key", "Schlüssel1"], "of ASCII and without spaces"),
         (["--upstream", "abc"], "'abc' is not of the form ID=URL"),
         (["--upstream", "abc=http://h", "--port", "x"], "invalid int value"),
     ],

@@ -63,6 +63,17 @@ class _Code(Directive):
         return [block]
 
 
+class _File(_Code):
+    """A file that is shown in a page: its block is its path."""
+
+    option_spec = dict.fromkeys(("language", "caption", "lines", "start-after", "end-before"), directives.unchanged)
+
+    def run(self) -> list[nodes.Node]:
+        block = nodes.literal_block(text=self.arguments[0], language="file")
+        block.line = self.lineno
+        return [block]
+
+
 class _NoCode(Directive):
     has_content = True
     optional_arguments = 1
@@ -86,6 +97,7 @@ def blocks() -> list[Block]:
     """
     for name in ("code-block", "code", "sourcecode"):
         directives.register_directive(name, _Code)
+    directives.register_directive("literalinclude", _File)
     for name in _NO_CODE:
         directives.register_directive(name, _NoCode)
     for name in _ROLES:

@@ -38,6 +38,8 @@ In a list:
 
 >>> 1 + 1
 2
+
+.. literalinclude:: ../x.py
 """
 
 TEXT = """
@@ -78,6 +80,7 @@ def test_pages(root: Path) -> None:
         ("page.rst:20", "bash", "pip install x"),
         ("page.rst:28", "dockerfile", "FROM scratch"),
         ("page.rst:30", "pycon", ">>> 1 + 1\n2"),
+        ("page.rst:33", "file", "../x.py"),
     ]
 
 

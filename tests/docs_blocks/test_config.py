@@ -10,7 +10,7 @@ from airflow.sdk import Connection
 
 from airflow_provider_baseten.get_provider_info import get_provider_info
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from tests.docs_blocks.collect import Block, blocks
+from tests.docs_blocks.collect import ROOT, Block, blocks
 from tests.docs_blocks.test_python import PYTHON
 from tests.docs_blocks.test_shell import SHELL
 
@@ -38,11 +38,24 @@ def of_yaml(block: Block) -> None:
     assert yaml.safe_load(block.text)
 
 
+def of_file(block: Block) -> None:
+    """The example DAGs run in tests of their own."""
+    assert (ROOT / "docs" / block.text).resolve() in (ROOT / "example_dags").glob("*.py")
+
+
 def of_text(block: Block) -> None:
     """What a program prints."""
 
 
-READERS = {"json": of_json, "ini": of_ini, "cfg": of_ini, "toml": of_toml, "yaml": of_yaml, "text": of_text}
+READERS = {
+    "json": of_json,
+    "ini": of_ini,
+    "cfg": of_ini,
+    "toml": of_toml,
+    "yaml": of_yaml,
+    "text": of_text,
+    "file": of_file,
+}
 OTHERS = [block for block in blocks() if block not in {*PYTHON, *SHELL}]
 
 

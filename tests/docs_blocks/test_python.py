@@ -45,7 +45,7 @@ def _dags(file: Path, name: str) -> list[DAG]:
     with DAG(re.sub(r"\W", "_", name)) as dag:
         names: dict[str, Any] = {"__name__": "block"}
         exec(compile(file.read_text(), file, "exec"), names)
-    defined = [name for name, value in names.items() if hasattr(value, "operator_class")]
+    defined = [name for name, value in names.items() if hasattr(value, "operator_class") and hasattr(value, "function")]
     assert dag.task_ids or not defined, f"{name} defines the tasks {defined}, and calls none"
     return [dag] if dag.task_ids else []
 

@@ -130,7 +130,7 @@ def succeeded_classes(request: pytest.FixtureRequest) -> set[str]:
 
 
 # Folders in which every test starts processes, and fixtures that start one.
-_PROCESSES = {"chains", "cli", "cluster", "demo", "docs_blocks", "faults", "fuzz", "truth"}
+_PROCESSES = {"chains", "cli", "cluster", "demo", "faults", "fuzz", "truth"}
 _PROCESS_FIXTURES = {"llm_url"}
 
 

@@ -12,14 +12,13 @@ from docutils.parsers.rst import Directive, directives, roles
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-# Sphinx's own directives whose content is no code of the page; what is included are the example DAGs, which have tests.
+# Sphinx's own directives, whose content is no code.
 _NO_CODE = (
     "autoclass",
     "autofunction",
     "automethod",
     "automodule",
     "autoexception",
-    "literalinclude",
     "toctree",
     "versionadded",
 )
@@ -78,9 +77,7 @@ class _NoCode(Directive):
     has_content = True
     optional_arguments = 1
     final_argument_whitespace = True
-    option_spec = dict.fromkeys(
-        ("members", "no-members", "maxdepth", "member-order", "language", "caption"), directives.unchanged
-    )
+    option_spec = dict.fromkeys(("members", "no-members", "maxdepth", "member-order"), directives.unchanged)
 
     def run(self) -> list[nodes.Node]:
         return []

@@ -64,7 +64,7 @@ VALUES = [
     (pa.map_(pa.int64(), pa.string()), [(5, "x")], {"5": "x"}),
     (pa.decimal128(5, 2), Decimal("1.10"), 1.1),
     (pa.uuid(), b"\0" * 15 + b"\5", "00000000-0000-0000-0000-000000000005"),
-    (pa.json_(), '{"a":1}', '{"a":1}'),
+    *([(pa.json_(), '{"a":1}', '{"a":1}')] if hasattr(pa, "json_") else []),  # From pyarrow 19 on.
 ]
 
 

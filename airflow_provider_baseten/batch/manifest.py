@@ -60,7 +60,7 @@ def read_manifest(body: bytes | None) -> Manifest | None:
     """Return a manifest that was written as JSON, ``None`` if there is none or it is damaged."""
     try:
         return msgspec.json.decode(body, type=Manifest) if body else None
-    except ValueError:
+    except (ValueError, msgspec.MsgspecError):  # Below msgspec 0.21 the one is not the other.
         return None
 
 

@@ -1,7 +1,7 @@
 # Needs git, make and Python >= 3.11; everything else is installed into .venv.
 #
 #   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
-#   make check        linters, type checks and the tests that start no process and use no database: at each commit
+#   make check        linters, type checks and the quick tests, which start no process: at each commit
 #   make test         linters, type checks, all tests, documentation
 #   make lint / docs  the parts of it
 #   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
@@ -20,19 +20,26 @@ OLDEST_READY := $(OLDEST_VENV)/.ready
 OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tests/hooks tests/operators tests/sensors \
 	tests/signatures/test_signatures.py tests/test_database_connection.py tests/test_ledger.py tests/test_links.py \
 	tests/test_logs.py tests/test_odd_arguments.py tests/test_payload_fields.py tests/test_policies.py \
-	tests/test_rendering.py tests/test_results.py
+	tests/test_rendering.py tests/test_results.py tests/batch/test_damaged_files.py
 
-.PHONY: demo check quick-tests test test-oldest lint docs clean
+# Two processes run the quick tests: those of these folders, and the others.
+HALF := tests/api tests/batch tests/emulator
+QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not process and not database and not index and not long"
+
+.PHONY: demo check quick-1 quick-2 test test-oldest lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/python -m tools.demo $(if $(ONCE),--once)
 
 check: $(READY)
-	$(MAKE) -j2 --output-sync lint quick-tests
+	$(MAKE) -j2 --output-sync quick-1 quick-2 lint
 
-quick-tests: $(READY)
-	$(BIN)/python -m pytest -q -m "not process and not database and not index"
+quick-1: $(READY)
+	$(QUICK) $(HALF)
+
+quick-2: $(READY)
+	$(QUICK) $(HALF:%=--ignore=%)
 
 test: lint $(TRUSS_READY)
 	$(BIN)/python -m pytest

@@ -129,21 +129,20 @@ def succeeded_classes(request: pytest.FixtureRequest) -> set[str]:
     return _succeeded
 
 
-# Folders in which every test starts processes, and fixtures that start one.
-_PROCESSES = {"chains", "cli", "cluster", "demo", "faults", "fuzz", "truth"}
-_PROCESS_FIXTURES = {"llm_url"}
+# Marks of all tests of a folder, and of those that have a fixture.
+_FOLDERS = {"random": "long"} | dict.fromkeys(
+    ("chains", "cli", "cluster", "demo", "faults", "fuzz", "truth"), "process"
+)
+_FIXTURES = {"airflow_db": "database", "llm_url": "process", "succeeded_classes": "database"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses Airflow's database or starts processes; let what looks back on the session come last."""
+    """Mark what is not quick, and let what looks back on the session come last."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "airflow_db" in fixtures or "succeeded_classes" in fixtures:
-            item.add_marker("database")
-        if _PROCESSES.intersection(item.nodeid.partition("::")[0].split("/")) or _PROCESS_FIXTURES.intersection(
-            fixtures
-        ):
-            item.add_marker("process")
+        folders = item.nodeid.partition("::")[0].split("/")
+        marks = [*map(_FOLDERS.get, folders), *map(_FIXTURES.get, getattr(item, "fixturenames", ()))]
+        for mark in filter(None, marks):
+            item.add_marker(mark)
     items.sort(key=lambda item: "succeeded_classes" in getattr(item, "fixturenames", ()))
 
 
@@ -172,7 +171,7 @@ def _hold_to_markers(event: str, arguments: tuple[Any, ...]) -> None:
     if not marker or not _current or _current.get_closest_marker(marker):
         return
     what = str(next(iter(arguments), ""))
-    if what != "file":  # Python asks it for the architecture of this machine.
+    if what not in {"file", "lscpu", "uname"}:  # Libraries ask these what this machine is.
         pytest.fail(f"{event} {what} in a test that is not marked with pytest.mark.{marker}")
 
 

@@ -123,10 +123,12 @@ class AsyncResults:
 
         :param seconds: how long it was.
         :param result_path: where the model stores its output.
-        :param delivered: ids whose result is in the result store; by default it is looked into.
+        :param delivered: ids whose result is in the result store; by default it is looked into only where that is not
+            known from the outcomes.
         """
         if delivered is None:
-            delivered = self._delivered(outcomes) or set()
+            ended = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.ENDED]
+            delivered = (self._delivered(ended) or set()) if self.is_assumed else ended if self.expects_delivery else ()
         is_stored = result_path is not None
         ends = {n: end_words(o, is_delivered=n in delivered, is_stored=is_stored) for n, o in outcomes.items()}
         log_end(self._log, ends, seconds)

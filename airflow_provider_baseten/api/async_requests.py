@@ -168,9 +168,10 @@ def queue_status(target: Target) -> Request:
 
 
 def _about_one(method: str, what: str, target: Target, request_id: str) -> Request:
+    url = target.async_request_url(request_id)
     called = f"chain {target.chain_id}" if target.model_id is None else f"model {target.model_id}"
     subject = f"{what} of async request {request_id} of {called}"
-    return _small(method, target.async_request_url(request_id), subject, advice.of_async_request(called))
+    return _small(method, url, subject, advice.of_async_request(called))
 
 
 def _small(method: str, url: str, subject: str, what_next: Advice) -> Request:

@@ -357,6 +357,7 @@ class TestDrain:
         assert bucket.find("/bucket") == ["/bucket/results/r2.json"]
 
 
+@pytest.mark.process
 class TestProcesses:
     @pytest.fixture
     def started(self, tmp_path):

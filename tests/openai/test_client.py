@@ -179,7 +179,7 @@ def test_baseten_s_own_hosts(connect):
 def test_model_apis_or_a_target(connect):
     connect(password=KEY)
     for arguments in ({}, {"target": CHAT, "model_apis": True}):
-        with pytest.raises(BasetenInputError, match="exactly one of a target and model_apis"):
+        with pytest.raises(BasetenInputError, match="exactly one of target and model_apis"):
             BasetenHook().openai_client(**arguments)
 
 

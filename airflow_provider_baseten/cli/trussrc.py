@@ -76,7 +76,7 @@ def _add_connection(conn_id: str, host: str | None, api_key: str, *, overwrite: 
             if found is not None:
                 session.delete(found)
                 session.flush()
-            session.add(Connection(conn_id=conn_id, conn_type="baseten", host=host, password=api_key))
+            session.add(Connection(conn_id=conn_id, conn_type="baseten", host=host, port=0, password=api_key))
     except SQLAlchemyError as error:
         raise CommandError(
             f"Airflow's database did not take the connection ({type(error).__name__}): is it there and migrated?"

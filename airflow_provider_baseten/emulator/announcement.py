@@ -51,5 +51,5 @@ def _curl(url: str, body: Any, api_key: str | None) -> str:
 
 def _connection(url: str, api_key: str | None) -> str:
     password = api_key or "any-key-is-accepted"
-    fields = ["--conn-type", "baseten", "--conn-host", url, "--conn-password", password]
+    fields = ["--conn-type", "baseten", "--conn-host", url, "--conn-port", "0", "--conn-password", password]
     return shlex.join(["airflow", "connections", "add", "baseten_default", *fields])

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# What Airflow shows in the place of a password, and tests with if it takes the form for another connection.
+_AIRFLOW_MASK = "***"
+
 # Seconds; the management API computes nothing.
 _MANAGEMENT_TIMEOUT = 60.0
 
@@ -277,6 +280,11 @@ class BasetenHook(ManagementCalls, BaseHook):
         try:
             # The form tests its connection under an id that nobody has given.
             connection = self._read_connection(called="the connection")
+            if connection.api_key == _AIRFLOW_MASK:
+                return False, (
+                    "Airflow did not pass the saved API key on, as for a connection without a port: edit the "
+                    "connection, enter 0 as Port, and test it again."
+                )
             keys = {"management_api_key": connection.management_api_key, "API key": connection.api_key}
             # The same key twice is one key to test, under its second name.
             names = {key: name for name, key in keys.items()}

@@ -489,6 +489,14 @@ class TestConnectionTest:
         works, message = BasetenHook().test_connection()
         assert (works, message) == (False, f"The API key was refused by {baseten.url}: enter it again.")
 
+    def test_key_that_airflow_did_not_pass_on(self, baseten, connect):
+        connect(host=baseten.url, password="***")
+        before = len(baseten.requests)
+        works, message = BasetenHook().test_connection()
+        assert not works
+        assert "enter 0 as Port" in message
+        assert len(baseten.requests) == before
+
     def test_refused_management_key(self, baseten, connect):
         connect(host=baseten.url, password=KEY, extra={"management_api_key": MANAGEMENT_KEY})
         works, message = BasetenHook().test_connection()

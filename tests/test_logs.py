@@ -57,8 +57,8 @@ def logged(capfd, caplog):
         (
             True,
             [
-                rf"The triggerer is to call {SUBJECT}\.",
-                rf"The triggerer has left the answer of {SUBJECT}\.",
+                rf"Deferred: the triggerer will call {SUBJECT}\.",
+                rf"Resumed: the triggerer has received the answer of {SUBJECT}\.",
                 rf"Calling {SUBJECT}\.",
                 ANSWERED,
             ],

@@ -107,5 +107,8 @@ def of_async_request(target: str) -> Advice:
 
     :param target: what was called by the async request.
     """
-    unknown = f"This id is not known to {target}, or no longer: Baseten forgets an async request an hour after its end"
+    unknown = (
+        f"Check that {target} is what was called. If it is, it does not know this id, or no longer: Baseten forgets an "
+        "async request an hour after its end"
+    )
     return Advice(by_status={404: unknown})

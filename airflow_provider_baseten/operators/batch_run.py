@@ -66,8 +66,8 @@ class RunsBatch:
             words: str = super().what_was_sent()  # type: ignore[misc]
             return words
         return (
-            f"Rows that were answered are in {self._output_path}, and the next try sends the others. Requests that "
-            "were in flight may still run and be billed, and are sent again."
+            f"Rows that were answered, if any, are in {self._output_path}, and the next try sends the others. Requests "
+            "that were in flight may still run and be billed, and are sent again."
         )
 
     def on_kill(self) -> None:

@@ -131,7 +131,7 @@ class BasetenPredictOperator(BasetenCallOperator):
             found = None
         if found is None:
             call.leave_request(request)
-            self.log.info("The triggerer is to call %s.", request.subject)
+            self.log.info("Deferred: the triggerer will call %s.", request.subject)
             self._defer(store.uri, name)
         return found
 
@@ -159,7 +159,7 @@ class BasetenPredictOperator(BasetenCallOperator):
                 "The triggerer has answered, but its answer is not in the result store of this worker: give both the "
                 "same result_store."
             )
-        self.log.info("The triggerer has left the answer of %s.", response.request.subject)
+        self.log.info("Resumed: the triggerer has received the answer of %s.", response.request.subject)
         try:
             return self.hand_over(context, response, result_store)
         except BasetenResponseError:

@@ -114,9 +114,15 @@ class BasetenPredictTrigger(BaseTrigger):
 
     async def _send(self, request: Request) -> Response:
         """Return an answer that can be used; anything else is an error, after which the next attempt sends again."""
+        hook = self._hook()
+        try:
+            await hook.aconnection()
+        except BasetenError as error:
+            self._forget_hook()
+            raise type(error)(f"{error} The worker could read it: make it known to the triggerer too.") from None
         call = CallLog(log, request)
         try:
-            response = await self._hook().asend(request)
+            response = await hook.asend(request)
         except BasetenAuthError:
             self._forget_hook()  # The key may have been replaced since.
             raise
@@ -150,13 +156,14 @@ class BasetenPredictTrigger(BaseTrigger):
 
         if self.on_orphaned_request == "fail":
             raise BasetenOrphanedRequestError(
-                f"An earlier triggerer died while it waited for {subject}. Baseten cancels work whose client has gone; "
-                "clear the task to send it again.",
+                f"An earlier trigger no longer waits for {subject}: it was stopped, or its triggerer died. Baseten "
+                "cancels work whose client has gone; clear the task to send it again.",
                 may_have_run=True,
             )
         Stats.incr("baseten.predict.resent")
         log.warning(
-            "Trigger %s died or stands still while it waited for %s; trigger %s is sending it again.",
+            "Trigger %s no longer waits for %s (it was stopped, or its triggerer died or stands still); trigger %s "
+            "is sending it again.",
             earlier.id,
             subject,
             mine.id,

@@ -86,7 +86,7 @@ def test_both_triggers_are_named_when_a_stopped_triggerer_goes_on(new_scenario: 
     assert scenario.finish().try_number == 1
     assert scenario.output == ANSWER
     assert scenario.requests("predict") == 2
-    found = re.search(r"Trigger (\w{32}) died or stands still .* trigger (\w{32}) is", scenario.trigger_logs())
+    found = re.search(r"Trigger (\w{32}) no longer waits for .* trigger (\w{32}) is", scenario.trigger_logs())
     assert found is not None, scenario.trigger_logs()
     assert found[1] != found[2]
     cluster.end("triggerer", signal.SIGKILL, number=2)

@@ -20,6 +20,7 @@ from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.deferred_calls import Claim, DeferredCall, name_of
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import (
+    BasetenAuthError,
     BasetenInputError,
     BasetenModelError,
     BasetenResponseError,
@@ -141,6 +142,18 @@ def test_trigger_holds_and_tells_no_input(baseten, store, caplog):
     assert call.response().output() == {"text": "private"}
 
 
+def test_a_connection_that_only_the_worker_knows_is_said_to_be_missing_in_the_triggerer(baseten, store, monkeypatch):
+    call, trigger = left(baseten, store)
+    monkeypatch.delenv("AIRFLOW_CONN_BASETEN_DEFAULT")
+    monkeypatch.delenv("BASETEN_API_KEY", raising=False)
+    run(trigger())
+    error = call.take_error()
+    assert isinstance(error, BasetenAuthError)
+    assert "does not exist" in str(error)
+    assert "make it known to the triggerer too" in str(error)
+    assert not baseten.requests
+
+
 def test_serialized_trigger_is_the_same_trigger(baseten, store):
     _, trigger = left(baseten, store)
     path, arguments = trigger().serialize()
@@ -206,7 +219,7 @@ class TestDeadTriggerer:
         call, trigger = left(baseten, store)
         assert call.claim(Claim("first-trigger", 1.0)) is None
         run(trigger())
-        assert "Trigger first-trigger died or stands still" in caplog.text
+        assert "Trigger first-trigger no longer waits for" in caplog.text
         assert f"trigger {call.holder().id} is sending it again" in caplog.text
         assert (len(baseten.requests), call.response().status) == (1, 200)
 
@@ -280,7 +293,7 @@ class TestStoppedTriggerer:
             return mine, call.holder()
 
         first, second = asyncio.run(scenario())
-        assert f"Trigger {first.id} died or stands still" in caplog.text
+        assert f"Trigger {first.id} no longer waits for" in caplog.text
         assert f"Trigger {first.id} was stopped while it waited" in caplog.text
         assert f"trigger {second.id} has sent it too: it is paid twice" in caplog.text
         assert call.response().status == 200

@@ -94,6 +94,9 @@ class Life:
         self.attempt = 0
         self.violations: list[str] = []
 
+    async def aconnection(self) -> None:
+        """Find the connection, which is there all the time."""
+
     async def asend(self, request: Request) -> Response:
         process = RUNNING.get()
         send = Send(len(self.sends), process, self.attempt, time.time())
@@ -224,7 +227,7 @@ def live(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
 
     def play(seed: int) -> Life:
         life = Life(seed)
-        hook = SimpleNamespace(asend=life.asend)
+        hook = SimpleNamespace(aconnection=life.aconnection, asend=life.asend)
         monkeypatch.setattr(BasetenPredictTrigger, "_hook", lambda _: hook)
 
         async def scenario() -> Any:

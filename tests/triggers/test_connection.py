@@ -44,12 +44,12 @@ async def event_of(waiting_trigger):
 
 def test_one_that_does_not_exist_ends_the_wait(waiting, server):
     waiter = trigger("r1", "r2", deadline=None, poll_interval=30)
-    waiter.baseten_conn_id = "elsewhere"
+    waiter.baseten_conn_id = "unknown_to_all"
     (event,) = waiting(lambda: event_of(waiter))
     error = error_from(event["error"])
     assert type(error) is BasetenAuthError
-    assert "Connection 'elsewhere' could not be read by the triggerer" in str(error)
-    assert "Connection 'elsewhere' does not exist: add one" in str(error)
+    assert "Connection 'unknown_to_all' could not be read by the triggerer" in str(error)
+    assert "Connection 'unknown_to_all' does not exist: add one" in str(error)
     assert "2 async requests" in str(error)
     assert "go on at Baseten" in str(error)
     assert "Make the connection known to the triggerer" in str(error)

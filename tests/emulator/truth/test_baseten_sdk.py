@@ -244,10 +244,10 @@ class TestAsync:
             api.async_predict_deployment(deployment_id=DEPLOYMENT, request=request),
             client("model-abc-prod-us").async_predict_regional(request=request),
         ]
-        for answer in answers:
+        for answer, deployment_id in zip(answers, [*[DEPLOYMENT] * 4, "abcd2"], strict=True):
             status = api.get_async_request_status(request_id=answer.request_id)
             assert (status.status, status.webhook_status, status.errors) == ("QUEUED", "PENDING", [])
-            assert (status.model_id, status.chain_id, status.deployment_id) == ("abc", None, DEPLOYMENT)
+            assert (status.model_id, status.chain_id, status.deployment_id) == ("abc", None, deployment_id)
             assert api.cancel_async_request(request_id=answer.request_id).canceled
         assert [asked.status for asked in asked()] == [201] * 5 + [200] * 10
 
@@ -278,9 +278,10 @@ class TestAsync:
             api.get_async_queue_status_deployment(deployment_id=DEPLOYMENT),
             client(f"{name}-prod-us").get_async_queue_status_regional(),
         ]
-        for answer in answers:
-            assert (answer.deployment_id, answer.num_in_progress_requests) == (DEPLOYMENT, 0)
-            assert answer.num_queued_requests == 1
+        assert {answer.num_in_progress_requests for answer in answers} == {0}
+        regional = f"{name.partition('-')[2]}d2"
+        assert [answer.deployment_id for answer in answers] == [*[DEPLOYMENT] * 4, regional]
+        assert [answer.num_queued_requests for answer in answers] == [1, 1, 1, 1, 0]
 
     def test_a_failed_request(self, emulator: Emulator, client: Callable[..., ApiClient]) -> None:
         api = client("model-raises")

@@ -29,7 +29,7 @@ from airflow_provider_baseten.operators.airflow_options import SensorOptions
 from airflow_provider_baseten.policies import checked_policy
 from airflow_provider_baseten.rendering import RendersFields
 from airflow_provider_baseten.signatures import NamesArguments
-from airflow_provider_baseten.wait_log import WaitLog
+from airflow_provider_baseten.wait_log import WaitLog, name_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -173,7 +173,15 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         """Look at all requests once. How long a request has been doubtful is remembered from poke to poke."""
         from airflow_provider_baseten.sensors.progress import ProgressRecord
 
-        ids, results = self._ids, self._results()
+        ids = self._ids
+        try:
+            results = self._results()
+        except BasetenError as error:
+            if self._progress is None and not context.get("task_reschedule_count"):
+                raise
+            # It was readable for an earlier poke, so that it may be back for the next one.
+            self.log.warning("Still waiting for %s: the connection can't be read now. %s", name_of(ids), error)
+            return PokeReturnValue(False)
         record = ProgressRecord(context, results.store, self.log)
         before = self._progress or record.load()
         began = time.time() if before.began is None else before.began

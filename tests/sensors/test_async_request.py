@@ -9,14 +9,17 @@ from airflow.sdk import DAG, XComArg, task
 
 from airflow_provider_baseten import async_results
 from airflow_provider_baseten.api import async_requests
+from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.compat import AirflowFailException
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
+    BasetenAuthError,
     BasetenInputError,
     BasetenResultLostError,
     BasetenResultStoreError,
 )
+from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
@@ -242,6 +245,32 @@ class TestCost:
         baseten.inject(Fault(action="async_request", status=200, body={"status": "EXPIRED", "errors": 7}, times=2))
         with pytest.raises(BasetenAsyncRequestError, match="EXPIRED"):
             sensor(["r1"]).poke(context())
+
+
+class TestConnectionThatIsAway:
+    @pytest.fixture
+    def take_away(self, monkeypatch):
+        monkeypatch.delenv("BASETEN_API_KEY", raising=False)
+        return lambda: monkeypatch.delenv("AIRFLOW_CONN_BASETEN_DEFAULT")
+
+    def test_at_the_first_poke_it_is_an_error(self, baseten, take_away):
+        take_away()
+        with pytest.raises(BasetenAuthError, match="does not exist"):
+            sensor().poke(context())
+
+    def test_later_the_sensor_waits_for_it_too(self, baseten, take_away, capfd):
+        baseten.hold()
+        request_id = BasetenHook().async_predict(Target(model_id="echo"), 1)
+        waiting = sensor(request_id)
+        waiting.poke(context())
+        take_away()
+        assert not waiting.poke(context()).is_done
+        assert "can't be read now" in "".join(capfd.readouterr())
+
+    def test_in_another_process_too(self, baseten, take_away, capfd):
+        take_away()
+        assert not sensor(mode="reschedule").poke(context(task_reschedule_count=1)).is_done
+        assert "can't be read now" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])

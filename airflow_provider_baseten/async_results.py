@@ -12,7 +12,7 @@ from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wa
 from airflow_provider_baseten.api.quotes import without_quotes
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
 from airflow_provider_baseten.results import Output, ResultStore, deliver, stored_output
-from airflow_provider_baseten.wait_log import Log, WaitLog, end_words, log_end
+from airflow_provider_baseten.wait_log import Log, WaitLog, cancel_words, end_words, log_end
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
@@ -239,5 +239,9 @@ class AsyncResults:
         except BasetenError as error:
             self._log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, error)
             return False
-        self._log.info("Async request %s was %s.", request_id, "cancelled" if canceled else "no longer queued")
+        self._log.info(
+            "Async request %s %s.",
+            request_id,
+            cancel_words(canceled),
+        )
         return canceled

@@ -49,7 +49,7 @@ class CallLog:
             )
         if attempt is None:
             return f"{self._subject} was not under way at that moment: nothing runs. The next try sends the request."
-        request_id = f"request id {attempt.request_id}" if attempt.request_id else "its id comes with the answer"
+        request_id = f"request id {attempt.request_id}" if attempt.request_id else "it has no id before the answer"
         return (
             f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and was not answered yet "
             f"({request_id}). Its connection is closed now: Baseten cancels the work, but the model may still run and "

@@ -119,13 +119,21 @@ def end_words(outcome: Outcome, *, is_delivered: bool, is_stored: bool) -> str:
         case Outcome.ENDED if is_stored:
             return "succeeded, output stored by the model"
         case Outcome.ENDED:
-            return "succeeded, output sent to no webhook"
+            return "succeeded; no webhook was named, so no output was delivered"
         case Outcome.FAILED:
             return "ended without success"
         case Outcome.LOST:
             return "outcome unknown"
         case Outcome.TIMEOUT:
-            return "no result yet"
+            return "no result in time"
+
+
+def cancel_words(canceled: bool) -> str:
+    """Say what came of cancelling a request.
+
+    :param canceled: whether Baseten has cancelled it.
+    """
+    return "was cancelled" if canceled else "could not be cancelled: it is no longer queued"
 
 
 def name_of(request_ids: Collection[str]) -> str:

@@ -89,7 +89,7 @@ def test_a_call_says_that_it_was_sent(baseten, said, operator, subject, argument
         operator(task_id="ask", model_id="slow", execution_timeout=LIMIT, **arguments)
     line = said(dag)
     assert f"{subject} of model slow (environment production) was sent 2 s before" in line
-    assert "its id comes with the answer" in line
+    assert "it has no id before the answer" in line
     assert "may still run and be billed" in line
     assert "The next try sends the request again." in line
 

@@ -89,7 +89,11 @@ class TestOperator:
         ("arguments", "last", "end"),
         [
             ({}, "result received", "result received by webhook"),
-            ({"baseten_conn_id": "without_webhook"}, "succeeded", "succeeded, output sent to no webhook"),
+            (
+                {"baseten_conn_id": "without_webhook"},
+                "succeeded",
+                "succeeded; no webhook was named, so no output was delivered",
+            ),
             (
                 {"model_id": "broken", "inference_retry_config": {"max_attempts": 1}},
                 "failed|result received",

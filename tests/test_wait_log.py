@@ -120,10 +120,10 @@ def test_another_process_repeats_nothing():
     [
         (Outcome.ENDED, True, False, "result received by webhook"),
         (Outcome.ENDED, False, True, "succeeded, output stored by the model"),
-        (Outcome.ENDED, False, False, "succeeded, output sent to no webhook"),
+        (Outcome.ENDED, False, False, "succeeded; no webhook was named, so no output was delivered"),
         (Outcome.FAILED, False, False, "ended without success"),
         (Outcome.LOST, False, False, "outcome unknown"),
-        (Outcome.TIMEOUT, False, True, "no result yet"),
+        (Outcome.TIMEOUT, False, True, "no result in time"),
     ],
 )
 def test_the_end_of_a_wait_is_one_line(outcome, is_delivered, is_stored, words):

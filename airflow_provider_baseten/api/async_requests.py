@@ -464,8 +464,8 @@ def _checked_webhook(url: str) -> str:
 def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
     if state is None:
         return (
-            f"Baseten no longer knows it (statuses are kept for one hour), and its result is not in {result_store}: "
-            "the outcome is unknown."
+            "Baseten does not know it, or no longer (it keeps statuses for one hour), and its result is not in "
+            f"{result_store}: the outcome is unknown."
         )
     if state == AsyncStatus.SUCCEEDED and delivery == "SUCCEEDED":
         return (

@@ -51,8 +51,8 @@ def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> Non
     """
     if max_failure_ratio is None and manifest.failed and not manifest.succeeded:
         raise BasetenBatchError(
-            f"Every row has failed: {summary(manifest)}{_first_error(manifest)} A job for which that is no error "
-            "gives max_failure_ratio=1."
+            f"Every row has failed: {summary(manifest)}{_first_error(manifest)} If that is acceptable, "
+            "set max_failure_ratio=1."
         )
 
 

@@ -140,8 +140,8 @@ def _emulator(options: argparse.Namespace) -> Emulator:
 def _check_key(option: str, key: str | None) -> None:
     if key is not None and not _KEY.fullmatch(key):
         raise EmulatorError(
-            f"The key of {option} is not valid: give at least 8 characters, so that logs can mask it, of ASCII and "
-            "without spaces."
+            f"The key of {option} is not valid: use at least 8 ASCII characters without spaces, so that logs can "
+            "mask it."
         )
 
 

@@ -146,10 +146,10 @@ class _Fields:
     def _check_type(self) -> None:
         name, conn_type = _sentence(self._called), self._connection.conn_type
         if not conn_type:
-            raise BasetenInputError(f"{name} has no type, and has to be of type {CONN_TYPE}: write {_FORMS}.")
+            raise BasetenInputError(f"{name} has no type, but has to be of type {CONN_TYPE}: write {_FORMS}.")
         if conn_type.lower() != CONN_TYPE:
             raise BasetenInputError(
-                f"{name} is of type {shown(conn_type)}, and has to be of type {CONN_TYPE}: name another one, or change "
+                f"{name} is of type {shown(conn_type)}, but has to be of type {CONN_TYPE}: use another one, or change "
                 "its type."
             )
 
@@ -172,7 +172,7 @@ class _Fields:
             found = ""
             if login:
                 mask_secret(login)  # It may be the key.
-                found = ", but a login, which is not used"
+                found = ", only a login, which is not used"
             raise BasetenAuthError(
                 f"{_sentence(self._called)} has no password (the API key){found}: enter the key as the password; in a "
                 f"URI it comes after a colon, '{CONN_TYPE}://:KEY@'."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.batch.parts import OutputFolder
+    from airflow_provider_baseten.batch.parts import Found, OutputFolder
     from airflow_provider_baseten.batch.rows import Source
 
 # Longer a plan does not wait for the number of rows.
@@ -64,16 +64,26 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
         count.close()
         found = folder.found()
         self.log.info(
-            "Plan: %s%s rows%s for %s shards. The output folder is %s; earlier runs have left %s complete shards and "
-            "%s parts there.",
+            "Plan: %s%s%s for %s. The output folder is %s; %s.",
             "at least " if count.total is None else "",
-            f"{count.at_least:,}",
-            f" in {len(source.files):,} files" if source.files else "",
-            f"{self.num_shards:,}",
+            _counted(count.at_least, "row"),
+            f" in {_counted(len(source.files), 'file')}" if source.files else "",
+            _counted(self.num_shards, "shard"),
             self.output_path,
-            f"{found.shards:,}",
-            f"{found.parts:,}",
+            _left_by_earlier_runs(found),
         )
+
+
+def _left_by_earlier_runs(found: "Found") -> str:
+    if not (found.shards or found.parts):
+        return "nothing of earlier runs is there"
+    return (
+        f"earlier runs have left {_counted(found.shards, 'complete shard')} and {_counted(found.parts, 'part')} there"
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class BasetenBatchShardOperator(BasetenBatchPredictOperator):

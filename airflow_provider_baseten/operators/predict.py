@@ -61,7 +61,8 @@ class BasetenPredictOperator(BasetenCallOperator):
         among the rendered templates)
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for Truss's msgpack both ways.
     :param deferrable: wait in the triggerer; by default false.
-    :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``, see above.
+    :param on_orphaned_request: what happens to a deferred predict whose trigger has ended without an answer:
+        ``resubmit`` sends it again with a warning (default), ``fail`` fails with ``BasetenOrphanedRequestError``.
     :param log_stream: write the lines of a streaming model's output to the task log as they arrive; by default false.
 
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
@@ -198,7 +199,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         again = "it sends the request again" if self.on_orphaned_request == "resubmit" else "it fails"
         return (
             f"The triggerer was waiting for predict of {self.target} and has stopped: Baseten cancels the work, but "
-            "the model may still run and be billed (its request id comes with the answer). The next try uses an answer "
+            "the model may still run and be billed (it has no id before the answer). The next try uses an answer "
             f"that has arrived; otherwise {again}."
         )
 

@@ -27,7 +27,7 @@ from airflow_provider_baseten.triggers.lookout import Lookout
 from airflow_provider_baseten.triggers.pace import Pace
 from airflow_provider_baseten.triggers.schedule import Schedule
 from airflow_provider_baseten.triggers.waiter import Waiter, WaitingRequest
-from airflow_provider_baseten.wait_log import name_of
+from airflow_provider_baseten.wait_log import cancel_words, name_of
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +283,11 @@ class Poller:
         except Exception as error:
             log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, _words(error))
         else:
-            log.info("Async request %s was %s.", request_id, "cancelled" if canceled else "no longer queued")
+            log.info(
+                "Async request %s %s.",
+                request_id,
+                cancel_words(canceled),
+            )
 
     def _new_hook(self) -> BasetenHook:
         return BasetenHook(self._conn_id, timeout=_CALL_TIMEOUT, retry_policy=RetryPolicy(max_attempts=1))

@@ -217,7 +217,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("status", "words"),
         [
-            ({}, "no longer knows it"),
+            ({}, "does not know it, or no longer"),
             ({"status": "SUCCEEDED", "webhook_status": "SUCCEEDED"}, "do not share a result store"),
             ({"status": "SUCCEEDED", "webhook_status": "NO_WEBHOOK_PROVIDED"}, "without a webhook"),
             ({"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"}, "could not be delivered"),

@@ -198,7 +198,7 @@ class TestFailure:
             ("cancelled", "BasetenAsyncRequestError", "ended as CANCELED"),
             ("undelivered", "BasetenResultLostError", "could not be delivered"),
             ("delivered_elsewhere", "BasetenResultLostError", "do not share a result store"),
-            ("vanished", "BasetenResultLostError", "no longer knows it"),
+            ("vanished", "BasetenResultLostError", "does not know it, or no longer"),
         ],
     )
     def test_every_end_without_a_result(self, baseten, run_dag, capfd, deferrable, end, error, words):

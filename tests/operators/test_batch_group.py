@@ -106,9 +106,9 @@ class TestPlan:
                 )
             assert run_dag(dag).state == "success"
         lines = capfd.readouterr().out
-        plan = f"Plan: 300 rows in 2 files for 2 shards. The output folder is {out}; earlier runs have left"
-        assert f"{plan} 0 complete shards and 0 parts there." in lines
-        assert f"{plan} 2 complete shards and 2 parts there." in lines
+        plan = f"Plan: 300 rows in 2 files for 2 shards. The output folder is {out};"
+        assert f"{plan} nothing of earlier runs is there." in lines
+        assert f"{plan} earlier runs have left 2 complete shards and 2 parts there." in lines
 
 
 @pytest.mark.parametrize("trouble", ["no input", "another job's folder", "no such column"])

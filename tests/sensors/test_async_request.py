@@ -136,7 +136,7 @@ class TestDoubt:
             monkeypatch.setattr(time, "time", lambda seconds=seconds: now + seconds)
             assert not self.poke(mode, made, **more).is_done
         monkeypatch.setattr(time, "time", lambda: now + async_requests.GRACE)
-        with pytest.raises(BasetenResultLostError, match="no longer knows it"):
+        with pytest.raises(BasetenResultLostError, match="does not know it, or no longer"):
             self.poke(mode, made, **more)
         assert time.monotonic() - began < 10
 

@@ -1,6 +1,7 @@
 """Failed rows of a run that has ended: what is said of them, and when they are an error."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 
 from airflow_provider_baseten.batch.files import Folder
@@ -17,13 +18,22 @@ _UNANSWERED = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLim
 
 def summary(manifest: Manifest) -> str:
     """Return how many rows have failed, with which errors, and where the records of them are."""
-    errors = sorted(
-        ((count, name) for name, count in manifest.outcomes.items() if name != "success" and count),
-        key=lambda error: (-error[0], error[1]),
-    )
-    named = [f"{count:,} {name}" for count, name in errors]
     of_all = f"{manifest.failed:,} of {manifest.rows:,} rows have failed"
-    return f"{of_all} ({_listed(named, _MOST_TYPES)}); see {_listed(manifest.failed_parts, _MOST_FILES)}."
+    return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {_listed(manifest.failed_parts, _MOST_FILES)}."
+
+
+def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
+    """Return how many rows have failed with which type of error, the most frequent first.
+
+    :param outcomes: number of rows by ``success`` or type of error.
+    """
+    errors = [(name, count) for name, count in outcomes.items() if name != "success" and count]
+    return dict(sorted(errors, key=lambda error: (-error[1], error[0])))
+
+
+def listed(errors: Mapping[str, int]) -> str:
+    """Return what :func:`errors_of` gives as a part of a sentence."""
+    return _listed([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
 
 
 def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:

@@ -23,6 +23,7 @@ class Progress:
     :param total: rows that have one at the end, of this shard; ``None`` where that is not known yet.
     :param at_least: rows of this shard that are known to be there; ``total`` where that is known.
     :param failed: rows of this run that have failed.
+    :param errors: how many of them with which type of error.
     :param rows_per_second: since the last progress.
     :param concurrency: requests in flight at most.
     :param eta_seconds: until the end, from the rows that were answered in the last minute; ``None`` before the first
@@ -33,6 +34,7 @@ class Progress:
     total: int | None
     at_least: int
     failed: int
+    errors: dict[str, int]
     rows_per_second: float
     concurrency: int
     eta_seconds: float | None

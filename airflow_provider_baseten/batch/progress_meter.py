@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
+from airflow_provider_baseten.batch.failed_rows import errors_of
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.parts import Earlier
 from airflow_provider_baseten.batch.progress import Progress, Tally
@@ -64,6 +65,7 @@ class ProgressMeter:
             total=extent.total,
             at_least=max(extent.at_least, rows),
             failed=self._tally.failed,
+            errors=errors_of(self._tally.outcomes),
             rows_per_second=round((done - done_then) / (now - then), 1),
             concurrency=concurrency,
             eta_seconds=None if eta is None or eta > _LONGEST_ETA_SECONDS else round(eta, 1),

@@ -54,9 +54,12 @@ class ProgressReport:
 def sentence(progress: "Progress") -> str:
     """Return the numbers as a line of the log."""
     total = f" of at least {progress.at_least:,}" if progress.total is None else f" of {progress.total:,}"
+    from airflow_provider_baseten.batch.failed_rows import listed
+
+    errors = f" ({listed(progress.errors)})" if progress.errors else ""
     left = "" if progress.eta_seconds is None else f", {timedelta(seconds=round(progress.eta_seconds))} left"
     return (
-        f"{progress.rows:,}{total} rows, {_rate(progress.rows_per_second)} rows/s, {progress.failed:,} failed, "
+        f"{progress.rows:,}{total} rows, {_rate(progress.rows_per_second)} rows/s, {progress.failed:,} failed{errors}, "
         f"at most {progress.concurrency} requests in flight{left}."
     )
 
@@ -90,6 +93,7 @@ def log_failed_rows(log: Any, manifest: "Manifest") -> None:
 
 def final(manifest: "Manifest") -> "Progress":
     """Return the progress of a run that has ended."""
+    from airflow_provider_baseten.batch.failed_rows import errors_of
     from airflow_provider_baseten.batch.progress import Progress
 
     return Progress(
@@ -97,6 +101,7 @@ def final(manifest: "Manifest") -> "Progress":
         total=manifest.rows if manifest.complete else None,
         at_least=manifest.rows,
         failed=manifest.failed,
+        errors=errors_of(manifest.outcomes),
         rows_per_second=manifest.rows_per_second,
         concurrency=0,
         eta_seconds=0.0 if manifest.complete else None,

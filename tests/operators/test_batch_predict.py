@@ -321,10 +321,20 @@ class TestProgress:
             "total": 60,
             "at_least": 60,
             "failed": 0,
+            "errors": {},
             "rows_per_second": run.xcom("progress")["rows_per_second"],
             "concurrency": 0,
             "eta_seconds": 0.0,
         }
+
+    def test_a_server_that_is_not_there_is_told_while_the_job_runs(self, connect, run_dag, tmp_path, capfd):
+        connect(host="http://127.0.0.1:1", password="abcd1234.s3cr3t")
+        once = {"request_retry_policy": RetryPolicy(max_attempts=1)}
+        with DAG("dead_host") as dag:
+            batch("dead_host", tmp_path / "out", inputs=numbers(60), requests_per_second=60, **once)
+        run_dag(dag)
+        lines = capfd.readouterr().out
+        assert re.search(r"of 60 rows, .* (\d+) failed \(\1 BasetenUnavailableError\), at most", lines)
 
     @needs_task_state_store
     def test_a_store_that_fails_does_not_fail_the_task(self, baseten, run_dag, tmp_path, capfd):

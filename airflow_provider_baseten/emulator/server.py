@@ -1,11 +1,13 @@
 """Baseten on this machine: the gateway in a background thread."""
 
 import asyncio
+import itertools
 import os
 import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -26,6 +28,12 @@ from airflow_provider_baseten.emulator.replicas import Replicas
 
 # What Cloudflare, in front of Baseten, takes.
 _MOST_HEADER_BYTES = 131_072
+
+# How often a server does what is regular, such as the date in its answers.
+_TICK_SECONDS = 0.1
+
+# How long requests in flight may take to notice that the server stops.
+_MOST_SECONDS_TO_STOP = 5.0
 
 _ID = re.compile(r"[A-Za-z0-9]{1,63}")
 
@@ -192,7 +200,8 @@ class Emulator:
     def stop(self) -> None:
         """Stop the server; requests in flight lose their connection, async requests stay as they are."""
         if self._thread is not None and self._server is not None:
-            self._server.should_exit = True
+            if self._loop is not None:
+                self._server.stop(self._loop)
             self._thread.join()
             self._thread = self._server = None
 
@@ -289,21 +298,42 @@ class Emulator:
 
 
 class _Server(uvicorn.Server):
-    """Tells another thread when it listens, and does not wait for requests in flight when it stops."""
+    """Tells another thread when it listens, and stops at once: uvicorn itself looks every 0.1 s for what to do."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.settled = threading.Event()
         self.failure: Exception | None = None
+        self._exit = asyncio.Event()
+
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let :meth:`serve` return; for other threads than that of the event loop."""
+        loop.call_soon_threadsafe(self._exit.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.settled.set()
 
+    async def main_loop(self) -> None:
+        ticks = itertools.count()
+        while not self._exit.is_set():
+            await self.on_tick(next(ticks))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exit.wait(), _TICK_SECONDS)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for task in list(self.server_state.tasks):
-            task.cancel()
-        await super().shutdown(sockets)
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOST_SECONDS_TO_STOP):
+                while tasks := list(self.server_state.tasks):
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks)
+                for connection in list(self.server_state.connections):
+                    connection.shutdown()
+                while self.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when the last one is gone)
+                    await asyncio.sleep(0.001)
 
 
 def _model(model: Any) -> Model:
@@ -323,7 +353,6 @@ def _config(gateway: Gateway) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=60,
-        timeout_graceful_shutdown=5,
         backlog=2048,
     )
 

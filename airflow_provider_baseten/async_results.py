@@ -239,9 +239,5 @@ class AsyncResults:
         except BasetenError as error:
             self._log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, error)
             return False
-        self._log.info(
-            "Async request %s %s.",
-            request_id,
-            cancel_words(canceled),
-        )
+        self._log.info("Async request %s %s.", request_id, cancel_words(canceled))
         return canceled

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -434,13 +434,18 @@ def ca_bundle() -> tuple[str, bytes] | None:
         if path := os.environ.get(variable):
             try:
                 content = Path(path).read_bytes()
-                ssl.create_default_context(cadata=content.decode("ascii") or "empty")
+                _check_certificates(content)
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
                 raise BasetenInputError(
                     f"{variable}={path} is not a usable CA bundle ({error}): name a PEM file with certificates."
                 ) from None
             return path, content
     return None
+
+
+@lru_cache(maxsize=1)  # It takes longer than a call to a server nearby.
+def _check_certificates(content: bytes) -> None:
+    ssl.create_default_context(cadata=content.decode("ascii") or "empty")
 
 
 def _blocking_failure(

@@ -53,9 +53,9 @@ class ProgressReport:
 
 def sentence(progress: "Progress") -> str:
     """Return the numbers as a line of the log."""
-    total = f" of at least {progress.at_least:,}" if progress.total is None else f" of {progress.total:,}"
     from airflow_provider_baseten.batch.failed_rows import listed
 
+    total = f" of at least {progress.at_least:,}" if progress.total is None else f" of {progress.total:,}"
     errors = f" ({listed(progress.errors)})" if progress.errors else ""
     left = "" if progress.eta_seconds is None else f", {timedelta(seconds=round(progress.eta_seconds))} left"
     return (

@@ -283,11 +283,7 @@ class Poller:
         except Exception as error:
             log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, _words(error))
         else:
-            log.info(
-                "Async request %s %s.",
-                request_id,
-                cancel_words(canceled),
-            )
+            log.info("Async request %s %s.", request_id, cancel_words(canceled))
 
     def _new_hook(self) -> BasetenHook:
         return BasetenHook(self._conn_id, timeout=_CALL_TIMEOUT, retry_policy=RetryPolicy(max_attempts=1))

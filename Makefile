@@ -22,24 +22,26 @@ OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tes
 	tests/test_logs.py tests/test_odd_arguments.py tests/test_payload_fields.py tests/test_policies.py \
 	tests/test_rendering.py tests/test_results.py tests/batch/test_damaged_files.py
 
-# Two processes run the quick tests: those of these folders, and the others.
-HALF := tests/api tests/batch tests/emulator
+# The quick tests run as a process for each of these lists of folders, and one for all others.
+QUICK_1 := tests/batch
+QUICK_2 := tests/emulator tests/webhook
+QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not process and not database and not index and not long"
 
-.PHONY: demo check quick-1 quick-2 test test-oldest lint docs clean
+.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/python -m tools.demo $(if $(ONCE),--once)
 
 check: $(READY)
-	$(MAKE) -j2 --output-sync quick-1 quick-2 lint
+	$(MAKE) -j5 --output-sync quick-1 quick-2 quick-3 quick-4 lint
 
-quick-1: $(READY)
-	$(QUICK) $(HALF)
+quick-1 quick-2 quick-3: quick-%: $(READY)
+	$(QUICK) $(QUICK_$*)
 
-quick-2: $(READY)
-	$(QUICK) $(HALF:%=--ignore=%)
+quick-4: $(READY)
+	$(QUICK) $(foreach folder,$(QUICK_1) $(QUICK_2) $(QUICK_3),--ignore=$(folder))
 
 test: lint $(TRUSS_READY)
 	$(BIN)/python -m pytest

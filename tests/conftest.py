@@ -178,6 +178,16 @@ def _hold_to_markers(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_hold_to_markers)
 
 
+@pytest.fixture(autouse=True)
+def _reads_no_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test that is not marked find connections as a worker does, without the database.
+
+    Once any test has imported Airflow's API server, this process counts as one.
+    """
+    if not request.node.get_closest_marker("database"):
+        monkeypatch.delenv("_AIRFLOW_PROCESS_CONTEXT", raising=False)
+
+
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Define an Airflow connection of type baseten for one test."""

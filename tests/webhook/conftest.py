@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_provider_baseten.webhook import drain
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Connections
 from tests.webhook.deliveries import Sender
@@ -55,6 +56,12 @@ def bucket() -> Iterator[Bucket]:
     bucket.uri = f"memory://{conn_id}@bucket/results"
     yield bucket
     bucket.go_on.set()
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the spool be looked through each half second for what waits aside, instead of each quarter of a minute."""
+    monkeypatch.setattr(drain, "_LOOK_SECONDS", 0.5)
 
 
 @pytest.fixture

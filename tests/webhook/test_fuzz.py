@@ -5,6 +5,8 @@ import json
 import random
 from collections import Counter
 
+import pytest
+
 from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import OLD_SECRET, SECRET, body, connection, signature
@@ -218,6 +220,7 @@ def test_ten_thousand_deliveries(receive, tmp_path, caplog, record_property):
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_what_is_taken_in_any_trouble_is_stored_in_the_end(receive, bucket, tmp_path, record_property):
     """The store and the place of connections fail and recover at random, receivers end, and strangers forge."""
     seed = random.SystemRandom().randrange(2**32)

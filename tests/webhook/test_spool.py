@@ -226,6 +226,7 @@ class TestALookupThatFails:
 
         return Database()
 
+    @pytest.mark.usefixtures("looks_often")
     def test_the_right_one_is_stored_and_forged_ones_are_not(self, receive, bucket, spool, database):
         sender = receive(database, spool=spool)
         forged = signature(b"other")

@@ -13,7 +13,8 @@ import requests
 from tools.airflow_api import AirflowApi, loopback_session, wait_until
 from tools.leash import Leash
 
-AIRFLOW = str(Path(sys.executable).parent / "airflow")
+PROGRAMS = Path(sys.executable).parent
+AIRFLOW = str(PROGRAMS / "airflow")
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -99,6 +100,7 @@ class AirflowStack:
     :param home: AIRFLOW_HOME; an empty or absent folder, which is left as it is at the end
     :param dags: folder with DAG files
     :param config: further settings as environment variables, e.g. `{"AIRFLOW__CORE__PARALLELISM": "4"}`
+    :param programs: folder with the programs of the Airflow to start, by default that of this process
     :param progress: called with one line of text for each step
     """
 
@@ -108,6 +110,7 @@ class AirflowStack:
         dags: Path,
         *,
         config: Mapping[str, str] | None = None,
+        programs: Path = PROGRAMS,
         progress: Callable[[str], object] = lambda line: None,
     ) -> None:
         self.ui_url = f"http://127.0.0.1:{free_port()}"
@@ -115,9 +118,9 @@ class AirflowStack:
         self._progress = progress
         self._service = Service(
             "Airflow",
-            [AIRFLOW, "standalone"],
+            [str(programs / "airflow"), "standalone"],
             home / "standalone.log",
-            env=airflow_environment(home, dags, self.ui_url) | dict(config or {}),
+            env=airflow_environment(home, dags, self.ui_url, programs) | dict(config or {}),
         )
 
     def __enter__(self) -> Self:
@@ -152,12 +155,13 @@ class AirflowStack:
         self._service.wait_until(healthy, seconds, "all components to be healthy")
 
 
-def airflow_environment(home: Path, dags: Path, ui_url: str) -> dict[str, str]:
+def airflow_environment(home: Path, dags: Path, ui_url: str, programs: Path = PROGRAMS) -> dict[str, str]:
     """The environment of an Airflow on this machine, without the settings and connections of another one.
 
     :param home: AIRFLOW_HOME
     :param dags: folder with DAG files
     :param ui_url: where its API server is to listen
+    :param programs: folder with its programs
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     return inherited | {
@@ -175,7 +179,7 @@ def airflow_environment(home: Path, dags: Path, ui_url: str) -> dict[str, str]:
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         # `airflow standalone` starts its children as `airflow`.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", os.environ.get("NO_PROXY")))),
     }
 

@@ -173,15 +173,10 @@ def _serve(
     from airflow_provider_baseten.webhook.plugin import PREFIX
 
     _log_to_stderr()
-    host, port = listener.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
-    print(f"Receiving at http://{host}:{port}{PREFIX}/webhooks/{options.conn_id}; stop with Ctrl-C.", flush=True)
     app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
-    # An access log would repeat what strangers ask for; uvicorn raises the signal that ended it once more.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app,
+        # It would repeat what strangers ask for.
         access_log=False,
         server_header=False,
         # Strangers may claim any address in these headers.
@@ -194,7 +189,18 @@ def _serve(
     config.load()
     guard = Guard(seconds=_CONNECTION_SECONDS, most=_MOST_CONNECTIONS)
     config.http_protocol_class = guard.protocol(config.http_protocol_class)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # A signal may come before uvicorn waits for it; and uvicorn raises the one that ended it once more.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    print(f"Receiving at http://{host}:{port}{PREFIX}/webhooks/{options.conn_id}; stop with Ctrl-C.", flush=True)
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -145,6 +145,29 @@ def test_secrets_in_airflows_database(tmp_path, database_connection):
     assert ResultStore(f"file://{tmp_path}/results").delivered(["r1"])
 
 
+# The signal comes just before uvicorn begins to wait for one.
+EARLY_SIGNAL = """
+import os, signal, uvicorn
+from airflow_provider_baseten.webhook.__main__ import main
+
+def run(server, sockets, run=uvicorn.Server.run):
+    os.kill(os.getpid(), signal.{name})
+    run(server, sockets)
+
+uvicorn.Server.run = run
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_it_starts_ends_it(tmp_path, name):
+    script = EARLY_SIGNAL.format(name=name)
+    options = ("--port", "0", "--result-store", f"file://{tmp_path}/results")
+    environment = os.environ | {"HTTPS_PROXY": NOWHERE, "BASETEN_WEBHOOK_SECRETS": SECRET}
+    done = subprocess.run([sys.executable, "-c", script, *options], env=environment, check=False, timeout=60)
+    assert done.returncode == 0
+
+
 def test_help_says_where_secrets_come_from(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

@@ -53,7 +53,11 @@ def _reporting(run: Callable[..., Any]) -> Callable[..., Any]:
         except BasetenError as error:
             self.log.error("%s", shown(error))
             self.log.debug("Where it was raised:", exc_info=True)
-            raise _as_airflow_sees_it(error, self.retry_policy) from _cause(error)
+            failure: Exception = error.with_traceback(None)
+            if not KNOWS_RETRY_POLICY and (decision := self.retry_policy.decide(error)).action == "fail":
+                self.log.info("There is no retry. %s", decision.reason)
+                failure = AirflowFailException(str(error))
+            raise failure from _cause(error)
         except AirflowTaskTimeout:
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
             timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.what_was_sent()}")
@@ -83,12 +87,6 @@ def shown(error: BaseException) -> str:
 
 def _wrapped(sentence: str) -> list[str]:
     return textwrap.wrap(sentence, _LINE, break_long_words=False, break_on_hyphens=False)
-
-
-def _as_airflow_sees_it(error: BasetenError, policy: Any) -> Exception:
-    if not KNOWS_RETRY_POLICY and policy.decide(error).action == "fail":
-        return AirflowFailException(str(error))
-    return error.with_traceback(None)
 
 
 def _cause(error: BasetenError) -> BaseException | None:

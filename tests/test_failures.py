@@ -2,6 +2,8 @@
 
 import pytest
 
+from airflow_provider_baseten import BasetenPredictOperator, failures
+from airflow_provider_baseten.compat import AirflowFailException
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenUnavailableError
 from airflow_provider_baseten.failures import shown
 
@@ -47,3 +49,12 @@ def test_no_line_is_long_and_no_word_is_lost():
     error = BasetenModelError("words of a server " * 60, request_id="r" * 100)
     assert max(map(len, shown(error).splitlines()[1:])) <= 100
     assert shown(error).split()[-3:] == ["of", "a", "server"]
+
+
+def test_an_airflow_without_retry_policies_says_why_there_is_no_retry(monkeypatch, connect, capfd):
+    monkeypatch.setattr(failures, "KNOWS_RETRY_POLICY", False)
+    connect(conn_type="http", password="abcd1234.s3cr3t")
+    task = BasetenPredictOperator(task_id="ask", model_id="abc", model_input=1)
+    with pytest.raises(AirflowFailException, match="has to be of type baseten"):
+        task.execute({})
+    assert "There is no retry. BasetenInputError: a retry would fail in the same way." in capfd.readouterr().out

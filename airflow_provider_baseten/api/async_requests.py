@@ -342,7 +342,7 @@ def error_of(
     if outcome is Outcome.LOST:
         return BasetenResultLostError(
             f"Async request {request_id}: {_why_lost(state, delivery, result_store)} A retry looks again and sends "
-            "nothing; clear the task to run the model again.",
+            "nothing; clear the task that has sent it to run the model again.",
             request_id=request_id,
             may_have_run=True,
         )
@@ -413,7 +413,8 @@ class Delivery:
         if not self.is_whole:
             raise BasetenResultLostError(
                 f"Async request {self.request_id} was delivered with neither an output nor an error: the outcome is "
-                "unknown. A retry looks again and sends nothing; clear the task to run the model again.",
+                "unknown. A retry looks again and sends nothing; clear the task that has sent it to run the model "
+                "again.",
                 request_id=self.request_id,
                 may_have_run=True,
             )
@@ -482,8 +483,8 @@ def _advice(state: Any) -> str:
         case AsyncStatus.EXPIRED:
             return "It did not start in time: raise max_time_in_queue_seconds, or allow more replicas."
         case AsyncStatus.CANCELED:
-            return "Somebody cancelled it: clear the task to run it again."
-    return "Read the model's logs; a retry of the task sends it again."
+            return "Somebody cancelled it: clear the task that has sent it to send it again."
+    return "Read the model's logs; a retry of the task that has sent it sends it again."
 
 
 def _status(value: Any) -> str | None:

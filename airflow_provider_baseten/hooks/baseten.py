@@ -282,8 +282,9 @@ class BasetenHook(ManagementCalls, BaseHook):
             connection = self._read_connection(called="the connection")
             if connection.api_key == _AIRFLOW_MASK:
                 return False, (
-                    "Airflow did not pass the saved API key on, as for a connection without a port: edit the "
-                    "connection, enter 0 as Port, and test it again."
+                    "Airflow did not pass the saved API key on, so that it was not tested. If the connection has no "
+                    "port, edit it, enter 0 as Port, and test it again. Up to Airflow 3.1.6 the button never passes a "
+                    "key on: run 'airflow connections test' with the id of the connection."
                 )
             keys = {"management_api_key": connection.management_api_key, "API key": connection.api_key}
             # The same key twice is one key to test, under its second name.

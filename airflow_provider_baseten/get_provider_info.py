@@ -71,7 +71,7 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
     "relabeling": {"host": "Base URL", "port": "Port (0 if none)", "password": "API key"},
     "placeholders": {
         "host": "empty for Baseten's own hosts; http://127.0.0.1:8700 for an emulator",
-        "port": "0 or a port; without a number Airflow's Test button fails",
+        "port": "0 or a port; without one the Test button fails in Airflow 3.3",
         "password": "an API key of your Baseten workspace",
     },
 }

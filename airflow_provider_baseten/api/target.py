@@ -153,12 +153,13 @@ def is_request_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _REQUEST_ID.fullmatch(value) is not None
 
 
-def check_request_id(request_id: str) -> None:
+def check_request_id(request_id: str, *, name: str = "request_id") -> None:
     """Check an id of an async request.
 
+    :param name: what the error calls it.
     :raises BasetenInputError: it can't be one.
     """
-    _check("request_id", request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
+    _check(name, request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
 
 
 def check_base_url(name: str, url: str) -> str:
@@ -206,7 +207,7 @@ def _quoted_route(route: str) -> str:
     path = route.removeprefix("/") if isinstance(route, str) else ""
     if not path or not path.isprintable() or any(c in path for c in "?#\\ "):
         raise BasetenInputError(
-            f"route={_shown(route)} is not a path such as 'v1/embeddings'; a query goes into params."
+            f"route={_shown(route)} is not a path such as 'v1/embeddings'; a query goes into query_params."
         )
     # Also what a proxy on the way may decode: %2e%2e is '..'.
     segments = unquote(path).replace("\\", "/").split("/")

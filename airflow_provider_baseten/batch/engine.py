@@ -1,6 +1,7 @@
 """The run of a job: rows in, requests in flight, parts and a manifest out."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter
@@ -37,6 +38,8 @@ from airflow_provider_baseten.exceptions import (
 )
 from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
 from airflow_provider_baseten.transport import AsyncTransport
+
+_LOG = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
 
@@ -127,6 +130,7 @@ async def arun_batch(
     await asyncio.to_thread(folder.claim)
     former = await asyncio.to_thread(folder.manifest)
     if former is not None and not former.failed:
+        _LOG.info("%s is complete already: nothing is sent.", job.output_path)
         return former
     earlier = await asyncio.to_thread(folder.earlier)
     transport = AsyncTransport(

@@ -43,6 +43,13 @@ class Folder:
         """Return the URI of a file in it."""
         return f"{self.uri}/{name}"
 
+    def holds(self, uri: str) -> bool:
+        """Return whether a local path or URI is that of a file in it."""
+        local = local_path(uri)
+        if self._local is None or local is None:
+            return uri.rpartition("/")[0] == self.uri
+        return local.parent.absolute() == self._local.absolute()
+
     def prepare(self) -> None:
         """Make the folder, and find out whether files can be written to it.
 

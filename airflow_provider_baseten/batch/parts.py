@@ -34,6 +34,14 @@ _MOST_ROWS = 1 << 34
 Outcome = tuple[int, bytes, bytes]
 
 
+def is_part(uri: str, folder: Folder) -> bool:
+    """Return whether a file is a part in an output folder.
+
+    :param uri: of the file, a local path or a URI.
+    """
+    return bool(_PART.fullmatch(uri.rpartition("/")[2])) and folder.holds(uri)
+
+
 class RowSet:
     """A set of row numbers, one bit each."""
 

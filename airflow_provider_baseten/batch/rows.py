@@ -1,5 +1,6 @@
 """Rows of files and lists, one after the other."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -7,13 +8,16 @@ from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_baseten.arguments import path_text
-from airflow_provider_baseten.batch.files import reason
+from airflow_provider_baseten.batch.files import Folder, reason
 from airflow_provider_baseten.batch.formats import READERS
 from airflow_provider_baseten.batch.input_files import InputFile, find, may_pass
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.batch.parts import is_part
 from airflow_provider_baseten.batch.row import Reading, Row
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+
+_LOG = logging.getLogger(__name__)
 
 _SAMPLE_ROWS = 100
 
@@ -45,7 +49,9 @@ def open_source(job: BatchJob) -> Source:
     """
     named = _named_columns(job)
     if job.input_path is not None:
-        files = tuple(find(path_text("input_path", job.input_path)))
+        folder = Folder(job.output_path)
+        # The output folder may be in the input folder: what earlier runs have written there is no input.
+        files = tuple(file for file in find(path_text("input_path", job.input_path)) if not is_part(file.uri, folder))
         reading = Reading(sum(file.size for file in files))
         columns = None if job.model_input is None or callable(job.model_input) else named
         first, rows = _peek(row for file in files for row in rows_of(file, reading, columns))
@@ -101,7 +107,13 @@ def _named_columns(job: BatchJob) -> set[str]:
     named = {*job.keep_columns}
     named |= {name for name in (job.id_column, job.model_input) if isinstance(name, str)}
     if isinstance(job.model_input, Mapping | list):
-        named |= Template(job.model_input).columns
+        filled = Template(job.model_input).columns
+        if not filled:
+            _LOG.warning(
+                "model_input names no column, so that every row becomes the same request. A column stands in single "
+                "braces, {text}; double ones, {{ text }}, are no Jinja here."
+            )
+        named |= filled
     return named
 
 

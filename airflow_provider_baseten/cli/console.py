@@ -6,16 +6,19 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.arguments import check_at_most_one, check_exactly_one
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+
+# Where the output of a command goes while it runs.
+_stdout: TextIO | None = None
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -35,20 +38,20 @@ def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpar
     def main(options: argparse.Namespace) -> None:
         # As for Airflow's own commands: with this its connections are looked up in its database too.
         os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-        _quiet_logs()
-        sys.exit(_exit_code(run, options))
+        logging.getLogger().setLevel(logging.WARNING)
+        with _stdout_of_its_own():
+            code = _exit_code(run, options)
+        sys.exit(code)
 
     return main
 
 
 def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
     try:
-        code = run(options) or OK
-        sys.stdout.flush()
-        return code
+        return run(options) or OK
     except BrokenPipeError:
         # Who reads has read enough. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -79,13 +82,21 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-def _quiet_logs() -> None:
-    """Leave stdout to the output, and of Airflow's logs what warns."""
-    root = logging.getLogger()
-    root.setLevel(logging.WARNING)
-    for handler in root.handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-            handler.setStream(sys.stderr)
+@contextmanager
+def _stdout_of_its_own() -> Iterator[None]:
+    """Send to stderr what others write to stdout meanwhile, as Airflow does with logs and warnings."""
+    global _stdout  # noqa: PLW0603
+    sys.stdout.flush()
+    shared = sys.stdout.fileno()
+    with os.fdopen(os.dup(shared), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as own:
+        os.dup2(sys.stderr.fileno(), shared)
+        _stdout = own
+        try:
+            yield
+        finally:
+            _stdout = None
+            sys.stdout.flush()
+            os.dup2(own.fileno(), shared)
 
 
 def read_input(options: argparse.Namespace) -> Any:
@@ -166,7 +177,12 @@ def _pretty(value: Any, margin: str = "\n") -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def stdout() -> TextIO:
+    """Return where text for the user is printed."""
+    return _stdout or sys.stdout
+
+
 def write_bytes(data: bytes) -> None:
     """Print bytes as they are, at once."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    stdout().buffer.write(data)
+    stdout().buffer.flush()

@@ -1,8 +1,9 @@
 """The command that runs the emulator."""
 
 import argparse
+from contextlib import redirect_stdout
 
-from airflow_provider_baseten.cli.console import CommandError, command
+from airflow_provider_baseten.cli.console import CommandError, command, stdout
 
 
 @command
@@ -14,4 +15,5 @@ def emulator(options: argparse.Namespace) -> int:
         raise CommandError(
             f"The emulator needs {error.name}, which is missing: pip install 'airflow-provider-baseten[emulator]'."
         ) from None
-    return main(options.arguments, prog="airflow baseten emulator")
+    with redirect_stdout(stdout()):
+        return main(options.arguments, prog="airflow baseten emulator")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.cli.console import CommandError, UsageError, command, read_file
+from airflow_provider_baseten.cli.console import CommandError, UsageError, command, read_file, stdout
 
 _BASETEN = "https://app.baseten.co"
 
@@ -19,7 +19,7 @@ def connection_from_trussrc(options: argparse.Namespace) -> None:
     name, remote = _remote(_remotes(path, read_file(path)), options.remote, path)
     host, api_key = _host(name, remote), _api_key(name, remote, path)
     _add_connection(options.conn_id, host, api_key, overwrite=options.overwrite)
-    print(f"Connection {options.conn_id} was made from remote {name} of {path}.")
+    print(f"Connection {options.conn_id} was made from remote {name} of {path}.", file=stdout(), flush=True)
 
 
 def _remotes(path: str, content: bytes) -> Mapping[str, Mapping[str, str]]:

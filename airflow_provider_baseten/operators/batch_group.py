@@ -37,6 +37,8 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
     """
 
+    runs_one_shard = False
+
     def execute(self, context: "Context") -> Any:
         """Check input and output folder; return ``[0, 1, ...]``, one number for each shard.
 

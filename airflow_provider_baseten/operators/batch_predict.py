@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 from airflow_provider_baseten.api.requests import READ_TIMEOUT
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset
+from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenOperator, TargetArguments, TargetOptions
 from airflow_provider_baseten.operators.batch_run import RunsBatch
@@ -77,7 +78,7 @@ class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
 
     output_path: Required[str]
     num_shards: int
-    shard: int
+    shard: int | None
 
 
 class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
@@ -133,7 +134,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
     :param overwrite: replace what another job, or the same one with another input, left at ``output_path``; by default
         that is an error.
     :param num_shards: in how many parts the job is run, by default 1.
-    :param shard: which of them this task is, from 0. It takes every ``num_shards``-th row:
+    :param shard: which of them this task is, from 0; needed with several. It takes every ``num_shards``-th row:
         ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
     :param timeout: seconds to wait for each answer, by default 1260.
     :param request_retry_policy: how often and how long a request is tried,
@@ -152,6 +153,8 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
     https://docs.baseten.co/inference/calling-your-model
     """
 
+    #: Whether the task runs one of the shards, and has to say which.
+    runs_one_shard = True
     template_fields = (*BasetenOperator.template_fields, "inputs", "input_path", "route", "parameters")
     payload_fields = (*BasetenOperator.payload_fields, "inputs", "parameters")
 
@@ -179,7 +182,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         only_failed: bool = False,
         overwrite: bool = False,
         num_shards: int = 1,
-        shard: int = 0,
+        shard: int | None = None,
         timeout: float = READ_TIMEOUT,
         request_retry_policy: "RetryPolicy | None" = None,
         idempotent: bool = False,
@@ -224,10 +227,17 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
             parameters=None if self.parameters is None else {},
             **self._options,
         )
+        if self.runs_one_shard and self.num_shards > 1 and self.shard is None:
+            raise BasetenInputError(
+                f"num_shards={self.num_shards} without shard would run a part of the rows only: "
+                "BasetenBatchPredictGroup runs all shards; a task of your own is mapped with "
+                f".partial(num_shards={self.num_shards}, ...).expand(shard=list(range({self.num_shards})))."
+            )
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _OPTIONS}
+        shard = 0 if self.shard is None else self.shard
+        return {name: getattr(self, name) for name in _OPTIONS} | {"shard": shard}
 
     def build_job(self, target: Target) -> BatchJob:
         """Return what is to be done, checked.

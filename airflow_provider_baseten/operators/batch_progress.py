@@ -75,7 +75,7 @@ def log_end(log: Any, manifest: "Manifest", folder: str) -> None:
     :param folder: that the outputs are in.
     """
     log.info(
-        "%s: %s rows have an output, %s have failed. The output folder is %s. This run took %s.",
+        "%s: %s rows have an output, %s have failed. The output folder is %s. The run took %s.",
         "Complete" if manifest.complete else "Stopped",
         *(f"{rows:,}" for rows in (manifest.succeeded, manifest.failed)),
         folder,

@@ -286,7 +286,7 @@ def _checked_ids(request_ids: Any) -> list[str]:
     if not ids:
         raise BasetenInputError(f"request_ids={shown(request_ids)} is neither an id nor a list of at least one.")
     for request_id in ids:
-        check_request_id(request_id)
+        check_request_id(request_id, name="request_ids")
     return list(dict.fromkeys(ids))
 
 

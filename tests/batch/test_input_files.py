@@ -85,6 +85,40 @@ class TestNames:
         assert file.uri == f"memory://bucket/{name}/{name}.jsonl"
 
 
+class TestOutputFolderAmongTheInputs:
+    @pytest.mark.parametrize("below", ["", "out", "a/b"])
+    @pytest.mark.parametrize("pattern", ["", "/**/*.jsonl"])
+    @pytest.mark.parametrize("scheme", ["", "file://"])
+    def test_its_parts_are_no_inputs(self, write, run, baseten, tmp_path, below, pattern, scheme):
+        write("in/1.jsonl", "in/sub/part-1.jsonl")
+        paths = {"input_path": f"{tmp_path}/in{pattern}", "output_path": f"{scheme}{tmp_path}/in/{below}"}
+        manifest = run(**paths)
+        assert manifest.rows == 2
+        assert run(**paths) == manifest
+        assert run(overwrite=True, job_version="2", **paths).rows == 2
+        assert len(baseten.requests) == 4
+
+    def test_in_an_object_store(self, storage, run, baseten):
+        storage("bucket/in/1.jsonl")
+        paths = {"input_path": "memory://bucket/in", "output_path": "memory://bucket/in/out"}
+        manifest = run(**paths)
+        assert run(**paths) == manifest
+        assert len(baseten.requests) == 1
+
+    def test_those_of_another_job_are(self, write, run, tmp_path):
+        write("in/1.jsonl")
+        run(input_path=f"{tmp_path}/in", output_path=f"{tmp_path}/first")
+        second = run(input_path=f"{tmp_path}/first", output_path=f"{tmp_path}/second")
+        assert [output["echo"]["output"] for output in outputs_of(second).values()] == [{"echo": {"x": 1}}]
+
+
+@pytest.mark.parametrize("model_input", [{"text": "{{ x }}"}, {"text": "x"}, ["x", 1]])
+def test_an_input_without_a_column_is_told(write, run, tmp_path, caplog, model_input):
+    write("in.jsonl")
+    assert run(input_path=f"{tmp_path}/in.jsonl", model_input=model_input).succeeded == 1
+    assert "model_input names no column, so that every row becomes the same request" in caplog.text
+
+
 @pytest.mark.parametrize("bucket", ["my.bucket", "2024.01.31", "a.csv", "b-c_d"])
 @pytest.mark.parametrize("end", ["", "/"])
 def test_the_root_of_a_bucket(storage, bucket, end):

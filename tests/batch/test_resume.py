@@ -127,9 +127,12 @@ def test_a_run_that_is_stopped_before_it_begins_sends_nothing(run, baseten):
 
 
 class TestSecondRun:
-    def test_a_complete_run_is_not_repeated(self, run, baseten):
+    def test_a_complete_run_is_not_repeated(self, run, baseten, caplog):
         manifest = run(inputs=[1, 2])
-        assert run(inputs=[1, 2]) == manifest
+        assert "complete already" not in caplog.text
+        with caplog.at_level("INFO"):
+            assert run(inputs=[1, 2]) == manifest
+        assert "is complete already: nothing is sent." in caplog.text
         assert run(inputs=[1, 2], overwrite=True) == manifest
         assert len(baseten.requests) == 2
 

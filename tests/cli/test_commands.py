@@ -352,3 +352,26 @@ def test_emulator_runs_until_it_is_told_to_end(baseten):
         _, errors = process.communicate(timeout=30)
     assert announced.startswith("Baseten emulator on http://127.0.0.1:")
     assert (process.returncode, errors) == (0, "")
+
+
+TALKATIVE_BACKEND = """
+import logging, sys, warnings
+import structlog
+from airflow.secrets import BaseSecretsBackend
+
+class Talkative(BaseSecretsBackend):
+    def get_connection(self, conn_id):
+        warnings.warn("one warning")
+        logging.getLogger("airflow.secrets").warning("another warning")
+        structlog.get_logger("airflow.secrets").warning("a third warning")
+        print("a fourth one")
+"""
+
+
+@pytest.mark.parametrize("program", [AIRFLOW, MODULE], ids=["airflow", "module"])
+def test_what_libraries_say_is_not_among_the_output(run, tmp_path, program):
+    (tmp_path / "talkative.py").write_text(TALKATIVE_BACKEND)
+    talkative = {"PYTHONPATH": str(tmp_path), "AIRFLOW__SECRETS__BACKEND": "talkative.Talkative"}
+    done = run("models", program=program, **talkative)
+    assert [model["id"] for model in done.output] == ["abc", "lines", "cold"]
+    assert all(words in done.err for words in ("one warning", "another warning", "a third warning", "a fourth one"))

@@ -298,6 +298,12 @@ class TestShards:
         assert outputs(tmp_path / "out") == squares(10)
         assert len(baseten.requests) == 10
 
+    def test_one_without_its_number_would_leave_rows_out(self, tmp_path):
+        with pytest.raises(
+            BasetenInputError, match=r"num_shards=2 without shard .*\.expand\(shard=list\(range\(2\)\)\)"
+        ):
+            batch("half", tmp_path, inputs=numbers(10), num_shards=2)
+
 
 class TestProgress:
     @pytest.fixture(autouse=True)

@@ -35,6 +35,8 @@ def async_tickets() -> None:
         model_id=MODEL_ID,
         model_input={"text": read_texts()},
         deferrable=True,
+        retries=2,
+        retry_delay=pendulum.duration(seconds=5),
     )
 
     @task

@@ -33,6 +33,8 @@ def own_results() -> None:
         model_input={"texts": TEXTS, "folder": FOLDER},
         result_path=f"{FOLDER}/{{request_id}}.json",
         deferrable=True,
+        retries=2,
+        retry_delay=pendulum.duration(seconds=5),
     )
 
     @task

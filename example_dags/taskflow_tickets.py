@@ -38,7 +38,7 @@ def taskflow_tickets() -> None:
             raise AirflowSkipException("Too short to be sure of its language.")
         return {"text": ticket["text"]}
 
-    @task.baseten_async_predict(model_id=MODEL_ID, deferrable=True)
+    @task.baseten_async_predict(model_id=MODEL_ID, deferrable=True, retries=2, retry_delay=pendulum.duration(seconds=5))
     def identify_all(tickets: list[dict[str, str]]) -> dict[str, list[str]]:
         return {"text": [ticket["text"] for ticket in tickets]}
 

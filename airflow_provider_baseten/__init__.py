@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.operators.predict import BasetenPredictOperator
     from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
     from airflow_provider_baseten.policies import BasetenRetryPolicy
-    from airflow_provider_baseten.results import read_output
     from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+    from airflow_provider_baseten.storage.outputs import read_output
 
 __all__ = [
     "BasetenAsyncPredictOperator",
@@ -56,7 +56,7 @@ _MODULES = {
     "baseten_batch": "decorators.batch",
     "baseten_chat": "decorators.chat",
     "baseten_predict": "decorators.predict",
-    "read_output": "results",
+    "read_output": "storage.outputs",
 }
 
 

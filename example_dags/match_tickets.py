@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import Asset, dag, task
 
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 
 MODEL_ID = "vectors1"
 TICKETS = Path(__file__).parent / "data" / "tickets.json"

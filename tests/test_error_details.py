@@ -8,17 +8,17 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, BasetenError, BasetenModelError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
-from airflow_provider_baseten.results import ResultStore
-from airflow_provider_baseten.transport import RetryPolicy
+from airflow_provider_baseten.storage.result_store import ResultStore
 
 KEY = "abcd1234.s3cr3t"
 SECRET = "Anna has 4111 on her card"
-ONCE = RetryPolicy(max_attempts=1)
+ONCE = RequestRetries(max_attempts=1)
 
 
 def quoting(status):
@@ -50,7 +50,7 @@ def check(text, with_details):
 
 def test_blocking_and_async_calls(baseten, details):
     expected = details(baseten.url)
-    hook = BasetenHook(retry_policy=ONCE)
+    hook = BasetenHook(request_retries=ONCE)
     with pytest.raises(BasetenError) as blocking:
         hook.predict(Target(model_id="m"), {"text": SECRET})
 
@@ -72,7 +72,7 @@ def test_failure_records_of_bulk_jobs(baseten, tmp_path, with_details):
         target=Target(model_id="m", base_url=baseten.url),
         inputs=[{"text": SECRET}],
         output_path=str(tmp_path / "out"),
-        retry_policy=ONCE,
+        request_retries=ONCE,
     )
     manifest = run_batch(job, api_key=KEY, error_details=with_details)
     with open(manifest.failed_parts[0], encoding="utf-8") as lines:  # noqa: PTH123

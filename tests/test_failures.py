@@ -2,10 +2,11 @@
 
 import pytest
 
-from airflow_provider_baseten import BasetenPredictOperator, failures
+from airflow_provider_baseten import BasetenPredictOperator
 from airflow_provider_baseten.compat import AirflowFailException
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenUnavailableError
-from airflow_provider_baseten.failures import shown
+from airflow_provider_baseten.operators import failures
+from airflow_provider_baseten.operators.failures import shown
 
 MODEL_ERROR = BasetenModelError(
     "predict of model abcd1234 (environment production) answered 500: Internal Server Error (in model/chainlet). The "

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from airflow_provider_baseten import file_rights, results
+from airflow_provider_baseten.storage import file_rights, files, result_store
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def mode(path):
 
 
 def store_something(folder):
-    store = results.ResultStore(f"file://{folder}")
+    store = result_store.ResultStore(f"file://{folder}")
     store.save("r1", b"{}")
     store.write("outputs/r1.json", b"{}")
     store.signing_keys(create=True)
@@ -57,8 +57,8 @@ def test_a_store_that_was_there_keeps_its_rights_and_shares_them(tmp_path, umask
 
 def test_an_output_path_follows_the_same_rule(tmp_path):
     tmp_path.chmod(0o755)
-    results.write(f"file://{tmp_path}/a/b/out.json", b"1")
-    results.write(f"file://{tmp_path}/out.json", b"1")
+    files.write(f"file://{tmp_path}/a/b/out.json", b"1")
+    files.write(f"file://{tmp_path}/out.json", b"1")
     assert [mode(tmp_path / name) for name in ("a", "a/b", "a/b/out.json", "out.json")] == [0o700, 0o700, 0o600, 0o644]
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_is_written_again_keeps_to_the_rule(tmp_path):
     (tmp_path / "out.json").write_text("old")
     (tmp_path / "out.json").chmod(0o666)
     tmp_path.chmod(0o700)
-    results.write(f"file://{tmp_path}/out.json", b"new")
+    files.write(f"file://{tmp_path}/out.json", b"new")
     assert mode(tmp_path / "out.json") == 0o600
 
 

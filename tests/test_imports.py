@@ -14,22 +14,25 @@ NAME = "airflow_provider_baseten"
 HEAVY = {"requests", "pyreqwest", "openai", "fastapi", "pyarrow"}
 
 # Folder or module -> what it must not import.
+_UPPER = [f"{NAME}.{part}" for part in ("operators", "sensors", "decorators", "integrations", "plugins", "cli.")]
 FORBIDDEN = {
-    "api": ["airflow.", "requests", "pyreqwest", f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
+    "api": ["airflow.", "requests", "pyreqwest", f"{NAME}.client", f"{NAME}.storage", f"{NAME}.hooks", *_UPPER],
     "exceptions.py": ["airflow.", NAME],
-    "transport.py": ["airflow.", f"{NAME}.hooks", f"{NAME}.operators"],
-    "hooks": [f"{NAME}.operators", f"{NAME}.triggers", f"{NAME}.ledger"],
-    "triggers": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.ledger"],
-    "operators": [f"{NAME}.decorators", f"{NAME}.common_ai"],
-    "policies.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
-    "links.py": [f"{NAME}.transport", f"{NAME}.operators", f"{NAME}.triggers"],
+    "client": ["airflow.", f"{NAME}.storage", f"{NAME}.triggers", *_UPPER],
+    "storage": [f"{NAME}.client", f"{NAME}.hooks", f"{NAME}.waiting", *_UPPER],
+    "idempotency": [f"{NAME}.client", f"{NAME}.hooks", f"{NAME}.triggers", *_UPPER],
+    "waiting": [f"{NAME}.triggers", f"{NAME}.idempotency", *_UPPER],
+    "hooks": [f"{NAME}.triggers", f"{NAME}.idempotency", f"{NAME}.waiting", *_UPPER],
+    "triggers": [f"{NAME}.idempotency.ledger", *_UPPER],
+    "operators": [f"{NAME}.sensors", f"{NAME}.decorators", f"{NAME}.integrations"],
+    "policies.py": [f"{NAME}.client", f"{NAME}.hooks", *_UPPER],
+    "links.py": [f"{NAME}.client", f"{NAME}.triggers", *_UPPER],
     "cli": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
-    "webhook": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
-    "batch": [f"{NAME}.{part}" for part in ("hooks", "operators", "sensors", "triggers", "decorators", "ledger")],
-    "results.py": [f"{NAME}.transport", f"{NAME}.hooks", f"{NAME}.operators"],
+    "webhook": [f"{NAME}.triggers", *_UPPER[:-3]],
+    "batch": [f"{NAME}.hooks", f"{NAME}.triggers", f"{NAME}.idempotency", f"{NAME}.waiting", *_UPPER],
     "emulator": [
         "airflow.",
-        *(f"{NAME}.{part}" for part in ("api", "exceptions", "transport", "hooks", "operators", "results")),
+        *(f"{NAME}.{part}" for part in ("api", "exceptions", "client", "storage", "hooks", "operators")),
     ],
 }
 

@@ -9,9 +9,20 @@ from contextlib import suppress
 
 import pytest
 
-from airflow_provider_baseten.api import management, requests
-from airflow_provider_baseten.api.async_requests import async_predict, cancel, get_status, queue_status
+from airflow_provider_baseten.api import deployments
+from airflow_provider_baseten.api.async_predict import (
+    build_async_predict,
+    build_cancel,
+    build_queue_status,
+    build_status,
+)
+from airflow_provider_baseten.api.large_body import LargeBody
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.client.transport import Transport
 from airflow_provider_baseten.exceptions import (
     BasetenInputError,
     BasetenModelError,
@@ -21,24 +32,22 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultStoreError,
 )
 from airflow_provider_baseten.hooks.baseten import BasetenHook, max_response_bytes
-from airflow_provider_baseten.large_body import LargeBody
-from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy, Transport
 from tests.scripted_server import ScriptedServer, answer, raw
 
-ONCE = RetryPolicy(max_attempts=1)
+ONCE = RequestRetries(max_attempts=1)
 MB = 1024 * 1024
 
 
 def blocking(request, **settings):
-    return Transport("k.s", retry_policy=ONCE, **settings).send(request)
+    return Transport("k.s", request_retries=ONCE, **settings).send(request)
 
 
 def in_loop(request, **settings):
-    return asyncio.run(AsyncTransport("k.s", retry_policy=ONCE, **settings).send(request))
+    return asyncio.run(AsyncTransport("k.s", request_retries=ONCE, **settings).send(request))
 
 
 def in_bulk(request, **settings):
-    return asyncio.run(AsyncTransport("k.s", retry_policy=ONCE, **settings).attempt(request, b"{}"))
+    return asyncio.run(AsyncTransport("k.s", request_retries=ONCE, **settings).attempt(request, b"{}"))
 
 
 @pytest.fixture(params=[blocking, in_loop, in_bulk])
@@ -80,22 +89,22 @@ class TestModelAnswers:
     def test_large_one_comes_whole(self, send):
         body = b'"' + b"x" * (6 * MB) + b'"'
         with ScriptedServer(answer(body=body)) as server:
-            response = send(requests.predict(target(server), {}))
+            response = send(build_predict(target(server), {}))
         assert (response.size, response.read(), response.output()) == (len(body), body, "x" * (6 * MB))
 
     def test_large_one_is_in_a_file(self):
         body = b"x" * (6 * MB)
         with ScriptedServer(answer(body=body)) as server:
             for way in (blocking, in_loop):
-                response = way(requests.predict(target(server), {}))
+                response = way(build_predict(target(server), {}))
                 assert (response.body, response.large.read()) == (b"", body)
 
     @pytest.mark.parametrize("make", [lambda body: answer(body=body), chunked])
     def test_one_byte_too_many(self, send, make):
         with ScriptedServer(make(b"1" * 1000), make(b"1" * 1001)) as server:
-            assert send(requests.predict(target(server), {}), max_response_bytes=1000).size == 1000
+            assert send(build_predict(target(server), {}), max_response_bytes=1000).size == 1000
             with pytest.raises(BasetenResponseError, match=r"more than 1,000 bytes.*\[baseten\] max_resp") as caught:
-                send(requests.predict(target(server), {}), max_response_bytes=1000)
+                send(build_predict(target(server), {}), max_response_bytes=1000)
         assert (caught.value.status, caught.value.may_have_run, caught.value.retryable) == (200, True, False)
 
     def test_size_counts_unpacked(self, send):
@@ -104,7 +113,7 @@ class TestModelAnswers:
             ScriptedServer(chunked(gzip.compress(b"1" * 1001), *headers)) as server,
             pytest.raises(BasetenResponseError, match="request id r1"),
         ):
-            send(requests.predict(target(server), {}), max_response_bytes=1000)
+            send(build_predict(target(server), {}), max_response_bytes=1000)
 
     def test_bulk_has_a_limit_of_its_own(self):
         body = packed(65)
@@ -112,7 +121,7 @@ class TestModelAnswers:
             ScriptedServer(answer(body=body, headers=["Content-Encoding: deflate"])) as server,
             pytest.raises(BasetenResponseError, match="more than 67,108,864 bytes"),
         ):
-            in_bulk(requests.predict(target(server), {}))
+            in_bulk(build_predict(target(server), {}))
 
     def test_folder_for_temporary_files_is_missing(self, send, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
@@ -120,7 +129,7 @@ class TestModelAnswers:
             ScriptedServer(answer(body=b"1" * (6 * MB))) as server,
             pytest.raises(BasetenResultStoreError, match="folder for temporary files") as caught,
         ):
-            send(requests.predict(target(server), {}))
+            send(build_predict(target(server), {}))
         assert caught.value.may_have_run
 
 
@@ -128,13 +137,13 @@ class TestStatusAndErrorAnswers:
     @pytest.mark.parametrize(
         "build",
         [
-            lambda t: get_status(t, "r1"),
-            lambda t: cancel(t, "r1"),
-            queue_status,
-            management.wake,
-            lambda t: async_predict(t, {}),
-            lambda t: management.list_models(t.base_url),
-            lambda t: management.Deployments("abc").get(t.base_url, "d"),
+            lambda t: build_status(t, "r1"),
+            lambda t: build_cancel(t, "r1"),
+            build_queue_status,
+            deployments.build_wake,
+            lambda t: build_async_predict(t, {}),
+            lambda t: deployments.list_models(t.base_url),
+            lambda t: deployments.Deployments("abc").get(t.base_url, "d"),
         ],
     )
     def test_status_is_small(self, send, build):
@@ -149,17 +158,17 @@ class TestStatusAndErrorAnswers:
             ScriptedServer(answer(429, b"too busy " * MB)) as server,
             pytest.raises(BasetenRateLimitError, match="too busy too busy") as caught,
         ):
-            send(requests.predict(target(server), {}))
+            send(build_predict(target(server), {}))
         assert len(str(caught.value)) < 1000
 
     def test_error_that_can_not_be_unpacked_keeps_its_status(self, send):
         headers = ["Content-Encoding: gzip", "X-Baseten-Error-Source: 04", "X-Baseten-Error-Code: 600"]
         with ScriptedServer(answer(500, b"no gzip", headers)) as server, pytest.raises(BasetenModelError):
-            send(requests.predict(target(server), {}))
+            send(build_predict(target(server), {}))
 
     def test_status_that_is_allowed_is_an_answer(self, send):
         with ScriptedServer(answer(404, b"1" * (2 * MB))) as server:
-            route = requests.sync_route(target(server), "r", allowed_statuses=[404])
+            route = build_sync_route(target(server), "r", allowed_statuses=[404])
             assert send(route).size == 2 * MB
 
 
@@ -186,7 +195,7 @@ class TestPackedAnswers:
         data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
         head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
         with ScriptedServer(raw(f"{head}Content-Encoding: {encoding}\r\n\r\n".encode() + data)) as server:
-            assert send(requests.predict(target(server), {})).output() == {"a": 1}
+            assert send(build_predict(target(server), {})).output() == {"a": 1}
 
     @pytest.mark.parametrize(
         ("encoding", "body"),
@@ -207,7 +216,7 @@ class TestPackedAnswers:
             ScriptedServer(answer(body=body, headers=[f"Content-Encoding: {encoding}"])) as server,
             pytest.raises(BasetenResponseError, match="can't be unpacked") as caught,
         ):
-            send(requests.predict(target(server), {}))
+            send(build_predict(target(server), {}))
         assert caught.value.may_have_run
 
     @pytest.mark.parametrize(
@@ -228,26 +237,27 @@ class TestPackedAnswers:
             ScriptedServer(endless(head.encode() + begin, rest)) as server,
             pytest.raises(BasetenResponseError if status == 200 else BasetenNotFoundError) as caught,
         ):
-            send(requests.predict(target(server), {}), max_response_bytes=MB)
+            send(build_predict(target(server), {}), max_response_bytes=MB)
         assert caught.value.status == status
         if status == 200:
             assert "with more than 1,048,576 bytes" in str(caught.value)
 
     def test_what_is_offered(self, send):
         with ScriptedServer(answer()) as server:
-            send(requests.predict(target(server), {}))
+            send(build_predict(target(server), {}))
         assert b"\r\naccept-encoding: gzip, deflate\r\n" in server.requests[0].lower()
 
 
 MEASURE = """
 import asyncio, resource, sys
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError
-from airflow_provider_baseten.transport import AsyncTransport, Transport
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.transport import Transport
 
 way, url = sys.argv[1:]
-request = requests.predict(Target(model_id="abc", base_url=url), {})
+request = build_predict(Target(model_id="abc", base_url=url), {})
 settings = {"api_key": "k.s", "max_response_bytes": 500 * 1024**2}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -316,7 +326,7 @@ class TestOption:
         monkeypatch.setenv("AIRFLOW__BASETEN__MAX_RESPONSE_BYTES", "1000")
         monkeypatch.setenv("AIRFLOW_CONN_BASETEN_DEFAULT", '{"conn_type": "baseten", "password": "k.s"}')
         with ScriptedServer(answer(body=b"1" * 1001)) as server:
-            hook = BasetenHook(retry_policy=ONCE)
+            hook = BasetenHook(request_retries=ONCE)
             with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):
                 hook.predict(target(server), {})
             with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_baseten import results
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.large_body import LargeBody
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenResponseError
-from airflow_provider_baseten.large_body import LargeBody
+from airflow_provider_baseten.storage import encoding, files, outputs
 from tests.scripted_server import ScriptedServer
 
 MEGABYTE = 1 << 20
@@ -109,29 +109,29 @@ def pad(begin, end):
 def test_a_large_output_is_read_back(connect, tmp_path, body, content_type, expected):
     store = f"file://{tmp_path}"
     connect(password="k.s", extra={"result_store": store})
-    output = results.output_of(large(body, content_type))
+    output = outputs.output_of(large(body, content_type))
     places = {"output_path": None, "result_store": store, "baseten_conn_id": "baseten_default"}
-    reference = results.deliver(output, "r1", **places)
+    reference = outputs.deliver(output, "r1", **places)
     assert reference["format"] == expected
     [path] = (tmp_path / "outputs").iterdir()
     assert path.read_bytes() == body
-    value = results.read_output(reference)
-    assert value == (body if expected == "bytes" else results.outputs.read(body, expected))
+    value = outputs.read_output(reference)
+    assert value == (body if expected == "bytes" else encoding.read(body, expected))
 
 
 @pytest.mark.parametrize("body", [pad(b"[", b"1,"), pad(b'{"a": [', b"1]"), pad(b"", b"x"), pad(b"<html>", b"</html>")])
 def test_a_large_answer_that_is_cut_is_refused(body):
     with pytest.raises(BasetenResponseError, match="does not begin and end as JSON"):
-        results.output_of(large(body))
+        outputs.output_of(large(body))
 
 
 def test_what_may_go_to_xcom_is_decoded(monkeypatch):
     monkeypatch.setenv("AIRFLOW__BASETEN__XCOM_MAX_BYTES", "10000000")
-    assert results.output_of(large(pad(b"[", b"1]"))).value == [1] * 200_001
+    assert outputs.output_of(large(pad(b"[", b"1]"))).value == [1] * 200_001
 
 
 def test_an_object_store_gets_it_in_pieces():
     body = pad(b"[", b"1]")
     kept = large(body).large
-    results.write("memory://large/a/out.json", kept)
-    assert results._path("memory://large/a/out.json").read_bytes() == body
+    files.write("memory://large/a/out.json", kept)
+    assert files.object_path("memory://large/a/out.json").read_bytes() == body

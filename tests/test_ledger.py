@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_baseten.api.requests import predict
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenOrphanedRequestError, BasetenResultStoreError
-from airflow_provider_baseten.identity import identity_of
-from airflow_provider_baseten.ledger import Entry, Plan, fingerprint, intent, open_ledger, plan
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.idempotency.ledger import Entry, Plan, fingerprint, intent, open_ledger, plan
+from airflow_provider_baseten.storage.result_store import ResultStore
 
 SENT = Entry(fingerprint="f", max_tries=2, at=0, run="first", request_id="r1")
 INTENT = Entry(fingerprint="f", max_tries=2, at=0, run="first")
@@ -51,7 +51,7 @@ def test_orphan_fails_only_where_nobody_asked_to_send_again():
 class TestFingerprint:
     def of(self, model_input=1, **target):
         called = Target(**{"model_id": "abc"} | target)
-        return fingerprint(called.url("predict"), predict(called, model_input).body)
+        return fingerprint(called.url("predict"), build_predict(called, model_input).body)
 
     @pytest.mark.parametrize(
         "change",

@@ -277,7 +277,7 @@ HOOK_CALLS = {
     "name": lambda hook, value: hook.list_models(value),
     "model_id": lambda hook, value: hook.get_model(value),
     "conn_id": lambda hook, value: BasetenHook(value).predict(Target(model_id="a"), 1),
-    "retry_policy": lambda hook, value: BasetenHook(retry_policy=value),
+    "request_retries": lambda hook, value: BasetenHook(request_retries=value),
     "model_apis": lambda hook, value: hook.openai_client(model_apis=value),
     "base_url": lambda hook, value: Target(model_id="a", base_url=value),
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_provider_baseten.proxies import goes_without
+from airflow_provider_baseten.client.proxies import goes_without
 
 
 @pytest.mark.parametrize(

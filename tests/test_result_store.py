@@ -7,7 +7,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 
 IDS = [f"r{number}" for number in range(100)]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from airflow_provider_baseten import results
-from airflow_provider_baseten.api import msgpack
-from airflow_provider_baseten.api.requests import MSGPACK, Request
+from airflow_provider_baseten.api import truss_msgpack
+from airflow_provider_baseten.api.http import MSGPACK, Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResultLostError, BasetenResultStoreError
+from airflow_provider_baseten.storage import files, outputs, result_store
 from tests.awkward_values import AWKWARD, PLAIN, random_value, same
 
 FIELDS = {"uri", "bytes", "request_id", "format", "baseten_conn_id", "signature"}
@@ -24,7 +24,7 @@ FIELDS = {"uri", "bytes", "request_id", "format", "baseten_conn_id", "signature"
 @pytest.fixture(autouse=True)
 def _places(tmp_path, connect, monkeypatch):
     connect(password="k.s", extra={"result_store": f"file://{tmp_path}/store"})
-    monkeypatch.setattr(results, "_PERSISTENCE", 0.0)
+    monkeypatch.setattr(outputs, "_PERSISTENCE", 0.0)
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def deliver(tmp_path):
             "result_store": f"file://{tmp_path}/store",
             "baseten_conn_id": "baseten_default",
         }
-        output = value if isinstance(value, results.Output) else results.Output.of_value(value)
-        return results.deliver(output, request_id, **places | arguments)
+        output = value if isinstance(value, outputs.Output) else outputs.Output.of_value(value)
+        return outputs.deliver(output, request_id, **places | arguments)
 
     return call
 
@@ -46,14 +46,14 @@ def answered(body, content_type="application/json"):
     request = Request(method="POST", url="https://x", subject="predict of model m")
     headers = {"content-type": content_type, "x-baseten-request-id": "r1"}
     response = Response(request=request, status=200, headers=headers, body=body)
-    return results.Output.of_response(response, response.output())
+    return outputs.Output.of_response(response, response.output())
 
 
 @pytest.mark.parametrize("value", [{"a": [1, None]}, "grüße", b"\x00\xff", "", b"", None, [], {}])
 @pytest.mark.parametrize("store", ["memory://bucket/results", "file://{folder}", "{folder}"])
 def test_what_is_stored_is_read_back(tmp_path, deliver, value, store):
     reference = deliver(value, output_path=store.format(folder=tmp_path) + "/")
-    assert results.read_output(reference) == value
+    assert outputs.read_output(reference) == value
 
 
 @pytest.mark.parametrize("unit", ["Y", "D", "s", "us", "ns", "as"])
@@ -61,10 +61,12 @@ def test_what_is_stored_is_read_back(tmp_path, deliver, value, store):
 def test_dates_of_numpy_do_not_become_numbers(deliver, kind, unit):
     for value in np.array([1, 2, "NaT"], f"{kind}[{unit}]"), np.array(3, f"{kind}[{unit}]")[()]:
         request = Request(method="POST", url="https://x", subject="predict", headers={"Content-Type": MSGPACK})
-        answer = Response(request=request, status=200, headers={"content-type": MSGPACK}, body=msgpack.pack([value]))
-        output = results.predicted(answer)
-        assert not results.xcom_holds(output)
-        [found] = results.read_output(deliver(output))
+        answer = Response(
+            request=request, status=200, headers={"content-type": MSGPACK}, body=truss_msgpack.pack([value])
+        )
+        output = outputs.predicted(answer)
+        assert not outputs.xcom_holds(output)
+        [found] = outputs.read_output(deliver(output))
         assert found.dtype == value.dtype
         np.testing.assert_array_equal(found, value)
 
@@ -76,10 +78,10 @@ def test_dates_of_numpy_do_not_become_numbers(deliver, kind, unit):
 @pytest.mark.parametrize("root", ["memory://buck.et", "file://{folder}", "{folder}"])
 def test_special_characters_in_paths(tmp_path, deliver, path, root):
     uri = f"{root.format(folder=tmp_path)}/{path}"
-    results.check_writable(uri)
+    files.check_writable(uri)
     reference = deliver({"a": 1}, output_path=uri)
     assert reference["uri"] == uri
-    assert results.read_output(reference) == {"a": 1}
+    assert outputs.read_output(reference) == {"a": 1}
     if not uri.startswith("memory:"):
         assert json.loads((tmp_path / path).read_bytes()) == {"a": 1}
 
@@ -90,7 +92,7 @@ def test_special_characters_in_the_name_of_the_store(tmp_path, deliver, connect,
     connect(password="k.s", extra={"result_store": store})
     reference = deliver({"score": float("inf")}, result_store=store)
     assert Path(reference["uri"].removeprefix("file://")).parent == tmp_path / place / "outputs"
-    assert results.read_output(reference) == {"score": float("inf")}
+    assert outputs.read_output(reference) == {"score": float("inf")}
 
 
 class TestGate:
@@ -104,10 +106,10 @@ class TestGate:
     def test_awkward_answers_are_stored_as_they_came_and_read_back(self, tmp_path, deliver, body):
         output = answered(body)
         places = {"output_path": None, "result_store": f"file://{tmp_path}/store", "baseten_conn_id": "baseten_default"}
-        reference = json.loads(json.dumps(results.deliver(output, "r1", **places), allow_nan=False))
+        reference = json.loads(json.dumps(outputs.deliver(output, "r1", **places), allow_nan=False))
         assert reference.keys() == FIELDS
         assert (tmp_path / "store" / "outputs" / "r1.json").read_bytes() == body
-        assert same(results.read_output(reference), output.value)
+        assert same(outputs.read_output(reference), output.value)
 
     @pytest.mark.parametrize(
         "value",
@@ -115,11 +117,11 @@ class TestGate:
         ids=repr,
     )
     def test_awkward_values_that_were_made_are_stored_and_read_back(self, deliver, value):
-        assert same(results.read_output(deliver(value)), value)
+        assert same(outputs.read_output(deliver(value)), value)
 
     def test_what_looks_like_a_reference_is_stored_too(self, deliver):
         copied = deliver({"a": 1}, output_path="memory://x/y.json")
-        assert results.read_output(deliver(copied)) == copied
+        assert outputs.read_output(deliver(copied)) == copied
 
     def test_a_text_is_mended(self, deliver):
         assert deliver("cut \ud83d") == "cut \ufffd"
@@ -148,7 +150,7 @@ class TestReferences:
     def test_reference_survives_xcom(self, deliver, tmp_path):
         reference = deliver({"a": 1}, output_path=f"file://{tmp_path}/")
         assert reference.keys() == FIELDS
-        assert results.read_output(json.loads(json.dumps(reference))) == {"a": 1}
+        assert outputs.read_output(json.loads(json.dumps(reference))) == {"a": 1}
 
     @pytest.mark.parametrize(
         "value",
@@ -163,7 +165,7 @@ class TestReferences:
         ],
     )
     def test_what_is_no_reference_is_returned_as_it_came(self, value):
-        assert results.read_output(value) is value
+        assert outputs.read_output(value) is value
 
     @pytest.mark.parametrize(
         "change",
@@ -194,10 +196,10 @@ class TestReferences:
         connect("other", password="k.s", extra={"result_store": f"file://{tmp_path}/other"})
         reference = deliver({"a": 1}, output_path=f"file://{tmp_path}/out.json")
         opened = []
-        reach = results._path
-        monkeypatch.setattr(results, "_path", lambda uri: opened.append(uri) or reach(uri))
+        reach = files.object_path
+        monkeypatch.setattr(files, "object_path", lambda uri: opened.append(uri) or reach(uri))
         with pytest.raises(BasetenResultStoreError, match="does not have a signature of the result store"):
-            results.read_output(reference | change)
+            outputs.read_output(reference | change)
         assert all(str(uri).startswith(f"file://{tmp_path}") or "/baseten/results/" in str(uri) for uri in opened)
         assert all("/keys" in str(uri) for uri in opened)
 
@@ -205,12 +207,12 @@ class TestReferences:
         connect("other", password="k.s", extra={"result_store": f"file://{tmp_path}/other"})
         reference = deliver(1, output_path=f"file://{tmp_path}/a", result_store=f"file://{tmp_path}/elsewhere")
         with pytest.raises(BasetenResultStoreError, match="with several machines name shared storage"):
-            results.read_output(reference)
+            outputs.read_output(reference)
 
     def test_reading_makes_no_key(self, tmp_path):
         forged = dict.fromkeys(FIELDS, "x") | {"bytes": 1, "baseten_conn_id": "baseten_default"}
         with pytest.raises(BasetenResultStoreError):
-            results.read_output(forged)
+            outputs.read_output(forged)
         assert not (tmp_path / "store").exists()
 
     @pytest.mark.parametrize("store", ["memory://race", "file://{folder}/race"])
@@ -221,22 +223,22 @@ class TestReferences:
             found = list(
                 workers.map(lambda n: deliver([n], f"r{n}", output_path=f"{uri}/", result_store=uri), range(16))
             )
-        assert [results.read_output(reference) for reference in found] == [[n] for n in range(16)]
-        before = results.ResultStore(uri).signing_keys()
-        assert results.ResultStore(uri).signing_keys(create=True) == before
+        assert [outputs.read_output(reference) for reference in found] == [[n] for n in range(16)]
+        before = result_store.ResultStore(uri).signing_keys()
+        assert result_store.ResultStore(uri).signing_keys(create=True) == before
 
     def test_a_damaged_key_is_named(self, deliver, tmp_path):
         reference = deliver(1, output_path=f"file://{tmp_path}/a")
         [key] = (tmp_path / "store" / "keys").iterdir()
         key.write_bytes(b"")
         with pytest.raises(BasetenResultStoreError, match=r"key in file://.*/keys is damaged: delete it"):
-            results.read_output(reference)
+            outputs.read_output(reference)
 
     def test_default_connection_may_be_missing(self, deliver, monkeypatch, tmp_path, airflow_db):
         monkeypatch.delenv("AIRFLOW_CONN_BASETEN_DEFAULT")
         monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", f"file://{tmp_path}/configured")
         reference = deliver({"a": 1}, output_path=f"file://{tmp_path}/", result_store=None)
-        assert results.read_output(reference) == {"a": 1}
+        assert outputs.read_output(reference) == {"a": 1}
 
 
 class TestReadingBack:
@@ -245,7 +247,7 @@ class TestReadingBack:
     @pytest.mark.parametrize("value", ["Hello", b"\x89PNG\xff", {"a": 1}, None])
     @pytest.mark.parametrize("name", ["out.json", "out.txt", "out.msgpack", "out", "out.json.gz"])
     def test_the_suffix_of_a_path_does_not_matter(self, deliver, tmp_path, value, name):
-        assert results.read_output(deliver(value, output_path=f"file://{tmp_path}/{name}")) == value
+        assert outputs.read_output(deliver(value, output_path=f"file://{tmp_path}/{name}")) == value
 
     def test_lost_file_is_named(self, deliver, tmp_path):
         reference = deliver({"a": 1}, output_path=f"file://{tmp_path}/out.json")
@@ -253,14 +255,14 @@ class TestReadingBack:
         with pytest.raises(
             BasetenResultStoreError, match=r"output of request r1 could not be read from file://.*/out\.json"
         ):
-            results.read_output(reference)
+            outputs.read_output(reference)
 
     @pytest.mark.parametrize("left", [b"", b'{"a"', b'{"a": 12}', b'{"b": 1}x'])
     def test_a_file_that_was_cut_or_written_again_is_named(self, deliver, tmp_path, left):
         reference = deliver({"a": 1}, output_path=f"file://{tmp_path}/out.json")
         (tmp_path / "out.json").write_bytes(left)
         with pytest.raises(BasetenResultStoreError, match=r"had 7 bytes, but file://.*/out\.json has"):
-            results.read_output(reference)
+            outputs.read_output(reference)
 
     @pytest.mark.parametrize(
         ("name", "content"),
@@ -290,7 +292,7 @@ class TestReadingBack:
         for name, value in {"a.json": {"a": float("nan")}, "c.png": b"\x89PNG", "e.txt": "a\0b"}.items():
             reference = stored(tmp_path / name)
             assert reference.keys() == FIELDS
-            assert same(results.read_output(reference), value)
+            assert same(outputs.read_output(reference), value)
 
     def test_nothing_is_a_lost_result(self, tmp_path):
         with pytest.raises(BasetenResultLostError, match="left nothing at"):
@@ -299,7 +301,7 @@ class TestReadingBack:
 
 def stored(path):
     store = f"file://{path.parent}/store"
-    return results.stored_output(f"file://{path}", "r1", result_store=store, baseten_conn_id="baseten_default")
+    return outputs.stored_output(f"file://{path}", "r1", result_store=store, baseten_conn_id="baseten_default")
 
 
 @pytest.mark.parametrize("request_id", ["../../escape", "a/b", "", None, "x" * 200, "a\nb"])
@@ -314,14 +316,14 @@ class TestWriting:
         (tmp_path / "out.json").write_text("old")
         monkeypatch.setattr(Path, "replace", full)
         with pytest.raises(BasetenResultStoreError, match=r"^3 bytes could not be written to file://.*No space left"):
-            results.write(f"file://{tmp_path}/out.json", b"new")
+            files.write(f"file://{tmp_path}/out.json", b"new")
         assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
         assert (tmp_path / "out.json").read_text() == "old"
 
     def test_a_paid_output_is_tried_for_a_while_and_then_named(self, deliver, tmp_path, monkeypatch):
         waits = []
         monkeypatch.setattr(time, "sleep", waits.append)
-        monkeypatch.setattr(results, "_PERSISTENCE", 60.0)
+        monkeypatch.setattr(outputs, "_PERSISTENCE", 60.0)
         clock = count(0, 10)
         monkeypatch.setattr(time, "monotonic", lambda: next(clock))
         monkeypatch.setattr(Path, "replace", full)
@@ -335,28 +337,28 @@ class TestWriting:
     def test_a_store_that_comes_back_gets_the_output(self, deliver, tmp_path, monkeypatch):
         rest = iter([full, full])
         replace = Path.replace
-        monkeypatch.setattr(results, "_PERSISTENCE", 60.0)
+        monkeypatch.setattr(outputs, "_PERSISTENCE", 60.0)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
         def sometimes(self, target):
             return next(rest, replace)(self, target)
 
         monkeypatch.setattr(Path, "replace", sometimes)
-        assert results.read_output(deliver(b"\xff")) == b"\xff"
+        assert outputs.read_output(deliver(b"\xff")) == b"\xff"
 
     def test_folder_in_the_place_of_the_file(self, tmp_path):
         with pytest.raises(BasetenResultStoreError, match="is a folder: end it with '/'"):
-            results.check_writable(f"file://{tmp_path}")
+            files.check_writable(f"file://{tmp_path}")
 
     @pytest.mark.parametrize("uri", ["file:///proc/no/such/x", "/proc/x", "nosuch://x/y", "file:///etc/hostname/x"])
     def test_an_unusable_place_is_found_before_anything_is_sent(self, uri):
         with pytest.raises(BasetenResultStoreError, match=r"is not usable.*nothing was sent"):
-            results.check_writable(uri)
+            files.check_writable(uri)
 
     @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a\ud800b"])
     def test_a_name_that_no_file_can_have_is_found_before_anything_is_sent(self, tmp_path, name):
         with pytest.raises(BasetenResultStoreError, match="nothing was sent"):
-            results.check_writable(f"{tmp_path}/{name}")
+            files.check_writable(f"{tmp_path}/{name}")
 
 
 def full(self, target):
@@ -369,4 +371,4 @@ def test_random_values_come_back_from_a_file(deliver, tmp_path):
     for number in range(300):
         value = json.loads(json.dumps(random_value(chance)))  # Joins halves of characters.
         reference = deliver(value, f"r{number}", output_path=f"file://{tmp_path}/")
-        assert same(results.read_output(reference), value), f"seed {seed}, value {number}: {value!r}"
+        assert same(outputs.read_output(reference), value), f"seed {seed}, value {number}: {value!r}"

@@ -17,9 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from requests import get
 
-from airflow_provider_baseten import transport
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import http
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.client import settings
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.client.transport import Transport
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -30,11 +35,10 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
-from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy, Transport
 from tests.scripted_server import ScriptedServer, answer, raw, reset
 
 KEY = "abcd1234.s3cr3t"
-QUICK = RetryPolicy(max_attempts=3, total=30, initial=0.01, maximum=0.02)
+QUICK = RequestRetries(max_attempts=3, total=30, initial=0.01, maximum=0.02)
 
 
 @pytest.fixture(params=["blocking", "async"])
@@ -53,7 +57,7 @@ def send(request, monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
     def blocking(message, **settings):
-        transport = Transport(KEY, **{"retry_policy": QUICK} | settings)
+        transport = Transport(KEY, **{"request_retries": QUICK} | settings)
         try:
             return transport.send(message)
         finally:
@@ -61,7 +65,7 @@ def send(request, monkeypatch):
 
     def in_loop(message, **settings):
         async def run():
-            transport = AsyncTransport(KEY, **{"retry_policy": QUICK} | settings)
+            transport = AsyncTransport(KEY, **{"request_retries": QUICK} | settings)
             try:
                 return await transport.send(message)
             finally:
@@ -73,7 +77,7 @@ def send(request, monkeypatch):
 
 
 def predict(server, **options):
-    return requests.predict(Target(model_id="abc", base_url=server.url), {"text": "private"}, **options)
+    return build_predict(Target(model_id="abc", base_url=server.url), {"text": "private"}, **options)
 
 
 def closed_port():
@@ -138,7 +142,7 @@ class TestSending:
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n"
         seen = []
         with ScriptedServer(raw(head + b"3\r\nab\n\r\n2\r\ncd\r\n0\r\n\r\n")) as server:
-            response = Transport(KEY, retry_policy=QUICK).send(predict(server), seen.append)
+            response = Transport(KEY, request_retries=QUICK).send(predict(server), seen.append)
         assert b"".join(seen) == response.body == b"ab\ncd"
 
 
@@ -285,7 +289,7 @@ class TestLogs:
         caplog.set_level("DEBUG", logger="urllib3.connectionpool")
         with ScriptedServer(reset, answer()) as server:
             target = Target(model_id="abc", base_url=server.url)
-            send(requests.sync_route(target, "r", params={"q": "private"}, headers={"X-H": "also-private"}))
+            send(build_sync_route(target, "r", params={"q": "private"}, headers={"X-H": "also-private"}))
         assert "private" not in caplog.text
         assert KEY not in caplog.text
 
@@ -351,7 +355,7 @@ class TestRetries:
         assert time.monotonic() - start < 30
 
     def test_waits_are_random_and_double_up_to_the_maximum(self):
-        options = RetryPolicy(initial=1, maximum=8).options(predict(closed_port()))
+        options = RequestRetries(initial=1, maximum=8).options(predict(closed_port()))
 
         class State:
             outcome = None
@@ -374,7 +378,7 @@ class TestFaults:
         assert not caught.value.may_have_run
 
     def test_host_without_an_address(self, send):
-        request = requests.predict(Target(model_id="abc", base_url="http://no-such-host.invalid"), 1)
+        request = build_predict(Target(model_id="abc", base_url="http://no-such-host.invalid"), 1)
         with pytest.raises(BasetenUnavailableError, match="was not sent"):
             send(request)
 
@@ -428,7 +432,7 @@ class TestEnvironment:
         with ScriptedServer(answer(body=b'"from proxy"')) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("http_proxy", proxy.url)
-            request = requests.predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1)
+            request = build_predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1)
             assert send(request).output() == "from proxy"
         assert proxy.requests[0].startswith(b"POST http://baseten.invalid/model-abc/")
 
@@ -453,7 +457,7 @@ class TestEnvironment:
     def test_proxy_with_credentials(self, send, monkeypatch):
         with ScriptedServer(answer(body=b"1")) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("://", "://us%40er:pass@"))
-            send(requests.predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1))
+            send(build_predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1))
         lines = proxy.requests[0].lower().split(b"\r\n")
         assert b"proxy-authorization: basic " + b64encode(b"us@er:pass").lower() in lines
 
@@ -461,7 +465,7 @@ class TestEnvironment:
         with ScriptedServer(answer(502)) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://user:pass@"))
             with pytest.raises(BasetenUnavailableError) as caught:
-                send(requests.predict(Target(model_id="abc", base_url="https://baseten.invalid"), 1))
+                send(build_predict(Target(model_id="abc", base_url="https://baseten.invalid"), 1))
         assert not caught.value.may_have_run
         assert proxy.requests[0].startswith(b"CONNECT baseten.invalid:443 ")
         assert KEY.encode() not in proxy.requests[0]
@@ -478,7 +482,7 @@ class TestEnvironment:
     def test_proxy_without_scheme(self, send, monkeypatch):
         with ScriptedServer(answer(body=b"1")) as proxy:
             monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://"))
-            assert send(requests.predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1)).output() == 1
+            assert send(build_predict(Target(model_id="abc", base_url="http://baseten.invalid"), 1)).output() == 1
 
     @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
     def test_ca_bundle(self, send, tls, monkeypatch, variable):
@@ -498,7 +502,7 @@ class TestEnvironment:
         if content is not None:
             bundle.write_bytes(content)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-        request = requests.predict(Target(model_id="abc", base_url="https://127.0.0.1:1"), 1)
+        request = build_predict(Target(model_id="abc", base_url="https://127.0.0.1:1"), 1)
         with pytest.raises(BasetenInputError, match=r"REQUESTS_CA_BUNDLE.*ca\.pem"):
             send(request)
 
@@ -549,7 +553,7 @@ def test_a_host_that_the_async_transport_can_not_read_is_named():
     async def send():
         transport = AsyncTransport("k.s")
         try:
-            return await transport.send(requests.predict(Target(model_id="abc", base_url="http://xn--a.example"), 1))
+            return await transport.send(build_predict(Target(model_id="abc", base_url="http://xn--a.example"), 1))
         finally:
             await transport.close()
 
@@ -559,15 +563,15 @@ def test_a_host_that_the_async_transport_can_not_read_is_named():
 
 def test_the_async_transport_keeps_no_body_of_a_request():
     async def send(url):
-        transport = AsyncTransport(KEY, retry_policy=QUICK)
-        request = requests.predict(Target(model_id="abc", base_url=url), "x" * 1000)
+        transport = AsyncTransport(KEY, request_retries=QUICK)
+        request = build_predict(Target(model_id="abc", base_url=url), "x" * 1000)
         try:
             await transport.send(request)
             body = request.body
             assert body in gc.get_referents(request)
             del request
             gc.collect()
-            return [held for held in gc.get_objects() if isinstance(held, requests.Request) and held.body is body]
+            return [held for held in gc.get_objects() if isinstance(held, http.Request) and held.body is body]
         finally:
             await transport.close()
 
@@ -578,13 +582,13 @@ def test_the_async_transport_keeps_no_body_of_a_request():
 def test_an_error_is_made_beside_the_event_loop(monkeypatch):
     """What it quotes of an input of a megabyte takes seconds to find; other triggers go on meanwhile."""
 
-    def slow(response, real=transport.error_for):
+    def slow(response, real=settings.error_for):
         time.sleep(1)
         return real(response)
 
     async def ticks_meanwhile(url):
-        client = AsyncTransport(KEY, retry_policy=RetryPolicy(max_attempts=1))
-        sending = asyncio.create_task(client.send(requests.predict(Target(model_id="abc", base_url=url), {})))
+        client = AsyncTransport(KEY, request_retries=RequestRetries(max_attempts=1))
+        sending = asyncio.create_task(client.send(build_predict(Target(model_id="abc", base_url=url), {})))
         ticks = 0
         while not sending.done():
             await asyncio.sleep(0.02)
@@ -594,6 +598,6 @@ def test_an_error_is_made_beside_the_event_loop(monkeypatch):
         await client.close()
         return ticks
 
-    monkeypatch.setattr(transport, "error_for", slow)
+    monkeypatch.setattr(settings, "error_for", slow)
     with ScriptedServer(answer(422, b'{"error": "no"}')) as server:
         assert asyncio.run(ticks_meanwhile(server.url)) > 10

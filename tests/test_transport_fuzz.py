@@ -12,15 +12,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_baseten.api import msgpack, requests
-from airflow_provider_baseten.api.responses import LONGEST_RETRY_AFTER, model_output
+from airflow_provider_baseten.api import truss_msgpack
+from airflow_provider_baseten.api.errors import LONGEST_RETRY_AFTER
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.responses import model_output
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.client.transport import Transport
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResponseError, BasetenUnavailableError
-from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy, Transport
 from tests.scripted_server import ScriptedServer, raw
 
 SEED = 20261127
-ONCE = RetryPolicy(max_attempts=1)
+ONCE = RequestRetries(max_attempts=1)
 MOST_BYTES = 100_000
 
 ANY = object()  # Of this answer only that both transports end alike.
@@ -63,7 +67,7 @@ class Client:
 
     def __init__(self, runner):
         self._runner = runner
-        settings = {"retry_policy": ONCE, "max_response_bytes": MOST_BYTES, "read_timeout": 10}
+        settings = {"request_retries": ONCE, "max_response_bytes": MOST_BYTES, "read_timeout": 10}
         self._blocking = Transport("key", **settings)
         self._async = AsyncTransport("key", **settings)
 
@@ -74,7 +78,7 @@ class Client:
         with ScriptedServer(raw(data)) as server:
             target = Target(model_id="abc", base_url=server.url)
             try:
-                return Ending(model_output(send(requests.predict(target, 1, content_type=content_type))))
+                return Ending(model_output(send(build_predict(target, 1, content_type=content_type))))
             except BasetenError as error:
                 return Ending(error=error)
 
@@ -149,7 +153,7 @@ def payload(rng):
                 "a,b\n",
             )
         case 5:
-            return MSGPACK, MSGPACK, msgpack.pack(value), value
+            return MSGPACK, MSGPACK, truss_msgpack.pack(value), value
         case 6:
             data = b"\x89PNG\xff" + rng.randbytes(rng.randrange(2000))
             return (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from airflow_provider_baseten.api.async_requests import Observation, Outcome
-from airflow_provider_baseten.wait_log import WaitLog, duration, end_words, log_end
+from airflow_provider_baseten.waiting.log import WaitLog, duration, end_words, log_end
+from airflow_provider_baseten.waiting.state import Observation, Outcome
 
 QUEUED, RUNNING, SUCCEEDED = (Observation(status=status) for status in ("QUEUED", "IN_PROGRESS", "SUCCEEDED"))
 DELIVERED = Observation(delivered=True)

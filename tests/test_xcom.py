@@ -11,7 +11,7 @@ from sqlalchemy import JSON, Column, Integer, MetaData, Table, create_engine
 from sqlalchemy.dialects import postgresql as dialect
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.xcom import xcom_safe
+from airflow_provider_baseten.storage.xcom import xcom_safe
 from tests.awkward_values import AWKWARD, PLAIN, random_value, same
 from tests.cluster.services import missing_packages, postgresql
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
+from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.presets import shape_of
 from airflow_provider_baseten.batch.row import Row

@@ -27,6 +27,8 @@ from airflow_provider_baseten.batch.rows import Source, open_source
 from airflow_provider_baseten.batch.sender import Sender
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.batch.writer import PartWriter
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.response_reader import MAX_RESPONSE_BYTES
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenBatchError,
@@ -36,8 +38,6 @@ from airflow_provider_baseten.exceptions import (
     BasetenNotFoundError,
     BasetenPayloadTooLargeError,
 )
-from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
-from airflow_provider_baseten.transport import AsyncTransport
 
 _LOG = logging.getLogger(__name__)
 

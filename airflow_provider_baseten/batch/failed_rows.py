@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 
-from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenError
+from airflow_provider_baseten.storage.folder import Folder
 
 _MOST_TYPES = 5
 _MOST_FILES = 3

@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_baseten.batch.compression import COMPRESSIONS, decompressed
-from airflow_provider_baseten.batch.files import local_path, open_remote, reason, remote
 from airflow_provider_baseten.batch.row import Reading
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.storage.folder import local_path, open_remote, reason, remote
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_provider_baseten.api.requests import READ_TIMEOUT, checked_headers
+from airflow_provider_baseten.api.http import READ_TIMEOUT, checked_headers
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import (
     check_choice,
@@ -24,7 +24,7 @@ from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 if TYPE_CHECKING:
-    from airflow_provider_baseten.transport import RetryPolicy
+    from airflow_provider_baseten.client.retries import RequestRetries
 
 Preset = Literal["predict", "chat", "embeddings", "classify", "rerank"]
 OutputFormat = Literal["jsonl", "parquet"]
@@ -80,7 +80,7 @@ class BatchJob:
     :param num_shards: in how many parts the job is run, by default 1.
     :param shard: which of them this is, from 0; it takes every ``num_shards``-th row.
     :param timeout: seconds to wait for each answer, by default 1260.
-    :param retry_policy: how often a request is tried.
+    :param request_retries: how often a request is tried.
     :param headers: further HTTP headers.
     :param idempotent: whether a request may be sent again when the model may have run; by default not.
     :param job_version: any text that changes whenever the callables of the job do something else. Given, the callables
@@ -112,7 +112,7 @@ class BatchJob:
     num_shards: int = 1
     shard: int = 0
     timeout: float = READ_TIMEOUT
-    retry_policy: "RetryPolicy | None" = None
+    request_retries: "RequestRetries | None" = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     idempotent: bool = False
     job_version: str | None = None
@@ -183,7 +183,7 @@ class BatchJob:
         check_seconds(timeout=self.timeout)
         if self.max_failure_ratio is not None:
             check_share("max_failure_ratio", self.max_failure_ratio)
-        _check_policy(self.retry_policy)
+        _check_policy(self.request_retries)
 
 
 # What holds rows and is none of their own, and how to get the rows out of it.
@@ -240,7 +240,7 @@ def _check_policy(policy: object) -> None:
     if policy is None:
         return
     # Whoever has a policy has imported the module; others need not wait for its HTTP libraries.
-    from airflow_provider_baseten.transport import RetryPolicy
+    from airflow_provider_baseten.client.retries import RequestRetries
 
-    if not isinstance(policy, RetryPolicy):
-        raise BasetenInputError(f"retry_policy={shown(policy)} is no RetryPolicy.")
+    if not isinstance(policy, RequestRetries):
+        raise BasetenInputError(f"request_retries={shown(policy)} is not a RequestRetries.")

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.exceptions import BasetenResultLostError
+from airflow_provider_baseten.storage.folder import Folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_baseten.api.chat_output import trouble_of
-from airflow_provider_baseten.api.completion import server_error
-from airflow_provider_baseten.api.embeddings import wrong_length
+from airflow_provider_baseten.api.openai.chat_output import trouble_of
+from airflow_provider_baseten.api.openai.completion import server_error
+from airflow_provider_baseten.api.openai.embeddings import wrong_length
 from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, items_of, parts_of
 
 Inputs = list[Any]

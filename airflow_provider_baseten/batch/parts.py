@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import IO
 from uuid import uuid4
 
-from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest, manifest_name, read_manifest
 from airflow_provider_baseten.batch.parquet import require_pyarrow, to_parquet
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
+from airflow_provider_baseten.storage.folder import Folder
 
 _PART = re.compile(
     r"(?P<kind>part|_failed)-(?P<shard>\d{5})-of-(?P<shards>\d{5})-(?P<sequence>\d{6,})-[0-9a-f]{6}\.\w+"

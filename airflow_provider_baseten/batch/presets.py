@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_baseten.api.chat import ONLY_MODEL
-from airflow_provider_baseten.api.chat import ROUTE as CHAT_ROUTE
-from airflow_provider_baseten.api.embeddings import ROUTE as EMBEDDINGS_ROUTE
+from airflow_provider_baseten.api.openai.chat import ONLY_MODEL
+from airflow_provider_baseten.api.openai.chat import ROUTE as CHAT_ROUTE
+from airflow_provider_baseten.api.openai.embeddings import ROUTE as EMBEDDINGS_ROUTE
 from airflow_provider_baseten.batch.answers import Json
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.outputs import (

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.requests import encode_json
+from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 

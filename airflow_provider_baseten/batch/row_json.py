@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from airflow_provider_baseten.api.exact_json import number_text
-from airflow_provider_baseten.api.requests import encode_json
+from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _FAST = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME

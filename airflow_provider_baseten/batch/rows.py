@@ -8,7 +8,6 @@ from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_baseten.arguments import path_text
-from airflow_provider_baseten.batch.files import Folder, reason
 from airflow_provider_baseten.batch.formats import READERS
 from airflow_provider_baseten.batch.input_files import InputFile, find, may_pass
 from airflow_provider_baseten.batch.job import BatchJob
@@ -16,6 +15,7 @@ from airflow_provider_baseten.batch.parts import is_part
 from airflow_provider_baseten.batch.row import Reading, Row
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.storage.folder import Folder, reason
 
 _LOG = logging.getLogger(__name__)
 

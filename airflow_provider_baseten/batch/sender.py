@@ -8,9 +8,13 @@ from typing import Any
 
 from aiolimiter import AsyncLimiter
 
-from airflow_provider_baseten.api import exact_json, requests
-from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.responses import Response, id_note, quotable
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.errors import quotable
+from airflow_provider_baseten.api.excerpts import id_note
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, read_answer
 from airflow_provider_baseten.batch.calls import Call
 from airflow_provider_baseten.batch.job import BatchJob
@@ -20,6 +24,8 @@ from airflow_provider_baseten.batch.presets import shape_of
 from airflow_provider_baseten.batch.progress import Tally
 from airflow_provider_baseten.batch.row_json import encode, json_value
 from airflow_provider_baseten.batch.slots import Slots
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenInputError,
@@ -27,7 +33,6 @@ from airflow_provider_baseten.exceptions import (
     BasetenRateLimitError,
     BasetenResponseError,
 )
-from airflow_provider_baseten.transport import AsyncTransport, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,8 @@ def request_of(job: BatchJob) -> Request:
     """
     route = job.route or shape_of(job).route
     if route is None:
-        return requests.predict(job.target, {}, headers=job.headers, idempotent=job.idempotent)
-    return requests.sync_route(
-        job.target, route, method="POST", json={}, headers=job.headers, idempotent=job.idempotent
-    )
+        return build_predict(job.target, {}, headers=job.headers, idempotent=job.idempotent)
+    return build_sync_route(job.target, route, method="POST", json={}, headers=job.headers, idempotent=job.idempotent)
 
 
 class Sender:
@@ -71,7 +74,7 @@ class Sender:
         # Whether the text of an answer is the output of its only row.
         self._is_output = self._shape.split is None and self._filter is None and not self._packs
         self._request = transport.marked(request_of(job))
-        self._policy = job.retry_policy or RetryPolicy()
+        self._policy = job.request_retries or RequestRetries()
         rate = job.requests_per_second
         # At most a tenth of a second's share at once, so that a server's own limit of the same height is kept.
         self._limiter = None if rate is None else AsyncLimiter(max(1.0, rate / 10), max(0.1, 1 / rate))

@@ -2,24 +2,25 @@
 
 import argparse
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import http
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_at_most_one
 from airflow_provider_baseten.cli.console import check_called, command, read_input, write, write_bytes
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from airflow_provider_baseten.transport import RetryPolicy
 
 # Somebody waits.
-RETRY_POLICY = RetryPolicy(max_attempts=3)
+REQUEST_RETRIES = RequestRetries(max_attempts=3)
 
 
 @command
 def predict(options: argparse.Namespace) -> None:
     """Run a model or a chain."""
     target, model_input = _target(options), read_input(options)
-    hook = BasetenHook(options.conn_id, timeout=options.timeout or requests.READ_TIMEOUT, retry_policy=RETRY_POLICY)
-    request = requests.predict(hook.located(target), model_input)
+    hook = BasetenHook(options.conn_id, timeout=options.timeout or http.READ_TIMEOUT, request_retries=REQUEST_RETRIES)
+    request = build_predict(hook.located(target), model_input)
     output = model_output(hook.send(request, write_bytes if options.stream else None))
     if not options.stream:
         write(output)
@@ -61,7 +62,7 @@ def wake(options: argparse.Namespace) -> None:
 
 
 def _hook(options: argparse.Namespace) -> BasetenHook:
-    return BasetenHook(options.conn_id, retry_policy=RETRY_POLICY)
+    return BasetenHook(options.conn_id, request_retries=REQUEST_RETRIES)
 
 
 def _called(options: argparse.Namespace) -> Target:

@@ -4,7 +4,7 @@ import argparse
 
 from airflow_provider_baseten.arguments import check_at_most_one
 from airflow_provider_baseten.cli.console import check_called, command, write
-from airflow_provider_baseten.cli.inference import RETRY_POLICY
+from airflow_provider_baseten.cli.inference import REQUEST_RETRIES
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 
@@ -28,4 +28,4 @@ def deployments(options: argparse.Namespace) -> None:
 
 
 def _hook(options: argparse.Namespace) -> BasetenHook:
-    return BasetenHook(options.conn_id, retry_policy=RETRY_POLICY)
+    return BasetenHook(options.conn_id, request_retries=REQUEST_RETRIES)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_baseten.decorators.base import BasetenDecoratedOperator, decorator_of
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchTaskOptions
-from airflow_provider_baseten.signatures import takes_arguments_of
+from airflow_provider_baseten.operators.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator

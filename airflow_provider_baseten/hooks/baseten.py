@@ -9,13 +9,27 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
-from airflow_provider_baseten.api import async_requests, management, requests
-from airflow_provider_baseten.api.async_requests import AsyncPredictOptions
+from airflow_provider_baseten.api import async_predict
+from airflow_provider_baseten.api.async_predict import (
+    AsyncPredictOptions,
+    build_async_predict,
+    build_cancel,
+    build_queue_status,
+    build_status,
+)
+from airflow_provider_baseten.api.deployments import build_management_get, build_wake
+from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.model_apis import openai_target
-from airflow_provider_baseten.api.requests import READ_TIMEOUT, PredictOptions, Request, RouteOptions
+from airflow_provider_baseten.api.predict import PredictOptions, build_predict
 from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.sync_route import RouteOptions, build_sync_route
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_seconds, shown
+from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.management import ManagementCalls
+from airflow_provider_baseten.client.response_reader import MAX_RESPONSE_BYTES
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.client.transport import Attempt, OnChunk, Transport
 from airflow_provider_baseten.compat import AirflowNotFoundException, conf
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -26,9 +40,6 @@ from airflow_provider_baseten.exceptions import (
 )
 from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
-from airflow_provider_baseten.hooks.management import ManagementCalls
-from airflow_provider_baseten.incoming import MAX_RESPONSE_BYTES
-from airflow_provider_baseten.transport import AsyncTransport, Attempt, OnChunk, RetryPolicy, Transport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -56,7 +67,7 @@ class BasetenHook(ManagementCalls, BaseHook):
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``.
     :param timeout: seconds to wait for an answer, and for each further part of a streamed one; by default 1260, which
         is longer than Baseten lets a predict run.
-    :param retry_policy: how often a request that did not run is sent again.
+    :param request_retries: how often a request that did not run is sent again.
     """
 
     conn_name_attr = "baseten_conn_id"
@@ -69,17 +80,17 @@ class BasetenHook(ManagementCalls, BaseHook):
         baseten_conn_id: str = default_conn_name,
         *,
         timeout: float = READ_TIMEOUT,
-        retry_policy: RetryPolicy | None = None,
+        request_retries: RequestRetries | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(baseten_conn_id, str) or not baseten_conn_id:
             raise BasetenInputError(f"baseten_conn_id={shown(baseten_conn_id)} is no id of a connection.")
         check_seconds(timeout=timeout)
-        if not isinstance(retry_policy, RetryPolicy | None):
-            raise BasetenInputError(f"retry_policy={shown(retry_policy)} is no RetryPolicy.")
+        if not isinstance(request_retries, RequestRetries | None):
+            raise BasetenInputError(f"request_retries={shown(request_retries)} is not a RequestRetries.")
         self.baseten_conn_id = baseten_conn_id
         self._timeout = timeout
-        self._retry_policy = retry_policy
+        self._retries = request_retries
         self._made_async_transport: AsyncTransport | None = None
 
     @classmethod
@@ -93,77 +104,77 @@ class BasetenHook(ManagementCalls, BaseHook):
         :param target: what to call.
         :param model_input: any JSON value; with ``content_type="application/octet-stream"`` any msgpack value, numpy
             arrays included.
-        :param options: see :class:`~airflow_provider_baseten.api.requests.PredictOptions`.
+        :param options: see :class:`~airflow_provider_baseten.api.predict.PredictOptions`.
         :returns: the decoded output; a streamed one as a whole.
         :raises BasetenError: see :mod:`airflow_provider_baseten.exceptions`.
         """
-        return model_output(self.send(requests.predict(self.located(target), model_input, **options)))
+        return model_output(self.send(build_predict(self.located(target), model_input, **options)))
 
     async def apredict(self, target: Target, model_input: Any, **options: Unpack[PredictOptions]) -> Any:
         """Run a model without blocking the event loop; see :meth:`predict`."""
         located = await self.alocated(target)
-        return model_output(await self.asend(requests.predict(located, model_input, **options)))
+        return model_output(await self.asend(build_predict(located, model_input, **options)))
 
     def sync_route(self, target: Target, route: str, **options: Unpack[RouteOptions]) -> Any:
         """Call a route of a custom server and return its answer by its Content-Type: JSON, text or bytes.
 
         :param target: what to call.
         :param route: path on the server, for example ``v1/embeddings``.
-        :param options: see :class:`~airflow_provider_baseten.api.requests.RouteOptions`.
+        :param options: see :class:`~airflow_provider_baseten.api.sync_route.RouteOptions`.
         :raises BasetenError: see :mod:`airflow_provider_baseten.exceptions`.
         """
-        return self.send(requests.sync_route(self.located(target), route, **options)).output()
+        return self.send(build_sync_route(self.located(target), route, **options)).output()
 
     async def async_route(self, target: Target, route: str, **options: Unpack[RouteOptions]) -> Any:
         """Call a route of a custom server without blocking the event loop; see :meth:`sync_route`."""
         located = await self.alocated(target)
-        return (await self.asend(requests.sync_route(located, route, **options))).output()
+        return (await self.asend(build_sync_route(located, route, **options))).output()
 
     def async_predict(self, target: Target, model_input: Any, **options: Unpack[AsyncPredictOptions]) -> str:
         """Queue a prediction and return its request id.
 
-        :param options: see :class:`~airflow_provider_baseten.api.async_requests.AsyncPredictOptions`.
+        :param options: see :class:`~airflow_provider_baseten.api.async_predict.AsyncPredictOptions`.
         :raises BasetenError: an error with ``may_have_run`` means that it may be queued although no id came back.
         """
-        request = async_requests.async_predict(self.located(target), model_input, **options)
-        return async_requests.request_id_of(self.send(request).output(), request.subject)
+        request = build_async_predict(self.located(target), model_input, **options)
+        return async_predict.request_id_of(self.send(request).output(), request.subject)
 
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
         """Return the status of an async request: ``status``, ``webhook_status``, ``errors``, never its output.
 
         :raises BasetenNotFoundError: Baseten does not know the id, or no longer: statuses are kept for one hour.
         """
-        return _fields(self.send(async_requests.get_status(self.located(target), request_id)))
+        return _fields(self.send(build_status(self.located(target), request_id)))
 
     async def aget_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
         """Return the status of an async request without blocking; see :meth:`get_async_request`."""
-        return _fields(await self.asend(async_requests.get_status(await self.alocated(target), request_id)))
+        return _fields(await self.asend(build_status(await self.alocated(target), request_id)))
 
     def cancel_async_request(self, target: Target, request_id: str) -> bool:
         """Cancel an async request if it is still queued; return whether it was."""
-        response = self.send(async_requests.cancel(self.located(target), request_id))
+        response = self.send(build_cancel(self.located(target), request_id))
         return bool(_fields(response).get("canceled"))
 
     async def acancel_async_request(self, target: Target, request_id: str) -> bool:
         """Cancel an async request without blocking; see :meth:`cancel_async_request`."""
-        response = await self.asend(async_requests.cancel(await self.alocated(target), request_id))
+        response = await self.asend(build_cancel(await self.alocated(target), request_id))
         return bool(_fields(response).get("canceled"))
 
     def get_async_queue_status(self, target: Target) -> dict[str, Any]:
         """Return ``num_queued_requests`` and ``num_in_progress_requests`` of a deployment."""
-        return _fields(self.send(async_requests.queue_status(self.located(target))))
+        return _fields(self.send(build_queue_status(self.located(target))))
 
     async def aget_async_queue_status(self, target: Target) -> dict[str, Any]:
         """Return the length of the async queue without blocking; see :meth:`get_async_queue_status`."""
-        return _fields(await self.asend(async_requests.queue_status(await self.alocated(target))))
+        return _fields(await self.asend(build_queue_status(await self.alocated(target))))
 
     def wake(self, target: Target) -> None:
         """Start a replica of a deployment that has scaled to zero; return at once, without waiting for it."""
-        self.send(management.wake(self.located(target)))
+        self.send(build_wake(self.located(target)))
 
     async def awake(self, target: Target) -> None:
         """Start a replica without blocking; see :meth:`wake`."""
-        await self.asend(management.wake(await self.alocated(target)))
+        await self.asend(build_wake(await self.alocated(target)))
 
     def openai_client(self, target: Target | None = None, *, model_apis: bool = False) -> "OpenAI":
         """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
@@ -180,7 +191,7 @@ class BasetenHook(ManagementCalls, BaseHook):
         """
         called = self.located(openai_target(target, model_apis))
         client: OpenAI = _openai().make_client(
-            self.connection, called, read_timeout=self._timeout, retry_policy=self._retry_policy
+            self.connection, called, read_timeout=self._timeout, request_retries=self._retries
         )
         return client
 
@@ -188,7 +199,7 @@ class BasetenHook(ManagementCalls, BaseHook):
         """Return an async client of the official OpenAI SDK; see :meth:`openai_client`."""
         called = await self.alocated(openai_target(target, model_apis))
         client: AsyncOpenAI = _openai().make_async_client(
-            await self.aconnection(), called, read_timeout=self._timeout, retry_policy=self._retry_policy
+            await self.aconnection(), called, read_timeout=self._timeout, request_retries=self._retries
         )
         return client
 
@@ -219,13 +230,13 @@ class BasetenHook(ManagementCalls, BaseHook):
 
         :param timeout: seconds.
         """
-        hook = BasetenHook(self.baseten_conn_id, timeout=timeout, retry_policy=RetryPolicy(max_attempts=1))
+        hook = BasetenHook(self.baseten_conn_id, timeout=timeout, request_retries=RequestRetries(max_attempts=1))
         if "connection" in self.__dict__:
             hook.__dict__["connection"] = self.connection
         return hook
 
     def _manager(self) -> "BasetenHook":
-        hook = BasetenHook(self.baseten_conn_id, timeout=_MANAGEMENT_TIMEOUT, retry_policy=self._retry_policy)
+        hook = BasetenHook(self.baseten_conn_id, timeout=_MANAGEMENT_TIMEOUT, request_retries=self._retries)
         hook.__dict__["connection"] = replace(self.connection, api_key=self.connection.management_api_key)
         return hook
 
@@ -295,11 +306,11 @@ class BasetenHook(ManagementCalls, BaseHook):
 
     def _test_key(self, connection: BasetenConnection, name: str, api_key: str) -> str:
         transport = Transport(
-            api_key, connection.auth_scheme, read_timeout=10, retry_policy=RetryPolicy(max_attempts=1)
+            api_key, connection.auth_scheme, read_timeout=10, request_retries=RequestRetries(max_attempts=1)
         )
         try:
             for path in ("/v1/users/me", "/v1/models"):  # A team's key has no user.
-                request = requests.management(connection.management_url, path)
+                request = build_management_get(connection.management_url, path)
                 try:
                     transport.send(request)
                 except BasetenNotFoundError:
@@ -327,7 +338,7 @@ class BasetenHook(ManagementCalls, BaseHook):
             self.connection.api_key,
             self.connection.auth_scheme,
             read_timeout=self._timeout,
-            retry_policy=self._retry_policy,
+            request_retries=self._retries,
             max_response_bytes=max_response_bytes(),
             error_details=self.connection.log_error_details,
         )
@@ -339,7 +350,7 @@ class BasetenHook(ManagementCalls, BaseHook):
                 connection.api_key,
                 connection.auth_scheme,
                 read_timeout=self._timeout,
-                retry_policy=self._retry_policy,
+                request_retries=self._retries,
                 max_response_bytes=max_response_bytes(),
                 error_details=connection.log_error_details,
             )
@@ -367,12 +378,12 @@ def max_response_bytes() -> int:
 
 def _openai() -> ModuleType:
     try:
-        from airflow_provider_baseten.hooks import openai
+        from airflow_provider_baseten.client import openai_sdk
     except ImportError:
         raise BasetenInputError(
             "The OpenAI SDK is not installed: pip install 'airflow-provider-baseten[openai]'."
         ) from None
-    return openai
+    return openai_sdk
 
 
 def _fields(response: Response) -> dict[str, Any]:

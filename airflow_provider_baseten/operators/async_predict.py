@@ -6,9 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
-from airflow_provider_baseten import ledger
-from airflow_provider_baseten.api import async_requests
-from airflow_provider_baseten.api.async_requests import InferenceRetryConfig, Outcome
+from airflow_provider_baseten.api import async_predict
+from airflow_provider_baseten.api.async_predict import InferenceRetryConfig, build_async_predict
 from airflow_provider_baseten.arguments import (
     check_choice,
     check_flags,
@@ -20,17 +19,19 @@ from airflow_provider_baseten.arguments import (
     path_text,
 )
 from airflow_provider_baseten.compat import AirflowTaskTimeout, conf
-from airflow_provider_baseten.deferral import is_of_former_trigger, raise_error_of
+from airflow_provider_baseten.idempotency import ledger
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenOperator, OutputArguments, OutputOptions
+from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
+from airflow_provider_baseten.waiting.state import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.api.requests import Request
-    from airflow_provider_baseten.async_results import AsyncResults
+    from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.ledger import Entry, Ledger, OnOrphanedRequest, Plan
+    from airflow_provider_baseten.idempotency.ledger import Entry, Ledger, OnOrphanedRequest, Plan
+    from airflow_provider_baseten.waiting.blocking import AsyncResults
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
 _BACKSTOP = 300.0
@@ -81,7 +82,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         Baseten's
         default is 600.
     :param inference_retry_config: how often Baseten runs the model again:
-        :class:`~airflow_provider_baseten.api.async_requests.InferenceRetryConfig`.
+        :class:`~airflow_provider_baseten.api.async_predict.InferenceRetryConfig`.
     :param deferrable: wait in the triggerer instead of a worker slot, by default ``[operators] default_deferrable``.
     :param wait_for_completion: false returns the request id at once; by default true.
     :param poll_interval: longest wait between two status calls, in seconds, by default 30. The first ones come sooner.
@@ -133,9 +134,9 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             cancel_on_timeout=cancel_on_timeout,
             durable=durable,
         )
-        async_requests.check_options(priority, max_time_in_queue_seconds, inference_retry_config)
+        async_predict.check_options(priority, max_time_in_queue_seconds, inference_retry_config)
         if timeout is None:
-            timeout = async_requests.longest_run(max_time_in_queue_seconds, inference_retry_config)
+            timeout = async_predict.longest_run(max_time_in_queue_seconds, inference_retry_config)
         check_seconds(poll_interval=poll_interval, timeout=timeout)
         check_texts(**given(webhook_endpoint=webhook_endpoint))
         check_paths(**given(result_path=result_path))
@@ -240,7 +241,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     def build_request(self, target: Any) -> "Request":
         """Build and check the submission."""
         check_is_there(model_input=self.model_input)
-        return async_requests.async_predict(
+        return build_async_predict(
             target,
             self.model_input,
             webhook_endpoint=self.webhook_endpoint,
@@ -256,7 +257,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             self.result_path = path_text("result_path", self.result_path)
 
     def _results(self, hook: "BasetenHook") -> "AsyncResults":
-        from airflow_provider_baseten.async_results import AsyncResults
+        from airflow_provider_baseten.waiting.blocking import AsyncResults
 
         if self.webhook_endpoint is None and not self.result_path:
             self.webhook_endpoint = hook.connection.webhook_endpoint
@@ -324,7 +325,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
         self._sending = request.subject
         try:
-            return async_requests.request_id_of(hook.send(request).output(), request.subject)
+            return async_predict.request_id_of(hook.send(request).output(), request.subject)
         except BasetenError as error:
             if not error.may_have_run:
                 book.delete()

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Required, TypedDict, Unpack, ca
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_baseten.api.requests import READ_TIMEOUT, Request
-from airflow_provider_baseten.api.responses import id_note
+from airflow_provider_baseten.api.excerpts import id_note
+from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_flags, check_paths, check_seconds, check_texts, given, path_text
-from airflow_provider_baseten.call_log import CallLog
+from airflow_provider_baseten.client.call_log import CallLog
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
-from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.links import HasLink
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
+from airflow_provider_baseten.operators.failures import ReportsFailures
+from airflow_provider_baseten.operators.rendering import RendersFields
+from airflow_provider_baseten.operators.signatures import NamesArguments
 from airflow_provider_baseten.policies import checked_policy
-from airflow_provider_baseten.rendering import RendersFields
-from airflow_provider_baseten.signatures import NamesArguments
+from airflow_provider_baseten.storage import files, outputs
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.compat import RetryPolicy
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.results import Output
+    from airflow_provider_baseten.storage.encoding import Output
 
 # Airflow makes them parts of a URL without escaping.
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
@@ -91,7 +92,7 @@ class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, HasLink, B
     :param headers: further HTTP headers. (templated, not shown among the rendered templates)
     :param output_path: URI of a file that the output is written to, for example
         ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``, or, with a trailing slash, of a folder. The task then
-        returns a reference to it, which :func:`airflow_provider_baseten.results.read_output` reads. (templated)
+        returns a reference to it, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param retry_policy: what happens to a failure, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
@@ -222,8 +223,8 @@ class BasetenCallOperator(BasetenOperator):
 
         A retry of the task sends the request again, unless the earlier attempt had the answer and could not store it.
         """
-        from airflow_provider_baseten.held_answers import HeldAnswer
         from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.idempotency.held_response import HeldAnswer
 
         self.take_output_path()
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
@@ -268,24 +269,24 @@ class BasetenCallOperator(BasetenOperator):
 
         An answer that can't be used is saved in the result store, for it was paid.
         """
-        from airflow_provider_baseten import results
+        pass
 
         if self.do_xcom_push:
             for key, value in self.notes(response).items():
-                if results.is_xcom_safe(value):
+                if outputs.is_xcom_safe(value):
                     context["ti"].xcom_push(key=key, value=value)
         try:
             output = self.read_response(response)
-            is_returned = output.value is not None and not self.output_path and results.xcom_holds(output)
+            is_returned = output.value is not None and not self.output_path and outputs.xcom_holds(output)
             if self.multiple_outputs and is_returned:
                 _check_fields(output.value, response)
         except BasetenError as error:
             if not error.may_have_run:
                 raise
-            raise _extended(error, results.save_answer(response, result_store)) from error.__cause__
+            raise _extended(error, outputs.save_answer(response, result_store)) from error.__cause__
         if not self.do_xcom_push and not self.output_path:
             return None
-        return results.deliver(
+        return outputs.deliver(
             output,
             response.request_id,
             output_path=self.output_path,
@@ -295,14 +296,14 @@ class BasetenCallOperator(BasetenOperator):
 
     def _check_places(self, result_store: str | None) -> None:
         """Find out before anything is sent whether the output could be stored."""
-        from airflow_provider_baseten import results
+        from airflow_provider_baseten.storage.result_store import ResultStore
 
-        store = results.ResultStore(result_store)
+        store = ResultStore(result_store)
         if self.output_path:
-            results.check_writable(self.output_path)
+            files.check_writable(self.output_path)
             store.signing_keys(create=True)
         elif self.do_xcom_push:
-            results.check_writable(f"{store.uri}/", "The result store")
+            files.check_writable(f"{store.uri}/", "The result store")
 
 
 def _check_fields(value: Any, response: "Response") -> None:

@@ -8,12 +8,12 @@ from airflow.sdk import BaseOperator, TaskGroup
 from airflow_provider_baseten.arguments import check_count, check_paths, check_share, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
 from airflow_provider_baseten.operators.batch_progress import log_end, log_failed_rows
+from airflow_provider_baseten.operators.failures import ReportsFailures
+from airflow_provider_baseten.operators.rendering import RendersFields
+from airflow_provider_baseten.operators.signatures import takes_arguments_of
 from airflow_provider_baseten.policies import checked_policy
-from airflow_provider_baseten.rendering import RendersFields
-from airflow_provider_baseten.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 
-from airflow_provider_baseten.api.requests import READ_TIMEOUT
+from airflow_provider_baseten.api.http import READ_TIMEOUT
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset
 from airflow_provider_baseten.exceptions import BasetenInputError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.transport import RetryPolicy
+    from airflow_provider_baseten.client.retries import RequestRetries
 
 # Arguments of a job that are the same when the DAG is parsed and when the task runs.
 _OPTIONS = (
@@ -64,7 +64,7 @@ class BatchOptions(TargetOptions, total=False):
     only_failed: bool
     overwrite: bool
     timeout: float
-    request_retry_policy: "RetryPolicy | None"
+    request_retries: "RequestRetries | None"
     idempotent: bool
     job_version: str | None
 
@@ -137,8 +137,9 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
     :param shard: which of them this task is, from 0; needed with several. It takes every ``num_shards``-th row:
         ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
     :param timeout: seconds to wait for each answer, by default 1260.
-    :param request_retry_policy: how often and how long a request is tried,
-        :class:`~airflow_provider_baseten.transport.RetryPolicy`. Airflow's own ``retry_policy`` is for the task.
+    :param request_retries: how often and how long a request is tried,
+        :class:`~airflow_provider_baseten.client.retries.RequestRetries`. Airflow's own ``retry_policy`` is for the
+        task.
     :param idempotent: whether a request may be sent again when the model may have run, and been paid for. By default
         only what did not run is sent again.
     :param job_version: any text, by default none. Callables count by their source for whether a run is of the same job;
@@ -184,7 +185,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         num_shards: int = 1,
         shard: int | None = None,
         timeout: float = READ_TIMEOUT,
-        request_retry_policy: "RetryPolicy | None" = None,
+        request_retries: "RequestRetries | None" = None,
         idempotent: bool = False,
         job_version: str | None = None,
         **kwargs: Unpack[TargetArguments],
@@ -212,7 +213,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         self.num_shards = num_shards
         self.shard = shard
         self.timeout = timeout
-        self.request_retry_policy = request_retry_policy
+        self.request_retries = request_retries
         self.idempotent = idempotent
         self.job_version = job_version
         self._check_options()
@@ -251,7 +252,7 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
             input_path=self.input_path,
             route=self.route,
             parameters=self.parameters,
-            retry_policy=self.request_retry_policy,
+            request_retries=self.request_retries,
             headers=self.headers,
             **self._options,
         )

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
-from airflow_provider_baseten.api import chat, chat_output
-from airflow_provider_baseten.api.completion import read_completion
 from airflow_provider_baseten.api.model_apis import ModelApis
-from airflow_provider_baseten.api.output_format import OutputFormat
+from airflow_provider_baseten.api.openai import chat, chat_output
+from airflow_provider_baseten.api.openai.completion import read_completion
+from airflow_provider_baseten.api.openai.structured_output import OutputFormat
 from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
@@ -16,11 +16,11 @@ from airflow_provider_baseten.operators.stream_log import StreamLog
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.api.requests import Request
+    from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.results import Output
+    from airflow_provider_baseten.storage.encoding import Output
 
 OnIncomplete = Literal["fail", "warn"]
 
@@ -48,7 +48,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     The answer goes to XCom: as text; with ``response_format`` as the value that it describes, checked; with ``tools``
     as ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded ``arguments``. What is larger
     than ``[baseten] xcom_max_bytes`` is written to the result store of the connection and returned as a reference,
-    which :func:`airflow_provider_baseten.results.read_output` reads.
+    which :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
     Beside it are pushed ``request_id``, and ``usage`` with ``prompt_tokens``, ``completion_tokens``, ``cached_tokens``,
     ``reasoning_tokens`` (``None`` where the server does not say) and ``finish_reason``: also when the task fails
@@ -178,7 +178,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Check the answer and decode it."""
-        from airflow_provider_baseten.results import Output
+        from airflow_provider_baseten.storage.encoding import Output
 
         completion = read_completion(response)
         chat_output.check_arrived(completion, response)

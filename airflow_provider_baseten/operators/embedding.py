@@ -3,22 +3,24 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow_provider_baseten.api import embeddings, exact_json
-from airflow_provider_baseten.api.completion import token_count
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.openai import embeddings
+from airflow_provider_baseten.api.openai.completion import token_count
 from airflow_provider_baseten.arguments import check_count, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
-from airflow_provider_baseten.identity import identity_of
+from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments
 from airflow_provider_baseten.operators.batch_run import RunsBatch
+from airflow_provider_baseten.storage import files, outputs
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.api.requests import Request
+    from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.batch.manifest import Manifest
-    from airflow_provider_baseten.results import Output
+    from airflow_provider_baseten.storage.encoding import Output
 
 
 class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
@@ -28,7 +30,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
     A text gives a vector, a list gives a list of vectors in the same order. They go to XCom; what is larger than
     ``[baseten] xcom_max_bytes``, or has an ``output_path``, is written to one file as JSON and returned as a reference,
-    which :func:`airflow_provider_baseten.results.read_output` reads.
+    which :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
     At most ``texts_per_request`` texts are sent in one request; a retry of the task sends it again. More texts are sent
     in several requests at once. Their vectors are kept in the result store, below ``embeddings``, while they come, so
@@ -105,7 +107,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Check the answer and return its vectors."""
-        from airflow_provider_baseten.results import Output
+        from airflow_provider_baseten.storage.encoding import Output
 
         texts = self.texts
         if isinstance(texts, str):
@@ -113,15 +115,15 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         return Output.of_value(embeddings.read_embeddings(response, len(texts), self.dimensions))
 
     def _embed_many(self, context: "Context", texts: list[str]) -> Any:
-        from airflow_provider_baseten import results
         from airflow_provider_baseten.batch.job import BatchJob
         from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.storage.encoding import Output
 
         self.take_output_path()
         hook = BasetenHook(self.baseten_conn_id)
         store = hook.connection.result_store
         if self.output_path:
-            results.check_writable(self.output_path)
+            files.check_writable(self.output_path)
         job = BatchJob(
             target=hook.located(self.target),
             inputs=texts,
@@ -141,8 +143,8 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
             context["ti"].xcom_push(key="usage", value=usage)
         elif not self.output_path:
             return None
-        output = results.Output.of_value(_vectors(manifest, len(texts)))
-        return results.deliver(
+        output = Output.of_value(_vectors(manifest, len(texts)))
+        return outputs.deliver(
             output,
             None,
             output_path=self.output_path,
@@ -153,15 +155,15 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
 def _folder(context: "Context", result_store: str | None) -> str:
     """Return the URI of a folder that belongs to this task instance until it is cleared, whichever its attempt."""
-    from airflow_provider_baseten import results
+    from airflow_provider_baseten.storage.result_store import default_store
 
     name = f"{identity_of(context).key}-{context['ti'].max_tries}"
-    return f"{(result_store or results.default_store()).rstrip('/')}/embeddings/{name}"
+    return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
 
 
 def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
     """Return the vectors of a complete run in the order of its texts."""
-    from airflow_provider_baseten.batch.files import Folder
+    from airflow_provider_baseten.storage.folder import Folder
 
     found: dict[int, list[float] | None] = {}
     for uri in manifest.parts:

@@ -3,15 +3,15 @@
 import codecs
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, get_args
 
-from airflow_provider_baseten import ledger
-from airflow_provider_baseten.api import requests
-from airflow_provider_baseten.api.requests import JSON, ContentType, Request
+from airflow_provider_baseten.api.http import JSON, ContentType, Request
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.arguments import check_choice, check_flags, check_is_there
 from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTimeout
-from airflow_provider_baseten.deferral import deferral_timeout, is_of_former_trigger
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
+from airflow_provider_baseten.idempotency import ledger
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
+from airflow_provider_baseten.waiting.deferral import deferral_timeout, is_of_former_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.ledger import OnOrphanedRequest
-    from airflow_provider_baseten.results import Output
+    from airflow_provider_baseten.idempotency.ledger import OnOrphanedRequest
+    from airflow_provider_baseten.storage.encoding import Output
 
 # Characters of a line that is logged before its end is there.
 _LONGEST_LINE = 65_536
@@ -43,7 +43,8 @@ class BasetenPredictOperator(BasetenCallOperator):
     The output goes to XCom as it is: a JSON value, text for a streaming model, lists for numpy arrays. Bytes, what is
     larger than ``[baseten] xcom_max_bytes``, and what Airflow would refuse or change (NaN for example), are written to
     the result store of the connection and returned as a reference, which
-    :func:`airflow_provider_baseten.results.read_output` reads. The request's id is pushed beside it as ``request_id``.
+    :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The request's id is pushed beside it as
+    ``request_id``.
 
     Holds a worker slot while it waits. When the worker dies the connection breaks and Baseten cancels the work; the
     task's retry sends the request again. An answer that can't be stored is kept for the retry, see :doc:`/outputs`.
@@ -100,7 +101,7 @@ class BasetenPredictOperator(BasetenCallOperator):
     def build_request(self, target: "Target") -> Request:
         """Build and check the predict."""
         check_is_there(model_input=self.model_input)
-        return requests.predict(
+        return build_predict(
             target,
             self.model_input,
             content_type=self.content_type,
@@ -110,22 +111,22 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Decode the model's output."""
-        from airflow_provider_baseten.results import predicted
+        from airflow_provider_baseten.storage.outputs import predicted
 
         return predicted(response)
 
     def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
-        from airflow_provider_baseten import deferred_calls
-        from airflow_provider_baseten.identity import identity_of
-        from airflow_provider_baseten.results import ResultStore
+        from airflow_provider_baseten.idempotency import deferred_call
+        from airflow_provider_baseten.idempotency.identity import identity_of
+        from airflow_provider_baseten.storage.result_store import ResultStore
 
         if not self.deferrable:
             return super().answer(context, hook, request)
         fingerprint = ledger.fingerprint(self.target.url("predict"), request.body)
-        name = deferred_calls.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
+        name = deferred_call.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
         store = ResultStore(hook.connection.result_store)
-        call = deferred_calls.DeferredCall(store, name)
+        call = deferred_call.DeferredCall(store, name)
         found = call.response()
         if found is not None and not _can_be_used(found):
             call.drop_response()
@@ -142,9 +143,9 @@ class BasetenPredictOperator(BasetenCallOperator):
         :param event: of the trigger: ``{"name"}``.
         :param name: of the call that the task waits for; ``dag.test()`` leaves it out.
         """
-        from airflow_provider_baseten.deferred_calls import DeferredCall
         from airflow_provider_baseten.hooks.baseten import BasetenHook
-        from airflow_provider_baseten.results import ResultStore
+        from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
+        from airflow_provider_baseten.storage.result_store import ResultStore
 
         self.take_output_path()
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
@@ -215,7 +216,7 @@ class BasetenPredictOperator(BasetenCallOperator):
 
 
 def _can_be_used(response: "Response") -> bool:
-    from airflow_provider_baseten.results import predicted
+    from airflow_provider_baseten.storage.outputs import predicted
 
     try:
         predicted(response)

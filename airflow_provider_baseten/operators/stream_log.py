@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from airflow_provider_baseten.api.completion import Completion, CompletionStream
+from airflow_provider_baseten.api.openai.completion import Completion, CompletionStream
 from airflow_provider_baseten.api.texts import readable
 
 INTERVAL = 10.0

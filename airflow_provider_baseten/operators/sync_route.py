@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow_provider_baseten.api import requests
-from airflow_provider_baseten.api.requests import Request
-from airflow_provider_baseten.api.responses import id_note
+from airflow_provider_baseten.api import sync_route
+from airflow_provider_baseten.api.excerpts import id_note
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.arguments import check_functions, check_texts, given
 from airflow_provider_baseten.compat import AirflowException
 from airflow_provider_baseten.exceptions import (
@@ -19,7 +20,7 @@ from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArg
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.api.target import Target
-    from airflow_provider_baseten.results import Output
+    from airflow_provider_baseten.storage.encoding import Output
 
 
 class BasetenSyncRouteOperator(BasetenCallOperator):
@@ -70,7 +71,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         super().__init__(**kwargs)
         check_texts(**given(route=route, method=method))
         check_functions(response_check=response_check, response_filter=response_filter)
-        requests.checked_statuses(allowed_statuses)
+        sync_route.checked_statuses(allowed_statuses)
         self.route = route
         self.method = method
         self.json = json
@@ -82,7 +83,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
 
     def build_request(self, target: "Target") -> Request:
         """Build and check the call."""
-        return requests.sync_route(
+        return build_sync_route(
             target,
             self.route,
             method=self.method,
@@ -101,7 +102,8 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         :raises BasetenInputError: ``response_check`` or ``response_filter`` raised, or what the filter returned can't
             be stored.
         """
-        from airflow_provider_baseten.results import Output, output_of
+        from airflow_provider_baseten.storage.encoding import Output
+        from airflow_provider_baseten.storage.outputs import output_of
 
         if self.response_check is not None and not self._called("response_check", self.response_check, response):
             raise BasetenResponseError(

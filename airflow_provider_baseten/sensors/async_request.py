@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_baseten.api.async_requests import AsyncStatus, Observation, Outcome, Wait
+from airflow_provider_baseten.api.async_predict import AsyncStatus
 from airflow_provider_baseten.api.target import Target, check_request_id, require_one_target
 from airflow_provider_baseten.arguments import (
     check_flags,
@@ -21,22 +21,23 @@ from airflow_provider_baseten.arguments import (
     shown,
 )
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException, conf
-from airflow_provider_baseten.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.failures import ReportsFailures
 from airflow_provider_baseten.links import HasLink
 from airflow_provider_baseten.operators.airflow_options import SensorOptions
+from airflow_provider_baseten.operators.failures import ReportsFailures
+from airflow_provider_baseten.operators.rendering import RendersFields
+from airflow_provider_baseten.operators.signatures import NamesArguments
 from airflow_provider_baseten.policies import checked_policy
-from airflow_provider_baseten.rendering import RendersFields
-from airflow_provider_baseten.signatures import NamesArguments
-from airflow_provider_baseten.wait_log import WaitLog, name_of
+from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
+from airflow_provider_baseten.waiting.log import WaitLog, name_of
+from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_baseten.async_results import AsyncResults
     from airflow_provider_baseten.compat import RetryPolicy
     from airflow_provider_baseten.sensors.progress import Progress
+    from airflow_provider_baseten.waiting.blocking import AsyncResults
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
 _BACKSTOP = 300.0
@@ -264,8 +265,8 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         return _checked_ids(self.request_ids)
 
     def _results(self) -> "AsyncResults":
-        from airflow_provider_baseten.async_results import AsyncResults
         from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.waiting.blocking import AsyncResults
 
         hook = BasetenHook(self.baseten_conn_id)
         target = hook.located(Target(**self._target_arguments))

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.identity import identity_of
-from airflow_provider_baseten.wait_log import Log
+from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.waiting.log import Log
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.results import ResultStore
+    from airflow_provider_baseten.storage.result_store import ResultStore
 
 _KEY = "baseten_sensor_progress"
 
@@ -24,7 +24,7 @@ class Progress:
         the epoch, by id.
     :param succeeded: ids of those that need not be asked about again.
     :param began: when the wait began, in seconds since the epoch; ``None`` before the first look.
-    :param logged: what the log says of the wait, as :class:`~airflow_provider_baseten.wait_log.WaitLog` gives it.
+    :param logged: what the log says of the wait, as :class:`~airflow_provider_baseten.waiting.log.WaitLog` gives it.
     """
 
     doubtful_since: dict[str, float] = field(default_factory=dict)

@@ -8,12 +8,12 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_baseten.api.async_requests import Outcome
+from airflow_provider_baseten.api.error_record import error_fields
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.deferral import error_fields
 from airflow_provider_baseten.exceptions import BasetenError
-from airflow_provider_baseten.triggers.poller import poller_of
-from airflow_provider_baseten.triggers.waiter import Waiter
+from airflow_provider_baseten.waiting.poller import poller_of
+from airflow_provider_baseten.waiting.state import Outcome
+from airflow_provider_baseten.waiting.waiter import Waiter
 
 log = logging.getLogger(__name__)
 

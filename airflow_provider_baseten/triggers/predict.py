@@ -13,10 +13,9 @@ import tenacity
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
-from airflow_provider_baseten.call_log import CallLog
-from airflow_provider_baseten.deferred_calls import Claim, DeferredCall
+from airflow_provider_baseten.client.call_log import CallLog
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -24,7 +23,9 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultStoreError,
 )
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from airflow_provider_baseten.results import ResultStore, predicted
+from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall
+from airflow_provider_baseten.storage.outputs import predicted
+from airflow_provider_baseten.storage.result_store import ResultStore
 
 _STORE_PATIENCE = 900.0
 _STORE_WAIT = 30.0

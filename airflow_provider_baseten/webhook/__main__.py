@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
 from airflow_provider_baseten.webhook.connections import Connections, of_airflow
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
@@ -168,9 +168,9 @@ def _serve(
 ) -> None:
     import uvicorn
 
+    from airflow_provider_baseten.plugins.baseten import PREFIX
     from airflow_provider_baseten.webhook.app import create_app
     from airflow_provider_baseten.webhook.guard import Guard
-    from airflow_provider_baseten.webhook.plugin import PREFIX
 
     _log_to_stderr()
     app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)

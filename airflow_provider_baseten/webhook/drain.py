@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused

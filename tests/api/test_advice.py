@@ -2,9 +2,20 @@
 
 import pytest
 
-from airflow_provider_baseten.api import async_requests, chat, embeddings, management, requests
+from airflow_provider_baseten.api import deployments
+from airflow_provider_baseten.api.async_predict import (
+    build_async_predict,
+    build_cancel,
+    build_queue_status,
+    build_status,
+)
+from airflow_provider_baseten.api.deployments import build_wake
+from airflow_provider_baseten.api.errors import error_for
 from airflow_provider_baseten.api.model_apis import ModelApis
-from airflow_provider_baseten.api.responses import Response, error_for
+from airflow_provider_baseten.api.openai import chat, embeddings
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
 
 TARGET = Target(model_id="abc")
@@ -13,20 +24,20 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 STATUSES = [300, 400, 401, 402, 403, 404, 405, 408, 413, 422, 429, 500, 502, 503, 504, 507, 529]
 
 CALLS = {
-    "predict": requests.predict(TARGET, 1),
-    "chain": requests.predict(CHAIN, {}),
-    "route": requests.sync_route(TARGET, "v1/x"),
+    "predict": build_predict(TARGET, 1),
+    "chain": build_predict(CHAIN, {}),
+    "route": build_sync_route(TARGET, "v1/x"),
     "chat": chat.chat_completion(TARGET, MESSAGES),
     "embeddings": embeddings.embeddings(TARGET, "hi"),
     "model apis": chat.chat_completion(ModelApis(), MESSAGES, model="a/b"),
-    "submission": async_requests.async_predict(TARGET, 1),
-    "status": async_requests.get_status(TARGET, "r1"),
-    "cancel": async_requests.cancel(CHAIN, "r1"),
-    "queue": async_requests.queue_status(TARGET),
-    "wake": management.wake(TARGET),
-    "models": management.list_models("https://api.baseten.co"),
-    "model": management.get_model("https://api.baseten.co", "abc"),
-    "deployments": management.Deployments("abc").list("https://api.baseten.co"),
+    "submission": build_async_predict(TARGET, 1),
+    "status": build_status(TARGET, "r1"),
+    "cancel": build_cancel(CHAIN, "r1"),
+    "queue": build_queue_status(TARGET),
+    "wake": build_wake(TARGET),
+    "models": deployments.list_models("https://api.baseten.co"),
+    "model": deployments.get_model("https://api.baseten.co", "abc"),
+    "deployments": deployments.Deployments("abc").list("https://api.baseten.co"),
 }
 OF_MODELS = {"predict", "chain", "route", "chat", "embeddings", "model apis"}
 # Words, and the calls of which they may be said.

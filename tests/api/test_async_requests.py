@@ -7,18 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_baseten.api import async_requests
-from airflow_provider_baseten.api.async_requests import (
-    GRACE,
-    AsyncStatus,
-    Delivery,
-    Observation,
-    Outcome,
-    Wait,
-    error_of,
-    next_poll,
-)
+from airflow_provider_baseten.api import async_predict
+from airflow_provider_baseten.api.async_predict import AsyncStatus, build_async_predict, build_status
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.webhook import Delivery
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
     BasetenInputError,
@@ -27,6 +19,8 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultLostError,
     BasetenTimeoutError,
 )
+from airflow_provider_baseten.waiting.errors import error_of
+from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, Wait, next_poll
 
 MODEL = Target(model_id="abc")
 HOOK = "https://airflow.example.com/baseten/webhooks/baseten_default"
@@ -34,7 +28,7 @@ HOOK = "https://airflow.example.com/baseten/webhooks/baseten_default"
 
 class TestSubmission:
     def test_only_what_is_given_is_sent(self):
-        request = async_requests.async_predict(MODEL, {"a": 1})
+        request = build_async_predict(MODEL, {"a": 1})
         assert request.url == "https://model-abc.api.baseten.co/environments/production/async_predict"
         assert json.loads(request.body) == {"model_input": {"a": 1}}
         assert not request.idempotent
@@ -42,15 +36,15 @@ class TestSubmission:
     def test_all_options(self):
         config = {"max_attempts": 1, "initial_delay_ms": 0, "max_delay_ms": 60_000}
         options = {"webhook_endpoint": HOOK, "priority": 2, "max_time_in_queue_seconds": 10}
-        request = async_requests.async_predict(MODEL, [1], inference_retry_config=config, **options)
+        request = build_async_predict(MODEL, [1], inference_retry_config=config, **options)
         assert json.loads(request.body) == {"model_input": [1], "inference_retry_config": config} | options
 
     def test_chain_is_wrapped_too(self):
-        request = async_requests.async_predict(Target(chain_id="x"), {"n": 1}, webhook_endpoint=HOOK)
+        request = build_async_predict(Target(chain_id="x"), {"n": 1}, webhook_endpoint=HOOK)
         assert request.url.endswith("/async_run_remote")
         assert json.loads(request.body)["model_input"] == {"n": 1}
         with pytest.raises(BasetenInputError, match="run_remote"):
-            async_requests.async_predict(Target(chain_id="x"), [1])
+            build_async_predict(Target(chain_id="x"), [1])
 
     @pytest.mark.parametrize(
         ("options", "name"),
@@ -73,22 +67,22 @@ class TestSubmission:
     )
     def test_bounds(self, options, name):
         with pytest.raises(BasetenInputError, match=name):
-            async_requests.async_predict(MODEL, 1, **options)
+            build_async_predict(MODEL, 1, **options)
 
     @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]:9"])
     def test_webhook_on_this_machine_may_be_plain(self, host):
-        assert async_requests.async_predict(MODEL, 1, webhook_endpoint=f"http://{host}/x?token=1")
+        assert build_async_predict(MODEL, 1, webhook_endpoint=f"http://{host}/x?token=1")
 
     def test_limit_counts_the_whole_body(self):
-        frame = len(async_requests.async_predict(MODEL, "").body)
-        assert async_requests.async_predict(MODEL, "x" * (262_144 - frame))
+        frame = len(build_async_predict(MODEL, "").body)
+        assert build_async_predict(MODEL, "x" * (262_144 - frame))
         with pytest.raises(BasetenPayloadTooLargeError, match="262,145 bytes"):
-            async_requests.async_predict(MODEL, "x" * (262_145 - frame))
+            build_async_predict(MODEL, "x" * (262_145 - frame))
 
     @pytest.mark.parametrize("request_id", ["", "a/b", "../x", "a b", "a\n", "x" * 129])
     def test_request_id_that_is_none(self, request_id):
         with pytest.raises(BasetenInputError, match="request_id"):
-            async_requests.get_status(MODEL, request_id)
+            build_status(MODEL, request_id)
 
     @pytest.mark.parametrize(
         "output",
@@ -96,7 +90,7 @@ class TestSubmission:
     )
     def test_answer_without_an_id_may_have_been_accepted(self, output):
         with pytest.raises(BasetenResponseError, match="no request_id") as caught:
-            async_requests.request_id_of(output, "async predict")
+            async_predict.request_id_of(output, "async predict")
         assert caught.value.may_have_run
 
 

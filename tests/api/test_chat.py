@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.chat import chat_completion
+from airflow_provider_baseten.api.openai.chat import chat_completion
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenInputError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_provider_baseten.api.event_stream import Event, EventStream
+from airflow_provider_baseten.api.openai.event_stream import Event, EventStream
 
 CASES = [
     ("one line", b"data: a\n\n", [("", "a")]),

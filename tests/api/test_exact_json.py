@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.requests import encode_json
+from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from airflow_provider_baseten.api import management
-from airflow_provider_baseten.api.management import Deployments
+from airflow_provider_baseten.api import deployments
+from airflow_provider_baseten.api.deployments import Deployments, build_wake
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator, Fault, Model, Scaling
 from airflow_provider_baseten.exceptions import (
@@ -28,9 +28,9 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("request_", "path"),
         [
-            (management.list_models(URL), "/v1/models"),
-            (management.list_models(URL, "my model&x=1"), "/v1/models?name=my+model%26x%3D1"),
-            (management.get_model(URL, "abc"), "/v1/models/abc"),
+            (deployments.list_models(URL), "/v1/models"),
+            (deployments.list_models(URL, "my model&x=1"), "/v1/models?name=my+model%26x%3D1"),
+            (deployments.get_model(URL, "abc"), "/v1/models/abc"),
             (Deployments("abc").list(URL), "/v1/models/abc/deployments"),
             (Deployments("abc").get(URL, "production"), "/v1/models/abc/deployments/production"),
             (Deployments(chain_id="xyz").get(URL, "d1"), "/v1/chains/xyz/deployments/d1"),
@@ -40,13 +40,13 @@ class TestRequests:
         assert (request_.method, request_.url, request_.idempotent) == ("GET", f"{URL}{path}", True)
 
     def test_wake_goes_to_the_models_own_host(self):
-        request = management.wake(Target(model_id="abc", environment="staging"))
+        request = build_wake(Target(model_id="abc", environment="staging"))
         assert (request.method, request.body) == ("POST", None)
         assert request.url == "https://model-abc.api.baseten.co/environments/staging/wake"
 
     @pytest.mark.parametrize("id_", ["", "../users/me", "a/b", "a?b", None, 7])
     def test_what_can_not_be_an_id_is_not_sent(self, id_):
-        for build in (lambda: management.get_model(URL, id_), lambda: Deployments("abc").get(URL, id_)):
+        for build in (lambda: deployments.get_model(URL, id_), lambda: Deployments("abc").get(URL, id_)):
             with pytest.raises(BasetenInputError, match="is not valid"):
                 build()
 

@@ -10,7 +10,7 @@ import msgpack_numpy
 import numpy as np
 import pytest
 
-from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api import truss_msgpack
 from airflow_provider_baseten.exceptions import BasetenInputError
 from tests.fuzz.msgpack_bodies import array_form
 
@@ -35,7 +35,7 @@ FROM_TRUSS = (
     ],
 )
 def test_round_trip(value):
-    back = msgpack.unpack(msgpack.pack(value))
+    back = truss_msgpack.unpack(truss_msgpack.pack(value))
     assert back == value
     assert type(back) is type(value)
 
@@ -48,21 +48,21 @@ PLAIN += ["timedelta64[25s]", "timedelta64"]
 @pytest.mark.parametrize("dtype", PLAIN)
 def test_arrays_keep_type_and_shape(dtype):
     array = np.arange(6).reshape(2, 3).astype(dtype)
-    back = msgpack.unpack(msgpack.pack({"rows": array}))["rows"]
+    back = truss_msgpack.unpack(truss_msgpack.pack({"rows": array}))["rows"]
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
 
 
 def test_bytes_on_the_wire_are_those_of_truss():
     value = {"when": datetime(2024, 5, 1, 12, tzinfo=UTC), "a": np.array([[1, 2]], dtype="<i2")}
-    assert msgpack.pack(value) == FROM_TRUSS
-    assert msgpack.unpack(FROM_TRUSS)["when"] == value["when"]
+    assert truss_msgpack.pack(value) == FROM_TRUSS
+    assert truss_msgpack.unpack(FROM_TRUSS)["when"] == value["when"]
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in PLAIN if dtype[0] not in "S<>"])
 def test_scalars_keep_type(dtype):
     scalar = np.arange(6).astype(dtype)[3]
-    back = msgpack.unpack(msgpack.pack([scalar]))[0]
+    back = truss_msgpack.unpack(truss_msgpack.pack([scalar]))[0]
     assert back == scalar
     assert np.asarray(back).dtype == (scalar.dtype if dtype != "float64" else np.float64)
 
@@ -71,14 +71,14 @@ def test_scalars_keep_type(dtype):
     "array", [np.arange(6)[::2], np.asfortranarray(np.eye(2, 3)), np.array(5), np.zeros((0, 768)), np.zeros((2, 0))]
 )
 def test_arrays_of_any_layout(array):
-    back = msgpack.unpack(msgpack.pack(array))
+    back = truss_msgpack.unpack(truss_msgpack.pack(array))
     assert back.shape == array.shape
     np.testing.assert_array_equal(back, array)
 
 
 def test_an_array_outlives_its_body_and_is_read_only():
-    body = msgpack.pack(np.arange(100_000))
-    array = msgpack.unpack(body)
+    body = truss_msgpack.pack(np.arange(100_000))
+    array = truss_msgpack.unpack(body)
     del body
     assert array.sum() == 4_999_950_000
     with pytest.raises(ValueError, match="WRITEABLE"):
@@ -87,12 +87,12 @@ def test_an_array_outlives_its_body_and_is_read_only():
 
 def test_keys_are_kept_as_they_are():
     value = {0: 0.1, -1: "a", "b": 1, b"c": 2, None: 3, 2.5: 4}
-    assert msgpack.unpack(msgpack.pack(value)) == value
+    assert truss_msgpack.unpack(truss_msgpack.pack(value)) == value
 
 
 @pytest.mark.parametrize("value", [{b"nd": True}, {b"data": b"x"}, {b"nd": False, b"data": 1}, {"nd": True, "data": 1}])
 def test_what_only_looks_like_an_array_stays_a_dictionary(value):
-    assert msgpack.unpack(library.packb(value)) == value
+    assert truss_msgpack.unpack(library.packb(value)) == value
 
 
 class FinerTime(datetime):
@@ -141,36 +141,36 @@ class FinerDuration(timedelta):
 def test_what_has_no_msgpack_form(value):
     for within in (value, [value], {"a": value}):
         with pytest.raises(BasetenInputError, match="can't be packed"):
-            msgpack.pack(within)
+            truss_msgpack.pack(within)
 
 
 def test_a_value_that_holds_itself():
     value = []
     value.append(value)
     with pytest.raises(BasetenInputError, match="can't be packed"):
-        msgpack.pack(value)
+        truss_msgpack.pack(value)
 
 
 def test_a_time_zone_with_seconds():
     value = datetime(2024, 5, 1, tzinfo=timezone(timedelta(seconds=30)))
-    assert msgpack.unpack(msgpack.pack(value)) == value
+    assert truss_msgpack.unpack(truss_msgpack.pack(value)) == value
 
 
 def test_an_hour_that_comes_twice():
     value = datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
-    assert msgpack.unpack(msgpack.pack(value)).isoformat() == "2024-10-27T02:30:00+02:00"
+    assert truss_msgpack.unpack(truss_msgpack.pack(value)).isoformat() == "2024-10-27T02:30:00+02:00"
 
 
 @pytest.mark.parametrize("number", ["NaN", "sNaN", "-Infinity", "1E+999999", "0.1000000000000000000000000000000000001"])
 def test_decimals_keep_every_digit(number):
-    assert str(msgpack.unpack(msgpack.pack(Decimal(number)))) == number
+    assert str(truss_msgpack.unpack(truss_msgpack.pack(Decimal(number)))) == number
 
 
 def test_timestamps_of_msgpack():
     when = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
-    assert msgpack.unpack(library.packb([{"when": when}], datetime=True)) == [{"when": when}]
-    with pytest.raises(msgpack.RefusedError, match="nanoseconds"):
-        msgpack.unpack(library.packb(library.Timestamp(1, 1)))
+    assert truss_msgpack.unpack(library.packb([{"when": when}], datetime=True)) == [{"when": when}]
+    with pytest.raises(truss_msgpack.RefusedError, match="nanoseconds"):
+        truss_msgpack.unpack(library.packb(library.Timestamp(1, 1)))
 
 
 def test_pickled_arrays_are_not_unpickled():
@@ -179,8 +179,8 @@ def test_pickled_arrays_are_not_unpickled():
             return (pytest.fail, ("unpickled",))
 
     body = library.packb(np.array([Evil()], dtype=object), default=msgpack_numpy.encode)
-    with pytest.raises(msgpack.RefusedError, match="Python objects"):
-        msgpack.unpack(body)
+    with pytest.raises(truss_msgpack.RefusedError, match="Python objects"):
+        truss_msgpack.unpack(body)
 
 
 ADDRESS = (0x4141414141414141).to_bytes(8)
@@ -221,8 +221,8 @@ ADDRESS = (0x4141414141414141).to_bytes(8)
     ],
 )
 def test_msgpack_that_is_refused(body):
-    with pytest.raises(msgpack.RefusedError, match=r"^(?!.*99999999999).+"):
-        msgpack.unpack(body)
+    with pytest.raises(truss_msgpack.RefusedError, match=r"^(?!.*99999999999).+"):
+        truss_msgpack.unpack(body)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +230,9 @@ def test_msgpack_that_is_refused(body):
 )
 def test_what_is_no_msgpack(body):
     with pytest.raises(ValueError, match="not one whole msgpack value") as raised:
-        msgpack.unpack(body)
-    assert not isinstance(raised.value, msgpack.RefusedError)
+        truss_msgpack.unpack(body)
+    assert not isinstance(raised.value, truss_msgpack.RefusedError)
 
 
 def test_as_deep_as_it_goes():
-    assert msgpack.unpack(b"\x91" * 256 + b"\xc0")
+    assert truss_msgpack.unpack(b"\x91" * 256 + b"\xc0")

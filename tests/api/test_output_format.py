@@ -9,7 +9,7 @@ import uuid
 import pytest
 from pydantic import BaseModel, RootModel, field_validator
 
-from airflow_provider_baseten.api.output_format import FormatError, OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import FormatError, OutputFormat
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 LONG = "100000000000000000001"

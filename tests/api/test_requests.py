@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import http
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
 
@@ -15,14 +17,14 @@ CHAIN = Target(chain_id="x1")
 class TestPredict:
     @pytest.mark.parametrize("value", [None, True, 7, 1.5, "ü\u2028", [1, [2]], {"a": {"b": None}}, {}, [], ""])
     def test_any_json_value(self, value):
-        assert json.loads(requests.predict(MODEL, value).body) == value
+        assert json.loads(build_predict(MODEL, value).body) == value
 
     def test_repr_shows_neither_input_nor_headers(self):
-        request = requests.predict(MODEL, {"text": "private"}, headers={"X-Token": "private"})
+        request = build_predict(MODEL, {"text": "private"}, headers={"X-Token": "private"})
         assert "private" not in repr(request)
 
     def test_accept_is_left_to_the_client_so_that_streams_stay_streams(self):
-        assert "accept" not in {name.lower() for name in requests.predict(MODEL, 1).headers}
+        assert "accept" not in {name.lower() for name in build_predict(MODEL, 1).headers}
 
     @pytest.mark.parametrize(
         ("value", "place"),
@@ -37,30 +39,30 @@ class TestPredict:
     )
     def test_what_json_cannot_carry_is_named_with_its_place(self, value, place):
         with pytest.raises(BasetenInputError, match=place):
-            requests.predict(MODEL, value)
+            build_predict(MODEL, value)
 
     def test_input_that_holds_itself(self):
         loop = []
         loop.append(loop)
         with pytest.raises(BasetenInputError, match="model_input"):
-            requests.predict(MODEL, loop)
+            build_predict(MODEL, loop)
 
     def test_input_that_is_nested_too_deeply(self):
         deep = []
         for _ in range(100_000):
             deep = [deep]
         with pytest.raises(BasetenInputError, match="nested too deeply"):
-            requests.predict(MODEL, deep)
+            build_predict(MODEL, deep)
 
     @pytest.mark.parametrize("value", [[1], "text", 1, None])
     def test_chain_takes_the_arguments_of_run_remote(self, value):
         with pytest.raises(BasetenInputError, match="run_remote"):
-            requests.predict(CHAIN, value)
-        assert requests.predict(CHAIN, {"n": 1}).url.endswith("/run_remote")
+            build_predict(CHAIN, value)
+        assert build_predict(CHAIN, {"n": 1}).url.endswith("/run_remote")
 
     def test_body_over_100_mb_is_refused(self):
         with pytest.raises(BasetenPayloadTooLargeError, match=r"104,857,6\d\d bytes.*100 MB"):
-            requests.predict(MODEL, "x" * requests.MAX_BODY_BYTES)
+            build_predict(MODEL, "x" * http.MAX_BODY_BYTES)
 
     @pytest.mark.parametrize(
         "headers",
@@ -79,16 +81,16 @@ class TestPredict:
     )
     def test_headers_that_would_break_or_bend_the_request(self, headers):
         with pytest.raises(BasetenInputError, match="header"):
-            requests.predict(MODEL, 1, headers=headers)
+            build_predict(MODEL, 1, headers=headers)
 
     def test_unknown_content_type(self):
         with pytest.raises(BasetenInputError, match="content_type='text/csv'"):
-            requests.predict(MODEL, 1, content_type="text/csv")
+            build_predict(MODEL, 1, content_type="text/csv")
 
 
 class TestSyncRoute:
     def test_query_is_encoded(self):
-        request = requests.sync_route(MODEL, "find", params={"q": "a b&c", "tag": ["x", "y"], "none": None, "n": 3})
+        request = build_sync_route(MODEL, "find", params={"q": "a b&c", "tag": ["x", "y"], "none": None, "n": 3})
         assert request.url.endswith("/sync/find?q=a+b%26c&tag=x&tag=y&n=3")
 
     @pytest.mark.parametrize(
@@ -103,15 +105,15 @@ class TestSyncRoute:
         ],
     )
     def test_bodies(self, arguments, body, content_type):
-        request = requests.sync_route(MODEL, "r", method="post", **arguments)
+        request = build_sync_route(MODEL, "r", method="post", **arguments)
         assert (request.method, request.body, request.headers.get("Content-Type")) == ("POST", body, content_type)
 
     @pytest.mark.parametrize(
         ("method", "idempotent"), [("GET", True), ("head", True), ("POST", False), ("DELETE", False)]
     )
     def test_only_safe_methods_may_repeat_by_themselves(self, method, idempotent):
-        assert requests.sync_route(MODEL, "r", method=method).idempotent is idempotent
-        assert requests.sync_route(MODEL, "r", method=method, idempotent=True).idempotent
+        assert build_sync_route(MODEL, "r", method=method).idempotent is idempotent
+        assert build_sync_route(MODEL, "r", method=method, idempotent=True).idempotent
 
     @pytest.mark.parametrize(
         ("arguments", "name"),
@@ -127,7 +129,7 @@ class TestSyncRoute:
     )
     def test_bad_arguments_are_named(self, arguments, name):
         with pytest.raises(BasetenInputError, match=name):
-            requests.sync_route(MODEL, "r", **arguments)
+            build_sync_route(MODEL, "r", **arguments)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +145,4 @@ class TestSyncRoute:
 )
 def test_odd_arguments_of_a_route_are_typed_errors(arguments):
     with pytest.raises(BasetenInputError):
-        requests.sync_route(MODEL, "r", **arguments)
+        build_sync_route(MODEL, "r", **arguments)

@@ -7,8 +7,11 @@ from email.utils import formatdate
 import pytest
 
 from airflow_provider_baseten import exceptions
-from airflow_provider_baseten.api import msgpack, requests
-from airflow_provider_baseten.api.responses import Response, error_for, model_output
+from airflow_provider_baseten.api import http, truss_msgpack
+from airflow_provider_baseten.api.errors import error_for
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -23,8 +26,8 @@ from airflow_provider_baseten.exceptions import (
 )
 from tests.fuzz.msgpack_bodies import array_form
 
-PREDICT = requests.predict(Target(model_id="abc"), {"text": "hi"})
-IN_MSGPACK = requests.predict(Target(model_id="abc"), {}, content_type=requests.MSGPACK)
+PREDICT = build_predict(Target(model_id="abc"), {"text": "hi"})
+IN_MSGPACK = build_predict(Target(model_id="abc"), {}, content_type=http.MSGPACK)
 FROM_MODEL = {"x-baseten-error-source": "04", "x-baseten-error-code": "600"}
 FROM_SERVER = {"x-baseten-error-source": "04", "x-baseten-error-code": "700"}
 
@@ -60,7 +63,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("body", [b"\x89PNG\r\n\x1a\n", b"\x93NUMPY\x01", b"\x91" * 5000, b"hello", b"\xc1"])
     def test_bytes_of_a_model_that_was_asked_in_msgpack(self, body):
-        assert answer(body=body, content_type=requests.MSGPACK, request=IN_MSGPACK).output() == body
+        assert answer(body=body, content_type=http.MSGPACK, request=IN_MSGPACK).output() == body
 
     @pytest.mark.parametrize("form", [{"type": "|O", "data": b"A" * 8}, {"shape": [2]}])
     def test_msgpack_that_is_refused_is_no_output(self, form):
@@ -68,17 +71,17 @@ class TestOutput:
         with pytest.raises(
             BasetenResponseError, match=r"msgpack that is not accepted .* \(request id req1\)"
         ) as raised:
-            answer(body=body, content_type=requests.MSGPACK, request=IN_MSGPACK).output()
+            answer(body=body, content_type=http.MSGPACK, request=IN_MSGPACK).output()
         assert raised.value.may_have_run
 
     def test_msgpack_only_where_msgpack_was_asked_for(self):
-        body = msgpack.pack({"a": 1})
-        asked = requests.predict(Target(model_id="abc"), 1, content_type="application/octet-stream")
+        body = truss_msgpack.pack({"a": 1})
+        asked = build_predict(Target(model_id="abc"), 1, content_type="application/octet-stream")
         assert answer(body=body, content_type="application/octet-stream", request=asked).output() == {"a": 1}
         assert answer(body=body, content_type="application/octet-stream").output() == body
 
     def test_bytes_that_a_model_returned_to_a_msgpack_request(self):
-        asked = requests.predict(Target(model_id="abc"), 1, content_type="application/octet-stream")
+        asked = build_predict(Target(model_id="abc"), 1, content_type="application/octet-stream")
         assert answer(body=b"\xc1raw", content_type="application/octet-stream", request=asked).output() == b"\xc1raw"
 
     @pytest.mark.parametrize("body", [b"{", b"not json", b"\xff\xfe\xff", b'{"a":' * 100_000])
@@ -141,7 +144,7 @@ class TestErrors:
         assert error_for(answer(status)) is None
 
     def test_allowed_status_is_no_error(self):
-        request = requests.sync_route(Target(model_id="abc"), "r", allowed_statuses=[404])
+        request = build_sync_route(Target(model_id="abc"), "r", allowed_statuses=[404])
         assert error_for(answer(404, request=request)) is None
         assert error_for(answer(410, request=request)) is not None
 

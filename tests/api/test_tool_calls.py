@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from airflow_provider_baseten.api import chat_output
-from airflow_provider_baseten.api.chat import chat_completion
-from airflow_provider_baseten.api.completion import read_completion
-from airflow_provider_baseten.api.output_format import OutputFormat
+from airflow_provider_baseten.api.openai import chat_output
+from airflow_provider_baseten.api.openai.chat import chat_completion
+from airflow_provider_baseten.api.openai.completion import read_completion
+from airflow_provider_baseten.api.openai.structured_output import OutputFormat
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResponseError

@@ -9,11 +9,11 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.transport import RetryPolicy
 
 KEY = "abcd1234.s3cr3t"
-QUICK = RetryPolicy(max_attempts=3, initial=0.01, maximum=0.02)
+QUICK = RequestRetries(max_attempts=3, initial=0.01, maximum=0.02)
 
 
 class Model:
@@ -139,7 +139,7 @@ def run_job(tmp_path, *, api_key=KEY, **arguments):
     arguments = {
         "output_path": str(tmp_path / "out"),
         "max_concurrency": 8,
-        "retry_policy": QUICK,
+        "request_retries": QUICK,
         **arguments,
     }
     return run_batch(BatchJob(**arguments), api_key=api_key, **options)

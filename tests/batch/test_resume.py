@@ -16,9 +16,9 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch import writer
 from airflow_provider_baseten.batch.engine import GRACE_SECONDS
-from airflow_provider_baseten.batch.files import Folder
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError, BasetenResultStoreError
+from airflow_provider_baseten.storage.folder import Folder
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
 
 RUN = """

@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api import http
 from airflow_provider_baseten.batch.formats import csv_input, jsonl_input
 from airflow_provider_baseten.exceptions import BasetenInputError
 from tests.batch.conftest import messages_of
@@ -111,7 +111,7 @@ class TestCsv:
         monkeypatch.setattr(csv_input, "MAX_BODY_BYTES", 100)
         with pytest.raises(BasetenInputError, match=r"in\.csv has a line of more than 100 MB"):
             run(input_path=file("in.csv", "a\n1\n" + "x" * 500))
-        assert requests.MAX_BODY_BYTES > 100
+        assert http.MAX_BODY_BYTES > 100
 
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.csv"])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.emulator import Emulator, Upstream
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.waiting import state
 from tests.receiver import receiver
 
 HERE = Path(__file__).parent
@@ -36,7 +36,7 @@ def chainlets(tmp_path_factory):
 
 @pytest.fixture
 def baseten(chainlets, connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(async_requests, "GRACE", 1.0)
+    monkeypatch.setattr(state, "GRACE", 1.0)
     monkeypatch.setenv("AIRFLOW__BASETEN__STORE_CHECK_INTERVAL", "0.2")
     store = f"file://{tmp_path}/store"
     known = BasetenConnection(

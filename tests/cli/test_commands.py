@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.cli import console
@@ -93,7 +93,7 @@ class TestPredict:
     def test_numbers_keep_every_digit(self, capsysbinary, number):
         text = f'{{"n":{number},"k":[{number}]}}'
         value = console.read_input(Namespace(data=text, file=None))
-        sent = requests.predict(Target(model_id="abc"), value).body
+        sent = build_predict(Target(model_id="abc"), value).body
         response = Response(request=None, status=200, headers={"content-type": "application/json"}, body=text.encode())
         console.write(response.output())
         written = capsysbinary.readouterr().out

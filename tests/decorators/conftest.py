@@ -2,9 +2,9 @@
 
 import pytest
 
-from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.waiting import state
 from tests.receiver import receiver
 
 KEY = "abcd1234.s3cr3t"
@@ -13,7 +13,7 @@ SECRET = "whsec_test"
 
 @pytest.fixture
 def baseten(connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(async_requests, "GRACE", 1.0)
+    monkeypatch.setattr(state, "GRACE", 1.0)
     monkeypatch.setenv("AIRFLOW__BASETEN__STORE_CHECK_INTERVAL", "0.2")
     store = f"file://{tmp_path}/store"
     known = BasetenConnection(

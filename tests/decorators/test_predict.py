@@ -5,9 +5,9 @@ import datetime
 import pytest
 from airflow.sdk import DAG, task
 
-from airflow_provider_baseten.async_results import AsyncResults
 from airflow_provider_baseten.compat import AirflowSkipException
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.waiting.blocking import AsyncResults
 from tests.decorators.conftest import KEY
 
 NOW = {"retries": 1, "retry_delay": datetime.timedelta(0)}

@@ -15,8 +15,9 @@ import httpx
 import pytest
 from async_support import receiving, until
 
-from airflow_provider_baseten.api.requests import predict
-from airflow_provider_baseten.api.responses import Response, error_for
+from airflow_provider_baseten.api.errors import error_for
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator.webhooks import sign
 
@@ -88,7 +89,10 @@ def test_an_error_of_the_model_says_where_its_traceback_is(tmp_path: Path) -> No
         assert (answer.status_code, answer.json()) == (500, {"error": error})
         hook_error = error_for(
             Response(
-                request=predict(Target(model_id="abc"), {}), status=500, headers=answer.headers, body=answer.content
+                request=build_predict(Target(model_id="abc"), {}),
+                status=500,
+                headers=answer.headers,
+                body=answer.content,
             )
         )
         assert "The emulator's terminal shows the traceback. The model's own code raised this" in str(hook_error)

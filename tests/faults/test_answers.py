@@ -14,7 +14,7 @@ import pytest
 from fastapi import HTTPException
 
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.references import new_key, signed
+from airflow_provider_baseten.storage.references import new_key, signed
 from tests.faults.cluster import PATIENCE, Cluster
 from tests.faults.conftest import CONFIG
 from tests.faults.models import API_KEY, WEBHOOK_SECRET

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.xcom import xcom_safe
+from airflow_provider_baseten.storage.xcom import xcom_safe
 from tests.awkward_values import AWKWARD, PLAIN, random_value
 from tests.faults.cluster import PATIENCE, Cluster
 from tests.faults.models import API_KEY

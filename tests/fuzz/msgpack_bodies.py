@@ -135,7 +135,7 @@ def random_bodies(seed: int, count: int) -> Iterator[bytes]:
 
 
 def _encode(value: Any) -> Any:
-    from airflow_provider_baseten.api.msgpack import pack
+    from airflow_provider_baseten.api.truss_msgpack import pack
 
     return msgpack.unpackb(pack(value))
 
@@ -183,7 +183,7 @@ def main(decoder: str, seed: str, count: str) -> int:
 def decoder_of(name: str) -> Callable[[bytes], Any]:
     """Return the decoder of the client or of the emulator."""
     if name == "client":
-        from airflow_provider_baseten.api.msgpack import unpack
+        from airflow_provider_baseten.api.truss_msgpack import unpack
 
         return unpack
     from airflow_provider_baseten.emulator.serialization import from_msgpack

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator, Limits
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -22,13 +23,12 @@ from airflow_provider_baseten.exceptions import (
 from airflow_provider_baseten.get_provider_info import get_provider_info
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.hooks.connection import EXTRAS
-from airflow_provider_baseten.transport import RetryPolicy
 from tests.scripted_server import ScriptedServer, answer
 
 KEY = "abcd1234.s3cr3t"
 MANAGEMENT_KEY = "efgh5678.m4n4g3"
 ECHO = Target(model_id="echo")
-ONCE = RetryPolicy(max_attempts=1)
+ONCE = RequestRetries(max_attempts=1)
 
 
 def broken(model_input):
@@ -59,7 +59,7 @@ def sum_up(inputs):
 @pytest.fixture
 def hook(baseten, connect):
     connect(host=baseten.url, password=KEY)
-    return BasetenHook(retry_policy=ONCE)
+    return BasetenHook(request_retries=ONCE)
 
 
 @pytest.fixture(params=["blocking", "async"])
@@ -537,5 +537,5 @@ class TestConnectionTest:
 def test_every_failure_is_a_baseten_error(connect):
     connect(host="http://127.0.0.1:1", password=KEY)
     with pytest.raises(BasetenUnavailableError) as caught:
-        BasetenHook(retry_policy=ONCE).predict(ECHO, 1)
+        BasetenHook(request_retries=ONCE).predict(ECHO, 1)
     assert isinstance(caught.value, BasetenError)

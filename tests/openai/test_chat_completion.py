@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from airflow_provider_baseten.emulator import Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 from tests.openai.support import USAGE, event, tool_call, whole
 
 MESSAGES = [{"role": "user", "content": "private-question"}]

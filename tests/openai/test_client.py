@@ -7,23 +7,23 @@ from pathlib import Path
 import openai
 import pytest
 
-import airflow_provider_baseten.hooks
+import airflow_provider_baseten.client
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from airflow_provider_baseten.transport import RetryPolicy
 from tests.openai.support import KEY, event, whole
 from tests.scripted_server import ScriptedServer, answer
 
 TRUSS = Path(__file__).parents[1] / "emulator" / "truth" / "trusses" / "openai"
 CHAT = Target(model_id="chat")
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-QUICK = RetryPolicy(initial=0.01)
+QUICK = RequestRetries(initial=0.01)
 
 
 def ask(asynchronous=False, **options):
-    hook = BasetenHook(retry_policy=QUICK)
+    hook = BasetenHook(request_retries=QUICK)
     if not asynchronous:
         with hook.openai_client(CHAT) as client:
             return client.chat.completions.create(**QUESTION, **options)
@@ -186,8 +186,8 @@ def test_model_apis_or_a_target(connect):
 def test_sdk_that_is_not_installed(connect, monkeypatch):
     connect(password=KEY)
     monkeypatch.setitem(sys.modules, "openai", None)
-    monkeypatch.delitem(sys.modules, "airflow_provider_baseten.hooks.openai", raising=False)
-    monkeypatch.delattr(airflow_provider_baseten.hooks, "openai", raising=False)
+    monkeypatch.delitem(sys.modules, "airflow_provider_baseten.client.openai_sdk", raising=False)
+    monkeypatch.delattr(airflow_provider_baseten.client, "openai_sdk", raising=False)
     with pytest.raises(BasetenInputError, match=r"airflow-provider-baseten\[openai\]"):
         BasetenHook().openai_client(CHAT)
 

@@ -13,13 +13,13 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from airflow_provider_baseten.api import embeddings
+from airflow_provider_baseten.api.openai import embeddings
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 from example_dags import match_tickets
 from tests.openai.support import KEY
 

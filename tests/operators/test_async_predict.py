@@ -7,15 +7,16 @@ import threading
 import pytest
 from airflow.sdk import DAG, task
 
-from airflow_provider_baseten.api import async_requests
-from airflow_provider_baseten.async_results import AsyncResults
+from airflow_provider_baseten.api import async_predict
 from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
-from airflow_provider_baseten.results import read_output
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+from airflow_provider_baseten.storage.outputs import read_output
+from airflow_provider_baseten.waiting import state
+from airflow_provider_baseten.waiting.blocking import AsyncResults
 from tests.receiver import receiver
 
 KEY = "abcd1234.s3cr3t"
@@ -39,7 +40,7 @@ def broken(model_input):
 
 @pytest.fixture
 def baseten(connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(async_requests, "GRACE", 1.0)
+    monkeypatch.setattr(state, "GRACE", 1.0)
     monkeypatch.setenv("AIRFLOW__BASETEN__STORE_CHECK_INTERVAL", "0.2")
     store = f"file://{tmp_path}/store"
     known = BasetenConnection(
@@ -212,7 +213,7 @@ class TestFailure:
         assert len(submitted(baseten)) == 1
 
     def test_expired(self, baseten, run_dag, capfd, monkeypatch, deferrable):
-        monkeypatch.setitem(async_requests._BOUNDS, "max_time_in_queue_seconds", (0, 259_200))
+        monkeypatch.setitem(async_predict._BOUNDS, "max_time_in_queue_seconds", (0, 259_200))
         baseten.inject(Fault(action="async_request", times=None, status=200, body={"status": "EXPIRED"}))
         baseten.hold()
         with DAG(f"expired_{deferrable}") as dag:

@@ -10,11 +10,11 @@ import pytest
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
-from airflow_provider_baseten.transport import RetryPolicy
 from tools.airflow_stack import free_port
 
 KEY = "abcd1234.s3cr3t"
@@ -90,7 +90,7 @@ class TestFailedRows:
 
     def test_a_shard_without_a_network(self, connect, run_dag, tmp_path):
         connect(host=f"http://127.0.0.1:{free_port()}", password=KEY)
-        run = self.run(run_dag, tmp_path, [{"n": 1}] * 2, request_retry_policy=RetryPolicy(max_attempts=1))
+        run = self.run(run_dag, tmp_path, [{"n": 1}] * 2, request_retries=RequestRetries(max_attempts=1))
         assert (run.states["score.predict"], run.states["score.merge"]) == ("failed", "upstream_failed")
 
 
@@ -159,7 +159,7 @@ def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments, words):
 
 
 def test_every_option_of_a_job_is_one_of_the_operator():
-    options = {field.name for field in dataclasses.fields(BatchJob)} - {"target", "retry_policy"}
+    options = {field.name for field in dataclasses.fields(BatchJob)} - {"target"}
     assert options <= {*inspect.signature(BasetenBatchPredictOperator).parameters, "headers"}
 
 

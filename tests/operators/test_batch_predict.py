@@ -12,11 +12,11 @@ import pytest
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.batch import engine
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
-from airflow_provider_baseten.transport import RetryPolicy
 from tools.airflow_stack import free_port
 
 KEY = "abcd1234.s3cr3t"
@@ -218,7 +218,7 @@ class TestFailedRows:
     def test_no_network(self, connect, run_dag, tmp_path, capfd):
         connect(host=f"http://127.0.0.1:{free_port()}", password=KEY)
         with DAG("no_network") as dag:
-            batch("bad", tmp_path, inputs=numbers(2), request_retry_policy=RetryPolicy(max_attempts=1))
+            batch("bad", tmp_path, inputs=numbers(2), request_retries=RequestRetries(max_attempts=1))
         assert run_dag(dag).state == "failed"
         assert "No row was answered: 2 of 2 rows have failed (2 BasetenUnavailableError)" in capfd.readouterr().out
 
@@ -335,7 +335,7 @@ class TestProgress:
 
     def test_a_server_that_is_not_there_is_told_while_the_job_runs(self, connect, run_dag, tmp_path, capfd):
         connect(host="http://127.0.0.1:1", password="abcd1234.s3cr3t")
-        once = {"request_retry_policy": RetryPolicy(max_attempts=1)}
+        once = {"request_retries": RequestRetries(max_attempts=1)}
         with DAG("dead_host") as dag:
             batch("dead_host", tmp_path / "out", inputs=numbers(60), requests_per_second=60, **once)
         run_dag(dag)

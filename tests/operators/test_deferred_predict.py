@@ -13,11 +13,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG, ObjectStoragePath
 
-from airflow_provider_baseten.api import requests
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.compat import TaskDeferred
-from airflow_provider_baseten.deferred_calls import Claim, DeferredCall, name_of
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -26,10 +25,12 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
     BasetenResultStoreError,
 )
-from airflow_provider_baseten.identity import Identity
+from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall, name_of
+from airflow_provider_baseten.idempotency.identity import Identity
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
-from airflow_provider_baseten.results import ResultStore, read_output
+from airflow_provider_baseten.storage.outputs import read_output
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.triggers import predict as predict_triggers
 from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
 from tests.scripted_server import ScriptedServer, answer
@@ -78,7 +79,7 @@ def baseten(connect, store):
 
 def left(baseten, store, model_id="echo", **options):
     """Leave a call as a worker does; return it and its trigger."""
-    request = requests.predict(Target(model_id=model_id, base_url=baseten.url), {"text": "private"}, **options)
+    request = build_predict(Target(model_id=model_id, base_url=baseten.url), {"text": "private"}, **options)
     name = name_of(IDENTITY, 1, "fingerprint")
     call = DeferredCall(store, name)
     call.name = name
@@ -164,7 +165,7 @@ def test_serialized_trigger_is_the_same_trigger(baseten, store):
 def test_large_answer_is_never_in_memory_on_its_way(baseten, store, tmp_path, monkeypatch):
     call, trigger = left(baseten, store, "huge")
     with monkeypatch.context() as patch:  # Whatever would hold or decode it whole.
-        patch.setattr("airflow_provider_baseten.large_body.LargeBody.read", None)
+        patch.setattr("airflow_provider_baseten.api.large_body.LargeBody.read", None)
         run(trigger())
         response = call.response()
     assert (response.body, response.size) == (b"", 6_000_004)

@@ -12,7 +12,7 @@ from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 from tests.scripted_server import ScriptedServer, raw
 
 KEY = "abcd1234.s3cr3t"

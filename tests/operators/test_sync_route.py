@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 
 KEY = "abcd1234.s3cr3t"
 PNG = b"\x89PNG\r\n\x1a\n\xff"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_baseten import results
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, AirflowSkipException
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage import encoding, outputs
+from airflow_provider_baseten.storage.outputs import read_output
 from tests.awkward_values import AWKWARD, PLAIN, same
 from tests.scripted_server import ScriptedServer, answer
 
@@ -48,13 +48,13 @@ def test_an_answer_that_xcom_cannot_hold_is_paid_once_and_readable(serve, run_da
     run = run_dag(dag)
     assert run.states == {"t": "success"}
     assert len(server.requests) == 1
-    expected = results.outputs.read(body, "json")
+    expected = encoding.read(body, "json")
     assert same(read_output(run.xcom("t")), expected)
 
 
 def test_a_value_that_xcom_holds_is_returned(serve, run_dag):
     values = [value for value in PLAIN if value is not None]
-    serve(*(answer(200, results.Output.of_value([value]).body) for value in values))
+    serve(*(answer(200, outputs.Output.of_value([value]).body) for value in values))
     with DAG("plain") as dag:
         tasks = [BasetenPredictOperator(task_id=f"t{n}", model_id="abc", model_input=1) for n in range(len(values))]
         for before, after in itertools.pairwise(tasks):
@@ -106,7 +106,7 @@ def storage(store):
 
 @pytest.fixture
 def baseten(connect, storage, monkeypatch):
-    monkeypatch.setattr(results, "_PERSISTENCE", 1.0)
+    monkeypatch.setattr(outputs, "_PERSISTENCE", 1.0)
     models = {"breaking": storage.model, "echo": lambda model_input: model_input}
     with Emulator(models=models, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{storage.folder}"})

@@ -15,9 +15,9 @@ import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_baseten import transport
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.client import connection_errors, settings
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Connections, Lookup
 from tests.random.virtual_time import Windows
@@ -163,13 +163,13 @@ class Network:
                 request.method, request.url, headers, request.body or b"", sender._read_timeout
             )
         except NotReachedError:
-            raise transport._not_connected(request, "refused") from None
+            raise connection_errors._not_connected(request, "refused") from None
         except TimeoutError:
-            raise transport._not_answered(request, sender._read_timeout) from None
+            raise connection_errors._not_answered(request, sender._read_timeout) from None
         except ConnectionLostError as error:
-            raise transport._lost(request, error) from None
+            raise connection_errors._lost(request, error) from None
         response = Response(request=request, status=status, headers=answered, body=body)
-        return transport._checked(response, sender._api_key)
+        return settings._checked(response, sender._api_key)
 
 
 def as_requests(prepared: Any, answer: Answer) -> requests.Response:

@@ -19,7 +19,7 @@ from airflow.sdk import Connection
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_provider_baseten.api.requests import Request
+from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import (
     BasetenError,

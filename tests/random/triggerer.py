@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
-from airflow_provider_baseten.triggers.poller import Poller
+from airflow_provider_baseten.waiting.poller import Poller
 
 _PROCESS: ContextVar[dict[str, Poller]] = ContextVar("pollers")
 

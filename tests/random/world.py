@@ -22,12 +22,14 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_baseten import exceptions as errors
-from airflow_provider_baseten import results, transport
+from airflow_provider_baseten.client import async_transport
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Model, Scaling
 from airflow_provider_baseten.emulator import app as gateway_module
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from airflow_provider_baseten.results import ResultStore, read_output
+from airflow_provider_baseten.storage import files
+from airflow_provider_baseten.storage.outputs import read_output
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.triggers import async_request as trigger_module
 from airflow_provider_baseten.webhook import threads as webhook_threads
 from tests.random.airflow import ApiDownError, Attempt, TaskInstance
@@ -107,7 +109,7 @@ class World:
         async def attempt(sender: Any, request: Any) -> Any:
             return await self.network.attempt(sender, request)
 
-        patch.setattr(transport.AsyncTransport, "_attempt", attempt)
+        patch.setattr(async_transport.AsyncTransport, "_attempt", attempt)
 
     def now(self) -> float:
         return self.loop.elapsed
@@ -230,7 +232,7 @@ class World:
         self._replace_store(patch)
 
     def _replace_store(self, patch: pytest.MonkeyPatch) -> None:
-        path, write = results._path, ResultStore.write
+        path, write = files.object_path, ResultStore.write
 
         def reach(uri: str) -> Any:
             step("before the store is used")
@@ -244,7 +246,7 @@ class World:
             if name.startswith("ledger/"):
                 self._recorded(body.decode(), stored=True)
 
-        patch.setattr(results, "_path", reach)
+        patch.setattr(files, "object_path", reach)
         patch.setattr(ResultStore, "write", note_record)
         states = TaskInstance.__init__.__globals__["TaskStates"]
         set_state = states.set

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG, XComArg, task
 
-from airflow_provider_baseten import async_results
-from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.compat import AirflowFailException
 from airflow_provider_baseten.emulator import Emulator, Fault
@@ -21,8 +19,9 @@ from airflow_provider_baseten.exceptions import (
 )
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
-from airflow_provider_baseten.results import ResultStore
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.waiting import blocking, state
 
 KEY = "abcd1234.s3cr3t"
 MODES = pytest.mark.parametrize("mode", ["poke", "reschedule"])
@@ -132,10 +131,10 @@ class TestDoubt:
         more = {"task_state_store": States()} if has_states else {}
         made, now = sensor(mode=mode), time.time()
         began = time.monotonic()
-        for seconds in (0, 30, async_requests.GRACE - 1):
+        for seconds in (0, 30, state.GRACE - 1):
             monkeypatch.setattr(time, "time", lambda seconds=seconds: now + seconds)
             assert not self.poke(mode, made, **more).is_done
-        monkeypatch.setattr(time, "time", lambda: now + async_requests.GRACE)
+        monkeypatch.setattr(time, "time", lambda: now + state.GRACE)
         with pytest.raises(BasetenResultLostError, match="does not know it, or no longer"):
             self.poke(mode, made, **more)
         assert time.monotonic() - began < 10
@@ -158,9 +157,9 @@ class TestDoubt:
         assert not self.poke(mode, made, **states).is_done
         with monkeypatch.context() as patch:
             patch.setattr(ResultStore, "delivered", away)
-            clock[0] += async_requests.GRACE + 1
+            clock[0] += state.GRACE + 1
             assert not self.poke(mode, made, **states).is_done
-        clock[0] += async_requests.GRACE - 1
+        clock[0] += state.GRACE - 1
         assert not self.poke(mode, made, **states).is_done
         store.write("r1.json", b'{"request_id": "r1", "data": 5, "errors": []}')
         assert self.poke(mode, made, **states).xcom_value == {"r1": 5}
@@ -203,7 +202,7 @@ class TestCost:
 
     def test_pace_is_kept_and_bounds_the_calls(self, baseten, monkeypatch):
         monkeypatch.setenv("AIRFLOW__BASETEN__STATUS_CALLS_PER_SECOND", "10")
-        monkeypatch.setattr(async_results, "_LONGEST_LOOK", 1.0)
+        monkeypatch.setattr(blocking, "_LONGEST_LOOK", 1.0)
         made = sensor([f"r{number}" for number in range(100)])
         began = time.monotonic()
         made.poke(context())
@@ -223,7 +222,7 @@ class TestCost:
     @MODES
     def test_what_has_succeeded_is_not_asked_again(self, baseten, mode, monkeypatch):
         """More requests than one poke may ask about are all seen in the end."""
-        monkeypatch.setattr(async_results, "_LONGEST_LOOK", 0.1)
+        monkeypatch.setattr(blocking, "_LONGEST_LOOK", 0.1)
         monkeypatch.setenv("AIRFLOW__BASETEN__STATUS_CALLS_PER_SECOND", "50")
         baseten.inject(Fault(action="async_request", status=200, body={"status": "SUCCEEDED"}, times=1000))
         ids = [f"r{number}" for number in range(20)]

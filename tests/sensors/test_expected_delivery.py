@@ -7,9 +7,9 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_baseten import BasetenAsyncPredictOperator, BasetenAsyncRequestSensor
-from airflow_provider_baseten.api.async_requests import Observation, Outcome, Wait
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait
 
 KEY = "abcd1234.s3cr3t"
 NOWHERE = "http://127.0.0.1:9/webhooks"

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from airflow_provider_baseten.api import async_requests
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
-from airflow_provider_baseten.results import ResultStore
-from airflow_provider_baseten.triggers import poller
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
+from airflow_provider_baseten.waiting import poller, state
 from tests.triggers.support import NOT_FOUND, QUEUED, TARGET, deliver, outcomes, same, trigger, until
 
 
@@ -120,14 +119,14 @@ class TestOutcomes:
 
     @pytest.mark.parametrize("expects_delivery", [True, False])
     def test_a_request_that_stays_unknown_is_lost(self, waiting, server, monkeypatch, expects_delivery):
-        monkeypatch.setattr(async_requests, "GRACE", 0.5)
+        monkeypatch.setattr(state, "GRACE", 0.5)
         server.answer = lambda _: NOT_FOUND
         began = time.monotonic()
         assert waiting(lambda: outcomes(trigger("r1", expects_delivery=expects_delivery))) == {"r1": "lost"}
         assert time.monotonic() - began >= 0.5
 
     def test_a_request_that_vanishes_late_is_not_asked_for_as_rarely_as_others(self, waiting, server, monkeypatch):
-        for module in (async_requests, poller):
+        for module in (state, poller):
             monkeypatch.setattr(module, "GRACE", 0.4)
         monkeypatch.setattr(poller, "next_poll", lambda polls, longest, draw: longest if polls else 0.01)
         server.answer = lambda _: NOT_FOUND
@@ -149,7 +148,7 @@ class TestOutcomes:
         assert server.times("GET", "r1") == []
 
     def test_a_delivery_that_the_store_can_not_show_is_not_lost(self, waiting, server, store, monkeypatch):
-        monkeypatch.setattr(async_requests, "GRACE", 0.3)
+        monkeypatch.setattr(state, "GRACE", 0.3)
         server.answer = lambda _: (200, {"status": "SUCCEEDED", "webhook_status": "SUCCEEDED"})
         deliver(store, "r1")
         looks = []
@@ -166,7 +165,7 @@ class TestOutcomes:
         assert time.monotonic() - began > 1  # Longer than what is not in a store that answers is waited for.
 
     def test_a_store_that_is_back_has_time_to_be_filled(self, waiting, server, store, monkeypatch):
-        for module in (async_requests, poller):
+        for module in (state, poller):
             monkeypatch.setattr(module, "GRACE", 0.5)
         server.answer = lambda _: (200, {"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"})
         away, looks = threading.Event(), []

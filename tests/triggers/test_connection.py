@@ -6,11 +6,11 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_baseten import BasetenAsyncPredictOperator, BasetenAsyncRequestSensor
-from airflow_provider_baseten.deferral import error_from
+from airflow_provider_baseten.api.error_record import error_from
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError, BasetenUnavailableError
 from airflow_provider_baseten.policies import decide
-from airflow_provider_baseten.triggers import poller
+from airflow_provider_baseten.waiting import poller
 from tests.log_records import errors_of_tasks
 from tests.triggers.support import outcomes, trigger, until
 

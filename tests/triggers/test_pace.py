@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_baseten.triggers import pace as pace_module
-from airflow_provider_baseten.triggers.pace import Pace
+from airflow_provider_baseten.waiting import pace as pace_module
+from airflow_provider_baseten.waiting.pace import Pace
 
 
 def most_in_a_second(times):

@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.results import ResultStore
-from airflow_provider_baseten.triggers import poller
+from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.waiting import poller
 from tests.triggers.support import QUEUED, deliver, outcomes, same, trigger, until
 
 

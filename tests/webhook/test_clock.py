@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import body, connection

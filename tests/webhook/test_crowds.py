@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.buffer import Body, Buffer, peer_of, victim_of
 from airflow_provider_baseten.webhook.connections import Connections

@@ -12,7 +12,7 @@ import uvicorn
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Fault
 from airflow_provider_baseten.emulator.deployments import Limits
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Connections
 from tests.webhook.deliveries import connection

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import OLD_SECRET, SECRET, body, connection, signature
 from tools.airflow_api import wait_until

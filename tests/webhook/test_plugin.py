@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.results import ResultStore
-from airflow_provider_baseten.webhook.plugin import BasetenPlugin
+from airflow_provider_baseten.plugins.baseten import BasetenPlugin
+from airflow_provider_baseten.storage.result_store import ResultStore
 from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
 from tools.airflow_api import loopback_session, wait_until
 from tools.airflow_stack import Service, free_port
@@ -41,7 +41,7 @@ def test_plugin_loads_nothing_heavy():
     """Every scheduler, worker and DAG processor imports it."""
     code = (
         "import sys, airflow.plugins_manager; before = set(sys.modules); "
-        "from airflow_provider_baseten.webhook.plugin import BasetenPlugin; BasetenPlugin.on_load(); "
+        "from airflow_provider_baseten.plugins.baseten import BasetenPlugin; BasetenPlugin.on_load(); "
         "print(*set(sys.modules) - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from tests.webhook.deliveries import HEALTHY, OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection, signature
 
 LIMIT = 10_000

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.results import ResultStore
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.drain import Drain, pause_after

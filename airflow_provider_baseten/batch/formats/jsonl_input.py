@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from functools import partial
 
-from airflow_provider_baseten.api.requests import MAX_BODY_BYTES
+from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.formats.text_input import skip_byte_order_mark
 from airflow_provider_baseten.batch.input_files import InputFile
 from airflow_provider_baseten.batch.row import Reading, Row

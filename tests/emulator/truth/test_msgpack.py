@@ -8,11 +8,11 @@ import pytest
 from msgpack_values import VALUES, same
 from truth_support import HERE, truss_python
 
-from airflow_provider_baseten.api import msgpack
+from airflow_provider_baseten.api import truss_msgpack
 from airflow_provider_baseten.emulator import serialization
 
 CODECS = {
-    "client": (msgpack.pack, msgpack.unpack),
+    "client": (truss_msgpack.pack, truss_msgpack.unpack),
     "emulator": (serialization.to_msgpack, serialization.from_msgpack),
 }
 

@@ -10,7 +10,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 
 COMMON: dict[str, Any] = {"baseten_conn_id": "{{ dag_run.conf.connection }}", "retries": 0}
 

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
-from airflow_provider_baseten.results import read_output
+from airflow_provider_baseten.storage.outputs import read_output
 
 COMMON: dict[str, Any] = {
     "model_id": "m",

@@ -1,0 +1,206 @@
+"""Async predict: the requests that queue a prediction, ask for its status and cancel it."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+from airflow_provider_baseten.api import advice
+from airflow_provider_baseten.api.advice import Advice
+from airflow_provider_baseten.api.http import JSON, MAX_STATUS_BYTES, Request, checked_headers
+from airflow_provider_baseten.api.json_body import encode_json
+from airflow_provider_baseten.api.target import Target, is_request_id
+from airflow_provider_baseten.arguments import check_count, check_texts, shown
+from airflow_provider_baseten.exceptions import (
+    BasetenInputError,
+    BasetenPayloadTooLargeError,
+    BasetenResponseError,
+)
+
+MAX_ASYNC_BODY_BYTES = 262_144
+
+
+class AsyncStatus(StrEnum):
+    """``status`` of an async request."""
+
+    QUEUED = "QUEUED"
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    CANCELED = "CANCELED"
+    WEBHOOK_FAILED = "WEBHOOK_FAILED"
+
+
+class InferenceRetryConfig(TypedDict, total=False):
+    """How often Baseten runs the model again when it fails.
+
+    :param max_attempts: attempts in all, 1 to 10, by default 3.
+    :param initial_delay_ms: milliseconds before the second, 0 to 10000, by default 1000; doubled for each further one.
+    :param max_delay_ms: longest wait in milliseconds, 0 to 60000, by default 5000.
+    """
+
+    max_attempts: int
+    initial_delay_ms: int
+    max_delay_ms: int
+
+
+class AsyncPredictOptions(TypedDict, total=False):
+    """Options of an async predict.
+
+    :param webhook_endpoint: URL that Baseten delivers the output to.
+    :param priority: 0 (first, the default) to 2.
+    :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200, by
+        default 600.
+    :param inference_retry_config: how often Baseten runs the model again.
+    :param headers: further HTTP headers.
+    """
+
+    webhook_endpoint: str | None
+    priority: int | None
+    max_time_in_queue_seconds: int | None
+    inference_retry_config: InferenceRetryConfig | None
+    headers: Mapping[str, str] | None
+
+
+_BOUNDS = {"priority": (0, 2), "max_time_in_queue_seconds": (10, 259_200)}
+
+
+_RETRY_BOUNDS = {"max_attempts": (1, 10), "initial_delay_ms": (0, 10_000), "max_delay_ms": (0, 60_000)}
+
+
+def build_async_predict(
+    target: Target,
+    model_input: Any,
+    *,
+    webhook_endpoint: str | None = None,
+    priority: int | None = None,
+    max_time_in_queue_seconds: int | None = None,
+    inference_retry_config: InferenceRetryConfig | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Request:
+    """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
+
+    It is never sent again after a failure in which it may have been accepted: Baseten has no idempotency key.
+
+    :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
+    :raises BasetenInputError: a value is out of its bounds or the input has no JSON form.
+    :raises BasetenPayloadTooLargeError: the body is over 256 KiB.
+    """
+    if target.chain_id is not None and not isinstance(model_input, Mapping):
+        raise BasetenInputError(
+            f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
+        )
+    check_options(priority, max_time_in_queue_seconds, inference_retry_config)
+    options = {
+        "webhook_endpoint": None if webhook_endpoint is None else _checked_webhook(webhook_endpoint),
+        "priority": priority,
+        "max_time_in_queue_seconds": max_time_in_queue_seconds,
+        "inference_retry_config": inference_retry_config,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    body = encode_json("model_input", {"model_input": model_input} | given)
+    if len(body) > MAX_ASYNC_BODY_BYTES:
+        raise BasetenPayloadTooLargeError(
+            f"The async request has {len(body):,} bytes, Baseten takes at most {MAX_ASYNC_BODY_BYTES:,}: "
+            "put the data on object storage and pass its address, or use predict."
+        )
+    return Request(
+        method="POST",
+        url=target.url("async_predict"),
+        subject=f"async predict of {target}",
+        headers=checked_headers(headers) | {"Content-Type": JSON},
+        body=body,
+        # What is queued is not lost with the answer, unlike a predict whose client has gone.
+        doubtful_statuses=frozenset({502}),
+        max_answer_bytes=MAX_STATUS_BYTES,
+        advice=advice.SUBMISSION,
+    )
+
+
+def check_options(
+    priority: int | None, max_time_in_queue_seconds: int | None, inference_retry_config: InferenceRetryConfig | None
+) -> None:
+    """Check the numbers of :class:`AsyncPredictOptions`.
+
+    :raises BasetenInputError: one is not within its bounds.
+    """
+    _check_bounds("", {"priority": priority, "max_time_in_queue_seconds": max_time_in_queue_seconds}, _BOUNDS)
+    if not isinstance(inference_retry_config, Mapping | None):
+        raise BasetenInputError(f"inference_retry_config={shown(inference_retry_config)} is not an object.")
+    _check_bounds("inference_retry_config.", inference_retry_config or {}, _RETRY_BOUNDS)
+
+
+def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
+    """Return the seconds after which a request has an end: its time in the queue, and an hour for each attempt."""
+    attempts = (retry_config or {}).get("max_attempts") or 3
+    return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
+
+
+def build_status(target: Target, request_id: str) -> Request:
+    """Build the request for the status of an async request."""
+    return _about_one("GET", "status", target, request_id)
+
+
+def build_cancel(target: Target, request_id: str) -> Request:
+    """Build the request that cancels an async request; only a queued one can be."""
+    return _about_one("DELETE", "cancel", target, request_id)
+
+
+def build_queue_status(target: Target) -> Request:
+    """Build the request for the length of the async queue."""
+    return _small("GET", target.url("async_queue_status"), f"async queue of {target}", advice.DEPLOYMENT)
+
+
+def _about_one(method: str, what: str, target: Target, request_id: str) -> Request:
+    url = target.async_request_url(request_id)
+    called = f"chain {target.chain_id}" if target.model_id is None else f"model {target.model_id}"
+    subject = f"{what} of async request {request_id} of {called}"
+    return _small(method, url, subject, advice.of_async_request(called))
+
+
+def _small(method: str, url: str, subject: str, what_next: Advice) -> Request:
+    return Request(
+        method=method, url=url, subject=subject, idempotent=True, max_answer_bytes=MAX_STATUS_BYTES, advice=what_next
+    )
+
+
+def request_id_of(output: Any, subject: str) -> str:
+    """Return the id that an accepted submission answered.
+
+    :raises BasetenResponseError: there is none, so the request may run without anybody knowing it.
+    """
+    request_id = output.get("request_id") if isinstance(output, Mapping) else None
+    if not is_request_id(request_id):
+        raise BasetenResponseError(
+            f"{subject} was accepted, but the answer has no request_id that can be one; the request may run.",
+            may_have_run=True,
+        )
+    return request_id
+
+
+def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, tuple[int, int]]) -> None:
+    for name, value in values.items():
+        if name not in bounds:
+            raise BasetenInputError(
+                f"{prefix}{name if isinstance(name, str) else shown(name)} is not known; there are {', '.join(bounds)}."
+            )
+        low, high = bounds[name]
+        if value is not None:
+            check_count(f"{prefix}{name}", value, low, high)
+
+
+def _checked_webhook(url: str) -> str:
+    check_texts(webhook_endpoint=url)
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"} or not url.isprintable() or " " in url:
+        raise BasetenInputError(
+            "webhook_endpoint is not an absolute URL such as https://airflow.example.com/baseten/..."
+        )
+    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+        raise BasetenInputError("webhook_endpoint must be https: Baseten delivers over http to localhost only.")
+    return url

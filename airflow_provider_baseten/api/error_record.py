@@ -1,0 +1,24 @@
+"""JSON records of errors, for errors that pass from one process to another."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_baseten import exceptions
+from airflow_provider_baseten.exceptions import BasetenError
+
+
+def error_fields(error: BasetenError) -> dict[str, Any]:
+    """Return an error as a JSON object."""
+    fields = {name: value for name, value in vars(error).items() if not name.startswith("_")}
+    return {"type": type(error).__name__, "message": str(error), "fields": fields}
+
+
+def error_from(record: Mapping[str, Any]) -> BasetenError:
+    """Make an error again of :func:`error_fields`, also one of a newer version of this package."""
+    kind = getattr(exceptions, str(record.get("type")), BasetenError)
+    known = inspect.signature(BasetenError).parameters
+    fields = dict(record.get("fields") or {})
+    values = {name: value for name, value in fields.items() if name in known and name != "message"}
+    error: BasetenError = kind(str(record.get("message")), **values)
+    return error

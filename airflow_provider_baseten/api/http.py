@@ -1,0 +1,91 @@
+"""HTTP requests as values, built and checked before anything is sent."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from airflow_provider_baseten.api import advice
+from airflow_provider_baseten.api.advice import Advice
+from airflow_provider_baseten.arguments import shown
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloadTooLargeError
+
+ContentType = Literal["application/json", "application/octet-stream"]
+
+
+JSON: ContentType = "application/json"
+
+
+MSGPACK: ContentType = "application/octet-stream"
+
+
+# "100 MB" in the documentation. What is too large in either reading of it is refused here, the rest by the server.
+MAX_BODY_BYTES = 100 * 1024 * 1024
+
+
+# Bytes of an answer that holds no output of a model: a status, an id, what the management API says.
+MAX_STATUS_BYTES = 1024 * 1024
+
+
+# Seconds. Baseten itself answers 504 after 1200; waiting a little longer lets that answer arrive.
+READ_TIMEOUT = 1260.0
+
+
+_OWN_HEADERS = frozenset({"authorization", "content-length", "host", "transfer-encoding"})
+
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An HTTP request without its credentials.
+
+    :param subject: what error messages call it, for example ``predict of model abc (environment production)``.
+    :param idempotent: whether it may be sent again after a failure in which the model may have run.
+    :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
+    :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
+    :param max_answer_bytes: most bytes of the answer; by default as many as a model may answer.
+    :param error_details: whether errors quote what the server says; by default they do.
+    :param advice: what errors say about what to do next; by default what holds for a predict.
+    """
+
+    method: str
+    url: str
+    subject: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    idempotent: bool = False
+    allowed_statuses: frozenset[int] = frozenset()
+    doubtful_statuses: frozenset[int] = frozenset()
+    max_answer_bytes: int | None = None
+    error_details: bool = True
+    advice: Advice = field(default=advice.PREDICT, repr=False)
+
+
+def sized(body: bytes) -> bytes:
+    if len(body) > MAX_BODY_BYTES:
+        raise BasetenPayloadTooLargeError(
+            f"The request body has {len(body):,} bytes, Baseten takes at most 100 MB; pass a reference to the data."
+        )
+    return body
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a copy of the headers that a caller adds.
+
+    :raises BasetenInputError: one is not valid, or is set by the connection or the request.
+    """
+    if not isinstance(headers, Mapping | None):
+        raise BasetenInputError(f"headers takes an object of names and values, not a {type(headers).__name__}.")
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise BasetenInputError(f"headers has the name {shown(name)}, which is not a valid HTTP header name.")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise BasetenInputError(f"headers[{name!r}] is not a one-line text in Latin-1, as HTTP headers must be.")
+        if name.lower() in _OWN_HEADERS:
+            raise BasetenInputError(f"headers can't hold {name}: the connection and the request set it.")
+    return dict(headers or {})

@@ -1,0 +1,61 @@
+"""Predict: the request that runs a model or a chain."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, get_args
+
+from airflow_provider_baseten.api import truss_msgpack
+from airflow_provider_baseten.api.http import JSON, MSGPACK, ContentType, Request, checked_headers, sized
+from airflow_provider_baseten.api.json_body import encode_json
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.arguments import check_choice, check_flags
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+
+class PredictOptions(TypedDict, total=False):
+    """Options of a predict.
+
+    :param content_type: ``application/json`` (default), or ``application/octet-stream`` for msgpack both ways.
+    :param headers: further HTTP headers.
+    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
+        timeout, a lost connection, 500 and 504. By default it may not.
+    """
+
+    content_type: ContentType
+    headers: Mapping[str, str] | None
+    idempotent: bool
+
+
+def build_predict(
+    target: Target,
+    model_input: Any,
+    *,
+    content_type: ContentType = JSON,
+    headers: Mapping[str, str] | None = None,
+    idempotent: bool = False,
+) -> Request:
+    """Build the request that runs a model, or a chain's ``run_remote``; see :class:`PredictOptions`.
+
+    :param model_input: any JSON value, or any msgpack value (numpy arrays too) with ``application/octet-stream``.
+    :raises BasetenInputError: the input has no form in the content type, or a header is not valid.
+    :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
+    """
+    check_choice("content_type", content_type, get_args(ContentType))
+    check_flags(idempotent=idempotent)
+    if target.chain_id is not None and not isinstance(model_input, Mapping):
+        raise BasetenInputError(
+            f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
+        )
+    checked = checked_headers(headers)
+    if any(name.lower() == "content-type" for name in checked):
+        raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
+    # No Accept: a Truss server asked for exactly application/json gathers a stream instead of sending it.
+    return Request(
+        method="POST",
+        url=target.url("predict"),
+        subject=f"predict of {target}",
+        headers=checked | {"Content-Type": content_type},
+        body=sized(
+            truss_msgpack.pack(model_input) if content_type == MSGPACK else encode_json("model_input", model_input)
+        ),
+        idempotent=idempotent,
+    )

@@ -1,0 +1,1 @@
+"""Client: sends requests to Baseten; knows no Airflow."""

@@ -1,0 +1,186 @@
+"""Async transport: sends requests with pyreqwest without blocking the event loop."""
+
+import asyncio
+import http.client
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache, cached_property
+from typing import Any
+
+import pyreqwest.exceptions
+import tenacity
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.http import HeaderMap, Url
+from pyreqwest.proxy import ProxyBuilder
+
+from airflow_provider_baseten.api.content_encoding import ACCEPTED
+from airflow_provider_baseten.api.http import JSON, Request
+from airflow_provider_baseten.api.responses import Response, is_answer
+from airflow_provider_baseten.client.ca_bundle import ca_bundle
+from airflow_provider_baseten.client.connection_errors import async_failure, connection_lost, origin_of
+from airflow_provider_baseten.client.proxies import has_proxies, proxy_for
+from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, IncomingAnswer
+from airflow_provider_baseten.client.settings import CONNECT_TIMEOUT, USER_AGENT, TransportSettings, checked_response
+from airflow_provider_baseten.exceptions import (
+    BasetenInputError,
+)
+
+# A bulk job keeps the answers of all requests in flight in memory.
+_MAX_BULK_BYTES = 64 * 1024**2
+
+
+_BULK_IN_MEMORY_BYTES = 1024**2
+
+
+_SIMPLE_BYTES = 64 * 1024
+
+
+class AsyncTransport(TransportSettings):
+    """Sends requests without blocking the event loop; its connections open with first use, not before a fork."""
+
+    # Address and headers of the last request; not the request itself, whose body may be large.
+    _last: tuple[str, Mapping[str, str], Url, HeaderMap] | None = None
+
+    @cached_property
+    def _most_in_bulk(self) -> int:
+        return min(self._max_response_bytes, _MAX_BULK_BYTES)
+
+    async def send(self, request: Request) -> Response:
+        """Send a request, again if the policy says so, and return its answer.
+
+        :raises BasetenError: of the last attempt.
+        """
+        retrying = tenacity.AsyncRetrying(**self._retries.options(request))
+        return await retrying(self._attempt, self.marked(request))
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        await self._client.close()
+
+    @cached_property
+    def _client(self) -> Client:
+        builder = (
+            ClientBuilder()
+            .user_agent(USER_AGENT)
+            .follow_redirects(False)
+            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
+            .read_timeout(timedelta(seconds=self._read_timeout))
+            .default_headers({"Accept-Encoding": ACCEPTED})
+            .gzip(False)
+            .deflate(False)
+            .brotli(False)
+            .zstd(False)
+            .http1_ignore_invalid_headers_in_responses(True)
+            .http1_allow_obsolete_multiline_headers_in_responses(True)
+            .http1_allow_spaces_after_header_name_in_responses(True)
+        )
+        if self._proxy_for is None:
+            builder = builder.no_proxy()
+        else:
+            choose = self._proxy_for
+            builder = builder.proxy(ProxyBuilder.custom(lambda url: choose(url.origin_ascii)))
+        if bundle := ca_bundle():
+            builder = builder.add_root_certificate_pem(bundle[1])
+        return builder.build()
+
+    @cached_property
+    def _proxy_for(self) -> Callable[[str], str | None] | None:
+        return cache(proxy_for) if has_proxies() else None
+
+    async def attempt(self, request: Request, body: bytes | None) -> Response:
+        """Send a request once, with this body in place of its own; for many requests that differ in nothing else.
+
+        :returns: the answer; its headers are not a copy, and found by lower-case name.
+        :raises BasetenError: of this attempt.
+        """
+        response = await self._exchange(request, body, self._most_in_bulk, _BULK_IN_MEMORY_BYTES)
+        return checked_response(response.in_memory(), self._api_key, body)
+
+    async def _attempt(self, request: Request) -> Response:
+        response = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
+        response = replace(response, headers=dict(response.headers.items()))
+        if is_answer(request, response.status):
+            return response
+        # Finding what an error quotes of a large input takes its time.
+        return await asyncio.to_thread(checked_response, response, self._api_key)
+
+    def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
+        """Return address and headers as the client takes them; in a bulk job they are those of every row."""
+        if self._last and self._last[0] == request.url and self._last[1] is request.headers:
+            return self._last[2:]
+        try:
+            url, headers = Url(request.url), HeaderMap(request.headers)
+        except ValueError as error:
+            raise BasetenInputError(f"{origin_of(request)} is no address that a request can go to ({error}).") from None
+        headers.insert("Authorization", self._authorization, is_sensitive=True)
+        self._last = request.url, request.headers, url, headers
+        return url, headers
+
+    async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
+        if self._proxy_for is not None:
+            self._proxy_for(origin_of(request))  # pyreqwest could not tell what is wrong with the environment.
+        url, sent_headers = self._prepared(request)
+        builder = self._client.request(request.method, url).headers(sent_headers)
+        if body is not None:
+            builder = builder.body_bytes(body)
+        try:
+            async with builder.build_streamed() as answer:
+                status, found, reader = answer.status, answer.headers, answer.body_reader
+                headers = _Headers(found)
+                # Less than was asked for is all there is.
+                begin = bytes(await reader.read(_SIMPLE_BYTES) or b"")
+                if status == 200 and len(begin) < _SIMPLE_BYTES and len(begin) <= most and _is_simple(found):
+                    return Response(request=request, status=status, headers=headers, body=begin)
+                if (headers.get("transfer-encoding") or "chunked").strip().lower() != "chunked":
+                    raise connection_lost(request, http.client.HTTPException())
+                incoming = IncomingAnswer(request, status, headers, max_response_bytes=most, in_memory=in_memory)
+                part = begin
+                while True:
+                    if incoming.is_quick(part):
+                        incoming.add(part)
+                    else:
+                        await asyncio.to_thread(incoming.add, part)
+                    if incoming.is_full or (data := await reader.read_chunk()) is None:
+                        return incoming.response()
+                    part = bytes(data)
+        except pyreqwest.exceptions.PyreqwestError as error:
+            raise async_failure(request, error, self._read_timeout) from None
+
+
+def _is_simple(headers: HeaderMap) -> bool:
+    """Tell whether a small answer is its body as it is, as almost every one is in bulk jobs."""
+    try:
+        return (
+            headers.get("content-type") == JSON
+            and headers.get("content-encoding") is None
+            and headers.get("transfer-encoding") in (None, "chunked")
+        )
+    except ValueError:  # One of them is not ASCII.
+        return False
+
+
+class _Headers(Mapping[str, str]):
+    """Headers of an async answer, found without a copy: as :func:`plain_headers` has them."""
+
+    def __init__(self, found: HeaderMap) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._found[name]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header; quicker than what every mapping has."""
+        try:
+            return self._found.get(name, default)
+        except ValueError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in dict.fromkeys(self._found.keys()) if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -1,0 +1,33 @@
+"""CA bundle of the environment: certificates that HTTP clients trust instead of the usual ones."""
+
+import os
+import ssl
+from functools import lru_cache
+from pathlib import Path
+
+from airflow_provider_baseten.exceptions import (
+    BasetenInputError,
+)
+
+
+def ca_bundle() -> tuple[str, bytes] | None:
+    """Return path and content of the CA bundle that the environment names.
+
+    :raises BasetenInputError: it can't be read or holds no certificate.
+    """
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        if path := os.environ.get(variable):
+            try:
+                content = Path(path).read_bytes()
+                _check_certificates(content)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
+                raise BasetenInputError(
+                    f"{variable}={path} is not a usable CA bundle ({error}): name a PEM file with certificates."
+                ) from None
+            return path, content
+    return None
+
+
+@lru_cache(maxsize=1)  # It takes longer than a call to a server nearby.
+def _check_certificates(content: bytes) -> None:
+    ssl.create_default_context(cadata=content.decode("ascii") or "empty")

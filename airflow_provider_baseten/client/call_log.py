@@ -1,0 +1,57 @@
+"""Log lines of one call: what is called, what it answered, and what becomes of it when the task can't wait for that."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_baseten.api.http import Request
+    from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.client.transport import Attempt
+
+
+class CallLog:
+    """Logs a call when it begins and when it was answered.
+
+    :param log: of the task or the trigger.
+    :param request: what is sent. Of it only the subject is logged.
+    """
+
+    def __init__(self, log: "logging.Logger | Any", request: "Request") -> None:
+        self._log = log
+        self._subject = request.subject
+        self._start = time.monotonic()
+        self._response: Response | None = None
+        log.info("Calling %s.", self._subject)
+
+    def answered(self, response: "Response") -> None:
+        """Log status, seconds, size and id."""
+        self._response = response
+        self._log.info(
+            "%s answered %d after %.1f s with %s bytes (request id %s).",
+            self._subject,
+            response.status,
+            time.monotonic() - self._start,
+            f"{response.size:,}",
+            response.request_id,
+        )
+
+    def broken_off(self, attempt: "Attempt | None") -> str:
+        """Say what becomes of the call if nobody waits for it any longer.
+
+        :param attempt: that is under way.
+        """
+        if self._response is not None:
+            return (
+                f"{self._subject} was answered (request id {self._response.request_id}), but its output was not stored "
+                "yet: the next try sends the request, and pays, again."
+            )
+        if attempt is None:
+            return f"{self._subject} was not under way at that moment: nothing runs. The next try sends the request."
+        request_id = f"request id {attempt.request_id}" if attempt.request_id else "it has no id before the answer"
+        return (
+            f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and was not answered yet "
+            f"({request_id}). Its connection is closed now: Baseten cancels the work, but the model may still run and "
+            "be billed. The next try sends the request again."
+        )

@@ -1,0 +1,87 @@
+"""Errors of connections: what the exceptions of the HTTP libraries mean for a request."""
+
+import pyreqwest.exceptions
+import requests
+import urllib3.exceptions
+
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.exceptions import (
+    BasetenError,
+    BasetenTimeoutError,
+    BasetenUnavailableError,
+)
+
+
+def blocking_failure(
+    request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, read_timeout: float
+) -> BasetenError:
+    reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
+    if isinstance(error, requests.exceptions.SSLError):
+        return _untrusted(request, reason)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return _not_connected(request, "no answer", timeout=True)
+    if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
+        return _not_answered(request, read_timeout)
+    if isinstance(reason, urllib3.exceptions.MaxRetryError):
+        return _not_connected(request, reason.reason)
+    return connection_lost(request, error)
+
+
+def async_failure(request: Request, error: pyreqwest.exceptions.PyreqwestError, read_timeout: float) -> BasetenError:
+    details = getattr(error, "details", None) or {}
+    causes = [cause["message"] for cause in details.get("causes") or []]
+    reason = causes[-1] if causes else str(error)
+    if "certificate" in reason:
+        return _untrusted(request, reason)
+    # Its ConnectError and ConnectTimeoutError also stand for what happens to a connection after the request was sent.
+    if "client error (Connect)" in causes:
+        timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
+        return _not_connected(request, "no answer" if timeout else reason, timeout=timeout)
+    if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
+        return _not_answered(request, read_timeout)
+    return connection_lost(request, error)
+
+
+def _untrusted(request: Request, reason: object) -> BasetenError:
+    return BasetenUnavailableError(
+        f"{request.subject} was not sent: the server's certificate is not trusted ({_short(reason)}). "
+        "Name your CA bundle in REQUESTS_CA_BUNDLE.",
+        retryable=False,
+    )
+
+
+def _not_connected(request: Request, reason: object, *, timeout: bool = False) -> BasetenError:
+    kind = BasetenTimeoutError if timeout else BasetenUnavailableError
+    return kind(
+        f"{request.subject} was not sent: {origin_of(request)} can't be reached ({_short(reason)}). "
+        "Check the Host (the Base URL) of the connection, the network and the proxy settings."
+    )
+
+
+def _not_answered(request: Request, read_timeout: float) -> BasetenError:
+    return BasetenTimeoutError(
+        f"{request.subject} was sent, but no answer came within {read_timeout:g} s."
+        f"{_may_run(request)} {request.advice.no_answer}",
+        may_have_run=bool(request.advice.may_run),
+    )
+
+
+def connection_lost(request: Request, error: Exception) -> BasetenError:
+    return BasetenUnavailableError(
+        f"{request.subject} was sent, but the connection was lost before the whole answer was there "
+        f"({type(error).__name__}).{_may_run(request) or ' Try again later.'}",
+        may_have_run=bool(request.advice.may_run),
+    )
+
+
+def _may_run(request: Request) -> str:
+    return f" {request.advice.may_run}" if request.advice.may_run else ""
+
+
+def origin_of(request: Request) -> str:
+    return "/".join(request.url.split("/", 3)[:3])
+
+
+def _short(reason: object) -> str:
+    text = str(reason)
+    return f"{text[:197]}..." if len(text) > 200 else text

@@ -1,0 +1,204 @@
+"""An answer while it arrives: decoded, counted, and moved to a temporary file when it grows large."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from io import TextIOWrapper
+
+from airflow_provider_baseten.api.charset import encoding_of
+from airflow_provider_baseten.api.content_encoding import decoder_for
+from airflow_provider_baseten.api.excerpts import id_note
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.large_body import LargeBody
+from airflow_provider_baseten.api.responses import Response, is_answer
+from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
+
+# The default of the option [baseten] max_response_bytes.
+MAX_RESPONSE_BYTES = 1024**3
+
+# Bytes of an error answer; the rest of it is not read.
+MAX_ERROR_BYTES = 1024**2
+
+# What is packed is hardly longer than what it unpacks to. Yet a body can go on for ever that unpacks to nothing.
+_MOST_PACKED = 2
+
+# Bytes of one answer that stay in memory.
+IN_MEMORY_BYTES = 4 * 1024**2
+
+
+class IncomingAnswer:
+    """Takes the parts of one answer's body, as they come from the wire.
+
+    :param headers: by lower-case name.
+    :param max_response_bytes: most bytes of a model's answer, unpacked. A request may set less. Of an error answer at
+        most ``MAX_ERROR_BYTES`` are kept.
+    :param in_memory: bytes above which the body is moved to a temporary file.
+    :param on_piece: called with each unpacked piece, unless the answer is an error.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        max_response_bytes: int,
+        in_memory: int = IN_MEMORY_BYTES,
+        on_piece: Callable[[bytes], object] | None = None,
+    ) -> None:
+        self._request = request
+        self._status = status
+        self._headers = headers
+        self._is_answer = is_answer(request, status)
+        self._most = request.max_answer_bytes or max_response_bytes if self._is_answer else MAX_ERROR_BYTES
+        self._in_memory = in_memory
+        self._on_piece = on_piece if self._is_answer else None
+        self._parts: list[bytes] = []
+        self._large: LargeBody | None = None
+        self._size = 0
+        self._received = 0
+        self.is_full = False
+        try:
+            self._decoder = decoder_for(headers.get("content-encoding") or "")
+        except ValueError as error:
+            self._decoder = None
+            self._broken(error)
+
+    def add(self, data: bytes) -> None:
+        """Take the next part.
+
+        :raises BasetenResponseError: the answer is too large, or is not packed as it says.
+        :raises BasetenResultStoreError: the folder for temporary files is full.
+        """
+        if self.is_full:
+            return
+        if self._decoder is None:
+            self._keep(data)
+            return
+        self._received += len(data)
+        if self._received > _MOST_PACKED * self._most:
+            if self._is_answer:
+                raise self._too_large()
+            self.is_full = True
+            return
+        try:
+            for piece in self._decoder.feed(data):
+                self._keep(piece)
+                if self.is_full:
+                    return
+        except ValueError as error:
+            self._broken(error)
+
+    def is_quick(self, data: bytes) -> bool:
+        """Tell whether this part costs little time: nothing to write, and not much to unpack."""
+        return self._size + len(data) <= self._in_memory and (self._decoder is None or len(data) <= 4096)
+
+    def response(self) -> Response:
+        """Return the whole answer.
+
+        :raises BasetenResponseError: the end of a packed body is missing.
+        """
+        if self._decoder is not None and not self.is_full:
+            try:
+                self._decoder.end()
+            except ValueError as error:
+                self._broken(error)
+        response = Response(
+            request=self._request,
+            status=self._status,
+            headers=self._headers,
+            body=b"".join(self._parts),
+            large=self._large,
+        )
+        return _in_utf8(response)
+
+    def _keep(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._most:
+            if self._is_answer:
+                raise self._too_large()
+            piece = piece[: len(piece) - (self._size - self._most)]
+            self.is_full = True
+        if self._on_piece is not None:
+            self._on_piece(piece)
+        if self._size <= self._in_memory:
+            self._parts.append(piece)
+            return
+        try:
+            if self._large is None:
+                self._large = LargeBody()
+                for part in self._parts:
+                    self._large.append(part)
+                self._parts.clear()
+            self._large.append(piece)
+        except OSError as error:
+            raise BasetenResultStoreError(
+                f"{self._request.subject} was answered, but the answer of more than {self._in_memory:,} bytes could "
+                f"not be kept in the folder for temporary files ({error.strerror}): make room there, or set TMPDIR"
+                f"{id_note(self._request_id)}.",
+                status=self._status,
+                request_id=self._request_id,
+                may_have_run=True,
+            ) from None
+
+    def _too_large(self) -> BasetenResponseError:
+        own = self._request.max_answer_bytes
+        advice = (
+            "look at what the Host (the Base URL) of the connection leads to"
+            if own
+            else "raise [baseten] max_response_bytes, or let the model answer with a reference to its output"
+        )
+        return self._unusable(f"with more than {self._most:,} bytes, which is the most that is taken: {advice}")
+
+    def _broken(self, error: ValueError) -> None:
+        # The status of an error answer says enough; its text is what could be read.
+        if self._is_answer:
+            encoding = (self._headers.get("content-encoding") or "")[:40]
+            raise self._unusable(
+                f"with Content-Encoding {encoding}, but the body can't be unpacked ({error})"
+            ) from None
+        self.is_full = True
+
+    def _unusable(self, what: str) -> BasetenResponseError:
+        return BasetenResponseError(
+            f"{self._request.subject} answered {self._status} {what}{id_note(self._request_id)}.",
+            status=self._status,
+            request_id=self._request_id,
+            may_have_run=True,
+        )
+
+    @property
+    def _request_id(self) -> str | None:
+        return self._headers.get("x-baseten-request-id")
+
+
+def _in_utf8(response: Response) -> Response:
+    """Return an answer with its text in UTF-8, so that whatever is kept of it can be read without its headers.
+
+    What is not the text that it says it is stays as it is.
+    """
+    large = response.large
+    head = response.body[:3] if large is None else large.read_at(0, 3)
+    encoding = encoding_of(head, response.headers.get("content-type") or "")
+    if encoding is None or not (response.is_text or response.is_json):
+        return response
+    if response.is_json and large is not None and large.is_utf8():  # As JSON is whatever the Content-Type says.
+        return response
+    try:
+        if large is None:
+            body = response.json_body() if response.is_json else response.body.decode(encoding).encode()
+            changed = replace(response, body=body)
+        else:
+            changed = replace(response, large=_transcoded(large, encoding))
+    except UnicodeError:
+        return response
+    return replace(
+        changed, headers={**response.headers, "content-type": f"{response.media_type or 'text/plain'}; charset=utf-8"}
+    )
+
+
+def _transcoded(large: LargeBody, encoding: str) -> LargeBody:
+    result = LargeBody()
+    with TextIOWrapper(large.open(), encoding, newline="") as text:
+        while piece := text.read(1024 * 1024):
+            result.append(piece.encode())
+    return result

@@ -1,0 +1,84 @@
+"""Retries of HTTP requests within one call."""
+
+import logging
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import tenacity
+
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.exceptions import (
+    BasetenError,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRetries:
+    """How often and how long the same request is tried.
+
+    :param max_attempts: attempts in all.
+    :param total: seconds after which no new attempt begins.
+    :param initial: seconds; the upper bound of the first random wait, doubled with each further one.
+    :param maximum: seconds; the upper bound of every random wait. A wait that the server asks for is not cut.
+    """
+
+    max_attempts: int = 8
+    total: float = 3600.0
+    initial: float = 1.0
+    maximum: float = 60.0
+
+    def options(self, request: Request) -> dict[str, Any]:
+        """Return the keyword arguments for tenacity's ``Retrying`` and ``AsyncRetrying``."""
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            return self._wait(_failure(state), state.attempt_number)
+
+        def announce(state: tenacity.RetryCallState) -> None:
+            log.warning(
+                "%s Attempt %d follows in %.1f s.",
+                _failure(state),
+                state.attempt_number + 1,
+                state.upcoming_sleep,
+            )
+
+        return {
+            "retry": tenacity.retry_if_exception(lambda error: is_retryable(error, request)),
+            "wait": wait,
+            "stop": lambda state: (
+                not self._goes_on(state.attempt_number, state.seconds_since_start or 0.0, state.upcoming_sleep)
+            ),
+            "before_sleep": announce,
+            "reraise": True,
+        }
+
+    def pause(self, error: BasetenError, request: Request, attempt: int, elapsed: float) -> float | None:
+        """Return how long to wait before the next attempt, ``None`` if there is none.
+
+        :param error: in which the last attempt ended.
+        :param attempt: number of the last attempt, from 1.
+        :param elapsed: seconds since the first one began.
+        """
+        if not is_retryable(error, request):
+            return None
+        seconds = self._wait(error, attempt)
+        return seconds if self._goes_on(attempt, elapsed, seconds) else None
+
+    def _goes_on(self, attempt: int, elapsed: float, pause: float) -> bool:
+        return attempt < self.max_attempts and elapsed + pause < self.total
+
+    def _wait(self, error: BaseException | None, attempt: int) -> float:
+        asked = error.retry_after if isinstance(error, BasetenError) else None
+        longest = min(self.maximum, self.initial * 2 ** (attempt - 1))
+        return random.uniform(0, longest) if asked is None else asked  # noqa: S311
+
+
+def is_retryable(error: BaseException, request: Request) -> bool:
+    """Tell whether a retry can help, and can't pay twice for what the request does not allow to pay twice."""
+    return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
+
+
+def _failure(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

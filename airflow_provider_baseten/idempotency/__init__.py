@@ -1,0 +1,1 @@
+"""Idempotency: records of what a task instance has sent, so that no attempt pays twice."""

@@ -1,0 +1,299 @@
+"""``@task.llm_batch`` of ``apache-airflow-providers-common-ai`` on Baseten.
+
+Registered there under the prefix ``baseten``; nothing of this package imports it.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.ai.batch.base import (
+    BatchAdapter,
+    BatchState,
+    ExtractedOutput,
+    RawResultItem,
+    SubmitResult,
+)
+from airflow.providers.common.ai.exceptions import LLMBatchLimitExceededError, LLMBatchModelMismatchError
+
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.http import MAX_BODY_BYTES
+from airflow_provider_baseten.api.json_body import encode_json
+from airflow_provider_baseten.api.model_apis import ModelApis
+from airflow_provider_baseten.api.openai.chat_output import trouble_of
+from airflow_provider_baseten.api.openai.completion import token_count, whole_completion
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.batch.failures import ANSWER_MEMBERS
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError, BasetenResultStoreError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.ai.batch.base import BatchRequest
+    from airflow.providers.common.ai.batch.output_schema import OutputSpec
+
+    from airflow_provider_baseten.batch.job import BatchJob
+    from airflow_provider_baseten.batch.manifest import Manifest
+    from airflow_provider_baseten.batch.progress import Progress
+    from airflow_provider_baseten.storage.folder import Folder
+
+log = logging.getLogger(__name__)
+
+
+class BasetenBatchAdapter(BatchAdapter):
+    """Runs the requests of a batch over the OpenAI-compatible server of a model, or over Model APIs.
+
+    Baseten has no batch endpoint: :meth:`submit` sends the requests with the bulk engine and returns when each has an
+    outcome, so a batch that has an id is complete. Outcomes land in ``[baseten] result_store`` below ``llm_batches``
+    while it runs. An attempt that dies leaves its outputs there, and the next one sends only the requests that have
+    none.
+
+    :param api_key: password of the connection.
+    :param base_url: host of the connection; ``None`` means Baseten's own hosts.
+
+    https://docs.baseten.co/inference/model-apis/overview
+    """
+
+    name = "baseten"
+    conn_types: ClassVar[frozenset[str]] = frozenset({"baseten"})
+    # Limits of memory, not of Baseten: the operator holds all requests.
+    max_requests = 1_000_000
+    max_payload_bytes = 1 << 30
+    allows_per_request_model = False
+
+    def __init__(self, *, api_key: str | None = None, base_url: str | None = None, client: Any | None = None) -> None:
+        super().__init__(client=client)
+        if not api_key:
+            raise BasetenAuthError("The connection of the batch has no password: enter the API key.")
+        self._api_key = api_key
+        self._base_url = base_url
+
+    def validate_requests(
+        self,
+        requests: "list[BatchRequest]",
+        *,
+        model: str,
+        output_spec: "OutputSpec",
+        idempotency_key: str,
+        **kwargs: Any,
+    ) -> None:
+        """Check model, number and sizes before anything is sent.
+
+        :raises LLMBatchLimitExceededError: the batch, or one request, is too large.
+        :raises LLMBatchModelMismatchError: a request names another model than the batch.
+        :raises BasetenInputError: the name of the model is not valid.
+        """
+        self.check_custom_id_length(idempotency_key, len(requests))
+        if len(requests) > self.max_requests:
+            raise LLMBatchLimitExceededError(
+                f"A batch on Baseten takes at most {self.max_requests:,} requests; got {len(requests):,}. Split the "
+                "input with .expand()."
+            )
+        self._target(model)
+        for index, request in enumerate(requests):
+            named = self.resolve_request_model(request.get("model"), default_bare_model=model, request_index=index)
+            if named != model:
+                raise LLMBatchModelMismatchError(f"Request {index} asks for model {named}, its batch for {model}.")
+        self._check_sizes(self._bodies(requests, output_spec, **kwargs))
+
+    def submit(
+        self,
+        requests: "list[BatchRequest]",
+        *,
+        model: str,
+        idempotency_key: str,
+        input_fingerprint: str,
+        output_spec: "OutputSpec",
+        **kwargs: Any,
+    ) -> SubmitResult:
+        """Send all requests that have no output yet, and return when each has an outcome.
+
+        However it ends, what was answered is written, within 5 seconds; only a process that is killed leaves less.
+
+        :raises BasetenAuthError: the key was refused.
+        :raises BasetenNotFoundError: the model does not exist.
+        :raises BasetenResultStoreError: the result store can't be written.
+        """
+        from airflow_provider_baseten.batch.engine import run_batch
+
+        batch_id = _batch_id(idempotency_key, input_fingerprint)
+        job = self._job(batch_id, model, list(self._bodies(requests, output_spec, **kwargs)))
+        run_batch(job, api_key=self._api_key, on_progress=_log_progress)
+        return SubmitResult(batch_id=batch_id, provider_input_ref=None)
+
+    def get_batch(self, batch_id: str) -> BatchState:
+        """Return how many requests succeeded.
+
+        :raises BasetenBatchUnknownError: its outcomes are not in the result store.
+        """
+        manifest = self._manifest(batch_id)
+        counts = {"succeeded": manifest.succeeded, "errored": manifest.failed}
+        return BatchState(status="completed", counts=counts, error_message=None)
+
+    def cancel_batch(self, batch_id: str) -> None:
+        """Do nothing: a batch that has an id is complete. What is in flight ends with the process that sends it."""
+
+    def iter_results(self, batch_id: str) -> Iterator[RawResultItem]:
+        """Return the result of each request: outputs first, then failures.
+
+        :raises BasetenBatchUnknownError: its outcomes are not in the result store.
+        """
+        manifest = self._manifest(batch_id)
+        return self._results(batch_id, [*manifest.parts, *manifest.failed_parts])
+
+    def build_output_directive(self, spec: "OutputSpec") -> dict[str, Any]:
+        """Return the ``response_format`` of an answer that is to have a form."""
+        if not spec.is_structured:
+            return {}
+        schema = {"name": spec.schema_name, "schema": spec.json_schema, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+    def extract_output(self, raw: RawResultItem, spec: "OutputSpec") -> ExtractedOutput:
+        """Return the text of an answer, to be read as JSON where a form was asked for."""
+        if raw.raw is None:
+            return ExtractedOutput(kind="absent")
+        return ExtractedOutput(kind="json_text" if spec.is_structured else "text", text=raw.raw)
+
+    def find_orphaned_batch(self, idempotency_key: str, input_fingerprint: str, not_before: str) -> str | None:
+        """Return the batch of an attempt that died after the last request and before its id was recorded.
+
+        One that died earlier has no id: :meth:`submit` goes on with it, under ``on_orphaned_intent="resubmit"``.
+        """
+        batch_id = _batch_id(idempotency_key, input_fingerprint)
+        try:
+            self._manifest(batch_id)
+        except BasetenBatchUnknownError:
+            return None
+        return batch_id
+
+    def _target(self, model: str) -> Target:
+        if "/" in model:
+            return ModelApis(base_url=self._base_url)
+        model_id, _, environment = model.partition("@")
+        return Target(model_id=model_id, environment=environment or None, base_url=self._base_url)
+
+    def _job(self, batch_id: str, model: str, bodies: list[dict[str, Any]]) -> "BatchJob":
+        from airflow_provider_baseten.batch.job import BatchJob
+
+        return BatchJob(
+            target=self._target(model),
+            inputs=bodies,
+            output_path=_folder(batch_id).uri,
+            preset="chat",
+            parameters={"model": model} if "/" in model else None,
+        )
+
+    def _bodies(
+        self,
+        requests: "Sequence[BatchRequest]",
+        spec: "OutputSpec",
+        *,
+        system_prompt: str = "",
+        max_tokens: int = 1024,
+        request_params: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        directive = self.build_output_directive(spec)
+        for request in requests:
+            system = request.get("system_prompt") or system_prompt
+            instructions = [{"role": "system", "content": system}] if system else []
+            # What the operator manages comes last, so that no parameter takes its place.
+            body = {
+                **(request_params or {}),
+                **(request.get("params") or {}),
+                "messages": [*instructions, {"role": "user", "content": request["prompt"]}],
+                "max_tokens": request.get("max_tokens") or max_tokens,
+                **directive,
+            }
+            body.pop("model", None)
+            yield body
+
+    def _check_sizes(self, bodies: Iterator[dict[str, Any]]) -> None:
+        total = 0
+        for index, body in enumerate(bodies):
+            size = len(encode_json(f"Request {index}", body))
+            total += size
+            if size > MAX_BODY_BYTES:
+                raise LLMBatchLimitExceededError(f"Request {index} has {size:,} bytes, Baseten takes at most 100 MB.")
+            if total > self.max_payload_bytes:
+                raise LLMBatchLimitExceededError(
+                    f"A batch on Baseten takes at most {self.max_payload_bytes:,} bytes, which this one exceeds at "
+                    f"request {index}. Split the input with .expand()."
+                )
+
+    def _manifest(self, batch_id: str) -> "Manifest":
+        from airflow_provider_baseten.batch.manifest import manifest_name, read_manifest
+
+        folder = _folder(batch_id)
+        manifest = read_manifest(folder.read(manifest_name(0, 1)))
+        if manifest is None:
+            raise BasetenBatchUnknownError(
+                f"Nothing is known of batch {batch_id} in {folder.uri}: it was deleted or is damaged, or this process "
+                "has another [baseten] result_store."
+            )
+        return manifest
+
+    def _results(self, batch_id: str, uris: list[str]) -> Iterator[RawResultItem]:
+        folder = _folder(batch_id)
+        for uri in uris:
+            with folder.open(uri.rpartition("/")[2]) as lines:
+                for line in lines:
+                    yield _result(batch_id, _decoded(uri, line))
+
+
+class BasetenBatchUnknownError(BasetenResultLostError):
+    """A batch is not in the result store. The operator sends it anew, as for a batch that a provider has forgotten."""
+
+    status_code = 404
+
+
+def _batch_id(idempotency_key: str, input_fingerprint: str) -> str:
+    """The same for every attempt at the same requests, so that one finds what another has left."""
+    return f"{idempotency_key}-{input_fingerprint[:16]}"
+
+
+def _folder(batch_id: str) -> "Folder":
+    from airflow_provider_baseten.storage.folder import Folder
+    from airflow_provider_baseten.storage.result_store import default_store
+
+    return Folder(f"{default_store().rstrip('/')}/llm_batches/{batch_id}")
+
+
+def _decoded(uri: str, line: bytes) -> dict[str, Any]:
+    try:
+        decoded = exact_json.decode(line)
+        return {"row": int(decoded["row"]), "output": decoded.get("output"), "error": decoded.get("error")}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BasetenResultStoreError(f"{uri} is damaged ({type(error).__name__}): the batch can't be read.") from None
+
+
+def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
+    """Read a line of a part."""
+    index, answer = line["row"], line["output"]
+    error = line["error"] or _error(answer)
+    completion = whole_completion(answer) if error is None else None
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    return RawResultItem(
+        custom_id=f"{batch_id.rpartition('-')[0]}-{index}",
+        index=index,
+        provider_status="success" if completion else "errored",
+        model=answer["model"] if isinstance(answer, dict) and isinstance(answer.get("model"), str) else None,
+        usage={
+            "input_tokens": token_count(usage, "prompt_tokens") or 0,
+            "output_tokens": token_count(usage, "completion_tokens") or 0,
+        }
+        if isinstance(usage, dict)
+        else None,
+        finish_reason=completion.finish_reason if completion else None,
+        error={name: value for name, value in error.items() if name not in ANSWER_MEMBERS} if error else None,
+        raw=(completion.text or None) if completion else None,
+    )
+
+
+def _error(answer: Any) -> dict[str, str] | None:
+    trouble = trouble_of(answer)
+    return {"type": "BasetenModelError", "message": f"The answer {trouble}."} if trouble else None
+
+
+def _log_progress(progress: "Progress") -> None:
+    from airflow_provider_baseten.operators.batch_progress import sentence
+
+    log.info(sentence(progress))

@@ -1,0 +1,1 @@
+"""Storage: files, outputs and webhook deliveries outside XCom."""

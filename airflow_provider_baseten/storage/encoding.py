@@ -1,0 +1,149 @@
+"""Output of a model: its value, and the bytes in which it is stored and read back. Pure."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.api import exact_json, texts, truss_msgpack
+from airflow_provider_baseten.api.excerpts import id_note
+from airflow_provider_baseten.api.large_body import LargeBody
+from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
+from airflow_provider_baseten.storage.references import OutputFormat
+from airflow_provider_baseten.storage.xcom import xcom_safe
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.responses import Response
+
+_SUFFIXES: dict[OutputFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
+
+# White space at the ends of JSON that is looked over.
+_END_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value, and the bytes in which it is stored.
+
+    :param value: what goes to XCom if it is small enough and Airflow can hold it; ``None`` if the body is large.
+    :param body: what is written if it is stored.
+    :param format: how :func:`read` decodes the bytes.
+    """
+
+    value: Any
+    body: bytes | LargeBody
+    format: OutputFormat
+
+    @classmethod
+    def of_response(cls, response: "Response", value: Any) -> "Output":
+        """Keep the bytes that the server sent.
+
+        :param value: the decoded answer.
+        """
+        if response.is_msgpack and not isinstance(value, bytes):
+            return cls(_without_arrays(value), response.read(), "msgpack")
+        if response.is_json or not response.size:
+            return cls(value, response.read() or b"null", "json")
+        return cls.of_value(value)
+
+    @classmethod
+    def of_large(cls, response: "Response", body: LargeBody) -> "Output":
+        """Keep the bytes of a large answer, which is not decoded, except for msgpack.
+
+        :raises BasetenResponseError: it does not begin or end as what it says it is.
+        """
+        if response.is_json:
+            if not _has_ends_of_json(body):
+                raise BasetenResponseError(
+                    f"{response.request.subject} answered {response.status} with {response.media_type}, but the body "
+                    f"of {body.size:,} bytes does not begin and end as JSON{id_note(response.request_id)}.",
+                    status=response.status,
+                    request_id=response.request_id,
+                    may_have_run=True,
+                )
+            return cls(None, body, "json")
+        if response.is_msgpack:  # Or bytes under the same Content-Type.
+            return cls(None, body, "bytes" if isinstance(response.output(), bytes) else "msgpack")
+        is_text = response.media_type.startswith("text/") or not response.media_type
+        return cls(None, body, "text" if is_text and body.is_utf8() else "bytes")
+
+    @classmethod
+    def of_value(cls, value: Any) -> "Output":
+        """Encode a value that was made from an answer: bytes as they are, text in UTF-8, everything else as JSON.
+
+        Of a text, halves of a character that belong together are joined, and single ones, which UTF-8 does not have,
+        become U+FFFD.
+
+        :raises BasetenOutputError: it has none of these forms.
+        """
+        if isinstance(value, bytes):
+            return cls(value, value, "bytes")
+        if isinstance(value, str):
+            text = texts.readable(value)
+            return cls(text, text.encode(), "text")
+        try:
+            return cls(value, exact_json.encode_output(value), "json")
+        except (TypeError, ValueError) as error:
+            raise BasetenOutputError(
+                f"A value of type {type(value).__name__} is neither bytes nor text, and has no form in JSON ({error}).",
+                may_have_run=True,
+            ) from None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return self.body.size if isinstance(self.body, LargeBody) else len(self.body)
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of a file that holds it."""
+        return _SUFFIXES[self.format]
+
+    def fits_xcom(self, max_bytes: int, *, long_integers: bool) -> bool:
+        """Tell whether the value can and should go to XCom itself.
+
+        :param long_integers: whether XCom holds integers beyond 64 bits.
+        """
+        if isinstance(self.body, LargeBody):
+            return False
+        if self.format != "msgpack":
+            return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
+        # Arrays are longer as lists.
+        return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
+
+
+def read(body: bytes, output_format: OutputFormat) -> Any:
+    """Decode the bytes of an output.
+
+    :raises ValueError: they are not of that format.
+    """
+    match output_format:
+        case "json":
+            return exact_json.decode(body)
+        case "text":
+            return body.decode()
+        case "msgpack":
+            return truss_msgpack.unpack(body)
+    return body
+
+
+def format_of(suffix: str) -> OutputFormat:
+    """Return the format of a file that a model or user wrote, by its suffix."""
+    return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
+
+
+def _has_ends_of_json(body: LargeBody) -> bool:
+    begin = body.read_at(0, _END_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    end = body.read_at(max(0, body.size - _END_BYTES), _END_BYTES).rstrip()[-1:]
+    return begin + end in {b"{}", b"[]", b'""'}
+
+
+def _without_arrays(value: Any) -> Any:
+    """Replace numpy arrays and scalars by lists and numbers; those of dates stay, for numpy makes bare numbers of some.
+
+    A date of nanoseconds would be a number of them, one without a value ``None``.
+    """
+    match value:
+        case dict():
+            return {key: _without_arrays(item) for key, item in value.items()}
+        case list():
+            return [_without_arrays(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") and value.dtype.kind not in "mM" else value

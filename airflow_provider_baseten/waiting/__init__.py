@@ -1,0 +1,1 @@
+"""Waiting for async requests, blocking and in the triggerer."""

@@ -1,0 +1,159 @@
+"""Log lines of a wait for async requests: each change of a status, a heartbeat, and how the wait ended."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from airflow_provider_baseten.waiting.state import Observation, Outcome
+
+# Seconds without a line after which one says what is still waited for.
+HEARTBEAT = 300.0
+# More requests than these are logged in counts, and their changes at most once in so many seconds.
+MOST_NAMED = 5
+COUNTS_INTERVAL = 60.0
+
+_NO_STATUS = "without a status yet"
+
+
+class Log(Protocol):
+    """What a task or a trigger logs to."""
+
+    def info(self, event: str, *args: Any) -> Any:
+        """Log what happens."""
+
+    def warning(self, event: str, *args: Any) -> Any:
+        """Log what went wrong."""
+
+
+class WaitLog:
+    """Logs how a wait goes on, in few lines: one for each status of up to five requests, and counts of more.
+
+    :param log: of the task or the trigger.
+    :param request_ids: what is waited for.
+    :param began: when the wait began, in seconds since the epoch.
+    :param logged: what :meth:`logged` returned in an earlier process.
+    """
+
+    #: What is wrong with looking for the requests, for the next line about what is still waited for.
+    trouble: str = ""
+
+    def __init__(
+        self, log: Log, request_ids: Collection[str], *, began: float, logged: Mapping[str, Any] | None = None
+    ) -> None:
+        self.began = began
+        self._log = log
+        self._count = len(request_ids)
+        self._name = name_of(request_ids)
+        self._is_named = self._count <= MOST_NAMED
+        self._statuses: dict[str, str] = dict((logged or {}).get("statuses", {}))
+        self._changed: dict[str, None] = {}
+        self._logged_at = float((logged or {}).get("at", began))
+
+    def note(self, request_id: str, seen: Observation) -> bool:
+        """Take what was seen of a request; return whether its status is a new one."""
+        status = _status_words(seen)
+        if status is None or self._statuses.get(request_id) == status:
+            return False
+        self._statuses[request_id] = status
+        self._changed[request_id] = None
+        self.trouble = ""
+        return True
+
+    def write(self, now: float) -> None:
+        """Log what has changed, or, after some minutes without a line, what is still waited for.
+
+        :param now: seconds since the epoch.
+        """
+        if self._changed and self._is_named:
+            for request_id in self._changed:
+                status = self._statuses[request_id]
+                self._log.info("Async request %s after %s: %s.", request_id, duration(now - self.began), status)
+        elif self.pause(now) > 0:
+            return
+        elif self._changed:
+            self._log.info("%s after %s: %s.", self._name, duration(now - self.began), self._counts())
+        else:
+            took, trouble = duration(now - self.began), f" {self.trouble}" if self.trouble else ""
+            self._log.info("Still waiting for %s after %s: %s.%s", self._name, took, self._counts(), trouble)
+        self._changed.clear()
+        self._logged_at = now
+
+    def pause(self, now: float) -> float:
+        """Return the seconds until there is something to log."""
+        interval = HEARTBEAT if not self._changed else 0.0 if self._is_named else COUNTS_INTERVAL
+        return max(0.0, self._logged_at + interval - now)
+
+    def logged(self) -> dict[str, Any]:
+        """Return what the log says by now, for the process that continues the wait."""
+        return {"at": self._logged_at, "statuses": self._statuses if self._is_named else {}}
+
+    def _counts(self) -> str:
+        counts = Counter(self._statuses.values())
+        counts[_NO_STATUS] = self._count - counts.total()
+        if self._count == 1:
+            return next(status for status in counts if counts[status])
+        return ", ".join(f"{counts[status]:,} {status}" for status in sorted(counts) if counts[status])
+
+
+def log_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> None:
+    """Log how a wait ended, in one line.
+
+    :param ends: words of :func:`end_words`, by request id.
+    :param seconds: how long it was; ``None`` if nobody has measured it.
+    """
+    counts = Counter(ends.values())
+    words = ", ".join(counts if len(ends) == 1 else (f"{count:,} {end}" for end, count in counts.items()))
+    took = "" if seconds is None else f" {duration(seconds)}"
+    log.info("Waited%s for %s: %s.", took, name_of(ends), words)
+
+
+def end_words(outcome: Outcome, *, is_delivered: bool, is_stored: bool) -> str:
+    """Say how the wait for one request ended.
+
+    :param is_delivered: whether its result is in the result store.
+    :param is_stored: whether the model stores its output itself.
+    """
+    match outcome:
+        case Outcome.ENDED if is_delivered:
+            return "result received by webhook"
+        case Outcome.ENDED if is_stored:
+            return "succeeded, output stored by the model"
+        case Outcome.ENDED:
+            return "succeeded; no webhook was named, so no output was delivered"
+        case Outcome.FAILED:
+            return "ended without success"
+        case Outcome.LOST:
+            return "outcome unknown"
+        case Outcome.TIMEOUT:
+            return "no result in time"
+
+
+def cancel_words(canceled: bool) -> str:
+    """Say what came of cancelling a request.
+
+    :param canceled: whether Baseten has cancelled it.
+    """
+    return "was cancelled" if canceled else "could not be cancelled: it is no longer queued"
+
+
+def name_of(request_ids: Collection[str]) -> str:
+    """Return what is waited for."""
+    first = next(iter(request_ids), "")
+    return f"async request {first}" if len(request_ids) == 1 else f"{len(request_ids):,} async requests"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as one reads it: ``45 s``, ``12 min``, ``5 h 3 min``."""
+    if seconds < 120:
+        return f"{max(0.0, seconds):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _status_words(seen: Observation) -> str | None:
+    """Say what a request is doing; ``None`` if nothing was seen of it."""
+    if seen.delivered:
+        return "result received"
+    if seen.gone:
+        return "not known to Baseten"
+    return None if seen.status is None else seen.status.lower().replace("_", " ")

@@ -41,7 +41,7 @@ class BasetenError(Exception):
         self.may_have_run = may_have_run
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), self.args, self.__dict__)
+        return (type(self), self.args, vars(self))
 
 
 class BasetenInputError(BasetenError):

@@ -68,7 +68,7 @@ def page_of(target: Target | None, management_url: str) -> str:
     :param target: model or chain, and its environment or deployment; ``None`` for the Model APIs.
     :param management_url: management API of the connection.
     """
-    from airflow_provider_baseten.hooks.connection import MANAGEMENT_URL
+    from airflow_provider_baseten.client.credentials import MANAGEMENT_URL
 
     if target is None:
         return f"{APP_URL}/model-apis" if management_url == MANAGEMENT_URL else ""

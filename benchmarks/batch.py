@@ -114,15 +114,17 @@ def engine(url: str, rows: str, out: str, concurrency: str) -> dict[str, Any]:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.batch.engine import run_batch
     from airflow_provider_baseten.batch.job import BatchJob
+    from airflow_provider_baseten.client.client import Client
+    from airflow_provider_baseten.client.credentials import Credentials
 
     job = BatchJob(
-        target=Target(model_id="abc", base_url=url),
+        target=Target(model_id="abc"),
         input_path=rows,
         output_path=out,
         max_concurrency=concurrency if concurrency == "auto" else int(concurrency),
     )
     began = time.perf_counter()
-    manifest = run_batch(job, api_key=KEY)
+    manifest = run_batch(job, client=Client(Credentials(api_key=KEY, base_url=url)))
     seconds = time.perf_counter() - began
     assert manifest.complete
     assert not manifest.failed
@@ -402,17 +404,24 @@ def timed(url: str, rows: str, out: str, concurrency: str, seconds: str) -> dict
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.batch.engine import run_batch
     from airflow_provider_baseten.batch.job import BatchJob
+    from airflow_provider_baseten.client.client import Client
+    from airflow_provider_baseten.client.credentials import Credentials
 
     stop = threading.Event()
     timer = threading.Timer(float(seconds), stop.set)
     timer.start()
     job = BatchJob(
-        target=Target(model_id="abc", base_url=url),
+        target=Target(model_id="abc"),
         input_path=rows,
         output_path=out,
         max_concurrency=concurrency if concurrency == "auto" else int(concurrency),
     )
-    manifest = run_batch(job, api_key=KEY, stop=stop, on_progress=lambda progress: print(progress, file=sys.stderr))
+    manifest = run_batch(
+        job,
+        client=Client(Credentials(api_key=KEY, base_url=url)),
+        stop=stop,
+        on_progress=lambda progress: print(progress, file=sys.stderr),
+    )
     timer.cancel()
     return {"rows": manifest.rows}
 
@@ -440,27 +449,19 @@ def auto(report: Report, case: str, rounds: int, folder: Path) -> None:
 
 
 def brief(url: str, rows: str, out: str, how: str) -> dict[str, Any]:
-    """Run a short job, to its end or cancelled midway."""
+    """Run a short job, to its end or stopped midway by a signal."""
     from airflow_provider_baseten.api.target import Target
-    from airflow_provider_baseten.batch.engine import arun_batch, run_batch
+    from airflow_provider_baseten.batch.engine import run_batch
     from airflow_provider_baseten.batch.job import BatchJob
+    from airflow_provider_baseten.client.client import Client
+    from airflow_provider_baseten.client.credentials import Credentials
 
-    job = BatchJob(target=Target(model_id="abc", base_url=url), input_path=rows, output_path=out, max_concurrency=64)
-    if how == "cancel":
-
-        async def cancelled() -> None:
-            task = asyncio.create_task(arun_batch(job, api_key=KEY))
-            await asyncio.sleep(random.uniform(0.05, 0.3))
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        asyncio.run(cancelled())
-        return {}
+    job = BatchJob(target=Target(model_id="abc"), input_path=rows, output_path=out, max_concurrency=64)
     stop = threading.Event()
     signal.signal(signal.SIGALRM, lambda *_: stop.set())
     if how == "signal":
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.05, 0.3))
-    manifest = run_batch(job, api_key=KEY, stop=stop)
+    manifest = run_batch(job, client=Client(Credentials(api_key=KEY, base_url=url)), stop=stop)
     return {"rows": manifest.rows}
 
 

@@ -26,7 +26,7 @@ FORBIDDEN = {
     "triggers": [f"{NAME}.idempotency.ledger", *_UPPER],
     "operators": [f"{NAME}.sensors", f"{NAME}.decorators", f"{NAME}.integrations"],
     "policies.py": [f"{NAME}.client", f"{NAME}.hooks", *_UPPER],
-    "links.py": [f"{NAME}.client", f"{NAME}.triggers", *_UPPER],
+    "links.py": [f"{NAME}.client.client", f"{NAME}.triggers", *_UPPER],
     "cli": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
     "webhook": [f"{NAME}.triggers", *_UPPER[:-3]],
     "batch": [f"{NAME}.hooks", f"{NAME}.triggers", f"{NAME}.idempotency", f"{NAME}.waiting", *_UPPER],

@@ -86,7 +86,7 @@ def test_an_answer_of_300_megabytes_takes_little_memory(connect, tmp_path, opera
 def large(body, content_type="application/json"):
     kept = LargeBody()
     kept.append(body)
-    request = Request(method="POST", url="https://x", subject="predict of model m")
+    request = Request(method="POST", host="model-m", path="/predict", subject="predict of model m")
     headers = {"content-type": content_type, "x-baseten-request-id": "r1"}
     return Response(request=request, status=200, headers=headers, body=b"", large=kept)
 

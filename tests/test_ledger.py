@@ -51,7 +51,7 @@ def test_orphan_fails_only_where_nobody_asked_to_send_again():
 class TestFingerprint:
     def of(self, model_input=1, **target):
         called = Target(**{"model_id": "abc"} | target)
-        return fingerprint(called.url("predict"), build_predict(called, model_input).body)
+        return fingerprint(build_predict(called, model_input))
 
     @pytest.mark.parametrize(
         "change",

@@ -15,6 +15,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.compat import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResultLostError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
@@ -264,9 +265,14 @@ def test_paths_may_be_those_of_airflow(baseten, tmp_path, case):
     assert out.is_file() if case == "predict" else [*out.iterdir()]
 
 
+async def predict_async(hook, target):
+    async with await hook.async_client() as client:
+        return await client.predict(target, 1)
+
+
 HOOK_CALLS = {
     "predict": lambda hook, value: hook.predict(value, 1),
-    "apredict": lambda hook, value: asyncio.run(hook.apredict(value, 1)),
+    "async_client": lambda hook, value: asyncio.run(predict_async(hook, value)),
     "sync_route": lambda hook, value: hook.sync_route(value, "r"),
     "route": lambda hook, value: hook.sync_route(Target(model_id="a"), value),
     "method": lambda hook, value: hook.sync_route(Target(model_id="a"), "r", method=value),
@@ -274,12 +280,12 @@ HOOK_CALLS = {
     "content_type": lambda hook, value: hook.predict(Target(model_id="a"), 1, content_type=value),
     "request_id": lambda hook, value: hook.get_async_request(Target(model_id="a"), value),
     "webhook_endpoint": lambda hook, value: hook.async_predict(Target(model_id="a"), 1, webhook_endpoint=value),
-    "name": lambda hook, value: hook.list_models(value),
-    "model_id": lambda hook, value: hook.get_model(value),
+    "name": lambda hook, value: hook.client().management.list_models(value),
+    "model_id": lambda hook, value: hook.client().management.get_model(value),
     "conn_id": lambda hook, value: BasetenHook(value).predict(Target(model_id="a"), 1),
     "request_retries": lambda hook, value: BasetenHook(request_retries=value),
     "model_apis": lambda hook, value: hook.openai_client(model_apis=value),
-    "base_url": lambda hook, value: Target(model_id="a", base_url=value),
+    "base_url": lambda hook, value: Credentials(api_key="k", base_url=value),
 }
 
 

@@ -43,7 +43,7 @@ def deliver(tmp_path):
 
 def answered(body, content_type="application/json"):
     """What an operator stores of an answer with this body."""
-    request = Request(method="POST", url="https://x", subject="predict of model m")
+    request = Request(method="POST", host="model-m", path="/predict", subject="predict of model m")
     headers = {"content-type": content_type, "x-baseten-request-id": "r1"}
     response = Response(request=request, status=200, headers=headers, body=body)
     return outputs.Output.of_response(response, response.output())
@@ -60,7 +60,9 @@ def test_what_is_stored_is_read_back(tmp_path, deliver, value, store):
 @pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
 def test_dates_of_numpy_do_not_become_numbers(deliver, kind, unit):
     for value in np.array([1, 2, "NaT"], f"{kind}[{unit}]"), np.array(3, f"{kind}[{unit}]")[()]:
-        request = Request(method="POST", url="https://x", subject="predict", headers={"Content-Type": MSGPACK})
+        request = Request(
+            method="POST", host="model-m", path="/predict", subject="predict", headers={"Content-Type": MSGPACK}
+        )
         answer = Response(
             request=request, status=200, headers={"content-type": MSGPACK}, body=truss_msgpack.pack([value])
         )

@@ -9,7 +9,7 @@ from airflow_provider_baseten.api import advice
 from airflow_provider_baseten.api.advice import Advice
 from airflow_provider_baseten.api.http import JSON, MAX_STATUS_BYTES, Request, checked_headers
 from airflow_provider_baseten.api.json_body import encode_json
-from airflow_provider_baseten.api.target import Target, is_request_id
+from airflow_provider_baseten.api.target import Target, check_target, is_request_id
 from airflow_provider_baseten.arguments import check_count, check_texts, shown
 from airflow_provider_baseten.exceptions import (
     BasetenInputError,
@@ -87,6 +87,7 @@ def build_async_predict(
     :raises BasetenInputError: a value is out of its bounds or the input has no JSON form.
     :raises BasetenPayloadTooLargeError: the body is over 256 KiB.
     """
+    check_target(target)
     if target.chain_id is not None and not isinstance(model_input, Mapping):
         raise BasetenInputError(
             f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
@@ -107,7 +108,8 @@ def build_async_predict(
         )
     return Request(
         method="POST",
-        url=target.url("async_predict"),
+        host=target.host,
+        path=target.path("async_predict"),
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
@@ -149,19 +151,28 @@ def build_cancel(target: Target, request_id: str) -> Request:
 
 def build_queue_status(target: Target) -> Request:
     """Build the request for the length of the async queue."""
-    return _small("GET", target.url("async_queue_status"), f"async queue of {target}", advice.DEPLOYMENT)
+    check_target(target)
+    path = target.path("async_queue_status")
+    return _status_request("GET", target.host, path, f"async queue of {target}", advice.DEPLOYMENT)
 
 
 def _about_one(method: str, what: str, target: Target, request_id: str) -> Request:
-    url = target.async_request_url(request_id)
+    check_target(target)
+    path = target.async_request_path(request_id)
     called = f"chain {target.chain_id}" if target.model_id is None else f"model {target.model_id}"
     subject = f"{what} of async request {request_id} of {called}"
-    return _small(method, url, subject, advice.of_async_request(called))
+    return _status_request(method, target.host, path, subject, advice.of_async_request(called))
 
 
-def _small(method: str, url: str, subject: str, what_next: Advice) -> Request:
+def _status_request(method: str, host: str, path: str, subject: str, what_next: Advice) -> Request:
     return Request(
-        method=method, url=url, subject=subject, idempotent=True, max_answer_bytes=MAX_STATUS_BYTES, advice=what_next
+        method=method,
+        host=host,
+        path=path,
+        subject=subject,
+        idempotent=True,
+        max_answer_bytes=MAX_STATUS_BYTES,
+        advice=what_next,
     )
 
 

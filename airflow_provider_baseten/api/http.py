@@ -1,5 +1,6 @@
 """HTTP requests as values, built and checked before anything is sent."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,19 +43,24 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An HTTP request without its credentials.
+    """An HTTP request, without its credentials and without where Baseten is reached: the client adds these.
 
+    :param method: HTTP method.
+    :param host: label of the host: ``model-<id>``, ``chain-<id>``, ``inference`` (Model APIs) or ``management``.
+    :param path: path and query on this host.
     :param subject: what error messages call it, for example ``predict of model abc (environment production)``.
     :param idempotent: whether it may be sent again after a failure in which the model may have run.
     :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
     :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
     :param max_answer_bytes: most bytes of the answer; by default as many as a model may answer.
+    :param timeout: seconds to wait for the response, if that is less than the client waits.
     :param error_details: whether errors quote what the server says; by default they do.
     :param advice: what errors say about what to do next; by default what holds for a predict.
     """
 
     method: str
-    url: str
+    host: str
+    path: str
     subject: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
@@ -62,6 +68,7 @@ class Request:
     allowed_statuses: frozenset[int] = frozenset()
     doubtful_statuses: frozenset[int] = frozenset()
     max_answer_bytes: int | None = None
+    timeout: float = math.inf
     error_details: bool = True
     advice: Advice = field(default=advice.PREDICT, repr=False)
 

@@ -6,7 +6,7 @@ from typing import Any, TypedDict, get_args
 from airflow_provider_baseten.api import truss_msgpack
 from airflow_provider_baseten.api.http import JSON, MSGPACK, ContentType, Request, checked_headers, sized
 from airflow_provider_baseten.api.json_body import encode_json
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import Target, check_target
 from airflow_provider_baseten.arguments import check_choice, check_flags
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -41,6 +41,7 @@ def build_predict(
     """
     check_choice("content_type", content_type, get_args(ContentType))
     check_flags(idempotent=idempotent)
+    check_target(target)
     if target.chain_id is not None and not isinstance(model_input, Mapping):
         raise BasetenInputError(
             f"model_input of a chain is an object with the arguments of run_remote, not a {type(model_input).__name__}."
@@ -51,7 +52,8 @@ def build_predict(
     # No Accept: a Truss server asked for exactly application/json gathers a stream instead of sending it.
     return Request(
         method="POST",
-        url=target.url("predict"),
+        host=target.host,
+        path=target.path("predict"),
         subject=f"predict of {target}",
         headers=checked | {"Content-Type": content_type},
         body=sized(

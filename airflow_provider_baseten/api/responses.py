@@ -156,6 +156,38 @@ def model_output(response: Response) -> Any:
     return response.output()
 
 
+def object_output(response: Response) -> dict[str, Any]:
+    """Decode a response that is a JSON object: a status, or a part of the management API.
+
+    :raises BasetenResponseError: it is something else.
+    """
+    output = response.output()
+    if not isinstance(output, dict):
+        raise _not_as_documented(response)
+    return output
+
+
+def list_output(response: Response, name: str) -> list[dict[str, Any]]:
+    """Decode a response that is a JSON object with a list of objects.
+
+    :param name: of the list in the object.
+    :raises BasetenResponseError: it is something else.
+    """
+    items = object_output(response).get(name)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise _not_as_documented(response)
+    return items
+
+
+def _not_as_documented(response: Response) -> BasetenResponseError:
+    return BasetenResponseError(
+        f"{response.request.subject} answered {response.status} with something else than the JSON that Baseten "
+        "documents: check the Host (the Base URL) and the management_url of the connection.",
+        status=response.status,
+        request_id=response.request_id,
+    )
+
+
 def refuse_empty(response: Response) -> None:
     """Refuse a 200 without a body where JSON belongs: a model that returns nothing answers ``null``.
 

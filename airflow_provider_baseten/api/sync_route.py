@@ -8,8 +8,7 @@ from airflow_provider_baseten.api import advice
 from airflow_provider_baseten.api.advice import Advice
 from airflow_provider_baseten.api.http import JSON, Request, checked_headers, sized
 from airflow_provider_baseten.api.json_body import encode_json
-from airflow_provider_baseten.api.model_apis import ModelApis
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target, check_route_target
 from airflow_provider_baseten.arguments import check_at_most_one, check_choice, check_flags, is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -41,7 +40,7 @@ class RouteOptions(TypedDict, total=False):
 
 
 def build_sync_route(
-    target: Target,
+    target: Target | ModelApis,
     route: str,
     *,
     method: str = "GET",
@@ -58,6 +57,7 @@ def build_sync_route(
     :raises BasetenInputError: the route, a parameter or the body is not valid.
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
+    check_route_target(target)
     verb = method.upper() if isinstance(method, str) else method
     check_choice("method", verb, _METHODS)
     check_flags(idempotent=idempotent)
@@ -70,7 +70,8 @@ def build_sync_route(
     query = _query(params)
     return Request(
         method=verb,
-        url=target.sync_url(route) + (f"?{query}" if query else ""),
+        host=target.host,
+        path=target.sync_path(route) + (f"?{query}" if query else ""),
         subject=f"{verb} sync/{route.removeprefix('/')} of {target}",
         headers=checked,
         body=None if body is None else sized(body),
@@ -80,7 +81,7 @@ def build_sync_route(
     )
 
 
-def route_advice(target: Target) -> Advice:
+def route_advice(target: Target | ModelApis) -> Advice:
     """Return what errors of a call of a route say about what to do next."""
     return advice.MODEL_APIS if isinstance(target, ModelApis) else advice.ROUTE
 

@@ -1,4 +1,4 @@
-"""What is called: a model or a chain, in an environment or as one deployment."""
+"""Targets of calls: a model or a chain, in an environment or as one deployment, or the Model APIs."""
 
 import re
 from dataclasses import dataclass
@@ -10,6 +10,9 @@ from airflow_provider_baseten.arguments import check_at_most_one, check_exactly_
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
+
+# Label of the host of the Model APIs in requests.
+MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
 # Ids become a part of a host name: alphanumeric only, since a hyphen would separate a regional environment.
@@ -33,8 +36,6 @@ class Target:
         ``development`` is the development deployment.
     :param deployment_id: id of one deployment, instead of an environment.
     :param regional: put the environment into the host name, which keeps the request in the environment's region.
-    :param base_url: where Baseten is reached instead of ``https://{model,chain}-{id}.api.baseten.co``, for example
-        ``http://127.0.0.1:8700``; the model's or chain's name becomes the first part of the path.
     :raises BasetenInputError: an argument is missing, contradicts another one or is not a valid name.
 
     https://docs.baseten.co/reference/inference-api/overview
@@ -45,7 +46,6 @@ class Target:
     environment: str | None = None
     deployment_id: str | None = None
     regional: bool = False
-    base_url: str | None = None
 
     def __post_init__(self) -> None:
         require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
@@ -62,8 +62,6 @@ class Target:
             _check("environment", self.environment, _PATH_NAME, "letters, digits, '-' and '_'")
         if self.regional:
             self._check_regional()
-        if self.base_url is not None:
-            object.__setattr__(self, "base_url", check_base_url("base_url", self.base_url))
 
     def _check_regional(self) -> None:
         if self.deployment_id is not None:
@@ -82,41 +80,36 @@ class Target:
         version = f"deployment {self.deployment_id}" if self.deployment_id else f"environment {self.environment}"
         return f"{name} ({version})"
 
-    def url(self, action: Action) -> str:
-        """Return the URL of an action; for a chain ``predict`` is ``run_remote``.
+    @property
+    def host(self) -> str:
+        """Label of the host, for example ``model-abc``."""
+        name = f"model-{self.model_id}" if self.model_id is not None else f"chain-{self.chain_id}"
+        return f"{name}-{self.environment}" if self.regional else name
 
-        >>> Target(model_id="abc").url("predict")
-        'https://model-abc.api.baseten.co/environments/production/predict'
+    def path(self, action: Action) -> str:
+        """Return the path of an action; for a chain ``predict`` is ``run_remote``.
+
+        >>> Target(model_id="abc").path("predict")
+        '/environments/production/predict'
         """
         name = _CHAIN_ACTIONS.get(action, action) if self.chain_id is not None else action
-        return f"{self._root}{self._version}/{name}"
+        return f"{self._version}/{name}"
 
-    def sync_url(self, route: str) -> str:
-        """Return the URL that reaches ``/{route}`` of the custom server.
+    def sync_path(self, route: str) -> str:
+        """Return the path that reaches ``/{route}`` of the custom server.
 
         :param route: path on the server, with or without a leading slash, without query.
         :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
         """
-        return f"{self._server}/{_quoted_route(route)}"
+        return f"{self._version}/sync/{_quoted_route(route)}"
 
-    def async_request_url(self, request_id: str) -> str:
-        """Return the URL of one async request, for its status and to cancel it.
+    def async_request_path(self, request_id: str) -> str:
+        """Return the path of one async request, for its status and to cancel it.
 
         :raises BasetenInputError: the id can't be one.
         """
         check_request_id(request_id)
-        return f"{self._root}/async_request/{request_id}"
-
-    @property
-    def _server(self) -> str:
-        return f"{self._root}{self._version}/sync"
-
-    @property
-    def _root(self) -> str:
-        name = f"model-{self.model_id}" if self.model_id is not None else f"chain-{self.chain_id}"
-        if self.regional:
-            name = f"{name}-{self.environment}"
-        return f"{self.base_url}/{name}" if self.base_url is not None else f"https://{name}.api.baseten.co"
+        return f"/async_request/{request_id}"
 
     @property
     def _version(self) -> str:
@@ -125,6 +118,74 @@ class Target:
         if self.deployment_id is not None:
             return f"/deployment/{self.deployment_id}"
         return "/development" if self.environment == "development" else f"/environments/{self.environment}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelApis:
+    """Baseten's Model APIs, one OpenAI-compatible server for all models: the ``model`` of a request selects the model.
+
+    https://docs.baseten.co/inference/model-apis/overview
+    """
+
+    def __str__(self) -> str:
+        return "Model APIs"
+
+    @property
+    def host(self) -> str:
+        """Label of the host."""
+        return MODEL_APIS_HOST
+
+    def sync_path(self, route: str) -> str:
+        """Return the path of a route.
+
+        :param route: path on the server, with or without a leading slash, without query.
+        :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
+        """
+        return f"/{_quoted_route(route)}"
+
+
+def require_model_apis_only(**arguments: object) -> None:
+    """Check that no argument names a model, a chain or a version of one, beside ``model_apis=True``.
+
+    :raises BasetenInputError: one does.
+    """
+    if any(value not in (None, False) for value in arguments.values()):
+        raise BasetenInputError(
+            "Model APIs have no model_id, chain_id, environment, deployment_id or region: their model is named by its "
+            "slug."
+        )
+
+
+def check_target(target: object) -> None:
+    """Check that a request is for a model or a chain.
+
+    :raises BasetenInputError: it is for the Model APIs, which have routes only, or for something else.
+    """
+    if isinstance(target, ModelApis):
+        raise BasetenInputError("Model APIs only have OpenAI's routes: give the Target of a model or a chain.")
+    if not isinstance(target, Target):
+        raise BasetenInputError(f"target={shown(target)} is not a Target: give Target(model_id=...), for example.")
+
+
+def check_route_target(target: object) -> None:
+    """Check that a route can be called.
+
+    :raises BasetenInputError: the target is neither a model, a chain nor the Model APIs.
+    """
+    if not isinstance(target, ModelApis):
+        check_target(target)
+
+
+def openai_target(target: Target | None, model_apis: bool) -> Target | ModelApis:
+    """Return the target of an OpenAI client.
+
+    :param target: a model or a chain; exactly one of ``target`` and ``model_apis`` is given.
+    :param model_apis: whether the client is for the Model APIs.
+    :raises BasetenInputError: both or neither are given.
+    """
+    check_flags(model_apis=model_apis)
+    check_exactly_one(**{"target": target, "model_apis=True": model_apis or None})
+    return target or ModelApis()
 
 
 def require_one_target(model_id: object, chain_id: object, environment: object, deployment_id: object) -> None:

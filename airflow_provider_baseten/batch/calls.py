@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
+from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.presets import shape_of
 from airflow_provider_baseten.batch.row import Row
@@ -126,7 +127,8 @@ class Encoder:
             raise BasetenInputError(f"model_input raised {type(error).__name__} for {row}.") from None
 
     def _check_chain(self, row: object, value: Any) -> None:
-        if self._job.target.chain_id is not None and self._job.route is None and not isinstance(value, dict):
+        is_chain = isinstance(self._job.target, Target) and self._job.target.chain_id is not None
+        if is_chain and self._job.route is None and not isinstance(value, dict):
             raise BasetenInputError(
                 f"{row} is no object: a chain takes one with the arguments of run_remote, not {type(value).__name__}."
             )

@@ -28,7 +28,7 @@ from airflow_provider_baseten.batch.sender import Sender
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.batch.writer import PartWriter
 from airflow_provider_baseten.client.async_transport import AsyncTransport
-from airflow_provider_baseten.client.response_reader import MAX_RESPONSE_BYTES
+from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenBatchError,
@@ -57,10 +57,7 @@ OnProgress = Callable[[Progress], object]
 def run_batch(
     job: BatchJob,
     *,
-    api_key: str,
-    auth_scheme: str = "Bearer",
-    max_response_bytes: int = MAX_RESPONSE_BYTES,
-    error_details: bool = True,
+    client: Client,
     stop: threading.Event | None = None,
     on_progress: OnProgress | None = None,
 ) -> Manifest:
@@ -71,11 +68,8 @@ def run_batch(
     sent again. A job that is complete and has no failed rows is not run again; its manifest is returned.
 
     :param job: what to do.
-    :param api_key: sent with every request.
-    :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
-    :param max_response_bytes: most bytes of an answer, unpacked, by default and at most 64 MiB; a row with a larger one
-        fails.
-    :param error_details: whether errors quote what the server says; by default they do.
+    :param client: its credentials are used; the run opens connections of its own. A response has at most 64 MiB; a
+        row with a larger one fails.
     :param stop: ends the run within 5 seconds once it is set, by a signal handler or another thread; set in any case
         when this returns.
     :param on_progress: called every 10 seconds, in another thread.
@@ -89,12 +83,9 @@ def run_batch(
     :raises BasetenAuthError: the key was refused.
     """
     stop = stop or threading.Event()
-    work = arun_batch(
+    work = _run_job(
         job,
-        api_key=api_key,
-        auth_scheme=auth_scheme,
-        max_response_bytes=max_response_bytes,
-        error_details=error_details,
+        client=client,
         stop=stop,
         on_progress=on_progress,
     )
@@ -113,17 +104,7 @@ def _in_loop(work: Coroutine[Any, Any, Manifest]) -> Manifest:
         return runner.run(work)
 
 
-async def arun_batch(
-    job: BatchJob,
-    *,
-    api_key: str,
-    auth_scheme: str = "Bearer",
-    max_response_bytes: int = MAX_RESPONSE_BYTES,
-    error_details: bool = True,
-    stop: threading.Event | None = None,
-    on_progress: OnProgress | None = None,
-) -> Manifest:
-    """Run a job without blocking the event loop; see :func:`run_batch`. A cancelled run writes its last part."""
+async def _run_job(job: BatchJob, *, client: Client, stop: threading.Event, on_progress: OnProgress | None) -> Manifest:
     source = await asyncio.to_thread(open_source, job)
     mark = await asyncio.to_thread(fingerprint, job, source.files, source.sample)
     folder = OutputFolder(job, mark)
@@ -133,16 +114,10 @@ async def arun_batch(
         _LOG.info("%s is complete already: nothing is sent.", job.output_path)
         return former
     earlier = await asyncio.to_thread(folder.earlier)
-    transport = AsyncTransport(
-        api_key,
-        auth_scheme,
-        read_timeout=job.timeout,
-        max_response_bytes=max_response_bytes,
-        error_details=error_details,
-    )
+    transport = AsyncTransport(client.credentials.with_options(timeout=job.timeout))
     try:
         run = _Run(job, source, folder, earlier, transport)
-        manifest = await run.run(stop or threading.Event(), on_progress)
+        manifest = await run.run(stop, on_progress)
     finally:
         await transport.close()
     if manifest.complete:

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_baseten.api.http import READ_TIMEOUT, checked_headers
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.arguments import (
     check_choice,
     check_count,
@@ -88,7 +88,7 @@ class BatchJob:
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
 
-    target: Target
+    target: Target | ModelApis
     output_path: str | PathLike[str]
     inputs: Iterable[Any] | None = field(default=None, repr=False)
     input_path: str | PathLike[str] | None = None
@@ -118,7 +118,7 @@ class BatchJob:
     job_version: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.target, Target):
+        if not isinstance(self.target, Target | ModelApis):
             raise BasetenInputError(f"target={shown(self.target)} is no Target.")
         check_flags(only_failed=self.only_failed, overwrite=self.overwrite, idempotent=self.idempotent)
         self._check_paths()
@@ -127,7 +127,7 @@ class BatchJob:
         self._check_numbers()
         checked_headers(self.headers)
         if self.route is not None:
-            self.target.sync_url(self.route)
+            self.target.sync_path(self.route)
 
     def _check_paths(self) -> None:
         check_exactly_one(inputs=self.inputs, input_path=self.input_path)

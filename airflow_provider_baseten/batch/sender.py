@@ -4,7 +4,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiolimiter import AsyncLimiter
 
@@ -34,6 +34,9 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
 )
 
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.target import Target
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -55,8 +58,8 @@ def request_of(job: BatchJob) -> Request:
     :raises BasetenInputError: the route or a header is not valid.
     """
     route = job.route or shape_of(job).route
-    if route is None:
-        return build_predict(job.target, {}, headers=job.headers, idempotent=job.idempotent)
+    if route is None:  # A predict refuses the Model APIs itself.
+        return build_predict(cast("Target", job.target), {}, headers=job.headers, idempotent=job.idempotent)
     return build_sync_route(job.target, route, method="POST", json={}, headers=job.headers, idempotent=job.idempotent)
 
 
@@ -73,7 +76,7 @@ class Sender:
         self._shape = shape_of(job)
         # Whether the text of an answer is the output of its only row.
         self._is_output = self._shape.split is None and self._filter is None and not self._packs
-        self._request = transport.marked(request_of(job))
+        self._request = transport.prepared(request_of(job))
         self._policy = job.request_retries or RequestRetries()
         rate = job.requests_per_second
         # At most a tenth of a second's share at once, so that a server's own limit of the same height is kept.

@@ -20,8 +20,9 @@ def predict(options: argparse.Namespace) -> None:
     """Run a model or a chain."""
     target, model_input = _target(options), read_input(options)
     hook = BasetenHook(options.conn_id, timeout=options.timeout or http.READ_TIMEOUT, request_retries=REQUEST_RETRIES)
-    request = build_predict(hook.located(target), model_input)
-    output = model_output(hook.send(request, write_bytes if options.stream else None))
+    with hook.client() as client:
+        request = build_predict(target, model_input)
+        output = model_output(client.send(request, write_bytes if options.stream else None))
     if not options.stream:
         write(output)
 

@@ -5,6 +5,7 @@ import argparse
 from airflow_provider_baseten.arguments import check_at_most_one
 from airflow_provider_baseten.cli.console import check_called, command, write
 from airflow_provider_baseten.cli.inference import REQUEST_RETRIES
+from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 
@@ -12,20 +13,23 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 def models(options: argparse.Namespace) -> None:
     """List models, or show one."""
     check_at_most_one(**{"--model-id": options.model_id, "--name": options.name})
-    hook = _hook(options)
-    write(hook.get_model(options.model_id) if options.model_id is not None else hook.list_models(options.name))
+    with _client(options) as client:
+        management = client.management
+        by_name = options.model_id is None
+        write(management.list_models(options.name) if by_name else management.get_model(options.model_id))
 
 
 @command
 def deployments(options: argparse.Namespace) -> None:
     """List the deployments of a model or a chain, or show one."""
     check_called(options)
-    hook, called = _hook(options), {"model_id": options.model_id, "chain_id": options.chain_id}
-    if options.deployment_id is not None:
-        write(hook.get_deployment(options.deployment_id, **called))
-    else:
-        write(hook.list_deployments(**called))
+    called = {"model_id": options.model_id, "chain_id": options.chain_id}
+    with _client(options) as client:
+        if options.deployment_id is not None:
+            write(client.management.get_deployment(options.deployment_id, **called))
+        else:
+            write(client.management.list_deployments(**called))
 
 
-def _hook(options: argparse.Namespace) -> BasetenHook:
-    return BasetenHook(options.conn_id, request_retries=REQUEST_RETRIES)
+def _client(options: argparse.Namespace) -> Client:
+    return BasetenHook(options.conn_id, request_retries=REQUEST_RETRIES).client()

@@ -18,10 +18,11 @@ from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.http import JSON, Request
 from airflow_provider_baseten.api.responses import Response, is_answer
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
-from airflow_provider_baseten.client.connection_errors import async_failure, connection_lost, origin_of
+from airflow_provider_baseten.client.connection_errors import async_failure, connection_lost
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.proxies import has_proxies, proxy_for
-from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, IncomingAnswer
-from airflow_provider_baseten.client.settings import CONNECT_TIMEOUT, USER_AGENT, TransportSettings, checked_response
+from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, IncomingAnswer, checked_response
+from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 from airflow_provider_baseten.exceptions import (
     BasetenInputError,
 )
@@ -36,36 +37,48 @@ _BULK_IN_MEMORY_BYTES = 1024**2
 _SIMPLE_BYTES = 64 * 1024
 
 
-class AsyncTransport(TransportSettings):
-    """Sends requests without blocking the event loop; its connections open with first use, not before a fork."""
+class AsyncTransport:
+    """Sends requests without blocking the event loop; connections open on first use, not before a fork.
+
+    :param credentials: of the workspace.
+    """
 
     # Address and headers of the last request; not the request itself, whose body may be large.
-    _last: tuple[str, Mapping[str, str], Url, HeaderMap] | None = None
+    _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._client: Client | None = None
 
     @cached_property
     def _most_in_bulk(self) -> int:
-        return min(self._max_response_bytes, _MAX_BULK_BYTES)
+        return min(self._credentials.max_response_bytes, _MAX_BULK_BYTES)
 
     async def send(self, request: Request) -> Response:
-        """Send a request, again if the policy says so, and return its answer.
+        """Send a request, with retries, and return the response.
 
         :raises BasetenError: of the last attempt.
         """
-        retrying = tenacity.AsyncRetrying(**self._retries.options(request))
-        return await retrying(self._attempt, self.marked(request))
+        retrying = tenacity.AsyncRetrying(**self._credentials.request_retries.options(request))
+        return await retrying(self._attempt, self._credentials.prepared(request))
+
+    def prepared(self, request: Request) -> Request:
+        """Return the request for :meth:`attempt`; see :meth:`Credentials.prepared`."""
+        return self._credentials.prepared(request)
 
     async def close(self) -> None:
-        """Close the kept connections."""
-        await self._client.close()
+        """Close the connections."""
+        client, self._client = self._client, None  # Pooled connections close when pyreqwest's client is collected.
+        if client is not None:
+            await client.close()
 
-    @cached_property
-    def _client(self) -> Client:
+    def _new_client(self) -> Client:
         builder = (
             ClientBuilder()
             .user_agent(USER_AGENT)
             .follow_redirects(False)
             .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
-            .read_timeout(timedelta(seconds=self._read_timeout))
+            .read_timeout(timedelta(seconds=self._credentials.timeout))
             .default_headers({"Accept-Encoding": ACCEPTED})
             .gzip(False)
             .deflate(False)
@@ -95,35 +108,42 @@ class AsyncTransport(TransportSettings):
         :raises BasetenError: of this attempt.
         """
         response = await self._exchange(request, body, self._most_in_bulk, _BULK_IN_MEMORY_BYTES)
-        return checked_response(response.in_memory(), self._api_key, body)
+        return checked_response(response.in_memory(), self._credentials, body)
 
     async def _attempt(self, request: Request) -> Response:
-        response = await self._exchange(request, request.body, self._max_response_bytes, IN_MEMORY_BYTES)
+        response = await self._exchange(request, request.body, self._credentials.max_response_bytes, IN_MEMORY_BYTES)
         response = replace(response, headers=dict(response.headers.items()))
         if is_answer(request, response.status):
             return response
         # Finding what an error quotes of a large input takes its time.
-        return await asyncio.to_thread(checked_response, response, self._api_key)
+        return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
         """Return address and headers as the client takes them; in a bulk job they are those of every row."""
-        if self._last and self._last[0] == request.url and self._last[1] is request.headers:
-            return self._last[2:]
+        last = self._last
+        if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:
+            return last[3:]
         try:
-            url, headers = Url(request.url), HeaderMap(request.headers)
+            url, headers = Url(self._credentials.url(request)), HeaderMap(request.headers)
         except ValueError as error:
-            raise BasetenInputError(f"{origin_of(request)} is no address that a request can go to ({error}).") from None
-        headers.insert("Authorization", self._authorization, is_sensitive=True)
-        self._last = request.url, request.headers, url, headers
+            origin = self._credentials.origin(request.host)
+            raise BasetenInputError(f"{origin} is not an address that a request can go to ({error}).") from None
+        headers.insert("Authorization", self._credentials.authorization(request.host), is_sensitive=True)
+        self._last = request.path, request.host, request.headers, url, headers
         return url, headers
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
-            self._proxy_for(origin_of(request))  # pyreqwest could not tell what is wrong with the environment.
+            # Raises a readable error for a wrong proxy variable, which pyreqwest does not.
+            self._proxy_for(self._credentials.host_url(request.host))
         url, sent_headers = self._prepared(request)
+        if self._client is None:
+            self._client = self._new_client()
         builder = self._client.request(request.method, url).headers(sent_headers)
         if body is not None:
             builder = builder.body_bytes(body)
+        if request.timeout < self._credentials.timeout:
+            builder = builder.timeout(timedelta(seconds=request.timeout))
         try:
             async with builder.build_streamed() as answer:
                 status, found, reader = answer.status, answer.headers, answer.body_reader
@@ -145,7 +165,7 @@ class AsyncTransport(TransportSettings):
                         return incoming.response()
                     part = bytes(data)
         except pyreqwest.exceptions.PyreqwestError as error:
-            raise async_failure(request, error, self._read_timeout) from None
+            raise async_failure(request, error, self._credentials) from None
 
 
 def _is_simple(headers: HeaderMap) -> bool:

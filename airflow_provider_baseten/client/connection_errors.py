@@ -5,6 +5,7 @@ import requests
 import urllib3.exceptions
 
 from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenTimeoutError,
@@ -13,21 +14,27 @@ from airflow_provider_baseten.exceptions import (
 
 
 def blocking_failure(
-    request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, read_timeout: float
+    request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, credentials: Credentials
 ) -> BasetenError:
+    """Return the error for an exception of the library requests."""
+    origin = credentials.origin(request.host)
     reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
         return _untrusted(request, reason)
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return _not_connected(request, "no answer", timeout=True)
+        return _not_connected(request, origin, "no answer", timeout=True)
     if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
-        return _not_answered(request, read_timeout)
+        return _not_answered(request, min(request.timeout, credentials.timeout))
     if isinstance(reason, urllib3.exceptions.MaxRetryError):
-        return _not_connected(request, reason.reason)
+        return _not_connected(request, origin, reason.reason)
     return connection_lost(request, error)
 
 
-def async_failure(request: Request, error: pyreqwest.exceptions.PyreqwestError, read_timeout: float) -> BasetenError:
+def async_failure(
+    request: Request, error: pyreqwest.exceptions.PyreqwestError, credentials: Credentials
+) -> BasetenError:
+    """Return the error for an exception of pyreqwest."""
+    origin = credentials.origin(request.host)
     details = getattr(error, "details", None) or {}
     causes = [cause["message"] for cause in details.get("causes") or []]
     reason = causes[-1] if causes else str(error)
@@ -36,9 +43,9 @@ def async_failure(request: Request, error: pyreqwest.exceptions.PyreqwestError, 
     # Its ConnectError and ConnectTimeoutError also stand for what happens to a connection after the request was sent.
     if "client error (Connect)" in causes:
         timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
-        return _not_connected(request, "no answer" if timeout else reason, timeout=timeout)
+        return _not_connected(request, origin, "no answer" if timeout else reason, timeout=timeout)
     if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
-        return _not_answered(request, read_timeout)
+        return _not_answered(request, min(request.timeout, credentials.timeout))
     return connection_lost(request, error)
 
 
@@ -50,10 +57,10 @@ def _untrusted(request: Request, reason: object) -> BasetenError:
     )
 
 
-def _not_connected(request: Request, reason: object, *, timeout: bool = False) -> BasetenError:
+def _not_connected(request: Request, origin: str, reason: object, *, timeout: bool = False) -> BasetenError:
     kind = BasetenTimeoutError if timeout else BasetenUnavailableError
     return kind(
-        f"{request.subject} was not sent: {origin_of(request)} can't be reached ({_short(reason)}). "
+        f"{request.subject} was not sent: {origin} can't be reached ({_short(reason)}). "
         "Check the Host (the Base URL) of the connection, the network and the proxy settings."
     )
 
@@ -67,6 +74,7 @@ def _not_answered(request: Request, read_timeout: float) -> BasetenError:
 
 
 def connection_lost(request: Request, error: Exception) -> BasetenError:
+    """Return the error for a connection that ended before the whole response."""
     return BasetenUnavailableError(
         f"{request.subject} was sent, but the connection was lost before the whole answer was there "
         f"({type(error).__name__}).{_may_run(request) or ' Try again later.'}",
@@ -76,10 +84,6 @@ def connection_lost(request: Request, error: Exception) -> BasetenError:
 
 def _may_run(request: Request) -> str:
     return f" {request.advice.may_run}" if request.advice.may_run else ""
-
-
-def origin_of(request: Request) -> str:
-    return "/".join(request.url.split("/", 3)[:3])
 
 
 def _short(reason: object) -> str:

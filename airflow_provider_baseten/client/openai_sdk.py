@@ -1,11 +1,11 @@
-"""Clients of the official OpenAI SDK with the credentials of a connection and the retries of this package."""
+"""Clients of the official OpenAI SDK with the credentials and the retries of this package."""
 
 import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import openai
@@ -13,137 +13,149 @@ import openai
 from airflow_provider_baseten.api.errors import error_for
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
-from airflow_provider_baseten.api.sync_route import route_advice
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.sync_route import build_sync_route
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.proxies import proxy_for
 from airflow_provider_baseten.client.retries import RequestRetries
-from airflow_provider_baseten.client.settings import CONNECT_TIMEOUT, USER_AGENT
+from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 from airflow_provider_baseten.exceptions import BasetenError, BasetenUnavailableError
-from airflow_provider_baseten.hooks.connection import BasetenConnection
 
 log = logging.getLogger(__name__)
 
-# By name: versions of the SDK differ in the HTTP library below them.
-_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+# The library below the SDK: httpx, or httpx2 in newer versions.
+_httpx: Any = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+
+_NOT_SENT = (_httpx.ConnectError, _httpx.ConnectTimeout, _httpx.PoolTimeout)
 
 
-class _Retries:
-    """Decides, for one call, whether and when it is sent again.
+class _Attempts:
+    """The attempts of one call: decides whether and when the next one follows.
 
-    :param policy: how often and how long.
-    :param target: what is called.
+    :param retries: how often and how long.
+    :param request: stands for the call in messages.
     """
 
-    def __init__(self, policy: RequestRetries, target: Target) -> None:
-        self._policy = policy
-        self._request = Request(
-            method="POST", url=target.sync_url("v1"), subject=f"Call of {target}", advice=route_advice(target)
-        )
+    def __init__(self, retries: RequestRetries, request: Request) -> None:
+        self._retries = retries
+        self._request = request
         self._began = time.monotonic()
-        self._attempt = 0
+        self._count = 0
 
-    def pause(self, answer: Any, raised: Exception | None) -> float | None:
-        """Return how many seconds to wait before the next attempt, ``None`` if there is none.
+    def pause_after_response(self, response: Any) -> float | None:
+        """Return the seconds until the next attempt, ``None`` if the response is to be returned."""
+        found = Response(request=self._request, status=response.status_code, headers=response.headers, body=b"")
+        return self._pause(error_for(found))
 
-        :param answer: of the last attempt, if it was answered.
-        :param raised: what the last attempt raised, if it was not.
-        """
-        self._attempt += 1
-        error = self._not_sent(raised) if raised is not None else self._refused(answer)
+    def pause_after_exception(self, exception: Exception) -> float | None:
+        """Return the seconds until the next attempt, ``None`` if the exception is to be raised."""
+        if not isinstance(exception, _NOT_SENT):
+            return self._pause(None)
+        is_retryable = "certificate" not in str(exception).lower()
+        words = f"{self._request.subject} was not sent: {exception}."
+        return self._pause(BasetenUnavailableError(words, retryable=is_retryable))
+
+    def _pause(self, error: BasetenError | None) -> float | None:
+        self._count += 1
         if error is None:
             return None
-        seconds = self._policy.pause(error, self._request, self._attempt, time.monotonic() - self._began)
+        seconds = self._retries.pause(error, self._request, self._count, time.monotonic() - self._began)
         if seconds is not None:
-            log.warning("%s Attempt %d follows in %.1f s.", error, self._attempt + 1, seconds)
+            log.warning("%s Attempt %d follows in %.1f s.", error, self._count + 1, seconds)
         return seconds
 
-    def _refused(self, answer: Any) -> BasetenError | None:
-        return error_for(Response(request=self._request, status=answer.status_code, headers=answer.headers, body=b""))
 
-    def _not_sent(self, raised: Exception) -> BasetenError | None:
-        if type(raised).__name__ not in _NOT_SENT:
-            return None
-        return BasetenUnavailableError(
-            f"{self._request.subject} was not sent: {raised}.", retryable="certificate" not in str(raised).lower()
-        )
+class _RetryingTransport(_httpx.BaseTransport):  # type: ignore[misc]
+    def __init__(self, retries: RequestRetries, request: Request, transport: Any) -> None:
+        self._retries, self._request, self._transport = retries, request, transport
 
-
-class _Client(openai.DefaultHttpxClient):
-    retries: Callable[[], _Retries]
-
-    def send(self, request: Any, **kwargs: Any) -> Any:
-        retries = self.retries()
+    def handle_request(self, request: Any) -> Any:
+        attempts = _Attempts(self._retries, self._request)
         while True:
             try:
-                answer = super().send(request, **kwargs)
-            except Exception as raised:
-                if (seconds := retries.pause(None, raised)) is None:
+                response = self._transport.handle_request(request)
+            except Exception as exception:
+                if (seconds := attempts.pause_after_exception(exception)) is None:
                     raise
             else:
-                if (seconds := retries.pause(answer, None)) is None:
-                    return answer
-                answer.close()
+                if (seconds := attempts.pause_after_response(response)) is None:
+                    return response
+                response.close()
             time.sleep(seconds)
 
+    def close(self) -> None:
+        self._transport.close()
 
-class _AsyncClient(openai.DefaultAsyncHttpxClient):
-    retries: Callable[[], _Retries]
 
-    async def send(self, request: Any, **kwargs: Any) -> Any:
-        retries = self.retries()
+class _AsyncRetryingTransport(_httpx.AsyncBaseTransport):  # type: ignore[misc]
+    def __init__(self, retries: RequestRetries, request: Request, transport: Any) -> None:
+        self._retries, self._request, self._transport = retries, request, transport
+
+    async def handle_async_request(self, request: Any) -> Any:
+        attempts = _Attempts(self._retries, self._request)
         while True:
             try:
-                answer = await super().send(request, **kwargs)
-            except Exception as raised:
-                if (seconds := retries.pause(None, raised)) is None:
+                response = await self._transport.handle_async_request(request)
+            except Exception as exception:
+                if (seconds := attempts.pause_after_exception(exception)) is None:
                     raise
             else:
-                if (seconds := retries.pause(answer, None)) is None:
-                    return answer
-                await answer.aclose()
+                if (seconds := attempts.pause_after_response(response)) is None:
+                    return response
+                await response.aclose()
             await asyncio.sleep(seconds)
 
-
-def make_client(
-    connection: BasetenConnection, target: Target, *, read_timeout: float, request_retries: RequestRetries | None
-) -> openai.OpenAI:
-    """Return a client whose base URL is the OpenAI-compatible server of a target.
-
-    :param target: at the host of the connection.
-    :param read_timeout: seconds to wait for the answer, and for each further part of a streamed one.
-    :param request_retries: when to try again.
-    """
-    http_client = _Client(**_http_settings(target))
-    http_client.retries = partial(_Retries, request_retries or RequestRetries(), target)
-    return openai.OpenAI(http_client=http_client, **_settings(connection, target, read_timeout))
+    async def aclose(self) -> None:
+        await self._transport.aclose()
 
 
-def make_async_client(
-    connection: BasetenConnection, target: Target, *, read_timeout: float, request_retries: RequestRetries | None
-) -> openai.AsyncOpenAI:
-    """Return an async client; see :func:`make_client`."""
-    http_client = _AsyncClient(**_http_settings(target))
-    http_client.retries = partial(_Retries, request_retries or RequestRetries(), target)
-    return openai.AsyncOpenAI(http_client=http_client, **_settings(connection, target, read_timeout))
+def make_client(credentials: Credentials, target: Target | ModelApis) -> openai.OpenAI:
+    """Return a client of the OpenAI-compatible server of a target."""
+    request, retries = _request_of(target), credentials.request_retries
+    transport = _httpx.HTTPTransport(**_transport_settings(credentials, request))
+    http_client = openai.DefaultHttpxClient(
+        transport=_RetryingTransport(retries, request, transport), **_CLIENT_SETTINGS
+    )
+    return openai.OpenAI(http_client=http_client, **_settings(credentials, request))
 
 
-def _settings(connection: BasetenConnection, target: Target, read_timeout: float) -> dict[str, Any]:
-    # A Truss server gathers a stream into one answer unless the user agent names OpenAI.
+def make_async_client(credentials: Credentials, target: Target | ModelApis) -> openai.AsyncOpenAI:
+    """Return an async client of the OpenAI-compatible server of a target."""
+    request, retries = _request_of(target), credentials.request_retries
+    transport = _httpx.AsyncHTTPTransport(**_transport_settings(credentials, request))
+    http_client = openai.DefaultAsyncHttpxClient(
+        transport=_AsyncRetryingTransport(retries, request, transport), **_CLIENT_SETTINGS
+    )
+    return openai.AsyncOpenAI(http_client=http_client, **_settings(credentials, request))
+
+
+# The library would read proxies from the environment by rules of its own, and keys from a ~/.netrc.
+_CLIENT_SETTINGS: dict[str, Any] = {"follow_redirects": False, "trust_env": False}
+
+
+def _request_of(target: Target | ModelApis) -> Request:
+    """Return the request that stands for each call of the SDK: its address and what its errors advise."""
+    return replace(build_sync_route(target, "v1", method="POST"), subject=f"Call of {target}")
+
+
+def _settings(credentials: Credentials, request: Request) -> dict[str, Any]:
+    # A Truss server gathers a stream into one response unless the user agent names OpenAI.
     headers = {"User-Agent": f"{USER_AGENT} OpenAI/Python {openai.__version__}"}
-    if connection.auth_scheme != "Bearer":
-        headers["Authorization"] = f"{connection.auth_scheme} {connection.api_key}"
+    if credentials.auth_scheme != "Bearer":
+        headers["Authorization"] = credentials.authorization(request.host)
     return {
-        "api_key": connection.api_key,
-        "base_url": target.sync_url("v1"),
-        "timeout": openai.Timeout(read_timeout, connect=CONNECT_TIMEOUT),
+        "api_key": credentials.api_key,
+        "base_url": credentials.url(request),
+        "timeout": openai.Timeout(credentials.timeout, connect=CONNECT_TIMEOUT),
         "max_retries": 0,
         "default_headers": headers,
     }
 
 
-def _http_settings(target: Target) -> dict[str, Any]:
+def _transport_settings(credentials: Credentials, request: Request) -> dict[str, Any]:
     bundle = ca_bundle()
     trust = {"verify": ssl.create_default_context(cafile=bundle[0])} if bundle else {}
-    # It would read the environment by rules of its own, and a ~/.netrc.
-    return {"follow_redirects": False, "trust_env": False, "proxy": proxy_for(target.sync_url("v1")), **trust}
+    # As many connections as the SDK's own transport opens.
+    limits = _httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+    return {"trust_env": False, "limits": limits, "proxy": proxy_for(credentials.url(request)), **trust}

@@ -6,14 +6,13 @@ from io import TextIOWrapper
 
 from airflow_provider_baseten.api.charset import encoding_of
 from airflow_provider_baseten.api.content_encoding import decoder_for
+from airflow_provider_baseten.api.errors import error_for
 from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.large_body import LargeBody
 from airflow_provider_baseten.api.responses import Response, is_answer
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
-
-# The default of the option [baseten] max_response_bytes.
-MAX_RESPONSE_BYTES = 1024**3
 
 # Bytes of an error answer; the rest of it is not read.
 MAX_ERROR_BYTES = 1024**2
@@ -202,3 +201,19 @@ def _transcoded(large: LargeBody, encoding: str) -> LargeBody:
         while piece := text.read(1024 * 1024):
             result.append(piece.encode())
     return result
+
+
+def checked_response(response: Response, credentials: Credentials, body: bytes | None = None) -> Response:
+    """Return a response that is not an error.
+
+    :param credentials: what the request was sent with; no message holds a key.
+    :param body: what was sent in place of the body of the request; a message quotes nothing of it.
+    :raises BasetenError: the status stands for an error.
+    """
+    if is_answer(response.request, response.status):
+        return response
+    sent = response if body is None else replace(response, request=replace(response.request, body=body))
+    if error := error_for(sent):
+        error.args = (credentials.redacted(str(error)),)
+        raise error
+    return response

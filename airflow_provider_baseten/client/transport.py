@@ -13,11 +13,12 @@ from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
-from airflow_provider_baseten.client.connection_errors import blocking_failure, origin_of
+from airflow_provider_baseten.client.connection_errors import blocking_failure
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.http_adapter import SENDING, Adapter, plain_headers
 from airflow_provider_baseten.client.proxies import proxy_for
-from airflow_provider_baseten.client.response_reader import IncomingAnswer
-from airflow_provider_baseten.client.settings import CONNECT_TIMEOUT, USER_AGENT, TransportSettings, checked_response
+from airflow_provider_baseten.client.response_reader import IncomingAnswer, checked_response
+from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 
 OnChunk = Callable[[bytes], object]
 
@@ -44,20 +45,26 @@ class Attempt:
     request_id: str | None = None
 
 
-class Transport(TransportSettings):
-    """Sends requests and blocks until their answer is there. One per thread; its connections open with first use."""
+class Transport:
+    """Sends requests and blocks until the response has arrived. One per thread; connections open on first use.
 
-    #: What is under way, also after something that is no error of the call has broken it off, such as a signal.
-    under_way: Attempt | None = None
+    :param credentials: of the workspace.
+    """
+
+    #: The request in flight; still set after an exception from outside, such as that of a signal handler.
+    attempt_in_flight: Attempt | None = None
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """Send a request, again if the policy says so, and return its answer.
+        """Send a request, with retries, and return the response.
 
-        :param on_chunk: called with each part of the body as it arrives; a repeated attempt begins anew.
+        :param on_chunk: called with each part of the body as it arrives; a retry starts from the first part again.
         :raises BasetenError: of the last attempt.
         """
-        retrying = tenacity.Retrying(**self._retries.options(request))
-        return retrying(self._attempt, self.marked(request), on_chunk)
+        retrying = tenacity.Retrying(**self._credentials.request_retries.options(request))
+        return retrying(self._attempt, self._credentials.prepared(request), on_chunk)
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -80,40 +87,42 @@ class Transport(TransportSettings):
         return cache(proxy_for)
 
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
-        proxy = self._proxy_for(origin_of(request))
+        proxy = self._proxy_for(self._credentials.host_url(request.host))
         sending = SENDING.set(True)
-        self.under_way = Attempt(time.monotonic())
+        self.attempt_in_flight = Attempt(time.monotonic())
         try:
             with self._session.send(
                 self._prepared(request),
-                timeout=(CONNECT_TIMEOUT, self._read_timeout),
+                timeout=(CONNECT_TIMEOUT, min(request.timeout, self._credentials.timeout)),
                 proxies={"http": proxy, "https": proxy} if proxy else {},
                 allow_redirects=False,
                 stream=True,
             ) as answer:
                 incoming = self._read(request, answer, on_chunk)
-                self.under_way = None
-                return checked_response(incoming.response(), self._api_key)
+                self.attempt_in_flight = None
+                return checked_response(incoming.response(), self._credentials)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            self.under_way = None
-            raise blocking_failure(request, error, self._read_timeout) from None
+            self.attempt_in_flight = None
+            raise blocking_failure(request, error, self._credentials) from None
         finally:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
         # By itself, not by the session, which looks at each setting in turn, and would send the cookies of servers.
-        headers = {**self._session.headers, **request.headers, "Authorization": self._authorization}
-        return requests.Request(request.method, request.url, headers=headers, data=request.body).prepare()
+        authorization = self._credentials.authorization(request.host)
+        headers = {**self._session.headers, **request.headers, "Authorization": authorization}
+        url = self._credentials.url(request)
+        return requests.Request(request.method, url, headers=headers, data=request.body).prepare()
 
     def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> IncomingAnswer:
         headers = plain_headers(answer.raw.headers.iteritems())
-        if self.under_way is not None:
-            self.under_way.request_id = headers.get("x-baseten-request-id")
+        if self.attempt_in_flight is not None:
+            self.attempt_in_flight.request_id = headers.get("x-baseten-request-id")
         incoming = IncomingAnswer(
             request,
             answer.status_code,
             headers,
-            max_response_bytes=self._max_response_bytes,
+            max_response_bytes=self._credentials.max_response_bytes,
             on_piece=on_chunk,
         )
         data = answer.raw.read1(_PART_BYTES, decode_content=False)

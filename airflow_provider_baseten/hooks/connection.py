@@ -13,13 +13,15 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_baseten.api.target import check_base_url
 from airflow_provider_baseten.arguments import is_encodable, shown
+from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, MAX_RESPONSE_BYTES, Credentials
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.compat import conf
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 CONN_TYPE = "baseten"
-MANAGEMENT_URL = "https://api.baseten.co"
 AUTH_SCHEMES = ("Bearer", "Api-Key")
 
 EXTRAS = (
@@ -106,6 +108,25 @@ class BasetenConnection:
             log_error_details=fields.boolean("log_error_details", default=True),
         )
 
+    def credentials(self, timeout: float, request_retries: RequestRetries) -> Credentials:
+        """Return what a client is made from.
+
+        :param timeout: seconds to wait for a response.
+        :param request_retries: how often a request that did not run is sent again.
+        :raises BasetenInputError: ``[baseten] max_response_bytes`` is not a number of bytes.
+        """
+        return Credentials(
+            api_key=self.api_key,
+            base_url=self.base_url,
+            auth_scheme=self.auth_scheme,
+            management_api_key=self.management_api_key,
+            management_url=self.management_url,
+            timeout=timeout,
+            request_retries=request_retries,
+            max_response_bytes=max_response_bytes(),
+            error_details=self.log_error_details,
+        )
+
     @classmethod
     def from_environment(cls, conn_id: str) -> "BasetenConnection":
         """Stand in for the missing default connection with the key in ``BASETEN_API_KEY``.
@@ -119,6 +140,19 @@ class BasetenConnection:
             )
         api_key = _checked_key("BASETEN_API_KEY", os.environ["BASETEN_API_KEY"])
         return cls(conn_id=conn_id, api_key=api_key, management_api_key=api_key)
+
+
+def max_response_bytes() -> int:
+    """Return the option ``[baseten] max_response_bytes``: most bytes of a model's response, by default 1 GiB.
+
+    :raises BasetenInputError: it is not a whole number of bytes.
+    """
+    text = str(conf.get("baseten", "max_response_bytes", fallback=None) or MAX_RESPONSE_BYTES)
+    if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) == 0:
+        raise BasetenInputError(
+            f"[baseten] max_response_bytes={text[:40]!r} is not a number of bytes such as 1073741824."
+        )
+    return int(text)
 
 
 def check_variable(conn_id: str) -> None:

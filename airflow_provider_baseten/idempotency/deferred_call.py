@@ -59,7 +59,8 @@ class DeferredCall:
         """Write the request."""
         head = {
             "method": request.method,
-            "url": request.url,
+            "host": request.host,
+            "path": request.path,
             "subject": request.subject,
             "headers": dict(request.headers),
             "has_body": request.body is not None,

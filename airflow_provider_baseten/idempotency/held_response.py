@@ -34,7 +34,7 @@ class HeldAnswer:
         self._states: Any = context.get("task_state_store")
         self._request = request
         self._is_retry = ti.try_number > 1
-        content = f"{ti.max_tries} {request.method} {request.url}\n".encode() + (request.body or b"")
+        content = f"{ti.max_tries} {request.method} {request.host}{request.path}\n".encode() + (request.body or b"")
         self._fingerprint = hashlib.sha256(content).hexdigest()
         self._found = False
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
+from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenOrphanedRequestError,
@@ -75,14 +76,12 @@ class Plan:
     request_id: str | None = None
 
 
-def fingerprint(url: str, body: bytes | None) -> str:
-    """Return what makes two requests the same: what is called, and with which input and options.
+def fingerprint(request: Request) -> str:
+    """Return a hash of what is called, with which input and options.
 
-    :param url: in Baseten's own form. Through which host or proxy the connection reaches it is left out: another one
-        between two attempts would pay twice.
-    :param body: of the request: input and options.
+    The base URL of the connection is not part of it: a proxy that is added between two attempts must not pay twice.
     """
-    return hashlib.sha256(url.encode() + b"\n" + (body or b"")).hexdigest()
+    return hashlib.sha256(f"{request.host}{request.path}\n".encode() + (request.body or b"")).hexdigest()
 
 
 def intent(context: "Context", mark: str) -> Entry:

@@ -19,11 +19,11 @@ from airflow.providers.common.ai.exceptions import LLMBatchLimitExceededError, L
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.api.json_body import encode_json
-from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.openai.chat_output import trouble_of
 from airflow_provider_baseten.api.openai.completion import token_count, whole_completion
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.batch.failures import ANSWER_MEMBERS
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError, BasetenResultStoreError
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class BasetenBatchAdapter(BatchAdapter):
         super().__init__(client=client)
         if not api_key:
             raise BasetenAuthError("The connection of the batch has no password: enter the API key.")
-        self._api_key = api_key
-        self._base_url = base_url
+        self._credentials = Credentials(api_key=api_key, base_url=base_url)
 
     def validate_requests(
         self,
@@ -113,10 +112,11 @@ class BasetenBatchAdapter(BatchAdapter):
         :raises BasetenResultStoreError: the result store can't be written.
         """
         from airflow_provider_baseten.batch.engine import run_batch
+        from airflow_provider_baseten.client.client import Client
 
         batch_id = _batch_id(idempotency_key, input_fingerprint)
         job = self._job(batch_id, model, list(self._bodies(requests, output_spec, **kwargs)))
-        run_batch(job, api_key=self._api_key, on_progress=_log_progress)
+        run_batch(job, client=Client(self._credentials), on_progress=_log_progress)
         return SubmitResult(batch_id=batch_id, provider_input_ref=None)
 
     def get_batch(self, batch_id: str) -> BatchState:
@@ -164,11 +164,11 @@ class BasetenBatchAdapter(BatchAdapter):
             return None
         return batch_id
 
-    def _target(self, model: str) -> Target:
+    def _target(self, model: str) -> Target | ModelApis:
         if "/" in model:
-            return ModelApis(base_url=self._base_url)
+            return ModelApis()
         model_id, _, environment = model.partition("@")
-        return Target(model_id=model_id, environment=environment or None, base_url=self._base_url)
+        return Target(model_id=model_id, environment=environment or None)
 
     def _job(self, batch_id: str, model: str, bodies: list[dict[str, Any]]) -> "BatchJob":
         from airflow_provider_baseten.batch.job import BatchJob

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow_provider_baseten.api import async_predict
-from airflow_provider_baseten.api.async_predict import InferenceRetryConfig, build_async_predict
+from airflow_provider_baseten.api.async_predict import InferenceRetryConfig, build_async_predict, request_id_of
 from airflow_provider_baseten.arguments import (
     check_choice,
     check_flags,
@@ -213,7 +213,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self._killed = True
         if self._waiting is not None and self.cancel_on_kill:
             results, request_id = self._waiting
-            results.quick(_KILL_TIMEOUT).cancel(request_id)
+            results.with_timeout(_KILL_TIMEOUT).cancel(request_id)
 
     def _leave(self, results: "AsyncResults", request_id: str) -> None:
         """Cancel the request if that is wanted and still possible, since the execution_timeout has passed."""
@@ -238,11 +238,11 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         again = "sends it again" if self.on_orphaned_request == "resubmit" or not self.durable else "fails"
         return f"{self._sending} was being sent: whether Baseten has queued it is unknown. The next try {again}."
 
-    def build_request(self, target: Any) -> "Request":
+    def build_request(self) -> "Request":
         """Build and check the submission."""
         check_is_there(model_input=self.model_input)
         return build_async_predict(
-            target,
+            self.target,
             self.model_input,
             webhook_endpoint=self.webhook_endpoint,
             priority=self.priority,
@@ -257,19 +257,27 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             self.result_path = path_text("result_path", self.result_path)
 
     def _results(self, hook: "BasetenHook") -> "AsyncResults":
+        from airflow_provider_baseten.storage.result_store import ResultStore
         from airflow_provider_baseten.waiting.blocking import AsyncResults
 
         if self.webhook_endpoint is None and not self.result_path:
             self.webhook_endpoint = hook.connection.webhook_endpoint
         expects_delivery = self.webhook_endpoint is not None and not self.result_path
-        return AsyncResults(hook, hook.located(self.target), expects_delivery=expects_delivery, log=self.log)
+        return AsyncResults(
+            hook.client(),
+            self.target,
+            store=ResultStore(hook.connection.result_store),
+            baseten_conn_id=self.baseten_conn_id,
+            expects_delivery=expects_delivery,
+            log=self.log,
+        )
 
     def _request_id(self, context: "Context", hook: "BasetenHook", results: "AsyncResults") -> str:
         """Return the id of this task instance's request; send it if that has not happened yet."""
-        request = self.build_request(hook.located(self.target))
+        request = self.build_request()
         book = ledger.open_ledger(context, results.store, durable=self.durable)
         entry = book.read()
-        intent = ledger.intent(context, ledger.fingerprint(self.target.url("async_predict"), request.body))
+        intent = ledger.intent(context, ledger.fingerprint(request))
         plan = ledger.plan(entry, intent, self.on_orphaned_request)
         if plan.request_id is not None and not self._send_again(plan, results):
             self.log.info("Attached to async request %s, which an earlier attempt sent.", plan.request_id)
@@ -325,7 +333,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
         self._sending = request.subject
         try:
-            return async_predict.request_id_of(hook.send(request).output(), request.subject)
+            with hook.client() as client:
+                return request_id_of(client.send(request).output(), request.subject)
         except BasetenError as error:
             if not error.may_have_run:
                 book.delete()
@@ -363,7 +372,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         from airflow_provider_baseten.exceptions import BasetenError
 
         try:
-            return self.build_request(self.target).body
+            return self.build_request().body
         except BasetenError:
             return None
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.compat import RetryPolicy
-    from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.storage.encoding import Output
 
 # Airflow makes them parts of a URL without escaping.
@@ -169,7 +169,7 @@ class BasetenOperator(NamesArguments, RendersFields, ReportsFailures, HasLink, B
 
     @property
     def target(self) -> Target:
-        """What is called.
+        """Model or chain.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
@@ -204,9 +204,9 @@ class BasetenCallOperator(BasetenOperator):
         self.timeout = timeout
         self.idempotent = idempotent
         self._call: CallLog | None = None
-        self._hook: BasetenHook | None = None
+        self._client: Client | None = None
 
-    def build_request(self, target: Target) -> Request:
+    def build_request(self) -> Request:
         """Build and check the request; nothing is sent yet."""
         raise NotImplementedError
 
@@ -228,13 +228,14 @@ class BasetenCallOperator(BasetenOperator):
 
         self.take_output_path()
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
-        request = self.build_request(hook.located(self.target))
+        request = self.build_request()
         result_store = hook.connection.result_store
         self._check_places(result_store)
         held = HeldAnswer(context, request)
         response = held.find()
         if response is None:
-            response = self.answer(context, hook, request)
+            with hook.client() as client:
+                response = self.answer(context, client, request, result_store)
         try:
             returned = self.hand_over(context, response, result_store)
         except BasetenResultStoreError as error:
@@ -246,23 +247,23 @@ class BasetenCallOperator(BasetenOperator):
         held.forget()
         return returned
 
-    def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
+    def answer(self, context: "Context", client: "Client", request: Request, result_store: str | None) -> "Response":
         """Send the request, log it and return the answer."""
         self._call = call = CallLog(self.log, request)
-        self._hook = hook
-        response = self.send(context, hook, request)
+        self._client = client
+        response = self.send(context, client, request)
         call.answered(response)
         return response
 
     def what_was_sent(self) -> str:
         """Say what becomes of the request if the task ends while it waits for the answer."""
-        if self._call is None or self._hook is None:
+        if self._call is None or self._client is None:
             return super().what_was_sent()
-        return self._call.broken_off(self._hook.under_way)
+        return self._call.broken_off(self._client.attempt_in_flight)
 
-    def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
-        """Send the request and return the answer."""
-        return hook.send(request)
+    def send(self, context: "Context", client: "Client", request: Request) -> "Response":
+        """Send the request and return the response."""
+        return client.send(request)
 
     def hand_over(self, context: "Context", response: "Response", result_store: str | None) -> Any:
         """Push what is noted beside the output, check the answer, and return it or a reference to where it is.

@@ -48,9 +48,8 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
         from airflow_provider_baseten.batch.fingerprint import fingerprint
         from airflow_provider_baseten.batch.parts import OutputFolder
         from airflow_provider_baseten.batch.rows import open_source
-        from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        job = self.build_job(BasetenHook(self.baseten_conn_id).located(self.target))
+        job = self.build_job()
         source = open_source(job)
         folder = OutputFolder(job, fingerprint(job, source.files, source.sample))
         folder.claim()

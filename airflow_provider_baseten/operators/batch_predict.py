@@ -240,13 +240,10 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         shard = 0 if self.shard is None else self.shard
         return {name: getattr(self, name) for name in _OPTIONS} | {"shard": shard}
 
-    def build_job(self, target: Target) -> BatchJob:
-        """Return what is to be done, checked.
-
-        :param target: what is called, at the connection's host.
-        """
+    def build_job(self) -> BatchJob:
+        """Return the job, checked."""
         return BatchJob(
-            target=target,
+            target=self.target,
             output_path=self.output_path,  # type: ignore[arg-type]
             inputs=self.inputs,
             input_path=self.input_path,
@@ -265,4 +262,4 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
         hook = BasetenHook(self.baseten_conn_id)
-        return self.run_batch(context, hook, self.build_job(hook.located(self.target))).as_dict()
+        return self.run_batch(context, hook, self.build_job()).as_dict()

@@ -33,20 +33,11 @@ class RunsBatch:
         """
         from airflow_provider_baseten.batch.engine import run_batch
         from airflow_provider_baseten.batch.failed_rows import check_any_output
-        from airflow_provider_baseten.hooks.baseten import max_response_bytes
 
         self._stop = threading.Event()
         self._output_path = str(job.output_path)
         report = ProgressReport(context.get("task_state_store"), self.log)
-        manifest = run_batch(
-            job,
-            api_key=hook.connection.api_key,
-            auth_scheme=hook.connection.auth_scheme,
-            max_response_bytes=max_response_bytes(),
-            error_details=hook.connection.log_error_details,
-            stop=self._stop,
-            on_progress=report,
-        )
+        manifest = run_batch(job, client=hook.client(), stop=self._stop, on_progress=report)
         report.end(manifest)
         log_end(self.log, manifest, path_text("output_path", job.output_path))
         if not manifest.complete:

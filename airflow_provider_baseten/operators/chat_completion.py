@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
-from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.openai import chat, chat_output
 from airflow_provider_baseten.api.openai.completion import read_completion
 from airflow_provider_baseten.api.openai.structured_output import OutputFormat
+from airflow_provider_baseten.api.target import ModelApis, require_model_apis_only
 from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.api.responses import Response
-    from airflow_provider_baseten.api.target import Target
-    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.storage.encoding import Output
 
 OnIncomplete = Literal["fail", "warn"]
@@ -127,22 +126,17 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     def check_target(self) -> None:
         """Check that the arguments name a model, a chain or the Model APIs; their values may still be templates."""
         if self.model_apis:
-            ModelApis(**self.target_arguments)
+            require_model_apis_only(**self.target_arguments)
         else:
             super().check_target()
 
-    @property
-    def target(self) -> "Target":
-        """What is called."""
-        return ModelApis() if self.model_apis else super().target
-
-    def build_request(self, target: "Target") -> "Request":
+    def build_request(self) -> "Request":
         """Build and check the request."""
         prompt = self.prompt
         if not isinstance(prompt, str | None):
             raise BasetenInputError(f"prompt takes a text, not a {type(prompt).__name__}.")
         return chat.chat_completion(
-            target,
+            ModelApis() if self.model_apis else self.target,
             self.messages if prompt is None else [{"role": "user", "content": prompt}],
             model=self.model,
             output_format=OutputFormat.of(self.response_format),
@@ -154,13 +148,13 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
             idempotent=self.idempotent,
         )
 
-    def send(self, context: "Context", hook: "BasetenHook", request: "Request") -> "Response":
+    def send(self, context: "Context", client: "Client", request: "Request") -> "Response":
         """Send the request; of a stream that breaks off, push the usage as far as it was told."""
         if not self.stream:
-            return hook.send(request)
+            return client.send(request)
         log = StreamLog(self.log.info, show_text=self.log_stream)
         try:
-            response = hook.send(request, log)
+            response = client.send(request, log)
         except BasetenError:
             completion = log.close()
             if completion.tokens and self.do_xcom_push:

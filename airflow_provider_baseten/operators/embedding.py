@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.api.responses import Response
-    from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.storage.encoding import Output
 
@@ -87,10 +86,10 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
             return super().execute(context)
         return self._embed_many(context, texts)
 
-    def build_request(self, target: "Target") -> "Request":
+    def build_request(self) -> "Request":
         """Build and check the request."""
         return embeddings.embeddings(
-            target,
+            self.target,
             embeddings.checked_texts(self.texts),
             model=self.model,
             dimensions=self.dimensions,
@@ -125,7 +124,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         if self.output_path:
             files.check_writable(self.output_path)
         job = BatchJob(
-            target=hook.located(self.target),
+            target=self.target,
             inputs=texts,
             output_path=_folder(context, store),
             preset="embeddings",

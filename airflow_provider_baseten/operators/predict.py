@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
-    from airflow_provider_baseten.api.target import Target
-    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.idempotency.ledger import OnOrphanedRequest
     from airflow_provider_baseten.storage.encoding import Output
 
@@ -98,11 +97,11 @@ class BasetenPredictOperator(BasetenCallOperator):
         self.log_stream = log_stream
         self._is_late_in_triggerer = False
 
-    def build_request(self, target: "Target") -> Request:
+    def build_request(self) -> Request:
         """Build and check the predict."""
         check_is_there(model_input=self.model_input)
         return build_predict(
-            target,
+            self.target,
             self.model_input,
             content_type=self.content_type,
             headers=self.headers,
@@ -115,17 +114,17 @@ class BasetenPredictOperator(BasetenCallOperator):
 
         return predicted(response)
 
-    def answer(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
+    def answer(self, context: "Context", client: "Client", request: Request, result_store: str | None) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
         from airflow_provider_baseten.idempotency import deferred_call
         from airflow_provider_baseten.idempotency.identity import identity_of
         from airflow_provider_baseten.storage.result_store import ResultStore
 
         if not self.deferrable:
-            return super().answer(context, hook, request)
-        fingerprint = ledger.fingerprint(self.target.url("predict"), request.body)
+            return super().answer(context, client, request, result_store)
+        fingerprint = ledger.fingerprint(request)
         name = deferred_call.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
-        store = ResultStore(hook.connection.result_store)
+        store = ResultStore(result_store)
         call = deferred_call.DeferredCall(store, name)
         found = call.response()
         if found is not None and not _can_be_used(found):
@@ -204,13 +203,13 @@ class BasetenPredictOperator(BasetenCallOperator):
             f"that has arrived; otherwise {again}."
         )
 
-    def send(self, context: "Context", hook: "BasetenHook", request: Request) -> "Response":
+    def send(self, context: "Context", client: "Client", request: Request) -> "Response":
         """Send the request; log the lines of a stream if asked to, also of one that breaks off."""
         if not self.log_stream:
-            return hook.send(request)
+            return client.send(request)
         lines = _LineLog(self.log.info)
         try:
-            return hook.send(request, lines)
+            return client.send(request, lines)
         finally:
             lines.close()
 

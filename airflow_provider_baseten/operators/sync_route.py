@@ -19,7 +19,6 @@ from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArg
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
-    from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.storage.encoding import Output
 
 
@@ -81,10 +80,10 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         self.response_check = response_check
         self.response_filter = response_filter
 
-    def build_request(self, target: "Target") -> Request:
+    def build_request(self) -> Request:
         """Build and check the call."""
         return build_sync_route(
-            target,
+            self.target,
             self.route,
             method=self.method,
             json=self.json,

@@ -266,15 +266,23 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
 
     def _results(self) -> "AsyncResults":
         from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.storage.result_store import ResultStore
         from airflow_provider_baseten.waiting.blocking import AsyncResults
 
         hook = BasetenHook(self.baseten_conn_id)
-        target = hook.located(Target(**self._target_arguments))
         is_assumed = self.expects_delivery is None
         expects = (
             hook.connection.webhook_endpoint is not None if self.expects_delivery is None else self.expects_delivery
         )
-        return AsyncResults(hook, target, expects_delivery=expects, is_assumed=is_assumed, log=self.log)
+        return AsyncResults(
+            hook.client(),
+            Target(**self._target_arguments),
+            store=ResultStore(hook.connection.result_store),
+            baseten_conn_id=self.baseten_conn_id,
+            expects_delivery=expects,
+            is_assumed=is_assumed,
+            log=self.log,
+        )
 
 
 def _checked_ids(request_ids: Any) -> list[str]:

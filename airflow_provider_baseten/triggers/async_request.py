@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_baseten.api.error_record import error_fields
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError
-from airflow_provider_baseten.waiting.poller import poller_of
+from airflow_provider_baseten.triggers.pollers import poller_of
 from airflow_provider_baseten.waiting.state import Outcome
 from airflow_provider_baseten.waiting.waiter import Waiter
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 import tenacity
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -16,13 +15,14 @@ from asgiref.sync import sync_to_async
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.client.call_log import CallLog
+from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
     BasetenOrphanedRequestError,
     BasetenResultStoreError,
 )
-from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.hooks.shared_clients import shared_client
 from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall
 from airflow_provider_baseten.storage.outputs import predicted
 from airflow_provider_baseten.storage.result_store import ResultStore
@@ -36,9 +36,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-# One client for each connection and timeout of an event loop, shared by all triggers of the process.
-_hooks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], BasetenHook]] = WeakKeyDictionary()
 
 
 class BasetenPredictTrigger(BaseTrigger):
@@ -115,18 +112,18 @@ class BasetenPredictTrigger(BaseTrigger):
 
     async def _send(self, request: Request) -> Response:
         """Return an answer that can be used; anything else is an error, after which the next attempt sends again."""
-        hook = self._hook()
-        try:
-            await hook.aconnection()
-        except BasetenError as error:
-            self._forget_hook()
-            raise type(error)(f"{error} The worker could read it: make it known to the triggerer too.") from None
-        call = CallLog(log, request)
-        try:
-            response = await hook.asend(request)
-        except BasetenAuthError:
-            self._forget_hook()  # The key may have been replaced since.
-            raise
+        retries = RequestRetries()
+        async with shared_client(self.baseten_conn_id, timeout=self.timeout, request_retries=retries) as shared:
+            try:
+                client = await shared.client()
+            except BasetenError as error:
+                raise type(error)(f"{error} The worker could read it: make it known to the triggerer too.") from None
+            call = CallLog(log, request)
+            try:
+                response = await client.send(request)
+            except BasetenAuthError:
+                shared.renew(client)
+                raise
         call.answered(response)
         await _in_thread(predicted, response)
         return response
@@ -169,16 +166,6 @@ class BasetenPredictTrigger(BaseTrigger):
             subject,
             mine.id,
         )
-
-    def _hook(self) -> BasetenHook:
-        hooks = _hooks.setdefault(asyncio.get_running_loop(), {})
-        key = (self.baseten_conn_id, self.timeout)
-        if key not in hooks:
-            hooks[key] = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
-        return hooks[key]
-
-    def _forget_hook(self) -> None:
-        _hooks.get(asyncio.get_running_loop(), {}).pop((self.baseten_conn_id, self.timeout), None)
 
 
 async def _left(leave: Callable[[T], None], end: T) -> None:

@@ -19,7 +19,7 @@ from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait, n
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
-    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.client.client import Client
 
 _CALL_TIMEOUT = 30.0
 _STORE_INTERVAL = 2.0
@@ -44,8 +44,10 @@ def positive_setting(name: str, default: float) -> float:
 class AsyncResults:
     """Async requests of one target, as a worker sees them.
 
-    :param hook: the connection.
+    :param client: asks Baseten.
     :param target: what was called.
+    :param store: where deliveries are.
+    :param baseten_conn_id: id of the connection that has this result store.
     :param expects_delivery: whether outputs come by webhook.
     :param is_assumed: whether a status that names the state of the webhook overrules that.
     :param log: where trouble with looking is told.
@@ -55,25 +57,32 @@ class AsyncResults:
     submission: bytes | None
 
     def __init__(
-        self, hook: "BasetenHook", target: "Target", *, expects_delivery: bool, is_assumed: bool = False, log: Log
+        self,
+        client: "Client",
+        target: "Target",
+        *,
+        store: ResultStore,
+        baseten_conn_id: str,
+        expects_delivery: bool,
+        is_assumed: bool = False,
+        log: Log,
     ) -> None:
-        self.store = ResultStore(hook.connection.result_store)
+        self.store = store
         self.expects_delivery = expects_delivery
         self.is_assumed = is_assumed
         self.submission: bytes | None = None
-        self._conn_id = hook.connection.conn_id
-        self._error_details = hook.connection.log_error_details
-        self._hook = hook.quick(_CALL_TIMEOUT)
+        self._conn_id = baseten_conn_id
+        self._client = client.with_options(timeout=_CALL_TIMEOUT, max_attempts=1)
         self._target = target
         self._log = log
 
-    def quick(self, timeout: float) -> "AsyncResults":
-        """Return the same with a shorter patience for each call.
+    def with_timeout(self, timeout: float) -> "AsyncResults":
+        """Return the same with another timeout of each call.
 
         :param timeout: seconds.
         """
         other = copy(self)
-        other._hook = self._hook.quick(timeout)
+        other._client = self._client.with_options(timeout=timeout)
         return other
 
     def wait(self, request_id: str, *, deadline: float, poll_interval: float) -> Outcome:
@@ -182,7 +191,7 @@ class AsyncResults:
 
     def _ask(self, request_id: str) -> Observation:
         try:
-            return Observation.of_status(self._hook.get_async_request(self._target, request_id))
+            return Observation.of_status(self._client.get_async_request(self._target, request_id))
         except BasetenNotFoundError:
             return Observation(gone=True)
         except BasetenError as error:
@@ -220,7 +229,7 @@ class AsyncResults:
         :param timeout: seconds that were waited at most.
         """
         try:
-            status = self._hook.get_async_request(self._target, request_id)
+            status = self._client.get_async_request(self._target, request_id)
         except BasetenError:
             status = None
         return error_of(
@@ -233,12 +242,12 @@ class AsyncResults:
         )
 
     def _quote(self, words: str) -> str:
-        return without_quotes(words[:1000], self.submission) if self._error_details else ""
+        return without_quotes(words[:1000], self.submission) if self._client.credentials.error_details else ""
 
     def cancel(self, request_id: str) -> bool:
         """Cancel a request if it is still queued; return whether it was. Failing to is told in the log."""
         try:
-            canceled = self._hook.cancel_async_request(self._target, request_id)
+            canceled = self._client.cancel_async_request(self._target, request_id)
         except BasetenError as error:
             self._log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, error)
             return False

@@ -5,13 +5,12 @@ import contextvars
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Protocol
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.client.client import AsyncClient
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -19,7 +18,6 @@ from airflow_provider_baseten.exceptions import (
     BasetenRateLimitError,
     BasetenUnavailableError,
 )
-from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.blocking import positive_setting
 from airflow_provider_baseten.waiting.log import cancel_words, name_of
@@ -31,7 +29,6 @@ from airflow_provider_baseten.waiting.waiter import Waiter, WaitingRequest
 
 log = logging.getLogger(__name__)
 
-_CALL_TIMEOUT = 30.0
 _CALLS_IN_FLIGHT = 32
 # Seconds between two warnings about the same trouble, and between two looks for a new key.
 _PATIENCE = 60.0
@@ -43,6 +40,19 @@ _CONNECTION_GRACE = 120.0
 _AT_ONCE = 100
 
 
+class ClientSource(Protocol):
+    """Opens the client of a connection, and knows the connection's result store."""
+
+    async def client(self) -> AsyncClient:
+        """Return the client; the first call reads the connection."""
+
+    async def result_store(self) -> str | None:
+        """Return the URI of the result store, ``None`` for the default one."""
+
+    def renew(self, refused: AsyncClient) -> None:
+        """Replace a client whose key was refused; the next call of :meth:`client` reads the connection again."""
+
+
 class Poller:
     """Waits for the async requests of one connection in one event loop, whichever triggers they belong to.
 
@@ -51,15 +61,18 @@ class Poller:
     in its first two minutes: it is not there for the triggerer, and will not be. The poller lives as long as the
     loop, so that the pace holds whoever comes and goes, but works and has a client only while somebody waits.
 
-    :param baseten_conn_id: id of the Airflow connection.
+    :param baseten_conn_id: id of the Airflow connection, for messages.
+    :param share: makes the source of the client for as long as the poller works.
     """
 
-    _hook: BasetenHook
+    _source: ClientSource
     _schedule: Schedule[WaitingRequest]
     _work: asyncio.Task[None]
 
-    def __init__(self, baseten_conn_id: str) -> None:
+    def __init__(self, baseten_conn_id: str, share: Callable[[], AbstractAsyncContextManager[ClientSource]]) -> None:
         self._conn_id = baseten_conn_id
+        self._share = share
+        self._sharing = AsyncExitStack()
         self._pace = Pace(positive_setting("status_calls_per_second", 20.0))
         self._look_interval = positive_setting("store_check_interval", 5.0)
         self._users = 0
@@ -98,29 +111,29 @@ class Poller:
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[None]:
-        if self._users == 0:
-            self._open()
         self._users += 1
         try:
+            if self._users == 1:
+                await self._open()
             yield
         finally:
             self._users -= 1
             if self._users == 0:
                 await self._close()
 
-    def _open(self) -> None:
-        self._hook = self._new_hook()
+    async def _open(self) -> None:
+        self._source = await self._sharing.enter_async_context(self._share())
         self._schedule = Schedule()
         # In a context of its own, for all that it logs would go to the log of the task that came first.
         self._work = asyncio.create_task(self._keep_working(self._schedule), context=contextvars.Context())
         self._work.add_done_callback(self._wake_all)
 
     async def _close(self) -> None:
-        work, hook = self._work, self._hook
-        del self._work, self._hook, self._schedule  # They hold the event loop, which may end now.
+        work = self._work
+        del self._work, self._source, self._schedule  # They hold the event loop, which may end now.
         work.cancel()
         await asyncio.wait({work})
-        await hook.aclose()
+        await self._sharing.aclose()
 
     def _wake_all(self, work: asyncio.Task[None]) -> None:
         if work is getattr(self, "_work", None):  # It ended by itself: a mistake that must not be waited out.
@@ -188,7 +201,7 @@ class Poller:
     async def _look(self) -> None:
         """Settle what is in the result store, and what is not there although Baseten has no more to say about it."""
         try:
-            store = ResultStore((await self._hook.aconnection()).result_store)
+            store = ResultStore(await self._source.result_store())
             missing, unlooked = [*self._missing], [*self._not_looked_for]
             delivered = await self._lookout.delivered(store, [*self._undelivered])
         except Exception as error:
@@ -221,14 +234,14 @@ class Poller:
                 request = await schedule.next()
                 while not request.is_open:
                     request = await schedule.next()
-                hook = await self._connected()
+                client = await self._connected()
                 await self._pace.turn()
-                calls.create_task(self._ask(hook, request)).add_done_callback(lambda _: free.release())
+                calls.create_task(self._ask(client, request)).add_done_callback(lambda _: free.release())
 
-    async def _ask(self, hook: BasetenHook, request: WaitingRequest) -> None:
+    async def _ask(self, client: AsyncClient, request: WaitingRequest) -> None:
         if not request.is_open:
             return
-        seen = await self._observe(hook, request)
+        seen = await self._observe(client, request)
         if not request.is_open:
             return
         if seen != Observation():
@@ -247,9 +260,9 @@ class Poller:
             case outcome:
                 self._settle(request, outcome)
 
-    async def _observe(self, hook: BasetenHook, request: WaitingRequest) -> Observation:
+    async def _observe(self, client: AsyncClient, request: WaitingRequest) -> Observation:
         try:
-            answer = await hook.aget_async_request(request.waiter.target, request.request_id)
+            answer = await client.get_async_request(request.waiter.target, request.request_id)
         except BasetenNotFoundError:
             self._pace.accepted()
             return Observation(gone=True)
@@ -258,7 +271,7 @@ class Poller:
             self._warn("Baseten asks for fewer status calls", error)
         except BasetenAuthError as error:
             self._warn("Baseten refuses the key; the connection is read again every minute", error)
-            await self._renew(hook)
+            self._renew(client)
         except Exception as error:  # Losing sight of a request is not its failure.
             self._warn("a status call failed", error)
         else:
@@ -276,31 +289,27 @@ class Poller:
         self._schedule.add(request, delay)
 
     async def _cancel(self, target: Target, request_id: str) -> None:
-        hook = await self._connected()
+        client = await self._connected()
         await self._pace.turn()
         try:
-            canceled = await hook.acancel_async_request(target, request_id)
+            canceled = await client.cancel_async_request(target, request_id)
         except Exception as error:
             log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, _words(error))
         else:
             log.info("Async request %s %s.", request_id, cancel_words(canceled))
 
-    def _new_hook(self) -> BasetenHook:
-        return BasetenHook(self._conn_id, timeout=_CALL_TIMEOUT, request_retries=RequestRetries(max_attempts=1))
-
-    async def _connected(self) -> BasetenHook:
-        """Return a hook that has read its connection, so that a call leaves when its turn is."""
+    async def _connected(self) -> AsyncClient:
+        """Return the client once the connection could be read."""
         while True:
-            hook = self._hook
             try:
-                await hook.aconnection()
+                client = await self._source.client()
             except Exception as error:
                 self._warn("the connection can't be read", error)
                 self._give_up(error)
                 await asyncio.sleep(_RECONNECT)
             else:
                 self._connected_at = time.monotonic()
-                return hook
+                return client
 
     def _give_up(self, error: Exception) -> None:
         """End the waits that began a while ago and never had a connection."""
@@ -309,12 +318,11 @@ class Poller:
             if self._connected_at < waiter.joined_at <= latest and not waiter.ended.is_set():
                 waiter.end(_no_connection(self._conn_id, error, waiter.open))
 
-    async def _renew(self, refused: BasetenHook) -> None:
+    def _renew(self, refused: AsyncClient) -> None:
         """Read the connection again, for its key may have been replaced."""
-        if refused is self._hook and time.monotonic() - self._renewed_at >= _PATIENCE:
+        if time.monotonic() - self._renewed_at >= _PATIENCE:
             self._renewed_at = time.monotonic()
-            self._hook = self._new_hook()
-            await refused.aclose()
+            self._source.renew(refused)
 
     def _warn(self, trouble: str, error: Exception | None) -> None:
         now = time.monotonic()
@@ -330,17 +338,6 @@ class Poller:
                 waiting,
                 _words(error),
             )
-
-
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
-
-
-def poller_of(baseten_conn_id: str) -> Poller:
-    """Return the poller of a connection in the running event loop."""
-    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
-    if baseten_conn_id not in pollers:
-        pollers[baseten_conn_id] = Poller(baseten_conn_id)
-    return pollers[baseten_conn_id]
 
 
 def _no_connection(conn_id: str, error: Exception, request_ids: Collection[str]) -> BasetenError:

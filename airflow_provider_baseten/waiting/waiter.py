@@ -57,7 +57,7 @@ class Waiter:
         wait = Wait(expects_delivery=expects_delivery, is_assumed=is_assumed, deadline=deadline)
         self.looks_into_store = wait.looks_into_store
         for request_id in request_ids:
-            target.async_request_url(request_id)
+            target.async_request_path(request_id)
             self.open[request_id] = WaitingRequest(request_id, self, wait)
         self.log = WaitLog(log, self.open.keys(), began=began)
 

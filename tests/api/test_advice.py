@@ -11,12 +11,11 @@ from airflow_provider_baseten.api.async_predict import (
 )
 from airflow_provider_baseten.api.deployments import build_wake
 from airflow_provider_baseten.api.errors import error_for
-from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.openai import chat, embeddings
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.sync_route import build_sync_route
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 
 TARGET = Target(model_id="abc")
 CHAIN = Target(chain_id="xyz")
@@ -35,9 +34,9 @@ CALLS = {
     "cancel": build_cancel(CHAIN, "r1"),
     "queue": build_queue_status(TARGET),
     "wake": build_wake(TARGET),
-    "models": deployments.list_models("https://api.baseten.co"),
-    "model": deployments.get_model("https://api.baseten.co", "abc"),
-    "deployments": deployments.Deployments("abc").list("https://api.baseten.co"),
+    "models": deployments.build_list_models(),
+    "model": deployments.build_get_model("abc"),
+    "deployments": deployments.build_list_deployments("abc"),
 }
 OF_MODELS = {"predict", "chain", "route", "chat", "embeddings", "model apis"}
 # Words, and the calls of which they may be said.

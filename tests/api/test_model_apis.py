@@ -1,24 +1,39 @@
-from dataclasses import replace
-
 import pytest
 
-from airflow_provider_baseten.api.model_apis import ModelApis
+from airflow_provider_baseten.api.async_predict import build_async_predict, build_status
+from airflow_provider_baseten.api.deployments import build_wake
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.sync_route import build_sync_route
+from airflow_provider_baseten.api.target import ModelApis, require_model_apis_only
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 
-def test_urls():
-    assert ModelApis().sync_url("v1/chat/completions") == "https://inference.baseten.co/v1/chat/completions"
-    elsewhere = replace(ModelApis(), base_url="http://127.0.0.1:8700/")
-    assert elsewhere.sync_url("/v1/models") == "http://127.0.0.1:8700/inference/v1/models"
-    assert str(elsewhere) == "Model APIs"
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        (None, "https://inference.baseten.co/v1/models"),
+        ("http://127.0.0.1:8700/", "http://127.0.0.1:8700/inference/v1/models"),
+    ],
+)
+def test_urls(base_url, url):
+    request = build_sync_route(ModelApis(), "/v1/models")
+    assert Credentials(api_key="k", base_url=base_url).url(request) == url
+    assert request.subject == "GET sync/v1/models of Model APIs"
 
 
-@pytest.mark.parametrize("action", ["predict", "async_predict", "wake"])
-def test_there_is_nothing_but_the_routes(action):
-    with pytest.raises(BasetenInputError, match=f"no {action}"):
-        ModelApis().url(action)
-    with pytest.raises(BasetenInputError, match="no async"):
-        ModelApis().async_request_url("r1")
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda target: build_predict(target, {}),
+        lambda target: build_async_predict(target, {}),
+        lambda target: build_status(target, "r1"),
+        build_wake,
+    ],
+)
+def test_there_is_nothing_but_the_routes(build):
+    with pytest.raises(BasetenInputError, match="Model APIs only have"):
+        build(ModelApis())
 
 
 @pytest.mark.parametrize(
@@ -27,10 +42,4 @@ def test_there_is_nothing_but_the_routes(action):
 )
 def test_nothing_else_is_named(arguments):
     with pytest.raises(BasetenInputError, match="named by its slug"):
-        ModelApis(**arguments)
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:8700", "http://u:p@host"])
-def test_base_url_is_checked(url):
-    with pytest.raises(BasetenInputError):
-        ModelApis(base_url=url)
+        require_model_apis_only(**arguments)

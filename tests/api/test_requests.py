@@ -58,7 +58,7 @@ class TestPredict:
     def test_chain_takes_the_arguments_of_run_remote(self, value):
         with pytest.raises(BasetenInputError, match="run_remote"):
             build_predict(CHAIN, value)
-        assert build_predict(CHAIN, {"n": 1}).url.endswith("/run_remote")
+        assert build_predict(CHAIN, {"n": 1}).path.endswith("/run_remote")
 
     def test_body_over_100_mb_is_refused(self):
         with pytest.raises(BasetenPayloadTooLargeError, match=r"104,857,6\d\d bytes.*100 MB"):
@@ -91,7 +91,7 @@ class TestPredict:
 class TestSyncRoute:
     def test_query_is_encoded(self):
         request = build_sync_route(MODEL, "find", params={"q": "a b&c", "tag": ["x", "y"], "none": None, "n": 3})
-        assert request.url.endswith("/sync/find?q=a+b%26c&tag=x&tag=y&n=3")
+        assert request.path.endswith("/sync/find?q=a+b%26c&tag=x&tag=y&n=3")
 
     @pytest.mark.parametrize(
         ("arguments", "body", "content_type"),

@@ -2,7 +2,9 @@
 
 import pytest
 
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import Target, check_base_url
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 
@@ -41,38 +43,42 @@ from airflow_provider_baseten.exceptions import BasetenInputError
             "async_queue_status",
             "https://chain-x1-prod-us.api.baseten.co/async_queue_status",
         ),
-        (
-            {"model_id": "abc", "base_url": "http://h:1"},
-            "predict",
-            "http://h:1/model-abc/environments/production/predict",
-        ),
-        (
-            {"model_id": "abc", "base_url": "http://h:1/prefix/", "environment": "eu", "regional": True},
-            "predict",
-            "http://h:1/prefix/model-abc-eu/predict",
-        ),
     ],
 )
 def test_url(arguments, action, url):
-    assert Target(**arguments).url(action) == url
+    target = Target(**arguments)
+    assert f"https://{target.host}.api.baseten.co{target.path(action)}" == url
 
 
 @pytest.mark.parametrize(
-    ("route", "url"),
+    ("base_url", "arguments", "url"),
     [
-        ("v1/embeddings", "https://model-abc.api.baseten.co/environments/production/sync/v1/embeddings"),
-        ("/health", "https://model-abc.api.baseten.co/environments/production/sync/health"),
-        ("items/", "https://model-abc.api.baseten.co/environments/production/sync/items/"),
-        (
-            "v1/models/model:predict",
-            "https://model-abc.api.baseten.co/environments/production/sync/v1/models/model:predict",
-        ),
-        ("straße", "https://model-abc.api.baseten.co/environments/production/sync/stra%C3%9Fe"),
-        ("a%2Fb", "https://model-abc.api.baseten.co/environments/production/sync/a%2Fb"),
+        (None, {}, "https://model-abc.api.baseten.co/environments/production/predict"),
+        ("http://h:1", {}, "http://h:1/model-abc/environments/production/predict"),
+        ("http://h:1/prefix/", {"environment": "eu", "regional": True}, "http://h:1/prefix/model-abc-eu/predict"),
     ],
 )
-def test_sync_url(route, url):
-    assert Target(model_id="abc").sync_url(route) == url
+def test_where_baseten_is_comes_from_the_credentials(base_url, arguments, url):
+    request = build_predict(Target(model_id="abc", **arguments), 1)
+    assert Credentials(api_key="k", base_url=base_url).url(request) == url
+
+
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        ("v1/embeddings", "/environments/production/sync/v1/embeddings"),
+        ("/health", "/environments/production/sync/health"),
+        ("items/", "/environments/production/sync/items/"),
+        (
+            "v1/models/model:predict",
+            "/environments/production/sync/v1/models/model:predict",
+        ),
+        ("straße", "/environments/production/sync/stra%C3%9Fe"),
+        ("a%2Fb", "/environments/production/sync/a%2Fb"),
+    ],
+)
+def test_sync_path(route, path):
+    assert Target(model_id="abc").sync_path(route) == path
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_sync_url(route, url):
 )
 def test_route_that_leaves_the_server_is_refused(route):
     with pytest.raises(BasetenInputError, match="route"):
-        Target(model_id="abc").sync_url(route)
+        Target(model_id="abc").sync_path(route)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,6 @@ def test_route_that_leaves_the_server_is_refused(route):
         ({"model_id": "a", "environment": "e", "deployment_id": "d"}, "environment and deployment_id"),
         ({"model_id": "a", "deployment_id": "d", "regional": True}, "regional"),
         ({"model_id": "a", "environment": "development", "regional": True}, "development"),
-        ({"model_id": "a", "base_url": "h:1"}, "base_url"),
     ],
 )
 def test_contradicting_arguments_are_refused(arguments, name):

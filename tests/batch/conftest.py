@@ -9,6 +9,8 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.client import Client
+from airflow_provider_baseten.client.credentials import MAX_RESPONSE_BYTES, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator
 
@@ -71,7 +73,7 @@ def answering():
     """A server for all tests; starting one takes longer than most of them."""
     answers = Answers()
     with Emulator(models={"server": answers}, api_key=KEY) as emulator:
-        yield answers, Target(model_id="server", base_url=emulator.url)
+        yield answers, emulator.url
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def ask(answering, server, tmp_path):
 
     def ask(answer, **arguments):
         server.answer = answer if callable(answer) else lambda body: answer
-        return run_job(target=answering[1], tmp_path=tmp_path, **arguments)
+        return run_job(tmp_path, target=Target(model_id="server"), base_url=answering[1], **arguments)
 
     return ask
 
@@ -97,7 +99,7 @@ def run(baseten, tmp_path):
     """Run a job for the model, by default with an output folder of the test."""
 
     def run(**arguments):
-        return run_job(tmp_path, **{"target": Target(model_id="echo", base_url=baseten.url)} | arguments)
+        return run_job(tmp_path, **{"target": Target(model_id="echo"), "base_url": baseten.url} | arguments)
 
     return run
 
@@ -118,8 +120,8 @@ def send(run):
             await send({"type": "http.response.body", "body": b'{"ok":1}'})
 
         with Emulator(models={"raw": app}, api_key=KEY) as emulator:
-            target = Target(model_id="raw", base_url=emulator.url)
-            manifest = run(**{"target": target, "max_concurrency": 1} | arguments)
+            target = Target(model_id="raw")
+            manifest = run(**{"target": target, "base_url": emulator.url, "max_concurrency": 1} | arguments)
         return [body.decode() for body in bodies], manifest
 
     return send
@@ -134,15 +136,16 @@ async def whole_body(receive):
             return body
 
 
-def run_job(tmp_path, *, api_key=KEY, **arguments):
-    options = {name: arguments.pop(name) for name in ("stop", "on_progress", "max_response_bytes") if name in arguments}
+def run_job(tmp_path, *, base_url, api_key=KEY, max_response_bytes=MAX_RESPONSE_BYTES, **arguments):
+    options = {name: arguments.pop(name) for name in ("stop", "on_progress") if name in arguments}
     arguments = {
         "output_path": str(tmp_path / "out"),
         "max_concurrency": 8,
         "request_retries": QUICK,
         **arguments,
     }
-    return run_batch(BatchJob(**arguments), api_key=api_key, **options)
+    credentials = Credentials(api_key=api_key, base_url=base_url, max_response_bytes=max_response_bytes)
+    return run_batch(BatchJob(**arguments), client=Client(credentials), **options)
 
 
 def lines_of(*uris):

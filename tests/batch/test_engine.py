@@ -99,8 +99,8 @@ class TestInputs:
 
         text = '{ "n": 1.0,  "big": 123456789012345678901234567890 }'
         with Emulator(models={"raw": app}, api_key=KEY) as emulator:
-            target = Target(model_id="raw", base_url=emulator.url)
-            manifest = run(target=target, input_path=write_jsonl(tmp_path / "in.jsonl", [text]))
+            target = Target(model_id="raw")
+            manifest = run(target=target, base_url=emulator.url, input_path=write_jsonl(tmp_path / "in.jsonl", [text]))
         assert bodies == [text.encode()]
         (part,) = manifest.parts
         expected = '{"row":0,"output":{ "a" : 1.50,  "b": 123456789012345678901234567890 }}\n'
@@ -151,9 +151,8 @@ class TestShapeOfRows:
         assert json.loads(table.column("output")[0].as_py()) == {"echo": "t0 ü\n"}
         assert run(inputs=ROWS, id_column="id", model_input="text", output_format="parquet") == manifest
 
-    def test_chain(self, run, baseten):
-        target = Target(chain_id="chain", base_url=baseten.url)
-        manifest = run(target=target, inputs=[{"a": 1}, 5])
+    def test_chain(self, run):
+        manifest = run(target=Target(chain_id="chain"), inputs=[{"a": 1}, 5])
         assert outputs_of(manifest) == {0: {"echo": {"a": 1}}}
         assert "a chain takes" in lines_of(*manifest.failed_parts)[1]["error"]["message"]
 
@@ -163,7 +162,7 @@ class TestShapeOfRows:
             yield "b"
 
         with Emulator(models={"text": stream}, api_key=KEY) as emulator:
-            assert outputs_of(run(target=Target(model_id="text", base_url=emulator.url), inputs=[1])) == {0: "a\nb"}
+            assert outputs_of(run(target=Target(model_id="text"), base_url=emulator.url, inputs=[1])) == {0: "a\nb"}
 
 
 class TestFailures:
@@ -200,16 +199,16 @@ class TestFailures:
         assert run(inputs=[1, 2]).failed == 2
 
     def test_no_row_was_answered(self, run, tmp_path):
-        target = Target(model_id="echo", base_url=f"http://127.0.0.1:{free_port()}")
+        nowhere = f"http://127.0.0.1:{free_port()}"
         with pytest.raises(BasetenBatchError) as raised:
-            run(target=target, inputs=[1, 2])
+            run(base_url=nowhere, inputs=[1, 2])
         assert re.fullmatch(
             r"No row was answered: 2 of 2 rows have failed \(2 BasetenUnavailableError\); see \S+/_failed-\S+\.jsonl\. "
             r"Row 0: predict of model echo .+",
             str(raised.value),
         )
         assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["failed"] == 2
-        assert run(target=target, inputs=[1, 2], max_failure_ratio=1.0).failed == 2
+        assert run(base_url=nowhere, inputs=[1, 2], max_failure_ratio=1.0).failed == 2
         # Of what an earlier run has done, all is there.
         assert run(inputs=[1, 2]).succeeded == 2
 
@@ -236,7 +235,7 @@ class TestFailures:
     )
     def test_what_no_row_survives_ends_the_run(self, run, baseten, arguments, error):
         if "target" in arguments:
-            arguments = {"target": Target(model_id="missing", base_url=baseten.url)}
+            arguments = {"target": Target(model_id="missing")}
         with pytest.raises(error):
             run(inputs=list(range(1000)), **arguments)
         assert len(baseten.requests) <= 16
@@ -251,8 +250,8 @@ class TestFailures:
             await send({"type": "http.response.body", "body": json.dumps(rows).encode()})
 
         with Emulator(models={"strict": app}, api_key=KEY) as emulator:
-            target = Target(model_id="strict", base_url=emulator.url)
-            manifest = run(target=target, inputs=["a", "b", "bad", "c"], rows_per_request=4)
+            target = Target(model_id="strict")
+            manifest = run(target=target, base_url=emulator.url, inputs=["a", "b", "bad", "c"], rows_per_request=4)
         assert outputs_of(manifest) == {0: "a", 1: "b", 3: "c"}
         assert lines_of(*manifest.failed_parts)[2]["error"]["status"] == 422
 
@@ -373,7 +372,7 @@ class TestLimits:
                 now[0] -= 1
 
         with Emulator(models={"slow": slow}, api_key=KEY) as emulator:
-            run(target=Target(model_id="slow", base_url=emulator.url), inputs=list(range(100)), max_concurrency=7)
+            run(target=Target(model_id="slow"), base_url=emulator.url, inputs=list(range(100)), max_concurrency=7)
         assert most[0] == 7
 
 

@@ -122,7 +122,6 @@ class TestOptions:
             ({"model_input": {"a": (1, 2)}}, {"model_input": {"a": [1, 2]}}),
             ({"model_input": {5: "x"}}, {"model_input": {"5": "x"}}),
             ({"keep_columns": ["a"]}, {"keep_columns": ("a",)}),
-            ({"target": Target(model_id="abc")}, {"target": Target(model_id="abc", base_url="http://proxy:1")}),
             ({}, {"max_concurrency": 3, "timeout": 5, "shard": 0, "headers": {"X-A": "b"}, "overwrite": True}),
         ],
     )

@@ -54,7 +54,7 @@ def server():
 @pytest.fixture
 def ask(run, server):
     with Emulator(models={"server": server}, api_key=KEY) as emulator:
-        yield lambda **arguments: run(target=Target(model_id="server", base_url=emulator.url), **arguments)
+        yield lambda **arguments: run(target=Target(model_id="server"), base_url=emulator.url, **arguments)
 
 
 def test_chat(ask, server, tmp_path):

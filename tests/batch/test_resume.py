@@ -27,13 +27,15 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch import writer
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.client import Client
+from airflow_provider_baseten.client.credentials import Credentials
 url, input_path, output_path, part_rows = sys.argv[1:]
 writer.PART_ROWS = int(part_rows)
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
-target = Target(model_id="echo", base_url=url)
-job = BatchJob(target=target, input_path=input_path, output_path=output_path, max_concurrency=8)
-print(run_batch(job, api_key="abcd1234.s3cr3t", stop=stop).complete)
+job = BatchJob(target=Target(model_id="echo"), input_path=input_path, output_path=output_path, max_concurrency=8)
+client = Client(Credentials(api_key="abcd1234.s3cr3t", base_url=url))
+print(run_batch(job, client=client, stop=stop).complete)
 """
 
 
@@ -94,10 +96,10 @@ def test_a_stop_does_not_wait_for_a_slow_model(tmp_path, run):
         return model_input
 
     with Emulator(models={"slow": slow}, api_key=KEY) as emulator:
-        target = Target(model_id="slow", base_url=emulator.url)
+        target = Target(model_id="slow")
         stop = threading.Event()
         threading.Thread(target=lambda: started.wait(10) and stop.set()).start()
-        manifest = run(target=target, inputs=list(range(10)), stop=stop)
+        manifest = run(target=target, base_url=emulator.url, inputs=list(range(10)), stop=stop)
         assert started.is_set()
     assert not manifest.complete
     assert manifest.seconds < GRACE_SECONDS + 2
@@ -258,7 +260,7 @@ class TestParts:
         thread = threading.Thread(target=look)
         thread.start()
         with Emulator(models={"model": model}, api_key=KEY) as emulator:
-            manifest = run(target=Target(model_id="model", base_url=emulator.url), inputs=[0, 1])
+            manifest = run(target=Target(model_id="model"), base_url=emulator.url, inputs=[0, 1])
         thread.join()
         assert len(manifest.parts) == 2
 

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 
+from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator, Limits
@@ -64,10 +65,20 @@ def hook(baseten, connect):
 
 @pytest.fixture(params=["blocking", "async"])
 def predict(request, hook):
-    """Call ``predict`` or its async twin."""
+    """Call ``predict`` of the hook, or of the async client."""
     if request.param == "blocking":
         return hook.predict
-    return lambda *arguments, **options: asyncio.run(hook.apredict(*arguments, **options))
+
+    async def predict(*arguments, **options):
+        async with await BasetenHook(request_retries=ONCE).async_client() as client:
+            return await client.predict(*arguments, **options)
+
+    return lambda *arguments, **options: asyncio.run(predict(*arguments, **options))
+
+
+async def predict_async(hook):
+    async with await hook.async_client() as client:
+        return await client.predict(ECHO, 1)
 
 
 class TestPredict:
@@ -114,30 +125,32 @@ class TestPredict:
                 BasetenHook().predict(ECHO, "x" * 1000)
             assert len(emulator.requests) == 1
 
-    def test_reply_that_is_not_json(self, connect, predict, hook):
-        with ScriptedServer(answer(body=b"oops")) as server, pytest.raises(BasetenResponseError, match="not that"):
-            predict(Target(model_id="abc", base_url=server.url), 1)
-        page = answer(body=b"<html>", content_type="text/html")
-        with ScriptedServer(page) as server, pytest.raises(BasetenResponseError, match="HTML page"):
-            predict(Target(model_id="abc", base_url=server.url), 1)
+    @pytest.mark.parametrize(
+        ("reply", "words"),
+        [({"body": b"oops"}, "not that"), ({"body": b"<html>", "content_type": "text/html"}, "HTML page")],
+    )
+    def test_reply_that_is_not_json(self, connect, predict, reply, words):
+        with ScriptedServer(answer(**reply)) as server:
+            connect(host=server.url, password=KEY)
+            with pytest.raises(BasetenResponseError, match=words):
+                predict(Target(model_id="abc"), 1)
 
 
 def test_routes(hook, baseten):
     target = Target(model_id="echo")
-    for found in (
-        hook.sync_route(target, "v1/models/model", method="GET"),
-        asyncio.run(hook.async_route(target, "v1/models/model", method="GET")),
-    ):
-        assert found == {}
+
+    async def route():
+        async with await hook.async_client() as client:
+            return await client.sync_route(target, "v1/models/model", method="GET")
+
+    assert hook.sync_route(target, "v1/models/model", method="GET") == asyncio.run(route()) == {}
     assert [request.route for request in baseten.requests[-2:]] == ["/v1/models/model"] * 2
 
 
-def test_one_async_hook_serves_many_calls(connect, baseten):
-    connect(host=baseten.url, password=KEY)
-
+def test_one_async_client_serves_many_calls(hook):
     async def many():
-        hook = BasetenHook()
-        return await asyncio.gather(*(hook.apredict(ECHO, number) for number in range(50)))
+        async with await hook.async_client() as client:
+            return await asyncio.gather(*(client.predict(ECHO, number) for number in range(50)))
 
     assert asyncio.run(many()) == list(range(50))
 
@@ -182,7 +195,7 @@ class TestCredentials:
     def test_without_a_host_baseten_itself_is_called(self, connect):
         connect(password=KEY)
         hook = BasetenHook()
-        assert hook.located(ECHO).url("predict").startswith("https://model-echo.api.baseten.co/")
+        assert hook.client().credentials.url(build_predict(ECHO, 1)).startswith("https://model-echo.api.baseten.co/")
         assert hook.connection.management_url == "https://api.baseten.co"
 
     def test_environment_stands_in_for_the_missing_default_connection_only(self, airflow_db, monkeypatch):
@@ -190,7 +203,7 @@ class TestCredentials:
             BasetenHook().connection  # noqa: B018
         monkeypatch.setenv("BASETEN_API_KEY", KEY)
         assert BasetenHook().connection.api_key == KEY
-        assert asyncio.run(BasetenHook().aconnection()).api_key == KEY
+        assert asyncio.run(BasetenHook().async_client()).api_key == KEY
         for look_up in (
             lambda: BasetenHook("other").connection,
             lambda: asyncio.run(BasetenHook("other").aconnection()),
@@ -346,7 +359,7 @@ class TestWrittenWrongly:
         with pytest.raises(BasetenInputError, match="AIRFLOW_CONN_BASETEN_DEFAULT is set, but"):
             _ = BasetenHook().connection
         with pytest.raises(BasetenInputError, match="AIRFLOW_CONN_BASETEN_DEFAULT is set, but"):
-            asyncio.run(BasetenHook().aconnection())
+            asyncio.run(BasetenHook().async_client())
 
     def test_a_login_that_may_be_the_key_is_masked(self, monkeypatch):
         from airflow.sdk.log import redact
@@ -442,7 +455,7 @@ class TestExtra:
             with pytest.raises(BasetenInputError, match="answered 422") as caught:
                 BasetenHook().predict(ECHO, 1)
             with pytest.raises(BasetenInputError, match="answered 422") as caught_async:
-                asyncio.run(BasetenHook().apredict(ECHO, 1))
+                asyncio.run(predict_async(BasetenHook()))
         assert ("the very words" in str(caught.value), "the very words" in str(caught_async.value)) == (shown, shown)
 
     def test_form_has_the_same_fields(self):

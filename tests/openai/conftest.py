@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_baseten.emulator import Emulator, Upstream
 from tests.openai.support import KEY, ScriptedModel
-from tests.test_transport import tls  # noqa: F401
+from tests.client.test_transport import tls  # noqa: F401
 
 HERE = Path(__file__).parent
 TEXT_VECTORS = HERE.parents[1] / "example_dags" / "models" / "text_vectors"

@@ -29,7 +29,7 @@ def ask(asynchronous=False, **options):
             return client.chat.completions.create(**QUESTION, **options)
 
     async def run():
-        async with await hook.aopenai_client(CHAT) as client:
+        async with await hook.async_client() as baseten, baseten.openai(CHAT) as client:
             return await client.chat.completions.create(**QUESTION, **options)
 
     return asyncio.run(run())

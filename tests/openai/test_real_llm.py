@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from pydantic import BaseModel
 
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from tests.openai.support import KEY
@@ -95,7 +95,7 @@ class TestClientOfTheHook:
 
     def test_model_apis(self, llm):
         async def ask():
-            async with await BasetenHook().aopenai_client(model_apis=True) as client:
+            async with await BasetenHook().async_client() as baseten, baseten.openai(ModelApis()) as client:
                 slugs = [model.id async for model in client.models.list()]
                 stream = await client.chat.completions.create(model=slugs[0], messages=MESSAGES, stream=True, **FEW)
                 return slugs, [chunk async for chunk in stream]

@@ -79,7 +79,7 @@ def baseten(connect, store):
 
 def left(baseten, store, model_id="echo", **options):
     """Leave a call as a worker does; return it and its trigger."""
-    request = build_predict(Target(model_id=model_id, base_url=baseten.url), {"text": "private"}, **options)
+    request = build_predict(Target(model_id=model_id), {"text": "private"}, **options)
     name = name_of(IDENTITY, 1, "fingerprint")
     call = DeferredCall(store, name)
     call.name = name
@@ -275,9 +275,7 @@ class TestStoppedTriggerer:
     def test_takes_over_after_its_timeout_when_the_other_leaves_nothing(self, baseten, store):
         call, trigger = left(baseten, store)
         call.claim(Claim("second-trigger", time.time() + 60))
-        impatient = BasetenPredictTrigger(**trigger().serialize()[1] | {"timeout": 0.2})
-        impatient._hook = lambda: trigger()._hook()
-        run(impatient)
+        run(BasetenPredictTrigger(**trigger().serialize()[1] | {"timeout": 0.5}))
         assert (len(baseten.requests), call.response().status) == (1, 200)
 
     def test_both_ids_are_logged_when_both_have_sent(self, baseten, store, caplog):

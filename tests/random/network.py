@@ -17,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
-from airflow_provider_baseten.client import connection_errors, settings
+from airflow_provider_baseten.client import connection_errors, response_reader
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Connections, Lookup
 from tests.random.virtual_time import Windows
@@ -157,19 +157,20 @@ class Network:
 
     async def attempt(self, sender: Any, request: Request) -> Any:
         """Do what ``AsyncTransport`` does with one call."""
-        headers = {**request.headers, "authorization": sender._authorization}
+        credentials = sender._credentials
+        headers = {**request.headers, "authorization": credentials.authorization(request.host)}
         try:
             status, answered, body = await self.exchange(
-                request.method, request.url, headers, request.body or b"", sender._read_timeout
+                request.method, credentials.url(request), headers, request.body or b"", credentials.timeout
             )
         except NotReachedError:
-            raise connection_errors._not_connected(request, "refused") from None
+            raise connection_errors._not_connected(request, credentials.origin(request.host), "refused") from None
         except TimeoutError:
-            raise connection_errors._not_answered(request, sender._read_timeout) from None
+            raise connection_errors._not_answered(request, credentials.timeout) from None
         except ConnectionLostError as error:
-            raise connection_errors._lost(request, error) from None
+            raise connection_errors.connection_lost(request, error) from None
         response = Response(request=request, status=status, headers=answered, body=body)
-        return settings._checked(response, sender._api_key)
+        return response_reader.checked_response(response, credentials)
 
 
 def as_requests(prepared: Any, answer: Answer) -> requests.Response:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from random import Random
@@ -94,10 +95,10 @@ class Life:
         self.attempt = 0
         self.violations: list[str] = []
 
-    async def aconnection(self) -> None:
-        """Find the connection, which is there all the time."""
+    async def client(self) -> "Life":
+        return self
 
-    async def asend(self, request: Request) -> Response:
+    async def send(self, request: Request) -> Response:
         process = RUNNING.get()
         send = Send(len(self.sends), process, self.attempt, time.time())
         self._check_send(send)
@@ -227,8 +228,7 @@ def live(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
 
     def play(seed: int) -> Life:
         life = Life(seed)
-        hook = SimpleNamespace(aconnection=life.aconnection, asend=life.asend)
-        monkeypatch.setattr(BasetenPredictTrigger, "_hook", lambda _: hook)
+        monkeypatch.setattr(trigger_module, "shared_client", lambda *_, **__: nullcontext(life))
 
         async def scenario() -> Any:
             value = await life.live()

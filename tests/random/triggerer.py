@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
+from airflow_provider_baseten.triggers.pollers import new_poller
 from airflow_provider_baseten.waiting.poller import Poller
 
 _PROCESS: ContextVar[dict[str, Poller]] = ContextVar("pollers")
@@ -14,7 +15,10 @@ _PROCESS: ContextVar[dict[str, Poller]] = ContextVar("pollers")
 
 def poller_of(baseten_conn_id: str) -> Poller:
     """Return the poller of a connection in the triggerer that runs now."""
-    return _PROCESS.get().setdefault(baseten_conn_id, Poller(baseten_conn_id))
+    pollers = _PROCESS.get()
+    if baseten_conn_id not in pollers:
+        pollers[baseten_conn_id] = new_poller(baseten_conn_id)
+    return pollers[baseten_conn_id]
 
 
 class Running:

@@ -25,7 +25,6 @@ from airflow_provider_baseten import exceptions as errors
 from airflow_provider_baseten.client import async_transport
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Model, Scaling
 from airflow_provider_baseten.emulator import app as gateway_module
-from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage import files
 from airflow_provider_baseten.storage.outputs import read_output
@@ -228,7 +227,7 @@ class World:
         patch.setattr(requests.adapters.HTTPAdapter, "send", lambda _, prepared, **how: self._send(prepared, **how))
         patch.setattr(RuntimeTaskInstance, "get_task_states", self._task_states)
         patch.setattr(BaseHook, "get_connection", self._connection)
-        patch.setattr(BasetenHook, "aget_connection", self._aconnection)
+        patch.setattr(BaseHook, "aget_connection", self._aconnection)
         self._replace_store(patch)
 
     def _replace_store(self, patch: pytest.MonkeyPatch) -> None:

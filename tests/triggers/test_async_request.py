@@ -12,6 +12,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.triggers import pollers
 from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
 from airflow_provider_baseten.waiting import poller, state
 from tests.triggers.support import NOT_FOUND, QUEUED, TARGET, deliver, outcomes, same, trigger, until
@@ -318,4 +319,4 @@ class TestKill:
         began = time.monotonic()
         waiting(scenario)
         assert time.monotonic() - began < 2
-        assert poller._pollers == {} or all(not p._users for ps in poller._pollers.values() for p in ps.values())
+        assert pollers._pollers == {} or all(not p._users for ps in pollers._pollers.values() for p in ps.values())

@@ -9,6 +9,7 @@ from airflow_provider_baseten import BasetenAsyncPredictOperator, BasetenAsyncRe
 from airflow_provider_baseten.api.error_record import error_from
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError, BasetenUnavailableError
+from airflow_provider_baseten.hooks import shared_clients
 from airflow_provider_baseten.policies import decide
 from airflow_provider_baseten.waiting import poller
 from tests.log_records import errors_of_tasks
@@ -26,14 +27,14 @@ def _quick(monkeypatch):
 @pytest.fixture
 def unreadable(monkeypatch):
     """Let reading the connection in a trigger raise an error for as long as there is one in the list."""
-    errors, real = [], poller.BasetenHook.aconnection
+    errors, real = [], shared_clients.afind_connection
 
-    async def aconnection(hook):
+    async def aconnection(conn_id):
         if errors:
             raise errors[0]
-        return await real(hook)
+        return await real(conn_id)
 
-    monkeypatch.setattr(poller.BasetenHook, "aconnection", aconnection)
+    monkeypatch.setattr(shared_clients, "afind_connection", aconnection)
     return errors
 
 
@@ -87,7 +88,7 @@ def test_a_short_outage_does_no_harm(waiting, server, unreadable):
     assert waiting(scenario) == {"r1": "ended"}
 
 
-def test_one_that_was_readable_keeps_its_waits_and_a_later_wait_ends(waiting, server, unreadable, monkeypatch):
+def test_one_that_was_readable_keeps_its_waits_and_a_later_wait_ends(waiting, server, unreadable, monkeypatch, caplog):
     monkeypatch.setattr(poller, "_PATIENCE", 0.0)
 
     async def scenario():
@@ -95,6 +96,7 @@ def test_one_that_was_readable_keeps_its_waits_and_a_later_wait_ends(waiting, se
         await until(lambda: server.times("GET", "early"))
         server.keys = {"a key of tomorrow"}  # So that the connection is read again.
         unreadable.append(BasetenAuthError("Connection 'baseten_default' does not exist."))
+        await until(lambda: "can't be read" in caplog.text)
         (late,) = await event_of(trigger("late", poll_interval=0.1))
         assert not early.done()
         unreadable.clear()

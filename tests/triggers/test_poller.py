@@ -11,7 +11,9 @@ from itertools import pairwise
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.hooks import shared_clients
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.triggers import pollers
 from airflow_provider_baseten.waiting import poller
 from tests.triggers.support import QUEUED, deliver, outcomes, same, trigger, until
 
@@ -42,14 +44,14 @@ class TestLimit:
 
     def test_holds_after_the_connection_could_not_be_read_for_a_while(self, waiting, server, monkeypatch):
         monkeypatch.setattr(poller, "_RECONNECT", 0.5)
-        real, failures = poller.BasetenHook.aconnection, iter(range(2))
+        real, failures = shared_clients.afind_connection, iter(range(2))
 
-        async def aconnection(hook):
+        async def aconnection(conn_id):
             if next(failures, None) is not None:
                 raise RuntimeError("the API server is away")
-            return await real(hook)
+            return await real(conn_id)
 
-        monkeypatch.setattr(poller.BasetenHook, "aconnection", aconnection)
+        monkeypatch.setattr(shared_clients, "afind_connection", aconnection)
 
         async def scenario():
             waits = [asyncio.create_task(outcomes(trigger(f"r{n}", poll_interval=0.1))) for n in range(50)]
@@ -240,7 +242,7 @@ class TestEnd:
             waits = [asyncio.create_task(outcomes(trigger(f"r{n}", expects_delivery=n < 5))) for n in range(10)]
             await until(lambda: len(server.calls) >= 20)
             assert server.connections > 0
-            assert len(poller._pollers[asyncio.get_running_loop()]) == 1
+            assert len(pollers._pollers[asyncio.get_running_loop()]) == 1
             await cancelled(waits[1:])
             calls = len(server.calls)
             await until(lambda: len(server.calls) > calls)  # One is left.
@@ -260,7 +262,7 @@ class TestEnd:
             for _ in range(count):
                 assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "ended"}
             gc.collect()
-            return len(poller._pollers)
+            return len(pollers._pollers)
 
         assert loops_after(2) >= loops_after(5)  # asgiref remembers the last loop of each of its threads.
 

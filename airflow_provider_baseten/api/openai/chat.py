@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.api.model_apis import ModelApis
 from airflow_provider_baseten.api.openai.structured_output import OutputFormat
 from airflow_provider_baseten.api.sync_route import build_sync_route
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 ROUTE = "v1/chat/completions"
@@ -23,7 +22,7 @@ _OWN_FIELDS = frozenset({"messages", "model", "response_format", "tools", "tool_
 
 
 def chat_completion(
-    target: Target,
+    target: Target | ModelApis,
     messages: Any,
     *,
     model: str | None = None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import subprocess
 import sys
 import zlib
@@ -21,6 +22,7 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.client.transport import Transport
 from airflow_provider_baseten.exceptions import (
@@ -31,23 +33,28 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
     BasetenResultStoreError,
 )
-from airflow_provider_baseten.hooks.baseten import BasetenHook, max_response_bytes
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.hooks.connection import max_response_bytes
 from tests.scripted_server import ScriptedServer, answer, raw
 
 ONCE = RequestRetries(max_attempts=1)
 MB = 1024 * 1024
 
 
-def blocking(request, **settings):
-    return Transport("k.s", request_retries=ONCE, **settings).send(request)
+def credentials(call, settings):
+    return Credentials(**{"api_key": "k.s", "base_url": call[0], "request_retries": ONCE} | settings)
 
 
-def in_loop(request, **settings):
-    return asyncio.run(AsyncTransport("k.s", request_retries=ONCE, **settings).send(request))
+def blocking(call, **settings):
+    return Transport(credentials(call, settings)).send(call[1])
 
 
-def in_bulk(request, **settings):
-    return asyncio.run(AsyncTransport("k.s", request_retries=ONCE, **settings).attempt(request, b"{}"))
+def in_loop(call, **settings):
+    return asyncio.run(AsyncTransport(credentials(call, settings)).send(call[1]))
+
+
+def in_bulk(call, **settings):
+    return asyncio.run(AsyncTransport(credentials(call, settings)).attempt(call[1], b"{}"))
 
 
 @pytest.fixture(params=[blocking, in_loop, in_bulk])
@@ -57,8 +64,7 @@ def send(request, monkeypatch):
     return request.param
 
 
-def target(server):
-    return Target(model_id="abc", base_url=server.url)
+TARGET = Target(model_id="abc")
 
 
 def chunked(body, *headers):
@@ -89,22 +95,22 @@ class TestModelAnswers:
     def test_large_one_comes_whole(self, send):
         body = b'"' + b"x" * (6 * MB) + b'"'
         with ScriptedServer(answer(body=body)) as server:
-            response = send(build_predict(target(server), {}))
+            response = send((server.url, build_predict(TARGET, {})))
         assert (response.size, response.read(), response.output()) == (len(body), body, "x" * (6 * MB))
 
     def test_large_one_is_in_a_file(self):
         body = b"x" * (6 * MB)
         with ScriptedServer(answer(body=body)) as server:
             for way in (blocking, in_loop):
-                response = way(build_predict(target(server), {}))
+                response = way((server.url, build_predict(TARGET, {})))
                 assert (response.body, response.large.read()) == (b"", body)
 
     @pytest.mark.parametrize("make", [lambda body: answer(body=body), chunked])
     def test_one_byte_too_many(self, send, make):
         with ScriptedServer(make(b"1" * 1000), make(b"1" * 1001)) as server:
-            assert send(build_predict(target(server), {}), max_response_bytes=1000).size == 1000
+            assert send((server.url, build_predict(TARGET, {})), max_response_bytes=1000).size == 1000
             with pytest.raises(BasetenResponseError, match=r"more than 1,000 bytes.*\[baseten\] max_resp") as caught:
-                send(build_predict(target(server), {}), max_response_bytes=1000)
+                send((server.url, build_predict(TARGET, {})), max_response_bytes=1000)
         assert (caught.value.status, caught.value.may_have_run, caught.value.retryable) == (200, True, False)
 
     def test_size_counts_unpacked(self, send):
@@ -113,7 +119,7 @@ class TestModelAnswers:
             ScriptedServer(chunked(gzip.compress(b"1" * 1001), *headers)) as server,
             pytest.raises(BasetenResponseError, match="request id r1"),
         ):
-            send(build_predict(target(server), {}), max_response_bytes=1000)
+            send((server.url, build_predict(TARGET, {})), max_response_bytes=1000)
 
     def test_bulk_has_a_limit_of_its_own(self):
         body = packed(65)
@@ -121,7 +127,7 @@ class TestModelAnswers:
             ScriptedServer(answer(body=body, headers=["Content-Encoding: deflate"])) as server,
             pytest.raises(BasetenResponseError, match="more than 67,108,864 bytes"),
         ):
-            in_bulk(build_predict(target(server), {}))
+            in_bulk((server.url, build_predict(TARGET, {})))
 
     def test_folder_for_temporary_files_is_missing(self, send, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
@@ -129,7 +135,7 @@ class TestModelAnswers:
             ScriptedServer(answer(body=b"1" * (6 * MB))) as server,
             pytest.raises(BasetenResultStoreError, match="folder for temporary files") as caught,
         ):
-            send(build_predict(target(server), {}))
+            send((server.url, build_predict(TARGET, {})))
         assert caught.value.may_have_run
 
 
@@ -142,8 +148,8 @@ class TestStatusAndErrorAnswers:
             build_queue_status,
             deployments.build_wake,
             lambda t: build_async_predict(t, {}),
-            lambda t: deployments.list_models(t.base_url),
-            lambda t: deployments.Deployments("abc").get(t.base_url, "d"),
+            lambda t: deployments.build_list_models(),
+            lambda t: deployments.build_get_deployment("d", "abc"),
         ],
     )
     def test_status_is_small(self, send, build):
@@ -151,25 +157,25 @@ class TestStatusAndErrorAnswers:
             ScriptedServer(answer(body=b'"' + b"x" * MB + b'"')) as server,
             pytest.raises(BasetenResponseError, match="more than 1,048,576 bytes"),
         ):
-            send(build(target(server)))
+            send((server.url, build(TARGET)))
 
     def test_long_error_is_cut_and_its_status_counts(self, send):
         with (
             ScriptedServer(answer(429, b"too busy " * MB)) as server,
             pytest.raises(BasetenRateLimitError, match="too busy too busy") as caught,
         ):
-            send(build_predict(target(server), {}))
+            send((server.url, build_predict(TARGET, {})))
         assert len(str(caught.value)) < 1000
 
     def test_error_that_can_not_be_unpacked_keeps_its_status(self, send):
         headers = ["Content-Encoding: gzip", "X-Baseten-Error-Source: 04", "X-Baseten-Error-Code: 600"]
         with ScriptedServer(answer(500, b"no gzip", headers)) as server, pytest.raises(BasetenModelError):
-            send(build_predict(target(server), {}))
+            send((server.url, build_predict(TARGET, {})))
 
     def test_status_that_is_allowed_is_an_answer(self, send):
         with ScriptedServer(answer(404, b"1" * (2 * MB))) as server:
-            route = build_sync_route(target(server), "r", allowed_statuses=[404])
-            assert send(route).size == 2 * MB
+            route = build_sync_route(TARGET, "r", allowed_statuses=[404])
+            assert send((server.url, route)).size == 2 * MB
 
 
 class TestPackedAnswers:
@@ -195,7 +201,7 @@ class TestPackedAnswers:
         data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
         head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
         with ScriptedServer(raw(f"{head}Content-Encoding: {encoding}\r\n\r\n".encode() + data)) as server:
-            assert send(build_predict(target(server), {})).output() == {"a": 1}
+            assert send((server.url, build_predict(TARGET, {}))).output() == {"a": 1}
 
     @pytest.mark.parametrize(
         ("encoding", "body"),
@@ -216,7 +222,7 @@ class TestPackedAnswers:
             ScriptedServer(answer(body=body, headers=[f"Content-Encoding: {encoding}"])) as server,
             pytest.raises(BasetenResponseError, match="can't be unpacked") as caught,
         ):
-            send(build_predict(target(server), {}))
+            send((server.url, build_predict(TARGET, {})))
         assert caught.value.may_have_run
 
     @pytest.mark.parametrize(
@@ -237,14 +243,14 @@ class TestPackedAnswers:
             ScriptedServer(endless(head.encode() + begin, rest)) as server,
             pytest.raises(BasetenResponseError if status == 200 else BasetenNotFoundError) as caught,
         ):
-            send(build_predict(target(server), {}), max_response_bytes=MB)
+            send((server.url, build_predict(TARGET, {})), max_response_bytes=MB)
         assert caught.value.status == status
         if status == 200:
             assert "with more than 1,048,576 bytes" in str(caught.value)
 
     def test_what_is_offered(self, send):
         with ScriptedServer(answer()) as server:
-            send(build_predict(target(server), {}))
+            send((server.url, build_predict(TARGET, {})))
         assert b"\r\naccept-encoding: gzip, deflate\r\n" in server.requests[0].lower()
 
 
@@ -254,19 +260,20 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.transport import Transport
 
 way, url = sys.argv[1:]
-request = build_predict(Target(model_id="abc", base_url=url), {})
-settings = {"api_key": "k.s", "max_response_bytes": 500 * 1024**2}
+request = build_predict(Target(model_id="abc"), {})
+credentials = Credentials(api_key="k.s", base_url=url, max_response_bytes=500 * 1024**2)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     if way == "blocking":
-        result = Transport(**settings).send(request)
+        result = Transport(credentials).send(request)
     elif way == "in_loop":
-        result = asyncio.run(AsyncTransport(**settings).send(request))
+        result = asyncio.run(AsyncTransport(credentials).send(request))
     else:
-        result = asyncio.run(AsyncTransport(**settings).attempt(request, b"{}"))
+        result = asyncio.run(AsyncTransport(credentials).attempt(request, b"{}"))
 except BasetenError as error:
     result = error
 print(type(result).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
@@ -318,19 +325,25 @@ class TestLargeBody:
         assert (LargeBody().read(), LargeBody().size) == (b"", 0)
 
 
+async def predict_async(hook):
+    async with await hook.async_client() as client:
+        return await client.predict(TARGET, {})
+
+
 class TestOption:
     def test_default(self):
         assert max_response_bytes() == 1024**3
 
     def test_reaches_both_transports(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__BASETEN__MAX_RESPONSE_BYTES", "1000")
-        monkeypatch.setenv("AIRFLOW_CONN_BASETEN_DEFAULT", '{"conn_type": "baseten", "password": "k.s"}')
         with ScriptedServer(answer(body=b"1" * 1001)) as server:
+            fields = {"conn_type": "baseten", "password": "k.s", "host": server.url}
+            monkeypatch.setenv("AIRFLOW_CONN_BASETEN_DEFAULT", json.dumps(fields))
             hook = BasetenHook(request_retries=ONCE)
             with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):
-                hook.predict(target(server), {})
+                hook.predict(TARGET, {})
             with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):
-                asyncio.run(hook.apredict(target(server), {}))
+                asyncio.run(predict_async(hook))
 
     @pytest.mark.parametrize("value", ["1 GB", "0", "-1", "1e9", "\u0661\u0660", "9" * 30])
     def test_wrong_value(self, monkeypatch, value):

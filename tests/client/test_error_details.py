@@ -8,6 +8,8 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.client.client import Client
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, BasetenError, BasetenModelError
@@ -55,10 +57,8 @@ def test_blocking_and_async_calls(baseten, details):
         hook.predict(Target(model_id="m"), {"text": SECRET})
 
     async def call():
-        try:
-            await hook.apredict(Target(model_id="m"), {"text": SECRET})
-        finally:
-            await hook.aclose()
+        async with await hook.async_client() as client:
+            await client.predict(Target(model_id="m"), {"text": SECRET})
 
     with pytest.raises(BasetenError) as not_blocking:
         asyncio.run(call())
@@ -69,12 +69,12 @@ def test_blocking_and_async_calls(baseten, details):
 @pytest.mark.parametrize("with_details", [True, False])
 def test_failure_records_of_bulk_jobs(baseten, tmp_path, with_details):
     job = BatchJob(
-        target=Target(model_id="m", base_url=baseten.url),
+        target=Target(model_id="m"),
         inputs=[{"text": SECRET}],
         output_path=str(tmp_path / "out"),
         request_retries=ONCE,
     )
-    manifest = run_batch(job, api_key=KEY, error_details=with_details)
+    manifest = run_batch(job, client=Client(Credentials(api_key=KEY, base_url=baseten.url, error_details=with_details)))
     with open(manifest.failed_parts[0], encoding="utf-8") as lines:  # noqa: PTH123
         check(json.loads(lines.readline())["error"]["message"], with_details)
 
@@ -84,8 +84,8 @@ def test_errors_in_answers_of_a_chat_model(baseten, details):
     baseten.inject(quoting(200))
     expected = details(baseten.url)
     operator = BasetenChatCompletionOperator(task_id="t", model_id="m", prompt=SECRET)
-    hook = BasetenHook()
-    response = hook.send(operator.build_request(hook.located(operator.target)))
+    with BasetenHook().client() as client:
+        response = client.send(operator.build_request())
     with pytest.raises(BasetenModelError) as error:
         operator.read_response(response)
     check(str(error.value), expected)

@@ -18,6 +18,7 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.client.transport import Transport
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResponseError, BasetenUnavailableError
@@ -62,32 +63,46 @@ class Ending:
         return type(error), error.status, error.retryable, error.may_have_run, error.error_code, error.request_id
 
 
-class Client:
-    """Both transports; each answer comes from a port of its own, so that no connection is used twice."""
+class BothTransports:
+    """Sends a request over both transports; each has a port, and so a connection, of its own."""
 
     def __init__(self, runner):
         self._runner = runner
-        settings = {"request_retries": ONCE, "max_response_bytes": MOST_BYTES, "read_timeout": 10}
-        self._blocking = Transport("key", **settings)
-        self._async = AsyncTransport("key", **settings)
 
     def ends(self, data, content_type=JSON):
-        return [self._end(send, data, content_type) for send in (self._blocking.send, self._send_in_loop)]
+        return [self._end(send, data, content_type) for send in (self._send_blocking, self._send_in_loop)]
 
     def _end(self, send, data, content_type):
+        request = build_predict(Target(model_id="abc"), 1, content_type=content_type)
         with ScriptedServer(raw(data)) as server:
-            target = Target(model_id="abc", base_url=server.url)
+            credentials = Credentials(
+                api_key="key",
+                base_url=server.url,
+                request_retries=ONCE,
+                max_response_bytes=MOST_BYTES,
+                timeout=10,
+            )
             try:
-                return Ending(model_output(send(build_predict(target, 1, content_type=content_type))))
+                return Ending(model_output(send(credentials, request)))
             except BasetenError as error:
                 return Ending(error=error)
 
-    def _send_in_loop(self, request):
-        return self._runner.run(self._async.send(request))
+    def _send_blocking(self, credentials, request):
+        transport = Transport(credentials)
+        try:
+            return transport.send(request)
+        finally:
+            transport.close()
 
-    def close(self):
-        self._blocking.close()
-        self._runner.run(self._async.close())
+    def _send_in_loop(self, credentials, request):
+        async def send():
+            transport = AsyncTransport(credentials)
+            try:
+                return await transport.send(request)
+            finally:
+                await transport.close()
+
+        return self._runner.run(send())
 
 
 @pytest.fixture
@@ -98,9 +113,7 @@ def client(monkeypatch):
     # A collection that begins deep inside an answer would run finalizers with no stack left.
     gc.disable()
     with asyncio.Runner() as runner:
-        client = Client(runner)
-        yield client
-        client.close()
+        yield BothTransports(runner)
     gc.enable()
 
 

@@ -1,0 +1,106 @@
+"""Credentials of a client: where Baseten is reached, with which keys, and how long and how often a request is tried."""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from airflow_provider_baseten.api.deployments import MANAGEMENT_HOST
+from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
+from airflow_provider_baseten.api.target import MODEL_APIS_HOST, check_base_url
+from airflow_provider_baseten.arguments import check_seconds, shown
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.exceptions import BasetenInputError
+
+MANAGEMENT_URL = "https://api.baseten.co"
+_MODEL_APIS_URL = "https://inference.baseten.co"
+
+# The default of the option [baseten] max_response_bytes.
+MAX_RESPONSE_BYTES = 1024**3
+
+# Sockets count milliseconds in 32 bits.
+_MAX_SECONDS = 2_000_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Address and keys of a workspace, and the limits of each request.
+
+    :param api_key: sent with every request to a model; never part of a message.
+    :param base_url: for example ``http://127.0.0.1:8700`` for an emulator or a proxy, where the name of the model or
+        chain becomes the first part of the path; by default Baseten's own hosts.
+    :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
+    :param management_api_key: key for the management API, by default the API key.
+    :param management_url: address of the management API, by default the base URL, or else https://api.baseten.co.
+    :param timeout: seconds to wait for a response, and for each further part of a streamed one; by default 1260, which
+        is longer than Baseten lets a predict run.
+    :param request_retries: how often a request that did not run is sent again.
+    :param max_response_bytes: most bytes of a response of a model, decompressed; by default 1 GiB. A response of more
+        than a few megabytes is kept in a temporary file.
+    :param error_details: whether error messages quote the server; by default they do.
+    :raises BasetenInputError: an argument is not valid; the message names it.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str | None = None
+    auth_scheme: str = "Bearer"
+    management_api_key: str | None = field(default=None, repr=False)
+    management_url: str | None = None
+    timeout: float = READ_TIMEOUT
+    request_retries: RequestRetries = field(default_factory=RequestRetries)
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+    error_details: bool = True
+
+    def __post_init__(self) -> None:
+        check_seconds(timeout=self.timeout)
+        object.__setattr__(self, "timeout", min(self.timeout, _MAX_SECONDS))
+        if not isinstance(self.request_retries, RequestRetries):
+            raise BasetenInputError(f"request_retries={shown(self.request_retries)} is not a RequestRetries.")
+        for name in ("base_url", "management_url"):
+            if (url := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_base_url(name, url))
+
+    def with_options(self, *, timeout: float | None = None, max_attempts: int | None = None) -> Self:
+        """Return the same credentials with other limits.
+
+        :param timeout: seconds to wait for a response.
+        :param max_attempts: attempts of each request in all.
+        """
+        retries = self.request_retries
+        return replace(
+            self,
+            timeout=self.timeout if timeout is None else timeout,
+            request_retries=retries if max_attempts is None else replace(retries, max_attempts=max_attempts),
+        )
+
+    def url(self, request: Request) -> str:
+        """Return the URL of a request."""
+        return f"{self.host_url(request.host)}{request.path}"
+
+    def host_url(self, host: str) -> str:
+        """Return the URL of a host, without the path.
+
+        :param host: label of a model, a chain, the Model APIs or the management API.
+        """
+        if host == MANAGEMENT_HOST:
+            return self.management_url or self.base_url or MANAGEMENT_URL
+        if self.base_url is not None:
+            return f"{self.base_url}/{host}"
+        return _MODEL_APIS_URL if host == MODEL_APIS_HOST else f"https://{host}.api.baseten.co"
+
+    def origin(self, host: str) -> str:
+        """Return scheme, host and port of a host's URL, for messages."""
+        return "/".join(self.host_url(host).split("/", 3)[:3])
+
+    def prepared(self, request: Request) -> Request:
+        """Return the request as it is sent: its errors quote the server only if ``error_details`` says so."""
+        return request if self.error_details else replace(request, error_details=False)
+
+    def authorization(self, host: str) -> str:
+        """Return the value of the header ``Authorization`` for a host."""
+        key = self.management_api_key if host == MANAGEMENT_HOST else None
+        return f"{self.auth_scheme} {key or self.api_key}"
+
+    def redacted(self, text: str) -> str:
+        """Return a text without the keys."""
+        for key in filter(None, (self.api_key, self.management_api_key)):
+            text = text.replace(key, "***")
+        return text

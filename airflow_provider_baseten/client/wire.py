@@ -1,0 +1,8 @@
+"""Constants of every HTTP connection of this package."""
+
+from importlib.metadata import version
+
+# Seconds.
+CONNECT_TIMEOUT = 10.0
+
+USER_AGENT = f"airflow-provider-baseten/{version('airflow-provider-baseten')}"

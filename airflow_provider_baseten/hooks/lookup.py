@@ -1,0 +1,55 @@
+"""Lookup of Airflow connections: by id, with the variable ``BASETEN_API_KEY`` in place of a missing default one."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from airflow.sdk import BaseHook
+from asgiref.sync import sync_to_async
+
+from airflow_provider_baseten.compat import AirflowNotFoundException
+from airflow_provider_baseten.exceptions import BasetenAuthError
+from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
+
+DEFAULT_CONN_ID = "baseten_default"
+
+Result = TypeVar("Result")
+
+
+def find_connection(conn_id: str, called: str | None = None) -> BasetenConnection:
+    """Return a connection, checked.
+
+    :param called: what errors call it, by default ``connection '<id>'``.
+    :raises BasetenAuthError: it does not exist or has no key.
+    :raises BasetenInputError: one of its fields is not valid.
+    """
+    try:
+        return BasetenConnection.from_airflow(BaseHook.get_connection(conn_id), called)
+    except AirflowNotFoundException:
+        return _without_connection(conn_id)
+
+
+async def afind_connection(conn_id: str) -> BasetenConnection:
+    """Return a connection without blocking the event loop; see :func:`find_connection`."""
+    try:
+        found = await BaseHook.aget_connection(conn_id)
+        return await _in_thread(BasetenConnection.from_airflow, found)
+    except AirflowNotFoundException:
+        # A trigger that runs in dag.test() finds connections of Airflow's database in this way only.
+        return await _in_thread(find_connection, conn_id)
+
+
+def _without_connection(conn_id: str) -> BasetenConnection:
+    check_variable(conn_id)
+    if conn_id == DEFAULT_CONN_ID:
+        return BasetenConnection.from_environment(conn_id)
+    raise BasetenAuthError(
+        f"Connection '{conn_id}' does not exist: add one of type baseten with the API key as password."
+    )
+
+
+async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function that asks Airflow's supervisor, as the event loop may do at the same time.
+
+    In Airflow 3.1 only threads of asgiref find the way back to the loop of a triggerer.
+    """
+    return await sync_to_async(function, thread_sensitive=False)(*arguments)

@@ -1,0 +1,93 @@
+"""Shared clients: one async client for each connection of an event loop, closed when unused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from airflow_provider_baseten.client.client import AsyncClient
+from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.hooks.lookup import afind_connection
+
+
+class SharedClient:
+    """An async client of a connection. It is opened when it is first asked for, and again after :meth:`renew`.
+
+    :param baseten_conn_id: id of the Airflow connection.
+    :param timeout: seconds to wait for a response.
+    :param request_retries: how often a request that did not run is sent again.
+    """
+
+    def __init__(self, baseten_conn_id: str, timeout: float, request_retries: RequestRetries) -> None:
+        self._conn_id = baseten_conn_id
+        self._timeout = timeout
+        self._request_retries = request_retries
+        self._opening = asyncio.Lock()
+        self._opened: tuple[AsyncClient, BasetenConnection] | None = None
+
+    async def client(self) -> AsyncClient:
+        """Return the client.
+
+        :raises BasetenError: the connection does not exist or is not valid.
+        """
+        return (await self._open())[0]
+
+    async def result_store(self) -> str | None:
+        """Return the URI of the result store that the connection names, ``None`` if it names none.
+
+        :raises BasetenError: the connection does not exist or is not valid.
+        """
+        return (await self._open())[1].result_store
+
+    def renew(self, refused: AsyncClient) -> None:
+        """Replace a client whose key was refused: the connection, which may have a new key, is read again."""
+        if self._opened is not None and self._opened[0] is refused:
+            # Not closed: requests of other triggers, which may be paid for, are still in flight on its connections.
+            self._opened = None
+
+    async def close(self) -> None:
+        """Close the client."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened[0].close()
+
+    async def _open(self) -> tuple[AsyncClient, BasetenConnection]:
+        async with self._opening:
+            if self._opened is None:
+                connection = await afind_connection(self._conn_id)
+                client = AsyncClient(connection.credentials(self._timeout, self._request_retries))
+                self._opened = client, connection
+            return self._opened
+
+
+@dataclass(slots=True)
+class _Use:
+    client: SharedClient
+    users: int = 0
+
+
+_Key = tuple[str, float, RequestRetries]
+_uses: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _Use]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_client(
+    baseten_conn_id: str,
+    *,
+    timeout: float,  # noqa: ASYNC109 - of each request, not of this function.
+    request_retries: RequestRetries,
+) -> AsyncIterator[SharedClient]:
+    """Use the shared client of a connection in the running event loop; the last user closes it."""
+    key = (baseten_conn_id, timeout, request_retries)
+    uses = _uses.setdefault(asyncio.get_running_loop(), {})
+    use = uses.setdefault(key, _Use(SharedClient(*key)))
+    use.users += 1
+    try:
+        yield use.client
+    finally:
+        use.users -= 1
+        if use.users == 0:
+            del uses[key]
+            await use.client.close()

@@ -7,11 +7,11 @@ in the other.
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, AsyncRequestError, WebhookAttempt
 from airflow_provider_baseten.emulator.clock import Clock, ManualClock
 from airflow_provider_baseten.emulator.deployments import Limits, Model
+from airflow_provider_baseten.emulator.emulator import Emulator
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault
 from airflow_provider_baseten.emulator.records import RecordedRequest
 from airflow_provider_baseten.emulator.replicas import Scaling
-from airflow_provider_baseten.emulator.server import Emulator
 from airflow_provider_baseten.emulator.upstream import Upstream
 
 __all__ = [

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Scaling, Upstream
-from airflow_provider_baseten.emulator.announcement import announcement
 from airflow_provider_baseten.emulator.container import Container
+from airflow_provider_baseten.emulator.startup_message import build_startup_message
 
 # A shorter key is not masked in Airflow's logs, or hides half of their words; Baseten's have no other characters.
 _KEY = re.compile(r"[\x21-\x7e]{8,}")
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    print(*announcement(emulator, options.api_key or options.invoke_api_key), sep="\n", flush=True)
+    print(*build_startup_message(emulator, options.api_key or options.invoke_api_key), sep="\n", flush=True)
     stopped.wait()
     emulator.stop()
     return 0

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from airflow_provider_baseten.emulator.disconnects import watcher
 from airflow_provider_baseten.emulator.methods import Method, ModelMethods
 from airflow_provider_baseten.emulator.serialization import InputParsingError, parse_input, to_json, to_msgpack
-from airflow_provider_baseten.emulator.threads import Threads
+from airflow_provider_baseten.emulator.thread_pool import DaemonThreadPool
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Container:
         self._predict_concurrency = predict_concurrency or sys.maxsize
         self._permits = asyncio.Semaphore(self._predict_concurrency)
         self._streaming_read_timeout = streaming_read_timeout
-        self._threads = Threads()
+        self._threads = DaemonThreadPool()
         self._is_chain = is_chain
         self._surroundings = surroundings
         self._running: set[asyncio.Task[Any]] = set()
@@ -107,7 +107,7 @@ class Container:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         # A server that starts again waits for nothing that was left behind when it stopped.
-        self._threads = Threads()
+        self._threads = DaemonThreadPool()
         self._permits = asyncio.Semaphore(self._predict_concurrency)
         try:
             model = await self._threads.run(self._load)

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from airflow_provider_baseten.emulator.addressing import Address
-from airflow_provider_baseten.emulator.connections import Connections
+from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.errors import GatewayError
 from airflow_provider_baseten.emulator.records import RecordedRequest
 
@@ -35,7 +35,7 @@ class Exchange:
         *,
         record: RecordedRequest,
         body_limit: int,
-        connections: Connections,
+        connections: ClientConnections,
     ) -> None:
         self.scope = scope
         self.record = record

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from airflow_provider_baseten.emulator.container import Container
-from airflow_provider_baseten.emulator.environment import Environment
+from airflow_provider_baseten.emulator.environment_variables import EnvironmentVariables
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.modules import ModuleSpace
 
@@ -74,7 +74,7 @@ class Truss:
         self.directory = Path(directory).resolve()
         self.config = _read_config(self.directory)
         self._secrets = Secrets(self.config["secrets"], secrets or {})
-        self._variables = Environment(self.config["environment_variables"])
+        self._variables = EnvironmentVariables(self.config["environment_variables"])
         self._environment = None if environment is None else {"name": environment}
         self._file = self.directory / self.config["model_module_dir"] / self.config["model_class_filename"]
         if not self._file.is_file():

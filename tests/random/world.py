@@ -24,7 +24,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow_provider_baseten import exceptions as errors
 from airflow_provider_baseten.client import async_transport
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Model, Scaling
-from airflow_provider_baseten.emulator import app as gateway_module
+from airflow_provider_baseten.emulator import gateway as gateway_module
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage import files
 from airflow_provider_baseten.storage.outputs import read_output

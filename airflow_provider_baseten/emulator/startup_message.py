@@ -4,12 +4,12 @@ import json
 import shlex
 from typing import Any
 
-from airflow_provider_baseten.emulator.server import Emulator
+from airflow_provider_baseten.emulator.emulator import Emulator
 
 _INPUT = {"text": "Wo ist mein Paket?"}
 
 
-def announcement(emulator: Emulator, api_key: str | None) -> list[str]:
+def build_startup_message(emulator: Emulator, api_key: str | None) -> list[str]:
     """Return the lines.
 
     :param emulator: it runs.

@@ -13,15 +13,15 @@ from typing import Any, Literal, Self
 
 import uvicorn
 
-from airflow_provider_baseten.emulator.app import Gateway
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest
 from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
 from airflow_provider_baseten.emulator.backends import make_app
+from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.connections import Connections
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
+from airflow_provider_baseten.emulator.gateway import Gateway
 from airflow_provider_baseten.emulator.hosting import HostedApp
 from airflow_provider_baseten.emulator.records import RecordedRequest, Records
 from airflow_provider_baseten.emulator.replicas import Replicas
@@ -78,7 +78,7 @@ class Emulator:
         keys: dict[str, KeyType] = {**(api_keys or {})}
         if api_key is not None:
             keys[api_key] = "WORKSPACE_MANAGE_ALL"
-        self._connections = Connections()
+        self._connections = ClientConnections()
         self._limits = limits or Limits()
         self._clock = clock or Clock()
         self._hosted: list[HostedApp] = []

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_baseten.emulator import addressing, management, model_apis
+from airflow_provider_baseten.emulator import addressing, management_api, model_apis
 from airflow_provider_baseten.emulator.addressing import Address
 from airflow_provider_baseten.emulator.async_inference import SUBMIT_ACTIONS, AsyncInference
 from airflow_provider_baseten.emulator.auth import ApiKeys, scheme_of
+from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.connections import Connections
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
 from airflow_provider_baseten.emulator.errors import GatewayError, not_found
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, describe
@@ -49,7 +49,7 @@ class Gateway:
         keys: ApiKeys,
         limits: Limits,
         clock: Clock,
-        connections: Connections,
+        connections: ClientConnections,
         records: Records,
     ) -> None:
         self.models = models
@@ -145,7 +145,7 @@ class Gateway:
     async def _dispatch(self, exchange: Exchange, address: Address) -> None:
         if address.kind == "management":
             query = exchange.record.query
-            content = management.respond(exchange.method, address.action, query, self.models, self.chains)
+            content = management_api.respond(exchange.method, address.action, query, self.models, self.chains)
             await exchange.answer_json(200, content)
             return
         if address.kind == "model_apis":

@@ -1,4 +1,4 @@
-"""Threads for model code that blocks."""
+"""Daemon threads for model code that blocks."""
 
 import asyncio
 import queue
@@ -11,7 +11,7 @@ from typing import Any
 _Work = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
 
 
-class Threads:
+class DaemonThreadPool:
     """A pool of daemon threads, so that a model that never returns can't keep the process alive.
 
     :param limit: most threads; further calls wait for one.

@@ -10,7 +10,7 @@ _NONE: dict[str, str] = {}
 _own: ContextVar[dict[str, str]] = ContextVar("own_environment", default=_NONE)
 
 
-class Environment:
+class EnvironmentVariables:
     """The environment variables of a Truss.
 
     While the model is loaded they stand in the process's environment, so that libraries and programs that it starts

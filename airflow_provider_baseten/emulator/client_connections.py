@@ -11,7 +11,7 @@ from starlette.types import Scope
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Connections:
+class ClientConnections:
     """Finds the connection that a request came by. Lives in the event loop of the server."""
 
     server: uvicorn.Server | None = None

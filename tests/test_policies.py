@@ -171,4 +171,4 @@ class TestInAirflow:
         assert run.states == {"busy": "success"}
         assert run.tries == {("busy", -1): 2}
         before, after = baseten.requests[-2:]
-        assert 3 <= after.at - before.at < 60
+        assert 3 <= after.received_at - before.received_at < 60

@@ -1,7 +1,7 @@
-"""Baseten on this machine: the inference API on 127.0.0.1, for tests and for work without an account.
+"""Emulator of Baseten's inference API on this machine, for tests and for work without an account.
 
-It is written from Baseten's documentation and imports nothing of the client side, so that a mistake in one can't hide
-in the other.
+The emulator is written from Baseten's documentation, and imports nothing of the client side of this package. Otherwise
+an error in the client could be hidden by the same error in the emulator.
 """
 
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, AsyncRequestError, WebhookAttempt

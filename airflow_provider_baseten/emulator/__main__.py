@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_baseten.emulator``: Baseten on this machine, from the command line."""
+"""Command line of the emulator: ``python -m airflow_provider_baseten.emulator``."""
 
 import argparse
 import logging
@@ -13,8 +13,8 @@ from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Sc
 from airflow_provider_baseten.emulator.container import Container
 from airflow_provider_baseten.emulator.startup_message import build_startup_message
 
-# A shorter key is not masked in Airflow's logs, or hides half of their words; Baseten's have no other characters.
-_KEY = re.compile(r"[\x21-\x7e]{8,}")
+# Airflow masks the key in its logs, except a very short key; and masking a short key makes logs unreadable.
+_VALID_KEY = re.compile(r"[\x21-\x7e]{8,}")
 
 _EXAMPLES = """\
 examples:
@@ -23,26 +23,26 @@ examples:
   %(prog)s --truss abc=./my-truss --cold-start abc=20 --concurrency abc=4 --replicas abc=2
   %(prog)s --truss abc=./my-truss --environment abc=staging
 
-A model is called at http://HOST:PORT/model-ID/environments/production/predict, a chain at .../chain-ID/.../run_remote.
-What to paste into a shell to call it, and to make an Airflow connection to it, is printed at the start.
-Environment variables of a Truss are set for its model as its config.yaml says.
-Secrets of a Truss are read from environment variables TRUSS_SECRET_{name}.
+The URL of a model is http://HOST:PORT/model-ID/environments/production/predict, of a chain .../chain-ID/.../run_remote.
+At the start, the emulator prints a command that calls it and a command that adds an Airflow connection to it.
+The environment_variables in the config.yaml of a Truss are set for its model.
+Secrets of a Truss are read from the environment variables TRUSS_SECRET_{name}.
 """
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_provider_baseten.emulator") -> int:
     """Run the emulator until it is interrupted or terminated.
 
-    :param arguments: command line without the program's name, by default the process's own.
-    :param prog: what the program is called in its texts.
-    :return: exit code: 0 after a signal, 1 when a model could not be loaded, 2 for a wrong command line.
+    :param arguments: command-line arguments without the name of the program, by default those of the process.
+    :param prog: name of the program in help and messages.
+    :return: exit code: 0 after a signal, 1 if the emulator could not start, 2 for a wrong command line.
     """
-    parser = _parser(prog)
+    parser = _make_parser(prog)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     Container.failure_note = "The emulator's terminal shows the traceback."
     try:
-        emulator = _emulator(options)
+        emulator = _make_emulator(options)
     except EmulatorError as exc:
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         return 2
@@ -60,30 +60,34 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def _make_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Baseten's inference API on this machine: runs Truss directories, or forwards to servers.",
+        description="Emulator of Baseten's inference API. Runs Truss directories, and forwards to running servers.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    served = parser.add_argument_group("what is served (repeatable; an id is made of letters and digits)")
+    served = parser.add_argument_group("models and chains (repeatable; ids consist of letters and digits)")
     _add(served, "--truss", "ID=DIR", "model from a Truss directory")
-    _add(served, "--upstream", "ID=URL", "model behind a server that runs already")
-    _add(served, "--chain", "ID=DIR|URL", "chain from a Truss directory or behind a server")
-    _add(served, "--model-api", "SLUG=DIR|URL", "model of the Model APIs, from a Truss directory or behind a server")
-    each = parser.add_argument_group("options of one model or chain (repeatable)")
+    _add(served, "--upstream", "ID=URL", "model on a running server")
+    _add(served, "--chain", "ID=DIR|URL", "chain from a Truss directory or on a running server")
     _add(
-        each, "--predict-path", "ID=PATH", "path on the server that predictions are sent to [/v1/models/model:predict]"
+        served, "--model-api", "SLUG=DIR|URL", "model of the Model APIs, from a Truss directory or on a running server"
     )
-    _add(each, "--environment", "ID=NAME", "environment beside production and development")
-    _add(each, "--regional-environment", "ID=NAME", "environment that a regional host can name")
-    _add(each, "--replicas", "ID=N", "most replicas [1]", int)
-    _add(each, "--concurrency", "ID=N", "requests that a replica takes at once [any number]", int)
-    _add(each, "--cold-start", "ID=SECONDS", "begin at zero replicas; starting one takes so long", float)
-    _add(each, "--scale-down-delay", "ID=SECONDS", "idle time after which it scales down again [900]", float)
+    each = parser.add_argument_group("options of one model or chain (repeatable)")
+    _add(each, "--predict-path", "ID=PATH", "path of predictions on the model's server [/v1/models/model:predict]")
+    _add(each, "--environment", "ID=NAME", "environment in addition to production and development")
+    _add(each, "--regional-environment", "ID=NAME", "environment that can be part of the host name")
+    _add(each, "--replicas", "ID=N", "maximum number of replicas [1]", int)
+    _add(each, "--concurrency", "ID=N", "concurrent requests per replica [no limit]", int)
+    _add(each, "--cold-start", "ID=SECONDS", "scale to zero; starting a replica takes SECONDS", float)
+    _add(each, "--scale-down-delay", "ID=SECONDS", "idle time after which replicas are stopped [900]", float)
     each.add_argument(
-        "--reject-on-full", metavar="ID", action="append", default=[], help="answer 529 instead of queueing"
+        "--reject-on-full",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="respond with 529 if all replicas are busy, instead of letting requests wait",
     )
     server = parser.add_argument_group("server")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
@@ -91,33 +95,35 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     server.add_argument(
         "--api-key",
         metavar="KEY",
-        help="key that may do everything, of at least 8 characters; without keys all is accepted",
+        help="API key with all permissions, of at least 8 characters; without keys every request is accepted",
     )
-    server.add_argument("--invoke-api-key", metavar="KEY", help="key that may call models but not the management API")
+    server.add_argument(
+        "--invoke-api-key", metavar="KEY", help="API key that can call models, but not the management API"
+    )
     server.add_argument(
         "--webhook-secret",
         metavar="SECRET",
         action="append",
         default=[],
-        help="sign webhooks; repeatable while secrets are rotated, the new one first",
+        help="secret that signs webhooks; repeatable for a rotation, the new secret first",
     )
     return parser
 
 
 def _add(group: Any, name: str, metavar: str, text: str, convert: type = str) -> None:
-    def pair(argument: str) -> tuple[str, Any]:
+    def parse_pair(argument: str) -> tuple[str, Any]:
         id_, equals, value = argument.partition("=")
         if not (id_ and equals and value):
-            raise argparse.ArgumentTypeError(f"{argument!r} is not of the form {metavar}")
+            raise argparse.ArgumentTypeError(f"{argument!r} does not have the form {metavar}")
         try:
             return id_, convert(value)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{value!r} in {argument!r} is not a number") from None
 
-    group.add_argument(name, metavar=metavar, action="append", default=[], type=pair, help=text)
+    group.add_argument(name, metavar=metavar, action="append", default=[], type=parse_pair, help=text)
 
 
-def _emulator(options: argparse.Namespace) -> Emulator:
+def _make_emulator(options: argparse.Namespace) -> Emulator:
     models = [*options.truss, *((id_, Upstream(url)) for id_, url in options.upstream)]
     chains = [(id_, Upstream(value) if "://" in value else value) for id_, value in options.chain]
     model_apis = {slug: Upstream(value) if "://" in value else value for slug, value in options.model_api}
@@ -125,8 +131,8 @@ def _emulator(options: argparse.Namespace) -> Emulator:
     _check_key("--api-key", options.api_key)
     _check_key("--invoke-api-key", options.invoke_api_key)
     return Emulator(
-        models={id_: _model(options, id_, backend) for id_, backend in models},
-        chains={id_: _model(options, id_, backend) for id_, backend in chains},
+        models={id_: _make_model(options, id_, backend) for id_, backend in models},
+        chains={id_: _make_model(options, id_, backend) for id_, backend in chains},
         model_apis=model_apis,
         api_key=options.api_key,
         api_keys={options.invoke_api_key: "WORKSPACE_INVOKE"} if options.invoke_api_key else {},
@@ -138,29 +144,29 @@ def _emulator(options: argparse.Namespace) -> Emulator:
 
 
 def _check_key(option: str, key: str | None) -> None:
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not _VALID_KEY.fullmatch(key):
         raise EmulatorError(
-            f"The key of {option} is not valid: use at least 8 ASCII characters without spaces, so that logs can "
-            "mask it."
+            f"The key of {option} is not valid: use at least 8 ASCII characters without spaces, so that Airflow can "
+            "mask the key in logs."
         )
 
 
 def _check_ids(options: argparse.Namespace, models: list[str], chains: list[str]) -> None:
     if not models and not chains and not options.model_api:
-        raise EmulatorError("There is nothing to serve; give --truss, --upstream, --chain or --model-api.")
+        raise EmulatorError("There is nothing to serve; use --truss, --upstream, --chain or --model-api.")
     for ids in (models, chains):
-        if twice := {id_ for id_ in ids if ids.count(id_) > 1}:
-            raise EmulatorError(f"{', '.join(sorted(twice))} is given twice; an id names one model.")
-    for name in _OPTIONS_OF_ONE:
+        if repeated := {id_ for id_ in ids if ids.count(id_) > 1}:
+            raise EmulatorError(
+                f"{', '.join(sorted(repeated))} is given twice; each model, and each chain, needs its own id."
+            )
+    for name in _OPTIONS_WITH_ID:
         for option in getattr(options, name):
             id_ = option if isinstance(option, str) else option[0]
             if id_ not in {*models, *chains}:
-                raise EmulatorError(
-                    f"--{name.replace('_', '-')} names {id_}, which is neither a model nor a chain here."
-                )
+                raise EmulatorError(f"--{name.replace('_', '-')}: there is no model or chain {id_}.")
 
 
-_OPTIONS_OF_ONE = (
+_OPTIONS_WITH_ID = (
     "predict_path",
     "environment",
     "regional_environment",
@@ -172,7 +178,7 @@ _OPTIONS_OF_ONE = (
 )
 
 
-def _model(options: argparse.Namespace, id_: str, backend: Any) -> Model:
+def _make_model(options: argparse.Namespace, id_: str, backend: Any) -> Model:
     cold_start = dict(options.cold_start).get(id_)
     try:
         scaling = Scaling(
@@ -184,12 +190,12 @@ def _model(options: argparse.Namespace, id_: str, backend: Any) -> Model:
             policy="REJECT_ON_FULL" if id_ in options.reject_on_full else "QUEUE_ON_FULL",
         )
     except ValueError as exc:
-        raise EmulatorError(f"{id_} can't be scaled so: {exc}") from exc
-    environments = (name for other, name in options.environment if other == id_)
+        raise EmulatorError(f"The scaling of {id_} is not valid: {exc}") from exc
+    environments = (name for owner, name in options.environment if owner == id_)
     return Model(
         backend,
         environments=("production", "development", *environments),
-        regional_environments=tuple(name for other, name in options.regional_environment if other == id_),
+        regional_environments=tuple(name for owner, name in options.regional_environment if owner == id_),
         scaling=scaling,
         predict_path=dict(options.predict_path).get(id_),
     )

@@ -1,4 +1,4 @@
-"""Which model or chain, which version of it and which action a host and a path name."""
+"""Address of a request: the model or chain, its deployment and the action, read from host and path."""
 
 import re
 from dataclasses import dataclass
@@ -7,29 +7,29 @@ from urllib.parse import unquote
 
 from airflow_provider_baseten.emulator.errors import GatewayError
 
-Kind = Literal["model", "chain", "management", "model_apis"]
+AddressKind = Literal["model", "chain", "management", "model_apis"]
 
 _HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9-]+))?\.api\.baseten\.co", re.IGNORECASE)
 _MANAGEMENT_HOST = "api.baseten.co"
 _MODEL_APIS_HOST = "inference.baseten.co"
-_NAME = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
+_PATH_PREFIX = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a request is for.
+    """Model or chain, deployment and action that a request addresses.
 
     :param kind: ``model``, ``chain``, ``management`` or ``model_apis``.
     :param id: id of the model or chain; empty for management and Model APIs.
     :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``; for
         Model APIs ``model_apis``.
-    :param environment: name of the environment; ``None`` when a deployment is named or none is needed.
-    :param deployment_id: id of the deployment that is named instead of an environment.
-    :param regional: whether the environment stood in the host.
-    :param route: for ``sync`` and Model APIs, the path on the model's server, still percent-encoded.
+    :param environment: name of the environment; ``None`` if the address contains a deployment or needs neither.
+    :param deployment_id: id of the deployment, if the address contains one instead of an environment.
+    :param regional: whether the environment was part of the host name.
+    :param route: for ``sync`` and Model APIs, the path on the model's server, percent-encoded.
     """
 
-    kind: Kind
+    kind: AddressKind
     id: str
     action: str
     environment: str | None = None
@@ -38,12 +38,13 @@ class Address:
     route: str = ""
 
 
-def parse(host: str, path: str) -> Address:
-    """Return what a request addresses.
+def parse_address(host: str, path: str) -> Address:
+    """Return the address of a request.
 
-    :param host: the ``Host`` header; a Baseten host name names the model, any other leaves that to the path.
+    :param host: the ``Host`` header. A host name of Baseten's contains the model; with any other host, the path
+        does.
     :param path: percent-encoded path, without the query.
-    :raises GatewayError: 404 for a path that is none of Baseten's.
+    :raises GatewayError: 404 for a path that Baseten does not have.
     """
     name = host.partition(":")[0].lower()
     if match := _HOST.fullmatch(name):
@@ -54,7 +55,7 @@ def parse(host: str, path: str) -> Address:
         first, slash, rest = path.lstrip("/").partition("/")
         if first == "inference":
             return _parse_model_apis(slash + rest)
-        if match := _NAME.fullmatch(first):
+        if match := _PATH_PREFIX.fullmatch(first):
             return _parse_target(match, slash + rest)
     if path.startswith("/v1/"):
         return Address("management", "", unquote(path[len("/v1/") :]))
@@ -68,9 +69,9 @@ def _parse_model_apis(path: str) -> Address:
 
 
 def _parse_target(match: re.Match[str], path: str) -> Address:
-    kind: Kind = "model" if match[1].lower() == "model" else "chain"
+    kind: AddressKind = "model" if match[1].lower() == "model" else "chain"
     regional_environment = match[3]
-    head, rest = _split(path)
+    head, rest = _split_path(path)
     if regional_environment is not None:
         if head in {"production", "development", "environments", "deployment"}:
             raise GatewayError(404, f"/{head} is not available on a regional host.", "client_error")
@@ -80,7 +81,7 @@ def _parse_target(match: re.Match[str], path: str) -> Address:
     if head in {"production", "development"}:
         return _parse_action(kind, match[2], rest, environment=head)
     if head in {"environments", "deployment"}:
-        name, rest = _split(rest)
+        name, rest = _split_path(rest)
         if name and head == "environments":
             return _parse_action(kind, match[2], rest, environment=unquote(name))
         if name:
@@ -89,7 +90,7 @@ def _parse_target(match: re.Match[str], path: str) -> Address:
 
 
 def _parse_action(
-    kind: Kind,
+    kind: AddressKind,
     id_: str,
     path: str,
     *,
@@ -97,13 +98,13 @@ def _parse_action(
     deployment_id: str | None = None,
     regional: bool = False,
 ) -> Address:
-    action, rest = _split(path)
+    action, rest = _split_path(path)
     if not action or (rest and action not in {"sync", "async_request"}):
         raise _unknown_path(path)
     return Address(kind, id_, action, environment, deployment_id, regional, rest)
 
 
-def _split(path: str) -> tuple[str, str]:
+def _split_path(path: str) -> tuple[str, str]:
     """Split ``/a/b/c`` into ``a`` and ``/b/c``."""
     head, slash, rest = path.removeprefix("/").partition("/")
     return head, slash + rest

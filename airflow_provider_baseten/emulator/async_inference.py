@@ -1,4 +1,4 @@
-"""Async inference: what the gateway answers to submissions, and to questions about them."""
+"""Async inference: submission, status and cancellation of async requests."""
 
 from typing import Any
 
@@ -14,11 +14,13 @@ SUBMIT_ACTIONS = {"model": "async_predict", "chain": "async_run_remote"}
 
 
 class AsyncInference:
-    """All async requests, and the queues that they wait in. Lives in the event loop of the server.
+    """All async requests, and one queue for each deployment.
 
-    :param limits: body size and times.
-    :param clock: where time comes from.
-    :param webhooks: delivers what came of them.
+    To be used in the server's event loop only.
+
+    :param limits: body sizes and time limits.
+    :param clock: source of time.
+    :param webhooks: sender of webhooks.
     """
 
     def __init__(self, limits: Limits, clock: Clock, webhooks: Webhooks) -> None:
@@ -27,13 +29,17 @@ class AsyncInference:
         self._clock = clock
         self.webhooks = webhooks
         self._queues: dict[Deployment, AsyncQueue] = {}
-        self._all_held = False
-        self._held: set[str] = set()
+        self._are_all_held = False
+        self._held_ids: set[str] = set()
 
     def submit(self, endpoint: Endpoint, deployment: Deployment, request_id: str, body: bytes) -> AsyncRequest:
-        """Accept an async request.
+        """Accept and queue an async request.
 
-        :raises GatewayError: 413 for a body that is too large, 400 for one that is wrong.
+        :param endpoint: the called model or chain.
+        :param deployment: the called deployment.
+        :param request_id: id of the new request.
+        :param body: request body.
+        :raises GatewayError: 413 for a body that is too large, 400 for an invalid body.
         """
         if len(body) > self._limits.async_body_bytes:
             message = f"payload size of {len(body)} bytes exceeds maximum size of {self._limits.async_body_bytes} bytes"
@@ -52,28 +58,33 @@ class AsyncInference:
         return request
 
     def status(self, endpoint: Endpoint, request_id: str) -> dict[str, Any]:
-        """Return the answer to a question about one request.
+        """Return the content of the response to a status call.
 
-        :raises GatewayError: 404, there is none, or it was finished too long ago.
+        :param endpoint: the called model or chain.
+        :param request_id: id of the async request.
+        :raises GatewayError: 404 for an unknown request, or after the retention time.
         """
         return self._find(endpoint, request_id).as_json()
 
     def cancel(self, endpoint: Endpoint, request_id: str) -> dict[str, Any]:
-        """Cancel a request if it is still queued, and return the answer.
+        """Cancel a request if it is still queued, and return the content of the response.
 
-        :raises GatewayError: 404, there is none, or it was finished too long ago.
+        :param endpoint: the called model or chain.
+        :param request_id: id of the async request.
+        :raises GatewayError: 404 for an unknown request, or after the retention time.
         """
         request = self._find(endpoint, request_id)
-        was = request.status
+        status = request.status
         canceled = any(queue.cancel(request) for queue in self._queues.values())
-        message = "The request was canceled." if canceled else f"Only a queued request can be canceled; this is {was}."
+        not_canceled = f"Only a queued request can be canceled; the status of this request is {status}."
+        message = "The request was canceled." if canceled else not_canceled
         return {"request_id": request_id, "canceled": canceled, "message": message}
 
     def queue_status(self, endpoint: Endpoint, deployment: Deployment) -> dict[str, Any]:
-        """Return how many requests of a deployment wait and run."""
+        """Return the content of ``async_queue_status``: how many requests are queued and in progress."""
         queue = self._queue(endpoint, deployment)
         return {
-            # Baseten documents this field for chains too.
+            # According to Baseten's documentation the field has this name for chains too.
             "model_id": endpoint.id,
             "deployment_id": deployment.id,
             "num_queued_requests": queue.queued,
@@ -81,24 +92,30 @@ class AsyncInference:
         }
 
     def hold(self, id_: str | None) -> None:
-        """Start no further requests of one model or chain, or of all."""
+        """Start no more requests.
+
+        :param id_: id of the model or chain, ``None`` for all.
+        """
         if id_ is None:
-            self._all_held = True
+            self._are_all_held = True
         else:
-            self._held.add(id_)
+            self._held_ids.add(id_)
 
     def release(self, id_: str | None) -> None:
-        """Start requests of one model or chain again, or of all."""
+        """Start requests again.
+
+        :param id_: id of the model or chain, ``None`` for all.
+        """
         if id_ is None:
-            self._all_held = False
-            self._held.clear()
+            self._are_all_held = False
+            self._held_ids.clear()
         else:
-            self._held.discard(id_)
+            self._held_ids.discard(id_)
         for queue in self._queues.values():
-            queue.start_waiting()
+            queue.start_requests()
 
     async def stop(self) -> None:
-        """Break off what runs and forget what waits."""
+        """Cancel running requests and empty the queues."""
         for queue in self._queues.values():
             await queue.stop()
         self.webhooks.stop()
@@ -110,17 +127,17 @@ class AsyncInference:
                 self._limits,
                 self._clock,
                 self.webhooks,
-                is_held=lambda: self._all_held or endpoint.id in self._held,
+                is_held=lambda: self._are_all_held or endpoint.id in self._held_ids,
             )
         return self._queues[deployment]
 
     def _find(self, endpoint: Endpoint, request_id: str) -> AsyncRequest:
         request = self.requests.get(request_id)
         called = (endpoint.kind, endpoint.id)
-        if request is None or (request.kind, request.target) != called or self._forgotten(request):
+        if request is None or (request.kind, request.target) != called or self._is_past_retention(request):
             raise GatewayError(404, f"Async request {request_id[:80]} does not exist.", "client_error")
         return request
 
-    def _forgotten(self, request: AsyncRequest) -> bool:
+    def _is_past_retention(self, request: AsyncRequest) -> bool:
         retention = self._limits.async_retention_seconds
         return request.settled_at is not None and self._clock.now() >= request.settled_at + retention

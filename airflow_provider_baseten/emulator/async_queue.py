@@ -1,4 +1,4 @@
-"""The async queue of one deployment: who waits, who runs, and what happens when the model fails."""
+"""Queue of the async requests of one deployment."""
 
 import asyncio
 import logging
@@ -10,26 +10,27 @@ from typing import Any
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, Status
 from airflow_provider_baseten.emulator.clock import Clock, Timer
 from airflow_provider_baseten.emulator.deployments import Deployment, Limits
-from airflow_provider_baseten.emulator.invocation import CRASHED, TIMED_OUT, Outcome, invoke
+from airflow_provider_baseten.emulator.invocation import CRASHED, TIMED_OUT, InvocationResult, invoke
 from airflow_provider_baseten.emulator.submissions import RetryConfig
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 
 _PRIORITIES = 3
-_BACKOFF = RetryConfig()
+# Pauses of the queue after responses with 429: 1, 2, 4, then 5 seconds.
+_PAUSES = RetryConfig()
 
 
 class AsyncQueue:
-    """Runs async requests on the places of a deployment's replicas that no other request wants.
+    """Queue that starts async requests when a replica has a free slot that no synchronous request waits for.
 
-    Lives in the event loop of the server.
+    To be used in the server's event loop only.
 
-    :param deployment: what runs them.
-    :param limits: times.
-    :param clock: where time comes from.
-    :param webhooks: delivers what came of them.
-    :param is_held: tells whether nothing may start.
+    :param deployment: deployment that runs the requests.
+    :param limits: time limits.
+    :param clock: source of time.
+    :param webhooks: sender of webhooks.
+    :param is_held: function that returns whether no request may be started.
     """
 
     def __init__(
@@ -40,80 +41,80 @@ class AsyncQueue:
         self._clock = clock
         self._webhooks = webhooks
         self._is_held = is_held
-        self._lanes = tuple(OrderedDict[str, AsyncRequest]() for _ in range(_PRIORITIES))
-        self._retries: deque[AsyncRequest] = deque()
-        self._refusals = 0
-        self._backoff: Timer | None = None
+        self._queued_by_priority = tuple(OrderedDict[str, AsyncRequest]() for _ in range(_PRIORITIES))
+        self._due_retries: deque[AsyncRequest] = deque()
+        self._busy_responses = 0
+        self._pause: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.in_progress = 0
-        deployment.replicas.when_free = self.start_waiting
+        deployment.replicas.on_free_slot = self.start_requests
 
     @property
     def queued(self) -> int:
-        """How many requests wait to be started."""
-        return sum(map(len, self._lanes))
+        """Number of queued requests."""
+        return sum(map(len, self._queued_by_priority))
 
     def add(self, request: AsyncRequest) -> None:
-        """Take a request, and start it if there is room."""
-        self._wait(request)
-        self.start_waiting()
+        """Queue a request, and start it if a slot is free."""
+        self._enqueue(request)
+        self.start_requests()
 
     def cancel(self, request: AsyncRequest) -> bool:
-        """Cancel a request; return whether it was still queued here."""
-        if request.request_id not in self._lanes[request.priority]:
+        """Cancel a request; return whether it was in this queue."""
+        if request.request_id not in self._queued_by_priority[request.priority]:
             return False
-        self._leave(request)
-        self._drop(request, "CANCELED")
+        self._dequeue(request)
+        self._end_without_run(request, "CANCELED")
         return True
 
-    def start_waiting(self) -> None:
-        """Start as many requests as there is room for."""
-        while (self._retries or self.queued) and self._may_start():
-            if not self._deployment.replicas.take():
+    def start_requests(self) -> None:
+        """Start requests until no slot is free; without a replica, start one."""
+        while (self._due_retries or self.queued) and self._may_start():
+            if not self._deployment.replicas.try_acquire_slot():
                 self._deployment.replicas.wake()
                 return
             self._start(self._next())
 
     async def stop(self) -> None:
-        """Break off what runs and forget what waits."""
-        self._retries.clear()
-        for lane in self._lanes:
-            for request in list(lane.values()):
-                self._leave(request)
-        if self._backoff is not None:
-            self._backoff.cancel()
-            self._backoff = None
+        """Cancel running requests and empty the queue."""
+        self._due_retries.clear()
+        for queued in self._queued_by_priority:
+            for request in list(queued.values()):
+                self._dequeue(request)
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.in_progress = 0
 
     def _may_start(self) -> bool:
-        return self._backoff is None and self._deployment.active and not self._is_held()
+        return self._pause is None and self._deployment.is_active and not self._is_held()
 
     def _next(self) -> AsyncRequest:
-        if self._retries:
-            return self._retries.popleft()
-        lane = next(lane for lane in self._lanes if lane)
-        return lane.popitem(last=False)[1]
+        if self._due_retries:
+            return self._due_retries.popleft()
+        queued = next(queued for queued in self._queued_by_priority if queued)
+        return queued.popitem(last=False)[1]
 
-    def _wait(self, request: AsyncRequest) -> None:
-        self._lanes[request.priority][request.request_id] = request
-        left = max(0.0, request.expires_at - self._clock.now())
-        request.expiry = self._clock.call_later(left, lambda: self._expire(request))
+    def _enqueue(self, request: AsyncRequest) -> None:
+        self._queued_by_priority[request.priority][request.request_id] = request
+        remaining = max(0.0, request.expires_at - self._clock.now())
+        request.expiry = self._clock.call_later(remaining, lambda: self._expire(request))
 
-    def _leave(self, request: AsyncRequest) -> None:
-        del self._lanes[request.priority][request.request_id]
+    def _dequeue(self, request: AsyncRequest) -> None:
+        del self._queued_by_priority[request.priority][request.request_id]
         _stop_expiry(request)
 
     def _expire(self, request: AsyncRequest) -> None:
-        self._leave(request)
-        self._drop(request, "EXPIRED")
+        self._dequeue(request)
+        self._end_without_run(request, "EXPIRED")
 
-    def _drop(self, request: AsyncRequest, status: Status) -> None:
-        """End a request that the model was not run for; nobody is told by webhook."""
+    def _end_without_run(self, request: AsyncRequest, status: Status) -> None:
+        """End a request for which the model was not invoked; no webhook is sent."""
         now = self._clock.now()
-        request.change(status, now)
+        request.set_status(status, now)
         if request.webhook_endpoint is not None:
             request.webhook_status = "CANCELED"
         request.settle(now)
@@ -121,34 +122,34 @@ class AsyncQueue:
     def _start(self, request: AsyncRequest) -> None:
         _stop_expiry(request)
         if request.status == "QUEUED":
-            request.change("IN_PROGRESS", self._clock.now())
+            request.set_status("IN_PROGRESS", self._clock.now())
             self.in_progress += 1
-        self._spawn(self._run(request))
+        self._create_task(self._run(request))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, request: AsyncRequest) -> None:
         try:
-            outcome = await self._invoke(request)
-            if outcome.busy:
-                self._back_off(request)
+            result = await self._invoke(request)
+            if result.is_busy:
+                self._requeue(request)
                 return
         finally:
-            self._deployment.replicas.give_back()
-        self._refusals = 0
-        retries = request.submission.retries
-        request.failures += outcome.error is not None
-        if outcome.retry and request.failures < retries.max_attempts:
-            await self._clock.sleep(retries.delay(request.failures))
-            self._retries.append(request)
-            self.start_waiting()
+            self._deployment.replicas.release_slot()
+        self._busy_responses = 0
+        retry_config = request.submission.retry_config
+        request.failures += result.error is not None
+        if result.is_retryable and request.failures < retry_config.max_attempts:
+            await self._clock.sleep(retry_config.delay(request.failures))
+            self._due_retries.append(request)
+            self.start_requests()
         else:
-            await self._finish(request, outcome)
+            await self._finish(request, result)
 
-    async def _invoke(self, request: AsyncRequest) -> Outcome:
+    async def _invoke(self, request: AsyncRequest) -> InvocationResult:
         request.model_runs += 1
         model_input, deployment = request.submission.model_input, self._deployment
         try:
@@ -157,34 +158,34 @@ class AsyncQueue:
         except TimeoutError:
             return TIMED_OUT
         except Exception:
-            logger.exception("The server of the model failed")
+            logger.exception("The model's server failed")
             return CRASHED
 
-    def _back_off(self, request: AsyncRequest) -> None:
-        """Put a request back that the model has no room for, and leave the model alone for a while."""
+    def _requeue(self, request: AsyncRequest) -> None:
+        """Put a request back to the head of the queue, and pause the queue, because the model is busy."""
         self.in_progress -= 1
-        self._refusals += 1
-        request.change("QUEUED", self._clock.now())
-        self._wait(request)
-        self._lanes[request.priority].move_to_end(request.request_id, last=False)
-        if self._backoff is None:
-            self._backoff = self._clock.call_later(_BACKOFF.delay(self._refusals), self._resume)
+        self._busy_responses += 1
+        request.set_status("QUEUED", self._clock.now())
+        self._enqueue(request)
+        self._queued_by_priority[request.priority].move_to_end(request.request_id, last=False)
+        if self._pause is None:
+            self._pause = self._clock.call_later(_PAUSES.delay(self._busy_responses), self._resume)
 
     def _resume(self) -> None:
-        self._backoff = None
-        self.start_waiting()
+        self._pause = None
+        self.start_requests()
 
-    async def _finish(self, request: AsyncRequest, outcome: Outcome) -> None:
+    async def _finish(self, request: AsyncRequest, result: InvocationResult) -> None:
         self.in_progress -= 1
         request.submission = replace(request.submission, model_input=b"")
-        if outcome.error is not None:
-            request.errors = (outcome.error,)
-        request.change("FAILED" if request.errors else "SUCCEEDED", self._clock.now())
+        if result.error is not None:
+            request.errors = (result.error,)
+        request.set_status("FAILED" if request.errors else "SUCCEEDED", self._clock.now())
         if request.webhook_endpoint is not None:
-            delivered = await self._webhooks.deliver(request, outcome.data)
-            request.webhook_status = "SUCCEEDED" if delivered else "FAILED"
-            if not delivered and not request.errors:
-                request.change("WEBHOOK_FAILED", self._clock.now())
+            is_delivered = await self._webhooks.deliver(request, result.data)
+            request.webhook_status = "SUCCEEDED" if is_delivered else "FAILED"
+            if not is_delivered and not request.errors:
+                request.set_status("WEBHOOK_FAILED", self._clock.now())
         request.settle(self._clock.now())
 
 

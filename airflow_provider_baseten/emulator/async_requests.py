@@ -1,4 +1,4 @@
-"""Async requests, from their submission until nothing more happens to them."""
+"""Async requests and their state."""
 
 import asyncio
 import threading
@@ -15,9 +15,9 @@ WebhookStatus = Literal["PENDING", "SUCCEEDED", "FAILED", "CANCELED", "NO_WEBHOO
 
 @dataclass(frozen=True, slots=True)
 class AsyncRequestError:
-    """Why an async request failed.
+    """Error of an async request.
 
-    :param code: one of the inference API's documented codes.
+    :param code: one of the codes that the inference API documents.
     :param message: details.
     """
 
@@ -25,7 +25,7 @@ class AsyncRequestError:
     message: str
 
     def as_json(self) -> dict[str, str]:
-        """Return it as the API shows it."""
+        """Return the error in the form of Baseten's API."""
         return {"code": self.code, "message": self.message}
 
 
@@ -33,34 +33,35 @@ class AsyncRequestError:
 class WebhookAttempt:
     """One attempt to deliver a webhook.
 
-    :param at: when it was made, seconds since the epoch.
-    :param sent: whether it left the emulator; an injected fault may have dropped it.
-    :param status: what the receiver is taken to have answered, ``None`` when it did not.
+    :param attempted_at: time of the attempt in seconds since the epoch.
+    :param was_sent: whether the webhook was sent; an injected fault can drop it.
+    :param status: HTTP status of the receiver's response or of the injected fault, ``None`` without a response.
     """
 
-    at: float
-    sent: bool
+    attempted_at: float
+    was_sent: bool
     status: int | None
 
 
 @dataclass(slots=True, eq=False)
 class AsyncRequest:
-    """One async request that was accepted; changes while it is worked on.
+    """Accepted async request.
 
-    :param request_id: its id.
-    :param kind: whether a model or a chain was called.
+    :param request_id: id of the request.
+    :param kind: ``model`` or ``chain``.
     :param target: id of the model or chain.
-    :param deployment_id: deployment that runs it.
-    :param created_at: when it was accepted, seconds since the epoch.
-    :param submission: what was asked for; its input is forgotten once the model is done.
-    :param status: its status.
-    :param status_at: when that changed, seconds since the epoch.
-    :param webhook_status: status of the delivery.
-    :param errors: why it failed.
-    :param model_runs: how often the model was run for it.
-    :param failures: how many of these count as failed attempts.
+    :param deployment_id: id of the deployment that runs the request.
+    :param created_at: time of acceptance in seconds since the epoch.
+    :param submission: parsed body of the submission. The input is removed when the model has finished.
+    :param status: status of the request.
+    :param status_at: time of the last change of ``status`` in seconds since the epoch.
+    :param webhook_status: status of the webhook's delivery.
+    :param errors: errors of a failed request.
+    :param model_runs: number of times the model was invoked.
+    :param failures: number of failed attempts among them.
     :param webhook_attempts: attempts to deliver the webhook.
-    :param settled_at: when the last thing happened to it, the delivery included; ``None`` before that.
+    :param settled_at: time in seconds since the epoch at which the request reached its final state, after the delivery
+        of the webhook; ``None`` before.
     """
 
     request_id: str
@@ -87,30 +88,30 @@ class AsyncRequest:
 
     @property
     def priority(self) -> int:
-        """0, which is first, to 2."""
+        """Priority from 0 (highest) to 2."""
         return self.submission.priority
 
     @property
     def webhook_endpoint(self) -> str | None:
-        """URL that its output is delivered to."""
+        """URL to which the output is delivered."""
         return self.submission.webhook_endpoint
 
     @property
     def expires_at(self) -> float:
-        """When it expires unless it was started, seconds since the epoch."""
+        """Time in seconds since the epoch at which the request expires if it is still queued."""
         return self.created_at + self.submission.max_time_in_queue_seconds
 
-    def change(self, status: Status, now: float) -> None:
-        """Take another status."""
+    def set_status(self, status: Status, now: float) -> None:
+        """Change the status."""
         self.status, self.status_at = status, now
 
     def settle(self, now: float) -> None:
-        """Note that nothing more will happen to it."""
+        """Record that the request has reached its final state."""
         self.settled_at = now
         self.settled.set()
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
+        """Return the status in the form of Baseten's API."""
         return {
             "request_id": self.request_id,
             f"{self.kind}_id": self.target,
@@ -124,9 +125,9 @@ class AsyncRequest:
 
 
 class AsyncRequests:
-    """The newest async requests by id, oldest first; written by the server's thread, read by any.
+    """The most recent async requests, written by the server's thread and readable from any thread.
 
-    :param limit: how many are kept.
+    :param limit: maximum number of requests.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
@@ -135,17 +136,17 @@ class AsyncRequests:
         self._lock = threading.Lock()
 
     def add(self, request: AsyncRequest) -> None:
-        """Remember one."""
+        """Add a request; beyond the limit the oldest request is removed."""
         with self._lock:
             self._requests[request.request_id] = request
             if len(self._requests) > self._limit:
                 self._requests.popitem(last=False)
 
     def get(self, request_id: str) -> AsyncRequest | None:
-        """Return the one with this id."""
+        """Return the request with an id, ``None`` if there is none."""
         return self._requests.get(request_id)
 
     def all(self) -> dict[str, AsyncRequest]:
-        """Return what is remembered."""
+        """Return all requests by id, oldest first."""
         with self._lock:
             return dict(self._requests)

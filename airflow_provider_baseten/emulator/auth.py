@@ -1,4 +1,4 @@
-"""API keys and what they may do."""
+"""API keys and their permissions."""
 
 import hmac
 from typing import Literal
@@ -10,16 +10,19 @@ KeyType = Literal["PERSONAL", "WORKSPACE_MANAGE_ALL", "WORKSPACE_INVOKE"]
 _SCHEMES = ("bearer", "api-key")
 
 
-def scheme_of(authorization: str) -> str:
-    """Return the scheme of an ``Authorization`` header; empty for an unknown one, since that may be the key itself."""
+def parse_scheme(authorization: str) -> str:
+    """Return the scheme of an ``Authorization`` header.
+
+    An unknown scheme is returned as an empty string: it may be an API key that was sent without a scheme.
+    """
     scheme, space, _ = authorization.partition(" ")
     return scheme if space and scheme.lower() in _SCHEMES else ""
 
 
 class ApiKeys:
-    """The keys that are accepted.
+    """Accepted API keys.
 
-    :param keys: key -> its type; empty accepts every request, also one without a key.
+    :param keys: key -> type of the key. If empty, every request is accepted, even without a key.
     """
 
     def __init__(self, keys: dict[str, KeyType]) -> None:
@@ -30,7 +33,7 @@ class ApiKeys:
 
         :param authorization: value of the header, ``Bearer <key>`` or ``Api-Key <key>``.
         :param management: whether the request is for the management API.
-        :raises GatewayError: 401 for a missing or unknown key, 403 for a key that may not do this.
+        :raises GatewayError: 401 for a missing or unknown key, 403 for a key without the permission.
         """
         if not self._keys:
             return
@@ -43,8 +46,8 @@ class ApiKeys:
         if management and key_type == "WORKSPACE_INVOKE":
             raise GatewayError(403, "This API key may only call models.", "unauthorized")
 
-    def _find(self, given: str) -> KeyType | None:
+    def _find(self, sent_key: str) -> KeyType | None:
         for key, key_type in self._keys.items():
-            if hmac.compare_digest(key.encode(), given.encode()):
+            if hmac.compare_digest(key.encode(), sent_key.encode()):
                 return key_type
         return None

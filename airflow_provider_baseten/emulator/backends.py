@@ -1,14 +1,14 @@
-"""What can stand behind a model id, as an ASGI app."""
+"""Backends of models and chains, as ASGI apps."""
 
 import inspect
 import os
-from typing import Any, Literal
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from airflow_provider_baseten.emulator.container import Container
-from airflow_provider_baseten.emulator.deployments import Model
+from airflow_provider_baseten.emulator.deployments import EndpointKind, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.truss import Truss
 from airflow_provider_baseten.emulator.upstream import Upstream
@@ -16,36 +16,39 @@ from airflow_provider_baseten.emulator.upstream import Upstream
 _TRUSS_PREDICT_PATH = "/v1/models/model:predict"
 
 
-class _Function:
-    """A model object around a Python callable."""
+class _CallableModel:
+    """Model object whose ``predict`` is a Python callable."""
 
     def __init__(self, predict: Any) -> None:
         self.predict = predict
 
 
-def make_app(kind: Literal["model", "chain"], id_: str, model: Model) -> tuple[ASGIApp, str]:
-    """Return the ASGI app for a backend and the path on it that predictions are sent to.
+def make_app(kind: EndpointKind, id_: str, model: Model) -> tuple[ASGIApp, str]:
+    """Return the ASGI app of a backend, and the path of predictions on that app.
 
-    :raises EmulatorError: the backend is nothing that can be served.
+    :param kind: ``model`` or ``chain``.
+    :param id_: id of the model or chain.
+    :param model: model or chain with the backend.
+    :raises EmulatorError: the backend has a type that is not supported.
     """
     backend, predict_path = model.backend, model.predict_path
     if isinstance(backend, str | os.PathLike):
-        truss = Truss(backend, secrets=model.secrets, environment=_one(model.environments))
+        truss = Truss(backend, secrets=model.secrets, environment=_single_environment(model.environments))
         return truss.container(), predict_path or _TRUSS_PREDICT_PATH
     if isinstance(backend, Upstream):
         return backend, predict_path or _TRUSS_PREDICT_PATH
     if _is_asgi_app(backend):
         return backend, predict_path or "/predict"
     if callable(backend):
-        return Container(lambda: _Function(backend), is_chain=kind == "chain"), _TRUSS_PREDICT_PATH
+        return Container(lambda: _CallableModel(backend), is_chain=kind == "chain"), _TRUSS_PREDICT_PATH
     raise EmulatorError(
-        f"The backend of {kind} {id_} is a {type(backend).__name__}: give a callable, a Truss "
-        "directory, an ASGI app or an Upstream."
+        f"The backend of {kind} {id_} is of type {type(backend).__name__}; it must be a callable, a Truss directory, "
+        "an ASGI app or an Upstream."
     )
 
 
-def _one(environments: tuple[str, ...]) -> str | None:
-    """Return the environment that a model is told it runs in: none when it serves several."""
+def _single_environment(environments: tuple[str, ...]) -> str | None:
+    """Return the environment to pass to the model; ``None`` if several environments share the model."""
     return environments[0] if len(environments) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""The server's open connections, to break one off."""
+"""Open connections of clients to the server."""
 
 import socket
 import struct
@@ -12,15 +12,18 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnections:
-    """Finds the connection that a request came by. Lives in the event loop of the server."""
+    """Access to the TCP connection of a request, for what ASGI has no message for.
+
+    To be used in the server's event loop only.
+    """
 
     server: uvicorn.Server | None = None
 
-    def end(self, scope: Scope, *, reset: bool) -> None:
-        """End the connection of a request before the answer is complete.
+    def close(self, scope: Scope, *, reset: bool) -> None:
+        """Close the connection of a request before the response is complete.
 
         :param scope: ASGI scope of the request.
-        :param reset: whether by a reset, which also loses what is still on its way.
+        :param reset: whether to reset the connection, which also drops data that the client has not read.
         """
         transport = self._transport(scope)
         if transport is None:
@@ -32,10 +35,10 @@ class ClientConnections:
             transport.close()
 
     def send_interim(self, scope: Scope, status: int) -> None:
-        """Send an answer that the answer follows, for which ASGI has no message.
+        """Send an interim response, which the final response follows.
 
         :param scope: ASGI scope of the request.
-        :param status: its status, for example 103.
+        :param status: HTTP status, for example 103.
         """
         transport = self._transport(scope)
         if transport is not None:
@@ -44,7 +47,7 @@ class ClientConnections:
             )
 
     def is_open(self, scope: Scope) -> bool:
-        """Return whether the client of a request is still connected."""
+        """Return whether the client is still connected."""
         transport = self._transport(scope)
         return transport is not None and not transport.is_closing()
 

@@ -1,4 +1,4 @@
-"""Time, so that a test can pass an hour in no time."""
+"""Clock of the emulator, which a test can replace to let an hour pass at once."""
 
 import asyncio
 import heapq
@@ -11,40 +11,40 @@ from typing import Protocol
 
 
 def timestamp(seconds: float) -> str:
-    """Return seconds since the epoch as the API writes times."""
+    """Format seconds since the epoch in the way of Baseten's API."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Timer(Protocol):
-    """A callback that is due later."""
+    """Scheduled callback."""
 
     def cancel(self) -> None:
-        """Forget the callback."""
+        """Cancel the callback."""
 
 
 class Clock:
-    """The real time. Everything in the emulator that waits, waits through one of these."""
+    """The real time. The emulator waits only by means of its clock."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
         return time.time()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` in the running event loop after so many seconds."""
+        """Call ``callback`` in the running event loop after ``seconds``."""
         return asyncio.get_running_loop().call_later(seconds, callback)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many seconds."""
-        passed = asyncio.Event()
-        timer = self.call_later(seconds, passed.set)
+        """Wait for ``seconds``."""
+        elapsed = asyncio.Event()
+        timer = self.call_later(seconds, elapsed.set)
         try:
-            await passed.wait()
+            await elapsed.wait()
         finally:
             timer.cancel()
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:
-        """Raise TimeoutError in the block when it takes longer."""
+        """Raise TimeoutError in the block if it takes longer than ``seconds``."""
         async with asyncio.timeout(None) as scope:
             timer = self.call_later(seconds, lambda: scope.reschedule(0))
             try:
@@ -54,9 +54,9 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """Time that passes only in :meth:`advance`, which may be called from any thread.
+    """Clock that stands still until :meth:`advance` is called, from any thread.
 
-    :param start: seconds since the epoch at the beginning, by default now.
+    :param start: initial time in seconds since the epoch, by default the real time.
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -70,7 +70,7 @@ class ManualClock(Clock):
         return self._now
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` once the clock was advanced by so many seconds."""
+        """Call ``callback`` when the clock has been advanced by ``seconds``."""
         self._loop = asyncio.get_running_loop()
         if seconds <= 0:
             return self._loop.call_soon(callback)
@@ -79,7 +79,7 @@ class ManualClock(Clock):
         return timer
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; what becomes due runs in the event loop, in order."""
+        """Advance the clock by ``seconds``, and run due callbacks in the event loop, in the order of their times."""
         if self._loop is None:
             self._now += seconds
         else:

@@ -1,31 +1,36 @@
-"""The HTTP side of a model's container: answers as Truss's own server does."""
+"""HTTP server of a model's container, with the routes and responses of Truss's server."""
 
 import asyncio
 import inspect
 import logging
 import re
 import sys
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from pathlib import Path
 from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_provider_baseten.emulator.disconnects import watcher
+from airflow_provider_baseten.emulator.container_errors import (
+    CLIENT_ERROR,
+    MODEL_ERROR,
+    MODEL_ERROR_MESSAGE,
+    ContainerError,
+    chain_error,
+    error_response,
+    is_http_exception,
+    method_not_allowed,
+    not_ready,
+    with_error_headers,
+)
+from airflow_provider_baseten.emulator.disconnects import make_watch_disconnect
 from airflow_provider_baseten.emulator.methods import Method, ModelMethods
 from airflow_provider_baseten.emulator.serialization import InputParsingError, parse_input, to_json, to_msgpack
 from airflow_provider_baseten.emulator.thread_pool import DaemonThreadPool
 
 logger = logging.getLogger(__name__)
-
-_UNEXPECTED = "500"
-_MODEL = "600"
-_CLIENT = "700"
-_MODEL_ERROR = "Internal Server Error (in model/chainlet)."
 
 _OPENAI_ROUTES = {
     "/v1/chat/completions": "chat_completions",
@@ -34,38 +39,26 @@ _OPENAI_ROUTES = {
     "/v1/messages": "messages",
     "/v1/responses": "responses",
 }
-_PREDICT = re.compile(r"/v1/models/[^/]+:predict(_binary)?|/invocations")
-_READY = re.compile(r"/v1/models/[^/]+|/ping")
-_LOADED = re.compile(r"/v1/models/[^/]+/loaded")
-_SCHEMA = re.compile(r"/v1/models/[^/]+/schema")
-_END = object()
-_OWN_FOLDER = str(Path(__file__).parent)
+_PREDICT_PATH = re.compile(r"/v1/models/[^/]+:predict(_binary)?|/invocations")
+_READY_PATH = re.compile(r"/v1/models/[^/]+|/ping")
+_LOADED_PATH = re.compile(r"/v1/models/[^/]+/loaded")
+_SCHEMA_PATH = re.compile(r"/v1/models/[^/]+/schema")
+_END_OF_STREAM = object()
 
 Stream = Generator[Any, None, None] | AsyncGenerator[Any, None]
 
 
-class _Refusal(Exception):  # noqa: N818 - an answer rather than a failure.
-    """The container answers with an error."""
-
-    def __init__(self, status: int, error: Any, code: str) -> None:
-        super().__init__(status)
-        self.status = status
-        self.error = error
-        self.code = code
-
-
 class Container:
-    """ASGI app that serves one model object; it loads it when it gets the ASGI lifespan event.
+    """ASGI app that serves one model object, which it loads at the ASGI lifespan's startup.
 
-    :param load: makes the model and loads it; runs once, in a thread.
-    :param predict_concurrency: how many predictions run at once, ``None`` for any number.
-    :param streaming_read_timeout: most seconds between two chunks of a stream.
-    :param is_chain: whether an exception is described in the answer, as chains do.
-    :param surroundings: makes the block in which requests are answered.
+    :param load: function that constructs and loads the model; called once, in a thread.
+    :param predict_concurrency: maximum number of concurrent predictions, ``None`` for no limit.
+    :param streaming_read_timeout: maximum seconds between two chunks of a stream.
+    :param is_chain: whether an error response contains the model's exception, as those of chains do.
+    :param request_context: context manager in which each request is handled.
     """
 
-    #: What the answer says beside Truss's own words after the model's code has raised. Set by the emulator's command,
-    #: whose output has the traceback.
+    #: Text added to Truss's message when the model raises. The emulator's command sets it, since it logs the traceback.
     failure_note: ClassVar[str] = ""
 
     def __init__(
@@ -75,40 +68,40 @@ class Container:
         predict_concurrency: int | None = None,
         streaming_read_timeout: float = 60.0,
         is_chain: bool = False,
-        surroundings: Callable[[], AbstractContextManager[None]] = nullcontext,
+        request_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._load = load
         self._methods: ModelMethods | None = None
         self._predict_concurrency = predict_concurrency or sys.maxsize
-        self._permits = asyncio.Semaphore(self._predict_concurrency)
+        self._slots = asyncio.Semaphore(self._predict_concurrency)
         self._streaming_read_timeout = streaming_read_timeout
         self._threads = DaemonThreadPool()
         self._is_chain = is_chain
-        self._surroundings = surroundings
+        self._request_context = request_context
         self._running: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await self._run_lifespan(receive, send)
             return
-        with self._surroundings():
-            await self._answer(scope, receive, send)
+        with self._request_context():
+            await self._handle(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        request.state.watch_disconnect = watcher(request)
+        request.state.watch_disconnect = make_watch_disconnect(request)
         try:
             response = await self._route(request)
         except Exception as exc:
-            response = _error(exc)
+            response = error_response(exc)
         await response(scope, receive, send)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        # A server that starts again waits for nothing that was left behind when it stopped.
+        # After a restart, threads and slots of predictions that never ended must not be missing.
         self._threads = DaemonThreadPool()
-        self._permits = asyncio.Semaphore(self._predict_concurrency)
+        self._slots = asyncio.Semaphore(self._predict_concurrency)
         try:
             model = await self._threads.run(self._load)
             self._methods = ModelMethods.of(model)
@@ -126,92 +119,93 @@ class Container:
 
     async def _route(self, request: Request) -> ASGIApp:
         path, method = request.scope["path"], request.method
-        if _PREDICT.fullmatch(path) and method == "POST":
+        if _PREDICT_PATH.fullmatch(path) and method == "POST":
             return await self._predict(request)
         if path in _OPENAI_ROUTES:
-            return await self._openai(request, _OPENAI_ROUTES[path]) if method == "POST" else _wrong_method("POST")
+            name = _OPENAI_ROUTES[path]
+            return await self._call_openai_method(request, name) if method == "POST" else method_not_allowed("POST")
         if path == "/":
-            return JSONResponse(True) if method == "GET" else _wrong_method("GET")
+            return JSONResponse(True) if method == "GET" else method_not_allowed("GET")
         if path == "/invocations":
-            return _wrong_method("POST")
-        if _READY.fullmatch(path) or _LOADED.fullmatch(path):
-            return await self._ready(path) if method == "GET" else _wrong_method("GET")
-        if _SCHEMA.fullmatch(path):
-            return self._schema() if method == "GET" else _wrong_method("GET")
+            return method_not_allowed("POST")
+        if _READY_PATH.fullmatch(path) or _LOADED_PATH.fullmatch(path):
+            return await self._check_ready(path) if method == "GET" else method_not_allowed("GET")
+        if _SCHEMA_PATH.fullmatch(path):
+            return self._schema() if method == "GET" else method_not_allowed("GET")
         return JSONResponse({"detail": "Not Found"}, 404)
 
-    async def _ready(self, path: str) -> ASGIApp:
-        check = self._loaded().is_healthy
-        if check is not None and path.startswith("/v1/models/") and _READY.fullmatch(path):
+    async def _check_ready(self, path: str) -> ASGIApp:
+        check = self._loaded_methods().is_healthy
+        if check is not None and path.startswith("/v1/models/") and _READY_PATH.fullmatch(path):
             try:
-                healthy = await check.function() if check.is_async else await self._threads.run(check.function)
+                is_healthy = await check.function() if check.is_async else await self._threads.run(check.function)
             except Exception:
                 logger.exception("is_healthy raised")
-                healthy = False
-            if not healthy:
-                raise _not_ready()
+                is_healthy = False
+            if not is_healthy:
+                raise not_ready()
         return JSONResponse({})
 
     def _schema(self) -> ASGIApp:
-        schema = self._loaded().schema()
+        schema = self._loaded_methods().schema()
         if schema is None:
-            raise _Refusal(404, "No schema found", _MODEL)
+            raise ContainerError(404, "No schema found", MODEL_ERROR)
         return JSONResponse(schema)
 
     async def _predict(self, request: Request) -> ASGIApp:
-        methods = self._loaded()
-        model_input = await self._input(request, methods)
+        methods = self._loaded_methods()
+        model_input = await self._read_input(request, methods)
         if methods.preprocess is not None:
             model_input = await self._call(methods.preprocess, model_input, request)
-        with ExitStack() as permit:
-            await self._permits.acquire()
-            permit.callback(self._permits.release)
-            output = await self._finish(self._call(methods.predict, model_input, request), permit)
+        with ExitStack() as slot:
+            await self._slots.acquire()
+            slot.callback(self._slots.release)
+            output = await self._complete(self._call(methods.predict, model_input, request), slot)
             if methods.postprocess is not None and (_is_stream(output) or isinstance(output, Response)):
                 logger.error("A model with `postprocess` can't return a generator or a response from `predict`")
-                raise _Refusal(500, _MODEL_ERROR, _MODEL)
+                raise ContainerError(500, MODEL_ERROR_MESSAGE, MODEL_ERROR)
             if _is_stream(output):
-                return await self._stream(output, request, permit.pop_all().close)
+                return await self._respond_stream(output, request, slot.pop_all().close)
             if isinstance(output, StreamingResponse):
-                return _then(_mark(output), permit.pop_all().close)
+                return _with_callback(with_error_headers(output), slot.pop_all().close)
         if methods.postprocess is not None:
             output = await self._call(methods.postprocess, output, request)
         return _serialize(output, request)
 
-    async def _finish(self, prediction: Coroutine[Any, Any, Any], permit: ExitStack) -> Any:
-        """Await a prediction; when nobody waits for it any more it still runs to its end and keeps its place."""
+    async def _complete(self, prediction: Coroutine[Any, Any, Any], slot: ExitStack) -> Any:
+        """Await a prediction, which continues and keeps its slot if the client disconnects, as in Truss's server."""
         task = asyncio.create_task(prediction)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-            give_back = permit.pop_all().close
-            task.add_done_callback(lambda _: give_back())
+            release = slot.pop_all().close
+            task.add_done_callback(lambda _: release())
             raise
 
-    async def _openai(self, request: Request, name: str) -> ASGIApp:
-        methods = self._loaded()
-        model_input = await self._input(request, methods)
+    async def _call_openai_method(self, request: Request, name: str) -> ASGIApp:
+        methods = self._loaded_methods()
+        model_input = await self._read_input(request, methods)
         method = methods.openai.get(name)
         if method is None:
-            raise _Refusal(404, f"`{name}` must only be called if model has it.", _CLIENT)
+            raise ContainerError(404, f"`{name}` must only be called if model has it.", CLIENT_ERROR)
         output = await self._call(method, model_input, request)
-        return await self._stream(output, request) if _is_stream(output) else _serialize(output, request)
+        return await self._respond_stream(output, request) if _is_stream(output) else _serialize(output, request)
 
-    def _loaded(self) -> ModelMethods:
+    def _loaded_methods(self) -> ModelMethods:
         if self._methods is None:
-            raise _not_ready()
+            raise not_ready()
         return self._methods
 
-    async def _input(self, request: Request, methods: ModelMethods) -> Any:
+    async def _read_input(self, request: Request, methods: ModelMethods) -> Any:
         body = await request.body()
         if methods.reads_body_itself:
             return None
         try:
-            return parse_input(body, binary=_is_binary(request), input_type=methods.input_type)
+            return parse_input(body, is_msgpack=_is_msgpack(request), input_type=methods.input_type)
         except InputParsingError as error:
-            raise _Refusal(400, str(error), _CLIENT) from error
+            raise ContainerError(400, str(error), CLIENT_ERROR) from error
 
     async def _call(self, method: Method, model_input: Any, request: Request) -> Any:
         arguments = method.arguments(model_input, request)
@@ -224,140 +218,91 @@ class Container:
         except Exception as exc:
             logger.exception("%s raised", method.name)
             if self._is_chain:
-                status = exc.status_code if _is_http_exception(exc) else 500  # type: ignore[attr-defined]
-                raise _Refusal(status, _chain_error(exc), _MODEL) from exc
-            if _is_http_exception(exc):
-                "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015 - Truss looks, and may fail.
+                raise chain_error(exc) from exc
+            if is_http_exception(exc):
+                # Truss's server makes this check, which raises for a detail that is not a container.
+                "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015
                 raise
-            raise _Refusal(500, f"{_MODEL_ERROR} {self.failure_note}".rstrip(), _MODEL) from exc
+            raise ContainerError(500, f"{MODEL_ERROR_MESSAGE} {self.failure_note}".rstrip(), MODEL_ERROR) from exc
 
-    async def _stream(self, stream: Stream, request: Request, when_done: Callable[[], None] = lambda: None) -> ASGIApp:
-        chunks = self._chunks(stream)
-        if _wants_whole(request):
+    async def _respond_stream(
+        self, stream: Stream, request: Request, on_end: Callable[[], None] = lambda: None
+    ) -> ASGIApp:
+        chunks = self._iterate(stream)
+        if _accepts_only_json(request):
             try:
-                whole = b"".join([_as_bytes(chunk) async for chunk in chunks]).decode()
+                text = b"".join([_to_bytes(chunk) async for chunk in chunks]).decode()
             finally:
-                when_done()
-            return _serialize(whole, request)
-        # Read as fast as the model yields: a slow client does not hold the model's place.
+                on_end()
+            return _serialize(text, request)
+        # The queue is unbounded: a slow client does not occupy the model's slot.
         queue: asyncio.Queue[Any] = asyncio.Queue()
-        producer = asyncio.create_task(_produce(chunks, queue))
+        producer = asyncio.create_task(_fill(queue, chunks))
         self._running.add(producer)
         producer.add_done_callback(self._running.discard)
-        producer.add_done_callback(lambda _: when_done())
-        return StreamingResponse(self._consume(queue), media_type="application/octet-stream")
+        producer.add_done_callback(lambda _: on_end())
+        return StreamingResponse(self._drain(queue), media_type="application/octet-stream")
 
-    async def _consume(self, queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+    async def _drain(self, queue: asyncio.Queue[Any]) -> AsyncIterator[Any]:
         while True:
             async with asyncio.timeout(self._streaming_read_timeout):
                 chunk = await queue.get()
-            if chunk is _END:
+            if chunk is _END_OF_STREAM:
                 return
             yield chunk
 
-    async def _chunks(self, stream: Stream) -> AsyncIterator[Any]:
+    async def _iterate(self, stream: Stream) -> AsyncIterator[Any]:
         if isinstance(stream, AsyncGenerator):
             async for chunk in stream:
                 yield chunk
             return
-        while (chunk := await self._threads.run(next, stream, _END)) is not _END:
+        while (chunk := await self._threads.run(next, stream, _END_OF_STREAM)) is not _END_OF_STREAM:
             yield chunk
 
 
-async def _produce(chunks: AsyncIterator[Any], queue: asyncio.Queue[Any]) -> None:
+async def _fill(queue: asyncio.Queue[Any], chunks: AsyncIterator[Any]) -> None:
     try:
         async for chunk in chunks:
             queue.put_nowait(chunk)
     except Exception:
-        # The status is long sent, so the stream ends here as if it were complete: Truss does the same.
+        # Like Truss's server: the status was sent long ago, and the stream ends as if it were complete.
         logger.exception("The generator raised while streaming")
     finally:
-        queue.put_nowait(_END)
+        queue.put_nowait(_END_OF_STREAM)
 
 
-def _then(response: Response, when_done: Callable[[], None]) -> ASGIApp:
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+def _with_callback(response: Response, on_end: Callable[[], None]) -> ASGIApp:
+    async def send_response(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await response(scope, receive, send)
         finally:
-            when_done()
+            on_end()
 
-    return serve
+    return send_response
 
 
 def _serialize(output: Any, request: Request) -> Response:
     if isinstance(output, Response):
-        return _mark(output)
-    if _is_binary(request):
+        return with_error_headers(output)
+    if _is_msgpack(request):
         return Response(to_msgpack(output), media_type="application/octet-stream")
     return Response(to_json(output), media_type="application/json")
-
-
-def _mark(response: Response) -> Response:
-    if response.status_code >= 300:
-        response.headers.update(_error_headers(_CLIENT))
-    return response
 
 
 def _is_stream(output: Any) -> bool:
     return inspect.isgenerator(output) or inspect.isasyncgen(output)
 
 
-def _is_binary(request: Request) -> bool:
+def _is_msgpack(request: Request) -> bool:
     media_type = request.headers.get("content-type", "").partition(";")[0]
     return media_type.strip().lower() == "application/octet-stream"
 
 
-def _wants_whole(request: Request) -> bool:
-    # OpenAI's client accepts JSON even when it asks for a stream.
+def _accepts_only_json(request: Request) -> bool:
+    # OpenAI's client sends this header also when it asks for a stream.
     is_openai = "openai" in request.headers.get("user-agent", "").lower()
     return request.headers.get("accept") == "application/json" and not is_openai
 
 
-def _as_bytes(chunk: Any) -> bytes:
+def _to_bytes(chunk: Any) -> bytes:
     return bytes(chunk) if isinstance(chunk, bytes | bytearray) else str(chunk).encode()
-
-
-def _is_http_exception(exc: Exception) -> bool:
-    # FastAPI comes with Truss's server; a model that does not import it can't raise its exception.
-    fastapi = sys.modules.get("fastapi")
-    return fastapi is not None and isinstance(exc, fastapi.HTTPException)
-
-
-def _chain_error(exc: Exception) -> dict[str, Any]:
-    frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_OWN_FOLDER)]
-    return {
-        "exception_cls_name": type(exc).__name__,
-        "exception_module_name": getattr(exc, "__module__", None),  # An instance of a built-in class has none.
-        "exception_message": str(exc),
-        "user_stack_trace": [
-            {"filename": frame.filename, "lineno": frame.lineno, "name": frame.name, "line": frame.line}
-            for frame in own
-        ],
-    }
-
-
-def _not_ready() -> _Refusal:
-    return _Refusal(503, "Model with name model is not ready.", _MODEL)
-
-
-def _wrong_method(allowed: str) -> Response:
-    return JSONResponse({"detail": "Method Not Allowed"}, 405, {"Allow": allowed})
-
-
-def _error(exc: Exception) -> Response:
-    if isinstance(exc, _Refusal):
-        status, error, code = exc.status, exc.error, exc.code
-    elif _is_http_exception(exc):
-        status, error, code = exc.status_code, exc.detail, _MODEL  # type: ignore[attr-defined]
-    else:
-        status, error, code = 500, f"Unhandled exception: {type(exc).__name__}: {exc}", _UNEXPECTED
-    try:
-        return JSONResponse({"error": error}, status, _error_headers(code))
-    except (TypeError, ValueError) as has_no_form:  # What a model gives for the detail of its error may be anything.
-        return _error(has_no_form)
-
-
-def _error_headers(code: str) -> dict[str, str]:
-    return {"X-BASETEN-ERROR-SOURCE": "04", "X-BASETEN-ERROR-CODE": code}

@@ -1,4 +1,4 @@
-"""What is deployed: models and chains, their deployments, and the environments that point at them."""
+"""Deployments of models and chains, and the environments that point at them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,20 +10,21 @@ from airflow_provider_baseten.emulator.addressing import Address
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request, not_found
 from airflow_provider_baseten.emulator.replicas import Replicas, Scaling
 
-Kind = Literal["model", "chain"]
+EndpointKind = Literal["model", "chain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Baseten's fixed limits; smaller ones make tests quick.
+    """Limits. The defaults are Baseten's own; shorter times make tests fast.
 
-    :param body_bytes: largest request body; a larger one is answered with 413.
-    :param predict_seconds: longest that a model may take; then 504.
-    :param parking_seconds: longest that a request waits for a replica; then 500.
-    :param async_body_bytes: largest body of an async submission; a larger one is answered with 413.
-    :param async_predict_seconds: longest that a model may take for an async request.
-    :param async_retention_seconds: how long the status of a finished async request is kept; then 404.
-    :param webhook_seconds: longest that the receiver of a webhook may take.
+    :param body_bytes: maximum size of a request body; a larger one gets status 413.
+    :param predict_seconds: maximum duration of a prediction; after it the caller gets status 504.
+    :param parking_seconds: maximum time that a request waits for a replica; after it the caller gets status 500.
+    :param async_body_bytes: maximum size of the body of an async submission; a larger one gets status 413.
+    :param async_predict_seconds: maximum duration of a prediction for an async request.
+    :param async_retention_seconds: time for which the status of an ended async request can be read; after it, status
+        calls get 404.
+    :param webhook_seconds: timeout for the receiver of a webhook.
     :param webhook_retry_seconds: time between the two attempts to deliver a webhook.
     """
 
@@ -39,18 +40,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model or a chain to deploy.
+    """Model or chain to deploy.
 
-    :param backend: what answers: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
+    :param backend: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
-    :param name: name that the management API shows, by default the id.
-    :param environments: environments that it is deployed to. Each is a deployment of its own, with its own replicas, of
-        the same running model; ``development`` shares the first one.
-    :param regional_environments: environments that are regional; only these can be addressed by a regional host.
+    :param name: name in the management API, by default the id.
+    :param environments: names of the environments. Each environment gets its own deployment with its own replicas, and
+        all deployments share one loaded model; ``development`` uses the first deployment.
+    :param regional_environments: names of the regional environments, which can be part of the host name.
     :param deployment_id: id of the first deployment, by default ``{id}d1``; the others are ``{id}d2`` and so on.
-    :param scaling: how it scales.
-    :param predict_path: path on the server that predictions are sent to, by default Truss's own, for an ASGI app
-        ``/predict``.
+    :param scaling: replicas and concurrency of each deployment.
+    :param predict_path: path of predictions on the backend's server, by default the one of Truss's server, for an ASGI
+        app ``/predict``.
     :param secrets: secrets of a Truss directory, by name.
     """
 
@@ -65,12 +66,12 @@ class Model:
 
 
 class Deployment:
-    """One running version of a model or chain.
+    """Deployment of a model or chain.
 
-    :param id: its id.
-    :param app: the server inside the container.
-    :param predict_path: path on that server that predictions are sent to.
-    :param replicas: its replicas.
+    :param id: id of the deployment.
+    :param app: server in the model's container.
+    :param predict_path: path of predictions on that server.
+    :param replicas: replicas of the deployment.
     """
 
     def __init__(self, id: str, app: ASGIApp, predict_path: str, replicas: Replicas) -> None:  # noqa: A002
@@ -78,47 +79,47 @@ class Deployment:
         self.app = app
         self.predict_path = predict_path
         self.replicas = replicas
-        self.active = True
+        self.is_active = True
 
     @property
     def status(self) -> str:
-        """Status as the management API shows it."""
-        if not self.active:
+        """Status in the management API."""
+        if not self.is_active:
             return "INACTIVE"
         if self.replicas.ready:
             return "ACTIVE"
         return "WAKING_UP" if self.replicas.starting else "SCALED_TO_ZERO"
 
     def deactivate(self) -> None:
-        """Stop the replicas; requests are refused with 400 until it is activated again."""
-        self.active = False
+        """Stop the replicas; until the deployment is activated again, requests get status 400."""
+        self.is_active = False
         self.replicas.stop(_deactivated())
 
     def activate(self) -> None:
-        """Take requests again."""
-        self.active = True
+        """Accept requests again."""
+        self.is_active = True
         self.replicas.restart()
 
     def check_active(self) -> None:
-        """Raise the gateway's 400 if it is deactivated."""
-        if not self.active:
+        """Raise the gateway's 400 if the deployment is deactivated."""
+        if not self.is_active:
             raise _deactivated()
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model or chain as the gateway knows it.
+    """Deployed model or chain.
 
-    :param kind: model or chain.
-    :param id: its id.
-    :param name: its name.
-    :param created_at: when it was made, seconds since the epoch.
-    :param deployments: its deployments by id.
-    :param environments: name of an environment -> id of the deployment behind it.
-    :param regional_environments: environments that a regional host may name.
+    :param kind: ``model`` or ``chain``.
+    :param id: id of the model or chain.
+    :param name: name of the model or chain.
+    :param created_at: time of creation in seconds since the epoch.
+    :param deployments: deployments by id.
+    :param environments: name of an environment -> id of its deployment.
+    :param regional_environments: names of the environments that can be part of the host name.
     """
 
-    kind: Kind
+    kind: EndpointKind
     id: str
     name: str
     created_at: float
@@ -128,27 +129,38 @@ class Endpoint:
 
     @classmethod
     def deploy(
-        cls, kind: Kind, id_: str, model: Model, make: Callable[[str], Deployment], *, created_at: float
+        cls,
+        kind: EndpointKind,
+        id_: str,
+        model: Model,
+        make_deployment: Callable[[str], Deployment],
+        *,
+        created_at: float,
     ) -> "Endpoint":
-        """Return a model or chain with a deployment behind each environment.
+        """Return a model or chain with a deployment for each environment.
 
-        :param make: makes the deployment with an id.
+        :param kind: ``model`` or ``chain``.
+        :param id_: id of the model or chain.
+        :param model: what to deploy.
+        :param make_deployment: function that returns a new deployment with the given id.
+        :param created_at: time of creation in seconds since the epoch.
         """
-        environments = _environments(id_, model)
+        environments = _assign_environments(id_, model)
         return cls(
             kind=kind,
             id=id_,
             name=model.name or id_,
             created_at=created_at,
-            deployments={deployment_id: make(deployment_id) for deployment_id in dict.fromkeys(environments.values())},
+            deployments={one: make_deployment(one) for one in dict.fromkeys(environments.values())},
             environments=environments,
             regional_environments=frozenset(model.regional_environments),
         )
 
     def find(self, address: Address) -> Deployment:
-        """Return the deployment that an address names.
+        """Return the deployment with an address.
 
-        :raises GatewayError: 404 when there is none.
+        :param address: address of a request to this model or chain.
+        :raises GatewayError: 404 if there is no such deployment.
         """
         if address.regional and address.environment not in self.regional_environments:
             raise not_found(f"{self.kind} {self.id} has no regional environment {address.environment}.")
@@ -163,8 +175,8 @@ class Endpoint:
         return deployment
 
 
-def _environments(id_: str, model: Model) -> dict[str, str]:
-    """Return the id of the deployment behind each environment."""
+def _assign_environments(id_: str, model: Model) -> dict[str, str]:
+    """Return the id of the deployment of each environment."""
     first = model.deployment_id or f"{id_}d1"
     names = dict.fromkeys((*model.environments, *model.regional_environments))
     stable = [name for name in names if name != "development"]

@@ -1,4 +1,4 @@
-"""How a model notices that its client went away."""
+"""Detection of a client's disconnect, for the code of a model."""
 
 import asyncio
 import threading
@@ -10,12 +10,13 @@ from starlette.requests import Request
 _POLL_SECONDS = 0.5
 
 
-def watcher(request: Request) -> Callable[[], AbstractContextManager[threading.Event]]:
-    """Return what a model finds as ``request.state.watch_disconnect``.
+def make_watch_disconnect(request: Request) -> Callable[[], AbstractContextManager[threading.Event]]:
+    """Return ``request.state.watch_disconnect``, a function of Truss that a model can call.
 
-    In its block, entered from async code or from a thread, the event is set when the client disconnects.
+    It returns a context manager, for async code and for threads, with an event that is set when the client
+    disconnects. Must be called in the event loop.
 
-    :param request: the request; this must be called in the event loop.
+    :param request: the request.
     """
     loop = asyncio.get_running_loop()
 
@@ -24,7 +25,7 @@ def watcher(request: Request) -> Callable[[], AbstractContextManager[threading.E
         disconnected = threading.Event()
 
         async def poll() -> None:
-            while not await request.is_disconnected():  # noqa: ASYNC110 - it has to be asked.
+            while not await request.is_disconnected():  # noqa: ASYNC110 - Starlette offers no event.
                 await asyncio.sleep(_POLL_SECONDS)
             disconnected.set()
 

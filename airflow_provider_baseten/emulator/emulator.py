@@ -1,63 +1,51 @@
-"""Baseten on this machine: the gateway in a background thread."""
+"""Emulator of Baseten's inference API on this machine."""
 
 import asyncio
-import itertools
-import os
 import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, Self
-
-import uvicorn
+from typing import Any, Self
 
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest
 from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
 from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits, Model
+from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, EndpointKind, Limits, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.gateway import Gateway
 from airflow_provider_baseten.emulator.hosting import HostedApp
-from airflow_provider_baseten.emulator.records import RecordedRequest, Records
+from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.replicas import Replicas
+from airflow_provider_baseten.emulator.server import Server, event_loop_factory, listen
 
-# What Cloudflare, in front of Baseten, takes.
-_MOST_HEADER_BYTES = 131_072
-
-# How often a server does what is regular, such as the date in its answers.
-_TICK_SECONDS = 0.1
-
-# How long requests in flight may take to notice that the server stops.
-_MOST_SECONDS_TO_STOP = 5.0
-
-_ID = re.compile(r"[A-Za-z0-9]{1,63}")
+_ENDPOINT_ID = re.compile(r"[A-Za-z0-9]{1,63}")
 
 
 class Emulator:
     """Baseten's inference API on 127.0.0.1.
 
-    Use it as a context manager: the server listens once the block is entered, and everything is stopped at its end.
+    Use it as a context manager: the server listens when the block is entered and stops when the block is left.
 
     >>> with Emulator(models={"abc": lambda model_input: {"echo": model_input}}) as baseten:
     ...     print(f"{baseten.url}/model-abc/environments/production/predict")  # doctest: +SKIP
 
-    :param models: model id -> a :class:`Model`, or what can be its backend: a Python callable, the path of a Truss
-        directory, an ASGI app, an :class:`Upstream`.
-    :param chains: chain id -> the same.
-    :param model_apis: slug of a Model API, for example ``org/name`` -> the same; found at ``/inference/v1``.
-    :param api_key: key that may do everything; without any key every request is accepted.
-    :param api_keys: further keys, each with its type.
+    :param models: model id -> a :class:`Model`, or a backend: a Python callable, the path of a Truss directory, an
+        ASGI app, or an :class:`Upstream`.
+    :param chains: chain id -> a :class:`Model` or a backend.
+    :param model_apis: slug of a Model API, for example ``org/name`` -> a :class:`Model` or a backend; served at
+        ``/inference/v1``.
+    :param api_key: API key with all permissions. Without any key, every request is accepted.
+    :param api_keys: additional API keys -> the type of each.
     :param host: address to listen on, by default only this machine.
     :param port: port to listen on, by default a free one.
-    :param limits: body size and times, by default Baseten's own.
-    :param clock: where time comes from, by default the real time.
-    :param webhook_secrets: secrets that sign webhooks, two while they are rotated: the new one, the old one.
-    :param keep_requests: how many of the newest requests :attr:`requests` remembers.
+    :param limits: body sizes and time limits, by default Baseten's own.
+    :param clock: source of time, by default the real time.
+    :param webhook_secrets: secrets that sign webhooks. During a rotation: the new secret, then the old one.
+    :param keep_requests: number of most recent requests that :attr:`requests` returns.
     """
 
     def __init__(
@@ -81,11 +69,11 @@ class Emulator:
         self._connections = ClientConnections()
         self._limits = limits or Limits()
         self._clock = clock or Clock()
-        self._hosted: list[HostedApp] = []
+        self._hosted_apps: list[HostedApp] = []
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
         self.model_apis = {
-            slug: self._run_model("model", slug, _model(model))(f"{slug}d1")
+            slug: self._host_model("model", slug, _as_model(model))(f"{slug}d1")
             for slug, model in (model_apis or {}).items()
         }
         self._gateway = Gateway(
@@ -96,12 +84,12 @@ class Emulator:
             limits=self._limits,
             clock=self._clock,
             connections=self._connections,
-            records=Records(keep_requests),
+            records=RequestRecords(keep_requests),
         )
         self.webhook_secrets = webhook_secrets
         self._host = host
         self._port = port
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -109,61 +97,65 @@ class Emulator:
     def url(self) -> str:
         """Base URL, to be followed by ``/model-{id}/...``.
 
-        :raises EmulatorError: the emulator does not run.
+        :raises EmulatorError: the emulator is not running.
         """
         if self._thread is None:
-            raise EmulatorError("The emulator does not run; start it first.")
+            raise EmulatorError("The emulator is not running; start it first.")
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Requests so far, oldest first."""
+        """Requests received so far, oldest first."""
         return self._gateway.records.all()
 
     @property
     def async_requests(self) -> dict[str, AsyncRequest]:
-        """Async requests so far by id, oldest first; those too whose status Baseten would have forgotten."""
+        """Async requests received so far by id, oldest first, including those past Baseten's retention time."""
         return self._gateway.async_inference.requests.all()
 
     @property
     def webhook_secrets(self) -> Sequence[str]:
-        """Secrets that sign webhooks, the newest first; may be set at any time."""
+        """Secrets that sign webhooks, the newest first; can be set at any time."""
         return self._gateway.async_inference.webhooks.secrets
 
     @webhook_secrets.setter
     def webhook_secrets(self, secrets: Sequence[str]) -> None:
         self._gateway.async_inference.webhooks.secrets = tuple(secrets)
 
-    def hold(self, id_: str | None = None) -> None:
-        """Hold the async queue: nothing is started, so that requests stay queued.
-
-        :param id_: id of the model or chain, by default all.
-        """
-        self._check_id(id_)
-        self._in_loop(lambda: self._gateway.async_inference.hold(id_))
-
-    def release(self, id_: str | None = None) -> None:
-        """Let the async queue go on.
-
-        :param id_: id of the model or chain, by default all.
-        """
-        self._check_id(id_)
-        self._in_loop(lambda: self._gateway.async_inference.release(id_))
-
     @property
     def faults(self) -> Faults:
-        """Faults that are still to come."""
+        """Injected faults that have not happened yet."""
         return self._gateway.faults
 
+    def inject(self, *faults: Fault) -> None:
+        """Inject faults; see :class:`Fault`."""
+        self.faults.add(*faults)
+
+    def hold(self, id_: str | None = None) -> None:
+        """Pause the async queue: new requests stay queued, and running requests continue.
+
+        :param id_: id of the model or chain, by default all.
+        """
+        self._check_id(id_)
+        self._run_in_loop(lambda: self._gateway.async_inference.hold(id_))
+
+    def release(self, id_: str | None = None) -> None:
+        """Resume the async queue after :meth:`hold`.
+
+        :param id_: id of the model or chain, by default all.
+        """
+        self._check_id(id_)
+        self._run_in_loop(lambda: self._gateway.async_inference.release(id_))
+
     def deactivate(self, id_: str, deployment_id: str | None = None) -> None:
-        """Deactivate deployments: their requests are refused with 400, the waiting ones too.
+        """Deactivate deployments: new and waiting requests get status 400.
 
         :param id_: id of the model or chain.
         :param deployment_id: id of the deployment, by default all of them.
         """
         for deployment in self._deployments(id_, deployment_id):
-            self._in_loop(deployment.deactivate)
+            self._run_in_loop(deployment.deactivate)
 
     def activate(self, id_: str, deployment_id: str | None = None) -> None:
         """Activate deployments again.
@@ -172,25 +164,22 @@ class Emulator:
         :param deployment_id: id of the deployment, by default all of them.
         """
         for deployment in self._deployments(id_, deployment_id):
-            self._in_loop(deployment.activate)
-
-    def inject(self, *faults: Fault) -> None:
-        """Let something go wrong; see :class:`Fault`."""
-        self.faults.add(*faults)
+            self._run_in_loop(deployment.activate)
 
     def start(self) -> None:
-        """Start the server; return when it listens and all models are loaded.
+        """Start the server, and return when it listens and all models are loaded.
 
-        :raises EmulatorError: the port is taken, or a model could not be loaded.
+        :raises EmulatorError: the port is in use, or a model could not be loaded.
         """
         if self._thread is not None:
-            raise EmulatorError("The emulator runs already.")
-        listener = self._listen()
-        self._server = _Server(_config(self._gateway))
+            raise EmulatorError("The emulator is already running.")
+        listener = listen(self._host, self._port)
+        self._port = listener.getsockname()[1]
+        self._server = Server(self._gateway)
         self._connections.server = self._server
         thread = threading.Thread(target=self._run, args=(self._server, listener), name="baseten-emulator", daemon=True)
         thread.start()
-        self._server.settled.wait()
+        self._server.start_completed.wait()
         if self._server.failure is not None:
             thread.join()
             listener.close()
@@ -198,7 +187,10 @@ class Emulator:
         self._thread = thread
 
     def stop(self) -> None:
-        """Stop the server; requests in flight lose their connection, async requests stay as they are."""
+        """Stop the server.
+
+        Requests in flight lose their connection. Async requests keep their current status.
+        """
         if self._thread is not None and self._server is not None:
             if self._loop is not None:
                 self._server.stop(self._loop)
@@ -216,23 +208,23 @@ class Emulator:
         """Stop the server."""
         self.stop()
 
-    def _deploy(self, kind: Literal["model", "chain"], id_: str, model: Any) -> Endpoint:
-        if not _ID.fullmatch(id_):
+    def _deploy(self, kind: EndpointKind, id_: str, model: Any) -> Endpoint:
+        if not _ENDPOINT_ID.fullmatch(id_):
             raise EmulatorError(f"{kind} id {id_[:80]!r} is not valid: ids are letters and digits.")
-        model = _model(model)
-        return Endpoint.deploy(kind, id_, model, self._run_model(kind, id_, model), created_at=self._clock.now())
+        model = _as_model(model)
+        return Endpoint.deploy(kind, id_, model, self._host_model(kind, id_, model), created_at=self._clock.now())
 
-    def _run_model(self, kind: Literal["model", "chain"], id_: str, model: Model) -> Callable[[str], Deployment]:
-        """Host the model, once, and return what makes a deployment of it."""
+    def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[str], Deployment]:
+        """Host one instance of the model, and return a factory of deployments that share it."""
         app, predict_path = make_app(kind, id_, model)
-        hosted = HostedApp(app, f"{kind.capitalize()} {id_}")
-        self._hosted.append(hosted)
+        hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}")
+        self._hosted_apps.append(hosted_app)
 
-        def deployment(deployment_id: str) -> Deployment:
+        def make_deployment(deployment_id: str) -> Deployment:
             replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
-            return Deployment(deployment_id, hosted, predict_path, replicas)
+            return Deployment(deployment_id, hosted_app, predict_path, replicas)
 
-        return deployment
+        return make_deployment
 
     def _check_id(self, id_: str | None) -> None:
         if id_ is not None:
@@ -248,118 +240,40 @@ class Emulator:
             raise EmulatorError(f"{endpoint.kind.capitalize()} {id_} has no deployment {deployment_id}.")
         return [endpoint.deployments[deployment_id]]
 
-    def _in_loop(self, change: Callable[[], None]) -> None:
-        """Change what belongs to the server's event loop."""
+    def _run_in_loop(self, function: Callable[[], None]) -> None:
+        """Call a function in the server's event loop, or directly while the server is not running."""
         if self._loop is None:
-            change()
+            function()
             return
 
         async def run() -> None:
-            change()
+            function()
 
         asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
-    def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((self._host, self._port))
-        except OSError as exc:
-            listener.close()
-            raise EmulatorError(
-                f"{self._host}:{self._port} can't be listened on ({os.strerror(exc.errno or 0)}); choose another port."
-            ) from exc
-        self._port = listener.getsockname()[1]
-        return listener
-
-    def _run(self, server: "_Server", listener: socket.socket) -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    def _run(self, server: Server, listener: socket.socket) -> None:
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             try:
                 runner.run(self._serve(server, listener))
             except Exception as exc:
                 server.failure = exc
             finally:
-                server.settled.set()
+                server.start_completed.set()
 
-    async def _serve(self, server: "_Server", listener: socket.socket) -> None:
+    async def _serve(self, server: Server, listener: socket.socket) -> None:
         started = []
         self._loop = asyncio.get_running_loop()
         try:
-            for hosted in self._hosted:
-                started.append(hosted)
-                await hosted.start()
+            for hosted_app in self._hosted_apps:
+                started.append(hosted_app)
+                await hosted_app.start()
             await server.serve(sockets=[listener])
         finally:
             self._loop = None
             await self._gateway.async_inference.stop()
-            for hosted in started:
-                await hosted.stop()
+            for hosted_app in started:
+                await hosted_app.stop()
 
 
-class _Server(uvicorn.Server):
-    """Tells another thread when it listens, and stops at once: uvicorn itself looks every 0.1 s for what to do."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.settled = threading.Event()
-        self.failure: Exception | None = None
-        self._exit = asyncio.Event()
-
-    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let :meth:`serve` return; for other threads than that of the event loop."""
-        loop.call_soon_threadsafe(self._exit.set)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.settled.set()
-
-    async def main_loop(self) -> None:
-        ticks = itertools.count()
-        while not self._exit.is_set():
-            await self.on_tick(next(ticks))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._exit.wait(), _TICK_SECONDS)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listening in (*self.servers, *(sockets or ())):
-            listening.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_MOST_SECONDS_TO_STOP):
-                while tasks := list(self.server_state.tasks):
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.wait(tasks)
-                for connection in list(self.server_state.connections):
-                    connection.shutdown()
-                while self.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when the last one is gone)
-                    await asyncio.sleep(0.001)
-
-
-def _model(model: Any) -> Model:
+def _as_model(model: Any) -> Model:
     return model if isinstance(model, Model) else Model(model)
-
-
-def _config(gateway: Gateway) -> uvicorn.Config:
-    return uvicorn.Config(
-        gateway,
-        lifespan="off",
-        # As Truss's own server. The other parser drops the body of a request that offers an upgrade.
-        http="h11",
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=60,
-        backlog=2048,
-    )
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -1,20 +1,20 @@
-"""Baseten's own refusals, as they leave the gateway."""
+"""Errors of the emulator, and error responses of the gateway."""
 
 import json
 from typing import Any
 
 
 class EmulatorError(Exception):
-    """The emulator was set up with something it can't serve, or could not start."""
+    """The emulator has an invalid configuration, or could not start."""
 
 
 class GatewayError(Exception):
-    """The gateway answers instead of the model.
+    """Error response that the gateway sends itself, without a response of the model.
 
     :param status: HTTP status.
-    :param message: the ``error`` of the body.
-    :param error_code: the ``error_code`` of the body, one of the inference API's documented values.
-    :param headers: further response headers.
+    :param message: ``error`` in the body.
+    :param error_code: ``error_code`` in the body, one of the values that the inference API documents.
+    :param headers: additional response headers.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class GatewayError(Exception):
 
 
 def not_found(message: str) -> GatewayError:
-    """Return the answer for a model, chain, environment or deployment that does not exist."""
+    """Return the error for a model, chain, environment or deployment that does not exist."""
     return GatewayError(404, message, "model_does_not_exist")
 
 
 def bad_request(message: str) -> GatewayError:
-    """Return the answer for a request that can't be understood."""
+    """Return the error for an invalid request."""
     return GatewayError(400, message, "client_error")

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, as the gateway handles them."""
+"""HTTP exchange: one request and its response, as the gateway handles them."""
 
 import asyncio
 import json
@@ -17,14 +17,16 @@ _DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 class Exchange:
-    """Stands between the server and what answers: counts, limits, and notices when the client goes away.
+    """One request and its response.
+
+    Limits the size of the request body, records the request, and detects that the client disconnected.
 
     :param scope: ASGI scope of the request.
     :param receive: the server's ``receive``.
     :param send: the server's ``send``.
-    :param record: filled in on the way.
-    :param body_limit: largest request body in bytes.
-    :param connections: the server's connections.
+    :param record: record of the request, completed by this class.
+    :param body_limit: maximum size of the request body in bytes.
+    :param connections: open connections of the server.
     """
 
     def __init__(
@@ -39,99 +41,110 @@ class Exchange:
     ) -> None:
         self.scope = scope
         self.record = record
-        self.headers = record.headers
         self.method = record.method
-        self.started = False
-        self.finished = False
-        self.muted = False
+        #: Whether the request was cancelled because the client disconnected or the request body was too large.
+        self.is_abandoned = False
+        #: Whether the model's response is dropped, because a fault replaces it.
+        self.discard_response = False
+        #: Number of bytes of the response body after which the connection is closed.
         self.truncate_after: int | None = None
+        #: Whether the response to an async submission waits until the webhook was delivered.
         self.after_webhook = False
         self._receive = receive
         self._send = send
         self._connections = connections
         self._body_limit = body_limit
         self._buffered: deque[Message] = deque()
-        self._body_complete = False
+        self._is_body_complete = False
+        self._is_response_started = False
+        self._is_response_finished = False
         self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self.given_up = False
+        self._disconnect_watcher: asyncio.Task[None] | None = None
 
     async def prefetch(self, *, whole: bool) -> None:
-        """Read the first part of the body, or all of it; once it is read, a disconnect is noticed.
+        """Read the first part of the request body, or the whole body.
 
-        :param whole: read all of it.
+        A disconnect of the client is detected only after the whole body was read.
+
+        :param whole: whether to read the whole body.
         """
-        while not self._body_complete and not self.given_up:
+        while not self._is_body_complete and not self.is_abandoned:
             self._buffered.append(await self._next())
             if not whole:
                 return
 
     async def body(self) -> bytes:
-        """Return the whole body."""
+        """Return the whole request body."""
         await self.prefetch(whole=True)
         return b"".join(message.get("body", b"") for message in self._buffered)
 
     async def receive(self) -> Message:
-        """Return the next ASGI message for the app behind."""
+        """Return the next ASGI message for the model's server."""
         if self._buffered:
             return self._buffered.popleft()
-        if self._body_complete:
+        if self._is_body_complete:
             return await self._receive()
         return await self._next()
 
     async def _next(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            await self._give_up()
+            await self._abandon()
             return message
         self.record.body_bytes += len(message.get("body", b""))
         if self.record.body_bytes > self._body_limit:
-            await self.refuse(self._too_large())
-            await self._give_up()
+            await self.respond_error(self._too_large())
+            await self._abandon()
             return _DISCONNECT
         if not message.get("more_body", False):
-            self._body_complete = True
-            self._watcher = asyncio.create_task(self._watch())
+            self._is_body_complete = True
+            self._disconnect_watcher = asyncio.create_task(self._watch_disconnect())
         return message
 
     def check_content_length(self) -> None:
-        """Raise the gateway's 413 when the request says that it is too large."""
-        length = self.headers.get("content-length", "")
+        """Raise the gateway's 413 if the ``Content-Length`` header exceeds the limit."""
+        length = self.record.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._body_limit:
             raise self._too_large()
 
     async def send(self, message: Message) -> None:
-        """Pass an ASGI message of the app behind on to the client."""
-        if self.muted or self.finished:
+        """Send an ASGI message of the model's server to the client."""
+        if self.discard_response or self._is_response_finished:
             return
         if message["type"] == "http.response.start":
-            self.started = True
+            self._is_response_started = True
             self.record.status = message["status"]
             name = REQUEST_ID_HEADER.lower().encode()
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != name]
             headers.append((name, self.record.request_id.encode()))
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
-            message = self._truncated(message)
+            message = self._truncate(message)
             self.record.response_bytes += len(message.get("body", b""))
-            self.finished = not message.get("more_body", False)
+            self._is_response_finished = not message.get("more_body", False)
         try:
             await self._send(message)
         except RuntimeError:
             if self._connections.is_open(self.scope):
                 raise
-            self.finished = True  # The client went away, and the server has not noticed yet.
+            self._is_response_finished = True  # The client disconnected, and uvicorn has not noticed yet.
         if self.truncate_after is not None and self.record.response_bytes >= self.truncate_after:
             await self.disconnect(reset=False)
 
-    def _truncated(self, message: Message) -> Message:
+    def _truncate(self, message: Message) -> Message:
         if self.truncate_after is None:
             return message
         body = message.get("body", b"")[: self.truncate_after - self.record.response_bytes]
         return {**message, "body": body, "more_body": True}
 
-    async def answer(self, status: int, body: bytes, content_type: str | None, headers: dict[str, str]) -> None:
-        """Answer in place of the model."""
+    async def respond(self, status: int, body: bytes, content_type: str | None, headers: dict[str, str]) -> None:
+        """Send a response of the gateway's own.
+
+        :param status: HTTP status.
+        :param body: response body.
+        :param content_type: content type, unless ``headers`` contains one.
+        :param headers: response headers.
+        """
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         if content_type is not None and not any(name == b"content-type" for name, _ in pairs):
             pairs.append((b"content-type", content_type.encode()))
@@ -139,42 +152,42 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})
         await self.send({"type": "http.response.body", "body": body})
 
-    async def answer_json(self, status: int, content: Any) -> None:
-        """Answer in place of the model, in JSON."""
-        await self.answer(status, json.dumps(content).encode(), "application/json", {})
+    async def respond_json(self, status: int, content: Any) -> None:
+        """Send a JSON response of the gateway's own."""
+        await self.respond(status, json.dumps(content).encode(), "application/json", {})
 
-    async def refuse(self, error: GatewayError) -> None:
-        """Answer with a gateway error, or break off an answer that is already under way."""
-        if self.started:
+    async def respond_error(self, error: GatewayError) -> None:
+        """Send an error response, or close the connection if the response has already started."""
+        if self._is_response_started:
             await self.disconnect(reset=False)
         else:
-            await self.answer(error.status, error.body(), "application/json", error.headers)
+            await self.respond(error.status, error.body(), "application/json", error.headers)
 
     async def disconnect(self, *, reset: bool) -> None:
-        """End the connection before the answer is complete.
+        """Close the connection before the response is complete.
 
-        :param reset: whether by a reset, which also loses what is still on its way.
+        :param reset: whether to reset the connection, which also drops data that the client has not read.
         """
-        if not self.finished:
-            self.finished = True
-            self._connections.end(self.scope, reset=reset)
-            await asyncio.sleep(0)  # The server notices before it would complain about an incomplete answer.
+        if not self._is_response_finished:
+            self._is_response_finished = True
+            self._connections.close(self.scope, reset=reset)
+            await asyncio.sleep(0)  # uvicorn has to notice it first: it logs an error for an incomplete response.
 
     def close(self) -> None:
         """Stop watching for a disconnect."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        if self._disconnect_watcher is not None:
+            self._disconnect_watcher.cancel()
 
-    async def _watch(self) -> None:
+    async def _watch_disconnect(self) -> None:
         await self._receive()
-        if not self.finished:
-            await self._give_up()
+        if not self._is_response_finished:
+            await self._abandon()
 
-    async def _give_up(self) -> None:
-        """Cancel the work: nobody waits for the answer any more."""
+    async def _abandon(self) -> None:
+        """Cancel the request's task."""
         if self.record.status is None:
             self.record.status = 499
-        self.given_up = True
+        self.is_abandoned = True
         if self._task is not None:
             self._task.cancel()
         await asyncio.sleep(0)
@@ -184,8 +197,8 @@ class Exchange:
         return GatewayError(413, message, "payload_too_large")
 
 
-def describe(record: RecordedRequest, address: Address) -> None:
-    """Note in a record what was addressed."""
+def record_address(record: RecordedRequest, address: Address) -> None:
+    """Write a request's address into its record."""
     if address.kind == "model":
         record.model_id = address.id
     elif address.kind == "chain":

@@ -1,4 +1,4 @@
-"""Faults that a test or a user injects."""
+"""Injected faults."""
 
 import json
 import threading
@@ -13,31 +13,31 @@ WEBHOOK = "webhook"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What goes wrong with the next matching requests.
+    """Fault that is injected into the next matching requests.
 
-    :param target: id of the model or chain that is hit, by default any.
-    :param action: action that is hit (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
+    :param target: id of the model or chain to match, by default any.
+    :param action: action to match (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
         ``async_run_remote``, ``async_request``, ``async_queue_status``, ``model_apis``, or the path of a management
-        call without ``/v1/``), by default any; ``webhook`` for attempts to deliver one, see below.
-    :param method: HTTP method that is hit, by default any.
-    :param times: how many requests are hit; ``None`` for all until the faults are cleared.
+        call without ``/v1/``), by default any; ``webhook`` for deliveries of webhooks, see below.
+    :param method: HTTP method to match, by default any.
+    :param times: number of requests into which the fault is injected; ``None`` for all until the faults are cleared.
     :param delay: seconds to wait before anything else happens.
-    :param status: status that is answered instead of the model's answer.
-    :param body: body of that answer: bytes and str as they are, anything else as JSON; by default
+    :param status: HTTP status to send in place of the model's response.
+    :param body: body to send with ``status``: bytes and str unchanged, anything else as JSON; by default
         ``{"error": "Injected fault"}``. A function is called with the request's body and returns one of these, for
         example an error that quotes the input.
-    :param headers: headers of that answer, for example ``{"Retry-After": "2"}``; sent in UTF-8.
-    :param interim_status: status that is sent before the answer, for example 103 (Early Hints).
-    :param reset: reset the connection instead of answering.
-    :param after_model: run the model first and throw its answer away; an async request is accepted, and its caller does
-        not learn that.
-    :param truncate_after: reset the connection after so many bytes of the response's body.
-    :param after_webhook: hold the answer to an async submission back until the request is finished and its webhook was
-        delivered.
+    :param headers: headers to send with ``status``, for example ``{"Retry-After": "2"}``; encoded in UTF-8.
+    :param interim_status: status of an interim response that precedes the response, for example 103 (Early Hints).
+    :param reset: whether to reset the connection in place of a response.
+    :param after_model: whether to run the model first and discard its response. An async request is accepted, but
+        the caller does not get its id.
+    :param truncate_after: number of bytes of the response body after which the connection is closed.
+    :param after_webhook: whether the response to an async submission waits until the request has ended and its
+        webhook was delivered.
 
-    What goes wrong with a webhook is said in the same words: ``delay`` makes it late; ``status`` or ``reset`` drop it,
-    and the emulator takes the status for the receiver's answer (200: delivered, 503: try again, 400 or ``reset``: not
-    delivered). With ``after_model`` it is sent all the same: ``after_model=True, status=503`` delivers it twice.
+    For webhooks, ``delay`` delays the delivery. ``status`` or ``reset`` drop the webhook, and the emulator continues
+    as if the receiver had responded with that status (200: delivered, 503: retry, 400 or ``reset``: not delivered).
+    With ``after_model``, the webhook is sent nevertheless: ``after_model=True, status=503`` delivers it twice.
     """
 
     target: str | None = None
@@ -56,26 +56,31 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.after_model and self.status is None and not self.reset:
-            raise ValueError("after_model needs a status or reset: what happens to the answer?")
+            raise ValueError("after_model needs status or reset, which replace the model's response.")
         if self.interim_status not in {None, 100, 102, 103}:
-            raise ValueError("interim_status is one of 100, 102 and 103: other statuses end an exchange.")
+            raise ValueError("interim_status must be 100, 102 or 103; other statuses are not interim responses.")
 
     @property
-    def replaces_answer(self) -> bool:
-        """Whether the model's own answer is never seen."""
+    def replaces_response(self) -> bool:
+        """Whether the client does not get the model's response."""
         return self.reset or self.status is not None
 
     def matches(self, address: Address, method: str) -> bool:
-        """Return whether a request to this address is hit."""
+        """Return whether the fault is injected into a request.
+
+        :param address: address of the request.
+        :param method: HTTP method of the request.
+        """
         if self.action is None and address.action == WEBHOOK:
-            return False  # Other requests come in, this one goes out.
-        wanted = (self.target, self.action, self.method)
-        return all(want in {None, is_} for want, is_ in zip(wanted, (address.id, address.action, method), strict=True))
+            return False  # A webhook is an outgoing request: it is matched only if named.
+        expected = (self.target, self.action, self.method)
+        actual = (address.id, address.action, method)
+        return all(value in {None, own} for value, own in zip(expected, actual, strict=True))
 
-    def content(self, request_body: bytes) -> tuple[bytes, str]:
-        """Return the body and its content type.
+    def response_body(self, request_body: bytes) -> tuple[bytes, str]:
+        """Return the response body and its content type.
 
-        :param request_body: body of the request that is hit.
+        :param request_body: body of the matching request.
         """
         body = self.body(request_body) if callable(self.body) else self.body
         if isinstance(body, bytes):
@@ -86,39 +91,39 @@ class Fault:
 
 
 class Faults:
-    """Faults that have not happened yet; may be used from any thread."""
+    """Injected faults that have not happened yet; can be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: list[tuple[Fault, int | None]] = []
 
     def add(self, *faults: Fault) -> None:
-        """Let these happen, in this order, each to the first request that matches it."""
+        """Add faults; the first fault that matches a request is injected into it."""
         with self._lock:
             self._pending.extend((fault, fault.times) for fault in faults)
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         with self._lock:
             self._pending.clear()
 
     @property
     def pending(self) -> list[Fault]:
-        """Faults that can still happen."""
+        """Faults that have not happened yet."""
         with self._lock:
             return [fault for fault, _ in self._pending]
 
     def take(self, address: Address, method: str) -> Fault | None:
-        """Return the fault that hits this request, and count it."""
+        """Return the fault to inject into a request, and count it; ``None`` if there is none."""
         if not self._pending:
             return None
         with self._lock:
-            for index, (fault, left) in enumerate(self._pending):
+            for index, (fault, remaining) in enumerate(self._pending):
                 if not fault.matches(address, method):
                     continue
-                if left is not None and left <= 1:
+                if remaining is not None and remaining <= 1:
                     del self._pending[index]
                 else:
-                    self._pending[index] = (fault, None if left is None else left - 1)
+                    self._pending[index] = (fault, None if remaining is None else remaining - 1)
                 return fault
         return None

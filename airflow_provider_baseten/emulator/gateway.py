@@ -1,4 +1,4 @@
-"""The gateway: one ASGI app in front of all models and chains."""
+"""Gateway in front of all models and chains."""
 
 import asyncio
 import logging
@@ -8,17 +8,18 @@ from uuid import uuid4
 
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_baseten.emulator import addressing, management_api, model_apis
-from airflow_provider_baseten.emulator.addressing import Address
+from airflow_provider_baseten.emulator import model_apis
+from airflow_provider_baseten.emulator.addressing import Address, parse_address
 from airflow_provider_baseten.emulator.async_inference import SUBMIT_ACTIONS, AsyncInference
-from airflow_provider_baseten.emulator.auth import ApiKeys, scheme_of
+from airflow_provider_baseten.emulator.auth import ApiKeys, parse_scheme
 from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.clock import Clock
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
 from airflow_provider_baseten.emulator.errors import GatewayError, not_found
-from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, describe
+from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, record_address
 from airflow_provider_baseten.emulator.faults import Fault, Faults
-from airflow_provider_baseten.emulator.records import RecordedRequest, Records
+from airflow_provider_baseten.emulator.management_api import ManagementApi
+from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -28,16 +29,16 @@ _REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 
 
 class Gateway:
-    """ASGI app: authenticates, addresses, injects faults, and hands a request to the deployment it is for.
+    """ASGI app that authenticates a request, injects faults, and forwards the request to its deployment.
 
     :param models: models by id.
     :param chains: chains by id.
     :param model_apis: models of the Model APIs by slug.
-    :param keys: API keys that are accepted.
-    :param limits: body size and times.
-    :param clock: where time comes from.
-    :param connections: the server's connections.
-    :param records: where requests are remembered.
+    :param keys: accepted API keys.
+    :param limits: body sizes and time limits.
+    :param clock: source of time.
+    :param connections: open connections of the server.
+    :param records: records of received requests.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Gateway:
         limits: Limits,
         clock: Clock,
         connections: ClientConnections,
-        records: Records,
+        records: RequestRecords,
     ) -> None:
         self.models = models
         self.chains = chains
@@ -58,14 +59,15 @@ class Gateway:
         self.faults = Faults()
         self.records = records
         self.async_inference = AsyncInference(limits, clock, Webhooks(limits, clock, self.faults))
+        self._management_api = ManagementApi(models, chains)
         self._keys = keys
         self._limits = limits
         self._clock = clock
         self._connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
-        scope = _in_origin_form(scope)
+        """Handle one ASGI connection."""
+        scope = _with_relative_path(scope)
         exchange = Exchange(
             scope,
             receive,
@@ -75,15 +77,15 @@ class Gateway:
             connections=self._connections,
         )
         try:
-            await self._serve(exchange)
+            await self._handle(exchange)
         except GatewayError as error:
-            await exchange.refuse(error)
+            await exchange.respond_error(error)
         except asyncio.CancelledError:
-            if not exchange.given_up:  # The server stops.
+            if not exchange.is_abandoned:  # The server is stopping.
                 await exchange.disconnect(reset=True)
         except Exception:
-            logger.exception("The server of the model failed")
-            await exchange.refuse(GatewayError(502, "Error making prediction", "model_unavailable"))
+            logger.exception("The model's server failed")
+            await exchange.respond_error(GatewayError(502, "Error making prediction", "model_unavailable"))
         finally:
             exchange.close()
 
@@ -94,34 +96,34 @@ class Gateway:
             path=scope["raw_path"].decode("latin-1"),
             query=scope["query_string"].decode("latin-1"),
             headers=headers,
-            at=self._clock.now(),
+            received_at=self._clock.now(),
             request_id=uuid4().hex,
         )
         self.records.add(record)
         return record
 
-    async def _serve(self, exchange: Exchange) -> None:
-        record, problem, address = exchange.record, None, None
+    async def _handle(self, exchange: Exchange) -> None:
+        record, address_error, address = exchange.record, None, None
         try:
-            address = addressing.parse(record.headers.get("host", ""), record.path)
-            describe(record, address)
+            address = parse_address(record.headers.get("host", ""), record.path)
+            record_address(record, address)
         except GatewayError as error:
-            problem = error
+            address_error = error
         authorization = record.headers.get("authorization")
         if authorization is not None:
-            record.headers["authorization"] = scheme_of(authorization)
+            record.headers["authorization"] = parse_scheme(authorization)
         self._keys.authorize(authorization, management=address is not None and address.kind == "management")
         if address is None:
-            raise problem or not_found("No such path.")
+            raise address_error or not_found("No such path.")
         exchange.check_content_length()
         fault = self.faults.take(address, exchange.method)
-        if fault is not None and await self._apply(fault, exchange, address):
+        if fault is not None and await self._inject(fault, exchange, address):
             return
         await self._dispatch(exchange, address)
 
-    async def _apply(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
-        """Let a fault happen; return whether it was the answer."""
-        # A client that is still sending would not see what happens, and one that leaves would not be seen.
+    async def _inject(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
+        """Inject a fault; return whether it replaced the response."""
+        # A client that is still sending would not read a response, and its disconnect would not be detected.
         request_body = await exchange.body()
         if fault.delay:
             await self._clock.sleep(fault.delay)
@@ -129,62 +131,63 @@ class Gateway:
             self._connections.send_interim(exchange.scope, fault.interim_status)
         exchange.truncate_after = fault.truncate_after
         exchange.after_webhook = fault.after_webhook
-        if not fault.replaces_answer:
+        if not fault.replaces_response:
             return False
         if fault.after_model:
-            exchange.muted = True
+            exchange.discard_response = True
             await self._dispatch(exchange, address)
-            exchange.muted = False
+            exchange.discard_response = False
         if fault.status is None:
             await exchange.disconnect(reset=True)
         else:
-            body, content_type = fault.content(request_body)
-            await exchange.answer(fault.status, body, content_type, dict(fault.headers))
+            body, content_type = fault.response_body(request_body)
+            await exchange.respond(fault.status, body, content_type, dict(fault.headers))
         return True
 
     async def _dispatch(self, exchange: Exchange, address: Address) -> None:
         if address.kind == "management":
-            query = exchange.record.query
-            content = management_api.respond(exchange.method, address.action, query, self.models, self.chains)
-            await exchange.answer_json(200, content)
-            return
-        if address.kind == "model_apis":
-            await self._model_apis(exchange, address.route)
-            return
-        endpoint = (self.models if address.kind == "model" else self.chains).get(address.id)
-        if endpoint is None:
-            raise not_found(f"{address.kind.capitalize()} {address.id} does not exist.")
+            content = self._management_api.respond(exchange.method, address.action, exchange.record.query)
+            await exchange.respond_json(200, content)
+        elif address.kind == "model_apis":
+            await self._call_model_api(exchange, address.route)
+        else:
+            endpoint = (self.models if address.kind == "model" else self.chains).get(address.id)
+            if endpoint is None:
+                raise not_found(f"{address.kind.capitalize()} {address.id} does not exist.")
+            await self._call_endpoint(exchange, address, endpoint)
+
+    async def _call_endpoint(self, exchange: Exchange, address: Address, endpoint: Endpoint) -> None:
         if address.action == "async_request":
-            await self._async_request(exchange, endpoint, unquote(address.route.removeprefix("/")))
+            await self._handle_async_request(exchange, endpoint, unquote(address.route.removeprefix("/")))
             return
         deployment = endpoint.find(address)
         if address.action == "sync":
-            await self._forward(exchange, deployment, address.route or "/", whole=False)
-        elif address.action == _PREDICT_ACTIONS[address.kind]:
-            _require(exchange, "POST")
-            await self._forward(exchange, deployment, deployment.predict_path, whole=True)
+            await self._forward(exchange, deployment, address.route or "/", read_whole_body=False)
+        elif address.action == _PREDICT_ACTIONS[endpoint.kind]:
+            _require_method(exchange, "POST")
+            await self._forward(exchange, deployment, deployment.predict_path, read_whole_body=True)
         elif address.action == "wake":
-            _require(exchange, "POST")
+            _require_method(exchange, "POST")
             deployment.check_active()
             deployment.replicas.wake()
-            await exchange.answer(202, b"", None, {})
-        elif address.action == SUBMIT_ACTIONS[address.kind]:
-            _require(exchange, "POST")
+            await exchange.respond(202, b"", None, {})
+        elif address.action == SUBMIT_ACTIONS[endpoint.kind]:
+            _require_method(exchange, "POST")
             await self._submit(exchange, endpoint, deployment)
         elif address.action == "async_queue_status":
-            _require(exchange, "GET")
-            await exchange.answer_json(200, self.async_inference.queue_status(endpoint, deployment))
+            _require_method(exchange, "GET")
+            await exchange.respond_json(200, self.async_inference.queue_status(endpoint, deployment))
         else:
-            raise GatewayError(404, f"A {address.kind} has no {address.action[:200]}.", "client_error")
+            raise GatewayError(404, f"A {endpoint.kind} has no action {address.action[:200]}.", "client_error")
 
-    async def _model_apis(self, exchange: Exchange, route: str) -> None:
+    async def _call_model_api(self, exchange: Exchange, route: str) -> None:
         if route == model_apis.LIST_ROUTE:
-            _require(exchange, "GET")
-            await exchange.answer_json(200, model_apis.listing(self.model_apis))
+            _require_method(exchange, "GET")
+            await exchange.respond_json(200, model_apis.list_models(self.model_apis))
             return
-        _require(exchange, "POST")
-        deployment = model_apis.select(self.model_apis, await exchange.body())
-        await self._forward(exchange, deployment, route, whole=True)
+        _require_method(exchange, "POST")
+        deployment = model_apis.select_model(self.model_apis, await exchange.body())
+        await self._forward(exchange, deployment, route, read_whole_body=True)
 
     async def _submit(self, exchange: Exchange, endpoint: Endpoint, deployment: Deployment) -> None:
         deployment.check_active()
@@ -192,27 +195,30 @@ class Gateway:
         request = self.async_inference.submit(endpoint, deployment, exchange.record.request_id, body)
         if exchange.after_webhook:
             await request.settled.wait()
-        await exchange.answer_json(201, {"request_id": request.request_id})
+        await exchange.respond_json(201, {"request_id": request.request_id})
 
-    async def _async_request(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
-        _require(exchange, "GET", "DELETE")
-        answer = self.async_inference.status if exchange.method == "GET" else self.async_inference.cancel
-        await exchange.answer_json(200, answer(endpoint, request_id))
+    async def _handle_async_request(self, exchange: Exchange, endpoint: Endpoint, request_id: str) -> None:
+        _require_method(exchange, "GET", "DELETE")
+        handler = self.async_inference.status if exchange.method == "GET" else self.async_inference.cancel
+        await exchange.respond_json(200, handler(endpoint, request_id))
 
-    async def _forward(self, exchange: Exchange, deployment: Deployment, path: str, *, whole: bool) -> None:
+    async def _forward(self, exchange: Exchange, deployment: Deployment, path: str, *, read_whole_body: bool) -> None:
         deployment.check_active()
-        await exchange.prefetch(whole=whole)
-        scope = _inner_scope(exchange, path)
+        await exchange.prefetch(whole=read_whole_body)
+        scope = _container_scope(exchange, path)
         async with deployment.replicas.slot():
             try:
                 async with self._clock.timeout(self._limits.predict_seconds):
                     await deployment.app(scope, exchange.receive, exchange.send)
             except TimeoutError:
-                raise GatewayError(504, "The model did not answer in time.", "timeout") from None
+                raise GatewayError(504, "The model did not respond in time.", "timeout") from None
 
 
-def _in_origin_form(scope: Scope) -> Scope:
-    """Return the scope of a request with a path alone; ``GET http://host/path``, as to a proxy, names the host too."""
+def _with_relative_path(scope: Scope) -> Scope:
+    """Return the scope with a path that starts with a slash.
+
+    A client that takes the emulator for a proxy sends ``GET http://host/path``; that host replaces the Host header.
+    """
     scheme, separator, rest = scope["raw_path"].partition(b"://")
     if not separator or scheme.lower() not in {b"http", b"https"}:
         return scope
@@ -222,10 +228,10 @@ def _in_origin_form(scope: Scope) -> Scope:
     return {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode()), "headers": [(b"host", host), *headers]}
 
 
-def _inner_scope(exchange: Exchange, path: str) -> Scope:
-    # The key is the gateway's business: a model never sees it.
-    hidden = {b"authorization", _REQUEST_ID_HEADER}
-    headers = [pair for pair in exchange.scope["headers"] if pair[0] not in hidden]
+def _container_scope(exchange: Exchange, path: str) -> Scope:
+    # As with Baseten, a model never gets the caller's API key.
+    replaced = {b"authorization", _REQUEST_ID_HEADER}
+    headers = [pair for pair in exchange.scope["headers"] if pair[0] not in replaced]
     headers.append((_REQUEST_ID_HEADER, exchange.record.request_id.encode()))
     return {
         **exchange.scope,
@@ -236,7 +242,7 @@ def _inner_scope(exchange: Exchange, path: str) -> Scope:
     }
 
 
-def _require(exchange: Exchange, *methods: str) -> None:
+def _require_method(exchange: Exchange, *methods: str) -> None:
     if exchange.method not in methods:
         allowed = ", ".join(methods)
         message = f"{exchange.method} is not allowed here, use {allowed}."

@@ -1,4 +1,4 @@
-"""An ASGI app that lives inside the emulator's process, with its startup and shutdown."""
+"""ASGI app that runs inside the emulator's process."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from airflow_provider_baseten.emulator.errors import EmulatorError
 
 
 class HostedApp:
-    """Runs the ASGI lifespan of an app and passes requests to it.
+    """ASGI app whose startup and shutdown the emulator runs.
 
     :param app: the app.
-    :param label: what an error calls it.
+    :param label: name of the app in error messages.
     """
 
     def __init__(self, app: ASGIApp, label: str) -> None:
@@ -21,24 +21,24 @@ class HostedApp:
         self._label = label
         self._state: dict[str, Any] = {}
         self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self._answers: asyncio.Queue[Message] = asyncio.Queue()
+        self._replies: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
+        """Handle one ASGI connection."""
         await self._app({**scope, "state": self._state.copy()}, receive, send)
 
     async def start(self) -> None:
-        """Start the app; return when it is ready.
+        """Start the app, and return when it is ready.
 
-        :raises EmulatorError: its startup failed.
+        :raises EmulatorError: the startup of the app failed.
         """
-        self._events, self._answers = asyncio.Queue(), asyncio.Queue()  # What it said before it was stopped is old.
+        self._events, self._replies = asyncio.Queue(), asyncio.Queue()  # Without messages of an earlier run.
         self._task = asyncio.create_task(self._run())
         await self._events.put({"type": "lifespan.startup"})
-        answer = await self._answers.get()
-        if answer["type"] == "lifespan.startup.failed":
-            raise EmulatorError(f"{self._label} could not be started: {answer.get('message', '')}")
+        reply = await self._replies.get()
+        if reply["type"] == "lifespan.startup.failed":
+            raise EmulatorError(f"{self._label} could not be started: {reply.get('message', '')}")
 
     async def stop(self) -> None:
         """Shut the app down."""
@@ -48,6 +48,6 @@ class HostedApp:
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
-        with contextlib.suppress(Exception):  # An app without lifespan may raise, says the ASGI specification.
-            await self._app(scope, self._events.get, self._answers.put)
-        await self._answers.put({"type": "lifespan.unsupported"})
+        with contextlib.suppress(Exception):  # The ASGI specification lets an app without lifespan raise.
+            await self._app(scope, self._events.get, self._replies.put)
+        await self._replies.put({"type": "lifespan.unsupported"})

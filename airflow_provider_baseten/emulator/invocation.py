@@ -1,4 +1,4 @@
-"""One run of the model for an async request, and what came of it."""
+"""Invocation of a model for an async request."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from airflow_provider_baseten.emulator.async_requests import AsyncRequestError
 from airflow_provider_baseten.emulator.errors import GatewayError
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER
 
-# Status of the model -> code of the error, and whether the model is run again.
+# HTTP status of the model's response -> error code, and whether the model is invoked again.
 _ERRORS = {
     400: ("MODEL_NOT_READY", True),
     404: ("MODEL_DOES_NOT_EXIST", False),
@@ -23,44 +23,48 @@ _ERRORS = {
     504: ("MODEL_PREDICT_TIMEOUT", True),
 }
 _OTHER_ERROR = ("MODEL_PREDICT_ERROR", False)
-_STREAMS = {"application/octet-stream", "text/event-stream"}
-_EXCERPT = 300
+_STREAM_MEDIA_TYPES = {"application/octet-stream", "text/event-stream"}
+_MAX_EXCERPT_BYTES = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one run of the model.
+class InvocationResult:
+    """Result of one invocation of the model.
 
-    :param data: its output, any JSON.
-    :param error: why there is none.
-    :param retry: whether that is a reason to run it again.
-    :param busy: whether the model refused for now, which is no failure.
+    :param data: output, any JSON.
+    :param error: error, if there is no output.
+    :param is_retryable: whether the error allows another attempt.
+    :param is_busy: whether the model responded with 429, which does not count as a failed attempt.
     """
 
     data: Any = None
     error: AsyncRequestError | None = None
-    retry: bool = False
-    busy: bool = False
+    is_retryable: bool = False
+    is_busy: bool = False
 
 
-TIMED_OUT = Outcome(error=AsyncRequestError("MODEL_PREDICT_TIMEOUT", "The model did not answer in time."), retry=True)
-CRASHED = Outcome(error=AsyncRequestError("INTERNAL_SERVER_ERROR", "The server of the model failed."), retry=True)
+TIMED_OUT = InvocationResult(
+    error=AsyncRequestError("MODEL_PREDICT_TIMEOUT", "The model did not respond in time."), is_retryable=True
+)
+CRASHED = InvocationResult(
+    error=AsyncRequestError("INTERNAL_SERVER_ERROR", "The model's server failed."), is_retryable=True
+)
 
 
-async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Outcome:
-    """Run the model in its container.
+async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> InvocationResult:
+    """Send a request to the model in its container, and return the result.
 
-    :param app: the server inside the container.
-    :param path: path on that server that predictions are sent to.
-    :param request_id: id that the model finds in the header ``x-baseten-request-id``.
-    :param body: JSON input.
+    :param app: server in the model's container.
+    :param path: path of predictions on that server.
+    :param request_id: value of the header ``x-baseten-request-id``.
+    :param body: input in JSON.
     """
     incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     outgoing: list[Message] = []
 
     async def receive() -> Message:
         if not incoming:
-            await asyncio.Event().wait()  # Nobody disconnects.
+            await asyncio.Event().wait()  # The next message would be a disconnect, which does not happen here.
         return incoming.pop()
 
     async def send(message: Message) -> None:
@@ -69,35 +73,40 @@ async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Outco
     try:
         await app(_scope(path, request_id, body), receive, send)
     except GatewayError as error:
-        return outcome_of(error.status, "application/json", error.body())
+        return interpret_response(error.status, "application/json", error.body())
     start = next(message for message in outgoing if message["type"] == "http.response.start")
     headers = {name.lower(): value for name, value in start.get("headers", ())}
     content = b"".join(message.get("body", b"") for message in outgoing if message["type"] == "http.response.body")
-    return outcome_of(start["status"], headers.get(b"content-type", b"").decode("latin-1"), content)
+    return interpret_response(start["status"], headers.get(b"content-type", b"").decode("latin-1"), content)
 
 
-def outcome_of(status: int, content_type: str, content: bytes) -> Outcome:
-    """Return what a model's answer means.
+def interpret_response(status: int, content_type: str, content: bytes) -> InvocationResult:
+    """Return the result that a model's response stands for.
 
     :param status: HTTP status.
-    :param content_type: content type, empty when there is none.
-    :param content: the whole body.
+    :param content_type: content type, empty if the response has none.
+    :param content: response body.
     """
     if status == 429:
-        return Outcome(busy=True)
+        return InvocationResult(is_busy=True)
     if not 200 <= status < 300:
-        code, retry = _ERRORS.get(status, _OTHER_ERROR)
-        text = content[:_EXCERPT].decode(errors="replace")
-        return Outcome(error=AsyncRequestError(code, f"The model answered {status}: {text}"), retry=retry)
+        code, is_retryable = _ERRORS.get(status, _OTHER_ERROR)
+        text = content[:_MAX_EXCERPT_BYTES].decode(errors="replace")
+        error = AsyncRequestError(code, f"The model responded with status {status}: {text}")
+        return InvocationResult(error=error, is_retryable=is_retryable)
     if not content:
-        return Outcome()
+        return InvocationResult()
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in _STREAMS:
-        return Outcome(error=AsyncRequestError("ASYNC_REQUEST_NOT_SUPPORTED", "The output is a stream or binary."))
+    if media_type in _STREAM_MEDIA_TYPES:
+        return _unsupported_output("The output is a stream or binary.")
     try:
-        return Outcome(content.decode() if media_type.startswith("text/") else json.loads(content))
+        return InvocationResult(content.decode() if media_type.startswith("text/") else json.loads(content))
     except ValueError:
-        return Outcome(error=AsyncRequestError("ASYNC_REQUEST_NOT_SUPPORTED", "The output is not JSON."))
+        return _unsupported_output("The output is not JSON.")
+
+
+def _unsupported_output(message: str) -> InvocationResult:
+    return InvocationResult(error=AsyncRequestError("ASYNC_REQUEST_NOT_SUPPORTED", message))
 
 
 def _scope(path: str, request_id: str, body: bytes) -> Scope:

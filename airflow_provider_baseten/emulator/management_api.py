@@ -1,56 +1,129 @@
-"""The part of the management API that reads users, models, chains and their deployments."""
+"""Management API: the user, models, chains and their deployments. Read-only."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from airflow_provider_baseten.emulator.clock import timestamp
 from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint
 from airflow_provider_baseten.emulator.errors import GatewayError
 
-_PATH = re.compile(r"users/me|(models|chains)(?:/([^/]+)(?:/(deployments)(?:/([^/]+))?)?)?")
 _USER = {"user_id": "emulator", "email": None, "name": "Emulator", "workspace_name": "emulator"}
 _INSTANCE_TYPE = "1x2"
 
+Content = dict[str, Any]
 
-def respond(
-    method: str, path: str, query: str, models: Mapping[str, Endpoint], chains: Mapping[str, Endpoint]
-) -> dict[str, Any]:
-    """Return the JSON content of the answer to a management call.
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Request to the management API.
+
+    :param parameters: values of the placeholders in the route's path.
+    :param names: values of the query parameter ``name``, by which lists are filtered; ``None`` without a filter.
+    """
+
+    parameters: Mapping[str, str]
+    names: list[str] | None
+
+
+class Route:
+    """Method and path of the management API, and the function that makes the content of the response.
 
     :param method: HTTP method.
-    :param path: path without ``/v1/``.
-    :param query: query string.
+    :param path: path without ``/v1/``, with placeholders such as ``{model_id}``.
+    :param handler: function that returns the JSON content of the response.
+    """
+
+    def __init__(self, method: str, path: str, handler: Callable[[Request], Content]) -> None:
+        self.method = method
+        self.handler = handler
+        self._pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the values of the placeholders, ``None`` if the path does not match."""
+        match = self._pattern.fullmatch(path)
+        return None if match is None else match.groupdict()
+
+
+class ManagementApi:
+    """The routes of the management API.
+
     :param models: models by id.
     :param chains: chains by id.
-    :raises GatewayError: 404 for a path, or something it names, that does not exist; 405 for another method than GET.
     """
-    match = _PATH.fullmatch(path)
-    if match is None:
-        raise GatewayError(404, f"No such path: /v1/{path[:200]}")
-    if method != "GET":
-        raise GatewayError(405, f"{method} is not allowed here.", None, {"Allow": "GET"})
-    collection, id_, deployments, deployment_id = match.groups()
-    if collection is None:
-        return _USER
-    endpoints = models if collection == "models" else chains
-    names = parse_qs(query).get("name")
-    if id_ is None:
-        return {collection: [_endpoint(e) for e in endpoints.values() if names is None or e.name in names]}
-    endpoint = endpoints.get(id_)
-    if endpoint is None:
-        raise GatewayError(404, f"{collection.capitalize()[:-1]} {id_[:80]} does not exist.")
-    if deployments is None:
-        return _endpoint(endpoint)
-    if deployment_id is None:
-        all_ = endpoint.deployments.values()
-        return {"deployments": [_deployment(endpoint, d) for d in all_ if names is None or _name(d) in names]}
-    return _deployment(endpoint, _find(endpoint, deployment_id))
+
+    def __init__(self, models: Mapping[str, Endpoint], chains: Mapping[str, Endpoint]) -> None:
+        self._routes = [
+            Route("GET", "users/me", lambda _: _USER),
+            *_Collection("models", models).routes(),
+            *_Collection("chains", chains).routes(),
+        ]
+
+    def respond(self, method: str, path: str, query: str) -> Content:
+        """Return the JSON content of the response.
+
+        :param method: HTTP method.
+        :param path: path without ``/v1/``.
+        :param query: query string.
+        :raises GatewayError: 404 for an unknown path or resource, 405 for a method that the path does not support.
+        """
+        matching = [(route, match) for route in self._routes if (match := route.match(path)) is not None]
+        if not matching:
+            raise GatewayError(404, f"No such path: /v1/{path[:200]}")
+        for route, parameters in matching:
+            if route.method == method:
+                return route.handler(Request(parameters, parse_qs(query).get("name")))
+        allowed = ", ".join(route.method for route, _ in matching)
+        raise GatewayError(405, f"{method} is not allowed here, use {allowed}.", None, {"Allow": allowed})
 
 
-def _find(endpoint: Endpoint, deployment_id: str) -> Deployment:
-    # Only a model's deployments can be named so.
+class _Collection:
+    """Routes of the models or of the chains."""
+
+    def __init__(self, name: Literal["models", "chains"], endpoints: Mapping[str, Endpoint]) -> None:
+        self._name = name
+        self._endpoints = endpoints
+
+    def routes(self) -> Iterable[Route]:
+        one = f"{self._name}/{{id}}"
+        return (
+            Route("GET", self._name, self._list),
+            Route("GET", one, self._get),
+            Route("GET", f"{one}/deployments", self._list_deployments),
+            Route("GET", f"{one}/deployments/{{deployment_id}}", self._get_deployment),
+        )
+
+    def _list(self, request: Request) -> Content:
+        endpoints = self._endpoints.values()
+        return {self._name: [_endpoint_content(e) for e in endpoints if _is_selected(e.name, request)]}
+
+    def _get(self, request: Request) -> Content:
+        return _endpoint_content(self._find(request))
+
+    def _list_deployments(self, request: Request) -> Content:
+        endpoint = self._find(request)
+        selected = (d for d in endpoint.deployments.values() if _is_selected(_deployment_name(d), request))
+        return {"deployments": [_deployment_content(endpoint, deployment) for deployment in selected]}
+
+    def _get_deployment(self, request: Request) -> Content:
+        endpoint = self._find(request)
+        return _deployment_content(endpoint, _find_deployment(endpoint, request.parameters["deployment_id"]))
+
+    def _find(self, request: Request) -> Endpoint:
+        id_ = request.parameters["id"]
+        if id_ not in self._endpoints:
+            raise GatewayError(404, f"{self._name.capitalize()[:-1]} {id_[:80]} does not exist.")
+        return self._endpoints[id_]
+
+
+def _is_selected(name: str, request: Request) -> bool:
+    return request.names is None or name in request.names
+
+
+def _find_deployment(endpoint: Endpoint, deployment_id: str) -> Deployment:
+    # Baseten has these two paths for models only.
     if endpoint.kind == "model" and deployment_id in {"production", "development"}:
         found = endpoint.deployments.get(endpoint.environments.get(deployment_id, ""))
     else:
@@ -60,7 +133,7 @@ def _find(endpoint: Endpoint, deployment_id: str) -> Deployment:
     return found
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def _endpoint_content(endpoint: Endpoint) -> Content:
     content = {
         "id": endpoint.id,
         "created_at": timestamp(endpoint.created_at),
@@ -77,41 +150,41 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _deployment(endpoint: Endpoint, deployment: Deployment) -> dict[str, Any]:
-    running = {
+def _deployment_content(endpoint: Endpoint, deployment: Deployment) -> Content:
+    state = {
         "status": deployment.status,
         "active_replica_count": deployment.replicas.ready,
         "autoscaling_settings": _autoscaling_settings(deployment),
         "instance_type_name": _INSTANCE_TYPE,
     }
-    # Development shares a deployment here, and is no environment of Baseten's.
+    # In the emulator `development` shares a deployment, and for Baseten it is not an environment.
     environments = [name for name, id_ in endpoint.environments.items() if id_ == deployment.id]
     stable = next((name for name in environments if name != "development"), None)
     content = {"id": deployment.id, "created_at": timestamp(endpoint.created_at), "environment": stable}
     if endpoint.kind == "chain":
-        chainlet = {"id": f"{deployment.id}c1", "name": endpoint.name, **running}
+        chainlet = {"id": f"{deployment.id}c1", "name": endpoint.name, **state}
         return content | {"chain_id": endpoint.id, "status": deployment.status, "chainlets": [chainlet]}
     return content | {
         "model_id": endpoint.id,
-        "name": _name(deployment),
+        "name": _deployment_name(deployment),
         "is_production": "production" in environments,
         "is_development": "development" in environments,
-        **running,
+        **state,
     }
 
 
-def _name(deployment: Deployment) -> str:
+def _deployment_name(deployment: Deployment) -> str:
     return f"deployment-{deployment.id}"
 
 
-def _autoscaling_settings(deployment: Deployment) -> dict[str, Any]:
+def _autoscaling_settings(deployment: Deployment) -> Content:
     scaling = deployment.replicas.scaling
     return {
         "min_replica": scaling.min_replica,
         "max_replica": scaling.max_replica,
         "autoscaling_window": 60,
         "scale_down_delay": int(scaling.scale_down_delay),
-        # The emulator may take any number of requests at once, which Baseten has no word for.
+        # The emulator can have no concurrency limit; Baseten has no value for that.
         "concurrency_target": scaling.concurrency_target or 1,
         "target_utilization_percentage": 70,
     }

@@ -1,4 +1,4 @@
-"""What a model object can do, found out once before it is served."""
+"""Methods of a model object, inspected once before the model is served."""
 
 import inspect
 from collections.abc import Callable
@@ -8,24 +8,24 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from airflow_provider_baseten.emulator.schema import describe_types, is_model
+from airflow_provider_baseten.emulator.schema import describe_types, is_pydantic_model
 
 
 class ModelDefinitionError(TypeError):
-    """A model's methods do not have the shape that Truss asks for."""
+    """The methods of a model do not have the signatures that Truss requires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """One method of a model.
 
-    :param name: its name.
+    :param name: name of the method.
     :param function: the bound method.
-    :param takes_input: whether it takes the input.
-    :param takes_request: whether it takes the HTTP request.
-    :param input_type: pydantic model that its input is parsed into.
-    :param is_async: whether it is a coroutine function.
-    :param is_generator: whether it yields.
+    :param takes_input: whether the model's input is an argument.
+    :param takes_request: whether the HTTP request is an argument.
+    :param input_type: pydantic model into which the input is parsed.
+    :param is_async: whether the method is a coroutine function.
+    :param is_generator: whether the method is a generator function.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Method:
 
     @classmethod
     def of(cls, model: object, name: str) -> "Method | None":
-        """Return the model's method of that name, ``None`` when it has none.
+        """Return a method of the model, ``None`` if the model has no method of that name.
 
-        :raises ModelDefinitionError: the method takes arguments that a server can't give.
+        :raises ModelDefinitionError: the method has arguments other than the input and the request.
         """
         function = getattr(model, name, None)
         if function is None:
@@ -49,11 +49,11 @@ class Method:
         annotations = [parameter.annotation for parameter in signature.parameters.values()]
         takes_request = [_is_request(annotation) for annotation in annotations]
         if len(annotations) > 2:
-            raise ModelDefinitionError(f"`{name}` can't have more than two arguments, it has {signature}.")
+            raise ModelDefinitionError(f"`{name}` must have at most two arguments, but its signature is {signature}.")
         if takes_request not in ([], [False], [True], [False, True]):
             raise ModelDefinitionError(
-                f"The second argument of `{name}` must be the request, annotated with starlette's Request; "
-                f"it has {signature}."
+                f"The second argument of `{name}` must be the request, annotated with starlette's Request, but the "
+                f"signature is {signature}."
             )
         takes_input = takes_request[:1] == [False]
         return cls(
@@ -61,26 +61,26 @@ class Method:
             function=function,
             takes_input=takes_input,
             takes_request=True in takes_request,
-            input_type=annotations[0] if takes_input and is_model(annotations[0]) else None,
+            input_type=annotations[0] if takes_input and is_pydantic_model(annotations[0]) else None,
             is_async=inspect.iscoroutinefunction(function),
             is_generator=inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function),
         )
 
     def arguments(self, model_input: Any, request: Request) -> list[Any]:
-        """Return the arguments for a call."""
+        """Return the arguments of a call."""
         arguments = [model_input] if self.takes_input else []
         return [*arguments, request] if self.takes_request else arguments
 
 
 @dataclass(frozen=True, slots=True)
 class ModelMethods:
-    """The methods of a model that a server calls.
+    """Methods of a model that the container calls.
 
-    :param predict: the prediction.
-    :param preprocess: runs before it, outside of its concurrency limit.
-    :param postprocess: runs after it, outside of its concurrency limit.
-    :param is_healthy: tells whether the model can answer.
-    :param openai: methods behind the OpenAI routes, by name.
+    :param predict: makes a prediction.
+    :param preprocess: runs before ``predict``, without a concurrency limit.
+    :param postprocess: runs after ``predict``, without a concurrency limit.
+    :param is_healthy: returns whether the model is healthy.
+    :param openai: methods of the OpenAI routes, by name.
     """
 
     predict: Method
@@ -91,9 +91,9 @@ class ModelMethods:
 
     @classmethod
     def of(cls, model: object) -> "ModelMethods":
-        """Return what a model can do.
+        """Return the methods of a model.
 
-        :raises ModelDefinitionError: it has no ``predict``, or its methods contradict each other.
+        :raises ModelDefinitionError: the model has no ``predict``, or the methods do not fit together.
         """
         predict = Method.of(model, "predict")
         if predict is None:
@@ -102,26 +102,26 @@ class ModelMethods:
         postprocess = Method.of(model, "postprocess")
         is_healthy = Method.of(model, "is_healthy")
         if preprocess and _takes_only_request(predict):
-            raise ModelDefinitionError("With `preprocess`, `predict` must take an input, not only the request.")
+            raise ModelDefinitionError("In a model with `preprocess`, `predict` must have an argument for the input.")
         if postprocess and _takes_only_request(postprocess):
-            raise ModelDefinitionError("`postprocess` must take the output, not only the request.")
+            raise ModelDefinitionError("`postprocess` must have an argument for the output of `predict`.")
         if is_healthy and (is_healthy.takes_input or is_healthy.takes_request):
-            raise ModelDefinitionError("`is_healthy` can't have arguments.")
+            raise ModelDefinitionError("`is_healthy` must not have arguments.")
         openai = {name: method for name in OPENAI_METHODS if (method := Method.of(model, name))}
         return cls(predict, preprocess, postprocess, is_healthy, openai)
 
     @property
     def input_type(self) -> type[BaseModel] | None:
-        """Pydantic model that request bodies are parsed into."""
+        """Pydantic model into which request bodies are parsed."""
         return (self.preprocess or self.predict).input_type
 
     def schema(self) -> dict[str, Any] | None:
-        """Return the JSON schema of input and output, ``None`` when the model is not typed."""
+        """Return the JSON schema of input and output, ``None`` if the model has no type annotations for them."""
         return describe_types((self.preprocess or self.predict).function, (self.postprocess or self.predict).function)
 
     @property
     def reads_body_itself(self) -> bool:
-        """Whether nothing but the request is wanted, so that the body is not parsed."""
+        """Whether the model takes only the request, so that the container does not parse the body."""
         return _takes_only_request(self.predict) and self.preprocess is None
 
 

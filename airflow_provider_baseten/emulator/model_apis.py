@@ -1,4 +1,4 @@
-"""Model APIs: one OpenAI-compatible address, where the ``model`` of a request selects who answers."""
+"""Model APIs: one OpenAI-compatible base URL, on which the ``model`` in the request body selects the model."""
 
 import json
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from airflow_provider_baseten.emulator.errors import bad_request, not_found
 LIST_ROUTE = "/v1/models"
 
 
-def listing(models: Mapping[str, Deployment]) -> dict[str, Any]:
-    """Return the models as ``GET /v1/models`` shows them.
+def list_models(models: Mapping[str, Deployment]) -> dict[str, Any]:
+    """Return the content of ``GET /v1/models``.
 
     :param models: models by slug.
     """
@@ -19,12 +19,12 @@ def listing(models: Mapping[str, Deployment]) -> dict[str, Any]:
     return {"object": "list", "data": data}
 
 
-def select(models: Mapping[str, Deployment], body: bytes) -> Deployment:
-    """Return the model that a request names.
+def select_model(models: Mapping[str, Deployment], body: bytes) -> Deployment:
+    """Return the model whose slug is the ``model`` of a request body.
 
     :param models: models by slug.
-    :param body: of the request.
-    :raises GatewayError: 400 for a body without ``model``, 404 for a slug that is not enabled.
+    :param body: request body.
+    :raises GatewayError: 400 for a body without ``model``, 404 for an unknown slug.
     """
     try:
         content = json.loads(body)

@@ -1,4 +1,4 @@
-"""Several Truss directories in one process, although each brings its own module ``model``."""
+"""Separate sets of modules for several Truss directories in one process, which all have a module ``model``."""
 
 import builtins
 import sys
@@ -16,33 +16,38 @@ _active: list["ModuleSpace"] = []
 
 
 class ModuleSpace:
-    """The modules of one Truss directory: under their own names while they are imported, out of sight otherwise.
+    """Modules of one Truss directory.
 
-    A module's own import statements keep working later too, for example inside a function.
+    They are in ``sys.modules`` only while the space is active. The import statements of these modules activate the
+    space, also later, for example inside a function.
 
-    :param root: folder of the ``model`` package.
+    :param root: folder that contains the ``model`` package.
     :param module_dir: name of that package.
-    :param packages: folders whose modules can be imported by their plain name.
+    :param packages: folders whose modules can be imported as top-level modules.
     """
 
     def __init__(self, root: Path, module_dir: str, packages: Sequence[Path]) -> None:
         self._search = [str(root), *(str(folder) for folder in packages)]
-        self._names = {Path(module_dir).parts[0], *_importable(packages)} - sys.stdlib_module_names
+        self._names = {Path(module_dir).parts[0], *_importable_names(packages)} - sys.stdlib_module_names
         self._modules: dict[str, ModuleType] = {}
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     def load(self, name: str, path: Path) -> ModuleType:
-        """Return a new module of that name, made from that file; to be called while active."""
+        """Import a file as a module; the space must be active.
+
+        :param name: name of the module.
+        :param path: the file.
+        """
         spec = spec_from_file_location(name, path, loader=_Loader(name, str(path), self._builtins))
         if spec is None or spec.loader is None:
-            raise ImportError(f"{path} can't be imported")
+            raise ImportError(f"{path} cannot be imported")
         module = sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the modules importable in the block; one space at a time is."""
+        """Make the modules importable in the block; only one space is active at a time."""
         with _lock:
             if _active and _active[-1] is self:
                 yield
@@ -62,7 +67,7 @@ class ModuleSpace:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module of this directory; the method of Python's path finders."""
+        """Find a module of this directory, as a finder in ``sys.meta_path``."""
         if not self._owns(name):
             return None
         spec = PathFinder.find_spec(name, self._search if path is None else path, target)
@@ -73,7 +78,7 @@ class ModuleSpace:
     def _import(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of the built-in function.
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the parameter names of the built-in function.
         locals: Mapping[str, Any] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
@@ -91,17 +96,17 @@ class ModuleSpace:
 
 
 class _Loader(SourceFileLoader):
-    """Gives a module the import function of its space."""
+    """Loader that replaces a module's ``__import__`` by the one of its space."""
 
-    def __init__(self, name: str, path: str, its_builtins: dict[str, Any]) -> None:
+    def __init__(self, name: str, path: str, module_builtins: dict[str, Any]) -> None:
         super().__init__(name, path)
-        self._builtins = its_builtins
+        self._builtins = module_builtins
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = self._builtins
         super().exec_module(module)
 
 
-def _importable(folders: Sequence[Path]) -> set[str]:
+def _importable_names(folders: Sequence[Path]) -> set[str]:
     entries = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
     return {entry.name.partition(".")[0] for entry in entries if entry.is_dir() or entry.suffix in {".py", ".so"}}

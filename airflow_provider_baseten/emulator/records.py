@@ -1,4 +1,4 @@
-"""What was asked, so that a test can count."""
+"""Records of received requests, for assertions in tests."""
 
 import threading
 from collections import deque
@@ -7,32 +7,31 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One request that reached the emulator, also one that it refused.
+    """Request that the emulator received, including a rejected one.
 
     :param method: HTTP method.
-    :param path: path as it was sent, percent-encoded.
+    :param path: path as received, percent-encoded.
     :param query: query string without the question mark.
-    :param headers: request headers with lower-case names; of ``authorization`` only the scheme.
-    :param at: when it arrived, seconds since the epoch.
-    :param request_id: id given to it, the answer's ``X-Baseten-Request-Id``.
-    :param model_id: model that was addressed, if any.
-    :param chain_id: chain that was addressed, if any.
-    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``, ``model_apis``...; ``None`` when the path names
-        nothing.
-    :param environment: environment that was addressed.
-    :param deployment_id: deployment that was addressed.
-    :param regional: whether the environment stood in the host.
+    :param headers: request headers with lower-case names. ``authorization`` holds only the scheme, never the key.
+    :param received_at: time of arrival in seconds since the epoch.
+    :param request_id: id assigned by the emulator, returned in the header ``X-Baseten-Request-Id``.
+    :param model_id: id of the called model, if any.
+    :param chain_id: id of the called chain, if any.
+    :param action: ``predict``, ``run_remote``, ``sync``, ``wake``, ``model_apis``...; ``None`` for an unknown path.
+    :param environment: name of the called environment, if any.
+    :param deployment_id: id of the called deployment, if the path contains one.
+    :param regional: whether the environment was part of the host name.
     :param route: for ``sync`` and Model APIs, the path on the model's server.
-    :param status: HTTP status of the answer, 499 when the client went away first, ``None`` while there is none.
-    :param body_bytes: how much of the request body was read.
-    :param response_bytes: how much of a response body was sent.
+    :param status: HTTP status of the response, 499 if the client disconnected first, ``None`` before the response.
+    :param body_bytes: number of bytes read from the request body.
+    :param response_bytes: number of bytes sent of the response body.
     """
 
     method: str
     path: str
     query: str
     headers: dict[str, str]
-    at: float
+    received_at: float
     request_id: str
     model_id: str | None = None
     chain_id: str | None = None
@@ -47,10 +46,10 @@ class RecordedRequest:
 
 
 @dataclass
-class Records:
-    """The newest requests; written by the server's thread, read by any.
+class RequestRecords:
+    """Records of the most recent requests, written by the server's thread and readable from any thread.
 
-    :param limit: how many are kept.
+    :param limit: maximum number of records.
     """
 
     limit: int
@@ -61,16 +60,11 @@ class Records:
         self._requests = deque(maxlen=self.limit)
 
     def add(self, request: RecordedRequest) -> None:
-        """Remember a request; it is filled in while it is answered."""
+        """Add the record of a new request; the gateway completes the record later."""
         with self._lock:
             self._requests.append(request)
 
     def all(self) -> list[RecordedRequest]:
-        """Return what is remembered, oldest first."""
+        """Return all records, oldest first."""
         with self._lock:
             return list(self._requests)
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._requests.clear()

@@ -1,4 +1,4 @@
-"""Replicas of a deployment: how many requests run at once, who waits, and when there is no replica at all."""
+"""Replicas of a deployment: concurrency, waiting requests, scaling to zero and cold starts."""
 
 import asyncio
 from collections import deque
@@ -10,19 +10,19 @@ from typing import Literal
 from airflow_provider_baseten.emulator.clock import Clock, Timer
 from airflow_provider_baseten.emulator.errors import GatewayError
 
-Policy = Literal["QUEUE_ON_FULL", "REJECT_ON_FULL"]
+BackpressurePolicy = Literal["QUEUE_ON_FULL", "REJECT_ON_FULL"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """How a deployment scales.
+    """Scaling of a deployment.
 
-    :param min_replica: replicas that are always there; 0 lets the deployment scale to zero, where it also begins.
-    :param max_replica: most replicas.
-    :param concurrency_target: requests that a replica takes at once, ``None`` for any number.
-    :param cold_start: seconds until a new replica can answer.
-    :param scale_down_delay: idle seconds after which replicas above ``min_replica`` are stopped.
-    :param policy: ``QUEUE_ON_FULL`` lets a request wait for a replica, ``REJECT_ON_FULL`` answers 529.
+    :param min_replica: minimum number of replicas. With 0, the deployment starts without replicas and scales to zero.
+    :param max_replica: maximum number of replicas.
+    :param concurrency_target: number of concurrent requests per replica, ``None`` for no limit.
+    :param cold_start: seconds that a new replica takes to start.
+    :param scale_down_delay: idle seconds after which the replicas above ``min_replica`` are stopped.
+    :param policy: with ``QUEUE_ON_FULL`` a request waits for a replica, with ``REJECT_ON_FULL`` it gets status 529.
     """
 
     min_replica: int = 1
@@ -30,7 +30,7 @@ class Scaling:
     concurrency_target: int | None = None
     cold_start: float = 0.0
     scale_down_delay: float = 900.0
-    policy: Policy = "QUEUE_ON_FULL"
+    policy: BackpressurePolicy = "QUEUE_ON_FULL"
 
     def __post_init__(self) -> None:
         if self.min_replica < 0 or self.max_replica < max(1, self.min_replica):
@@ -42,13 +42,13 @@ class Scaling:
 
 
 class Replicas:
-    """The replicas of one deployment. Lives in the event loop of the server.
+    """Replicas of one deployment. A slot is the right to send one request to a replica.
 
-    :param scaling: how the deployment scales.
-    :param parking_seconds: how long a request waits for a replica before it is answered with 500.
-    :param clock: where time comes from.
+    To be used in the server's event loop only.
 
-    ``when_free`` is called when there may be a place that no waiting request wants.
+    :param scaling: scaling of the deployment.
+    :param parking_seconds: maximum time that a request waits for a slot.
+    :param clock: source of time.
     """
 
     def __init__(self, scaling: Scaling, parking_seconds: float, clock: Clock) -> None:
@@ -56,7 +56,8 @@ class Replicas:
         self.ready = scaling.min_replica
         self.starting = 0
         self.in_flight = 0
-        self.when_free: Callable[[], None] = lambda: None
+        #: Called when there may be a free slot that no parked request waits for.
+        self.on_free_slot: Callable[[], None] = lambda: None
         self._parking_seconds = parking_seconds
         self._clock = clock
         self._parked: deque[asyncio.Future[None]] = deque()
@@ -65,46 +66,46 @@ class Replicas:
 
     @property
     def parked(self) -> int:
-        """How many requests wait for a replica."""
+        """Number of parked requests: those that wait for a slot."""
         return sum(not waiter.done() for waiter in self._parked)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold a place on a replica for the length of the block.
+        """Wait for a slot, and hold it during the block.
 
-        :raises GatewayError: 529 when full and requests are rejected, 500 when none came free in time.
+        :raises GatewayError: 529 if no slot is free under ``REJECT_ON_FULL``, 500 if no slot became free in time.
         """
-        if self._has_room() and not self._parked:
+        if self._has_free_slot() and not self._parked:
             self.in_flight += 1
         else:
             await self._park()
         try:
             yield
         finally:
-            self.give_back()
+            self.release_slot()
 
-    def take(self) -> bool:
-        """Hold a place if one is free and nobody waits for it; return whether that was so."""
-        if self.parked or not self._has_room():
+    def try_acquire_slot(self) -> bool:
+        """Acquire a slot if one is free and no parked request waits for it; return whether a slot was acquired."""
+        if self.parked or not self._has_free_slot():
             return False
         self.in_flight += 1
         return True
 
-    def give_back(self) -> None:
-        """Give back a place that :meth:`take` gave."""
+    def release_slot(self) -> None:
+        """Release a slot."""
         self.in_flight -= 1
-        self._admit()
+        self._admit_parked()
         self._schedule_scale_down()
 
     def wake(self) -> None:
-        """Start a replica if there is none; it goes away again when it stays idle."""
+        """Start a replica if there is none. It stops after ``scale_down_delay`` without requests."""
         if self.ready + self.starting == 0:
             self._start_replica()
 
-    def stop(self, refusal: GatewayError) -> None:
-        """Stop all replicas at once, as deactivating a deployment does.
+    def stop(self, error: GatewayError) -> None:
+        """Stop all replicas, because the deployment is deactivated.
 
-        :param refusal: what waiting requests are answered with.
+        :param error: error response to the parked requests.
         """
         self.ready = self.starting = 0
         for timer in self._cold_starts:
@@ -112,15 +113,15 @@ class Replicas:
         self._cold_starts.clear()
         for waiter in self._parked:
             if not waiter.done():
-                waiter.set_exception(refusal)
+                waiter.set_exception(error)
         self._parked.clear()
 
     def restart(self) -> None:
-        """Bring back the replicas that are always there."""
+        """Start the minimum number of replicas again, without a cold start."""
         self.ready = self.scaling.min_replica
-        self._admit()
+        self._admit_parked()
 
-    def _has_room(self) -> bool:
+    def _has_free_slot(self) -> bool:
         target = self.scaling.concurrency_target
         return self.ready > 0 and (target is None or self.in_flight < self.ready * target)
 
@@ -131,22 +132,22 @@ class Replicas:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parked.append(waiter)
         self._scale_up()
-        self._admit()
+        self._admit_parked()
         try:
             async with self._clock.timeout(self._parking_seconds):
                 await waiter
         except TimeoutError:
-            self._leave(waiter)
+            self._stop_waiting(waiter)
             raise GatewayError(500, "No replica became available in time.", "model_unavailable") from None
         except asyncio.CancelledError:
-            self._leave(waiter)
+            self._stop_waiting(waiter)
             raise
 
-    def _leave(self, waiter: asyncio.Future[None]) -> None:
-        """Give back the place that may have been granted in the moment of giving up."""
+    def _stop_waiting(self, waiter: asyncio.Future[None]) -> None:
+        """Release the slot that the waiter may have got just before its timeout or cancellation."""
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.in_flight -= 1
-            self._admit()
+            self._admit_parked()
 
     def _scale_up(self) -> None:
         if self.ready + self.starting < self.scaling.max_replica:
@@ -155,26 +156,26 @@ class Replicas:
     def _start_replica(self) -> None:
         self.starting += 1
         if self.scaling.cold_start > 0:
-            timer = self._clock.call_later(self.scaling.cold_start, lambda: self._replica_ready(timer))
+            timer = self._clock.call_later(self.scaling.cold_start, lambda: self._finish_cold_start(timer))
             self._cold_starts.add(timer)
         else:
-            self._replica_ready(None)
+            self._finish_cold_start(None)
 
-    def _replica_ready(self, timer: Timer | None) -> None:
+    def _finish_cold_start(self, timer: Timer | None) -> None:
         if timer is not None:
             self._cold_starts.discard(timer)
         self.starting -= 1
         self.ready += 1
-        self._admit()
+        self._admit_parked()
         self._schedule_scale_down()
 
-    def _admit(self) -> None:
-        while self._parked and (self._parked[0].done() or self._has_room()):
+    def _admit_parked(self) -> None:
+        while self._parked and (self._parked[0].done() or self._has_free_slot()):
             waiter = self._parked.popleft()
             if not waiter.done():
                 self.in_flight += 1
                 waiter.set_result(None)
-        self.when_free()
+        self.on_free_slot()
 
     def _schedule_scale_down(self) -> None:
         if self._scale_down is not None:

@@ -1,4 +1,4 @@
-"""Bodies of predictions: JSON and msgpack, as Truss reads and writes them."""
+"""Serialization of inputs and outputs in JSON and msgpack, the same as that of Truss's server."""
 
 import json
 import sys
@@ -10,34 +10,35 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from airflow_provider_baseten.emulator.arrays import Arrays
+from airflow_provider_baseten.emulator.arrays import ArrayDecoder
 
 _DATETIME, _DATE, _TIME = b"__dt_datetime_iso__", b"__dt_date_iso__", b"__dt_time_iso__"
 _TIMEDELTA, _DECIMAL, _UUID = b"__dt_timedelta__", b"__decimal__", b"__uuid__"
 
-_SHORT = 1000
+# Bytes up to which msgpack allocates too little memory for an incomplete body to matter.
+_SMALL_BODY_BYTES = 1000
 
 
 class InputParsingError(ValueError):
-    """A request body is not what the model takes."""
+    """The request body cannot be parsed, or does not match the model's input type."""
 
 
-def parse_input(body: bytes, *, binary: bool, input_type: type[BaseModel] | None) -> Any:
+def parse_input(body: bytes, *, is_msgpack: bool, input_type: type[BaseModel] | None) -> Any:
     """Return the model's input.
 
-    :param body: the request body.
-    :param binary: whether it is msgpack rather than JSON.
-    :param input_type: pydantic model to parse into, if the model has a typed input.
-    :raises InputParsingError: the body can't be parsed.
+    :param body: request body.
+    :param is_msgpack: whether the body is msgpack; otherwise it is JSON.
+    :param input_type: pydantic model into which the input is parsed, if the model has a typed input.
+    :raises InputParsingError: the body cannot be parsed, or does not match ``input_type``.
     """
     try:
-        parsed = from_msgpack(body) if binary else json.loads(body)
+        parsed = from_msgpack(body) if is_msgpack else json.loads(body)
     except json.JSONDecodeError as error:
         if input_type is not None:
             raise InputParsingError(f"Input Parsing Error:\n  `__root__`: {error}.") from error
         raise InputParsingError(f"Invalid JSON payload: {error}") from error
     except ValueError as error:
-        if binary:
+        if is_msgpack:
             raise InputParsingError(str(error)) from error
         raise
     if input_type is None:
@@ -45,13 +46,13 @@ def parse_input(body: bytes, *, binary: bool, input_type: type[BaseModel] | None
     try:
         return input_type.model_validate(parsed)
     except ValidationError as error:
-        raise InputParsingError(_describe(error)) from error
+        raise InputParsingError(_format_validation_error(error)) from error
 
 
 def to_json(output: Any) -> bytes:
     """Return an output as JSON; numpy arrays become nested lists.
 
-    :raises TypeError: JSON can't express it.
+    :raises TypeError: the output contains a value that has no JSON form.
     """
     if isinstance(output, BaseModel):
         return output.model_dump_json().encode()
@@ -59,7 +60,7 @@ def to_json(output: Any) -> bytes:
 
 
 def to_msgpack(output: Any) -> bytes:
-    """Return an output as msgpack; bytes are left as they are."""
+    """Return an output as msgpack; bytes are returned unchanged."""
     if isinstance(output, bytes):
         return output
     import msgpack
@@ -72,26 +73,27 @@ def to_msgpack(output: Any) -> bytes:
 
 
 def from_msgpack(body: bytes) -> Any:
-    """Return what a msgpack body holds.
+    """Return the content of a msgpack body.
 
-    :raises ValueError: it is not msgpack, or holds an array or tagged value that is not what it says.
+    :raises ValueError: the body is not msgpack, or contains an invalid array or tagged value.
     """
     import msgpack
 
-    _check_whole(body)
-    arrays = Arrays(len(body))
+    _check_complete(body)
+    decoder = ArrayDecoder(len(body))
     try:
-        return msgpack.unpackb(body, object_hook=lambda value: _decode(value, arrays))
+        return msgpack.unpackb(body, object_hook=lambda value: _decode(value, decoder))
     except (TypeError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _check_whole(body: bytes) -> None:
-    """Refuse a body that ends too early: msgpack takes memory, and does not give it back, for what it announces.
+def _check_complete(body: bytes) -> None:
+    """Raise ValueError for an incomplete body.
 
-    Of a short one that is not much, and the refusal is in msgpack's own words.
+    msgpack allocates memory for the lengths that the body declares, and does not free it when the body turns out to be
+    incomplete. A small body is left to msgpack, which raises an error of its own.
     """
-    if len(body) <= _SHORT:
+    if len(body) <= _SMALL_BODY_BYTES:
         return
     import msgpack
 
@@ -104,7 +106,7 @@ def _check_whole(body: bytes) -> None:
 
 
 def _numpy_to_json(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")  # Without numpy in the process there is no numpy value.
+    numpy = sys.modules.get("numpy")  # numpy is slow to import, and a numpy value exists only after its import.
     if numpy is not None:
         if isinstance(value, numpy.integer):
             return int(value)
@@ -115,7 +117,7 @@ def _numpy_to_json(value: Any) -> Any:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def _encode(value: Any, encode_other: Callable[[Any], Any]) -> Any:
+def _encode(value: Any, encode_array: Callable[[Any], Any]) -> Any:
     match value:
         case datetime():
             text = value.isoformat()
@@ -132,7 +134,7 @@ def _encode(value: Any, encode_other: Callable[[Any], Any]) -> Any:
             return {_DECIMAL: True, b"data": str(value)}
         case uuid.UUID():
             return {_UUID: True, b"data": str(value)}
-    return encode_other(value)
+    return encode_array(value)
 
 
 def _timedelta(data: Any) -> timedelta:
@@ -150,25 +152,25 @@ _DECODERS: dict[bytes, Callable[[Any], Any]] = {
 }
 
 
-def _decode(value: dict[Any, Any], arrays: Arrays) -> Any:
+def _decode(value: dict[Any, Any], decoder: ArrayDecoder) -> Any:
     for tag, decode in _DECODERS.items():
         if tag in value and b"data" in value:
             return decode(value[b"data"])
     if b"complex" in value and b"data" in value and b"nd" not in value:
         return _complex(value[b"data"])
-    return arrays.read(value)
+    return decoder.decode(value)
 
 
 def _complex(data: Any) -> complex:
     return complex(data.decode() if isinstance(data, bytes) else str(data))
 
 
-def _describe(error: ValidationError) -> str:
+def _format_validation_error(error: ValidationError) -> str:
     title = "Input Parsing Error:" if error.error_count() == 1 else "Input Parsing Errors:"
     problems = error.errors(include_url=False, include_input=False)
-    return "\n".join([title, *(f"  `{_location(problem['loc'])}`: {problem['msg']}." for problem in problems)])
+    return "\n".join([title, *(f"  `{_format_location(problem['loc'])}`: {problem['msg']}." for problem in problems)])
 
 
-def _location(parts: tuple[int | str, ...]) -> str:
+def _format_location(parts: tuple[int | str, ...]) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return text.removeprefix(".")

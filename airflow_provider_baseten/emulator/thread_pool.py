@@ -8,54 +8,55 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-_Work = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
+_Call = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
 
 
 class DaemonThreadPool:
-    """A pool of daemon threads, so that a model that never returns can't keep the process alive.
+    """Pool of daemon threads: a model that never returns does not keep the process from exiting.
 
-    :param limit: most threads; further calls wait for one.
+    :param limit: maximum number of threads; more calls wait for a free thread.
     """
 
     def __init__(self, limit: int = 256) -> None:
         self._limit = limit
         self._count = 0
         self._idle = threading.Semaphore(0)
-        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in a thread, in the context of the caller, and return its result."""
         loop = asyncio.get_running_loop()
         result = loop.create_future()
-        self._work.put((loop, result, partial(copy_context().run, function, *arguments)))
+        self._calls.put((loop, result, partial(copy_context().run, function, *arguments)))
         if not self._idle.acquire(blocking=False) and self._count < self._limit:
             self._count += 1
             threading.Thread(target=self._run, name=f"model-{self._count}", daemon=True).start()
         return await result
 
     def stop(self) -> None:
-        """Let the threads end when they are done with what they do."""
+        """End each thread after its current call."""
         for _ in range(self._count):
-            self._work.put(None)
+            self._calls.put(None)
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            loop, result, call = work
-            settle, value = result.set_result, None
+        while (item := self._calls.get()) is not None:
+            loop, result, call = item
+            set_result, value = result.set_result, None
             try:
                 value = call()
             except StopIteration:
-                settle, value = result.set_exception, RuntimeError("StopIteration")  # A future can't carry it.
+                # asyncio does not allow StopIteration as the exception of a future.
+                set_result, value = result.set_exception, RuntimeError("StopIteration")
             except BaseException as exc:
-                settle, value = result.set_exception, exc
+                set_result, value = result.set_exception, exc
             self._idle.release()
             try:
-                loop.call_soon_threadsafe(_settle, result, settle, value)
-            except RuntimeError:  # The loop is closed: nobody waits any more.
+                loop.call_soon_threadsafe(_set_unless_done, result, set_result, value)
+            except RuntimeError:  # The event loop is closed, so the result is not needed.
                 return
-            del work, loop, result, call, settle, value
+            del item, loop, result, call, set_result, value  # An idle thread must not keep the output in memory.
 
 
-def _settle(result: asyncio.Future[Any], settle: Callable[[Any], None], value: Any) -> None:
+def _set_unless_done(result: asyncio.Future[Any], set_result: Callable[[Any], None], value: Any) -> None:
     if not result.done():
-        settle(value)
+        set_result(value)

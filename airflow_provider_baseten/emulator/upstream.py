@@ -1,4 +1,4 @@
-"""A real server behind the gateway: Truss's own, llama.cpp, vLLM, or any other that speaks HTTP."""
+"""Upstream: a running HTTP server as the backend of a model, for example Truss's server, llama.cpp or vLLM."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ from airflow_provider_baseten.emulator.errors import EmulatorError, GatewayError
 
 Headers = list[tuple[bytes, bytes]]
 
-# They belong to one connection, not to the message (RFC 9110, 7.6.1); the client sets host and framing anew.
+# Headers of one connection, which a proxy must not forward (RFC 9110, 7.6.1).
 _HOP_BY_HOP = {
     b"connection",
     b"keep-alive",
@@ -24,10 +24,10 @@ _HOP_BY_HOP = {
 
 
 class Upstream:
-    """ASGI app that forwards to another server, streaming both ways.
+    """ASGI app that forwards requests to another server and streams bodies in both directions.
 
-    :param url: base URL, for example ``http://127.0.0.1:9000``; its path is put in front of every route.
-    :raises EmulatorError: it is not an http(s) URL.
+    :param url: base URL, for example ``http://127.0.0.1:9000``; its path is prepended to every route.
+    :raises EmulatorError: the URL is not an http(s) URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -41,24 +41,24 @@ class Upstream:
         self._ssl_context = httpx.create_ssl_context() if base.scheme == "https" else False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
+        """Handle one ASGI connection."""
         if scope["type"] == "http":
-            # No connection is used twice: Truss closes one after an unhandled error without saying so, and a request
-            # that is sent in that moment would be lost. For many requests this also costs less than a pool.
+            # Connections are not reused: Truss's server closes one after an unhandled error without announcing it, and
+            # a request sent at that moment would be lost. With many requests this is also faster than a pool.
             async with httpx.AsyncHTTPTransport(verify=self._ssl_context, trust_env=False) as transport:
                 await self._forward(transport, scope, receive, send)
 
     async def _forward(self, transport: httpx.AsyncBaseTransport, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _body(receive) if _has_body(scope) else None
+        body = _stream_body(receive) if _has_body(scope) else None
         request = httpx.Request(scope["method"], self._url(scope), headers=_request_headers(scope), content=body)
         try:
             response = await transport.handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            raise GatewayError(503, "No replica of the model can be reached.", "model_unavailable") from exc
+            raise GatewayError(503, "No replica of the model is reachable.", "model_unavailable") from exc
         except httpx.HTTPError as exc:
             raise GatewayError(502, "Error making prediction", "model_unavailable") from exc
         try:
-            await _relay(response, send)
+            await _send_response(response, send)
         except httpx.HTTPError as exc:
             raise GatewayError(502, "Error making prediction", "model_unavailable") from exc
         finally:
@@ -70,7 +70,7 @@ class Upstream:
         return self._base.copy_with(raw_path=path + b"?" + query if query else path)
 
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
+async def _stream_body(receive: Receive) -> AsyncIterator[bytes]:
     while True:
         message = await receive()
         yield message.get("body", b"")
@@ -78,7 +78,7 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def _relay(response: httpx.Response, send: Send) -> None:
+async def _send_response(response: httpx.Response, send: Send) -> None:
     headers = [pair for pair in _end_to_end(response.headers.raw) if pair[0] != b"date"]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     async for chunk in response.aiter_raw():
@@ -92,8 +92,8 @@ def _request_headers(scope: Scope) -> Headers:
 
 def _end_to_end(headers: Headers) -> Headers:
     lowered = [(name.lower(), value) for name, value in headers]
-    named = {token.strip().lower() for name, value in lowered if name == b"connection" for token in value.split(b",")}
-    return [(name, value) for name, value in lowered if name not in _HOP_BY_HOP and name not in named]
+    listed = {token.strip().lower() for name, value in lowered if name == b"connection" for token in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in _HOP_BY_HOP and name not in listed]
 
 
 def _has_body(scope: Scope) -> bool:

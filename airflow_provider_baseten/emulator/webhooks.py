@@ -1,4 +1,4 @@
-"""Webhooks: how the output of an async request leaves."""
+"""Webhooks, which deliver the outputs of async requests."""
 
 import asyncio
 import hashlib
@@ -17,23 +17,27 @@ from airflow_provider_baseten.emulator.clock import Clock, timestamp
 from airflow_provider_baseten.emulator.deployments import Limits
 from airflow_provider_baseten.emulator.faults import Faults
 
-_ATTEMPTS = 2
-_RETRIED = {500, 502, 503, 504}
-_AT_ONCE = 256
+_MAX_ATTEMPTS = 2
+_RETRIED_STATUSES = {500, 502, 503, 504}
+_MAX_CONCURRENT_DELIVERIES = 256
 
 
 def sign(body: bytes, secrets: Sequence[str]) -> str:
-    """Return the value of ``X-BASETEN-SIGNATURE``: one item for each secret, in their order."""
+    """Return the value of ``X-BASETEN-SIGNATURE``: one signature for each secret, in the order of the secrets.
+
+    :param body: body of the webhook.
+    :param secrets: secrets that sign the body.
+    """
     digests = (hmac.new(secret.encode(), body, hashlib.sha256).hexdigest() for secret in secrets)
     return ",".join(f"v1={digest}" for digest in digests)
 
 
-def payload(request: AsyncRequest, data: Any, now: float) -> bytes:
+def make_webhook_body(request: AsyncRequest, data: Any, now: float) -> bytes:
     """Return the body of a webhook.
 
-    :param request: the request, finished.
-    :param data: the model's output.
-    :param now: seconds since the epoch.
+    :param request: the request, for which the model has finished.
+    :param data: output of the model.
+    :param now: current time in seconds since the epoch.
     """
     content = {
         "request_id": request.request_id,
@@ -48,56 +52,55 @@ def payload(request: AsyncRequest, data: Any, now: float) -> bytes:
 
 
 class Webhooks:
-    """Delivers webhooks.
+    """Sender of webhooks.
 
-    Those in ``secrets`` sign them, the newest first; without any they are not signed.
-
-    :param limits: times.
-    :param clock: where time comes from.
-    :param faults: what is to go wrong.
+    :param limits: time limits.
+    :param clock: source of time.
+    :param faults: faults to inject.
     """
 
     def __init__(self, limits: Limits, clock: Clock, faults: Faults) -> None:
+        #: Secrets that sign webhooks, the newest first. If empty, webhooks are not signed.
         self.secrets: Sequence[str] = ()
         self._limits = limits
         self._clock = clock
         self._faults = faults
-        self._permits = asyncio.Semaphore(_AT_ONCE)
+        self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def deliver(self, request: AsyncRequest, data: Any) -> bool:
-        """Deliver the output of a request, and note every attempt in it; return whether the receiver took it.
+        """Deliver the output of a request, and record each attempt; return whether the delivery succeeded.
 
-        :param request: the request, finished.
-        :param data: the model's output.
+        :param request: the request, for which the model has finished.
+        :param data: output of the model.
         """
-        body = payload(request, data, self._clock.now())
-        for attempt in range(_ATTEMPTS):
+        body = make_webhook_body(request, data, self._clock.now())
+        for attempt in range(_MAX_ATTEMPTS):
             if attempt:
                 await self._clock.sleep(self._limits.webhook_retry_seconds)
             status = await self._attempt(request, body)
-            if status not in _RETRIED:
+            if status not in _RETRIED_STATUSES:
                 return status is not None and 200 <= status < 300
         return False
 
     def stop(self) -> None:
-        """Forget who waits to deliver."""
-        self._permits = asyncio.Semaphore(_AT_ONCE)  # It belongs to the event loop that it was used in.
+        """Prepare for a restart, which uses another event loop than the current semaphore."""
+        self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def _attempt(self, request: AsyncRequest, body: bytes) -> int | None:
         fault = self._faults.take(Address(request.kind, request.target, "webhook"), "POST")
         if fault is not None and fault.delay:
             await self._clock.sleep(fault.delay)
-        replaced = fault is not None and fault.replaces_answer
-        sent = fault is None or not replaced or fault.after_model
-        at = self._clock.now()
-        status = await self._post(request, body) if sent else None
-        if fault is not None and replaced:
+        is_replaced = fault is not None and fault.replaces_response
+        is_sent = fault is None or not is_replaced or fault.after_model
+        attempted_at = self._clock.now()
+        status = await self._post(request, body) if is_sent else None
+        if fault is not None and is_replaced:
             status = fault.status
-        request.webhook_attempts.append(WebhookAttempt(at, sent, status))
+        request.webhook_attempts.append(WebhookAttempt(attempted_at, is_sent, status))
         return status
 
     async def _post(self, request: AsyncRequest, body: bytes) -> int | None:
-        """Return the receiver's status, ``None`` when it did not answer; redirects are not followed."""
+        """Send the webhook without following redirects; return the HTTP status, ``None`` without a response."""
         headers = {"Content-Type": "application/json", "X-BASETEN-REQUEST-ID": request.request_id}
         if self.secrets:
             headers["X-BASETEN-SIGNATURE"] = sign(body, self.secrets)
@@ -105,14 +108,19 @@ class Webhooks:
         verify: ssl.SSLContext | bool = self._ssl_context if call.url.scheme == "https" else False
         try:
             async with (
-                self._permits,
+                self._deliveries,
                 self._clock.timeout(self._limits.webhook_seconds),
                 httpx.AsyncHTTPTransport(verify=verify, trust_env=False) as transport,
             ):
                 response = await transport.handle_async_request(call)
                 await response.aread()
                 return response.status_code
-        except (httpx.HTTPError, OSError, ValueError, OverflowError):  # Also a port that there is not, or a timeout.
+        except (
+            httpx.HTTPError,
+            OSError,
+            ValueError,
+            OverflowError,
+        ):  # ValueError and OverflowError: the port is invalid.
             return None
 
     @cached_property

@@ -141,7 +141,7 @@ class TestClients:
         baseten.inject(Fault(action="models", status=429, body=busy))
         assert len(hook.client().management.list_models()) == 2
         first, second = baseten.requests
-        assert 0.2 <= second.at - first.at < 10
+        assert 0.2 <= second.received_at - first.received_at < 10
 
     @pytest.mark.parametrize("body", [[], {"models": "none"}, {"models": [1]}, {}])
     def test_something_else_than_the_management_api(self, hook, baseten, body):

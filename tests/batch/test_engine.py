@@ -357,7 +357,7 @@ class TestBadInput:
 class TestLimits:
     def test_rate(self, run, baseten):
         run(inputs=list(range(60)), requests_per_second=100, max_concurrency=60)
-        times = sorted(request.at for request in baseten.requests)
+        times = sorted(request.received_at for request in baseten.requests)
         assert times[-1] - times[0] > 0.45  # A tenth of a second's share at once, then one every hundredth.
 
     def test_concurrency(self, run, tmp_path):

@@ -50,4 +50,4 @@ def test_a_busy_server_is_called_again_when_it_says(airflow: AirflowStack, baset
     assert run.wait() == "success"
     assert [task.try_number for task in run.task_instances()] == [2]
     before, after = baseten.requests[-2:]
-    assert 4 <= after.at - before.at < 60
+    assert 4 <= after.received_at - before.received_at < 60

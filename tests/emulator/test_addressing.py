@@ -1,6 +1,6 @@
 import pytest
 
-from airflow_provider_baseten.emulator.addressing import Address, parse
+from airflow_provider_baseten.emulator.addressing import Address, parse_address
 from airflow_provider_baseten.emulator.errors import GatewayError
 
 HERE = "127.0.0.1:8700"
@@ -44,7 +44,7 @@ MODEL = "model-abc.api.baseten.co"
     ],
 )
 def test_what_is_addressed(host: str, path: str, expected: Address) -> None:
-    assert parse(host, path) == expected
+    assert parse_address(host, path) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_what_is_addressed(host: str, path: str, expected: Address) -> None:
 )
 def test_paths_that_name_nothing(host: str, path: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        parse(host, path)
+        parse_address(host, path)
     assert caught.value.status == 404

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from airflow_provider_baseten.emulator import Emulator, ManualClock, Model, Scaling, Upstream
-from airflow_provider_baseten.emulator.invocation import outcome_of
+from airflow_provider_baseten.emulator.invocation import interpret_response
 
 
 class Worker:
@@ -260,7 +260,9 @@ class TestFailures:
         caller = serve(server.app)
         server.statuses = [status] * 10
         request = caller.run({}, inference_retry_config={"initial_delay_ms": 0})
-        assert caller.status(request)["errors"] == [{"code": code, "message": f"The model answered {status}: reason"}]
+        assert caller.status(request)["errors"] == [
+            {"code": code, "message": f"The model responded with status {status}: reason"}
+        ]
         assert (request.status, request.model_runs, len(server.asked_at)) == ("FAILED", runs, runs)
 
     @pytest.mark.parametrize(
@@ -374,7 +376,7 @@ class TestFailures:
         assert "secret" not in error.message
 
 
-class TestOutcome:
+class TestInterpretResponse:
     @pytest.mark.parametrize(
         ("content_type", "content", "data"),
         [
@@ -387,8 +389,8 @@ class TestOutcome:
         ],
     )
     def test_output(self, content_type: str, content: bytes, data: Any) -> None:
-        outcome = outcome_of(200, content_type, content)
-        assert (outcome.data, outcome.error, outcome.retry) == (data, None, False)
+        result = interpret_response(200, content_type, content)
+        assert (result.data, result.error, result.is_retryable) == (data, None, False)
 
     @pytest.mark.parametrize(
         ("content_type", "content"),
@@ -400,14 +402,14 @@ class TestOutcome:
         ],
     )
     def test_what_can_not_be_delivered(self, content_type: str, content: bytes) -> None:
-        outcome = outcome_of(200, content_type, content)
-        assert outcome.error is not None
-        assert (outcome.error.code, outcome.retry) == ("ASYNC_REQUEST_NOT_SUPPORTED", False)
+        result = interpret_response(200, content_type, content)
+        assert result.error is not None
+        assert (result.error.code, result.is_retryable) == ("ASYNC_REQUEST_NOT_SUPPORTED", False)
 
     def test_a_long_reason_is_cut(self) -> None:
-        outcome = outcome_of(500, "text/plain", b"\xff" * 10_000)
-        assert outcome.error is not None
-        assert len(outcome.error.message) < 400
+        result = interpret_response(500, "text/plain", b"\xff" * 10_000)
+        assert result.error is not None
+        assert len(result.error.message) < 400
 
 
 class TestModels:

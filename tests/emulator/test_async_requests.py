@@ -85,7 +85,7 @@ class TestSubmission:
             600,
             None,
         )
-        retries = submission.retries
+        retries = submission.retry_config
         assert (retries.max_attempts, retries.initial_delay_ms, retries.max_delay_ms) == (3, 1000, 5000)
 
     @pytest.mark.parametrize(

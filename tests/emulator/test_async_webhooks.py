@@ -150,7 +150,11 @@ class TestAttempts:
         clock.advance(2)
         until(lambda: request.settled_at is not None)
         first, second = request.webhook_attempts
-        assert (first.status, second.status, second.at - first.at) == (status, 204, pytest.approx(2))
+        assert (first.status, second.status, second.attempted_at - first.attempted_at) == (
+            status,
+            204,
+            pytest.approx(2),
+        )
         assert receiver.deliveries[0].body == receiver.deliveries[1].body
         assert outcome(request) == ("SUCCEEDED", "SUCCEEDED")
 
@@ -227,7 +231,7 @@ class TestFaults:
         request = caller.run({}, webhook_endpoint=receiver.url)
         assert outcome(request) == expected
         assert receiver.deliveries == []
-        assert [(attempt.sent, attempt.status) for attempt in request.webhook_attempts] == [(False, fault.status)]
+        assert [(attempt.was_sent, attempt.status) for attempt in request.webhook_attempts] == [(False, fault.status)]
 
     def test_delivered_but_taken_for_failed(self, caller: Caller, receiver: Receiver) -> None:
         caller.baseten.inject(Fault(action="webhook", after_model=True, reset=True))

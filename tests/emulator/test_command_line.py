@@ -218,8 +218,8 @@ def test_model_apis(truss: Path) -> None:
         (["--truss", "a-b=/no/such/dir"], "ids are letters and digits"),
         (["--upstream", "abc=nonsense"], "'nonsense' is not a URL"),
         (["--upstream", "abc=http://h", "--upstream", "abc=http://h"], "abc is given twice"),
-        (["--upstream", "abc=http://h", "--replicas", "xyz=2"], "--replicas names xyz"),
-        (["--upstream", "abc=http://h", "--replicas", "abc=0"], "abc can't be scaled so"),
+        (["--upstream", "abc=http://h", "--replicas", "xyz=2"], "--replicas: there is no model or chain xyz"),
+        (["--upstream", "abc=http://h", "--replicas", "abc=0"], "The scaling of abc is not valid"),
         (["--upstream", "abc=http://h", "--replicas", "abc=many"], "'many' in 'abc=many' is not a number"),
         (
             ["--upstream", "abc=http://h", "--api-key", "K"],
@@ -229,7 +229,7 @@ def test_model_apis(truss: Path) -> None:
         (["--upstream", "abc=http://h", "--api-key", ""], "The key of --api-key is not valid"),
         (["--upstream", "abc=http://h", "--api-key", "local emulator key"], "without spaces"),
         (["--upstream", "abc=http://h", "--api-key", "Schlüssel1"], "8 ASCII characters without spaces"),
-        (["--upstream", "abc"], "'abc' is not of the form ID=URL"),
+        (["--upstream", "abc"], "'abc' does not have the form ID=URL"),
         (["--upstream", "abc=http://h", "--port", "x"], "invalid int value"),
     ],
 )
@@ -255,7 +255,7 @@ def test_port_that_is_taken(truss: Path) -> None:
         command = [*COMMAND, "--truss", f"abc={truss}", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert f"127.0.0.1:{port} can't be listened on" in done.stderr
+    assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -47,12 +47,12 @@ def test_start_and_stop_again() -> None:
 
 
 def test_starting_twice() -> None:
-    with Emulator({"m": echo}) as baseten, pytest.raises(EmulatorError, match="runs already"):
+    with Emulator({"m": echo}) as baseten, pytest.raises(EmulatorError, match="already running"):
         baseten.start()
 
 
 def test_url_of_one_that_does_not_run() -> None:
-    with pytest.raises(EmulatorError, match="does not run"):
+    with pytest.raises(EmulatorError, match="is not running"):
         _ = Emulator({"m": echo}).url
 
 
@@ -65,7 +65,7 @@ def test_two_at_once() -> None:
 def test_port_that_is_taken() -> None:
     with (
         Emulator({"m": echo}) as first,
-        pytest.raises(EmulatorError, match=r"can't be listened on \(Address already in use\)"),
+        pytest.raises(EmulatorError, match=r"Cannot listen on .* \(Address already in use\)"),
     ):
         Emulator({"m": echo}, port=port_of(first)).start()
 

@@ -360,8 +360,8 @@ def test_what_is_not_provided_is_logged(
     write_truss: WriteTruss, caplog: pytest.LogCaptureFixture, config: str, logged: str | None
 ) -> None:
     assert predict(write_truss(config=config), [1]) == [1]
-    lines = [record.getMessage() for record in caplog.records if "not provided here" in record.getMessage()]
-    assert [line.partition("asks: ")[2].partition(" (")[0] for line in lines] == ([logged] if logged else [])
+    lines = [record.getMessage() for record in caplog.records if "the emulator ignores" in record.getMessage()]
+    assert [line.partition("config.yaml: ")[2].partition(" (")[0] for line in lines] == ([logged] if logged else [])
 
 
 class TestWhatIsNoTruss:
@@ -375,7 +375,7 @@ class TestWhatIsNoTruss:
 
     def test_own_server(self, write_truss: WriteTruss) -> None:
         config = "model_module_dir: none\ndocker_server: {start_command: serve, server_port: 80}"
-        with pytest.raises(EmulatorError, match=r"server of its own .* upstream"):
+        with pytest.raises(EmulatorError, match=r"its own server .* upstream"):
             Emulator({"m": write_truss(config=config)})
 
     @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ class TestAsync:
             time.sleep(0.01)
         status = api.get_async_request_status(request_id=request_id)
         assert (status.status, status.webhook_status) == ("FAILED", "NO_WEBHOOK_PROVIDED")
-        message = 'The model answered 500: {"error":"Internal Server Error (in model/chainlet)."}'
+        message = 'The model responded with status 500: {"error":"Internal Server Error (in model/chainlet)."}'
         assert status.errors == [AsyncRequestError(code="MODEL_PREDICT_ERROR", message=message)]
         assert not api.cancel_async_request(request_id=request_id).canceled
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_provider_baseten.emulator.clock import Timer, timestamp
+from airflow_provider_baseten.emulator.deployments import EndpointKind
 from airflow_provider_baseten.emulator.submissions import Submission
 
 Status = Literal["QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"]
@@ -65,7 +66,7 @@ class AsyncRequest:
     """
 
     request_id: str
-    kind: Literal["model", "chain"]
+    kind: EndpointKind
     target: str
     deployment_id: str
     created_at: float

@@ -13,10 +13,10 @@ _POLL_SECONDS = 0.5
 def make_watch_disconnect(request: Request) -> Callable[[], AbstractContextManager[threading.Event]]:
     """Return ``request.state.watch_disconnect``, a function of Truss that a model can call.
 
-    It returns a context manager, for async code and for threads, with an event that is set when the client
-    disconnects. Must be called in the event loop.
+    That function returns a context manager, for async code and for threads, with an event that is set when the client
+    disconnects.
 
-    :param request: the request.
+    :param request: request of the client. ``make_watch_disconnect`` must be called in the event loop.
     """
     loop = asyncio.get_running_loop()
 

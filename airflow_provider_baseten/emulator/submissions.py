@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import httpx
 
+from airflow_provider_baseten.emulator.deployments import EndpointKind
 from airflow_provider_baseten.emulator.errors import bad_request
 
 _FIELDS = {
@@ -55,7 +56,7 @@ class Submission:
     retry_config: RetryConfig = RetryConfig()
 
 
-def parse_submission(kind: Literal["model", "chain"], body: bytes) -> Submission:
+def parse_submission(kind: EndpointKind, body: bytes) -> Submission:
     """Parse the body of ``async_predict`` or ``async_run_remote``.
 
     :param kind: ``model`` or ``chain``. The body for a chain can also be only the arguments of ``run_remote``.

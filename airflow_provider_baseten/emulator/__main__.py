@@ -13,7 +13,8 @@ from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Sc
 from airflow_provider_baseten.emulator.container import Container
 from airflow_provider_baseten.emulator.startup_message import build_startup_message
 
-# Airflow masks the key in its logs, except a very short key; and masking a short key makes logs unreadable.
+# Airflow does not mask very short keys in its logs, and masking short ones makes logs unreadable.
+# Baseten's own keys contain these characters only.
 _VALID_KEY = re.compile(r"[\x21-\x7e]{8,}")
 
 _EXAMPLES = """\
@@ -24,7 +25,7 @@ examples:
   %(prog)s --truss abc=./my-truss --environment abc=staging
 
 The URL of a model is http://HOST:PORT/model-ID/environments/production/predict, of a chain .../chain-ID/.../run_remote.
-At the start, the emulator prints a command that calls it and a command that adds an Airflow connection to it.
+At the start, the emulator prints a command that calls a model and a command that adds an Airflow connection to it.
 The environment_variables in the config.yaml of a Truss are set for its model.
 Secrets of a Truss are read from the environment variables TRUSS_SECRET_{name}.
 """
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
 def _make_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Emulator of Baseten's inference API. Runs Truss directories, and forwards to running servers.",
+        description="Emulator of Baseten's inference API: runs Truss directories, forwards requests to servers.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -41,8 +41,7 @@ class Address:
 def parse_address(host: str, path: str) -> Address:
     """Return the address of a request.
 
-    :param host: the ``Host`` header. A host name of Baseten's contains the model; with any other host, the path
-        does.
+    :param host: the ``Host`` header. If it is not a host name of Baseten's, the model or chain is read from the path.
     :param path: percent-encoded path, without the query.
     :raises GatewayError: 404 for a path that Baseten does not have.
     """

@@ -12,7 +12,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnections:
-    """Access to the TCP connection of a request, for what ASGI has no message for.
+    """TCP connections of requests, for early closes, resets and interim responses, which ASGI does not support.
 
     To be used in the server's event loop only.
     """

@@ -23,7 +23,7 @@ class Timer(Protocol):
 
 
 class Clock:
-    """The real time. The emulator waits only by means of its clock."""
+    """Clock with the real time. All delays and timeouts of the emulator use its clock."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -54,7 +54,7 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """Clock that stands still until :meth:`advance` is called, from any thread.
+    """Clock that stands still until :meth:`advance` is called, which any thread can do.
 
     :param start: initial time in seconds since the epoch, by default the real time.
     """

@@ -49,7 +49,7 @@ Stream = Generator[Any, None, None] | AsyncGenerator[Any, None]
 
 
 class Container:
-    """ASGI app that serves one model object, which it loads at the ASGI lifespan's startup.
+    """ASGI app that loads one model object at startup and serves it.
 
     :param load: function that constructs and loads the model; called once, in a thread.
     :param predict_concurrency: maximum number of concurrent predictions, ``None`` for no limit.
@@ -99,7 +99,7 @@ class Container:
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        # After a restart, threads and slots of predictions that never ended must not be missing.
+        # Predictions that never ended before a restart still occupy the old threads and slots.
         self._threads = DaemonThreadPool()
         self._slots = asyncio.Semaphore(self._predict_concurrency)
         try:
@@ -220,7 +220,7 @@ class Container:
             if self._is_chain:
                 raise chain_error(exc) from exc
             if is_http_exception(exc):
-                # Truss's server makes this check, which raises for a detail that is not a container.
+                # Truss's server does this, and so it fails for a detail without the operator `in`, such as a number.
                 "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015
                 raise
             raise ContainerError(500, f"{MODEL_ERROR_MESSAGE} {self.failure_note}".rstrip(), MODEL_ERROR) from exc
@@ -299,7 +299,7 @@ def _is_msgpack(request: Request) -> bool:
 
 
 def _accepts_only_json(request: Request) -> bool:
-    # OpenAI's client sends this header also when it asks for a stream.
+    # OpenAI's client sends `Accept: application/json` for streams too.
     is_openai = "openai" in request.headers.get("user-agent", "").lower()
     return request.headers.get("accept") == "application/json" and not is_openai
 

@@ -15,7 +15,7 @@ EndpointKind = Literal["model", "chain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits. The defaults are Baseten's own; shorter times make tests fast.
+    """Maximum body sizes and time limits. The defaults are Baseten's own; shorter times make tests fast.
 
     :param body_bytes: maximum size of a request body; a larger one gets status 413.
     :param predict_seconds: maximum duration of a prediction; after it the caller gets status 504.

@@ -171,7 +171,7 @@ class Exchange:
         if not self._is_response_finished:
             self._is_response_finished = True
             self._connections.close(self.scope, reset=reset)
-            await asyncio.sleep(0)  # uvicorn has to notice it first: it logs an error for an incomplete response.
+            await asyncio.sleep(0)  # Until uvicorn has noticed the close, it logs an error for an incomplete response.
 
     def close(self) -> None:
         """Stop watching for a disconnect."""

@@ -183,7 +183,7 @@ class Gateway:
     async def _call_model_api(self, exchange: Exchange, route: str) -> None:
         if route == model_apis.LIST_ROUTE:
             _require_method(exchange, "GET")
-            await exchange.respond_json(200, model_apis.list_models(self.model_apis))
+            await exchange.respond_json(200, model_apis.make_model_list(self.model_apis))
             return
         _require_method(exchange, "POST")
         deployment = model_apis.select_model(self.model_apis, await exchange.body())

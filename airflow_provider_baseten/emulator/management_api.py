@@ -17,26 +17,26 @@ Content = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ManagementRequest:
     """Request to the management API.
 
     :param parameters: values of the placeholders in the route's path.
-    :param names: values of the query parameter ``name``, by which lists are filtered; ``None`` without a filter.
+    :param names: values of the query parameter ``name``, which filters lists; ``None`` if the parameter is missing.
     """
 
     parameters: Mapping[str, str]
     names: list[str] | None
 
 
-class Route:
+class ManagementRoute:
     """Method and path of the management API, and the function that makes the content of the response.
 
     :param method: HTTP method.
-    :param path: path without ``/v1/``, with placeholders such as ``{model_id}``.
+    :param path: path without ``/v1/``, with placeholders such as ``{id}``.
     :param handler: function that returns the JSON content of the response.
     """
 
-    def __init__(self, method: str, path: str, handler: Callable[[Request], Content]) -> None:
+    def __init__(self, method: str, path: str, handler: Callable[[ManagementRequest], Content]) -> None:
         self.method = method
         self.handler = handler
         self._pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
@@ -56,7 +56,7 @@ class ManagementApi:
 
     def __init__(self, models: Mapping[str, Endpoint], chains: Mapping[str, Endpoint]) -> None:
         self._routes = [
-            Route("GET", "users/me", lambda _: _USER),
+            ManagementRoute("GET", "users/me", lambda _: _USER),
             *_Collection("models", models).routes(),
             *_Collection("chains", chains).routes(),
         ]
@@ -74,7 +74,7 @@ class ManagementApi:
             raise GatewayError(404, f"No such path: /v1/{path[:200]}")
         for route, parameters in matching:
             if route.method == method:
-                return route.handler(Request(parameters, parse_qs(query).get("name")))
+                return route.handler(ManagementRequest(parameters, parse_qs(query).get("name")))
         allowed = ", ".join(route.method for route, _ in matching)
         raise GatewayError(405, f"{method} is not allowed here, use {allowed}.", None, {"Allow": allowed})
 
@@ -86,39 +86,39 @@ class _Collection:
         self._name = name
         self._endpoints = endpoints
 
-    def routes(self) -> Iterable[Route]:
+    def routes(self) -> Iterable[ManagementRoute]:
         one = f"{self._name}/{{id}}"
         return (
-            Route("GET", self._name, self._list),
-            Route("GET", one, self._get),
-            Route("GET", f"{one}/deployments", self._list_deployments),
-            Route("GET", f"{one}/deployments/{{deployment_id}}", self._get_deployment),
+            ManagementRoute("GET", self._name, self._list),
+            ManagementRoute("GET", one, self._get),
+            ManagementRoute("GET", f"{one}/deployments", self._list_deployments),
+            ManagementRoute("GET", f"{one}/deployments/{{deployment_id}}", self._get_deployment),
         )
 
-    def _list(self, request: Request) -> Content:
+    def _list(self, request: ManagementRequest) -> Content:
         endpoints = self._endpoints.values()
         return {self._name: [_endpoint_content(e) for e in endpoints if _is_selected(e.name, request)]}
 
-    def _get(self, request: Request) -> Content:
+    def _get(self, request: ManagementRequest) -> Content:
         return _endpoint_content(self._find(request))
 
-    def _list_deployments(self, request: Request) -> Content:
+    def _list_deployments(self, request: ManagementRequest) -> Content:
         endpoint = self._find(request)
         selected = (d for d in endpoint.deployments.values() if _is_selected(_deployment_name(d), request))
         return {"deployments": [_deployment_content(endpoint, deployment) for deployment in selected]}
 
-    def _get_deployment(self, request: Request) -> Content:
+    def _get_deployment(self, request: ManagementRequest) -> Content:
         endpoint = self._find(request)
         return _deployment_content(endpoint, _find_deployment(endpoint, request.parameters["deployment_id"]))
 
-    def _find(self, request: Request) -> Endpoint:
+    def _find(self, request: ManagementRequest) -> Endpoint:
         id_ = request.parameters["id"]
         if id_ not in self._endpoints:
             raise GatewayError(404, f"{self._name.capitalize()[:-1]} {id_[:80]} does not exist.")
         return self._endpoints[id_]
 
 
-def _is_selected(name: str, request: Request) -> bool:
+def _is_selected(name: str, request: ManagementRequest) -> bool:
     return request.names is None or name in request.names
 
 

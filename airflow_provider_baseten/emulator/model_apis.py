@@ -10,7 +10,7 @@ from airflow_provider_baseten.emulator.errors import bad_request, not_found
 LIST_ROUTE = "/v1/models"
 
 
-def list_models(models: Mapping[str, Deployment]) -> dict[str, Any]:
+def make_model_list(models: Mapping[str, Deployment]) -> dict[str, Any]:
     """Return the content of ``GET /v1/models``.
 
     :param models: models by slug.

@@ -15,7 +15,7 @@ BackpressurePolicy = Literal["QUEUE_ON_FULL", "REJECT_ON_FULL"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """Scaling of a deployment.
+    """Number of replicas and concurrency of a deployment.
 
     :param min_replica: minimum number of replicas. With 0, the deployment starts without replicas and scales to zero.
     :param max_replica: maximum number of replicas.
@@ -98,7 +98,7 @@ class Replicas:
         self._schedule_scale_down()
 
     def wake(self) -> None:
-        """Start a replica if there is none. It stops after ``scale_down_delay`` without requests."""
+        """Start a replica if there is none. The replica stops after ``scale_down_delay`` without requests."""
         if self.ready + self.starting == 0:
             self._start_replica()
 

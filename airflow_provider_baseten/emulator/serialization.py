@@ -15,7 +15,7 @@ from airflow_provider_baseten.emulator.arrays import ArrayDecoder
 _DATETIME, _DATE, _TIME = b"__dt_datetime_iso__", b"__dt_date_iso__", b"__dt_time_iso__"
 _TIMEDELTA, _DECIMAL, _UUID = b"__dt_timedelta__", b"__decimal__", b"__uuid__"
 
-# Bytes up to which msgpack allocates too little memory for an incomplete body to matter.
+# Size up to which the memory that msgpack allocates for an incomplete body is negligible.
 _SMALL_BODY_BYTES = 1000
 
 

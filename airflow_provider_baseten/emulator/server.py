@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
         self._stop_requested = asyncio.Event()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Request the end of :meth:`serve`, from another thread than the one of the event loop.
+        """End :meth:`serve`; to be called from a thread other than the server's.
 
         :param loop: event loop in which the server runs.
         """
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
                     await asyncio.wait(tasks)
                 for connection in list(self.server_state.connections):
                     connection.shutdown()
-                while self.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for the last one.
+                while self.server_state.connections:  # noqa: ASYNC110 - uvicorn offers no event.
                     await asyncio.sleep(0.001)
 
 

@@ -83,7 +83,7 @@ class Webhooks:
         return False
 
     def stop(self) -> None:
-        """Prepare for a restart, which uses another event loop than the current semaphore."""
+        """Discard the semaphore, because a restarted server has another event loop."""
         self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def _attempt(self, request: AsyncRequest, body: bytes) -> int | None:

@@ -1,10 +1,12 @@
 # Needs git, make and Python >= 3.11; everything else is installed into .venv.
 #
 #   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
+#   make format       format the code and sort its imports
 #   make check        linters, type checks and the quick tests, which start no process: at each commit
 #   make test         linters, type checks, all tests, documentation
 #   make lint / docs  the parts of it
 #   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
+#   make dist         build the release files, install the wheel in a new environment and run a DAG with it
 #   make clean        remove what these have made
 
 VENV := .venv
@@ -28,7 +30,7 @@ QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not process and not database and not index and not long"
 
-.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest lint docs clean
+.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest format lint docs dist clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -50,6 +52,10 @@ test: lint $(TRUSS_READY)
 test-oldest: $(OLDEST_READY)
 	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
 
+format: $(READY)
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -59,8 +65,11 @@ lint: $(READY)
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 
+dist: $(READY)
+	$(BIN)/python -m tools.dist
+
 clean:
-	rm -rf $(VENV) $(TRUSS_VENV) $(OLDEST_VENV) .demo docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRUSS_VENV) $(OLDEST_VENV) .demo dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(VENV)

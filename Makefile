@@ -1,4 +1,5 @@
-# Needs git, make and Python >= 3.11; everything else is installed into .venv.
+# Needs git, make and Python >= 3.11; everything else is installed into environments below this folder: .venv, and
+# .venv-demo for the demo.
 #
 #   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
 #   make format       format the code and sort its imports
@@ -12,6 +13,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_VENV := .venv-demo
+DEMO_READY := $(DEMO_VENV)/.ready
 TRUSS_VENV := .venv-truss
 TRUSS_READY := $(TRUSS_VENV)/.ready
 TRUSS_REQUIREMENTS := tests/emulator/truth/requirements.txt
@@ -33,8 +36,8 @@ QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not process and not 
 .PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest format lint docs dist clean
 .DELETE_ON_ERROR:
 
-demo: $(READY)
-	$(BIN)/python -m tools.demo $(if $(ONCE),--once)
+demo: $(DEMO_READY)
+	$(DEMO_VENV)/bin/python -m tools.demo $(if $(ONCE),--once)
 
 check: $(READY)
 	$(MAKE) -j5 --output-sync quick-1 quick-2 quick-3 quick-4 lint
@@ -69,11 +72,16 @@ dist: $(READY)
 	$(BIN)/python -m tools.dist
 
 clean:
-	rm -rf $(VENV) $(TRUSS_VENV) $(OLDEST_VENV) .demo dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(TRUSS_VENV) $(OLDEST_VENV) .demo dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[common-ai,emulator,msgpack,openai]' --group dev
+	touch $@
+
+$(DEMO_READY): pyproject.toml constraints.txt tools/make_venv.sh
+	sh tools/make_venv.sh $(DEMO_VENV)
+	$(DEMO_VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[emulator]' --group demo
 	touch $@
 
 # The server that Baseten runs models with, at its own versions; tests hold the emulator against it.

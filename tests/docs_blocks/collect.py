@@ -12,13 +12,15 @@ from docutils.parsers.rst import Directive, directives, roles
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-# Sphinx's own directives, whose content is no code.
+# Directives of Sphinx and of docs/pictures.py whose content is not code.
 _NO_CODE = (
     "autoclass",
     "autofunction",
     "automethod",
     "automodule",
     "autoexception",
+    "layers",
+    "sequence",
     "toctree",
     "versionadded",
 )

@@ -20,6 +20,7 @@ _NO_CODE = (
     "automodule",
     "autoexception",
     "layers",
+    "public-names",
     "sequence",
     "toctree",
     "versionadded",

@@ -1,6 +1,8 @@
-"""Imports run downwards only, and the DAG processor loads nothing heavy."""
+"""Import contracts fail where they should, and the DAG processor loads nothing heavy."""
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,46 +15,30 @@ PACKAGE = Path(airflow_provider_baseten.__file__).parent
 NAME = "airflow_provider_baseten"
 HEAVY = {"requests", "pyreqwest", "openai", "fastapi", "pyarrow"}
 
-# Folder or module -> what it must not import.
-_UPPER = [f"{NAME}.{part}" for part in ("operators", "sensors", "decorators", "integrations", "plugins", "cli.")]
-FORBIDDEN = {
-    "api": ["airflow.", "requests", "pyreqwest", f"{NAME}.client", f"{NAME}.storage", f"{NAME}.hooks", *_UPPER],
-    "exceptions.py": ["airflow.", NAME],
-    "client": ["airflow.", f"{NAME}.storage", f"{NAME}.triggers", *_UPPER],
-    "storage": [f"{NAME}.client", f"{NAME}.hooks", f"{NAME}.waiting", *_UPPER],
-    "idempotency": [f"{NAME}.client", f"{NAME}.hooks", f"{NAME}.triggers", *_UPPER],
-    "waiting": [f"{NAME}.triggers", f"{NAME}.idempotency", *_UPPER],
-    "hooks": [f"{NAME}.triggers", f"{NAME}.idempotency", f"{NAME}.waiting", *_UPPER],
-    "triggers": [f"{NAME}.idempotency.ledger", *_UPPER],
-    "operators": [f"{NAME}.sensors", f"{NAME}.decorators", f"{NAME}.integrations"],
-    "policies.py": [f"{NAME}.client", f"{NAME}.hooks", *_UPPER],
-    "links.py": [f"{NAME}.client.client", f"{NAME}.triggers", *_UPPER],
-    "cli": [f"{NAME}.operators", f"{NAME}.sensors", f"{NAME}.triggers"],
-    "webhook": [f"{NAME}.triggers", *_UPPER[:-3]],
-    "batch": [f"{NAME}.hooks", f"{NAME}.triggers", f"{NAME}.idempotency", f"{NAME}.waiting", *_UPPER],
-    "emulator": [
-        "airflow.",
-        *(f"{NAME}.{part}" for part in ("api", "exceptions", "client", "storage", "hooks", "operators")),
-    ],
-}
+# A module, a line that imports upwards or sideways, and the contract that it breaks.
+PLANTED = [
+    ("storage/files.py", f"from {NAME}.hooks import baseten", "Imports run downwards only"),
+    ("exceptions.py", f"import {NAME}.api.target", "Imports run downwards only"),
+    ("new_part.py", "", "Imports run downwards only"),
+    ("emulator/clock.py", f"from {NAME} import exceptions", "The emulator shares no code with the client side"),
+    ("api/target.py", "import requests", "Baseten's contract is pure data"),
+    ("batch/slots.py", "from airflow.sdk import BaseHook", "Client and bulk engine import no Airflow themselves"),
+]
 
 
-def imported(file):
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_run_downwards(part):
-    path = PACKAGE / part
-    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
-    assert files
-    for file in files:
-        upwards = [name for name in imported(file) for prefix in FORBIDDEN[part] if f"{name}.".startswith(prefix)]
-        assert not upwards, f"{file.relative_to(PACKAGE)} imports {upwards}"
+@pytest.mark.process
+@pytest.mark.parametrize(("module", "line", "contract"), PLANTED, ids=[module for module, _, _ in PLANTED])
+def test_a_planted_import_breaks_the_contract(module, line, contract, tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / NAME, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PACKAGE.parent / "pyproject.toml", tmp_path)
+    with (tmp_path / NAME / module).open("a") as file:
+        file.write(f"\n{line}\n")
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    broken = {line.partition(" BROKEN")[0] for line in done.stdout.splitlines() if " BROKEN" in line}
+    assert broken == {contract}, done.stdout
 
 
 @pytest.mark.parametrize(

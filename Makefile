@@ -3,8 +3,8 @@
 #
 #   make demo         example DAGs in a real Airflow against the emulator; ONCE=1 ends after the runs
 #   make format       format the code and sort its imports
-#   make check        linters, type checks and the quick tests, which start no process: at each commit
-#   make test         linters, type checks, all tests, documentation
+#   make check        linters, types, import contracts and the quick tests, which need nothing: at each commit
+#   make test         linters, types, import contracts, all tests, documentation
 #   make lint / docs  the parts of it
 #   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
 #   make dist         build the release files, install the wheel in a new environment and run a DAG with it
@@ -27,11 +27,13 @@ OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tes
 	tests/test_logs.py tests/test_odd_arguments.py tests/test_payload_fields.py tests/test_policies.py \
 	tests/test_rendering.py tests/test_results.py tests/batch/test_damaged_files.py
 
-# The quick tests run as a process for each of these lists of folders, and one for all others.
+# The quick tests are those without a marker. They run as a process for each of these lists of folders, and one for all
+# others.
+MARKERS := airflow or browser or cluster or llm or processes or slow or truth
 QUICK_1 := tests/batch
 QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
-QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not process and not database and not index and not long"
+QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not ($(MARKERS))"
 
 .PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest format lint docs dist clean
 .DELETE_ON_ERROR:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,29 +130,41 @@ def succeeded_classes(request: pytest.FixtureRequest) -> set[str]:
     return _succeeded
 
 
-# Marks of all tests of a folder, and of those that have a fixture.
-_FOLDERS = {"random": "long"} | dict.fromkeys(
-    ("chains", "cli", "cluster", "demo", "faults", "fuzz", "truth"), "process"
-)
-_FIXTURES = {"airflow_db": "database", "llm_url": "process", "succeeded_classes": "database"}
+# Markers of all tests in a folder, and of those that use a fixture.
+_FOLDERS = {
+    "chains": ("processes", "truth"),
+    "cli": ("processes",),
+    "cluster": ("airflow", "cluster", "processes"),
+    "demo": ("airflow", "processes"),
+    "faults": ("airflow", "processes"),
+    "fuzz": ("processes",),
+    "random": ("slow",),
+    "truth": ("processes", "truth"),
+}
+_FIXTURES = {
+    "airflow_db": ("airflow",),
+    "llm_url": ("llm", "processes"),
+    "succeeded_classes": ("airflow",),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is not quick, and let what looks back on the session come last."""
+    """Mark the tests that need something, and run last those that look back on the session."""
     for item in items:
         folders = item.nodeid.partition("::")[0].split("/")
-        marks = [*map(_FOLDERS.get, folders), *map(_FIXTURES.get, getattr(item, "fixturenames", ()))]
-        for mark in filter(None, marks):
+        marks = [_FOLDERS.get(name, ()) for name in folders]
+        marks += [_FIXTURES.get(name, ()) for name in getattr(item, "fixturenames", ())]
+        for mark in chain.from_iterable(marks):
             item.add_marker(mark)
     items.sort(key=lambda item: "succeeded_classes" in getattr(item, "fixturenames", ()))
 
 
-# What only a test that is marked may do; `make check` leaves these tests out.
+# Events that only a test with the marker may cause; `make check` leaves such tests out.
 _MARKERS = {
-    "os.fork": "process",
-    "os.posix_spawn": "process",
-    "subprocess.Popen": "process",
-    "sqlite3.connect": "database",
+    "os.fork": "processes",
+    "os.posix_spawn": "processes",
+    "subprocess.Popen": "processes",
+    "sqlite3.connect": "airflow",
 }
 _current: pytest.Item | None = None
 
@@ -180,11 +193,11 @@ sys.addaudithook(_hold_to_markers)
 
 @pytest.fixture(autouse=True)
 def _reads_no_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test that is not marked find connections as a worker does, without the database.
+    """Let a test without the marker `airflow` find connections as a worker does, without the database.
 
     Once any test has imported Airflow's API server, this process counts as one.
     """
-    if not request.node.get_closest_marker("database"):
+    if not request.node.get_closest_marker("airflow"):
         monkeypatch.delenv("_AIRFLOW_PROCESS_CONTEXT", raising=False)
 
 

@@ -26,7 +26,7 @@ PLANTED = [
 ]
 
 
-@pytest.mark.process
+@pytest.mark.processes
 @pytest.mark.parametrize(("module", "line", "contract"), PLANTED, ids=[module for module, _, _ in PLANTED])
 def test_a_planted_import_breaks_the_contract(module, line, contract, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / NAME, ignore=shutil.ignore_patterns("__pycache__"))
@@ -57,7 +57,7 @@ def test_a_planted_import_breaks_the_contract(module, line, contract, tmp_path):
         "sensors.async_request",
     ],
 )
-@pytest.mark.process
+@pytest.mark.processes
 def test_operator_modules_load_nothing_heavy(module):
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -81,7 +81,7 @@ def test_type_checkers_know_the_public_names():
         assert getattr(airflow_provider_baseten, name).__module__ == module
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_the_package_loads_nothing_before_a_name_is_asked_for():
     code = f"import sys, {NAME}; print(*sys.modules); from {NAME} import BasetenPredictOperator; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -63,8 +63,8 @@ def pip(*arguments):
 
 
 @each_airflow
-@pytest.mark.process
-@pytest.mark.index
+@pytest.mark.processes
+@pytest.mark.slow
 def test_pip_finds_versions_that_fit_together(wheel, file, tmp_path):
     extras = ",".join(EXTRAS.keys() - {"common-ai"})
     airflow, report = f"apache-airflow=={file.stem}", tmp_path / "report.json"

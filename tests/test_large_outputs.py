@@ -64,7 +64,7 @@ def large_answer(megabytes, content_type):
         ("sync_route.BasetenSyncRouteOperator", {"route": "r"}),
     ],
 )
-@pytest.mark.process
+@pytest.mark.processes
 def test_an_answer_of_300_megabytes_takes_little_memory(connect, tmp_path, operator, arguments):
     content_type = "text/plain" if "route" in arguments else "application/json"
     if "output_path" in arguments:

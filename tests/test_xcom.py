@@ -94,7 +94,8 @@ def test_what_passes_in_this_process_survives_json():
 
 
 @pytest.mark.skipif("postgresql" in missing_packages(), reason="the Debian package postgresql is not installed")
-@pytest.mark.process
+@pytest.mark.cluster
+@pytest.mark.processes
 def test_what_passes_survives_postgresql(tmp_path):
     values = drawn(long_integers=True)
     column = JSON().with_variant(dialect.JSONB, "postgresql")

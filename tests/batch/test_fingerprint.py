@@ -436,7 +436,7 @@ class TestSource:
         assert describe(one) == describe(other)
         assert one.__code__.co_code.hex() not in describe(one)
 
-    @pytest.mark.process
+    @pytest.mark.processes
     def test_in_other_processes_it_is_the_same(self, tmp_path):
         (tmp_path / "made_here.py").write_text(CODE)
         code = "import made_here, airflow_provider_baseten.batch.description as d; print(d.describe(made_here.made))"

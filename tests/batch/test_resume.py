@@ -50,7 +50,7 @@ def wait_until(condition, seconds=30.0):
         time.sleep(0.005)
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_killed_at_any_moment_every_row_comes_out_once(baseten, model, tmp_path, run):
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")  # noqa: T201
@@ -72,7 +72,7 @@ def test_killed_at_any_moment_every_row_comes_out_once(baseten, model, tmp_path,
     assert repeated <= kills * (in_flight + part_rows)
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_sigterm_ends_a_run_within_five_seconds(baseten, model, tmp_path, run):
     path, out = write_jsonl(tmp_path / "in.jsonl", range(3000)), str(tmp_path / "out")
     child = start(baseten.url, path, out, "1000")
@@ -375,7 +375,7 @@ def test_progress(run, monkeypatch, tmp_path):
     assert all(progress.total == 1500 for progress in files)
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_no_airflow_is_loaded_for_local_files(tmp_path):
     code = RUN.replace("print(", "print(*sorted({name.partition('.')[0] for name in sys.modules})); (")
     path = write_jsonl(tmp_path / "in.jsonl", [1])

@@ -280,7 +280,7 @@ print(type(result).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
 
 
-@pytest.mark.process
+@pytest.mark.processes
 class TestMemory:
     @pytest.mark.parametrize("way", ["blocking", "in_loop", "in_bulk"])
     @pytest.mark.parametrize("kind", ["plain", "packed"])

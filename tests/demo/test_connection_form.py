@@ -17,6 +17,8 @@ from airflow_provider_baseten.emulator import Emulator
 from tests.demo.conftest import API_KEY, WRONG_KEY
 from tools.airflow_stack import AirflowStack
 
+pytestmark = pytest.mark.browser
+
 OLDEST = Path(__file__).parents[2] / ".venv-oldest" / "bin"
 FLAGS = (
     "--headless=new",

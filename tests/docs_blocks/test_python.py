@@ -19,7 +19,7 @@ from airflow.sdk import DAG
 from tests.docs_blocks.collect import Block, blocks
 from tests.docs_blocks.world import World
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.processes
 
 PYTHON = [block for block in blocks() if block.language in {"python", "py"}]
 

@@ -18,7 +18,7 @@ from tests.docs_blocks.collect import ROOT, blocks
 from tests.docs_blocks.internet import internet
 from tests.docs_blocks.world import DOCUMENTED, KEY, World, shell_environment
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.processes
 
 SHELL = [block for block in blocks() if block.language in {"bash", "shell", "sh"}]
 PAGES = list(dict.fromkeys(block.page for block in SHELL))

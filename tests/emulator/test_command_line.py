@@ -21,7 +21,7 @@ from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator.webhooks import sign
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.processes
 
 KEY = "local-emulator-key"
 COMMAND = [sys.executable, "-m", "airflow_provider_baseten.emulator"]

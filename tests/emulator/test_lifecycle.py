@@ -136,7 +136,7 @@ def test_listens_on_this_machine_only() -> None:
         assert baseten.url.startswith("http://127.0.0.1:")
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_needs_neither_airflow_nor_the_client_side() -> None:
     """And imports msgpack only for a model that is sent binary."""
     code = """

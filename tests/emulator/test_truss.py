@@ -234,7 +234,7 @@ class TestConstruction:
         assert seen == ([told, told, "load"] if told else [None, "load"])
 
 
-@pytest.mark.process
+@pytest.mark.processes
 class TestEnvironmentVariables:
     MODEL = """
         import asyncio

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.processes
 
 CALLS = Path(__file__).with_name("calls.py")
 

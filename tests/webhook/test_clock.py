@@ -204,7 +204,7 @@ def test_wrong_tolerance(monkeypatch, value):
         configured_tolerance()
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_tolerance_of_the_standalone_receiver(tmp_path):
     receiver = Standalone(
         tmp_path,

@@ -20,7 +20,7 @@ from tests.webhook.deliveries import SECRET, body, connection, signature
 from tests.webhook.test_standalone import Standalone
 from tools.airflow_api import wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.processes
 
 PATH = "/baseten/webhooks/baseten_default"
 FORGED = f"x-baseten-signature: v1={'0' * 64}\r\n"

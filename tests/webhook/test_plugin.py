@@ -36,7 +36,7 @@ def test_plugin_is_found_by_its_entry_point():
     assert entry.load() is BasetenPlugin
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_plugin_loads_nothing_heavy():
     """Every scheduler, worker and DAG processor imports it."""
     code = (
@@ -81,7 +81,7 @@ def test_an_airflow_that_has_changed_inside_is_told_at_start_and_the_receiver_st
     assert "newer version of airflow-provider-baseten" in record.getMessage()
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_path, request):
     monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_MAX_BODY_BYTES", "1000")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -358,7 +358,7 @@ class TestDrain:
         assert bucket.find("/bucket") == ["/bucket/results/r2.json"]
 
 
-@pytest.mark.process
+@pytest.mark.processes
 class TestProcesses:
     @pytest.fixture
     def started(self, tmp_path):

@@ -16,7 +16,7 @@ from airflow_provider_baseten.webhook.__main__ import main
 from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
 from tools.airflow_api import loopback_session
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.processes
 
 COMMAND = (sys.executable, "-m", "airflow_provider_baseten.webhook")
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+_REPOSITORY = "https://github.com/airflow-provider-baseten/airflow-provider-baseten"
 _HOOK = "airflow_provider_baseten.hooks.baseten.BasetenHook"
 
 
@@ -12,7 +13,12 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Baseten",
         "description": "Model inference on `Baseten <https://www.baseten.co/>`__.",
         "integrations": [
-            {"integration-name": "Baseten", "external-doc-url": "https://docs.baseten.co/", "tags": ["service"]}
+            {
+                "integration-name": "Baseten",
+                "external-doc-url": "https://docs.baseten.co/",
+                "logo": f"{_REPOSITORY}/raw/main/airflow_provider_baseten/logo.svg",
+                "tags": ["service"],
+            }
         ],
         "hooks": [{"integration-name": "Baseten", "python-modules": ["airflow_provider_baseten.hooks.baseten"]}],
         "operators": [

@@ -19,4 +19,5 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "pictures", "reference
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 html_theme = "furo"
+html_logo = "../airflow_provider_baseten/logo.svg"
 exclude_patterns = ["_build"]

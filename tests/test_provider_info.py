@@ -1,8 +1,11 @@
-"""Airflow accepts what the package says of itself."""
+"""Airflow accepts the metadata of the package."""
 
 import json
+import tomllib
 from importlib import import_module, metadata
 from importlib.resources import files
+from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 
@@ -12,6 +15,15 @@ from airflow_provider_baseten.get_provider_info import get_provider_info
 def test_it_fits_the_schema_of_airflow():
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_logo_is_a_file_of_the_package_in_the_repository():
+    (integration,) = get_provider_info()["integrations"]
+    repository, _, path = integration["logo"].partition("/raw/main/")
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert repository == project["urls"]["Homepage"]
+    package, _, name = path.partition("/")
+    assert ElementTree.fromstring(files(package).joinpath(name).read_text()).tag.endswith("svg")
 
 
 def test_entry_point_is_this_function():

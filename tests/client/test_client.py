@@ -128,7 +128,11 @@ class TestOptions:
     def test_timeout(self, call, monkeypatch, timeout):
         """A call of the management API has a timeout of its own, where the client's is longer."""
         monkeypatch.setattr("airflow_provider_baseten.api.deployments._TIMEOUT", 0.3)
-        with ScriptedServer(lambda connection: server.hang(connection)) as server:
+
+        def hang(connection):
+            server.hang(connection)
+
+        with ScriptedServer(hang) as server:
             credentials = Credentials(api_key="k", base_url=server.url, timeout=timeout).with_options(max_attempts=1)
             with pytest.raises(BasetenTimeoutError, match=r"no answer came within 0\.3 s"):
                 call(credentials, lambda client: client.management.list_models())

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_baseten.emulator import Emulator, Upstream
-from tests.openai.support import KEY, ScriptedModel
 from tests.client.test_transport import tls  # noqa: F401
+from tests.openai.support import KEY, ScriptedModel
 
 HERE = Path(__file__).parent
 TEXT_VECTORS = HERE.parents[1] / "example_dags" / "models" / "text_vectors"

@@ -61,7 +61,7 @@ def test_what_nobody_could_see_has_a_heartbeat_too():
 def test_the_heartbeat_says_what_is_wrong_until_something_is_seen():
     lines = Lines()
     wait = WaitLog(lines, ["r1"], began=BEGAN)
-    wait.trouble = "Connection 'c': a status call failed."
+    wait.problem = "Connection 'c': a status call failed."
     wait.write(BEGAN + 300)
     wait.note("r1", QUEUED)
     wait.write(BEGAN + 310)

@@ -21,20 +21,16 @@ from airflow_provider_baseten.client.ca_bundle import ca_bundle
 from airflow_provider_baseten.client.connection_errors import async_failure, connection_lost
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.proxies import has_proxies, proxy_for
-from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, IncomingAnswer, checked_response
+from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, ResponseReader, checked_response
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
-from airflow_provider_baseten.exceptions import (
-    BasetenInputError,
-)
+from airflow_provider_baseten.exceptions import BasetenInputError
 
-# A bulk job keeps the answers of all requests in flight in memory.
+# Bytes of one response in a bulk job, which keeps the responses of all requests in flight in memory.
 _MAX_BULK_BYTES = 64 * 1024**2
-
-
 _BULK_IN_MEMORY_BYTES = 1024**2
 
-
-_SIMPLE_BYTES = 64 * 1024
+# Bytes of the first read, which holds most responses whole.
+_FIRST_READ_BYTES = 64 * 1024
 
 
 class AsyncTransport:
@@ -43,7 +39,7 @@ class AsyncTransport:
     :param credentials: of the workspace.
     """
 
-    # Address and headers of the last request; not the request itself, whose body may be large.
+    # Path, host and headers of the last request, and their form for pyreqwest. Not the request: its body may be large.
     _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -102,9 +98,9 @@ class AsyncTransport:
         return cache(proxy_for) if has_proxies() else None
 
     async def attempt(self, request: Request, body: bytes | None) -> Response:
-        """Send a request once, with this body in place of its own; for many requests that differ in nothing else.
+        """Send a request once, with another body; for the rows of a bulk job, whose requests differ in the body only.
 
-        :returns: the answer; its headers are not a copy, and found by lower-case name.
+        :returns: the response; its headers are not copied, and found by lower-case name.
         :raises BasetenError: of this attempt.
         """
         response = await self._exchange(request, body, self._most_in_bulk, _BULK_IN_MEMORY_BYTES)
@@ -115,11 +111,11 @@ class AsyncTransport:
         response = replace(response, headers=dict(response.headers.items()))
         if is_answer(request, response.status):
             return response
-        # Finding what an error quotes of a large input takes its time.
+        # In a thread: removing quotes of a large input from the message takes long.
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
-        """Return address and headers as the client takes them; in a bulk job they are those of every row."""
+        """Return URL and headers as pyreqwest takes them, made once for the requests of a bulk job."""
         last = self._last
         if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:
             return last[3:]
@@ -148,16 +144,16 @@ class AsyncTransport:
             async with builder.build_streamed() as answer:
                 status, found, reader = answer.status, answer.headers, answer.body_reader
                 headers = _Headers(found)
-                # Less than was asked for is all there is.
-                begin = bytes(await reader.read(_SIMPLE_BYTES) or b"")
-                if status == 200 and len(begin) < _SIMPLE_BYTES and len(begin) <= most and _is_simple(found):
+                # A read returns fewer bytes than asked for only at the end of the body.
+                begin = bytes(await reader.read(_FIRST_READ_BYTES) or b"")
+                if status == 200 and len(begin) < _FIRST_READ_BYTES and len(begin) <= most and _is_simple(found):
                     return Response(request=request, status=status, headers=headers, body=begin)
                 if (headers.get("transfer-encoding") or "chunked").strip().lower() != "chunked":
                     raise connection_lost(request, http.client.HTTPException())
-                incoming = IncomingAnswer(request, status, headers, max_response_bytes=most, in_memory=in_memory)
+                incoming = ResponseReader(request, status, headers, max_response_bytes=most, in_memory=in_memory)
                 part = begin
                 while True:
-                    if incoming.is_quick(part):
+                    if incoming.is_cheap(part):
                         incoming.add(part)
                     else:
                         await asyncio.to_thread(incoming.add, part)
@@ -169,19 +165,19 @@ class AsyncTransport:
 
 
 def _is_simple(headers: HeaderMap) -> bool:
-    """Tell whether a small answer is its body as it is, as almost every one is in bulk jobs."""
+    """Return whether the body needs no decoding, like almost all small responses of bulk jobs."""
     try:
         return (
             headers.get("content-type") == JSON
             and headers.get("content-encoding") is None
             and headers.get("transfer-encoding") in (None, "chunked")
         )
-    except ValueError:  # One of them is not ASCII.
+    except ValueError:  # A header is not ASCII.
         return False
 
 
 class _Headers(Mapping[str, str]):
-    """Headers of an async answer, found without a copy: as :func:`plain_headers` has them."""
+    """Headers of an async response, read without a copy; the same as :func:`plain_headers` returns."""
 
     def __init__(self, found: HeaderMap) -> None:
         self._found = found
@@ -193,7 +189,7 @@ class _Headers(Mapping[str, str]):
             raise KeyError(name) from None
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a header; quicker than what every mapping has."""
+        """Return a header; faster than the method of ``Mapping``."""
         try:
             return self._found.get(name, default)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Log lines of one call: what is called, what it answered, and what becomes of it when the task can't wait for that."""
+"""Log lines of one call: its start, its response, and its fate when the task ends first."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class CallLog:
-    """Logs a call when it begins and when it was answered.
+    """Logs a call when it begins and when its response has arrived.
 
     :param log: of the task or the trigger.
-    :param request: what is sent. Of it only the subject is logged.
+    :param request: only its subject is logged.
     """
 
     def __init__(self, log: "logging.Logger | Any", request: "Request") -> None:
@@ -26,7 +26,7 @@ class CallLog:
         log.info("Calling %s.", self._subject)
 
     def answered(self, response: "Response") -> None:
-        """Log status, seconds, size and id."""
+        """Log status, duration, size and request id."""
         self._response = response
         self._log.info(
             "%s answered %d after %.1f s with %s bytes (request id %s).",
@@ -38,9 +38,9 @@ class CallLog:
         )
 
     def broken_off(self, attempt: "Attempt | None") -> str:
-        """Say what becomes of the call if nobody waits for it any longer.
+        """Return a sentence on what happens to the call when the task ends now.
 
-        :param attempt: that is under way.
+        :param attempt: the request in flight.
         """
         if self._response is not None:
             return (

@@ -1,4 +1,4 @@
-"""HTTP/1.1 for the blocking transport: what Python's own client takes wrongly in the heads of answers."""
+"""HTTP/1.1 for the blocking transport: corrects what Python's HTTP client gets wrong in response heads."""
 
 import http.client
 import logging
@@ -11,26 +11,26 @@ import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-# A server may send 102 every few seconds while a model runs.
-_MOST_INTERIM_ANSWERS = 10_000
+# A server may send an interim response (102) every few seconds while a model runs.
+_MAX_INTERIM_RESPONSES = 10_000
 _MOST_LINES = 1000
 _MOST_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
 # Python's parser takes a lone carriage return for the end of a line.
-_UNCLEAR = re.compile(rb"\0|\r(?!\n)")
+_AMBIGUOUS = re.compile(rb"\0|\r(?!\n)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _EMPTY_LINES = (b"\r\n", b"\n")
 _PLAIN = re.compile(r"[\t\x20-\x7e]*")
 
-# Whether the request that is being sent is one of this package.
+# Whether the request in progress is one of this package.
 SENDING: ContextVar[bool] = ContextVar("sending", default=False)
 
 
 class _HeaderLines:
-    """Lines of a head as Python's parser takes them rightly.
+    """Header lines in a form that Python's parser reads correctly.
 
-    Python's parser would take the first line that is none, or that has a space before its colon, for the end of the
-    head; so it would the end of the connection.
+    Python's parser takes the first line that is not a header, or that has a space before its colon, for the end of the
+    head, and likewise the end of the connection.
     """
 
     def __init__(self, file: Any) -> None:
@@ -46,13 +46,13 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                self._begun = bool(line.strip())  # After an empty line there is a status line again.
+                self._begun = bool(line.strip())  # After an empty line comes another status line.
                 return line
             if len(line) == limit:
-                return line  # The caller refuses it.
+                return line  # The caller rejects it.
             if not line.endswith(b"\n"):
                 raise http.client.HTTPException("a head that is cut off")
-            if _UNCLEAR.search(line):
+            if _AMBIGUOUS.search(line):
                 raise http.client.HTTPException("a head with control characters")
             if line[:1] not in b" \t":
                 name = _HEADER_LINE.match(line)
@@ -60,22 +60,22 @@ class _HeaderLines:
                 line = name[1] + b":" + line[name.end() :] if name else line
             elif not line.strip():
                 continue
-            if self._kept:  # What begins with a space continues the line before.
+            if self._kept:  # A line that begins with a space continues the line before.
                 return line.rstrip() + b"\r\n"
 
     def close(self) -> None:
         self.file.close()
 
 
-class _Answer(http.client.HTTPResponse):
+class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
-        """Read the head of the answer, and pass over the interim ones before it: 102 and 103, not only 100."""
-        for _ in range(_MOST_INTERIM_ANSWERS):
+        """Read the head of the response, and skip the interim responses before it: 102 and 103, not only 100."""
+        for _ in range(_MAX_INTERIM_RESPONSES):
             self._read_head()
             if self.status >= 200 or self.status == http.client.SWITCHING_PROTOCOLS:
                 return
             self.headers = self.msg = None  # type: ignore[assignment]
-        raise http.client.HTTPException("interim answers without end")
+        raise http.client.HTTPException("interim responses without end")
 
     def _read_head(self) -> None:
         file: Any = self.fp
@@ -87,15 +87,15 @@ class _Answer(http.client.HTTPResponse):
         lengths = {part.strip() for value in self.headers.get_all("content-length", []) for part in value.split(",")}
         coding = self.headers.get("transfer-encoding", "chunked").strip().lower()
         if coding != "chunked" or (len(lengths) > 1 and not self.chunked) or not all(map(str.isdecimal, lengths)):
-            raise http.client.HTTPException("an answer without a clear end")
+            raise http.client.HTTPException("a response without a clear end")
         if len(lengths) == 1 and not self.chunked and self.length is None and self.status >= 200:
-            raise http.client.HTTPException("an answer without a clear end")
+            raise http.client.HTTPException("a response without a clear end")
 
     def _get_chunk_left(self) -> int | None:
-        """Return the bytes that are left of this chunk or the next one, ``None`` after the last.
+        """Return the bytes left in this chunk or the next one, ``None`` after the last chunk.
 
-        In place of the method of the base class, which takes ``-5`` and ``1_0`` for sizes, any two bytes for the end of
-        a chunk, and the end of the connection for the end of the trailers.
+        The method of the base class accepts ``-5`` and ``1_0`` as sizes, any two bytes as the end of a chunk, and the
+        end of the connection as the end of the trailers.
         """
         if self.chunk_left:
             return self.chunk_left
@@ -106,11 +106,11 @@ class _Answer(http.client.HTTPResponse):
             raise http.client.IncompleteRead(b"")
         self.chunk_left = int(size[1], 16) or None
         if self.chunk_left is None:
-            self._pass_over_trailers()
+            self._skip_trailers()
             self._close_conn()  # type: ignore[attr-defined]
         return self.chunk_left
 
-    def _pass_over_trailers(self) -> None:
+    def _skip_trailers(self) -> None:
         for _ in range(_MOST_LINES):
             if self._line() in _EMPTY_LINES:
                 return
@@ -124,11 +124,11 @@ class _Answer(http.client.HTTPResponse):
 
 
 class HttpConnection(HTTPConnection):
-    response_class = _Answer
+    response_class = _Response
 
 
 class HttpsConnection(HTTPSConnection):
-    response_class = _Answer
+    response_class = _Response
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -140,7 +140,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """The adapter of a session: reads interim answers and odd heads as the async transport does."""
+    """Adapter of a session: reads interim responses and unusual heads as the async transport does."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -153,9 +153,9 @@ class Adapter(requests.adapters.HTTPAdapter):
 
 
 def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by lower-case name: the first of each name, without values that are not plain ASCII.
+    """Return headers by lower-case name: the first one of each name, without values that are not printable ASCII.
 
-    The async transport can't read others, and no header that means something to this package has such a value.
+    The async transport can't read other values, and no header that this package uses has one.
     """
     headers: dict[str, str] = {}
     for name, value in pairs:
@@ -164,7 +164,7 @@ def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class _WithoutQuery(logging.Filter):
-    """Takes the query out of what urllib3 logs about requests of this package: it may hold a model's input."""
+    """Removes the query from urllib3's log lines about requests of this package: it may hold a model's input."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if SENDING.get() and isinstance(record.args, tuple):

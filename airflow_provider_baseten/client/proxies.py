@@ -1,4 +1,4 @@
-"""Proxies of the environment: whether a request goes through one, decided in one place for every HTTP library."""
+"""Proxies of the environment, decided in one place for all HTTP libraries."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -11,19 +11,19 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the URL of the proxy for a request, ``None`` if it goes straight to its server.
+    """Return the URL of the proxy for a request, ``None`` for a direct connection.
 
-    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` name proxies, ``NO_PROXY`` what goes without one; the lower-case
-    name of a variable counts more.
+    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` name proxies, ``NO_PROXY`` the hosts that are reached directly; a
+    variable in lower case takes precedence.
 
-    :raises BasetenInputError: the variable holds no URL of a proxy.
+    :raises BasetenInputError: the variable is not the URL of a proxy.
     """
     parts = urlsplit(url)
     proxies = getproxies_environment()
     variable = parts.scheme if proxies.get(parts.scheme) else "all"
     proxy = proxies.get(variable)
     port = parts.port or _PORTS.get(parts.scheme, 0)
-    if not proxy or goes_without(parts.hostname or "", port, proxies.get("no", "")):
+    if not proxy or is_direct(parts.hostname or "", port, proxies.get("no", "")):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
@@ -39,16 +39,16 @@ def proxy_for(url: str) -> str | None:
 
 
 def has_proxies() -> bool:
-    """Tell whether the environment names any proxy."""
+    """Return whether the environment names a proxy."""
     return any(url for name, url in getproxies_environment().items() if name in ("http", "https", "all"))
 
 
-def goes_without(host: str, port: int, no_proxy: str) -> bool:
-    """Tell whether ``NO_PROXY`` holds a host.
+def is_direct(host: str, port: int, no_proxy: str) -> bool:
+    """Return whether ``NO_PROXY`` covers a host.
 
-    Its entries are separated by commas or spaces: ``*`` for all hosts; a name, which stands for the names below it too,
-    with or without ``*.`` or ``.`` before it; an address; a network such as ``10.0.0.0/8``; and each of these with a
-    port, which then has to be the same.
+    Entries are separated by commas or spaces: ``*`` for all hosts; a name, with or without ``*.`` or ``.`` before it,
+    for this host and its subdomains; an address; a network such as ``10.0.0.0/8``. An entry with a port covers only
+    that port.
     """
     host = host.lower().rstrip(".")
     address = _address(host)

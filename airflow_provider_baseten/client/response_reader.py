@@ -1,4 +1,4 @@
-"""An answer while it arrives: decoded, counted, and moved to a temporary file when it grows large."""
+"""Reader of a response while it arrives: decompresses, limits the size, and moves large bodies to a temporary file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,24 +14,24 @@ from airflow_provider_baseten.api.responses import Response, is_answer
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
 
-# Bytes of an error answer; the rest of it is not read.
+# Bytes of an error response; the rest of it is not read.
 MAX_ERROR_BYTES = 1024**2
 
-# What is packed is hardly longer than what it unpacks to. Yet a body can go on for ever that unpacks to nothing.
-_MOST_PACKED = 2
+# A compressed body is hardly longer than the decompressed one, but a body without end may decompress to nothing.
+_MAX_COMPRESSED_RATIO = 2
 
-# Bytes of one answer that stay in memory.
+# Bytes of one response that stay in memory.
 IN_MEMORY_BYTES = 4 * 1024**2
 
 
-class IncomingAnswer:
-    """Takes the parts of one answer's body, as they come from the wire.
+class ResponseReader:
+    """Takes the parts of one response body as they arrive.
 
     :param headers: by lower-case name.
-    :param max_response_bytes: most bytes of a model's answer, unpacked. A request may set less. Of an error answer at
-        most ``MAX_ERROR_BYTES`` are kept.
+    :param max_response_bytes: most bytes of a model's response, decompressed. A request may set less. Of an error
+        response at most ``MAX_ERROR_BYTES`` are kept.
     :param in_memory: bytes above which the body is moved to a temporary file.
-    :param on_piece: called with each unpacked piece, unless the answer is an error.
+    :param on_piece: called with each decompressed piece, unless the response is an error.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class IncomingAnswer:
     def add(self, data: bytes) -> None:
         """Take the next part.
 
-        :raises BasetenResponseError: the answer is too large, or is not packed as it says.
+        :raises BasetenResponseError: the response is too large, or not compressed as its headers say.
         :raises BasetenResultStoreError: the folder for temporary files is full.
         """
         if self.is_full:
@@ -74,7 +74,7 @@ class IncomingAnswer:
             self._keep(data)
             return
         self._received += len(data)
-        if self._received > _MOST_PACKED * self._most:
+        if self._received > _MAX_COMPRESSED_RATIO * self._most:
             if self._is_answer:
                 raise self._too_large()
             self.is_full = True
@@ -87,14 +87,14 @@ class IncomingAnswer:
         except ValueError as error:
             self._broken(error)
 
-    def is_quick(self, data: bytes) -> bool:
-        """Tell whether this part costs little time: nothing to write, and not much to unpack."""
+    def is_cheap(self, data: bytes) -> bool:
+        """Return whether this part takes little time: nothing to write, and little to decompress."""
         return self._size + len(data) <= self._in_memory and (self._decoder is None or len(data) <= 4096)
 
     def response(self) -> Response:
-        """Return the whole answer.
+        """Return the whole response.
 
-        :raises BasetenResponseError: the end of a packed body is missing.
+        :raises BasetenResponseError: the end of a compressed body is missing.
         """
         if self._decoder is not None and not self.is_full:
             try:
@@ -149,7 +149,7 @@ class IncomingAnswer:
         return self._unusable(f"with more than {self._most:,} bytes, which is the most that is taken: {advice}")
 
     def _broken(self, error: ValueError) -> None:
-        # The status of an error answer says enough; its text is what could be read.
+        # The status of an error response says enough; of its text, what could be read is kept.
         if self._is_answer:
             encoding = (self._headers.get("content-encoding") or "")[:40]
             raise self._unusable(
@@ -171,16 +171,16 @@ class IncomingAnswer:
 
 
 def _in_utf8(response: Response) -> Response:
-    """Return an answer with its text in UTF-8, so that whatever is kept of it can be read without its headers.
+    """Return a response with its text in UTF-8, so that a stored body can be read without its headers.
 
-    What is not the text that it says it is stays as it is.
+    A body that is not in the charset that it names stays as it is.
     """
     large = response.large
     head = response.body[:3] if large is None else large.read_at(0, 3)
     encoding = encoding_of(head, response.headers.get("content-type") or "")
     if encoding is None or not (response.is_text or response.is_json):
         return response
-    if response.is_json and large is not None and large.is_utf8():  # As JSON is whatever the Content-Type says.
+    if response.is_json and large is not None and large.is_utf8():  # JSON is UTF-8 whatever the Content-Type says.
         return response
     try:
         if large is None:

@@ -8,21 +8,19 @@ from typing import Any
 import tenacity
 
 from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.exceptions import (
-    BasetenError,
-)
+from airflow_provider_baseten.exceptions import BasetenError
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRetries:
-    """How often and how long the same request is tried.
+    """Limits for the attempts of one request.
 
-    :param max_attempts: attempts in all.
-    :param total: seconds after which no new attempt begins.
-    :param initial: seconds; the upper bound of the first random wait, doubled with each further one.
-    :param maximum: seconds; the upper bound of every random wait. A wait that the server asks for is not cut.
+    :param max_attempts: number of attempts, by default 8.
+    :param total: seconds after which no new attempt begins, by default 3600.
+    :param initial: upper bound of the first random wait in seconds, by default 1; doubled before each other attempt.
+    :param maximum: upper bound of every random wait in seconds, by default 60. A longer ``Retry-After`` is respected.
     """
 
     max_attempts: int = 8
@@ -48,25 +46,25 @@ class RequestRetries:
             "retry": tenacity.retry_if_exception(lambda error: is_retryable(error, request)),
             "wait": wait,
             "stop": lambda state: (
-                not self._goes_on(state.attempt_number, state.seconds_since_start or 0.0, state.upcoming_sleep)
+                not self._may_continue(state.attempt_number, state.seconds_since_start or 0.0, state.upcoming_sleep)
             ),
             "before_sleep": announce,
             "reraise": True,
         }
 
     def pause(self, error: BasetenError, request: Request, attempt: int, elapsed: float) -> float | None:
-        """Return how long to wait before the next attempt, ``None`` if there is none.
+        """Return the seconds to wait before the next attempt, ``None`` if no attempt follows.
 
-        :param error: in which the last attempt ended.
+        :param error: of the last attempt.
         :param attempt: number of the last attempt, from 1.
-        :param elapsed: seconds since the first one began.
+        :param elapsed: seconds since the first attempt began.
         """
         if not is_retryable(error, request):
             return None
         seconds = self._wait(error, attempt)
-        return seconds if self._goes_on(attempt, elapsed, seconds) else None
+        return seconds if self._may_continue(attempt, elapsed, seconds) else None
 
-    def _goes_on(self, attempt: int, elapsed: float, pause: float) -> bool:
+    def _may_continue(self, attempt: int, elapsed: float, pause: float) -> bool:
         return attempt < self.max_attempts and elapsed + pause < self.total
 
     def _wait(self, error: BaseException | None, attempt: int) -> float:
@@ -76,7 +74,7 @@ class RequestRetries:
 
 
 def is_retryable(error: BaseException, request: Request) -> bool:
-    """Tell whether a retry can help, and can't pay twice for what the request does not allow to pay twice."""
+    """Return whether a retry may help without the risk of a second charge that the request does not allow."""
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 
 

@@ -17,28 +17,28 @@ from airflow_provider_baseten.client.connection_errors import blocking_failure
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.http_adapter import SENDING, Adapter, plain_headers
 from airflow_provider_baseten.client.proxies import proxy_for
-from airflow_provider_baseten.client.response_reader import IncomingAnswer, checked_response
+from airflow_provider_baseten.client.response_reader import ResponseReader, checked_response
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 
 OnChunk = Callable[[bytes], object]
 
 
-# Bytes that are read from the wire at once.
+# Bytes of one read from the socket.
 _PART_BYTES = 64 * 1024
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return nothing: even one that is not followed would be parsed, and the body before it read whole."""
+        """Return no target: requests would parse it, and read the whole body, even if it does not follow it."""
         return None
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A request that was sent and is not answered yet.
+    """A request that was sent and has no complete response yet.
 
-    :param began: when, on the monotonic clock.
-    :param request_id: Baseten's id of it, once an answer has begun.
+    :param began: start on the monotonic clock.
+    :param request_id: Baseten's request id, once the response has begun.
     """
 
     began: float
@@ -67,7 +67,7 @@ class Transport:
         return retrying(self._attempt, self._credentials.prepared(request), on_chunk)
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the connections."""
         self._session.close()
 
     @cached_property
@@ -76,7 +76,7 @@ class Transport:
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
-        # It would put a ~/.netrc entry in place of the key, and look for proxies anew at each request.
+        # With trust_env, requests replaces the key by an entry of ~/.netrc, and looks up proxies for each request.
         session.trust_env = False
         if bundle := ca_bundle():
             session.verify = bundle[0]
@@ -108,17 +108,17 @@ class Transport:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
-        # By itself, not by the session, which looks at each setting in turn, and would send the cookies of servers.
+        # Not by the session, which merges its settings into each request and sends cookies back to the server.
         authorization = self._credentials.authorization(request.host)
         headers = {**self._session.headers, **request.headers, "Authorization": authorization}
         url = self._credentials.url(request)
         return requests.Request(request.method, url, headers=headers, data=request.body).prepare()
 
-    def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> IncomingAnswer:
+    def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> ResponseReader:
         headers = plain_headers(answer.raw.headers.iteritems())
         if self.attempt_in_flight is not None:
             self.attempt_in_flight.request_id = headers.get("x-baseten-request-id")
-        incoming = IncomingAnswer(
+        incoming = ResponseReader(
             request,
             answer.status_code,
             headers,

@@ -1,4 +1,4 @@
-"""Waits for async requests without a worker."""
+"""Trigger that waits for async requests."""
 
 import asyncio
 import logging
@@ -17,24 +17,27 @@ from airflow_provider_baseten.waiting.waiter import Waiter
 
 log = logging.getLogger(__name__)
 
-# Less than what Airflow gives on_kill by default.
+# Seconds; less than the time that Airflow allows for on_kill by default.
 _KILL_TIMEOUT = 20.0
 
 
 class BasetenAsyncRequestTrigger(BaseTrigger):
-    """Wait for async requests that were sent before, and tell how each one ended.
+    """Wait for async requests that a task has sent.
 
-    It sends nothing that costs, and may be run again anywhere at any time. All triggers of a process share one client
-    and one limit for each connection. Its one event is ``{"outcomes": {request_id: outcome}, "seconds"}``, where an
-    outcome is ``ended``, ``failed``, ``lost`` or ``timeout``, and ``seconds`` how long the wait was. If the connection
-    could never be read the event has an ``error`` too, and each outcome is ``lost``.
+    The trigger sends status calls only, which cost nothing, so that any triggerer may run it again at any time. All
+    triggers of a process share one client and one rate limit for each connection.
+
+    Its one event is ``{"outcomes": {request_id: outcome}, "seconds"}``. An outcome is ``ended``, ``failed``, ``lost``
+    or ``timeout``, and ``seconds`` is the duration of the wait. If the connection could never be read, the event has an
+    ``error`` too, and each outcome is ``lost``.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param target: what was called, as keyword arguments of :class:`~airflow_provider_baseten.api.target.Target`.
     :param request_ids: ids of the requests.
     :param expects_delivery: whether outputs come by webhook into the result store.
-    :param is_assumed: whether a status that names the state of the webhook overrules that; by default false.
-    :param began: when the wait began, in seconds since the epoch; by default now.
+    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides; by default
+        false.
+    :param began: start of the wait in seconds since the epoch; by default now.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param cancel_on_kill: whether a user who marks or clears the task cancels what is still queued; by default true.
@@ -67,7 +70,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         self._outcomes: dict[str, Any] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the trigger is made from."""
+        """Return class path and arguments."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -112,15 +115,15 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel what is still queued, if a user has ended the task."""
         unsettled = [name for name in self.request_ids if name not in self._outcomes]
-        # After the deadline another triggerer has told the task so, which may have ended or wait anew by itself.
+        # Past the deadline another triggerer may already have resumed the task.
         if self.cancel_on_kill and unsettled and time.time() < self.deadline and await self._is_ended_by_user():
             async with asyncio.timeout(_KILL_TIMEOUT):
                 await poller_of(self.baseten_conn_id).cancel(Target(**self.target), unsettled)
 
     async def _is_ended_by_user(self) -> bool:
-        """Tell a user's act from Airflow's: triggers that were given to another triggerer are killed in the old one.
+        """Return whether a user has ended the task. Airflow also kills a trigger when another triggerer takes it over.
 
-        A task instance that Airflow no longer knows was deleted with its run.
+        A task instance that Airflow does not know was deleted with its run.
         """
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -136,7 +139,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
                 map_index=ti.map_index,
             )
         except Exception:
-            self.log.warning("Nothing is cancelled, for the state of the task could not be read.", exc_info=True)
+            self.log.warning("Nothing is cancelled, because the state of the task could not be read.", exc_info=True)
             return False
         name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
         return not any(states.values()) or bool(states.get(ti.run_id, {}).get(name, "deferred") != "deferred")

@@ -1,4 +1,4 @@
-"""Async requests as operators and sensors on a worker see them: what is known of each, and its result."""
+"""Blocking wait for async requests on a worker: status, outcome and output of each request."""
 
 import math
 import random
@@ -15,7 +15,7 @@ from airflow_provider_baseten.storage.outputs import deliver, stored_output
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.errors import error_of
 from airflow_provider_baseten.waiting.log import Log, WaitLog, cancel_words, end_words, log_end
-from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait, next_poll
+from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait, poll_delay
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CALL_TIMEOUT = 30.0
 _STORE_INTERVAL = 2.0
-# Seconds that one look at many requests may take, and status calls in a row that may say nothing in it.
+# Seconds of one round of status calls for many requests, and failed calls in a row that end the round.
 _LONGEST_LOOK = 10.0
 _MOST_FAILURES = 3
 
@@ -49,11 +49,11 @@ class AsyncResults:
     :param store: where deliveries are.
     :param baseten_conn_id: id of the connection that has this result store.
     :param expects_delivery: whether outputs come by webhook.
-    :param is_assumed: whether a status that names the state of the webhook overrules that.
-    :param log: where trouble with looking is told.
+    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides.
+    :param log: of the task.
     """
 
-    #: Body that was sent, if it is known: errors quote nothing of it.
+    #: Body of the submission, if it is known: error messages quote nothing of it.
     submission: bytes | None
 
     def __init__(
@@ -98,7 +98,7 @@ class AsyncResults:
             call = now >= next_call
             if call:
                 polls += 1
-                next_call = now + next_poll(polls, poll_interval, random.random())  # noqa: S311 - only spreads calls.
+                next_call = now + poll_delay(polls, poll_interval, random.random())  # noqa: S311 - only spreads calls.
             seen = self.observe(request_id, ask=call)
             lines.note(request_id, seen)
             lines.write(time.time())
@@ -111,14 +111,14 @@ class AsyncResults:
             time.sleep(max(0.05, soonest - time.time()))
 
     def new_wait(self, deadline: float) -> Wait:
-        """Return the wait for one of the requests, as it begins.
+        """Return the state of a wait that begins now.
 
         :param deadline: seconds since the epoch.
         """
         return Wait(expects_delivery=self.expects_delivery, is_assumed=self.is_assumed, deadline=deadline)
 
     def last_look(self, request_id: str, outcome: Outcome) -> Outcome:
-        """Return the outcome of a wait, or success if the result has arrived since its last look into the store."""
+        """Return the outcome of a wait, or success if the result has arrived since the store was read last."""
         if outcome is Outcome.ENDED or not self.observe(request_id, ask=False).delivered:
             return outcome
         return Outcome.ENDED
@@ -131,12 +131,12 @@ class AsyncResults:
         result_path: str | None,
         delivered: Collection[str] | None = None,
     ) -> None:
-        """Log how a wait ended, in one line.
+        """Log the end of a wait in one line.
 
-        :param seconds: how long it was.
-        :param result_path: where the model stores its output.
-        :param delivered: ids whose result is in the result store; by default it is looked into only where that is not
-            known from the outcomes.
+        :param seconds: duration of the wait.
+        :param result_path: URI where the model stores its output.
+        :param delivered: ids whose result is in the result store; by default the store is read, unless the outcomes
+            say it.
         """
         if delivered is None:
             ended = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.ENDED]
@@ -146,9 +146,9 @@ class AsyncResults:
         log_end(self._log, ends, seconds)
 
     def observe(self, request_id: str, *, ask: bool = True) -> Observation:
-        """Look into the result store, then ask Baseten. Trouble with either is told in the log and is no outcome.
+        """Read the result store, then make a status call. Errors of either are logged and never end the wait.
 
-        :param ask: whether Baseten is asked.
+        :param ask: whether to make the status call.
         """
         delivered = self._delivered([request_id])
         if delivered:
@@ -157,11 +157,11 @@ class AsyncResults:
         return replace(seen, store_read=delivered is not None)
 
     def look_at_all(self, request_ids: Collection[str], *, first: Collection[str] = ()) -> dict[str, Observation]:
-        """Look at many requests once: one look into the result store, then status calls at the pace of ``[baseten]
-        status_calls_per_second``, for some seconds at most. Which requests are asked about is drawn anew each time.
+        """Observe many requests in one round: one read of the result store, then status calls within ``[baseten]
+        status_calls_per_second``, for at most ten seconds, in random order.
 
-        :param first: ids that are asked about before the others.
-        :returns: by id; what was not asked about is missing.
+        :param first: ids whose status calls come before the others.
+        :returns: observations by id, without the requests that had no turn.
         """
         delivered = self._delivered(request_ids)
         seen = {request_id: Observation(delivered=True) for request_id in delivered or ()}
@@ -182,7 +182,7 @@ class AsyncResults:
         return seen
 
     def _delivered(self, request_ids: Collection[str]) -> set[str] | None:
-        """Return those whose result is in the store, ``None`` if nobody can tell."""
+        """Return the requests whose result is in the store, ``None`` if the store can't be read."""
         try:
             return self.store.delivered(request_ids) if self.expects_delivery or self.is_assumed else set()
         except BasetenError as error:
@@ -199,13 +199,13 @@ class AsyncResults:
             return Observation()
 
     def output(self, request_id: str, *, result_path: str | None = None, output_path: str | None = None) -> Any:
-        """Return what a request that succeeded gives: its output, a reference to it, or, if nobody keeps outputs, its
-        id.
+        """Return the output of a request that succeeded, a reference to it, or, without webhook and result path, its
+        id and status.
 
         :param result_path: URI where the model stores its output, with ``{request_id}`` for the id.
         :param output_path: URI to write a delivered output to.
-        :raises BasetenAsyncRequestError: what was delivered is a failure.
-        :raises BasetenResultLostError: there is no output.
+        :raises BasetenAsyncRequestError: the delivery holds an error of the model.
+        :raises BasetenResultLostError: the output is missing.
         """
         if result_path:
             uri = result_path.replace("{request_id}", request_id)
@@ -226,7 +226,7 @@ class AsyncResults:
     def error(self, outcome: Outcome, request_id: str, *, timeout: float) -> BasetenError:
         """Return the error for a request that ended without a result.
 
-        :param timeout: seconds that were waited at most.
+        :param timeout: longest wait in seconds.
         """
         try:
             status = self._client.get_async_request(self._target, request_id)
@@ -245,7 +245,7 @@ class AsyncResults:
         return without_quotes(words[:1000], self.submission) if self._client.credentials.error_details else ""
 
     def cancel(self, request_id: str) -> bool:
-        """Cancel a request if it is still queued; return whether it was. Failing to is told in the log."""
+        """Cancel a request if it is still queued; return whether it was cancelled. Errors are logged."""
         try:
             canceled = self._client.cancel_async_request(self._target, request_id)
         except BasetenError as error:

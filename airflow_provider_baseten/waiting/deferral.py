@@ -1,4 +1,4 @@
-"""Deferrals: their time limit, and the events that belong to them."""
+"""Deferral of tasks: its time limit, and the events of triggers."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,20 +9,20 @@ from airflow_provider_baseten.arguments import MOST_SECONDS
 
 
 def deferral_timeout(limit: timedelta | None) -> timedelta | None:
-    """Return the time after which Airflow ends a deferral, no longer than Airflow can add to the present.
+    """Return the time after which Airflow ends a deferral, at most the longest one that Airflow can compute with.
 
-    :param limit: what the author of the DAG has set; ``None`` is no limit.
+    :param limit: the task's ``execution_timeout``; ``None`` for no limit.
     """
     return None if limit is None else min(limit, timedelta(seconds=MOST_SECONDS))
 
 
 def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
-    """Tell whether an event belongs to a trigger of an earlier attempt.
+    """Return whether an event belongs to a trigger of an earlier attempt.
 
-    SQLite gives the number of a trigger that was deleted to the next one, and with it the event of the first.
+    SQLite reuses the id of a deleted trigger, so that a task can receive the event of its former trigger.
 
-    :param expected: what the task waits for; ``None`` where Airflow does not say, as in ``dag.test()``.
-    :param found: what the event is about.
+    :param expected: request that the task waits for; ``None`` if Airflow does not pass it on, as in ``dag.test()``.
+    :param found: request that the event names.
     :param log: of the task.
     """
     if expected is None or expected == found:
@@ -32,7 +32,7 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
 
 def raise_error_of(event: Mapping[str, Any]) -> None:
-    """Raise the error of a trigger that could not wait.
+    """Raise the error in an event, if the trigger could not wait.
 
     :param event: of the trigger.
     """

@@ -1,6 +1,6 @@
 """Errors for async requests that ended without a result."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow_provider_baseten.api.async_failure import Quote, error_words, failure_advice, first_code
@@ -10,7 +10,9 @@ from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenResultLostError,
     BasetenTimeoutError,
+    BasetenUnavailableError,
 )
+from airflow_provider_baseten.waiting.log import name_of
 from airflow_provider_baseten.waiting.state import NO_WEBHOOK, Observation, Outcome
 
 
@@ -25,10 +27,10 @@ def error_of(
 ) -> BasetenError:
     """Return the error for a wait that ended without a result.
 
-    :param status: the last known answer of :func:`get_status`.
-    :param timeout: seconds that were waited at most.
-    :param result_store: where the result was looked for.
-    :param quote: returns what may be quoted of a text of the server.
+    :param status: response of the last status call that succeeded.
+    :param timeout: longest wait in seconds.
+    :param result_store: URI of the result store that was read.
+    :param quote: returns the part of a server's text that a message may quote.
     """
     fields = status if isinstance(status, Mapping) else {}
     seen = Observation.of_status(fields)
@@ -59,7 +61,7 @@ def error_of(
 def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
     if state is None:
         return (
-            "Baseten does not know it, or no longer (it keeps statuses for one hour), and its result is not in "
+            "Baseten does not know it, or no longer (it keeps a status for one hour), and its result is not in "
             f"{result_store}: the outcome is unknown."
         )
     if state == AsyncStatus.SUCCEEDED and delivery == "SUCCEEDED":
@@ -68,5 +70,23 @@ def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
             "share a result store: give both the same result_store."
         )
     if delivery == NO_WEBHOOK:
-        return "it succeeded, but without a webhook nobody was given its output."
+        return "it succeeded, but it was sent without a webhook, so its output was not delivered."
     return f"it succeeded, but its result could not be delivered (webhook status {delivery}): look at the receiver."
+
+
+def no_connection(conn_id: str, error: Exception, request_ids: Collection[str], *, after: float) -> BasetenError:
+    """Return the error for a wait that never had a readable connection. A retry may find the connection.
+
+    :param error: of the last attempt to read it.
+    :param after: seconds since the wait began.
+    """
+    kind = type(error) if isinstance(error, BasetenError) else BasetenUnavailableError
+    words = str(error) if isinstance(error, BasetenError) else f"Reading it raised {type(error).__name__}."
+    goes_on = "request goes" if len(request_ids) == 1 else "requests go"
+    return kind(
+        f"Connection '{conn_id}' could not be read by the triggerer for {after:g} s, since it began to "
+        f"wait for {name_of(request_ids)}. {words} Make the connection known to the triggerer too. The "
+        f"{goes_on} on at Baseten; a retry of the task waits for the result again and sends nothing.",
+        retryable=True,
+        may_have_run=True,
+    )

@@ -1,4 +1,4 @@
-"""Log lines of a wait for async requests: each change of a status, a heartbeat, and how the wait ended."""
+"""Log lines of a wait for async requests: changes of status, a heartbeat, and the end of the wait."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from airflow_provider_baseten.waiting.state import Observation, Outcome
 
-# Seconds without a line after which one says what is still waited for.
+# Seconds after the last line until a line says that the wait continues.
 HEARTBEAT = 300.0
-# More requests than these are logged in counts, and their changes at most once in so many seconds.
+# More requests than these are logged as counts, at most once in `COUNTS_INTERVAL` seconds.
 MOST_NAMED = 5
 COUNTS_INTERVAL = 60.0
 
@@ -16,26 +16,26 @@ _NO_STATUS = "without a status yet"
 
 
 class Log(Protocol):
-    """What a task or a trigger logs to."""
+    """Logger of a task or a trigger."""
 
     def info(self, event: str, *args: Any) -> Any:
-        """Log what happens."""
+        """Log a line of the level INFO."""
 
     def warning(self, event: str, *args: Any) -> Any:
-        """Log what went wrong."""
+        """Log a line of the level WARNING."""
 
 
 class WaitLog:
-    """Logs how a wait goes on, in few lines: one for each status of up to five requests, and counts of more.
+    """Logs the progress of a wait: a line for each status of up to five requests, and counts of more requests.
 
     :param log: of the task or the trigger.
-    :param request_ids: what is waited for.
-    :param began: when the wait began, in seconds since the epoch.
-    :param logged: what :meth:`logged` returned in an earlier process.
+    :param request_ids: ids of the requests.
+    :param began: start of the wait in seconds since the epoch.
+    :param logged: what :meth:`logged` returned in an earlier process that waited.
     """
 
-    #: What is wrong with looking for the requests, for the next line about what is still waited for.
-    trouble: str = ""
+    #: Problem with status calls or with the result store, for the next line.
+    problem: str = ""
 
     def __init__(
         self, log: Log, request_ids: Collection[str], *, began: float, logged: Mapping[str, Any] | None = None
@@ -50,17 +50,17 @@ class WaitLog:
         self._logged_at = float((logged or {}).get("at", began))
 
     def note(self, request_id: str, seen: Observation) -> bool:
-        """Take what was seen of a request; return whether its status is a new one."""
+        """Take an observation of a request; return whether its status has changed."""
         status = _status_words(seen)
         if status is None or self._statuses.get(request_id) == status:
             return False
         self._statuses[request_id] = status
         self._changed[request_id] = None
-        self.trouble = ""
+        self.problem = ""
         return True
 
     def write(self, now: float) -> None:
-        """Log what has changed, or, after some minutes without a line, what is still waited for.
+        """Log the changes of status, or, after `HEARTBEAT` seconds without a line, that the wait continues.
 
         :param now: seconds since the epoch.
         """
@@ -73,18 +73,18 @@ class WaitLog:
         elif self._changed:
             self._log.info("%s after %s: %s.", self._name, duration(now - self.began), self._counts())
         else:
-            took, trouble = duration(now - self.began), f" {self.trouble}" if self.trouble else ""
-            self._log.info("Still waiting for %s after %s: %s.%s", self._name, took, self._counts(), trouble)
+            took, problem = duration(now - self.began), f" {self.problem}" if self.problem else ""
+            self._log.info("Still waiting for %s after %s: %s.%s", self._name, took, self._counts(), problem)
         self._changed.clear()
         self._logged_at = now
 
     def pause(self, now: float) -> float:
-        """Return the seconds until there is something to log."""
+        """Return the seconds until the next line is due."""
         interval = HEARTBEAT if not self._changed else 0.0 if self._is_named else COUNTS_INTERVAL
         return max(0.0, self._logged_at + interval - now)
 
     def logged(self) -> dict[str, Any]:
-        """Return what the log says by now, for the process that continues the wait."""
+        """Return what was logged so far, for the process that continues the wait."""
         return {"at": self._logged_at, "statuses": self._statuses if self._is_named else {}}
 
     def _counts(self) -> str:
@@ -96,10 +96,10 @@ class WaitLog:
 
 
 def log_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> None:
-    """Log how a wait ended, in one line.
+    """Log the end of a wait in one line.
 
     :param ends: words of :func:`end_words`, by request id.
-    :param seconds: how long it was; ``None`` if nobody has measured it.
+    :param seconds: duration of the wait; ``None`` if it is not known.
     """
     counts = Counter(ends.values())
     words = ", ".join(counts if len(ends) == 1 else (f"{count:,} {end}" for end, count in counts.items()))
@@ -108,9 +108,9 @@ def log_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> None:
 
 
 def end_words(outcome: Outcome, *, is_delivered: bool, is_stored: bool) -> str:
-    """Say how the wait for one request ended.
+    """Return the words for the end of the wait for one request.
 
-    :param is_delivered: whether its result is in the result store.
+    :param is_delivered: whether the result is in the result store.
     :param is_stored: whether the model stores its output itself.
     """
     match outcome:
@@ -129,21 +129,21 @@ def end_words(outcome: Outcome, *, is_delivered: bool, is_stored: bool) -> str:
 
 
 def cancel_words(canceled: bool) -> str:
-    """Say what came of cancelling a request.
+    """Return the words for the result of a cancel call.
 
-    :param canceled: whether Baseten has cancelled it.
+    :param canceled: whether Baseten has cancelled the request.
     """
     return "was cancelled" if canceled else "could not be cancelled: it is no longer queued"
 
 
 def name_of(request_ids: Collection[str]) -> str:
-    """Return what is waited for."""
+    """Return the id of one request, or the number of several, as words."""
     first = next(iter(request_ids), "")
     return f"async request {first}" if len(request_ids) == 1 else f"{len(request_ids):,} async requests"
 
 
 def duration(seconds: float) -> str:
-    """Return a time as one reads it: ``45 s``, ``12 min``, ``5 h 3 min``."""
+    """Return a duration as text: ``45 s``, ``12 min``, ``5 h 3 min``."""
     if seconds < 120:
         return f"{max(0.0, seconds):.0f} s"
     minutes = round(seconds / 60)
@@ -151,7 +151,7 @@ def duration(seconds: float) -> str:
 
 
 def _status_words(seen: Observation) -> str | None:
-    """Say what a request is doing; ``None`` if nothing was seen of it."""
+    """Return the status of a request as words; ``None`` if it is not known."""
     if seen.delivered:
         return "result received"
     if seen.gone:

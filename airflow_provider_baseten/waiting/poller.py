@@ -1,4 +1,4 @@
-"""Waits for async requests on behalf of all triggers of a process."""
+"""Poller: waits for the async requests of all triggers of an event loop that use the same connection."""
 
 import asyncio
 import contextvars
@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.client import AsyncClient
@@ -16,50 +16,38 @@ from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenNotFoundError,
     BasetenRateLimitError,
-    BasetenUnavailableError,
 )
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.blocking import positive_setting
-from airflow_provider_baseten.waiting.log import cancel_words, name_of
-from airflow_provider_baseten.waiting.pace import Pace
+from airflow_provider_baseten.waiting.client_source import ClientSource
+from airflow_provider_baseten.waiting.errors import no_connection
+from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
+from airflow_provider_baseten.waiting.log import cancel_words
 from airflow_provider_baseten.waiting.schedule import Schedule
-from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, next_poll
-from airflow_provider_baseten.waiting.store_poller import Lookout
+from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, poll_delay
+from airflow_provider_baseten.waiting.store_poller import StorePoller
 from airflow_provider_baseten.waiting.waiter import Waiter, WaitingRequest
 
 log = logging.getLogger(__name__)
 
 _CALLS_IN_FLIGHT = 32
-# Seconds between two warnings about the same trouble, and between two looks for a new key.
-_PATIENCE = 60.0
-# Seconds until a connection that could not be read is read again, and after which a wait ends that began since it could
-# be read last: long enough for a short outage of Airflow's API server or of a secrets backend.
+# Seconds between two warnings about the same problem, and between two attempts to read a new key.
+_REPEAT_AFTER = 60.0
+# Seconds until a connection that could not be read is read again, and until a wait ends that has never had a readable
+# connection: long enough for a short outage of Airflow's API server or of a secrets backend.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
-# How many requests are settled before other triggers of the process have their turn.
+# Requests that are settled before the event loop runs other tasks.
 _AT_ONCE = 100
 
 
-class ClientSource(Protocol):
-    """Opens the client of a connection, and knows the connection's result store."""
-
-    async def client(self) -> AsyncClient:
-        """Return the client; the first call reads the connection."""
-
-    async def result_store(self) -> str | None:
-        """Return the URI of the result store, ``None`` for the default one."""
-
-    def renew(self, refused: AsyncClient) -> None:
-        """Replace a client whose key was refused; the next call of :meth:`client` reads the connection again."""
-
-
 class Poller:
-    """Waits for the async requests of one connection in one event loop, whichever triggers they belong to.
+    """Waits for the async requests of one connection, for all triggers of an event loop.
 
-    It looks into the result store for all of them at once, asks Baseten about one after the other at a limited pace,
-    and keeps the deadlines. No trouble with looking or asking ends a wait, except a connection that could not be read
-    in its first two minutes: it is not there for the triggerer, and will not be. The poller lives as long as the
-    loop, so that the pace holds whoever comes and goes, but works and has a client only while somebody waits.
+    It reads the result store for all requests at once, makes status calls one after the other within a rate limit, and
+    keeps the deadlines. A failed read or status call never ends a wait. Only a connection that can't be read during the
+    first two minutes does: the triggerer does not have it. The poller lives as long as the event loop, so that the rate
+    limit holds while triggers come and go; it has a client and runs tasks only while a trigger waits.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
     :param share: makes the source of the client for as long as the poller works.
@@ -73,22 +61,22 @@ class Poller:
         self._conn_id = baseten_conn_id
         self._share = share
         self._sharing = AsyncExitStack()
-        self._pace = Pace(positive_setting("status_calls_per_second", 20.0))
-        self._look_interval = positive_setting("store_check_interval", 5.0)
+        self._limiter = StatusCallLimiter(positive_setting("status_calls_per_second", 20.0))
+        self._store_interval = positive_setting("store_check_interval", 5.0)
         self._users = 0
         self._waiters: set[Waiter] = set()
         self._undelivered: dict[str, set[WaitingRequest]] = {}
         self._not_looked_for: set[Waiter] = set()
         self._missing: set[WaitingRequest] = set()
-        # Since when the result store can be looked into; `None` while it can't.
+        # Monotonic time since which the result store has been readable; `None` while it is not.
         self._readable_since: float | None = float("-inf")
-        self._lookout = Lookout(_PATIENCE, lambda: self._warn("the result store does not answer", None))
+        self._store_poller = StorePoller(_REPEAT_AFTER, lambda: self._warn("the result store does not answer", None))
         self._connected_at = float("-inf")
         self._renewed_at = float("-inf")
         self._warned_at: dict[str, float] = {}
 
     async def wait(self, waiter: Waiter) -> None:
-        """Return when every request has an outcome. The deadline is one too.
+        """Wait until every request has an outcome or the deadline has passed.
 
         :raises BasetenError: the connection could not be read since the wait began.
         """
@@ -105,7 +93,7 @@ class Poller:
                 self._leave(waiter)
 
     async def cancel(self, target: Target, request_ids: Collection[str]) -> None:
-        """Cancel those of the requests that are still queued. What can't be cancelled is told in the log."""
+        """Cancel the requests that are still queued; failures are logged."""
         async with self._in_use():
             await asyncio.gather(*(self._cancel(target, request_id) for request_id in request_ids))
 
@@ -124,19 +112,19 @@ class Poller:
     async def _open(self) -> None:
         self._source = await self._sharing.enter_async_context(self._share())
         self._schedule = Schedule()
-        # In a context of its own, for all that it logs would go to the log of the task that came first.
+        # In its own context: in the context of the first trigger, all log lines would go to the log of its task.
         self._work = asyncio.create_task(self._keep_working(self._schedule), context=contextvars.Context())
         self._work.add_done_callback(self._wake_all)
 
     async def _close(self) -> None:
         work = self._work
-        del self._work, self._source, self._schedule  # They hold the event loop, which may end now.
+        del self._work, self._source, self._schedule  # They keep the event loop alive, which may end now.
         work.cancel()
         await asyncio.wait({work})
         await self._sharing.aclose()
 
     def _wake_all(self, work: asyncio.Task[None]) -> None:
-        if work is getattr(self, "_work", None):  # It ended by itself: a mistake that must not be waited out.
+        if work is getattr(self, "_work", None):  # A bug has ended it: waiters must not wait.
             for waiter in self._waiters:
                 waiter.end()
 
@@ -145,7 +133,7 @@ class Poller:
         self._waiters.add(waiter)
         for request in waiter.open.values():
             self._plan(request)
-            if waiter.looks_into_store:
+            if waiter.may_be_delivered:
                 self._undelivered.setdefault(request.request_id, set()).add(request)
                 self._not_looked_for.add(waiter)
 
@@ -160,14 +148,14 @@ class Poller:
         while not waiter.ended.is_set() and (left := waiter.deadline - time.time()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, waiter.log.pause(time.time()))):
-                    await waiter.stirred.wait()
-            waiter.stirred.clear()
-            # Here, in the context of its own trigger: so the lines go to the log of its task.
+                    await waiter.changed.wait()
+            waiter.changed.clear()
+            # In the context of the trigger, so that the lines go to the log of its task.
             waiter.log.write(time.time())
-        # The deadline may have passed while no triggerer ran: what was delivered is found all the same.
+        # The deadline may have passed while no triggerer ran; a result delivered meanwhile still counts.
         if waiter in self._not_looked_for:
             with suppress(TimeoutError):
-                async with asyncio.timeout(2 * self._look_interval):
+                async with asyncio.timeout(2 * self._store_interval):
                     await waiter.ended.wait()
         if self._work.done():
             self._work.result()
@@ -189,28 +177,28 @@ class Poller:
 
     async def _keep_working(self, schedule: Schedule[WaitingRequest]) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_looking())
+            group.create_task(self._keep_reading())
             group.create_task(self._keep_asking(schedule))
 
-    async def _keep_looking(self) -> None:
+    async def _keep_reading(self) -> None:
         while True:
             if self._undelivered:
-                await self._look()
-            await asyncio.sleep(self._look_interval)
+                await self._read_store()
+            await asyncio.sleep(self._store_interval)
 
-    async def _look(self) -> None:
-        """Settle what is in the result store, and what is not there although Baseten has no more to say about it."""
+    async def _read_store(self) -> None:
+        """Settle the requests whose result is in the store, and those that are lost because it is not there."""
         try:
             store = ResultStore(await self._source.result_store())
-            missing, unlooked = [*self._missing], [*self._not_looked_for]
-            delivered = await self._lookout.delivered(store, [*self._undelivered])
+            missing, not_looked_for = [*self._missing], [*self._not_looked_for]
+            delivered = await self._store_poller.delivered(store, [*self._undelivered])
         except Exception as error:
-            self._warn("the result store can't be looked into", error)
+            self._warn("the result store can't be read", error)
             self._readable_since = None
             return
         if self._readable_since is None:
             self._readable_since = time.monotonic()
-        if time.monotonic() - self._readable_since < GRACE:  # The receiver still stores what it could not store before.
+        if time.monotonic() - self._readable_since < GRACE:  # The receiver may still be storing its spool.
             missing = []
         found = {request: Outcome.ENDED for name in delivered for request in self._undelivered.get(name, ())}
         outcomes = dict.fromkeys(missing, Outcome.LOST) | found
@@ -220,13 +208,13 @@ class Poller:
                 self._settle(request, outcome)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        for waiter in unlooked:
+        for waiter in not_looked_for:
             self._not_looked_for.discard(waiter)
             if time.time() >= waiter.deadline:
                 waiter.end()
 
     async def _keep_asking(self, schedule: Schedule[WaitingRequest]) -> None:
-        # Given the schedule, for what is ending must neither miss it nor take from that of its successor.
+        # The schedule is an argument, because a closing poller must not touch that of its successor.
         free = asyncio.Semaphore(_CALLS_IN_FLIGHT)
         async with asyncio.TaskGroup() as calls:
             while True:
@@ -235,7 +223,7 @@ class Poller:
                 while not request.is_open:
                     request = await schedule.next()
                 client = await self._connected()
-                await self._pace.turn()
+                await self._limiter.turn()
                 calls.create_task(self._ask(client, request)).add_done_callback(lambda _: free.release())
 
     async def _ask(self, client: AsyncClient, request: WaitingRequest) -> None:
@@ -253,9 +241,9 @@ class Poller:
             case None:
                 request.wait = wait
                 self._plan(request)
-            case Outcome.TIMEOUT:  # The deadline is kept elsewhere.
+            case Outcome.TIMEOUT:  # `wait` keeps the deadline.
                 return
-            case Outcome.LOST if wait.looks_into_store:  # The next look into the store decides.
+            case Outcome.LOST if wait.may_be_delivered:  # The next read of the store decides.
                 self._missing.add(request)
             case outcome:
                 self._settle(request, outcome)
@@ -264,18 +252,18 @@ class Poller:
         try:
             answer = await client.get_async_request(request.waiter.target, request.request_id)
         except BasetenNotFoundError:
-            self._pace.accepted()
+            self._limiter.accepted()
             return Observation(gone=True)
         except BasetenRateLimitError as error:
-            self._pace.refused(error.retry_after)
+            self._limiter.refused(error.retry_after)
             self._warn("Baseten asks for fewer status calls", error)
         except BasetenAuthError as error:
             self._warn("Baseten refuses the key; the connection is read again every minute", error)
             self._renew(client)
-        except Exception as error:  # Losing sight of a request is not its failure.
+        except Exception as error:  # A failed status call says nothing about the request.
             self._warn("a status call failed", error)
         else:
-            self._pace.accepted()
+            self._limiter.accepted()
             return Observation.of_status(answer)
         return Observation()
 
@@ -283,14 +271,14 @@ class Poller:
         longest = request.waiter.poll_interval
         if request.wait.doubtful_since is not None:
             longest = min(longest, GRACE)
-        delay = next_poll(request.polls, longest, random.random())  # noqa: S311 - only spreads calls.
-        if request.wait.expects_delivery:  # The store tells more, and costs less.
-            delay = max(delay, min(longest, self._look_interval))
+        delay = poll_delay(request.polls, longest, random.random())  # noqa: S311 - only spreads calls.
+        if request.wait.expects_delivery:  # The store has the result itself, and reading it is cheaper.
+            delay = max(delay, min(longest, self._store_interval))
         self._schedule.add(request, delay)
 
     async def _cancel(self, target: Target, request_id: str) -> None:
         client = await self._connected()
-        await self._pace.turn()
+        await self._limiter.turn()
         try:
             canceled = await client.cancel_async_request(target, request_id)
         except Exception as error:
@@ -312,48 +300,34 @@ class Poller:
                 return client
 
     def _give_up(self, error: Exception) -> None:
-        """End the waits that began a while ago and never had a connection."""
+        """End the waits that are older than the grace time and never had a readable connection."""
         latest = time.monotonic() - _CONNECTION_GRACE
         for waiter in [*self._waiters]:
             if self._connected_at < waiter.joined_at <= latest and not waiter.ended.is_set():
-                waiter.end(_no_connection(self._conn_id, error, waiter.open))
+                waiter.end(no_connection(self._conn_id, error, waiter.open, after=_CONNECTION_GRACE))
 
     def _renew(self, refused: AsyncClient) -> None:
-        """Read the connection again, for its key may have been replaced."""
-        if time.monotonic() - self._renewed_at >= _PATIENCE:
+        """Read the connection again, since its key may have been replaced."""
+        if time.monotonic() - self._renewed_at >= _REPEAT_AFTER:
             self._renewed_at = time.monotonic()
             self._source.renew(refused)
 
-    def _warn(self, trouble: str, error: Exception | None) -> None:
+    def _warn(self, problem: str, error: Exception | None) -> None:
         now = time.monotonic()
-        if now - self._warned_at.get(trouble, float("-inf")) >= _PATIENCE:
-            self._warned_at[trouble] = now
+        if now - self._warned_at.get(problem, float("-inf")) >= _REPEAT_AFTER:
+            self._warned_at[problem] = now
             waiting = sum(len(waiter.open) for waiter in self._waiters)
             for waiter in self._waiters:
-                waiter.log.trouble = f"Connection '{self._conn_id}': {trouble}. {_words(error)}".rstrip()
+                waiter.log.problem = f"Connection '{self._conn_id}': {problem}. {_words(error)}".rstrip()
             log.warning(
                 "Connection '%s': %s. Still waiting for %d async requests. %s",
                 self._conn_id,
-                trouble,
+                problem,
                 waiting,
                 _words(error),
             )
 
 
-def _no_connection(conn_id: str, error: Exception, request_ids: Collection[str]) -> BasetenError:
-    """Return the error for a wait that never had a connection; a retry waits again, for the connection may be back."""
-    kind = type(error) if isinstance(error, BasetenError) else BasetenUnavailableError
-    words = str(error) if isinstance(error, BasetenError) else f"Reading it raised {type(error).__name__}."
-    goes_on = "request goes" if len(request_ids) == 1 else "requests go"
-    return kind(
-        f"Connection '{conn_id}' could not be read by the triggerer for {_CONNECTION_GRACE:g} s, since it began to "
-        f"wait for {name_of(request_ids)}. {words} Make the connection known to the triggerer too. The "
-        f"{goes_on} on at Baseten; a retry of the task waits for the result again and sends nothing.",
-        retryable=True,
-        may_have_run=True,
-    )
-
-
 def _words(error: Any) -> str:
-    """Say what happened; a foreign error's text may hold what must not be shown."""
+    """Return the text of our errors, the type of others: the text of others may hold secrets."""
     return str(error) if isinstance(error, BasetenError) else "" if error is None else type(error).__name__

@@ -1,4 +1,4 @@
-"""What is due when."""
+"""Schedule of items by the time at which they are due."""
 
 import asyncio
 import heapq
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class Schedule(Generic[Item]):
-    """Items in the order of their time; one consumer waits for the next one."""
+    """Items ordered by due time, for one consumer."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []
@@ -19,13 +19,13 @@ class Schedule(Generic[Item]):
         self._changed = asyncio.Event()
 
     def add(self, item: Item, delay: float) -> None:
-        """Let an item be due after some seconds."""
+        """Add an item that is due after ``delay`` seconds."""
         heapq.heappush(self._heap, (time.monotonic() + delay, next(self._numbers), item))
         if self._heap[0][2] is item:
             self._changed.set()
 
     async def next(self) -> Item:
-        """Wait for the item that is due first, and take it."""
+        """Wait until the next item is due, and return it."""
         while True:
             delay = self._heap[0][0] - time.monotonic() if self._heap else None
             if delay is not None and delay <= 0:

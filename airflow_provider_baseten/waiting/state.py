@@ -7,27 +7,25 @@ from typing import Any, Self
 
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
-# Statuses that a result may still follow although they promise none, and how long it is given, in seconds: a store that
-# shows a file late, a second delivery, a status that is not yet known everywhere.
+# Seconds for which a request may look lost before it counts as lost. Meanwhile an object store may list a new file, a
+# second delivery may arrive, or a new request id may become known to all of Baseten.
 GRACE = 60.0
 
-
-# What a status says of the webhook of a request that was sent without one.
+# The webhook status of a request that was sent without a webhook.
 NO_WEBHOOK = "NO_WEBHOOK_PROVIDED"
-
 
 _LONGEST_STATUS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What is known of an async request at one moment.
+    """State of an async request at one moment, as far as it is known.
 
     :param delivered: whether its result is in the result store.
-    :param status: its status; ``None`` if nobody could be asked.
+    :param status: its status; ``None`` if the status call failed or was not made.
     :param webhook_status: status of the delivery.
-    :param gone: whether Baseten no longer (or not yet) knows the id.
-    :param store_read: whether the result store could be looked into, where a delivery is expected.
+    :param gone: whether Baseten no longer knows, or does not yet know, the id.
+    :param store_read: whether the result store could be read; true where no delivery is expected.
     """
 
     delivered: bool = False
@@ -38,16 +36,16 @@ class Observation:
 
     @classmethod
     def of_status(cls, output: Any) -> Self:
-        """Read the answer of :func:`get_status`. What is no status says nothing: the wait goes on."""
+        """Read the response of a status call. An unreadable status counts as unknown, so the wait continues."""
         fields = output if isinstance(output, Mapping) else {}
         return cls(status=_status(fields.get("status")), webhook_status=_status(fields.get("webhook_status")))
 
 
 class Outcome(StrEnum):
-    """How waiting for an async request ended.
+    """End of the wait for an async request.
 
-    ``ended``: there is a result to read, which may be an error of the model. ``failed``: it ended without a result.
-    ``lost``: whether there is a result is unknown. ``timeout``: it had not ended at the deadline.
+    ``ended``: the request has a result, which may be an error of the model. ``failed``: the request ended without a
+    result. ``lost``: whether the request has a result is unknown. ``timeout``: the deadline passed.
     """
 
     ENDED = "ended"
@@ -57,21 +55,21 @@ class Outcome(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Outcome | None":
-        return cls.ENDED if value == "succeeded" else None  # The word of triggers that an older version started.
+        return cls.ENDED if value == "succeeded" else None  # From triggers that an older version started.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """The wait for one async request: decides from what is observed, and does nothing itself.
+    """State of the wait for one async request; immutable, and without I/O.
 
-    Blocking, deferred and sensing waits all go through :meth:`after`, so that they end alike.
+    Blocking waits, deferred waits and sensors all decide with :meth:`after`, so that they end alike.
 
     :param expects_delivery: whether the output comes by webhook; otherwise the status alone decides.
-    :param is_assumed: whether that is an assumption, which a status that names the state of the webhook overrules.
+    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status then overrides it.
     :param deadline: seconds since the epoch.
-    :param doubtful_since: since when the request has been in a state that a result may still follow, while the result
-        store could be looked into.
-    :param outcome: how the wait ended; ``None`` while it goes on.
+    :param doubtful_since: when the request began to look lost, in seconds since the epoch; the time during which the
+        result store can't be read does not count.
+    :param outcome: end of the wait; ``None`` while it continues.
     """
 
     expects_delivery: bool
@@ -81,12 +79,12 @@ class Wait:
     outcome: Outcome | None = None
 
     @property
-    def looks_into_store(self) -> bool:
-        """Whether the result may come to the result store."""
+    def may_be_delivered(self) -> bool:
+        """Whether the result may be delivered to the result store."""
         return self.expects_delivery or self.is_assumed
 
     def after(self, seen: Observation, now: float) -> "Wait":
-        """Return the wait as it stands after an observation.
+        """Return the state of the wait after an observation.
 
         :param now: seconds since the epoch.
         """
@@ -95,7 +93,7 @@ class Wait:
             ended = verdict or (Outcome.TIMEOUT if now >= self.deadline else None)
             still = self.doubtful_since if seen.status is None and not seen.gone else None
             return replace(self, doubtful_since=still, outcome=ended)
-        if not seen.store_read:  # The result may be there, or wait in the receiver's spool for the store to work again.
+        if not seen.store_read:  # The result may be in the store, or in the receiver's spool until the store works.
             return replace(self, doubtful_since=now, outcome=Outcome.TIMEOUT if now >= self.deadline else None)
         since = now if self.doubtful_since is None else self.doubtful_since
         lost = now - since >= GRACE or now >= self.deadline
@@ -108,7 +106,7 @@ class Wait:
 
 
 def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
-    """Say what one observation means by itself; ``LOST`` only counts when it lasts."""
+    """Return the outcome that one observation suggests; ``LOST`` counts only after ``GRACE``."""
     if seen.delivered:
         return Outcome.ENDED
     if seen.gone:
@@ -122,14 +120,14 @@ def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
             return None if seen.webhook_status == "PENDING" else Outcome.LOST
         case AsyncStatus.WEBHOOK_FAILED:
             return Outcome.LOST if expects_delivery else Outcome.ENDED
-    return None  # Queued, in progress, a status of the future, or nothing known.
+    return None  # Queued, in progress, a status that this version does not know, or no status.
 
 
-def next_poll(polls: int, poll_interval: float, draw: float) -> float:
-    """Return the seconds until the next status call: short at first, longer later, never in step with others.
+def poll_delay(polls: int, poll_interval: float, draw: float) -> float:
+    """Return the seconds until the next status call: short at first, then longer, with jitter.
 
-    :param polls: how many there were.
-    :param poll_interval: the longest wait in seconds.
+    :param polls: number of status calls so far.
+    :param poll_interval: longest delay in seconds.
     :param draw: a random number from 0 to 1.
     """
     return min(poll_interval, 1.5 ** min(polls, 50)) * (0.75 + draw / 2)

@@ -1,4 +1,4 @@
-"""Looks into a result store without blocking the event loop."""
+"""Reads of the result store in a thread, one at a time."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -8,42 +8,42 @@ from asgiref.sync import sync_to_async
 from airflow_provider_baseten.storage.result_store import ResultStore
 
 
-class Lookout:
-    """Looks into result stores, one look at a time.
+class StorePoller:
+    """Reads result stores in a thread, one read at a time.
 
-    A thread can't be cancelled, and a slow store must not take one thread after the other. So a look is waited for even
-    if nobody wants to know any more what it finds.
+    A thread can't be cancelled, and reads of a slow store must not fill the thread pool. So the next read waits for the
+    last one, also after the caller of the last one was cancelled.
 
-    :param patience: seconds after which, again and again, it is told that a store is slow.
-    :param tell_slow: called then.
+    :param warn_after: seconds of one read after which ``warn_slow`` is called, repeatedly.
+    :param warn_slow: logs that the store is slow.
     """
 
-    def __init__(self, patience: float, tell_slow: Callable[[], None]) -> None:
-        self._patience = patience
-        self._tell_slow = tell_slow
-        self._looking: asyncio.Task[set[str]] | None = None
+    def __init__(self, warn_after: float, warn_slow: Callable[[], None]) -> None:
+        self._warn_after = warn_after
+        self._warn_slow = warn_slow
+        self._read: asyncio.Task[set[str]] | None = None
 
     async def delivered(self, store: ResultStore, request_ids: Collection[str]) -> set[str]:
-        """Return those of the requests whose result is in the store.
+        """Return the requests whose result is in the store.
 
         :raises BasetenResultStoreError: the store can't be read.
         """
-        await self._end()
+        await self._finish()
         # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
-        look = sync_to_async(store.delivered, thread_sensitive=False)
-        looking = self._looking = asyncio.create_task(look(request_ids))
-        looking.add_done_callback(self._ended)
-        await self._end()
-        return looking.result()
+        read = sync_to_async(store.delivered, thread_sensitive=False)
+        reading = self._read = asyncio.create_task(read(request_ids))
+        reading.add_done_callback(self._on_done)
+        await self._finish()
+        return reading.result()
 
-    async def _end(self) -> None:
-        """Wait until no look is under way."""
-        while self._looking is not None:
-            _, pending = await asyncio.wait({self._looking}, timeout=self._patience)
+    async def _finish(self) -> None:
+        """Wait until no read is in progress."""
+        while self._read is not None:
+            _, pending = await asyncio.wait({self._read}, timeout=self._warn_after)
             if pending:
-                self._tell_slow()
+                self._warn_slow()
 
-    def _ended(self, looking: asyncio.Task[set[str]]) -> None:
-        self._looking = None
-        if not looking.cancelled():
-            looking.exception()  # Nobody may be left to ask for it.
+    def _on_done(self, reading: asyncio.Task[set[str]]) -> None:
+        self._read = None
+        if not reading.cancelled():
+            reading.exception()  # Marks it as retrieved: the caller may be gone.

@@ -1,4 +1,4 @@
-"""What one trigger waits for."""
+"""Waiters: the async requests that one trigger waits for."""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,22 +16,22 @@ _NOTHING = Observation()
 
 
 class Waiter:
-    """The async requests that one trigger waits for, and what came of them.
+    """The async requests that one trigger waits for, and their outcomes.
 
     :param target: what was called.
-    :param request_ids: ids of the requests; one that is given twice counts once.
+    :param request_ids: ids of the requests; repeated ids count once.
     :param expects_delivery: whether outputs come by webhook into the result store.
-    :param is_assumed: whether a status that names the state of the webhook overrules that.
+    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param log: of the trigger.
-    :param began: when the wait began, in seconds since the epoch, by a trigger before this one perhaps.
+    :param began: start of the wait in seconds since the epoch; an earlier trigger may have started it.
     :raises BasetenInputError: an id can't be one.
     """
 
-    #: When this trigger began to wait, on the clock of the poller.
+    #: Start of the wait in this trigger, on the monotonic clock.
     joined_at: float = 0.0
-    #: Why nobody can wait any longer.
+    #: Reason why the wait can't continue.
     error: "BasetenError | None" = None
 
     def __init__(
@@ -52,37 +52,37 @@ class Waiter:
         self.outcomes: dict[str, Outcome] = {}
         self.open: dict[str, WaitingRequest] = {}
         self.ended = asyncio.Event()
-        #: Set when there is something to log, or when the wait has ended.
-        self.stirred = asyncio.Event()
+        #: Set when a status has changed or the wait has ended.
+        self.changed = asyncio.Event()
         wait = Wait(expects_delivery=expects_delivery, is_assumed=is_assumed, deadline=deadline)
-        self.looks_into_store = wait.looks_into_store
+        self.may_be_delivered = wait.may_be_delivered
         for request_id in request_ids:
             target.async_request_path(request_id)
             self.open[request_id] = WaitingRequest(request_id, self, wait)
         self.log = WaitLog(log, self.open.keys(), began=began)
 
     def note(self, request_id: str, seen: Observation) -> None:
-        """Take what was seen of a request into the log of the wait."""
+        """Pass an observation to the log of the wait."""
         if self.log.note(request_id, seen):
-            self.stirred.set()
+            self.changed.set()
 
     def end(self, error: "BasetenError | None" = None) -> None:
         """End the wait.
 
-        :param error: why, if it is not because every request has an outcome.
+        :param error: the reason, if some requests have no outcome.
         """
         self.error = self.error or error
         self.ended.set()
-        self.stirred.set()
+        self.changed.set()
 
 
 @dataclass(slots=True, eq=False)
 class WaitingRequest:
     """A request that has no outcome yet.
 
-    :param wait: how the wait for it stands.
-    :param seen: what was last known of it.
-    :param polls: how often Baseten was asked.
+    :param wait: state of the wait.
+    :param seen: the last observation.
+    :param polls: number of status calls so far.
     """
 
     request_id: str
@@ -93,5 +93,5 @@ class WaitingRequest:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether a trigger still waits for it."""
         return self.waiter.open.get(self.request_id) is self

@@ -20,7 +20,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
 )
 from airflow_provider_baseten.waiting.errors import error_of
-from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, Wait, next_poll
+from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, Wait, poll_delay
 
 MODEL = Target(model_id="abc")
 HOOK = "https://airflow.example.com/baseten/webhooks/baseten_default"
@@ -181,9 +181,9 @@ class TestWait:
         assert wait.after(seen(gone=True), now=200).outcome is Outcome.LOST
 
     def test_polls_are_soon_at_first_and_then_seldom_and_never_in_step(self):
-        assert next_poll(0, 30, 0.5) < 2
-        assert 22.5 <= next_poll(1000, 30, 0.0) < next_poll(1000, 30, 1.0) <= 37.5
-        waits = [next_poll(polls, 30, 0.5) for polls in range(20)]
+        assert poll_delay(0, 30, 0.5) < 2
+        assert 22.5 <= poll_delay(1000, 30, 0.0) < poll_delay(1000, 30, 1.0) <= 37.5
+        waits = [poll_delay(polls, 30, 0.5) for polls in range(20)]
         assert waits == sorted(waits)
 
 

@@ -175,7 +175,7 @@ class TestErrors:
                 "Error: --model-id 'model-abcd1234' is not valid: give the id alone, --model-id 'abcd1234'.",
             ),
             (["-d", "1", "--model-id", "chain-efgh5678"], b"", "give the id alone, --chain-id 'efgh5678'."),
-            (["-d", "1", "--model-id", "a", "--conn-id", ""], b"", "Error: --conn-id '' is no id of a connection"),
+            (["-d", "1", "--model-id", "a", "--conn-id", ""], b"", "Error: --conn-id '' is not the id of a connection"),
             (["-d", "1", "--model-id", "a", "--timeout", "1e12"], b"", "Error: --timeout 1000000000000.0 is longer"),
             (
                 ["--chain-id", "xyz", "-d", "1"],

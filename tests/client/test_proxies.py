@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_provider_baseten.client.proxies import goes_without
+from airflow_provider_baseten.client.proxies import is_direct
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ from airflow_provider_baseten.client.proxies import goes_without
     ],
 )
 def test_no_proxy(host, port, no_proxy, expected):
-    assert goes_without(host, port, no_proxy) is expected
+    assert is_direct(host, port, no_proxy) is expected

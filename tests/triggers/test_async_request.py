@@ -129,7 +129,7 @@ class TestOutcomes:
     def test_a_request_that_vanishes_late_is_not_asked_for_as_rarely_as_others(self, waiting, server, monkeypatch):
         for module in (state, poller):
             monkeypatch.setattr(module, "GRACE", 0.4)
-        monkeypatch.setattr(poller, "next_poll", lambda polls, longest, draw: longest if polls else 0.01)
+        monkeypatch.setattr(poller, "poll_delay", lambda polls, longest, draw: longest if polls else 0.01)
         server.answer = lambda _: NOT_FOUND
         began = time.monotonic()
         assert waiting(lambda: outcomes(trigger("r1", poll_interval=300))) == {"r1": "lost"}

@@ -89,7 +89,7 @@ def test_a_short_outage_does_no_harm(waiting, server, unreadable):
 
 
 def test_one_that_was_readable_keeps_its_waits_and_a_later_wait_ends(waiting, server, unreadable, monkeypatch, caplog):
-    monkeypatch.setattr(poller, "_PATIENCE", 0.0)
+    monkeypatch.setattr(poller, "_REPEAT_AFTER", 0.0)
 
     async def scenario():
         early = asyncio.create_task(event_of(trigger("early", poll_interval=0.1)))

@@ -191,7 +191,7 @@ class TestStore:
         assert "s3://bucket" in told[0]
 
     def test_that_does_not_answer_is_told(self, waiting, store, monkeypatch, caplog):
-        monkeypatch.setattr(poller, "_PATIENCE", 0.2)
+        monkeypatch.setattr(poller, "_REPEAT_AFTER", 0.2)
         answer_now = threading.Event()
 
         def delivered(self, request_ids):
@@ -214,7 +214,7 @@ class TestKey:
     def test_that_is_replaced_while_tasks_wait_fails_none_of_them(
         self, waiting, server, connect, store, monkeypatch, caplog, expects_delivery
     ):
-        monkeypatch.setattr(poller, "_PATIENCE", 0.5)
+        monkeypatch.setattr(poller, "_REPEAT_AFTER", 0.5)
         names = [f"r{n}" for n in range(40)]
 
         async def scenario():

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_baseten.waiting import pace as pace_module
-from airflow_provider_baseten.waiting.pace import Pace
+from airflow_provider_baseten.waiting import limiter as pace_module
+from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
 
 
 def most_in_a_second(times):
@@ -26,7 +26,7 @@ def test_no_second_holds_more_than_the_limit_however_many_call():
     times = []
 
     async def scenario():
-        pace = Pace(20)
+        pace = StatusCallLimiter(20)
         await asyncio.gather(*(turns(pace, 4, times) for _ in range(10)))
 
     asyncio.run(scenario())
@@ -38,7 +38,7 @@ def test_what_was_not_used_is_not_saved_for_a_burst():
     times = []
 
     async def scenario():
-        pace = Pace(20)
+        pace = StatusCallLimiter(20)
         await turns(pace, 1, times)
         await asyncio.sleep(1)
         await turns(pace, 25, times)
@@ -51,7 +51,7 @@ def test_a_blocked_loop_is_not_followed_by_a_burst():
     times = []
 
     async def scenario():
-        pace = Pace(20)
+        pace = StatusCallLimiter(20)
         running = asyncio.gather(*(turns(pace, 5, times) for _ in range(5)))
         for _ in range(2):
             await asyncio.sleep(0.2)
@@ -66,7 +66,7 @@ def test_a_refusal_pauses_everybody_for_as_long_as_the_server_asks():
     times = []
 
     async def scenario():
-        pace = Pace(50)
+        pace = StatusCallLimiter(50)
         running = asyncio.gather(*(turns(pace, 3, times) for _ in range(5)))
         await asyncio.sleep(0.1)
         pace.refused(0.5)
@@ -95,7 +95,7 @@ def clock(monkeypatch):
 
 
 def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(clock):
-    pace = Pace(20)
+    pace = StatusCallLimiter(20)
 
     async def pause():
         before = clock.now
@@ -114,7 +114,7 @@ def test_refusals_in_a_row_without_a_word_from_the_server_double_the_pause(clock
 
 @pytest.mark.parametrize("retry_after", [float("nan"), float("inf"), -5.0, -math.inf, 10**400, 1e308])
 def test_absurd_wishes_of_the_server_pause_for_a_bounded_time(retry_after, clock):
-    pace, before = Pace(20), clock.now
+    pace, before = StatusCallLimiter(20), clock.now
     pace.refused(retry_after)
     asyncio.run(pace.turn())
     assert 1 < clock.now - before <= 700

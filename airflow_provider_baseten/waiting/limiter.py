@@ -1,18 +1,19 @@
-"""The pace of the calls over one connection."""
+"""Rate limiter of the status calls over one connection."""
 
 import asyncio
 import time
 
-# Part of a second by which calls may come later than they were sent, without a second of the server holding too many.
+# Part of a second by which calls may be delayed on their way. The spacing is longer by this part, so that the limit
+# holds at the server too.
 _JITTER = 0.1
 
 _LONGEST_PAUSE = 600.0
 
 
-class Pace:
-    """Spaces calls so that no second holds more than the limit, and pauses them all when the server asks for it.
+class StatusCallLimiter:
+    """Spaces calls so that no second has more than the limit, and pauses all calls when the server asks for it.
 
-    It holds nothing of an event loop, so it can outlive those who use it.
+    Unlike a limiter of ``aiolimiter``, it allows no burst, respects ``Retry-After`` and belongs to no event loop.
 
     :param calls_per_second: the limit.
     """
@@ -29,7 +30,7 @@ class Pace:
             now = time.monotonic()
             if turn <= self._resumes:
                 turn = self._reserved = max(now, self._reserved + self._spacing)
-            # A loop that was blocked wakes many at once: they keep their distance all the same.
+            # After a blocked event loop many waiters wake together; they are still spaced.
             wait = max(turn, self._taken + self._spacing) - now
             if wait <= 0:
                 self._taken = now
@@ -37,13 +38,13 @@ class Pace:
             await asyncio.sleep(wait)
 
     def refused(self, retry_after: float | None) -> None:
-        """Pause all calls after one that the server refused because there were too many.
+        """Pause all calls after a 429.
 
-        :param retry_after: seconds that the server asked to wait; without it every refusal in a row doubles the pause.
+        :param retry_after: seconds that the server asks to wait; without it each 429 in a row doubles the pause.
         """
         now = time.monotonic()
-        if retry_after is None or not retry_after >= 0:  # Also what is not a number.
-            if now < self._resumes:  # It was sent before the pause.
+        if retry_after is None or not retry_after >= 0:  # Also NaN.
+            if now < self._resumes:  # The refused call was sent before the pause.
                 return
             self._refusals = min(self._refusals + 1, 6)
             retry_after = 2.0**self._refusals
@@ -51,5 +52,5 @@ class Pace:
         self._reserved = max(self._reserved, self._resumes)
 
     def accepted(self) -> None:
-        """Note a call that the server answered."""
+        """Forget earlier 429s after a call that the server accepted."""
         self._refusals = 0

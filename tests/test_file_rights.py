@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from airflow_provider_baseten.storage import file_rights, files, result_store
+from airflow_provider_baseten.storage.deliveries import Deliveries
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def mode(path):
 
 def store_something(folder):
     store = result_store.ResultStore(f"file://{folder}")
-    store.save("r1", b"{}")
+    Deliveries(store).save("r1", b"{}")
     store.write("outputs/r1.json", b"{}")
     store.signing_keys(create=True)
     return sorted(path for path in folder.rglob("*") if path.is_file())

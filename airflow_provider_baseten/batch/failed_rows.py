@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenError
-from airflow_provider_baseten.storage.folder import Folder
+from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
 _MOST_TYPES = 5
 _MOST_FILES = 3
@@ -75,7 +75,7 @@ def _first_error(manifest: Manifest) -> str:
     """Return what the first record of a failed row says, nothing if it can't be read."""
     with suppress(BasetenError, OSError, ValueError, LookupError, TypeError):
         folder, _, name = manifest.failed_parts[0].rpartition("/")
-        with Folder(folder).open(name) as records:
+        with StorageFolder(folder).open(name) as records:
             record = json.loads(records.readline())
         message = record["error"]["message"]
         cut = message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]}..."

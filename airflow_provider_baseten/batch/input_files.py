@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from airflow_provider_baseten.batch.compression import COMPRESSIONS, decompressed
 from airflow_provider_baseten.batch.row import Reading
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.storage.folder import local_path, open_remote, reason, remote
+from airflow_provider_baseten.storage.files import local_path, object_path, open_remote, reason
 
 _LOG = logging.getLogger(__name__)
 
@@ -229,7 +229,8 @@ def _open_local(path: Path) -> io.BufferedReader:
 
 
 def _find_remote(input_path: str) -> list[InputFile]:
-    fs, path = remote(input_path)
+    remote: Any = object_path(input_path)
+    fs, path = remote.fs, remote.path
     fs.invalidate_cache()
     found: dict[str, dict[str, Any]] = {}
     try:

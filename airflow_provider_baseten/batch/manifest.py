@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from airflow_provider_baseten.exceptions import BasetenResultLostError
-from airflow_provider_baseten.storage.folder import Folder
+from airflow_provider_baseten.storage.files import consequence
+from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ def manifest_name(shard: int, num_shards: int) -> str:
     return "_manifest.json" if num_shards == 1 else f"_manifest-{shard:05d}-of-{num_shards:05d}.json"
 
 
+@consequence("The shards keep their manifests: merge them again, which sends nothing.")
 def merge_manifests(output_path: str, num_shards: int) -> Manifest:
     """Write the manifest of all shards of a job, and return it. May be repeated.
 
@@ -77,7 +79,7 @@ def merge_manifests(output_path: str, num_shards: int) -> Manifest:
     :raises BasetenResultLostError: a shard has no manifest, so it is not complete, or shards are of different jobs.
     :raises BasetenResultStoreError: the folder can't be read or written.
     """
-    folder = Folder(output_path)
+    folder = StorageFolder(output_path)
     bodies = [folder.read(manifest_name(shard, num_shards)) for shard in range(num_shards)]
     found = [read_manifest(body) for body in bodies]
     manifests = [manifest for manifest in found if manifest is not None]

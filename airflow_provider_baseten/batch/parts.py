@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import IO
 from uuid import uuid4
 
+from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest, manifest_name, read_manifest
 from airflow_provider_baseten.batch.parquet import require_pyarrow, to_parquet
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
-from airflow_provider_baseten.storage.folder import Folder
+from airflow_provider_baseten.storage.files import consequence
+from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
 _PART = re.compile(
     r"(?P<kind>part|_failed)-(?P<shard>\d{5})-of-(?P<shards>\d{5})-(?P<sequence>\d{6,})-[0-9a-f]{6}\.\w+"
@@ -34,7 +36,7 @@ _MOST_ROWS = 1 << 34
 Outcome = tuple[int, bytes, bytes]
 
 
-def is_part(uri: str, folder: Folder) -> bool:
+def is_part(uri: str, folder: StorageFolder) -> bool:
     """Return whether a file is a part in an output folder.
 
     :param uri: of the file, a local path or a URI.
@@ -110,7 +112,7 @@ class OutputFolder:
     """Reads and writes the parts of one shard of a job."""
 
     def __init__(self, job: BatchJob, fingerprint: str) -> None:
-        self._folder = Folder(job.output_path)
+        self._folder = StorageFolder(path_text("output_path", job.output_path))
         self._job = job
         self.fingerprint = fingerprint
         self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
@@ -119,6 +121,7 @@ class OutputFolder:
         self._run = uuid4().hex[:6]
         self._manifest_name = manifest_name(job.shard, job.num_shards)
 
+    @consequence("Nothing was sent.")
     def claim(self) -> None:
         """Make the folder this job's.
 
@@ -161,11 +164,13 @@ class OutputFolder:
             if _OWN.fullmatch(name) and (others or (all_of_mine and f"-{self._shard}" in name)):
                 self._folder.remove(name)
 
+    @consequence("Nothing was sent.")
     def manifest(self) -> Manifest | None:
         """Return the manifest of an earlier run of this job that was complete."""
         manifest = read_manifest(self._folder.read(self._manifest_name))
         return manifest if manifest is not None and manifest.fingerprint == self.fingerprint else None
 
+    @consequence("Nothing was sent.")
     def found(self) -> Found:
         """Tell what earlier runs of all shards have left in the claimed folder; nothing of it is read."""
         names = self._folder.names()
@@ -176,6 +181,7 @@ class OutputFolder:
             complete = len({f"_manifest-{shard}.json" for shard in self._shards} & {*names})
         return Found(complete, sum(f"{match['shard']}-of-{match['shards']}" in self._shards for match in parts))
 
+    @consequence("Nothing was sent.")
     def earlier(self) -> Earlier:
         """Find out which rows earlier runs have done."""
         found = Earlier()
@@ -208,8 +214,7 @@ class OutputFolder:
             except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
                 raise BasetenResultStoreError(
                     f"{self._folder.uri_of(name)} of an earlier run is damaged ({type(error).__name__}: "
-                    f"{error!s:.200}). Nothing was sent. Put a copy of it in its place, or delete it: its rows are "
-                    "then sent again."
+                    f"{error!s:.200}). Put a copy of it in its place, or delete it: its rows are then sent again."
                 ) from error
         return numbers
 
@@ -224,14 +229,20 @@ class OutputFolder:
         else:
             body, suffix = _lines(outcomes, b"error" if failed else b"output"), "jsonl"
         name = f"{'_failed' if failed else 'part'}-{self._shard}-{sequence:06d}-{self._run}.{suffix}"
-        self._folder.write(name, body)
+        with consequence("The rows in it are sent again by the next run: check the folder and its free space."):
+            self._folder.write(name, body)
         return name
 
     def commit(self, manifest: Manifest, obsolete: list[str]) -> None:
-        """Write the manifest, then delete what it has replaced."""
-        self._folder.write(self._manifest_name, manifest.as_json())
-        for name in obsolete:
-            self._folder.remove(name)
+        """Write the manifest, then delete what it has replaced.
+
+        :raises BasetenResultStoreError: it could not be written, or an old file could not be deleted.
+        """
+        with consequence("No row is lost: the next run writes the manifest, and sends only rows without an output."):
+            self._folder.write(self._manifest_name, manifest.as_json())
+        with consequence("The job is complete, and its manifest is written: delete the file."):
+            for name in obsolete:
+                self._folder.remove(name)
 
     def uris(self, names: list[str]) -> list[str]:
         """Return the URIs of files."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from airflow_provider_baseten.batch.cores import use_all_cores
 from airflow_provider_baseten.batch.formats import COUNTERS
 from airflow_provider_baseten.batch.input_files import InputFile
-from airflow_provider_baseten.storage.folder import local_path
+from airflow_provider_baseten.storage.files import local_path
 
 # Text is read to its end to be counted. What has to be fetched for that a second time is small.
 _MOST_REMOTE_BYTES = 16 << 20

@@ -15,7 +15,8 @@ from airflow_provider_baseten.batch.parts import is_part
 from airflow_provider_baseten.batch.row import Reading, Row
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.storage.folder import Folder, reason
+from airflow_provider_baseten.storage.files import reason
+from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def open_source(job: BatchJob) -> Source:
     """
     named = _named_columns(job)
     if job.input_path is not None:
-        folder = Folder(job.output_path)
+        folder = StorageFolder(path_text("output_path", job.output_path))
         # The output folder may be in the input folder: what earlier runs have written there is no input.
         files = tuple(file for file in find(path_text("input_path", job.input_path)) if not is_part(file.uri, folder))
         reading = Reading(sum(file.size for file in files))

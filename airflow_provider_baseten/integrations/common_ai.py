@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.batch.progress import Progress
-    from airflow_provider_baseten.storage.folder import Folder
+    from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
 log = logging.getLogger(__name__)
 
@@ -250,11 +250,11 @@ def _batch_id(idempotency_key: str, input_fingerprint: str) -> str:
     return f"{idempotency_key}-{input_fingerprint[:16]}"
 
 
-def _folder(batch_id: str) -> "Folder":
-    from airflow_provider_baseten.storage.folder import Folder
+def _folder(batch_id: str) -> "StorageFolder":
     from airflow_provider_baseten.storage.result_store import default_store
+    from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
-    return Folder(f"{default_store().rstrip('/')}/llm_batches/{batch_id}")
+    return StorageFolder(f"{default_store().rstrip('/')}/llm_batches/{batch_id}")
 
 
 def _decoded(uri: str, line: bytes) -> dict[str, Any]:

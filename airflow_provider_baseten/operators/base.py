@@ -300,11 +300,12 @@ class BasetenCallOperator(BasetenOperator):
         from airflow_provider_baseten.storage.result_store import ResultStore
 
         store = ResultStore(result_store)
-        if self.output_path:
-            files.check_writable(self.output_path)
-            store.signing_keys(create=True)
-        elif self.do_xcom_push:
-            files.check_writable(f"{store.uri}/", "The result store")
+        with files.consequence("Nothing was sent."):
+            if self.output_path:
+                files.check_writable(self.output_path)
+                store.signing_keys(create=True)
+            elif self.do_xcom_push:
+                store.prepare("The result store")
 
 
 def _check_fields(value: Any, response: "Response") -> None:

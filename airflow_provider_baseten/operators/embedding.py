@@ -122,7 +122,8 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
         hook = BasetenHook(self.baseten_conn_id)
         store = hook.connection.result_store
         if self.output_path:
-            files.check_writable(self.output_path)
+            with files.consequence("Nothing was sent."):
+                files.check_writable(self.output_path)
         job = BatchJob(
             target=self.target,
             inputs=texts,
@@ -142,14 +143,17 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
             context["ti"].xcom_push(key="usage", value=usage)
         elif not self.output_path:
             return None
-        output = Output.of_value(_vectors(manifest, len(texts)))
-        return outputs.deliver(
-            output,
-            None,
-            output_path=self.output_path,
-            result_store=store,
-            baseten_conn_id=self.baseten_conn_id,
-        )
+        with files.consequence(
+            f"The vectors are kept in {job.output_path}: the next try reads them and sends nothing."
+        ):
+            output = Output.of_value(_vectors(manifest, len(texts)))
+            return outputs.deliver(
+                output,
+                None,
+                output_path=self.output_path,
+                result_store=store,
+                baseten_conn_id=self.baseten_conn_id,
+            )
 
 
 def _folder(context: "Context", result_store: str | None) -> str:
@@ -162,12 +166,12 @@ def _folder(context: "Context", result_store: str | None) -> str:
 
 def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
     """Return the vectors of a complete run in the order of its texts."""
-    from airflow_provider_baseten.storage.folder import Folder
+    from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
     found: dict[int, list[float] | None] = {}
     for uri in manifest.parts:
         folder, _, name = uri.rpartition("/")
-        with Folder(folder).open(name) as lines:
+        with StorageFolder(folder).open(name) as lines:
             for line in lines:
                 row = exact_json.decode(line)
                 found[row["row"]] = embeddings.as_vector(row["output"])

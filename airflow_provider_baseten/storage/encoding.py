@@ -7,13 +7,13 @@ from airflow_provider_baseten.api import exact_json, texts, truss_msgpack
 from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.large_body import LargeBody
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
-from airflow_provider_baseten.storage.references import OutputFormat
+from airflow_provider_baseten.storage.references import StoredFormat
 from airflow_provider_baseten.storage.xcom import xcom_safe
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
 
-_SUFFIXES: dict[OutputFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
+_SUFFIXES: dict[StoredFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
 # White space at the ends of JSON that is looked over.
 _END_BYTES = 4096
@@ -30,7 +30,7 @@ class Output:
 
     value: Any
     body: bytes | LargeBody
-    format: OutputFormat
+    format: StoredFormat
 
     @classmethod
     def of_response(cls, response: "Response", value: Any) -> "Output":
@@ -110,12 +110,12 @@ class Output:
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 
-def read(body: bytes, output_format: OutputFormat) -> Any:
+def read(body: bytes, stored_format: StoredFormat) -> Any:
     """Decode the bytes of an output.
 
     :raises ValueError: they are not of that format.
     """
-    match output_format:
+    match stored_format:
         case "json":
             return exact_json.decode(body)
         case "text":
@@ -125,7 +125,7 @@ def read(body: bytes, output_format: OutputFormat) -> Any:
     return body
 
 
-def format_of(suffix: str) -> OutputFormat:
+def format_of(suffix: str) -> StoredFormat:
     """Return the format of a file that a model or user wrote, by its suffix."""
     return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
 

@@ -1,93 +1,294 @@
-"""Whole files at any URI: written so that a reader sees all of a file or nothing."""
+"""Files at any URI, read and written whole: local ones directly, all others through Airflow's ``ObjectStoragePath``.
 
+A reader of a file that is being written sees all of it or nothing. A file that can't be read is an error and never
+taken for one that does not exist. An error names the file and the reason; what the failure means for a request is known
+to the caller alone, which adds it with :func:`consequence`.
+"""
+
+import io
 import os
+import re
 import shutil
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_provider_baseten.api.large_body import LargeBody
-from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.storage import file_rights
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
+    from fsspec import AbstractFileSystem
 
-PIECE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
+# Above this number one listing of an object store is cheaper than a call for each name.
+_MAX_LOOKUPS = 32
+# Characters of a name that its temporary file repeats: file systems allow 255 bytes, a character takes at most 4.
+_TEMPORARY_NAME_LENGTH = 50
+
+# With the id of an Airflow connection in front of the path, or the name of this machine.
+_FILE_SCHEME = re.compile(r"(?:file|local):(?=/)(?://(?:(?:localhost|[^/]*@)(?=/))?)?", re.IGNORECASE)
 
 
-def write(uri: str, body: bytes | LargeBody, *, store: str | None = None) -> None:
-    """Write a file whole: a reader sees all of it or nothing.
+def local_path(uri: str) -> Path | None:
+    """Return the local path that a URI stands for, ``None`` if the file is somewhere else.
 
-    :param store: URI of the store that it belongs to: folders that are made in it get its rights, others are their
-        owner's alone.
-    :raises BasetenResultStoreError: it could not be written; the message names the URI.
+    Everything after the scheme is the path, ``#``, ``?`` and ``%`` too, as for Airflow's ``ObjectStoragePath``.
     """
-    try:
-        path = object_path(uri)
-        if not is_local(path):  # An object store shows an object when its upload is complete.
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.fs.open(path.path, "wb") as file:
-                _copy(body, file)
-            return
-        target = Path(path.path)
-        make_folder(target.parent, store)
-        part = target.parent / f".{uuid4().hex}.part"
-        try:
-            with file_rights.create(part) as file:
-                _copy(body, file)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except Exception as error:
-        size = body.size if isinstance(body, LargeBody) else len(body)
-        raise BasetenResultStoreError(f"{size:,} bytes could not be written to {uri} ({reason(error)}).") from error
-
-
-def check_writable(uri: str, name: str = "output_path") -> None:
-    """Find out before anything is sent whether a file could be written.
-
-    :param uri: of the file, or with a trailing slash of the folder.
-    :param name: of the argument, for the message.
-    :raises BasetenResultStoreError: the scheme, the connection or the folder is not usable.
-    """
-    try:
-        path = object_path(uri)
-        folder = path if uri.endswith("/") else path.parent
-        if is_local(path):
-            file_rights.make_folder(Path(folder.path))
-            probe = Path(folder.path) / f".{uuid4().hex}.part"
-            file_rights.create(probe).close()
-            probe.unlink()
-            with suppress(FileNotFoundError):
-                os.lstat(path.path)  # Raises for a name that no file can have.
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-        occupied = folder != path and path.is_dir()
-    except Exception as error:
-        raise BasetenResultStoreError(f"{name} {uri} is not usable ({reason(error)}); nothing was sent.") from error
-    if occupied:
-        raise BasetenResultStoreError(f"{name} {uri} is a folder: end it with '/' to write into it; nothing was sent.")
+    if scheme := _FILE_SCHEME.match(uri):
+        return Path(uri[scheme.end() :])
+    return None if "://" in uri else Path(uri)
 
 
 def object_path(uri: str) -> "ObjectStoragePath":
+    """Return the path of a URI in an object store, with the file system of its Airflow connection."""
     from airflow.sdk import ObjectStoragePath
 
     return ObjectStoragePath(uri)
 
 
-def make_folder(folder: Path, store: str | None) -> None:
-    """Make a folder with the rights of the store that it is in, or else for its owner alone."""
+def locate(uri: str) -> tuple[Path | None, Any]:
+    """Return the local path of a URI, or else ``None`` and its :func:`object_path`."""
+    local = local_path(uri)
+    return local, None if local is not None else object_path(uri)
+
+
+@contextmanager
+def consequence(sentence: str) -> Iterator[None]:
+    """Add a sentence to the errors of this module in a block: what their failure means for the request.
+
+    :param sentence: for example ``Nothing was sent.``
+    """
+    try:
+        yield
+    except BasetenResultStoreError as error:
+        error.args = (f"{error} {sentence}", *error.args[1:])
+        raise
+
+
+def read(uri: str) -> bytes | None:
+    """Return the content of a file, ``None`` if there is no such file.
+
+    :raises BasetenResultStoreError: it could not be read.
+    """
+    with _reported(f"{uri} could not be read"):
+        local, remote = locate(uri)
+        try:
+            content: bytes = (local or remote).read_bytes()
+        except FileNotFoundError:
+            return None
+        return content
+
+
+def read_large(uri: str) -> LargeBody:
+    """Return the content of a file without holding it in memory.
+
+    :raises BasetenResultStoreError: there is no such file, or it could not be read.
+    """
+    body = LargeBody()
+    with _reported(f"{uri} could not be read"), _open(uri) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            body.append(chunk)
+    return body
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[IO[bytes]]:
+    """Open a file to read it.
+
+    :raises FileNotFoundError: there is no such file.
+    :raises BasetenResultStoreError: it could not be read, here or in the block.
+    """
+    with _reported(f"{uri} could not be read", FileNotFoundError), _open(uri) as file:
+        yield file
+
+
+def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None:
+    """Write a file whole.
+
+    :param root: URI of a folder that the file is in: new folders in it get its rights, others are their owner's alone.
+    :raises BasetenResultStoreError: it could not be written.
+    """
+    size = body.size if isinstance(body, LargeBody) else len(body)
+    with _reported(f"{size:,} bytes could not be written to {uri}"):
+        local, remote = locate(uri)
+        if local is None:  # An object store shows an object when its upload is complete.
+            remote.parent.mkdir(parents=True, exist_ok=True)
+            with remote.fs.open(remote.path, "wb") as file:
+                _copy(body, file)
+            return
+        _make_folder(local.parent, root)
+        temporary = local.parent / f".{local.name[:_TEMPORARY_NAME_LENGTH]}.{uuid4().hex}.part"
+        try:
+            with file_rights.create(temporary) as file:
+                _copy(body, file)
+            temporary.replace(local)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def create(uri: str, body: bytes, *, root: str | None = None) -> bool:
+    """Write a file if there is no such file; return whether it was written.
+
+    Of several processes that create the same file, one gets ``True``. A storage without exclusive creation is asked for
+    the file first: there two processes at the same moment may both get ``True``.
+
+    :param root: see :func:`write`.
+    :raises BasetenResultStoreError: it could not be written.
+    """
+    with _reported(f"{uri} could not be created"):
+        local, remote = locate(uri)
+        if local is None:
+            return _create_object(remote, body)
+        _make_folder(local.parent, root)
+        try:
+            with file_rights.create(local) as file:
+                file.write(body)
+        except FileExistsError:
+            return False
+        return True
+
+
+def remove(uri: str) -> None:
+    """Delete a file if it exists.
+
+    :raises BasetenResultStoreError: it could not be deleted.
+    """
+    with _reported(f"{uri} could not be deleted"), suppress(FileNotFoundError):
+        local, remote = locate(uri)
+        if local is not None:
+            local.unlink()
+        else:
+            remote.fs.rm_file(remote.path)
+
+
+def size_of(uri: str) -> int | None:
+    """Return the size of a file in bytes, ``None`` if there is no such file.
+
+    :raises BasetenResultStoreError: it could not be found out.
+    """
+    with _reported(f"The size of {uri} could not be read"):
+        local, remote = locate(uri)
+        try:
+            return int((local or remote).stat().st_size)
+        except FileNotFoundError:
+            return None
+
+
+def names_in(uri: str) -> list[str]:
+    """Return the names of the files in a folder, sorted; none if there is no such folder.
+
+    :raises BasetenResultStoreError: the folder could not be read.
+    """
+    with _reported(f"{uri} could not be read"):
+        local, remote = locate(uri)
+        try:
+            if local is not None:
+                return sorted(entry.name for entry in os.scandir(local) if entry.is_file())
+            return sorted(_names_of_objects(remote))
+        except FileNotFoundError:
+            return []
+
+
+def existing(uri: str, names: Collection[str]) -> set[str]:
+    """Return those of the names that are files in a folder.
+
+    :raises BasetenResultStoreError: the folder could not be read.
+    """
+    with _reported(f"{uri} could not be read"):
+        local, remote = locate(uri)
+        if local is not None:
+            folder = os.fspath(local)
+            return {name for name in names if _exists_locally(f"{folder}/{name}")}
+        try:
+            if len(names) > _MAX_LOOKUPS:
+                return {*names} & {*_names_of_objects(remote)}
+            remote.fs.invalidate_cache(remote.path)
+            return {name for name in names if _object_exists(remote / name)}
+        except FileNotFoundError:
+            return set()
+
+
+def check_writable(uri: str, name: str = "output_path") -> None:
+    """Check that a file could be written, by writing another one beside it.
+
+    :param uri: of the file, or with a trailing slash of the folder.
+    :param name: of the argument, for the message.
+    :raises BasetenResultStoreError: the scheme, the connection or the folder is not usable.
+    """
+    is_folder = uri.endswith("/")
+    with _reported(f"{name} {uri} is not usable"):
+        local, remote = locate(uri)
+        if local is not None:
+            _check_local(local, is_folder=is_folder)
+        else:
+            (remote if is_folder else remote.parent).mkdir(parents=True, exist_ok=True)
+        occupied = not is_folder and (local or remote).is_dir()
+    if occupied:
+        raise BasetenResultStoreError(f"{name} {uri} is a folder: end it with '/' to write into it.")
+
+
+def open_remote(fs: "AbstractFileSystem", path: str) -> io.BufferedReader:
+    """Open a file of an object store to read it."""
+    return io.BufferedReader(fs.open(path, "rb"), _CHUNK_BYTES)  # Finds lines faster than fsspec.
+
+
+def reason(error: Exception) -> str:
+    """Return the type and the text of an error, cut to 300 characters."""
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+@contextmanager
+def _reported(failure: str, *passed: type[Exception]) -> Iterator[None]:
+    """Turn the errors of a file system into storage errors.
+
+    :param failure: what could not be done, and where.
+    :param passed: errors that are left as they are.
+    """
+    left: tuple[type[Exception], ...] = (BasetenError, *passed)
+    try:
+        yield
+    except left:
+        raise
+    except Exception as error:
+        raise BasetenResultStoreError(f"{failure} ({reason(error)}).") from error
+
+
+def _open(uri: str) -> IO[bytes]:
+    local, remote = locate(uri)
+    return local.open("rb", buffering=_CHUNK_BYTES) if local is not None else open_remote(remote.fs, remote.path)
+
+
+def _copy(body: bytes | LargeBody, file: IO[bytes]) -> None:
+    if isinstance(body, LargeBody):
+        with body.open() as source:
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
+    else:
+        file.write(body)
+
+
+def _make_folder(folder: Path, root: str | None) -> None:
     mode = file_rights.OWNER_ONLY
-    if store is not None:
-        root = Path(object_path(store).path)
-        file_rights.make_folder(root)
-        mode = file_rights.mode_of(root)
+    if root is not None and (top := local_path(root)) is not None:
+        file_rights.make_folder(top)
+        mode = file_rights.mode_of(top)
     file_rights.make_folder(folder, mode)
 
 
-def create_remote(path: Any, body: bytes) -> bool:
+def _check_local(path: Path, *, is_folder: bool) -> None:
+    folder = path if is_folder else path.parent
+    file_rights.make_folder(folder)
+    probe = folder / f".{uuid4().hex}.part"
+    file_rights.create(probe).close()
+    probe.unlink()
+    with suppress(FileNotFoundError):
+        path.lstat()  # Raises for a name that no file can have.
+
+
+def _create_object(path: Any, body: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
@@ -95,46 +296,28 @@ def create_remote(path: Any, body: bytes) -> bool:
     except FileExistsError:
         return False
     except (NotImplementedError, ValueError):
-        if exists(path):
+        if _object_exists(path):
             return False
         path.write_bytes(body)
     return True
 
 
-def listed(folder: Any) -> list[str]:
-    """Return the names of the files in a folder. Others write there: what was listed before is not what is there."""
-    folder.fs.invalidate_cache(folder.path)
+def _names_of_objects(folder: Any) -> list[str]:
+    folder.fs.invalidate_cache(folder.path)  # Other processes write there: an earlier listing is out of date.
     return [PurePosixPath(found).name for found in folder.fs.ls(folder.path, detail=False)]
 
 
-def exists(path: Any) -> bool:
-    """Tell whether a file is there. Most file systems of fsspec would say no where they can't tell."""
+def _object_exists(path: Any) -> bool:
     try:
-        path.fs.info(path.path)
+        path.fs.info(path.path)  # Most file systems of fsspec answer False in exists() when they can't be reached.
     except FileNotFoundError:
         return False
     return True
 
 
-def exists_locally(path: str) -> bool:
+def _exists_locally(path: str) -> bool:
     try:
-        os.stat(path)  # noqa: PTH116 - much faster than a Path.
+        os.stat(path)  # noqa: PTH116 - a Path for each of ten thousand names takes three times as long.
     except FileNotFoundError:
         return False
     return True
-
-
-def reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
-
-
-def _copy(body: bytes | LargeBody, file: IO[bytes]) -> None:
-    if isinstance(body, LargeBody):
-        with body.open() as source:
-            shutil.copyfileobj(source, file, PIECE_BYTES)
-    else:
-        file.write(body)
-
-
-def is_local(path: "ObjectStoragePath") -> bool:
-    return path.protocol in {"", "file", "local"}

@@ -12,21 +12,17 @@ from airflow_provider_baseten.api.responses import Response, refuse_empty, refus
 from airflow_provider_baseten.exceptions import BasetenResultLostError, BasetenResultStoreError
 from airflow_provider_baseten.storage import encoding, files, references
 from airflow_provider_baseten.storage.encoding import Output
-from airflow_provider_baseten.storage.files import reason, write
-from airflow_provider_baseten.storage.references import OutputFormat, OutputReference, UnsignedReference
+from airflow_provider_baseten.storage.references import OutputReference, StoredFormat, UnsignedReference
 from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
 from airflow_provider_baseten.storage.xcom import xcom_safe
 
 XCOM_MAX_BYTES = 262_144
 
+# For so long the write of an output is retried, for the output is paid.
+_WRITE_RETRY_SECONDS = 60.0
 
-# Seconds for which an output that was paid is held while it can't be written.
-_PERSISTENCE = 60.0
-
-
-# What Airflow takes as the id of a connection.
+# What Airflow accepts as the id of a connection.
 _CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
-
 
 T = TypeVar("T")
 
@@ -61,7 +57,7 @@ def deliver(
             store.write(f"outputs/{name}", output.body)
         else:
             uri = f"{output_path}{name}" if output_path.endswith("/") else output_path
-            write(uri, output.body)
+            files.write(uri, output.body)
         return _signed(
             {
                 "uri": uri,
@@ -146,27 +142,23 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
     :raises BasetenResultLostError: there is nothing.
     :raises BasetenResultStoreError: it could not be read, or is not what its suffix says.
     """
-    try:
-        path = files.object_path(uri)
-        size, suffix = path.stat().st_size, PurePosixPath(path.path).suffix
-    except FileNotFoundError:
+    size = files.size_of(uri)
+    if size is None:
         raise BasetenResultLostError(
-            f"Async request {request_id} succeeded, but the model left nothing at {uri}: check result_path.",
+            f"Async request {request_id} succeeded, but the model stored nothing at {uri}: check result_path.",
             request_id=request_id,
             may_have_run=True,
-        ) from None
-    except Exception as error:
-        raise BasetenResultStoreError(f"The output at {uri} could not be found ({reason(error)}).") from error
-    output_format = encoding.format_of(suffix)
-    if size <= _xcom_max_bytes() and output_format in {"json", "text"}:
-        value = _read(uri, output_format, request_id)
-        if xcom_holds(Output(value, b"", output_format)):
+        )
+    stored_format = encoding.format_of(PurePosixPath(uri).suffix)
+    if size <= _xcom_max_bytes() and stored_format in {"json", "text"}:
+        value = _read(uri, stored_format, request_id)
+        if xcom_holds(Output(value, b"", stored_format)):
             return value
     reference: UnsignedReference = {
         "uri": uri,
         "bytes": size,
         "request_id": request_id,
-        "format": output_format,
+        "format": stored_format,
         "baseten_conn_id": baseten_conn_id,
     }
     return _persistently(lambda: _signed(reference, ResultStore(result_store)))
@@ -204,24 +196,24 @@ def _signed(reference: UnsignedReference, store: ResultStore) -> OutputReference
     return references.signed(reference, store.signing_keys(create=True)[0])
 
 
-def _read(uri: str, output_format: OutputFormat, request_id: str | None, size: int | None = None) -> Any:
+def _read(uri: str, stored_format: StoredFormat, request_id: str | None, size: int | None = None) -> Any:
     subject = f"The output of request {request_id}"
     try:
-        body = files.object_path(uri).read_bytes()
-    except Exception as error:
-        raise BasetenResultStoreError(
-            f"{subject} could not be read from {uri} ({reason(error)}).", request_id=request_id
-        ) from error
+        body = files.read(uri)
+    except BasetenResultStoreError as error:
+        raise BasetenResultStoreError(f"{subject} is not available: {error}", request_id=request_id) from error
+    if body is None:
+        raise BasetenResultStoreError(f"{subject} is not available: {uri} does not exist.", request_id=request_id)
     if size is not None and len(body) != size:
         raise BasetenResultStoreError(
             f"{subject} had {size:,} bytes, but {uri} has {len(body):,}: the file was cut off or written again.",
             request_id=request_id,
         )
     try:
-        return encoding.read(body, output_format)
+        return encoding.read(body, stored_format)
     except ValueError as error:
         raise BasetenResultStoreError(
-            f"{subject} in {uri} ({len(body):,} bytes) is not {output_format} ({type(error).__name__}).",
+            f"{subject} in {uri} ({len(body):,} bytes) is not {stored_format} ({type(error).__name__}).",
             request_id=request_id,
         ) from None
 
@@ -249,7 +241,7 @@ def _persistently(work: Callable[[], T]) -> T:
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=5),
-        stop=tenacity.stop_after_delay(_PERSISTENCE),
+        stop=tenacity.stop_after_delay(_WRITE_RETRY_SECONDS),
         sleep=time.sleep,
         reraise=True,
     )(work)

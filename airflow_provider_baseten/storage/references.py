@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any, Literal, TypedDict, TypeGuard
 
-OutputFormat = Literal["json", "text", "msgpack", "bytes"]
+StoredFormat = Literal["json", "text", "msgpack", "bytes"]
 
 KEY_BYTES = 32
 
@@ -40,7 +40,7 @@ class UnsignedReference(TypedDict):
     uri: str
     bytes: int
     request_id: str | None
-    format: OutputFormat
+    format: StoredFormat
     baseten_conn_id: str
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api.quotes import without_quotes
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.outputs import deliver, stored_output
 from airflow_provider_baseten.storage.result_store import ResultStore
@@ -184,7 +185,7 @@ class AsyncResults:
     def _delivered(self, request_ids: Collection[str]) -> set[str] | None:
         """Return the requests whose result is in the store, ``None`` if the store can't be read."""
         try:
-            return self.store.delivered(request_ids) if self.expects_delivery or self.is_assumed else set()
+            return Deliveries(self.store).delivered(request_ids) if self.expects_delivery or self.is_assumed else set()
         except BasetenError as error:
             self._log.warning("Still waiting for %d async requests: %s", len(request_ids), error)
             return None
@@ -210,7 +211,7 @@ class AsyncResults:
         if result_path:
             uri = result_path.replace("{request_id}", request_id)
             return stored_output(uri, request_id, result_store=self.store.uri, baseten_conn_id=self._conn_id)
-        delivery = self.store.load(request_id) if self.expects_delivery or self.is_assumed else None
+        delivery = Deliveries(self.store).load(request_id) if self.expects_delivery or self.is_assumed else None
         if delivery is None:
             if self.expects_delivery and not self.is_assumed:
                 raise self.error(Outcome.LOST, request_id, timeout=0)

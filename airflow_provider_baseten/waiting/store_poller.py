@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from asgiref.sync import sync_to_async
 
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 
 
@@ -30,7 +31,7 @@ class StorePoller:
         """
         await self._finish()
         # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
-        read = sync_to_async(store.delivered, thread_sensitive=False)
+        read = sync_to_async(Deliveries(store).delivered, thread_sensitive=False)
         reading = self._read = asyncio.create_task(read(request_ids))
         reading.add_done_callback(self._on_done)
         await self._finish()

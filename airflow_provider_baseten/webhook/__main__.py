@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.storage import file_rights, files
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
 from airflow_provider_baseten.webhook.connections import Connections, of_airflow
@@ -134,14 +136,11 @@ def _of_environment(conn_id: str) -> BasetenConnection:
 
 
 def _check_store(store: ResultStore) -> None:
-    from airflow.sdk import ObjectStoragePath
-
     try:
-        store.delivered(["first-look"])
-        folder = ObjectStoragePath(store.uri)
-        if folder.protocol == "file":
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder.path, os.W_OK):
+        Deliveries(store).delivered(["first-look"])
+        if (folder := files.local_path(store.uri)) is not None:
+            file_rights.make_folder(folder)
+            if not os.access(folder, os.W_OK):
                 raise _UsageError(f"The result store {store.uri} is read-only for this user.")
     except BasetenResultStoreError as error:
         raise _UsageError(str(error)) from None

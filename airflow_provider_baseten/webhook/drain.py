@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
@@ -179,7 +180,7 @@ class Drain:
             return
         try:
             body = file.read() if body is None else body
-            ResultStore(connection.result_store).save(note.request_id, body)
+            Deliveries(ResultStore(connection.result_store)).save(note.request_id, body)
         except BasetenResultStoreError as error:
             raise _Trouble(f"the store of connection {note.conn_id} fails ({kinds(error)})") from None
         self._spool.remove(entry)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, seconds_of, words
 from airflow_provider_baseten.webhook.connections import Connections
@@ -97,7 +98,7 @@ class Intake:
         """Tell whether the result is in the store. A copy of one that is still there changes nothing."""
 
         def look() -> bool:
-            return bool(ResultStore(uri).delivered([note.request_id]))
+            return bool(Deliveries(ResultStore(uri)).delivered([note.request_id]))
 
         try:
             return await self._stores.run(look, deadline=deadline)
@@ -109,7 +110,7 @@ class Intake:
         queue = _QUEUE_SHARE * self._patience if self._spool else None
 
         def save() -> None:
-            ResultStore(uri).save(note.request_id, body)
+            Deliveries(ResultStore(uri)).save(note.request_id, body)
 
         try:
             await self._stores.run(save, deadline=deadline, queue=queue)

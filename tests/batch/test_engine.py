@@ -342,7 +342,7 @@ class TestBadInput:
 
     def test_output_that_can_not_be_written(self, run, tmp_path, baseten):
         (tmp_path / "out").write_text("a file")
-        with pytest.raises(BasetenResultStoreError, match="nothing was sent"):
+        with pytest.raises(BasetenResultStoreError, match="Nothing was sent"):
             run(inputs=[1])
         assert not baseten.requests
 

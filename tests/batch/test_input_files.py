@@ -12,7 +12,7 @@ from airflow_provider_baseten.batch.input_files import find
 from airflow_provider_baseten.batch.row import Reading
 from airflow_provider_baseten.batch.rows import rows_of
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.storage.folder import local_path
+from airflow_provider_baseten.storage.files import local_path
 from tests.batch.conftest import outputs_of
 
 ODD = [

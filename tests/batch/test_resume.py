@@ -18,7 +18,7 @@ from airflow_provider_baseten.batch import writer
 from airflow_provider_baseten.batch.engine import GRACE_SECONDS
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError, BasetenResultStoreError
-from airflow_provider_baseten.storage.folder import Folder
+from airflow_provider_baseten.storage.storage_folder import StorageFolder
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
 
 RUN = """
@@ -198,7 +198,7 @@ class TestSecondRun:
         """However many files were deleted: what is left is not taken for outputs of the new job."""
         run(inputs=[1, 2])
         left = len(list((tmp_path / "out").iterdir()))
-        real = Folder.remove
+        real = StorageFolder.remove
         for deleted in range(left):
             budget = [deleted]
 
@@ -208,10 +208,10 @@ class TestSecondRun:
                 budget[0] -= 1
                 real(folder, name)
 
-            monkeypatch.setattr(Folder, "remove", remove)
+            monkeypatch.setattr(StorageFolder, "remove", remove)
             with pytest.raises(KeyboardInterrupt):
                 run(inputs=[8, 9], overwrite=True)
-            monkeypatch.setattr(Folder, "remove", real)
+            monkeypatch.setattr(StorageFolder, "remove", real)
             assert outputs_of(run(inputs=[8, 9], overwrite=True)) == {0: {"echo": 8}, 1: {"echo": 9}}
             assert outputs_of(run(inputs=[1, 2], overwrite=True)) == {0: {"echo": 1}, 1: {"echo": 2}}
 

@@ -106,7 +106,7 @@ def storage(store):
 
 @pytest.fixture
 def baseten(connect, storage, monkeypatch):
-    monkeypatch.setattr(outputs, "_PERSISTENCE", 1.0)
+    monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 1.0)
     models = {"breaking": storage.model, "echo": lambda model_input: model_input}
     with Emulator(models=models, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{storage.folder}"})

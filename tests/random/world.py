@@ -231,21 +231,21 @@ class World:
         self._replace_store(patch)
 
     def _replace_store(self, patch: pytest.MonkeyPatch) -> None:
-        path, write = files.object_path, ResultStore.write
+        locate, write = files.locate, ResultStore.write
 
         def reach(uri: str) -> Any:
             step("before the store is used")
             if self.plan.store_down.contain(self.now()) or self._flaky.random() < self.plan.flakiness:
                 self._trouble("store")
                 raise OSError("the store is down")
-            return path(uri)
+            return locate(uri)
 
         def note_record(store: ResultStore, name: str, body: bytes) -> None:
             write(store, name, body)
             if name.startswith("ledger/"):
                 self._recorded(body.decode(), stored=True)
 
-        patch.setattr(files, "object_path", reach)
+        patch.setattr(files, "locate", reach)
         patch.setattr(ResultStore, "write", note_record)
         states = TaskInstance.__init__.__globals__["TaskStates"]
         set_state = states.set

@@ -20,6 +20,7 @@ from airflow_provider_baseten.exceptions import (
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting import blocking, state
 
@@ -156,7 +157,7 @@ class TestDoubt:
         monkeypatch.setattr(time, "time", lambda: clock[0])
         assert not self.poke(mode, made, **states).is_done
         with monkeypatch.context() as patch:
-            patch.setattr(ResultStore, "delivered", away)
+            patch.setattr(Deliveries, "delivered", away)
             clock[0] += state.GRACE + 1
             assert not self.poke(mode, made, **states).is_done
         clock[0] += state.GRACE - 1
@@ -213,8 +214,8 @@ class TestCost:
         ids = [f"r{number}" for number in range(50)]
         for name in ids:
             store.write(f"{name}.json", b'{"request_id": "x", "data": 5, "errors": []}')
-        looks, delivered = [], ResultStore.delivered
-        monkeypatch.setattr(ResultStore, "delivered", lambda self, ids: looks.append(ids) or delivered(self, ids))
+        looks, delivered = [], Deliveries.delivered
+        monkeypatch.setattr(Deliveries, "delivered", lambda self, ids: looks.append(ids) or delivered(self, ids))
         assert sensor(ids).poke(context()).xcom_value == dict.fromkeys(ids, 5)
         assert [len(look) for look in looks] == [50]
         assert asked(baseten) == []

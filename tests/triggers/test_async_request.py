@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
-from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.triggers import pollers
 from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
 from airflow_provider_baseten.waiting import poller, state
@@ -154,13 +154,13 @@ class TestOutcomes:
         deliver(store, "r1")
         looks = []
 
-        def delivered(self, request_ids, real=ResultStore.delivered):
+        def delivered(self, request_ids, real=Deliveries.delivered):
             looks.append(time.monotonic())
             if len(looks) <= 12:
                 raise BasetenResultStoreError("The store is away.")
             return real(self, request_ids)
 
-        monkeypatch.setattr(ResultStore, "delivered", delivered)
+        monkeypatch.setattr(Deliveries, "delivered", delivered)
         began = time.monotonic()
         assert waiting(lambda: outcomes(trigger("r1", expects_delivery=True))) == {"r1": "ended"}
         assert time.monotonic() - began > 1  # Longer than what is not in a store that answers is waited for.
@@ -172,13 +172,13 @@ class TestOutcomes:
         away, looks = threading.Event(), []
         away.set()
 
-        def delivered(self, request_ids, real=ResultStore.delivered):
+        def delivered(self, request_ids, real=Deliveries.delivered):
             looks.append(time.monotonic())
             if away.is_set():
                 raise BasetenResultStoreError("The store is away.")
             return real(self, request_ids)
 
-        monkeypatch.setattr(ResultStore, "delivered", delivered)
+        monkeypatch.setattr(Deliveries, "delivered", delivered)
 
         async def scenario():
             waits = [asyncio.create_task(outcomes(trigger(name, expects_delivery=True))) for name in ("r1", "r2")]

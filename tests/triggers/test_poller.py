@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.hooks import shared_clients
-from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.triggers import pollers
 from airflow_provider_baseten.waiting import poller
 from tests.triggers.support import QUEUED, deliver, outcomes, same, trigger, until
@@ -108,11 +108,11 @@ class TestStore:
     def test_is_looked_into_once_for_all_and_once_in_an_interval(self, waiting, store, monkeypatch):
         looks = []
 
-        def delivered(self, request_ids, real=ResultStore.delivered):
+        def delivered(self, request_ids, real=Deliveries.delivered):
             looks.append((time.monotonic(), len(request_ids)))
             return real(self, request_ids)
 
-        monkeypatch.setattr(ResultStore, "delivered", delivered)
+        monkeypatch.setattr(Deliveries, "delivered", delivered)
         names = [f"r{n}" for n in range(300)]
 
         async def scenario():
@@ -137,7 +137,7 @@ class TestStore:
             under_way.pop()
             return set(request_ids)
 
-        monkeypatch.setattr(ResultStore, "delivered", delivered)
+        monkeypatch.setattr(Deliveries, "delivered", delivered)
         lags = []
 
         async def measure():
@@ -167,12 +167,12 @@ class TestStore:
     def test_that_fails_ends_no_wait_and_is_told_once_a_minute(self, waiting, server, store, monkeypatch, caplog):
         away = [True]
 
-        def delivered(self, request_ids, real=ResultStore.delivered):
+        def delivered(self, request_ids, real=Deliveries.delivered):
             if away:
                 raise BasetenResultStoreError("The result store s3://bucket can't be read.")
             return real(self, request_ids)
 
-        monkeypatch.setattr(ResultStore, "delivered", delivered)
+        monkeypatch.setattr(Deliveries, "delivered", delivered)
         server.answer = lambda name: (200, {"status": "FAILED"}) if name == "r1" else QUEUED
 
         async def scenario():
@@ -198,7 +198,7 @@ class TestStore:
             answer_now.wait(10)
             return set(request_ids)
 
-        monkeypatch.setattr(ResultStore, "delivered", delivered)
+        monkeypatch.setattr(Deliveries, "delivered", delivered)
 
         async def scenario():
             wait = asyncio.create_task(outcomes(trigger("r1", expects_delivery=True)))

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
 from airflow_provider_baseten.webhook.spool import Spool
@@ -107,7 +108,7 @@ class TestOffByMinutes:
             clock = clock_that_is_off(off, ask=date_of_host)
             sender = receive({"prod": connection(store.uri, management_url=url)}, clock=clock, spool=spool)
             assert sender.deliver(body("r1")).status_code == 200
-        assert store.delivered(["r1"])
+        assert Deliveries(store).delivered(["r1"])
         assert sender.health() == {"status": "degraded", "clock": "off", "spooled": 0, "held": 0}
         (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
         (told,) = re.findall(r"is off by (\d+) seconds", error)
@@ -128,7 +129,7 @@ class TestOffByMinutes:
         sender = receive({"prod": connection(store.uri)}, clock=clock_that_is_off(off), spool=spool)
         assert sender.deliver(body("r1")).status_code == 403
         assert sender.health() == {"status": "degraded", "clock": "off", "spooled": 0, "held": 1}
-        assert not store.delivered(["r1"])
+        assert not Deliveries(store).delivered(["r1"])
         (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
         assert "the clock of this machine is off" in error
         assert "webhook_tolerance_seconds" in error
@@ -138,7 +139,7 @@ class TestOffByMinutes:
 
         patient = receive({"prod": connection(store.uri)}, clock=clock_that_is_off(off, tolerance=900), spool=spool)
         patient.app.state.start()
-        wait_until(lambda: store.delivered(["r1"]), 10, "the result")
+        wait_until(lambda: Deliveries(store).delivered(["r1"]), 10, "the result")
         wait_until(lambda: patient.health()["held"] == 0, 10, "the end of its file")
         assert patient.deliver(body("r2")).status_code == 200
         assert patient.health()["clock"] == "ok"
@@ -150,7 +151,7 @@ class TestOffByMinutes:
             clock = clock_that_is_off(SIX_MINUTES, ask=date_of_host)
             clock.compare(url)
             receive({"prod": connection(store.uri)}, clock=clock, spool=spool).app.state.start()
-            wait_until(lambda: store.delivered(["r1"]), 10, "the result")
+            wait_until(lambda: Deliveries(store).delivered(["r1"]), 10, "the result")
 
     def test_a_store_that_is_away_as_well(self, receive, bucket, spool):
         sender = receive({"prod": connection(bucket.uri)}, clock=clock_that_is_off(SIX_MINUTES), spool=spool)
@@ -169,7 +170,7 @@ class TestOldCopies:
             assert len(asked) <= 2
         sender.app.state.start()
         assert sender.health() == {"status": "degraded", "clock": "ok", "spooled": 0, "held": 20}
-        assert not store.delivered([f"r{number}" for number in range(20)])
+        assert not Deliveries(store).delivered([f"r{number}" for number in range(20)])
 
     def test_unsigned_ones_and_those_without_a_time_are_not_kept(self, receive, store, spool):
         unsigned = connection(store.uri, webhook_secrets=(), allow_unsigned_webhooks=True)
@@ -218,5 +219,5 @@ def test_tolerance_of_the_standalone_receiver(tmp_path):
         assert receiver.deliver(body("r2", age=901)).status_code == 403
     finally:
         receiver.end()
-    assert ResultStore(f"file://{tmp_path}/results").delivered(["r1", "r2"]) == {"r1"}
+    assert Deliveries(ResultStore(f"file://{tmp_path}/results")).delivered(["r1", "r2"]) == {"r1"}
     assert len(list((tmp_path / "spool").glob("*.held"))) == 1

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.buffer import Body, Buffer, peer_of, victim_of
@@ -104,7 +105,7 @@ def test_half_sent_headers_hold_up_nobody(receiver, tmp_path, number, start):
         began = time.monotonic()
         assert deliver(receiver.url, "r1") == 200
         assert time.monotonic() - began < 5
-    assert ResultStore(f"file://{tmp_path}/results").delivered(["r1"])
+    assert Deliveries(ResultStore(f"file://{tmp_path}/results")).delivered(["r1"])
 
 
 def test_half_sent_bodies_hold_up_nobody(receiver):
@@ -125,7 +126,7 @@ def test_a_flood_crowds_out_no_signed_delivery(receiver, tmp_path, source):
     with flood(receiver.url, source, senders=4, size=64 * MIB):
         statuses = [deliver(receiver.url, name, attempts=attempts, size=100_000) for name in names]
     assert statuses == [200] * 20
-    assert ResultStore(f"file://{tmp_path}/results").delivered(names) == set(names)
+    assert Deliveries(ResultStore(f"file://{tmp_path}/results")).delivered(names) == set(names)
 
 
 class TestGuard:

@@ -12,6 +12,7 @@ import uvicorn
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Fault
 from airflow_provider_baseten.emulator.deployments import Limits
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Connections
@@ -76,7 +77,7 @@ def test_output_arrives_while_secrets_are_rotated(baseten, store, known, name):
     with receiving({"prod": connection(store.uri, webhook_secrets=known)}.get) as endpoint:
         request = run(baseten, endpoint, name=name)
     assert (request.status, statuses(request)) == ("SUCCEEDED", [200])
-    assert store.load(request.request_id).output() == "HELLO"
+    assert Deliveries(store).load(request.request_id).output() == "HELLO"
 
 
 def test_failure_arrives(baseten, store):
@@ -84,7 +85,7 @@ def test_failure_arrives(baseten, store):
         request = run(baseten, endpoint, text=None)
     assert (request.status, statuses(request)) == ("FAILED", [200])
     with pytest.raises(BasetenAsyncRequestError, match="MODEL_PREDICT_ERROR"):
-        store.load(request.request_id).output()
+        Deliveries(store).load(request.request_id).output()
 
 
 @pytest.mark.parametrize("secrets", [("whsec_other",), ()])
@@ -93,7 +94,7 @@ def test_other_or_no_secrets_deliver_nothing(baseten, store, secrets):
     with receiving({"prod": connection(store.uri, webhook_secrets=(NEW,))}.get) as endpoint:
         request = run(baseten, endpoint)
     assert (request.status, statuses(request)) == ("WEBHOOK_FAILED", [401])
-    assert store.load(request.request_id) is None
+    assert Deliveries(store).load(request.request_id) is None
 
 
 def test_a_store_that_is_back_in_time_loses_nothing(baseten, store, tmp_path):
@@ -110,7 +111,7 @@ def test_a_store_that_is_back_in_time_loses_nothing(baseten, store, tmp_path):
     with receiving(lookup) as endpoint:
         request = run(baseten, endpoint)
     assert (request.status, statuses(request)) == ("SUCCEEDED", [503, 200])
-    assert store.load(request.request_id).output() == "HELLO"
+    assert Deliveries(store).load(request.request_id).output() == "HELLO"
 
 
 def test_delivered_twice_is_stored_once(baseten, store, tmp_path):

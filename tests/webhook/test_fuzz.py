@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import OLD_SECRET, SECRET, body, connection, signature
@@ -216,7 +217,7 @@ def test_ten_thousand_deliveries(receive, tmp_path, caplog, record_property):
     assert {path.parent for path in stored} == {tmp_path / "in" / "store", tmp_path / "in" / "unsigned"}
     for path in stored:  # As another decoder reads it, which refuses long integers unless it is told to leave them.
         assert json.loads(path.read_bytes().removeprefix(BOM), parse_int=str)["request_id"] == path.stem
-        assert ResultStore(str(path.parent)).load(path.stem).request_id == path.stem
+        assert Deliveries(ResultStore(str(path.parent))).load(path.stem).request_id == path.stem
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
@@ -262,4 +263,4 @@ def test_what_is_taken_in_any_trouble_is_stored_in_the_end(receive, bucket, tmp_
     wait_until(lambda: not list((tmp_path / "spool").glob("*.*")), 30, "the spool to be empty", every=0.02)
     store = ResultStore(bucket.uri)
     assert {path.removeprefix("/bucket/results/") for path in bucket.find("/bucket")} == {f"{n}.json" for n in taken}
-    assert all(store.load(name).output()[0] in numbers for name, numbers in taken.items())
+    assert all(Deliveries(store).load(name).output()[0] in numbers for name, numbers in taken.items())

@@ -12,6 +12,7 @@ import requests
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.plugins.baseten import BasetenPlugin
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
 from tools.airflow_api import loopback_session, wait_until
@@ -98,7 +99,7 @@ def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_p
 
     taken = deliver(body("r1"), SECRET)
     assert (taken.status_code, taken.json()) == (200, {"request_id": "r1"})
-    assert store.load("r1").output() == {"text": SECRET_OUTPUT}
+    assert Deliveries(store).load("r1").output() == {"text": SECRET_OUTPUT}
     assert deliver(body("r2"), OLD_SECRET).status_code == 401
     assert deliver(body("r2"), SECRET, "no_such_connection").status_code == 401
     assert deliver(body("r2", data="x" * 1000), SECRET).status_code == 413

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from tests.webhook.deliveries import HEALTHY, OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection, signature
 
@@ -34,7 +35,7 @@ class TestTaken:
         content = body("0123abcd")
         answer = sender.deliver(content, X_BASETEN_REQUEST_ID="0123abcd")
         assert (answer.status_code, answer.json()) == (200, {"request_id": "0123abcd"})
-        assert store.load("0123abcd").output() == {"text": SECRET_OUTPUT}
+        assert Deliveries(store).load("0123abcd").output() == {"text": SECRET_OUTPUT}
         assert (tmp_path / "in" / "0123abcd.json").read_bytes() == content
         assert files(tmp_path) == ["in/0123abcd.json"]
 
@@ -42,7 +43,7 @@ class TestTaken:
         failed = body(data=None, errors=[{"code": "MODEL_PREDICT_ERROR", "message": "no"}])
         assert sender.deliver(failed).status_code == 200
         with pytest.raises(BasetenAsyncRequestError, match="MODEL_PREDICT_ERROR"):
-            store.load("r1").output()
+            Deliveries(store).load("r1").output()
 
     def test_body_in_chunks_of_the_largest_size(self, sender, store):
         content = body(data="x" * (LIMIT - len(body(data=""))))
@@ -54,7 +55,7 @@ class TestTaken:
 
         answer = sender.runner.run(sender.adeliver(chunks(), signed=signature(content)))
         assert answer.status_code == 200
-        assert store.delivered(["r1"])
+        assert Deliveries(store).delivered(["r1"])
 
     @pytest.mark.parametrize("known", [[SECRET], [OLD_SECRET], [SECRET, OLD_SECRET], [OLD_SECRET, SECRET]])
     @pytest.mark.parametrize("signing", [[SECRET, OLD_SECRET], [OLD_SECRET, SECRET]])
@@ -62,7 +63,7 @@ class TestTaken:
         sender = receive({"prod": connection(store.uri, webhook_secrets=tuple(known))})
         content = body()
         assert sender.deliver(content, signed=signature(content, *signing)).status_code == 200
-        assert store.delivered(["r1"])
+        assert Deliveries(store).delivered(["r1"])
 
     def test_signatures_in_two_headers(self, sender):
         content = body()
@@ -79,12 +80,12 @@ class TestTwice:
     def test_the_first_stays(self, sender, store):
         assert sender.deliver(body(data=1)).status_code == 200
         assert sender.deliver(body(data=2)).status_code == 200
-        assert store.load("r1").output() == 1
+        assert Deliveries(store).load("r1").output() == 1
 
     def test_an_old_copy_of_what_is_there_changes_nothing(self, sender, store):
         assert sender.deliver(body(data=1)).status_code == 200
         assert sender.deliver(body(data=2, age=86_400)).status_code == 200
-        assert store.load("r1").output() == 1
+        assert Deliveries(store).load("r1").output() == 1
 
     def test_an_old_copy_of_what_was_deleted_does_not_come_back(self, sender, store, tmp_path):
         copy = body(age=301)
@@ -98,7 +99,7 @@ class TestTwice:
         answers = sender.all(*(sender.adeliver(contents[name]) for name in names))
         assert {answer.status_code for answer in answers} == {200}
         assert files(tmp_path) == sorted(f"in/{name}.json" for name in contents)
-        assert all(store.load(name).output() == [name] * 50 for name in contents)
+        assert all(Deliveries(store).load(name).output() == [name] * 50 for name in contents)
 
 
 REFUSED = {
@@ -214,7 +215,7 @@ class TestUnsigned:
         sender = receive({"prod": connection(store.uri, webhook_secrets=secrets, allow_unsigned_webhooks=True)})
         assert sender.deliver(body(), signed=None).status_code == 200
         assert sender.deliver(body("r2")).status_code == 200
-        assert store.delivered(["r1", "r2"]) == {"r1", "r2"}
+        assert Deliveries(store).delivered(["r1", "r2"]) == {"r1", "r2"}
 
     def test_a_wrong_signature_is_worse_than_none(self, receive, store):
         sender = receive({"prod": connection(store.uri, allow_unsigned_webhooks=True)})
@@ -294,7 +295,7 @@ class TestTrouble:
         assert sender.deliver(content).status_code == 503
         bucket.read_only = False
         assert sender.deliver(content).status_code == 200
-        assert ResultStore(bucket.uri).load("r1").output() == {"text": SECRET_OUTPUT}
+        assert Deliveries(ResultStore(bucket.uri)).load("r1").output() == {"text": SECRET_OUTPUT}
 
     def test_store_that_is_down_then_success(self, sender, store, tmp_path):
         (tmp_path / "in").write_text("in the place of the folder")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
@@ -58,7 +59,7 @@ class TestAStoreThatFails:
         answer = sender.deliver(content)
         assert (answer.status_code, answer.json()) == (200, {"request_id": "r1"})
         assert sender.health() == {"status": "ok", "clock": "ok", "spooled": 1, "held": 0}
-        assert not ResultStore(bucket.uri).delivered(["r1"])
+        assert not Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
         bucket.read_only = False
         until_empty(spool)
         assert bucket.cat("/bucket/results/r1.json") == content
@@ -74,11 +75,11 @@ class TestAStoreThatFails:
         assert [answer.status_code for answer in answers] == [200] * 40
         assert len(files(spool)) == 40
         assert sender.deliver(body("r1"), conn_id="other").status_code == 200
-        wait_until(lambda: other.delivered(["r1"]), 10, "the other connection's result")
+        wait_until(lambda: Deliveries(other).delivered(["r1"]), 10, "the other connection's result")
         bucket.hangs.clear()
         bucket.go_on.set()
         until_empty(spool)
-        assert ResultStore(bucket.uri).delivered(names) == set(names)
+        assert Deliveries(ResultStore(bucket.uri)).delivered(names) == set(names)
 
     def test_each_kind_of_failure(self, receive, spool, tmp_path):
         """A file in the way of the folder, an unknown scheme, a connection that the URI names and nobody has."""
@@ -129,7 +130,7 @@ class TestAStoreThatFails:
         assert len(files(spool)) == 1
         bucket.read_only = False
         until_empty(spool)
-        assert ResultStore(bucket.uri).load("r1").output() == 1
+        assert Deliveries(ResultStore(bucket.uri)).load("r1").output() == 1
 
     def test_what_was_stored_meanwhile_stays(self, receive, bucket, spool):
         spool.add(Kind.SIGNED, Note(conn_id="prod", request_id="r1"), body("r1", data="spooled"))
@@ -137,7 +138,7 @@ class TestAStoreThatFails:
         assert sender.deliver(body("r1", data="stored")).status_code == 200
         sender.app.state.start()
         until_empty(spool)
-        assert ResultStore(bucket.uri).load("r1").output() == "stored"
+        assert Deliveries(ResultStore(bucket.uri)).load("r1").output() == "stored"
 
     def test_without_signatures(self, receive, bucket, spool):
         unsigned = connection(bucket.uri, webhook_secrets=(), allow_unsigned_webhooks=True)
@@ -147,7 +148,7 @@ class TestAStoreThatFails:
         assert [name.partition(".")[2] for name in files(spool)] == ["unsigned"]
         bucket.read_only = False
         until_empty(spool)
-        assert ResultStore(bucket.uri).delivered(["r1"])
+        assert Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
 
     def test_no_spool_either(self, receive, bucket, spool, caplog):
         spool.folder.parent.mkdir(parents=True)
@@ -238,10 +239,10 @@ class TestALookupThatFails:
             sender.deliver(body("r1"), conn_id="made-up"),
         ]
         assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"request_id": None})] * 4
-        assert not ResultStore(bucket.uri).delivered(["r1"])
+        assert not Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
         database.down = False
         until_empty(spool)
-        assert ResultStore(bucket.uri).load("r1").output() == "right"
+        assert Deliveries(ResultStore(bucket.uri)).load("r1").output() == "right"
 
     @pytest.mark.parametrize("signed", [None, "", "v1=", "v1=xyz", "v1=" + "0" * 63])
     def test_what_can_not_be_signed_is_not_kept(self, receive, spool, database, signed):
@@ -259,15 +260,15 @@ class TestALookupThatFails:
         assert sender.deliver(body("r1")).status_code == 200
         go_on.set()
         until_empty(spool)
-        assert ResultStore(bucket.uri).delivered(["r1"])
+        assert Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
 
     def test_its_age_is_that_of_its_arrival(self, receive, spool, database, bucket):
         sender = receive(database, spool=spool)
         assert sender.deliver(body("old", age=301)).status_code == 200
         database.down = False
         assert sender.deliver(body("new")).status_code == 200
-        wait_until(lambda: ResultStore(bucket.uri).delivered(["new"]), 10, "the new one")
-        assert not ResultStore(bucket.uri).delivered(["old"])
+        wait_until(lambda: Deliveries(ResultStore(bucket.uri)).delivered(["new"]), 10, "the new one")
+        assert not Deliveries(ResultStore(bucket.uri)).delivered(["old"])
 
 
 class TestDrain:
@@ -297,7 +298,7 @@ class TestDrain:
             until_empty(spool)
         assert written == dict.fromkeys(names, 1)
         store = ResultStore(bucket.uri)
-        assert all(store.load(name).output() == name for name in names)
+        assert all(Deliveries(store).load(name).output() == name for name in names)
 
     def test_one_that_always_fails_keeps_no_other_back(self, bucket, spool):
         names = [f"r{number}" for number in range(20)]
@@ -313,7 +314,7 @@ class TestDrain:
         bucket._open = open_
         with draining(spool, {"prod": connection(bucket.uri)}.get):
             wait_until(lambda: len(files(spool)) == 1, 30, "all but one to be stored", every=0.02)
-        assert ResultStore(bucket.uri).delivered(names) == set(names)
+        assert Deliveries(ResultStore(bucket.uri)).delivered(names) == set(names)
 
     def test_a_connection_that_is_gone_and_comes_back(self, bucket, spool, caplog):
         connections = {}
@@ -323,7 +324,7 @@ class TestDrain:
             assert len(files(spool)) == 1
             connections["prod"] = connection(bucket.uri)
             until_empty(spool)
-        assert ResultStore(bucket.uri).delivered(["r1"])
+        assert Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
 
     def test_files_that_are_no_deliveries(self, bucket, spool, caplog):
         spool.check()
@@ -389,7 +390,7 @@ class TestProcesses:
         again = started()
         assert again.deliver(body("r2"), SECRET).status_code == 200
         (tmp_path / "results").unlink()
-        wait_until(lambda: store.delivered(["r1", "r2"]) == {"r1", "r2"}, 20, "both results")
+        wait_until(lambda: Deliveries(store).delivered(["r1", "r2"]) == {"r1", "r2"}, 20, "both results")
         until_empty(Spool(tmp_path / "spool"))
         assert again.end() == 0
 
@@ -417,4 +418,4 @@ class TestProcesses:
         (tmp_path / "results").unlink()
         receivers[0].end(signal.SIGKILL)
         until_empty(Spool(tmp_path / "spool"))
-        assert store.delivered(names) == set(names)
+        assert Deliveries(store).delivered(names) == set(names)

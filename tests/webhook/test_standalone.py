@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.__main__ import main
 from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
@@ -77,7 +78,7 @@ def test_deliveries_through_a_socket(standalone, tmp_path):
     assert urlsplit(standalone.url).path == "/baseten/webhooks/baseten_default"
     assert standalone.deliver(content, SECRET).status_code == 200
     assert standalone.deliver(content, OLD_SECRET).status_code == 200
-    assert ResultStore(f"file://{tmp_path}/results").load("r1").output() == {"text": SECRET_OUTPUT}
+    assert Deliveries(ResultStore(f"file://{tmp_path}/results")).load("r1").output() == {"text": SECRET_OUTPUT}
     assert standalone.deliver(content, "whsec_other").status_code == 401
     assert standalone.deliver(content, SECRET, url=standalone.url.replace("_default", "_other")).status_code == 401
     health = loopback_session().get(standalone.url.replace("webhooks/baseten_default", "health"), timeout=10)
@@ -132,7 +133,7 @@ def test_secrets_of_an_airflow_connection(tmp_path):
         assert receiver.deliver(body("r1"), OLD_SECRET).status_code == 401
     finally:
         assert receiver.end(signal.SIGINT) == 0
-    assert ResultStore(store).delivered(["r1"])
+    assert Deliveries(ResultStore(store)).delivered(["r1"])
 
 
 def test_secrets_in_airflows_database(tmp_path, database_connection):
@@ -142,7 +143,7 @@ def test_secrets_in_airflows_database(tmp_path, database_connection):
         assert receiver.deliver(body("r1"), SECRET).status_code == 200
     finally:
         assert receiver.end() == 0
-    assert ResultStore(f"file://{tmp_path}/results").delivered(["r1"])
+    assert Deliveries(ResultStore(f"file://{tmp_path}/results")).delivered(["r1"])
 
 
 # The signal comes just before uvicorn begins to wait for one.

@@ -1,0 +1,53 @@
+"""Webhook deliveries in a result store: one file for each async request."""
+
+from collections.abc import Collection
+
+from airflow_provider_baseten.api.webhook import Delivery
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage import files
+from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
+
+
+class Deliveries:
+    """The results that Baseten has delivered. The webhook receiver saves them, workers and triggers look for them.
+
+    :param store: the result store.
+    """
+
+    def __init__(self, store: ResultStore) -> None:
+        self._store = store
+
+    def save(self, request_id: str, body: bytes) -> None:
+        """Save the body of a delivery; a second delivery of the same request changes nothing.
+
+        :raises BasetenResultStoreError: it could not be written.
+        """
+        if not self.delivered([request_id]):
+            self._store.write(_file_name(request_id), body)
+
+    def load(self, request_id: str) -> Delivery | None:
+        """Return the delivery of a request, ``None`` if there is none.
+
+        :raises BasetenResultStoreError: it could not be read.
+        """
+        body = self._store.read(_file_name(request_id))
+        try:
+            return None if body is None else Delivery.parse(body)
+        except ValueError as error:
+            raise BasetenResultStoreError(
+                f"The result of async request {request_id} in {self._store.uri} is damaged ({error})."
+            ) from None
+
+    def delivered(self, request_ids: Collection[str]) -> set[str]:
+        """Return those of the requests whose result was delivered. Blocks; a trigger calls it in a thread.
+
+        :raises BasetenResultStoreError: the store could not be read.
+        """
+        names = {_file_name(request_id): request_id for request_id in request_ids}
+        return {names[name] for name in files.existing(self._store.uri, names)}
+
+
+def _file_name(request_id: str) -> str:
+    if not FILE_NAME.fullmatch(request_id):
+        raise BasetenResultStoreError(f"{request_id!r:.80} is not a request id, so nothing is stored under it.")
+    return f"{request_id}.json"

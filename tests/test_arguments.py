@@ -26,7 +26,7 @@ CASES = [
     *((ROUTE, name, value) for name in ("idempotent", "regional") for value in NO_FLAGS),
     *(
         (ASYNC, name, value)
-        for name in ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout", "durable")
+        for name in ("wait_for_completion", "cancel_on_kill", "cancel_on_timeout")
         for value in NO_FLAGS
     ),
     *((SENSOR, "expects_delivery", value) for value in NO_FLAGS if value is not None),

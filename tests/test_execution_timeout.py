@@ -132,12 +132,8 @@ def test_a_deferred_predict(baseten, run_dag):
             {"cancel_on_timeout": False},
             "may still run and be billed. The next try waits for it again and sends nothing.",
         ),
-        (
-            {"cancel_on_timeout": False, "durable": False},
-            "may still run and be billed. The next try sends, and pays for, another one (durable=False).",
-        ),
     ],
-    ids=["cancelled", "kept", "forgotten"],
+    ids=["cancelled", "kept"],
 )
 def test_an_async_request(baseten, said, deferrable, options, words):
     baseten.hold()

@@ -11,30 +11,39 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenOrphanedRequestError, BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
-from airflow_provider_baseten.idempotency.ledger import Entry, Plan, fingerprint, intent, open_ledger, plan
+from airflow_provider_baseten.idempotency.ledger import (
+    Attach,
+    Entry,
+    Replace,
+    Send,
+    fingerprint,
+    intent,
+    open_ledger,
+    plan,
+)
 from airflow_provider_baseten.storage.result_store import ResultStore
 
-SENT = Entry(fingerprint="f", max_tries=2, at=0, run="first", request_id="r1")
-INTENT = Entry(fingerprint="f", max_tries=2, at=0, run="first")
+SENT = Entry(fingerprint="f", max_tries=2, created_at=0, run="first", request_id="r1")
+INTENT = Entry(fingerprint="f", max_tries=2, created_at=0, run="first")
 
 
-def wanted(mark="f", max_tries=2, run="first"):
-    return Entry(fingerprint=mark, max_tries=max_tries, run=run, at=9)
+def wanted(fingerprint="f", max_tries=2, run="first"):
+    return Entry(fingerprint=fingerprint, max_tries=max_tries, run=run, created_at=9)
 
 
 @pytest.mark.parametrize(
     ("entry", "wanted", "expected"),
     [
-        (None, wanted(), Plan("send")),
-        (SENT, wanted(), Plan("attach", "r1")),
-        (SENT, wanted("other"), Plan("replace", "r1")),
-        (SENT, wanted(max_tries=3), Plan("replace", "r1")),
-        (SENT, wanted(run="second"), Plan("replace", "r1")),
-        (SENT, wanted(run=None), Plan("attach", "r1")),
-        (replace(SENT, run=None), wanted(), Plan("attach", "r1")),
-        (INTENT, wanted(), Plan("send")),
-        (INTENT, wanted("other"), Plan("send")),
-        (INTENT, wanted(max_tries=3), Plan("send")),
+        (None, wanted(), Send()),
+        (SENT, wanted(), Attach("r1")),
+        (SENT, wanted("other"), Replace("r1")),
+        (SENT, wanted(max_tries=3), Replace("r1")),
+        (SENT, wanted(run="second"), Replace("r1")),
+        (SENT, wanted(run=None), Attach("r1")),
+        (replace(SENT, run=None), wanted(), Attach("r1")),
+        (INTENT, wanted(), Send()),
+        (INTENT, wanted("other"), Send()),
+        (INTENT, wanted(max_tries=3), Send()),
     ],
 )
 def test_plan(entry, wanted, expected):
@@ -45,7 +54,7 @@ def test_orphan_fails_only_where_nobody_asked_to_send_again():
     with pytest.raises(BasetenOrphanedRequestError, match="died while it sent"):
         plan(INTENT, wanted(), "fail")
     for other in (wanted(max_tries=3), wanted("other"), wanted(run="second")):
-        assert plan(INTENT, other, "fail") == Plan("send")
+        assert plan(INTENT, other, "fail") == Send()
 
 
 class TestFingerprint:
@@ -70,6 +79,10 @@ class TestFingerprint:
         assert self.of(**change) != self.of()
         assert self.of(environment="staging") != self.of(environment="staging", regional=True)
 
+    def test_another_method_is_another_request(self):
+        request = build_predict(Target(model_id="abc"), 1)
+        assert fingerprint(request) != fingerprint(replace(request, method="PUT"))
+
 
 class FakeTaskStates(dict):
     def set(self, key, value, *, retention):
@@ -90,7 +103,7 @@ def started(day):
 
 
 def identity(**changes):
-    return SimpleNamespace(**{"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1} | changes)
+    return SimpleNamespace(**{"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "max_tries": 2} | changes)
 
 
 @pytest.fixture(params=["task states", "result store"])
@@ -106,27 +119,37 @@ def contexts(request, tmp_path):
 
 
 def test_next_attempt_reads_what_the_last_one_wrote(contexts):
-    book = open_ledger(*contexts(try_number=1), durable=True)
-    assert book.read() is None
-    book.write(INTENT)
-    book.write(SENT)
-    again = open_ledger(*contexts(try_number=2), durable=True)
+    ledger = open_ledger(*contexts(try_number=1))
+    assert ledger.read() is None
+    ledger.write(INTENT)
+    ledger.write(SENT)
+    again = open_ledger(*contexts(try_number=2))
     assert again.read() == SENT
     again.delete()
-    assert open_ledger(*contexts(try_number=3), durable=True).read() is None
+    assert open_ledger(*contexts(try_number=3)).read() is None
 
 
-def test_not_durable_remembers_nothing(contexts):
-    open_ledger(*contexts(), durable=False).write(SENT)
-    assert open_ledger(*contexts(), durable=False).read() is None
-    assert open_ledger(*contexts(), durable=True).read() is None
+def test_each_kind_has_an_entry_of_its_own(contexts):
+    open_ledger(*contexts()).write(SENT)
+    job = replace(SENT, kind="training_job", request_id="j1")
+    training = open_ledger(*contexts(), "training_job")
+    assert training.read() is None
+    training.write(job)
+    assert (open_ledger(*contexts()).read(), training.read()) == (SENT, job)
+    training.delete()
+    assert (open_ledger(*contexts()).read(), training.read()) == (SENT, None)
+
+
+def test_an_intent_is_of_its_kind():
+    assert intent({"ti": identity()}, "f", "training_job").kind == "training_job"
+    assert intent({"ti": identity()}, "f").kind == "async_request"
 
 
 @pytest.mark.parametrize("change", [{"dag_id": "x"}, {"run_id": "../r"}, {"task_id": "t/u"}, {"map_index": 0}])
 def test_task_instances_do_not_share(tmp_path, change):
     store = ResultStore(f"file://{tmp_path}")
-    open_ledger({"ti": identity()}, store, durable=True).write(SENT)
-    other = open_ledger({"ti": identity(**change)}, store, durable=True)
+    open_ledger({"ti": identity()}, store).write(SENT)
+    other = open_ledger({"ti": identity(**change)}, store)
     assert other.read() is None
 
 
@@ -161,9 +184,9 @@ class TestRuns:
 
         store = ResultStore(f"file://{tmp_path}")
         first, second = attempt(1), attempt(2)
-        open_ledger(first, store, durable=True).write(replace(intent(first, "f"), request_id="r1"))
-        found = open_ledger(second, store, durable=True).read()
-        assert plan(found, intent(second, "f"), "fail") == Plan("replace", "r1")
+        open_ledger(first, store).write(replace(intent(first, "f"), request_id="r1"))
+        found = open_ledger(second, store).read()
+        assert plan(found, intent(second, "f"), "fail") == Replace("r1")
 
 
 class TestTwoRecords:
@@ -177,30 +200,30 @@ class TestTwoRecords:
         return FakeTaskStates()
 
     @pytest.fixture
-    def book(self, states, tmp_path):
+    def ledger(self, states, tmp_path):
         context = {"ti": identity(), "dag_run": started(1), "task_state_store": states}
-        return lambda: open_ledger(context, ResultStore(f"file://{tmp_path}/store"), durable=True)
+        return lambda: open_ledger(context, ResultStore(f"file://{tmp_path}/store"))
 
-    def test_id_counts_that_only_the_store_has(self, book, states, monkeypatch):
-        book().write(INTENT)
+    def test_id_counts_that_only_the_store_has(self, ledger, states, monkeypatch):
+        ledger().write(INTENT)
 
         def down(*arguments, **options):
             raise OSError("Airflow's API is down")
 
         with monkeypatch.context() as patch:
             patch.setattr(FakeTaskStates, "set", down)
-            book().write(SENT)
+            ledger().write(SENT)
         assert states["baseten_async_request"]["request_id"] is None
-        assert book().read() == SENT
+        assert ledger().read() == SENT
 
-    def test_id_counts_that_only_the_task_states_have(self, book, tmp_path):
+    def test_id_counts_that_only_the_task_states_have(self, ledger, tmp_path):
         (tmp_path / "store").write_text("no folder")
-        book().write(INTENT)
-        book().write(SENT)
-        assert book().read() == SENT
+        ledger().write(INTENT)
+        ledger().write(SENT)
+        assert ledger().read() == SENT
 
-    def test_id_that_nothing_has_is_an_error(self, book, tmp_path, monkeypatch):
-        book().write(INTENT)
+    def test_id_that_nothing_has_is_an_error(self, ledger, tmp_path, monkeypatch):
+        ledger().write(INTENT)
         (tmp_path / "store").write_text("no folder")
 
         def down(*arguments, **options):
@@ -208,31 +231,35 @@ class TestTwoRecords:
 
         monkeypatch.setattr(FakeTaskStates, "set", down)
         with pytest.raises(OSError, match="API is down"):
-            book().write(SENT)
+            ledger().write(SENT)
 
-    def test_id_of_an_earlier_intent_does_not_count(self, book):
-        book().write(INTENT)
-        book().write(SENT)
-        later = replace(INTENT, at=5)
-        book().write(later)
-        assert book().read() == later
+    def test_id_of_an_earlier_intent_does_not_count(self, ledger):
+        ledger().write(INTENT)
+        ledger().write(SENT)
+        later = replace(INTENT, created_at=5)
+        ledger().write(later)
+        assert ledger().read() == later
 
-    def test_request_that_is_over_does_not_come_back_from_the_store(self, book):
-        book().write(replace(SENT, run=identity_of({"ti": identity(), "dag_run": started(1)}).run))
-        book().delete()
-        assert book().read() is None
+    def test_request_that_is_over_does_not_come_back_from_the_store(self, ledger):
+        ledger().write(replace(SENT, run=identity_of({"ti": identity(), "dag_run": started(1)}).run))
+        ledger().delete()
+        assert ledger().read() is None
 
     @pytest.mark.parametrize("record", [[], "x", {"fingerprint": "f"}, {"fingerprint": 1, "max_tries": 1, "at": 0}])
-    def test_damaged_task_state_is_a_typed_error(self, book, states, record):
+    def test_damaged_task_state_is_a_typed_error(self, ledger, states, record):
         states["baseten_async_request"] = record
         with pytest.raises(BasetenResultStoreError, match="is damaged"):
-            book().read()
+            ledger().read()
 
 
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
         ({"fingerprint": "f", "max_tries": 2, "at": 0, "request_id": "r1"}, replace(SENT, run=None)),
+        (
+            {"fingerprint": "f", "max_tries": 2, "at": 0, "run": "first", "request_id": "r1", "version": 1},
+            replace(SENT, version=1),
+        ),
         (
             {
                 "fingerprint": "f",
@@ -241,7 +268,7 @@ class TestTwoRecords:
                 "run": "first",
                 "request_id": "r1",
                 "version": 7,
-                "kind": "new",
+                "field": "new",
             },
             replace(SENT, version=7),
         ),
@@ -249,12 +276,12 @@ class TestTwoRecords:
 )
 def test_records_of_other_versions_are_read(tmp_path, record, expected):
     store = ResultStore(f"file://{tmp_path}")
-    book = open_ledger({"ti": identity()}, store, durable=True)
-    book.write(SENT)
+    ledger = open_ledger({"ti": identity()}, store)
+    ledger.write(SENT)
     (file,) = (tmp_path / "ledger").iterdir()
-    assert json.loads(file.read_text())["version"] == 1
+    assert json.loads(file.read_text())["version"] == 2
     file.write_text(json.dumps(record))
-    assert book.read() == expected
+    assert ledger.read() == expected
 
 
 @pytest.mark.parametrize(
@@ -269,13 +296,15 @@ def test_records_of_other_versions_are_read(tmp_path, record, expected):
         '{"fingerprint": "f"}',
         '{"fingerprint": "f", "max_tries": true, "at": 0}',
         '{"fingerprint": "f", "max_tries": 2, "at": 0, "request_id": 7}',
+        '{"fingerprint": "f", "max_tries": 2, "created_at": 0, "kind": "training_job"}',
+        '{"fingerprint": "f", "max_tries": 2, "created_at": 0, "kind": 1}',
     ],
 )
 def test_damaged_record_is_an_error_and_not_an_absence(tmp_path, content):
     store = ResultStore(f"file://{tmp_path}")
-    book = open_ledger({"ti": identity()}, store, durable=True)
-    book.write(SENT)
+    ledger = open_ledger({"ti": identity()}, store)
+    ledger.write(SENT)
     (file,) = (tmp_path / "ledger").iterdir()
     file.write_text(content)
     with pytest.raises(BasetenResultStoreError, match="is damaged"):
-        book.read()
+        ledger.read()

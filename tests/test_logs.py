@@ -58,7 +58,7 @@ def logged(capfd, caplog):
             True,
             [
                 rf"Deferred: the triggerer will call {SUBJECT}\.",
-                rf"Resumed: the triggerer has received the answer of {SUBJECT}\.",
+                rf"Resumed: the triggerer has received the response of {SUBJECT}\.",
                 rf"Calling {SUBJECT}\.",
                 ANSWERED,
             ],

@@ -155,7 +155,6 @@ FLAGS = {
         "stream",
         "wait_for_completion",
         "cancel_on_kill",
-        "durable",
     ),
     *("cancel_on_timeout", "expects_delivery", "only_failed", "overwrite", "deferrable"),
 }

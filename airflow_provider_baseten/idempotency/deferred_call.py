@@ -1,10 +1,17 @@
-"""A request that one process hands to another through the result store, and its answer on the way back.
+"""Deferred call: a request that the worker leaves in the result store for the trigger, and the response to it.
 
-The worker leaves the request, the trigger claims it, sends it and leaves the answer or the error, the worker picks that
-up. Trigger arguments and events carry the name alone, and a triggerer that takes over sees how far the first one got.
+Trigger arguments and events hold the name of the call alone. The name is
+:meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`, so that a retry of the task finds the call
+again, and a cleared task or another input does not. The files of a call prevent a second payment:
+
+- ``claim``, created by the trigger before it sends. Another triggerer that takes the trigger over finds it and knows
+  that the request may have been sent: ``on_orphaned_request`` decides whether it is sent again. A trigger that was
+  stopped meanwhile finds the claim of its successor, and sends nothing.
+- ``response``, written before the trigger ends. Triggers and attempts that find it send nothing.
+- ``error``, in place of a response. The worker that raises it deletes it and the claim, so that the next attempt sends
+  again; after ``on_orphaned_request="fail"`` the claim stays, as an intent stays in the ledger, until a clear.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,18 +22,7 @@ from airflow_provider_baseten.api.error_record import error_fields, error_from
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOrphanedRequestError, BasetenResultStoreError
-from airflow_provider_baseten.idempotency.identity import Identity
 from airflow_provider_baseten.storage.result_store import ResultStore
-
-
-def name_of(identity: Identity, max_tries: int, fingerprint: str) -> str:
-    """Return the name under which a task instance finds its call again: in a retry, but not after a clear.
-
-    :param identity: of the task instance.
-    :param max_tries: Airflow's: a clear raises it.
-    :param fingerprint: of the request.
-    """
-    return hashlib.sha256(json.dumps([identity.key, max_tries, fingerprint]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +30,19 @@ class Claim:
     """The right of one trigger to send a call.
 
     :param id: of the trigger's run, made up by it.
-    :param at: when the trigger began to run, in seconds since the epoch: a claim of one that began later means that
-        the other was stopped meanwhile.
+    :param started_at: when the trigger began to run, in seconds since the epoch. A claim with a later start is that of
+        a successor: the trigger with the earlier one was stopped, and sends nothing.
     """
 
     id: str
-    at: float
+    started_at: float
 
 
 class DeferredCall:
     """One call in a result store. All methods block; a trigger calls them in a thread.
 
-    :param store: where it is kept.
-    :param name: see :func:`name_of`.
+    :param store: the result store that the worker and the triggerer share.
+    :param name: of the call.
     :raises BasetenResultStoreError: from every method, if the store can't be read or written.
     """
 
@@ -85,30 +81,30 @@ class DeferredCall:
             raise self._damaged("request") from None
 
     def claim(self, mine: Claim) -> Claim | None:
-        """Claim the right to send, unless it is claimed; return the claim that is there.
+        """Claim the right to send, unless another trigger has it; return the claim of that one.
 
-        A claim that an earlier attempt of the task left behind is gone: see :meth:`take_error`.
+        It is never the claim of an earlier attempt of the task, which :meth:`take_error` has deleted.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None
         return self.holder()
 
     def take_over(self, mine: Claim) -> None:
-        """Replace the claim that is there."""
+        """Replace the claim of another trigger."""
         self._store.write(self._claim, json.dumps(asdict(mine)).encode())
 
     def holder(self) -> Claim | None:
-        """Return the claim that is there."""
+        """Return the claim of the trigger that may send, ``None`` if there is none."""
         body = self._store.read(self._claim)
         if body is None:
             return None
         try:
             return Claim(**json.loads(body))
-        except (ValueError, TypeError):  # Its trigger died while it wrote.
+        except (ValueError, TypeError):  # Its trigger died while it wrote the claim.
             return Claim("(unknown)", 0.0)
 
     def leave_response(self, response: Response) -> None:
-        """Write the answer. Leave only what can be used: an answer that is kept ends the sending."""
+        """Write the response, which must be usable: no attempt sends again while it is there."""
         head: dict[str, Any] = {"status": response.status, "headers": dict(response.headers)}
         if response.large is not None:
             head["large"] = f"{self._folder}/{uuid4().hex}"
@@ -116,7 +112,7 @@ class DeferredCall:
         self._write("response", head, response.body)
 
     def response(self) -> Response | None:
-        """Return the answer, ``None`` while there is none."""
+        """Return the response, ``None`` if there is none."""
         found = self._read("response")
         if found is None:
             return None
@@ -128,7 +124,7 @@ class DeferredCall:
             raise self._damaged("response") from None
 
     def drop_response(self) -> None:
-        """Forget an answer that can't be used, and the claim, so that the next attempt sends again."""
+        """Delete a response that is not usable, and the claim, so that the next attempt sends again."""
         found = self._read("response")
         if found is not None and "large" in found[0]:
             self._store.remove(found[0]["large"])
@@ -136,17 +132,17 @@ class DeferredCall:
         self._store.remove(self._claim)
 
     def has_ended(self) -> bool:
-        """Tell whether there is an answer or an error."""
+        """Return whether there is a response or an error."""
         return any(self._store.read(f"{self._folder}/{name}") is not None for name in ("response", "error"))
 
     def leave_error(self, error: BasetenError) -> None:
-        """Write the error that took the place of an answer."""
+        """Write the error in place of a response."""
         self._write("error", error_fields(error), b"")
 
     def take_error(self) -> BasetenError | None:
-        """Return the error, if there is one, and forget the claim, so that the next attempt sends again.
+        """Return the error, if there is one, and delete the claim, so that the next attempt sends again.
 
-        An attempt that was not to be sent again is not forgotten.
+        The claim of an orphaned request that must not be sent again stays.
         """
         found = self._read("error")
         if found is None:
@@ -175,5 +171,5 @@ class DeferredCall:
 
     def _damaged(self, name: str) -> BasetenResultStoreError:
         return BasetenResultStoreError(
-            f"{self._folder}/{name} in {self._store.uri} is damaged. Delete it, and the task sends its request again."
+            f"{self._store.uri_of(self._folder)}/{name} is damaged. Delete it, and the task sends its request again."
         )

@@ -1,45 +1,46 @@
-"""Answer that was paid and could not be stored: kept in the task state store for the next attempt of the same request.
+"""Held response: one that was paid and could not be stored, kept in Airflow's task state store for the next attempt.
 
-A last resort: Airflow's database takes only a small one, and only since Airflow 3.3.
+It prevents a second payment when the result store fails after the response has come. It is a last resort: Airflow's
+database takes only a small one, and only since Airflow 3.3.
 """
 
-import hashlib
 import json
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.idempotency.identity import identity_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.http import Request
 
-_KEY = "baseten_held_answer"
-_MOST_BYTES = 60_000
+_KEY = "baseten_held_response"
+_MAX_BYTES = 60_000
 
 
-class HeldAnswer:
-    """The answer to one request of a task instance, if an attempt had to hold it.
+class HeldResponse:
+    """The response to the request of a task instance, if an earlier attempt had to hold it.
 
-    An answer to another request, or from before a clear, which raises ``max_tries``, is not found.
+    The response to another request, or from before a clear, is not found: the task sends its request.
 
     :param context: of the task.
-    :param request: what the task sends.
+    :param request: the request of this attempt.
+    :param fingerprint: of that request, see :func:`~airflow_provider_baseten.idempotency.ledger.fingerprint`.
     """
 
-    def __init__(self, context: "Context", request: "Request") -> None:
+    def __init__(self, context: "Context", request: "Request", fingerprint: str) -> None:
         ti: Any = context["ti"]
         self._states: Any = context.get("task_state_store")
         self._request = request
         self._is_retry = ti.try_number > 1
-        content = f"{ti.max_tries} {request.method} {request.host}{request.path}\n".encode() + (request.body or b"")
-        self._fingerprint = hashlib.sha256(content).hexdigest()
+        self._key = identity_of(context).request_key(fingerprint)
         self._found = False
 
     def find(self) -> Response | None:
-        """Return the answer that an earlier attempt held.
+        """Return the response that an earlier attempt held.
 
         :raises BasetenResultStoreError: the task state store can't be read.
         """
@@ -49,9 +50,9 @@ class HeldAnswer:
             held = self._states.get(_KEY)
         except Exception as error:
             raise BasetenResultStoreError(
-                f"The task state store can't be read ({type(error).__name__}); nothing was sent."
+                f"The task state store can't be read ({type(error).__name__}). Nothing was sent."
             ) from error
-        if not isinstance(held, dict) or held.get("fingerprint") != self._fingerprint:
+        if not isinstance(held, dict) or held.get("request_key") != self._key:
             return None
         self._found = True
         return Response(
@@ -59,25 +60,25 @@ class HeldAnswer:
         )
 
     def keep(self, response: Response) -> bool:
-        """Keep an answer if it is small; return whether it is kept."""
-        if self._states is None or response.size > _MOST_BYTES:
+        """Keep a response if it is small; return whether it is kept."""
+        if self._states is None or response.size > _MAX_BYTES:
             return False
         held = {
-            "fingerprint": self._fingerprint,
+            "request_key": self._key,
             "status": response.status,
             "headers": dict(response.headers),
             "body": b64encode(response.body).decode(),
         }
-        if len(json.dumps(held)) > _MOST_BYTES:
+        if len(json.dumps(held)) > _MAX_BYTES:
             return False
         try:
             self._states.set(_KEY, held)
-        except Exception:  # The error of the result store is about to be raised, and says that the answer is lost.
+        except Exception:  # The caller raises the error of the result store, and adds that the response is lost.
             return False
         return True
 
-    def forget(self) -> None:
-        """Delete the answer, which has been stored by now; if that fails, Airflow deletes it after 30 days."""
+    def delete(self) -> None:
+        """Delete the response, which is stored by now; if that fails, Airflow deletes it after 30 days."""
         if self._found:
             try:
                 self._states.delete(_KEY)

@@ -1,4 +1,4 @@
-"""The identity of a task instance: what its records are kept under, and which run of that name it belongs to."""
+"""Identity of a task instance: the names under which all its attempts find the same records."""
 
 import hashlib
 import json
@@ -12,36 +12,55 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What stays the same over all attempts of a task instance.
+    """The fields of a task instance that all its attempts share.
 
     :param name: hash of DAG id, run id, task id and map index. A run that was deleted and made again under its id has
-        the same one.
-    :param run: which run of that id it is; ``None`` where the context does not say. Airflow changes it when it starts
-        a run that had ended again, which it does for tasks that are cleared and therefore run anew anyway.
+        the same one, so that the request of the deleted run is found, and cancelled instead of paid beside the new one.
+    :param run: the start of the run, which tells it from another run under the same id: without it the new run would
+        be given the output of the deleted one. ``None`` where the context does not hold it. Airflow changes the start
+        when it restarts a run that had ended, and it does so only for tasks that are cleared.
+    :param max_tries: Airflow's, which a clear raises and a retry leaves as it is: so a retry uses what an earlier
+        attempt has paid, and a cleared task runs again.
     """
 
     name: str
     run: str | None
+    max_tries: int
 
     @property
     def key(self) -> str:
-        """Hash that only attempts of this task instance, in this very run, share."""
-        return hashlib.sha256(json.dumps([self.name, self.run]).encode()).hexdigest()
+        """Hash that only the attempts of this task instance in this run share."""
+        return _hash(self.name, self.run)
+
+    @property
+    def key_until_clear(self) -> str:
+        """Hash that only these attempts share, and only until the task is cleared."""
+        return _hash(self.name, self.run, self.max_tries)
+
+    def request_key(self, fingerprint: str) -> str:
+        """Return a hash that only attempts at the same request share: until the task is cleared or its input changes.
+
+        :param fingerprint: of the request.
+        """
+        return _hash(self.name, self.run, self.max_tries, fingerprint)
 
 
 def identity_of(context: "Context") -> Identity:
     """Return the identity of the task instance that runs in a context.
 
-    Tasks are not told the key of their run in Airflow's database. The time at which the run started stands for it: a
-    scheduled run that is made again has the same id, dates and data interval, but starts at another time.
+    A task does not know the key of its run in Airflow's database. The start of the run stands for it: a scheduled run
+    that is made again has the same id, dates and data interval, but another start.
 
     :param context: of the task; without ``dag_run`` the run is not known.
     """
     ti: Any = context["ti"]
-    dag_run: Any = context.get("dag_run")
-    started = getattr(dag_run, "start_date", None)
-    place = json.dumps([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
+    started = getattr(context.get("dag_run"), "start_date", None)
     return Identity(
-        name=hashlib.sha256(place.encode()).hexdigest(),
+        name=_hash(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
         run=None if started is None else started.astimezone(UTC).isoformat(),
+        max_tries=ti.max_tries,
     )
+
+
+def _hash(*fields: str | int | None) -> str:
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()

@@ -1,10 +1,15 @@
-"""The ledger: what a task instance has already sent, so that no attempt of it pays for the same work twice.
+"""Ledger: the record of what a task instance has sent, so that none of its attempts pays for the same work twice.
 
-Airflow's own mixin for resuming jobs is not used: it loses the result when it reconnects, skips the work of a cleared
-task, and keeps no record of a request that was about to be sent.
+Airflow's own mixin for resumable jobs is not used: it loses the result when it reconnects, skips the work of a cleared
+task, and keeps no record of a request that is about to be sent.
 
-Invariants: the intent is written before the request is sent and the id before anything is waited for; a record that
-can't be read is an error, never taken for the absence of one.
+Two rules prevent a second payment. The intent is recorded before the request is sent, and the id before anything is
+waited for: a later attempt finds the request, or at least learns that there may be one. A record that can't be read is
+an error, never the absence of a record, for that would send the request again.
+
+A task instance has one entry for each kind of thing that is paid for, see :data:`Kind`. A deferred predict has no id by
+which it could be found again; its record is :mod:`~airflow_provider_baseten.idempotency.deferred_call`, under the same
+identity, fingerprint and rule for orphaned requests.
 """
 
 import hashlib
@@ -13,165 +18,185 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.exceptions import (
-    BasetenError,
-    BasetenOrphanedRequestError,
-    BasetenResultStoreError,
-)
+from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest, check_orphan
 from airflow_provider_baseten.storage.result_store import ResultStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-OnOrphanedRequest = Literal["resubmit", "fail"]
-ON_ORPHANED_REQUEST = get_args(OnOrphanedRequest)
+    from airflow_provider_baseten.api.http import Request
 
-_KEY = "baseten_async_request"
-_VERSION = 1
+# What is paid for, each with an entry of its own.
+Kind = Literal["async_request", "training_job"]
 
-# Seconds.
-_PERSISTENCE = 60.0
+# 2 has a kind, and created_at in place of at. A record without a kind is that of an async request.
+_VERSION = 2
+
+# For so long the write of an id is retried.
+_WRITE_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One request of a task instance.
+    """The last request of one kind that a task instance has sent, or was about to send.
 
-    :param fingerprint: see :func:`fingerprint`.
-    :param max_tries: Airflow's, when the request was sent: a retry leaves it as it is, a clear raises it.
-    :param run: which run the task instance belongs to: without it a run that was deleted and made again under its id
-        would be given the output of the old one.
-    :param at: when the request was about to be sent, in seconds since the epoch.
-    :param request_id: ``None`` for an intent.
-    :param version: of the record.
+    :param fingerprint: of the request, see :func:`fingerprint`. An attempt with the same one uses the request that was
+        sent; an attempt with another one replaces it.
+    :param max_tries: Airflow's, when the request was sent. A retry finds the same number and sends nothing; a clear has
+        raised it, so that a cleared task sends again.
+    :param run: the start of the run that the request belongs to: a run that was deleted and made again under its id
+        sends its own request, and is not given the output of the deleted one.
+    :param created_at: when the request was about to be sent, in seconds since the epoch. It ties the two records of one
+        request together, see :func:`open_ledger`.
+    :param request_id: ``None`` for an intent: the request may have been sent. An attempt that finds an intent alone
+        does not know, so that ``on_orphaned_request`` decides whether it risks a second payment.
+    :param kind: what is paid for.
+    :param version: of the record's form. A newer record is read too, as long as its fields have the known types.
     """
 
     fingerprint: str
     max_tries: int
-    at: float
+    created_at: float
     run: str | None = None
     request_id: str | None = None
+    kind: Kind = "async_request"
     version: int = _VERSION
 
-    def serves(self, wanted: "Entry") -> bool:
-        """Tell whether this request is what is wanted now: the task was not cleared, and nothing has changed."""
+    def matches(self, wanted: "Entry") -> bool:
+        """Return whether this request is the wanted one: the task was not cleared, and nothing has changed."""
         same_run = self.run == wanted.run or self.run is None or wanted.run is None
         return same_run and (self.fingerprint, self.max_tries) == (wanted.fingerprint, wanted.max_tries)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What an attempt does about its request.
+class Send:
+    """Plan of an attempt: send the request."""
 
-    :param action: ``send`` it, ``attach`` to the one that was sent, or ``replace`` that one: cancel it if it is still
-        queued and send anew.
-    :param request_id: the one that was sent.
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Plan of an attempt: wait for the request that an earlier attempt sent, and send nothing.
+
+    :param request_id: of that request.
     """
 
-    action: Literal["send", "attach", "replace"]
-    request_id: str | None = None
+    request_id: str
 
 
-def fingerprint(request: Request) -> str:
-    """Return a hash of what is called, with which input and options.
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Plan of an attempt: cancel the request that an earlier attempt sent, if it has not begun to run, and send.
 
-    The base URL of the connection is not part of it: a proxy that is added between two attempts must not pay twice.
+    :param request_id: of that request.
     """
-    return hashlib.sha256(f"{request.host}{request.path}\n".encode() + (request.body or b"")).hexdigest()
+
+    request_id: str
 
 
-def intent(context: "Context", mark: str) -> Entry:
-    """Return the entry that is written before a request is sent.
+def fingerprint(request: "Request") -> str:
+    """Return a hash that two requests share if they call the same thing with the same input and options.
 
-    :param context: of the task instance.
-    :param mark: fingerprint of the request.
+    The base URL of the connection is not in it: otherwise a proxy that is added between two attempts would make another
+    request of it, which is paid again.
     """
-    ti: Any = context["ti"]
-    return Entry(fingerprint=mark, max_tries=ti.max_tries, run=identity_of(context).run, at=time.time())
+    content = f"{request.method} {request.host}{request.path}\n".encode() + (request.body or b"")
+    return hashlib.sha256(content).hexdigest()
 
 
-def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequest) -> Plan:
+def intent(context: "Context", fingerprint: str, kind: Kind = "async_request") -> Entry:
+    """Return the entry that is recorded before a request is sent.
+
+    :param context: of the task.
+    :param fingerprint: of the request.
+    """
+    identity = identity_of(context)
+    return Entry(
+        fingerprint=fingerprint, max_tries=identity.max_tries, run=identity.run, kind=kind, created_at=time.time()
+    )
+
+
+def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequest) -> Send | Attach | Replace:
     """Decide what an attempt does.
 
-    :param entry: what an earlier attempt recorded.
-    :param wanted: what this one would record.
-    :raises BasetenOrphanedRequestError: an earlier attempt died while sending, and the policy is ``fail``.
+    :param entry: the record of the earlier attempts.
+    :param wanted: the intent of this attempt.
+    :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the same request, and the policy is
+        ``fail``.
     """
     if entry is None:
-        return Plan("send")
-    serves = entry.serves(wanted)
+        return Send()
     if entry.request_id is not None:
-        return Plan("attach" if serves else "replace", entry.request_id)
-    if serves and on_orphaned_request == "fail":
-        raise BasetenOrphanedRequestError(
-            "An earlier attempt of this task died while it sent its request, so Baseten may be running it under an id "
-            "that nobody knows. Look at the queue of the deployment, then clear the task to send it again.",
-            may_have_run=True,
+        return Attach(entry.request_id) if entry.matches(wanted) else Replace(entry.request_id)
+    if entry.matches(wanted):
+        check_orphan(
+            on_orphaned_request,
+            "An earlier attempt of this task died while it sent its request, so Baseten may be running it under an "
+            "unknown id. Look at the queue of the deployment, then clear the task to send it again.",
         )
-    return Plan("send")
+    return Send()
 
 
 class Ledger(Protocol):
-    """Keeps one entry for each task instance, whatever its try number.
+    """The entry of one kind of a task instance, the same for all its attempts.
 
     :raises BasetenResultStoreError: from every method: the entry can't be read or written. Airflow's own errors of the
         task state store are passed on.
     """
 
     def read(self) -> Entry | None:
-        """Return the entry."""
+        """Return the entry, ``None`` if there is none."""
 
     def write(self, entry: Entry) -> None:
         """Replace the entry."""
 
     def delete(self) -> None:
-        """Forget the entry: what it records is over and may be sent again."""
+        """Delete the entry: its request has ended, or was not accepted, and may be sent again."""
 
 
-def open_ledger(context: "Context", store: ResultStore, *, durable: bool) -> Ledger:
-    """Return the ledger of a task instance.
+def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_request") -> Ledger:
+    """Return the ledger of a task instance for one kind.
 
-    In the task state store of Airflow 3.3 and newer, with a second record of each id in the result store; otherwise in
-    the result store.
-
-    :param durable: false for one that forgets.
+    With Airflow 3.3 and newer the entry is in the task state store, and each id in the result store too; otherwise it
+    is in the result store alone.
     """
-    if not durable:
-        return _Forgetful()
     identity = identity_of(context)
-    stored = _InResultStore(store, identity.name)
+    stored = _InResultStore(store, identity.name, kind)
     task_states: Any = context.get("task_state_store")
-    return stored if task_states is None else _InTaskStates(task_states, stored, identity.run)
+    return stored if task_states is None else _InTaskStates(task_states, stored, identity.run, kind)
 
 
-def write_persistently(book: Ledger, entry: Entry) -> None:
-    """Replace the entry, and try for a minute: a request that was sent and is not recorded is paid for twice.
+def write_persistently(ledger: Ledger, entry: Entry) -> None:
+    """Replace the entry, and retry for a minute: a request that was sent and has no record is paid again by a retry.
 
-    :raises Exception: the last failure of the ledger, whatever Airflow or the store makes of it.
+    :raises Exception: the last failure of the ledger, Airflow's or that of the result store.
     """
     import tenacity
 
-    wait, stop = tenacity.wait_exponential(multiplier=0.5, max=5), tenacity.stop_after_delay(_PERSISTENCE)
-    tenacity.Retrying(wait=wait, stop=stop, reraise=True)(book.write, entry)
+    wait, stop = tenacity.wait_exponential(multiplier=0.5, max=5), tenacity.stop_after_delay(_WRITE_RETRY_SECONDS)
+    tenacity.Retrying(wait=wait, stop=stop, reraise=True)(ledger.write, entry)
 
 
 class _InTaskStates:
-    """The task state store decides; the result store holds ids that did not get there, and those of deleted runs.
+    """The entry in Airflow's task state store, which decides.
 
-    Airflow deletes the task states with their run.
+    The result store has a second record of each id. It prevents a second payment if the worker dies, or Airflow's API
+    fails, before the id is in the task state store; and it finds the request of a run that was deleted, whose task
+    states Airflow has deleted with it.
     """
 
-    def __init__(self, task_states: Any, stored: "_InResultStore", run: str | None) -> None:
+    def __init__(self, task_states: Any, stored: "_InResultStore", run: str | None, kind: Kind) -> None:
         self._task_states = task_states
         self._stored = stored
         self._run = run
+        self._kind = kind
+        self._key = f"baseten_{kind}"
 
     def read(self) -> Entry | None:
-        entry = _entry(self._task_states.get(_KEY), "Airflow's task state store")
+        entry = _entry(self._task_states.get(self._key), self._kind, "Airflow's task state store")
         if entry is None:
             return self._left_by_another_run()
         if entry.request_id is not None:
@@ -185,13 +210,13 @@ class _InTaskStates:
 
         is_stored = entry.request_id is not None and self._store(entry)
         try:
-            self._task_states.set(_KEY, asdict(entry), retention=NEVER_EXPIRE)
+            self._task_states.set(self._key, asdict(entry), retention=NEVER_EXPIRE)
         except Exception:
             if not is_stored:
                 raise
 
     def delete(self) -> None:
-        self._task_states.delete(_KEY)
+        self._task_states.delete(self._key)
 
     def _store(self, entry: Entry) -> bool:
         try:
@@ -201,7 +226,7 @@ class _InTaskStates:
         return True
 
     def _left_by_another_run(self) -> Entry | None:
-        """Return what a deleted run of the same id has sent, so that it is cancelled; best effort."""
+        """Return the request of a deleted run of the same id, so that it is cancelled; best effort."""
         with suppress(BasetenError):
             stored = self._stored.read()
             if stored is not None and None not in {stored.run, self._run} and stored.run != self._run:
@@ -210,15 +235,17 @@ class _InTaskStates:
 
 
 class _InResultStore:
-    def __init__(self, store: ResultStore, name: str) -> None:
+    def __init__(self, store: ResultStore, name: str, kind: Kind) -> None:
         self._store = store
-        self._name = f"ledger/{name}"
+        self._kind = kind
+        # The file of an async request had no kind in its name before there were kinds.
+        self._name = f"ledger/{name}" if kind == "async_request" else f"ledger/{name}-{kind}"
 
     def read(self) -> Entry | None:
         body = self._store.read(self._name)
-        where = f"{self._name} in {self._store.uri}"
+        where = self._store.uri_of(self._name)
         try:
-            return None if body is None else _entry(json.loads(body), where)
+            return None if body is None else _entry(json.loads(body), self._kind, where)
         except (ValueError, RecursionError):
             raise _damaged(where) from None
 
@@ -229,39 +256,35 @@ class _InResultStore:
         self._store.remove(self._name)
 
 
-class _Forgetful:
-    def read(self) -> Entry | None:
-        return None
+def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
+    """Read a record, also one of an older or newer version of this package: unknown fields are skipped.
 
-    def write(self, entry: Entry) -> None:
-        pass
-
-    def delete(self) -> None:
-        pass
-
-
-def _entry(value: Any, where: str) -> Entry | None:
-    """Read a record, also one of an older or newer version of this package: fields that are not known are skipped.
-
-    :raises BasetenResultStoreError: a field that decides is missing or is not what it should be.
+    :raises BasetenResultStoreError: a field that decides is missing or has another type, or the record is of another
+        kind.
     """
     if value is None:
         return None
     if not isinstance(value, Mapping):
         raise _damaged(where)
+    if "created_at" not in value and "at" in value:
+        value = {**value, "created_at": value["at"]}  # Version 1.
     known = {name: value[name] for name in _FIELDS if name in value}
     of_type = all(isinstance(item, _FIELDS[name]) and not isinstance(item, bool) for name, item in known.items())
-    if not of_type or not known.keys() >= {"fingerprint", "max_tries", "at"}:
+    if not of_type or not known.keys() >= {"fingerprint", "max_tries", "created_at"}:
         raise _damaged(where)
-    return Entry(**known)
+    entry = Entry(**known)
+    if entry.kind != kind:
+        raise _damaged(where)
+    return entry
 
 
 _FIELDS: dict[str, Any] = {
     "fingerprint": str,
     "max_tries": int,
-    "at": int | float,
+    "created_at": int | float,
     "run": str | None,
     "request_id": str | None,
+    "kind": str,
     "version": int,
 }
 

@@ -19,9 +19,19 @@ from airflow_provider_baseten.arguments import (
     path_text,
 )
 from airflow_provider_baseten.compat import AirflowTaskTimeout, conf
-from airflow_provider_baseten.idempotency import ledger
+from airflow_provider_baseten.idempotency.ledger import (
+    Attach,
+    Replace,
+    fingerprint,
+    intent,
+    open_ledger,
+    plan,
+    write_persistently,
+)
+from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenOperator, OutputArguments, OutputOptions
+from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.waiting.state import Outcome
 
@@ -30,7 +40,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.idempotency.ledger import Entry, Ledger, OnOrphanedRequest, Plan
+    from airflow_provider_baseten.idempotency.ledger import Entry, Ledger
+    from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest
     from airflow_provider_baseten.waiting.blocking import AsyncResults
 
 # Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
@@ -53,7 +64,6 @@ class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
     timeout: float | None
     cancel_on_kill: bool
     cancel_on_timeout: bool
-    durable: bool
     on_orphaned_request: "OnOrphanedRequest"
 
 
@@ -90,7 +100,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         may take: the time in the queue, and an hour for each of its attempts.
     :param cancel_on_kill: cancel the request if the task is killed; by default true.
     :param cancel_on_timeout: cancel the request if it is too late; by default true.
-    :param durable: record what is sent, so that no attempt sends it twice; by default true.
     :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``.
 
     :raises BasetenAsyncRequestError: the request failed, expired or was cancelled.
@@ -119,20 +128,18 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         timeout: float | None = None,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
-        durable: bool = True,
         on_orphaned_request: "OnOrphanedRequest" = "resubmit",
         **kwargs: Unpack[OutputArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_is_there(model_input=model_input)
         deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
-        check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)
+        check_choice("on_orphaned_request", on_orphaned_request, ON_ORPHANED_REQUEST)
         check_flags(
             deferrable=deferrable,
             wait_for_completion=wait_for_completion,
             cancel_on_kill=cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
-            durable=durable,
         )
         async_predict.check_options(priority, max_time_in_queue_seconds, inference_retry_config)
         if timeout is None:
@@ -152,7 +159,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self.wait_timeout = timeout
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
-        self.durable = durable
         self.on_orphaned_request = on_orphaned_request
         self._waiting: tuple[AsyncResults, str] | None = None
         # What is being sent, and what becomes of the request when the execution_timeout has passed.
@@ -220,10 +226,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self._waiting = None  # Airflow calls on_kill now.
         if self.cancel_on_timeout and results.cancel(request_id):
             becomes = "was cancelled before it began to run. The next try sends it again."
-        elif self.durable:
-            becomes = "may still run and be billed. The next try waits for it again and sends nothing."
         else:
-            becomes = "may still run and be billed. The next try sends, and pays for, another one (durable=False)."
+            becomes = "may still run and be billed. The next try waits for it again and sends nothing."
         self._left = f"Async request {request_id} was sent and {becomes}"
 
     def what_was_sent(self) -> str:
@@ -231,11 +235,13 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if self._left is not None:
             return self._left
         if self._waiting is not None:
-            again = "waits for it again, unless it was cancelled" if self.durable else "sends another one"
-            return f"Async request {self._waiting[1]} was sent, and may run and be billed. The next try {again}."
+            return (
+                f"Async request {self._waiting[1]} was sent, and may run and be billed. The next try waits for it "
+                "again, unless it was cancelled."
+            )
         if self._sending is None:
             return super().what_was_sent()
-        again = "sends it again" if self.on_orphaned_request == "resubmit" or not self.durable else "fails"
+        again = "sends it again" if self.on_orphaned_request == "resubmit" else "fails"
         return f"{self._sending} was being sent: whether Baseten has queued it is unknown. The next try {again}."
 
     def build_request(self) -> "Request":
@@ -275,21 +281,30 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     def _request_id(self, context: "Context", hook: "BasetenHook", results: "AsyncResults") -> str:
         """Return the id of this task instance's request; send it if that has not happened yet."""
         request = self.build_request()
-        book = ledger.open_ledger(context, results.store, durable=self.durable)
-        entry = book.read()
-        intent = ledger.intent(context, ledger.fingerprint(request))
-        plan = ledger.plan(entry, intent, self.on_orphaned_request)
-        if plan.request_id is not None and not self._send_again(plan, results):
-            self.log.info("Attached to async request %s, which an earlier attempt sent.", plan.request_id)
-            self._count("reconnect_success")
-            self._watch(results, plan.request_id)
-            return plan.request_id
+        ledger = open_ledger(context, results.store)
+        with consequence("Nothing was sent."):
+            entry = ledger.read()
+        wanted = intent(context, fingerprint(request))
+        match plan(entry, wanted, self.on_orphaned_request):
+            case Attach(request_id) if not self._was_cancelled(request_id, results):
+                self.log.info("Attached to async request %s, which an earlier attempt sent.", request_id)
+                self._count("reconnect_success")
+                self._watch(results, request_id)
+                return request_id
+            case Replace(request_id):
+                self.log.info(
+                    "The task was cleared, its input has changed or its run was made again: async request %s is "
+                    "replaced.",
+                    request_id,
+                )
+                results.cancel(request_id)
         if entry is not None and entry.request_id is None:
             self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
-        book.write(intent)
-        request_id = self._submit(request, hook, book)
+        with consequence("Nothing was sent."):
+            ledger.write(wanted)
+        request_id = self._submit(request, hook, ledger)
         self._watch(results, request_id)
-        self._record(replace(intent, request_id=request_id), book, results)
+        self._record(replace(wanted, request_id=request_id), ledger, results)
         self.log.info("Sent %s: request id %s.", request.subject, request_id)
         self._count("fresh_submit" if entry is None else "terminal_resubmit")
         return request_id
@@ -300,10 +315,14 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         if self._killed:  # While the request was sent: there was nothing to cancel yet.
             self.on_kill()
 
-    def _record(self, entry: "Entry", book: "Ledger", results: "AsyncResults") -> None:
-        """Record what was sent; what can't be recorded is not left in the queue, for a retry sends it again."""
+    def _record(self, entry: "Entry", ledger: "Ledger", results: "AsyncResults") -> None:
+        """Record the request that was sent. If that is not possible it is cancelled, for a retry sends it again."""
         try:
-            ledger.write_persistently(book, entry)
+            with consequence(
+                f"Async request {entry.request_id} was sent, but the next try does not find its id: "
+                "on_orphaned_request decides whether it sends another one."
+            ):
+                write_persistently(ledger, entry)
         except Exception:
             self.log.error("Async request %s was sent, but that could not be recorded.", entry.request_id)
             results.cancel(str(entry.request_id))
@@ -315,20 +334,11 @@ class BasetenAsyncPredictOperator(BasetenOperator):
 
         Stats.incr(f"resumable_job.{what}", tags={"operator": type(self).__name__})
 
-    def _send_again(self, plan: "Plan", results: "AsyncResults") -> bool:
-        """Settle the request that an earlier attempt sent; return whether it is to be sent anew."""
-        assert plan.request_id is not None  # noqa: S101 - for the type checker.
-        if plan.action == "replace":
-            self.log.info(
-                "The task was cleared, its input has changed or its run was made again: async request %s is replaced.",
-                plan.request_id,
-            )
-            results.cancel(plan.request_id)
-            return True
-        # What was cancelled has never run.
-        return results.observe(plan.request_id).status == "CANCELED"
+    def _was_cancelled(self, request_id: str, results: "AsyncResults") -> bool:
+        """Return whether the request that an earlier attempt sent was cancelled: it has not run, and is sent again."""
+        return results.observe(request_id).status == "CANCELED"
 
-    def _submit(self, request: "Request", hook: "BasetenHook", book: "Ledger") -> str:
+    def _submit(self, request: "Request", hook: "BasetenHook", ledger: "Ledger") -> str:
         from airflow_provider_baseten.exceptions import BasetenError
 
         self._sending = request.subject
@@ -337,7 +347,11 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 return request_id_of(client.send(request).output(), request.subject)
         except BasetenError as error:
             if not error.may_have_run:
-                book.delete()
+                with consequence(
+                    f"The request was not accepted: {error} But its record stays, so that on_orphaned_request decides "
+                    "whether the next try sends it again."
+                ):
+                    ledger.delete()
             raise
 
     @property
@@ -380,15 +394,20 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
 
         results.submission = self._submission()
-        book = ledger.open_ledger(context, results.store, durable=self.durable)
+        ledger = open_ledger(context, results.store)
         if outcome is Outcome.TIMEOUT and self.cancel_on_timeout and results.cancel(request_id):
-            book.delete()
+            with consequence(
+                f"Async request {request_id} came too late and was cancelled: the next try sends it again."
+            ):
+                ledger.delete()
         try:
             if outcome is not Outcome.ENDED:
                 raise results.error(outcome, request_id, timeout=self.wait_timeout)
-            output = results.output(request_id, result_path=self.result_path, output_path=self.output_path)
-        except BasetenAsyncRequestError:
-            book.delete()  # It is over without success, so a retry is a new request.
+            with consequence("The next try waits for this request again and sends nothing."):
+                output = results.output(request_id, result_path=self.result_path, output_path=self.output_path)
+        except BasetenAsyncRequestError as error:
+            with consequence(f"The request had ended before: {error}"):
+                ledger.delete()  # It is over without success, so a retry is a new request.
             raise
         if self.do_xcom_push:
             context["ti"].xcom_push(key="status", value="SUCCEEDED")

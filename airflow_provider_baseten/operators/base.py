@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.compat import RetryPolicy
+    from airflow_provider_baseten.idempotency.held_response import HeldResponse
     from airflow_provider_baseten.storage.encoding import Output
 
 # Airflow makes them parts of a URL without escaping.
@@ -224,14 +225,15 @@ class BasetenCallOperator(BasetenOperator):
         A retry of the task sends the request again, unless the earlier attempt had the answer and could not store it.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
-        from airflow_provider_baseten.idempotency.held_response import HeldAnswer
+        from airflow_provider_baseten.idempotency.held_response import HeldResponse
+        from airflow_provider_baseten.idempotency.ledger import fingerprint
 
         self.take_output_path()
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request()
         result_store = hook.connection.result_store
         self._check_places(result_store)
-        held = HeldAnswer(context, request)
+        held = HeldResponse(context, request, fingerprint(request))
         response = held.find()
         if response is None:
             with hook.client() as client:
@@ -239,13 +241,15 @@ class BasetenCallOperator(BasetenOperator):
         try:
             returned = self.hand_over(context, response, result_store)
         except BasetenResultStoreError as error:
-            if held.keep(response):
-                note = "The answer is kept in the task state: the next attempt stores it and sends nothing."
-            else:
-                note = "The answer is lost: another attempt sends the request, and pays, again."
-            raise _extended(error, note) from error.__cause__
-        held.forget()
+            raise _extended(error, self.hold(held, response)) from error.__cause__
+        held.delete()
         return returned
+
+    def hold(self, held: "HeldResponse", response: "Response") -> str:
+        """Keep a response that could not be stored; return what the next attempt does."""
+        if held.keep(response):
+            return "The response is kept in the task state: the next attempt stores it and sends nothing."
+        return "The response is lost: another attempt sends the request, and pays, again."
 
     def answer(self, context: "Context", client: "Client", request: Request, result_store: str | None) -> "Response":
         """Send the request, log it and return the answer."""

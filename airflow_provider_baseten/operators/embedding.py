@@ -157,10 +157,10 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
 
 def _folder(context: "Context", result_store: str | None) -> str:
-    """Return the URI of a folder that belongs to this task instance until it is cleared, whichever its attempt."""
+    """Return the URI of the folder that all attempts of this task instance share until it is cleared."""
     from airflow_provider_baseten.storage.result_store import default_store
 
-    name = f"{identity_of(context).key}-{context['ti'].max_tries}"
+    name = identity_of(context).key_until_clear
     return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
 
 

@@ -8,7 +8,8 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.arguments import check_choice, check_flags, check_is_there
 from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
-from airflow_provider_baseten.idempotency import ledger
+from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
 from airflow_provider_baseten.waiting.deferral import deferral_timeout, is_of_former_trigger
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.client.client import Client
-    from airflow_provider_baseten.idempotency.ledger import OnOrphanedRequest
+    from airflow_provider_baseten.idempotency.held_response import HeldResponse
+    from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest
     from airflow_provider_baseten.storage.encoding import Output
 
+_RESPONSE_STAYS = "The response stays in the result store: the next attempt reads it and sends nothing."
 # Characters of a line that is logged before its end is there.
 _LONGEST_LINE = 65_536
 
@@ -85,7 +88,7 @@ class BasetenPredictOperator(BasetenCallOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_is_there(model_input=model_input)
-        check_choice("on_orphaned_request", on_orphaned_request, ledger.ON_ORPHANED_REQUEST)
+        check_choice("on_orphaned_request", on_orphaned_request, ON_ORPHANED_REQUEST)
         check_choice("content_type", content_type, get_args(ContentType))
         check_flags(deferrable=deferrable, log_stream=log_stream)
         if deferrable and log_stream:
@@ -116,22 +119,24 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def answer(self, context: "Context", client: "Client", request: Request, result_store: str | None) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
-        from airflow_provider_baseten.idempotency import deferred_call
+        from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
         from airflow_provider_baseten.idempotency.identity import identity_of
+        from airflow_provider_baseten.storage.files import consequence
         from airflow_provider_baseten.storage.result_store import ResultStore
 
         if not self.deferrable:
             return super().answer(context, client, request, result_store)
-        fingerprint = ledger.fingerprint(request)
-        name = deferred_call.name_of(identity_of(context), context["ti"].max_tries, fingerprint)
+        name = identity_of(context).request_key(fingerprint(request))
         store = ResultStore(result_store)
-        call = deferred_call.DeferredCall(store, name)
-        found = call.response()
-        if found is not None and not _can_be_used(found):
-            call.drop_response()
-            found = None
+        call = DeferredCall(store, name)
+        with consequence("Nothing was sent."):
+            found = call.response()
+            if found is not None and not _can_be_used(found):
+                call.drop_response()
+                found = None
+            if found is None:
+                call.leave_request(request)
         if found is None:
-            call.leave_request(request)
             self.log.info("Deferred: the triggerer will call %s.", request.subject)
             self._defer(store.uri, name)
         return found
@@ -144,6 +149,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
+        from airflow_provider_baseten.storage.files import consequence
         from airflow_provider_baseten.storage.result_store import ResultStore
 
         self.take_output_path()
@@ -152,20 +158,27 @@ class BasetenPredictOperator(BasetenCallOperator):
         if name is not None and is_of_former_trigger(name, event["name"], self.log):
             self._defer(store.uri, name)
         call = DeferredCall(store, event["name"])
-        if error := call.take_error():
+        with consequence("The next try looks again, and sends nothing if there is a response."):
+            error = call.take_error()
+            response = call.response() if error is None else None
+        if error is not None:
             raise error
-        response = call.response()
         if response is None:
             raise BasetenResultStoreError(
-                "The triggerer has answered, but its answer is not in the result store of this worker: give both the "
-                "same result_store."
+                "The trigger has ended, but its response is not in the result store of this worker: give worker and "
+                "triggerer the same result_store."
             )
-        self.log.info("Resumed: the triggerer has received the answer of %s.", response.request.subject)
+        self.log.info("Resumed: the triggerer has received the response of %s.", response.request.subject)
         try:
-            return self.hand_over(context, response, result_store)
+            with consequence(_RESPONSE_STAYS):
+                return self.hand_over(context, response, result_store)
         except BasetenResponseError:
             call.drop_response()
             raise
+
+    def hold(self, held: "HeldResponse", response: "Response") -> str:
+        """Keep a response that could not be stored; return what the next attempt does."""
+        return _RESPONSE_STAYS if self.deferrable else super().hold(held, response)
 
     def _defer(self, store: str, name: str) -> NoReturn:
         from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger

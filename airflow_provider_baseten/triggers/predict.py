@@ -12,6 +12,7 @@ import tenacity
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.client.call_log import CallLog
@@ -19,11 +20,12 @@ from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
-    BasetenOrphanedRequestError,
     BasetenResultStoreError,
 )
 from airflow_provider_baseten.hooks.shared_clients import shared_client
 from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall
+from airflow_provider_baseten.idempotency.orphans import check_orphan
+from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.storage.outputs import predicted
 from airflow_provider_baseten.storage.result_store import ResultStore
 
@@ -100,7 +102,11 @@ class BasetenPredictTrigger(BaseTrigger):
                 if await self._is_left_to_another(call, mine):
                     return
             raise
-        await _left(call.leave_response, response)
+        with consequence(
+            f"The response of {request.subject}{id_note(response.request_id)} was paid and is lost: the next try sends "
+            "the request, and pays, again."
+        ):
+            await _left(call.leave_response, response)
         with suppress(BasetenResultStoreError):
             if (holder := await _in_thread(call.holder)) != mine:
                 log.warning(
@@ -135,7 +141,7 @@ class BasetenPredictTrigger(BaseTrigger):
         for a while when it is back.
         """
         holder = await _in_thread(call.holder)
-        if holder == mine or (holder is not None and holder.at <= mine.at):
+        if holder == mine or (holder is not None and holder.started_at <= mine.started_at):
             return False
         log.warning(
             "Trigger %s was stopped, and trigger %s has taken its call over: it sends nothing.",
@@ -152,12 +158,11 @@ class BasetenPredictTrigger(BaseTrigger):
     def _meet_orphan(self, subject: str, earlier: Claim, mine: Claim) -> None:
         from airflow_provider_baseten.compat import Stats
 
-        if self.on_orphaned_request == "fail":
-            raise BasetenOrphanedRequestError(
-                f"An earlier trigger no longer waits for {subject}: it was stopped, or its triggerer died. Baseten "
-                "cancels work whose client has gone; clear the task to send it again.",
-                may_have_run=True,
-            )
+        check_orphan(
+            self.on_orphaned_request,
+            f"An earlier trigger no longer waits for {subject}: it was stopped, or its triggerer died. Baseten cancels "
+            "work whose client has gone; clear the task to send it again.",
+        )
         Stats.incr("baseten.predict.resent")
         log.warning(
             "Trigger %s no longer waits for %s (it was stopped, or its triggerer died or stands still); trigger %s "

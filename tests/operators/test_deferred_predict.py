@@ -8,6 +8,7 @@ import itertools
 import logging
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +26,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
     BasetenResultStoreError,
 )
-from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall, name_of
+from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall
 from airflow_provider_baseten.idempotency.identity import Identity
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
@@ -37,7 +38,7 @@ from tests.scripted_server import ScriptedServer, answer
 from tests.triggers.support import until
 
 KEY = "abcd1234.s3cr3t"
-IDENTITY = Identity("task instance", "run")
+IDENTITY = Identity("task instance", "run", 1)
 
 
 class RetryAnyway(BasetenRetryPolicy):
@@ -80,7 +81,7 @@ def baseten(connect, store):
 def left(baseten, store, model_id="echo", **options):
     """Leave a call as a worker does; return it and its trigger."""
     request = build_predict(Target(model_id=model_id), {"text": "private"}, **options)
-    name = name_of(IDENTITY, 1, "fingerprint")
+    name = IDENTITY.request_key("fingerprint")
     call = DeferredCall(store, name)
     call.name = name
     call.leave_request(request)
@@ -137,7 +138,7 @@ def test_trigger_holds_and_tells_no_input(baseten, store, caplog):
     call, trigger = left(baseten, store, headers={"X-Token": "private"})
     with caplog.at_level(logging.DEBUG):
         events = run(trigger())
-    assert events == [{"name": name_of(IDENTITY, 1, "fingerprint")}]
+    assert events == [{"name": IDENTITY.request_key("fingerprint")}]
     assert "private" not in str(trigger().serialize()) + str(events) + caplog.text
     assert KEY not in str(trigger().serialize()) + caplog.text
     assert call.response().output() == {"text": "private"}
@@ -319,7 +320,7 @@ class TestStoppedTriggerer:
 
         def stopped_after(self, mine):
             found = claim(self, mine)
-            call.take_over(Claim("second-trigger", mine.at + 1))
+            call.take_over(Claim("second-trigger", mine.started_at + 1))
             call.leave_error(BasetenModelError("of the second trigger"))
             call.take_error()  # The worker takes it, and the call is free for the next attempt.
             call.leave_error(BasetenModelError("of the next attempt"))
@@ -477,12 +478,10 @@ def test_missing_input_says_that_the_store_is_not_shared(baseten, store, tmp_pat
     assert "do not share a result store" in str(DeferredCall(other, lost.name).take_error())
 
 
-@pytest.mark.parametrize(
-    "change", [{"max_tries": 2}, {"fingerprint": "other"}, {"identity": Identity("task instance", "other run")}]
-)
+@pytest.mark.parametrize("change", [{"max_tries": 2}, {"run": "other run"}, {"name": "other task instance"}])
 def test_clear_and_changed_input_are_other_calls(change):
-    arguments = {"identity": IDENTITY, "max_tries": 1, "fingerprint": "f"}
-    assert name_of(**arguments) != name_of(**arguments | change)
+    assert IDENTITY.request_key("f") != IDENTITY.request_key("other")
+    assert IDENTITY.request_key("f") != replace(IDENTITY, **change).request_key("f")
 
 
 def test_log_stream_needs_a_worker():

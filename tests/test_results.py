@@ -36,7 +36,7 @@ def deliver(tmp_path):
             "baseten_conn_id": "baseten_default",
         }
         output = value if isinstance(value, outputs.Output) else outputs.Output.of_value(value)
-        return outputs.deliver(output, request_id, **places | arguments)
+        return outputs.to_xcom(output, request_id, **places | arguments)
 
     return call
 
@@ -66,7 +66,7 @@ def test_dates_of_numpy_do_not_become_numbers(deliver, kind, unit):
         answer = Response(
             request=request, status=200, headers={"content-type": MSGPACK}, body=truss_msgpack.pack([value])
         )
-        output = outputs.predicted(answer)
+        output = outputs.predict_output_of(answer)
         assert not outputs.xcom_holds(output)
         [found] = outputs.read_output(deliver(output))
         assert found.dtype == value.dtype
@@ -108,7 +108,7 @@ class TestGate:
     def test_awkward_answers_are_stored_as_they_came_and_read_back(self, tmp_path, deliver, body):
         output = answered(body)
         places = {"output_path": None, "result_store": f"file://{tmp_path}/store", "baseten_conn_id": "baseten_default"}
-        reference = json.loads(json.dumps(outputs.deliver(output, "r1", **places), allow_nan=False))
+        reference = json.loads(json.dumps(outputs.to_xcom(output, "r1", **places), allow_nan=False))
         assert reference.keys() == FIELDS
         assert (tmp_path / "store" / "outputs" / "r1.json").read_bytes() == body
         assert same(outputs.read_output(reference), output.value)

@@ -288,10 +288,10 @@ class BasetenCallOperator(BasetenOperator):
         except BasetenError as error:
             if not error.may_have_run:
                 raise
-            raise _extended(error, outputs.save_answer(response, result_store)) from error.__cause__
+            raise _extended(error, outputs.save_response(response, result_store)) from error.__cause__
         if not self.do_xcom_push and not self.output_path:
             return None
-        return outputs.deliver(
+        return outputs.to_xcom(
             output,
             response.request_id,
             output_path=self.output_path,

@@ -113,9 +113,9 @@ class BasetenPredictOperator(BasetenCallOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Decode the model's output."""
-        from airflow_provider_baseten.storage.outputs import predicted
+        from airflow_provider_baseten.storage.outputs import predict_output_of
 
-        return predicted(response)
+        return predict_output_of(response)
 
     def answer(self, context: "Context", client: "Client", request: Request, result_store: str | None) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
@@ -228,10 +228,10 @@ class BasetenPredictOperator(BasetenCallOperator):
 
 
 def _can_be_used(response: "Response") -> bool:
-    from airflow_provider_baseten.storage.outputs import predicted
+    from airflow_provider_baseten.storage.outputs import predict_output_of
 
     try:
-        predicted(response)
+        predict_output_of(response)
     except BasetenResponseError:
         return False
     return True

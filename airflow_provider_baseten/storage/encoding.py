@@ -1,4 +1,4 @@
-"""Output of a model: its value, and the bytes in which it is stored and read back. Pure."""
+"""Output of a model: its value, and the bytes in which it is stored."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES: dict[StoredFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
-# White space at the ends of JSON that is looked over.
+# Bytes at either end of a JSON body in which its brackets are looked for.
 _END_BYTES = 4096
 
 
@@ -23,9 +23,9 @@ _END_BYTES = 4096
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: what goes to XCom if it is small enough and Airflow can hold it; ``None`` if the body is large.
-    :param body: what is written if it is stored.
-    :param format: how :func:`read` decodes the bytes.
+    :param value: for XCom, if it is small enough and Airflow can hold it; ``None`` if the body is large.
+    :param body: content of the file.
+    :param format: of the body, by which :func:`read` decodes it.
     """
 
     value: Any
@@ -34,9 +34,9 @@ class Output:
 
     @classmethod
     def of_response(cls, response: "Response", value: Any) -> "Output":
-        """Keep the bytes that the server sent.
+        """Make an output of a response, with the bytes that the server sent.
 
-        :param value: the decoded answer.
+        :param value: the decoded response.
         """
         if response.is_msgpack and not isinstance(value, bytes):
             return cls(_without_arrays(value), response.read(), "msgpack")
@@ -46,9 +46,9 @@ class Output:
 
     @classmethod
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
-        """Keep the bytes of a large answer, which is not decoded, except for msgpack.
+        """Make an output of a large response, which is not decoded, except for msgpack.
 
-        :raises BasetenResponseError: it does not begin or end as what it says it is.
+        :raises BasetenResponseError: its Content-Type is JSON, and it does not begin and end as JSON does.
         """
         if response.is_json:
             if not _has_ends_of_json(body):
@@ -67,12 +67,11 @@ class Output:
 
     @classmethod
     def of_value(cls, value: Any) -> "Output":
-        """Encode a value that was made from an answer: bytes as they are, text in UTF-8, everything else as JSON.
+        """Encode a value that was made from a response: bytes as they are, text in UTF-8, everything else as JSON.
 
-        Of a text, halves of a character that belong together are joined, and single ones, which UTF-8 does not have,
-        become U+FFFD.
+        In a text, surrogate pairs are joined, and lone surrogates, which UTF-8 does not have, become U+FFFD.
 
-        :raises BasetenOutputError: it has none of these forms.
+        :raises BasetenOutputError: the value can't be encoded.
         """
         if isinstance(value, bytes):
             return cls(value, value, "bytes")
@@ -94,26 +93,27 @@ class Output:
 
     @property
     def suffix(self) -> str:
-        """Suffix of a file that holds it."""
+        """Suffix of a file with this output."""
         return _SUFFIXES[self.format]
 
     def fits_xcom(self, max_bytes: int, *, long_integers: bool) -> bool:
-        """Tell whether the value can and should go to XCom itself.
+        """Return whether the value is small enough for XCom, and Airflow returns it unchanged.
 
+        :param max_bytes: most bytes in XCom.
         :param long_integers: whether XCom holds integers beyond 64 bits.
         """
         if isinstance(self.body, LargeBody):
             return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
-        # Arrays are longer as lists.
+        # In XCom arrays are lists, which are longer.
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 
 def read(body: bytes, stored_format: StoredFormat) -> Any:
     """Decode the bytes of an output.
 
-    :raises ValueError: they are not of that format.
+    :raises ValueError: the bytes are not of that format.
     """
     match stored_format:
         case "json":
@@ -137,9 +137,9 @@ def _has_ends_of_json(body: LargeBody) -> bool:
 
 
 def _without_arrays(value: Any) -> Any:
-    """Replace numpy arrays and scalars by lists and numbers; those of dates stay, for numpy makes bare numbers of some.
+    """Replace numpy arrays and scalars by lists and numbers, except dates and durations.
 
-    A date of nanoseconds would be a number of them, one without a value ``None``.
+    Of these numpy would make something else: a number of nanoseconds, or ``None`` of one without a value.
     """
     match value:
         case dict():

@@ -109,7 +109,8 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
 def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None:
     """Write a file whole.
 
-    :param root: URI of a folder that the file is in: new folders in it get its rights, others are their owner's alone.
+    :param root: URI of a folder that the file is in: new folders in it get its permissions, others are for
+        their owner alone.
     :raises BasetenResultStoreError: it could not be written.
     """
     size = body.size if isinstance(body, LargeBody) else len(body)

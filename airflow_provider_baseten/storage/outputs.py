@@ -1,4 +1,4 @@
-"""Outputs of tasks: passed through XCom, or written to a file and passed by reference."""
+"""Outputs of tasks: in XCom, or in a file with a reference to it in XCom."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from airflow_provider_baseten.storage.xcom import xcom_safe
 
 XCOM_MAX_BYTES = 262_144
 
-# For so long the write of an output is retried, for the output is paid.
+# Seconds for which the write of an output is retried: it is paid, and Baseten does not keep it.
 _WRITE_RETRY_SECONDS = 60.0
 
 # What Airflow accepts as the id of a connection.
@@ -27,7 +27,7 @@ _CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
 T = TypeVar("T")
 
 
-def deliver(
+def to_xcom(
     output: Output,
     request_id: str | None,
     *,
@@ -35,16 +35,16 @@ def deliver(
     result_store: str | None,
     baseten_conn_id: str,
 ) -> Any:
-    """Return what an operator returns: the value if it is small and Airflow can hold it, otherwise a reference to the
-    file where it is.
+    """Return the XCom of an output: the value if it is small and Airflow can hold it, otherwise a reference to the file
+    that is written.
 
-    A file that can't be written is tried again for a minute: the output was paid.
+    A write that fails is retried for a minute: the output is paid.
 
-    :param output_path: URI of the file to write in any case; with a trailing slash, of the folder to write it to.
+    :param output_path: URI of the file, or with a trailing slash of its folder; with it a file is written in any case.
     :param result_store: URI of the folder for an output that does not go to XCom, by default ``[baseten]
         result_store``.
     :param baseten_conn_id: id of the connection that has this result store.
-    :raises BasetenResultStoreError: it could not be written; the message names the request.
+    :raises BasetenResultStoreError: the file could not be written; the message names the request.
     """
     if not output_path and xcom_holds(output):
         return output.value
@@ -53,7 +53,7 @@ def deliver(
 
     def written() -> OutputReference:
         if not output_path:
-            uri = f"{store.uri}/outputs/{name}"
+            uri = store.uri_of(f"outputs/{name}")
             store.write(f"outputs/{name}", output.body)
         else:
             uri = f"{output_path}{name}" if output_path.endswith("/") else output_path
@@ -70,7 +70,7 @@ def deliver(
         )
 
     try:
-        return _persistently(written)
+        return _retried(written)
     except BasetenResultStoreError as error:
         raise BasetenResultStoreError(
             f"Request {request_id or 'without an id'} was answered, but its output could not be kept: {error}",
@@ -80,9 +80,9 @@ def deliver(
 
 
 def xcom_holds(output: Output) -> bool:
-    """Tell whether an output can and should go to XCom itself.
+    """Return whether an output goes to XCom itself: it is small, and Airflow returns it unchanged.
 
-    One that looks like a reference does not: nobody could tell later that a model made it up.
+    An output that looks like a reference goes to a file: in XCom it could not be told from a reference of this package.
     """
     return not references.has_form_of_reference(output.value) and output.fits_xcom(
         _xcom_max_bytes(), long_integers=not compat.xcoms_are_msgpack()
@@ -90,19 +90,19 @@ def xcom_holds(output: Output) -> bool:
 
 
 def output_of(response: "Response") -> Output:
-    """Return the output of an answer; a large one is decoded only if it may go to XCom.
+    """Return the output in a response; a large one is decoded only if it may go to XCom.
 
-    :raises BasetenResponseError: the answer is not what it says it is.
+    :raises BasetenResponseError: the body does not match the Content-Type.
     """
     if response.large is not None and response.size > _xcom_max_bytes():
         return Output.of_large(response, response.large)
     return Output.of_response(response, response.output())
 
 
-def predicted(response: "Response") -> Output:
-    """Return the output of a model's answer; a page of HTML or nothing in its place is none.
+def predict_output_of(response: "Response") -> Output:
+    """Return the output in the response to a predict; an HTML page or an empty body is not an output.
 
-    :raises BasetenResponseError: the answer can't be used.
+    :raises BasetenResponseError: the response is not usable.
     """
     refuse_page(response)
     refuse_empty(response)
@@ -110,37 +110,37 @@ def predicted(response: "Response") -> Output:
 
 
 def is_xcom_safe(value: Any) -> bool:
-    """Tell whether an XCom that this process pushes is the value that was pushed."""
+    """Return whether Airflow returns a value unchanged that this process pushes to XCom."""
     return xcom_safe(value, long_integers=not compat.xcoms_are_msgpack())
 
 
-def save_answer(response: "Response", result_store: str | None) -> str:
-    """Save an answer that can't be used as it came, and return a sentence that says where; the answer was paid."""
+def save_response(response: "Response", result_store: str | None) -> str:
+    """Save the body of a response that is not usable, for it is paid; return a sentence that says where."""
     if not response.size:
         return ""
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
     store, name = ResultStore(result_store), f"answers/{file_name(response.request_id)}{suffix}"
     try:
-        _persistently(lambda: store.write(name, response.large or response.body))
+        _retried(lambda: store.write(name, response.large or response.body))
     except BasetenResultStoreError as error:
-        return f"The answer could not be saved: {error}"
-    return f"The answer as it came is saved in {store.uri}/{name}."
+        return f"The response could not be saved: {error}"
+    return f"The response as it came is saved in {store.uri}/{name}."
 
 
 def file_name(request_id: str | None) -> str:
-    """Return the name without suffix of the file for the output of a request; random if its id is no file name."""
+    """Return the name of the file for the output of a request, without suffix; random if the id is not a file name."""
     return request_id if request_id and FILE_NAME.fullmatch(request_id) else uuid4().hex
 
 
 def stored_output(uri: str, request_id: str, *, result_store: str | None, baseten_conn_id: str) -> Any:
-    """Return what an operator returns for an output that the model stored itself: the value if it is small JSON or
-    text that Airflow can hold.
+    """Return the XCom of an output that the model stored itself: the value if it is small JSON or text that Airflow can
+    hold, otherwise a reference to the file.
 
-    :param uri: of the file; its suffix says how it is read.
+    :param uri: of the file; its suffix is that of its format.
     :param result_store: URI of the result store, by default ``[baseten] result_store``.
     :param baseten_conn_id: id of the connection that has this result store.
-    :raises BasetenResultLostError: there is nothing.
-    :raises BasetenResultStoreError: it could not be read, or is not what its suffix says.
+    :raises BasetenResultLostError: there is no such file.
+    :raises BasetenResultStoreError: it could not be read, or is not of the format of its suffix.
     """
     size = files.size_of(uri)
     if size is None:
@@ -161,16 +161,16 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
         "format": stored_format,
         "baseten_conn_id": baseten_conn_id,
     }
-    return _persistently(lambda: _signed(reference, ResultStore(result_store)))
+    return _retried(lambda: _signed(reference, ResultStore(result_store)))
 
 
 def read_output(value: Any) -> Any:
-    """Return the output behind a reference; anything else is returned as it came.
+    """Return the output behind a reference; any other value is returned unchanged.
 
-    Only a reference that was signed with the key of the result store is opened. A model can answer something that looks
-    like a reference, but it can't sign it.
+    Only a reference that was signed with the key of the result store is opened. A model can return something that looks
+    like a reference to a file it must not read, but it can't sign it.
 
-    :raises BasetenResultStoreError: the output could not be read, or the signature is not right; then nothing is
+    :raises BasetenResultStoreError: the output could not be read; or the signature is not valid, and nothing was
         opened.
     """
     if not references.has_form_of_reference(value):
@@ -206,7 +206,7 @@ def _read(uri: str, stored_format: StoredFormat, request_id: str | None, size: i
         raise BasetenResultStoreError(f"{subject} is not available: {uri} does not exist.", request_id=request_id)
     if size is not None and len(body) != size:
         raise BasetenResultStoreError(
-            f"{subject} had {size:,} bytes, but {uri} has {len(body):,}: the file was cut off or written again.",
+            f"{subject} had {size:,} bytes, but {uri} has {len(body):,}: the file was cut off or overwritten.",
             request_id=request_id,
         )
     try:
@@ -235,7 +235,8 @@ def _result_store_of(conn_id: str) -> str | None:
     return store if isinstance(store, str) and store else None
 
 
-def _persistently(work: Callable[[], T]) -> T:
+def _retried(work: Callable[[], T]) -> T:
+    """Call a function, and again for a minute while the storage fails."""
     import tenacity
 
     return tenacity.Retrying(

@@ -1,8 +1,8 @@
-"""Reference to an output that lies in a file: what goes to XCom in place of the output, signed.
+"""Reference to an output in a file: signed, and in XCom in place of the output.
 
-An output may come from a model, and a model may answer whatever it likes, also something that looks like a reference.
-Only what was signed with a key of the result store is one; the key never leaves the store and the processes that read
-it. Pure: the caller has the keys.
+A model may return anything, also an object that looks like a reference to a file it must not read. So only an object
+that was signed with a key of the result store is a reference. The key stays in the store and in the processes that read
+it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ StoredFormat = Literal["json", "text", "msgpack", "bytes"]
 
 KEY_BYTES = 32
 
-_MOST_BYTES = 1 << 63
+_MAX_BYTES = 1 << 63
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "uri": (str,),
@@ -28,12 +28,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class UnsignedReference(TypedDict):
-    """What a reference says.
+    """The fields of a reference that are signed.
 
-    :param uri: where the output is.
-    :param bytes: its size.
-    :param request_id: Baseten's id of the request that made it.
-    :param format: how its bytes are read: ``json``, ``text``, ``msgpack`` or ``bytes``.
+    :param uri: of the file.
+    :param bytes: size of the file.
+    :param request_id: Baseten's id of the request that made the output.
+    :param format: of the file: ``json``, ``text``, ``msgpack`` or ``bytes``.
     :param baseten_conn_id: id of the Airflow connection whose result store has the key of the signature.
     """
 
@@ -45,7 +45,7 @@ class UnsignedReference(TypedDict):
 
 
 class OutputReference(UnsignedReference):
-    """What goes to XCom in place of an output that was written to a file.
+    """The XCom of an output that was written to a file.
 
     :param signature: HMAC-SHA256 of the other fields.
     """
@@ -64,17 +64,17 @@ def signed(reference: UnsignedReference, key: bytes) -> OutputReference:
 
 
 def has_form_of_reference(value: Any) -> TypeGuard[OutputReference]:
-    """Tell whether a value has the fields of a reference; whoever made it."""
+    """Return whether a value has the fields of a reference; a model may have made it."""
     return isinstance(value, dict) and value.keys() == OutputReference.__annotations__.keys()
 
 
 def is_genuine(reference: OutputReference, keys: Iterable[bytes]) -> bool:
-    """Tell whether a reference was signed with one of these keys."""
+    """Return whether a reference was signed with one of these keys."""
     fields: dict[str, Any] = dict(reference)
     signature = fields.pop("signature")
     if not all(type(fields[name]) in types for name, types in _TYPES.items()) or not isinstance(signature, str):
         return False
-    if not 0 <= fields["bytes"] < _MOST_BYTES:  # Python makes no text of a number with thousands of digits.
+    if not 0 <= fields["bytes"] < _MAX_BYTES:  # Python refuses to format an integer with thousands of digits.
         return False
     signature = signature.encode(errors="replace")
     return any(hmac.compare_digest(_signature(fields, key).encode(), signature) for key in keys)

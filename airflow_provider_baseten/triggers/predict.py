@@ -26,7 +26,7 @@ from airflow_provider_baseten.hooks.shared_clients import shared_client
 from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall
 from airflow_provider_baseten.idempotency.orphans import check_orphan
 from airflow_provider_baseten.storage.files import consequence
-from airflow_provider_baseten.storage.outputs import predicted
+from airflow_provider_baseten.storage.outputs import predict_output_of
 from airflow_provider_baseten.storage.result_store import ResultStore
 
 _STORE_PATIENCE = 900.0
@@ -131,7 +131,7 @@ class BasetenPredictTrigger(BaseTrigger):
                 shared.renew(client)
                 raise
         call.answered(response)
-        await _in_thread(predicted, response)
+        await _in_thread(predict_output_of, response)
         return response
 
     async def _is_left_to_another(self, call: DeferredCall, mine: Claim) -> bool:

@@ -12,7 +12,7 @@ from airflow_provider_baseten.api.quotes import without_quotes
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.encoding import Output
-from airflow_provider_baseten.storage.outputs import deliver, stored_output
+from airflow_provider_baseten.storage.outputs import stored_output, to_xcom
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.errors import error_of
 from airflow_provider_baseten.waiting.log import Log, WaitLog, cancel_words, end_words, log_end
@@ -216,7 +216,7 @@ class AsyncResults:
             if self.expects_delivery and not self.is_assumed:
                 raise self.error(Outcome.LOST, request_id, timeout=0)
             return {"request_id": request_id, "status": "SUCCEEDED"}
-        return deliver(
+        return to_xcom(
             Output.of_value(delivery.output(self._quote)),
             request_id,
             output_path=output_path,

@@ -188,7 +188,7 @@ def test_an_answer_that_its_author_cannot_use_is_saved(serve, run_dag, store, ca
     assert (store / "answers" / "r1.json").read_bytes() == b'{"paid": true}'
     logged = "".join(capfd.readouterr())
     assert words in logged
-    assert f"The answer as it came is saved in file://{store}/answers/r1.json." in logged
+    assert f"The response as it came is saved in file://{store}/answers/r1.json." in logged
 
 
 def test_broken_json_is_saved(serve, run_dag, store, capfd):

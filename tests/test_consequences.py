@@ -8,6 +8,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from airflow_provider_baseten.api.predict import build_predict
+from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest, merge_manifests
@@ -17,6 +19,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency import ledger
 from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
+from airflow_provider_baseten.idempotency.held_response import HeldResponse
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
@@ -79,7 +82,7 @@ class TestAsyncPredict:
 
     def test_intent(self, baseten, fails, operator):
         fails("/ledger/")
-        with pytest.raises(BasetenResultStoreError, match=r"/ledger/.*Nothing was sent\.$"):
+        with pytest.raises(BasetenResultStoreError, match=r"/ledger/.*This attempt sent nothing\.$"):
             operator().execute(context())
         assert not baseten.requests
 
@@ -136,6 +139,51 @@ class TestPredict:
         )
         assert words.endswith("The response is lost: another attempt sends the request, and pays, again.")
 
+    def test_held_response_is_found_through_another_proxy(self, baseten, fails, store, connect, monkeypatch):
+        states = TaskStates()
+
+        def send(self, *arguments, real=BasetenPredictOperator.send):
+            response = real(self, *arguments)
+            fails("/store/")
+            return response
+
+        monkeypatch.setattr(BasetenPredictOperator, "send", send)
+        monkeypatch.setenv("AIRFLOW__BASETEN__XCOM_MAX_BYTES", "1")
+
+        def attempt(number, **fields):
+            operator = BasetenPredictOperator(task_id="t", model_id="echo", model_input="large")
+            return operator.execute(context(try_number=number, **fields) | {"task_state_store": states})
+
+        with pytest.raises(BasetenResultStoreError, match=r"the next attempt stores it and sends nothing\.$"):
+            attempt(1)
+        fails.no_more()
+        proxy = baseten.url.replace("127.0.0.1", "localhost")
+        connect(host=proxy, password=KEY, extra={"result_store": store.uri})
+        assert outputs.read_output(attempt(2)) == "large"
+        assert len(baseten.requests) == 1
+        assert not states
+
+    def test_held_response_is_not_used_after_a_clear(self, baseten):
+        request = build_predict(Target(model_id="echo"), 1)
+        states = TaskStates()
+        mine, cleared = (
+            HeldResponse(context(try_number=2, max_tries=tries) | {"task_state_store": states}, request, "fingerprint")
+            for tries in (2, 3)
+        )
+        assert mine.keep(Response(request=request, status=200, headers={}, body=b"1"))
+        assert cleared.find() is None
+        assert mine.find().body == b"1"
+
+
+class TaskStates(dict):
+    """Airflow's task state store."""
+
+    def set(self, key, value):
+        self[key] = value
+
+    def delete(self, key):
+        del self[key]
+
 
 class TestDeferredPredict:
     def operator(self, **options):
@@ -154,7 +202,7 @@ class TestDeferredPredict:
 
     def test_input(self, baseten, fails):
         fails("/calls/")
-        with pytest.raises(BasetenResultStoreError, match=r"/calls/.*Nothing was sent\.$"):
+        with pytest.raises(BasetenResultStoreError, match=r"/calls/.*This attempt sent nothing\.$"):
             self.operator().execute(context())
 
     def test_response_of_the_trigger(self, baseten, store, monkeypatch):

@@ -282,7 +282,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         """Return the id of this task instance's request; send it if that has not happened yet."""
         request = self.build_request()
         ledger = open_ledger(context, results.store)
-        with consequence("Nothing was sent."):
+        with consequence("This attempt sent nothing."):
             entry = ledger.read()
         wanted = intent(context, fingerprint(request))
         match plan(entry, wanted, self.on_orphaned_request):
@@ -300,7 +300,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
                 results.cancel(request_id)
         if entry is not None and entry.request_id is None:
             self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
-        with consequence("Nothing was sent."):
+        with consequence("This attempt sent nothing."):
             ledger.write(wanted)
         request_id = self._submit(request, hook, ledger)
         self._watch(results, request_id)

@@ -129,7 +129,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         name = identity_of(context).request_key(fingerprint(request))
         store = ResultStore(result_store)
         call = DeferredCall(store, name)
-        with consequence("Nothing was sent."):
+        with consequence("This attempt sent nothing."):
             found = call.response()
             if found is not None and not _can_be_used(found):
                 call.drop_response()

@@ -133,7 +133,7 @@ def refusing_exclusive(real):
     return opened
 
 
-@pytest.mark.process
+@pytest.mark.processes
 def test_local_files_need_no_airflow(tmp_path):
     code = f"""
 import sys

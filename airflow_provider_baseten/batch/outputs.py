@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_baseten.api.openai.chat_output import trouble_of
+from airflow_provider_baseten.api.openai.chat_output import find_problem
 from airflow_provider_baseten.api.openai.completion import server_error
 from airflow_provider_baseten.api.openai.embeddings import wrong_length
 from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, items_of, parts_of
@@ -27,7 +27,7 @@ def chat_outputs(answer: Json, inputs: Inputs, parameters: Parameters) -> Output
 
     :raises UnusableAnswerError: it is not.
     """
-    if trouble := trouble_of(answer.value):
+    if trouble := find_problem(answer.value):
         raise UnusableAnswerError(trouble)
     return [answer]
 

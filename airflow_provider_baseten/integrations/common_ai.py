@@ -19,8 +19,8 @@ from airflow.providers.common.ai.exceptions import LLMBatchLimitExceededError, L
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.api.json_body import encode_json
-from airflow_provider_baseten.api.openai.chat_output import trouble_of
-from airflow_provider_baseten.api.openai.completion import token_count, whole_completion
+from airflow_provider_baseten.api.openai.chat_output import find_problem
+from airflow_provider_baseten.api.openai.completion import token_count, parse_completion
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.batch.failures import ANSWER_MEMBERS
 from airflow_provider_baseten.client.credentials import Credentials
@@ -269,7 +269,7 @@ def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
     """Read a line of a part."""
     index, answer = line["row"], line["output"]
     error = line["error"] or _error(answer)
-    completion = whole_completion(answer) if error is None else None
+    completion = parse_completion(answer) if error is None else None
     usage = answer.get("usage") if isinstance(answer, dict) else None
     return RawResultItem(
         custom_id=f"{batch_id.rpartition('-')[0]}-{index}",
@@ -289,7 +289,7 @@ def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
 
 
 def _error(answer: Any) -> dict[str, str] | None:
-    trouble = trouble_of(answer)
+    trouble = find_problem(answer)
     return {"type": "BasetenModelError", "message": f"The answer {trouble}."} if trouble else None
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 from airflow_provider_baseten.api.openai import chat, chat_output
 from airflow_provider_baseten.api.openai.completion import read_completion
-from airflow_provider_baseten.api.openai.structured_output import OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
 from airflow_provider_baseten.api.target import ModelApis, require_model_apis_only
 from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
@@ -135,11 +135,11 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         prompt = self.prompt
         if not isinstance(prompt, str | None):
             raise BasetenInputError(f"prompt takes a text, not a {type(prompt).__name__}.")
-        return chat.chat_completion(
+        return chat.build_chat_completion(
             ModelApis() if self.model_apis else self.target,
             self.messages if prompt is None else [{"role": "user", "content": prompt}],
             model=self.model,
-            output_format=OutputFormat.of(self.response_format),
+            response_format=ResponseFormat.of(self.response_format),
             tools=self.tools,
             tool_choice=self.tool_choice,
             stream=self.stream,
@@ -175,12 +175,12 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         from airflow_provider_baseten.storage.encoding import Output
 
         completion = read_completion(response)
-        chat_output.check_arrived(completion, response)
-        if trouble := chat_output.incompleteness(completion):
+        chat_output.check_received(completion, response)
+        if trouble := chat_output.describe_incompleteness(completion):
             if self.on_incomplete == "fail":
-                raise chat_output.unusable(response, trouble)
+                raise chat_output.unusable_error(response, trouble)
             self.log.warning("%s %s.", response.request.subject, trouble)
         functions = None if self.tools is None else chat.tool_names(self.tools)
         return Output.of_value(
-            chat_output.output(completion, response, OutputFormat.of(self.response_format), functions)
+            chat_output.parse_output(completion, response, ResponseFormat.of(self.response_format), functions)
         )

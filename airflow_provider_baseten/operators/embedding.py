@@ -88,7 +88,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
 
     def build_request(self) -> "Request":
         """Build and check the request."""
-        return embeddings.embeddings(
+        return embeddings.build_embeddings(
             self.target,
             embeddings.checked_texts(self.texts),
             model=self.model,
@@ -129,7 +129,7 @@ class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
             inputs=texts,
             output_path=_folder(context, store),
             preset="embeddings",
-            parameters=embeddings.parameters(self.model, self.dimensions),
+            parameters=embeddings.build_parameters(self.model, self.dimensions),
             rows_per_request=self.texts_per_request,
             max_failed_rows=0,
             overwrite=True,
@@ -174,7 +174,7 @@ def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
         with StorageFolder(folder).open(name) as lines:
             for line in lines:
                 row = exact_json.decode(line)
-                found[row["row"]] = embeddings.as_vector(row["output"])
+                found[row["row"]] = embeddings.parse_vector(row["output"])
     vectors = [vector for index in range(count) if (vector := found.get(index)) is not None]
     if len(vectors) < count or len(set(map(len, vectors))) > 1:
         raise BasetenOutputError(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.openai.chat import chat_completion
+from airflow_provider_baseten.api.openai.chat import build_chat_completion
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -15,7 +15,7 @@ MESSAGES = [{"role": "user", "content": "x"}]
 
 
 def ask(messages=MESSAGES, **arguments):
-    return exact_json.decode(chat_completion(Target(model_id="abc"), messages, **arguments).body)
+    return exact_json.decode(build_chat_completion(Target(model_id="abc"), messages, **arguments).body)
 
 
 def test_numbers_and_keys_are_sent_as_json_has_them():

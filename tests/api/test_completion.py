@@ -7,9 +7,9 @@ import re
 import pytest
 
 from airflow_provider_baseten.api.openai import chat_output
-from airflow_provider_baseten.api.openai.chat import chat_completion
+from airflow_provider_baseten.api.openai.chat import build_chat_completion
 from airflow_provider_baseten.api.openai.completion import CompletionStream, read_completion
-from airflow_provider_baseten.api.openai.structured_output import OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
@@ -18,7 +18,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
 )
 
-REQUEST = chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
+REQUEST = build_chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
 
 
 def response(body, content_type="application/json"):
@@ -37,11 +37,11 @@ def part(finish_reason=None, **delta):
 def test_stream_is_known_by_what_it_is(content_type):
     body = stream(part(content="a"), part(content="b", finish_reason="stop"))
     completion = read_completion(response(body, content_type))
-    assert (completion.text, completion.finish_reason, completion.ended) == ("ab", "stop", True)
+    assert (completion.text, completion.finish_reason, completion.is_ended) == ("ab", "stop", True)
 
 
-def test_end_mark_alone_is_an_end():
-    assert read_completion(response(stream(part(content="a")) + b"data: [DONE]\n\n", "")).ended
+def test_final_event_alone_is_an_end():
+    assert read_completion(response(stream(part(content="a")) + b"data: [DONE]\n\n", "")).is_ended
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_error_in_the_middle(error):
     body = stream(part(content="a"), error) + b"data: [DONE]\n\n"
     completion = read_completion(response(body, "text/event-stream"))
     with pytest.raises(BasetenModelError, match="out of memory"):
-        chat_output.check_arrived(completion, response(body))
+        chat_output.check_received(completion, response(body))
 
 
 def test_content_that_is_no_text_is_not_left_out():
@@ -64,7 +64,7 @@ def test_content_that_is_no_text_is_not_left_out():
         completion = read_completion(answer)
         assert completion.usage["prompt_tokens"] == 7
         with pytest.raises(BasetenResponseError, match="not readable"):
-            chat_output.check_arrived(completion, answer)
+            chat_output.check_received(completion, answer)
 
 
 def message(finish_reason="stop", **fields):
@@ -119,15 +119,15 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{
     ],
 )
 def test_answers_with_status_200_that_are_no_success(answer, words):
-    assert words in chat_output.trouble_of(answer)
+    assert words in chat_output.find_problem(answer)
     with pytest.raises(BasetenError):
-        chat_output.check_arrived(read_completion(response(json.dumps(answer).encode())), response(b""))
+        chat_output.check_received(read_completion(response(json.dumps(answer).encode())), response(b""))
 
 
 def test_each_of_several_choices_counts():
     (good,), (aborted,) = message(content="a")["choices"], message("abort", content="b")["choices"]
-    assert chat_output.trouble_of({"choices": [good, good]}) is None
-    assert "abort" in chat_output.trouble_of({"choices": [good, aborted]})
+    assert chat_output.find_problem({"choices": [good, good]}) is None
+    assert "abort" in chat_output.find_problem({"choices": [good, aborted]})
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_each_of_several_choices_counts():
     ],
 )
 def test_answers_that_are_a_success(answer):
-    assert chat_output.trouble_of(answer) is None
+    assert chat_output.find_problem(answer) is None
 
 
 def test_words_of_a_server_are_bounded_and_one_line():
-    trouble = chat_output.trouble_of({"error": {"message": "a\nb\x1b[31m \ud83d" + "x" * 100_000}})
+    trouble = chat_output.find_problem({"error": {"message": "a\nb\x1b[31m \ud83d" + "x" * 100_000}})
     assert "a b [31m xxx" in trouble
     assert len(trouble) < 400
 
@@ -165,7 +165,7 @@ def test_words_of_a_server_are_bounded_and_one_line():
 @pytest.mark.parametrize("finish_reason", ["stop", "eos", "EOS_TOKEN", "end_turn", "", "null", None])
 def test_reasons_for_a_complete_answer(finish_reason):
     completion = read_completion(response(json.dumps(message(finish_reason, content="a")).encode()))
-    assert chat_output.incompleteness(completion) is None
+    assert chat_output.describe_incompleteness(completion) is None
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,13 @@ def test_reasons_for_a_complete_answer(finish_reason):
         ("content-filter", "filter"),
         ("repetition", r"not known .*\(repetition\)"),
         (7, r"\(7\)"),
-        ("tool_calls", "holds no call"),
+        ("tool_calls", "holds no tool call"),
     ],
 )
 def test_reasons_for_an_incomplete_answer(finish_reason, words):
     completion = read_completion(response(json.dumps(message(finish_reason, content="a")).encode()))
-    chat_output.check_arrived(completion, response(b""))
-    assert re.search(words, chat_output.incompleteness(completion))
+    chat_output.check_received(completion, response(b""))
+    assert re.search(words, chat_output.describe_incompleteness(completion))
 
 
 def test_last_event_without_its_empty_line():
@@ -194,9 +194,9 @@ def test_stream_that_is_cut_anywhere_has_no_end(cut):
     body = stream(part(content="grün"), part(content="ste", finish_reason="stop"))
     completion = read_completion(response(body[:-cut], "text/event-stream"))
     if cut > 2:  # Two line breaks are at its end.
-        assert not completion.ended
+        assert not completion.is_ended
         with pytest.raises(BasetenError):
-            chat_output.check_arrived(completion, response(body))
+            chat_output.check_received(completion, response(body))
 
 
 def test_several_tool_calls_in_parts_and_any_order():
@@ -207,7 +207,7 @@ def test_several_tool_calls_in_parts_and_any_order():
     ]
     body = stream(*[part(tool_calls=[call]) for call in calls], part("tool_calls"))
     completion = read_completion(response(body, "text/event-stream"))
-    output = chat_output.output(completion, response(body), OutputFormat(), {"first", "second"})
+    output = chat_output.parse_output(completion, response(body), ResponseFormat(), {"first", "second"})
     assert output["tool_calls"] == [
         {"id": "a", "name": "first", "arguments": {}},
         {"id": "b", "name": "second", "arguments": {"x": 1}},
@@ -252,8 +252,8 @@ def test_whatever_is_sent_ends_in_an_answer_or_a_typed_error():
             try:
                 completion = read_completion(answer)
                 assert set(completion.usage) >= {"prompt_tokens", "finish_reason"}
-                chat_output.check_arrived(completion, answer)
-                chat_output.output(completion, answer, OutputFormat(), {"f"})
+                chat_output.check_received(completion, answer)
+                chat_output.parse_output(completion, answer, ResponseFormat(), {"f"})
             except BasetenError:
                 pass
 
@@ -304,7 +304,7 @@ STOP = stream(part("stop"))
 def test_streams_as_servers_send_them(body, content_type):
     answer = response(body, content_type)
     completion = read_completion(answer)
-    chat_output.check_arrived(completion, answer)
+    chat_output.check_received(completion, answer)
     assert completion.text == "grün"
 
 
@@ -327,7 +327,7 @@ def test_streams_as_servers_send_them(body, content_type):
         (events(stream(part(content="He")), b"event: error\ndata: out of memory\n\n"), "server: out of memory"),
         (events(b'event: error\ndata: {"message": "full"}\n\n'), "server: full"),
         (events(b'event: error\ndata: {"error": {"message": "full"}}\n\n'), "server: full"),
-        (events(stream(part(content="He")), b"event: error\n\n", STOP), "without a word"),
+        (events(stream(part(content="He")), b"event: error\n\n", STOP), "no message"),
         (events(stream(part(content="He"), {"type": "error", "message": "full"}, part("stop"))), "server: full"),
         (events(stream(part(content="He"), {"detail": "full"}, part("stop"))), "server: full"),
         (events(stream(part(content="He"), {"choices": [], "error": "full"}, part("stop"))), "server: full"),
@@ -339,7 +339,7 @@ def test_streams_as_servers_send_them(body, content_type):
 def test_streams_that_are_no_success(body, words):
     answer = response(body, "text/event-stream")
     with pytest.raises(BasetenError, match=words):
-        chat_output.check_arrived(read_completion(answer), answer)
+        chat_output.check_received(read_completion(answer), answer)
 
 
 def test_halves_of_a_character():

@@ -9,15 +9,15 @@ import pytest
 from openai._streaming import SSEDecoder
 
 from airflow_provider_baseten.api.openai import chat_output
-from airflow_provider_baseten.api.openai.chat import chat_completion
+from airflow_provider_baseten.api.openai.chat import build_chat_completion
 from airflow_provider_baseten.api.openai.completion import CompletionStream, read_completion
 from airflow_provider_baseten.api.openai.event_stream import EventStream
-from airflow_provider_baseten.api.openai.structured_output import OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError
 
-REQUEST = chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
+REQUEST = build_chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
 TEXTS = [
     "grün",
     "\U0001f600",
@@ -76,10 +76,10 @@ def read(body, content_type="text/event-stream"):
     """Return what the operator would make of a stream."""
     response = Response(request=REQUEST, status=200, headers={"content-type": content_type}, body=body)
     completion = read_completion(response)
-    chat_output.check_arrived(completion, response)
-    if trouble := chat_output.incompleteness(completion):
-        raise chat_output.unusable(response, trouble)
-    answer = chat_output.output(completion, response, OutputFormat(), {"f"})
+    chat_output.check_received(completion, response)
+    if trouble := chat_output.describe_incompleteness(completion):
+        raise chat_output.unusable_error(response, trouble)
+    answer = chat_output.parse_output(completion, response, ResponseFormat(), {"f"})
     return answer["content"] or json.dumps(answer["tool_calls"][0]["arguments"], ensure_ascii=False)
 
 
@@ -90,8 +90,8 @@ def test_stream_that_is_split_at_every_byte(chance):
             stream = CompletionStream()
             text = stream.feed(body[:at]) + stream.feed(body[at:])
             completion = stream.close()
-            assert completion.ended
-            assert not completion.damaged
+            assert completion.is_ended
+            assert not completion.is_damaged
             assert said == (text or completion.calls.whole()[0]["arguments"])
         assert read(body) == said
 

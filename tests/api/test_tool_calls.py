@@ -5,22 +5,22 @@ import json
 import pytest
 
 from airflow_provider_baseten.api.openai import chat_output
-from airflow_provider_baseten.api.openai.chat import chat_completion
+from airflow_provider_baseten.api.openai.chat import build_chat_completion
 from airflow_provider_baseten.api.openai.completion import read_completion
-from airflow_provider_baseten.api.openai.structured_output import OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResponseError
 
-REQUEST = chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
+REQUEST = build_chat_completion(Target(model_id="abc"), [{"role": "user", "content": "x"}])
 A, B = {"x": 1}, {"y": [{}, None]}
 
 
 def calls_of(body):
     response = Response(request=REQUEST, status=200, headers={}, body=body)
     completion = read_completion(response)
-    chat_output.check_arrived(completion, response)
-    found = chat_output.output(completion, response, OutputFormat(), {"get_a", "get_b", "b"})["tool_calls"]
+    chat_output.check_received(completion, response)
+    found = chat_output.parse_output(completion, response, ResponseFormat(), {"get_a", "get_b", "b"})["tool_calls"]
     return [(call["id"], call["name"], call["arguments"]) for call in found]
 
 
@@ -228,7 +228,7 @@ def test_call_without_tools_to_call():
     ).encode()
     response = Response(request=REQUEST, status=200, headers={}, body=body)
     with pytest.raises(BasetenOutputError, match="was given none"):
-        chat_output.output(read_completion(response), response, OutputFormat(), None)
+        chat_output.parse_output(read_completion(response), response, ResponseFormat(), None)
 
 
 def test_long_call_whose_name_comes_with_each_part_is_read_in_linear_time():

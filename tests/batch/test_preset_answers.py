@@ -298,7 +298,7 @@ def test_vector_of_another_length_than_was_asked_for_fails_its_row(ask, vector):
     (error,) = errors_of(manifest).values()
     assert error["type"] == "BasetenResponseError"
     assert error["may_have_run"]
-    assert "holds a vector of 2 numbers where dimensions=3 asked for 3" in error["message"]
+    assert "holds a vector of 2 numbers instead of dimensions=3" in error["message"]
     assert error["answer"] == answer.decode()
     right = ask(answer, inputs=["a"], preset="embeddings", parameters=parameters | {"dimensions": 2}, overwrite=True)
     assert right.succeeded == 1

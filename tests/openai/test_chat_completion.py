@@ -207,14 +207,14 @@ class TestStream:
         run, logged, emulator = ask([event({"content": "priv"}), event(usage=USAGE)], stream=True)
         assert run.states == {"chat": "failed"}
         assert "BasetenUnavailableError" in logged
-        assert "stream ended without its end mark" in logged
+        assert "the stream ended before its final event" in logged
         assert run.xcom("chat", "usage") == COUNTED | {"finish_reason": None}
         assert len(emulator.requests) == 1
 
     def test_empty_stream(self, ask):
         run, logged, _ = ask([], stream=True)
         assert run.states == {"chat": "failed"}
-        assert "stream ended without its end mark" in logged
+        assert "the stream ended before its final event" in logged
 
     def test_connection_that_is_cut_after_the_usage(self, ask):
         parts = [event({"content": "priv"}, usage=USAGE), event({"content": "ate" * 200})]
@@ -259,7 +259,7 @@ class TestPaidAnswerThatIsNotUsable:
             (
                 whole(None, tool_calls=[tool_call("private-text", "{}")]),
                 {"tools": TOOLS},
-                r"none of those it was given \(weather\)",
+                r"that it was not given \(given: weather\)",
             ),
             (whole("private-text", "length"), {}, "length limit after 5 tokens"),
             (whole("private-text", "content_filter"), {}, "content filter"),
@@ -331,11 +331,11 @@ class TestBadInput:
         ("arguments", "words"),
         [
             ({"messages": []}, "at least one object"),
-            ({"messages": "hello"}, "give one text as prompt"),
+            ({"messages": "hello"}, "give a single text as prompt"),
             ({"messages": {"role": "user"}}, "at least one object"),
             ({"messages": [{"content": "x"}]}, r"messages\[0\] is not an object with a 'role'"),
-            ({"messages": [{"role": "assistant"}]}, r"messages\[0\] says nothing"),
-            ({"messages": None, "prompt": ""}, r"messages\[0\] says nothing"),
+            ({"messages": [{"role": "assistant"}]}, r"messages\[0\] is empty"),
+            ({"messages": None, "prompt": ""}, r"messages\[0\] is empty"),
             ({"messages": ["hello"]}, r"messages\[0\]"),
             ({"response_format": {"type": "objekt"}}, "not a valid JSON schema"),
             ({"response_format": "json"}, "response_format is a str"),

@@ -317,7 +317,7 @@ def test_vectors_of_another_length_than_was_asked_for_are_no_success(
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()).decode()
     # Of several requests, each that fails is recorded where its answer is.
     told = kept if len(texts) > texts_per_request else "".join(capfd.readouterr())
-    assert f"holds a vector of 2 numbers where dimensions={dimensions} asked for {dimensions}" in told
+    assert f"holds a vector of 2 numbers instead of dimensions={dimensions}" in told
     assert "[1.5" in kept
 
 
@@ -350,7 +350,7 @@ def test_vectors_are_floats_in_the_order_of_the_texts():
 
 def read(answer, count):
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    request = embeddings.embeddings(Target(model_id="abc"), ["x"] * count)
+    request = embeddings.build_embeddings(Target(model_id="abc"), ["x"] * count)
     headers = {"content-type": "application/json"}
     return embeddings.read_embeddings(Response(request=request, status=200, headers=headers, body=body), count)
 

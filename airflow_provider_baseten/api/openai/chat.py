@@ -5,28 +5,28 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.api.openai.structured_output import OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 ROUTE = "v1/chat/completions"
 
-# Servers of one model ignore the name or know this one.
+# A server of a single model ignores the model's name, or serves the model under this one.
 ONLY_MODEL = "baseten"
 
-# What a message can say.
-_SAID = ("content", "tool_calls", "function_call", "refusal", "audio")
+# Fields that give a message its content; at least one of them must be there.
+_CONTENT_FIELDS = ("content", "tool_calls", "function_call", "refusal", "audio")
 
 _OWN_FIELDS = frozenset({"messages", "model", "response_format", "tools", "tool_choice", "stream"})
 
 
-def chat_completion(
+def build_chat_completion(
     target: Target | ModelApis,
     messages: Any,
     *,
     model: str | None = None,
-    output_format: OutputFormat | None = None,
+    response_format: ResponseFormat | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
     tool_choice: str | Mapping[str, Any] | None = None,
     stream: bool = False,
@@ -39,22 +39,22 @@ def chat_completion(
     :param target: a model with an OpenAI-compatible server, or the Model APIs.
     :param messages: the conversation, a list of objects with ``role`` and ``content``.
     :param model: name under which the server serves the model, or the slug of a model of the Model APIs.
-    :param output_format: form that the answer must have.
-    :param tools: what the model may call.
+    :param response_format: format that the reply must have.
+    :param tools: functions that the model may call.
     :param tool_choice: ``none``, ``auto``, ``required``, or an object that names a tool.
-    :param stream: whether the answer comes in parts.
-    :param options: further fields of the body, for example ``max_tokens`` and ``temperature``.
-    :param headers: further HTTP headers.
-    :param idempotent: whether it may be sent again when the model may have run.
-    :raises BasetenInputError: an argument is not what a chat completion takes.
+    :param stream: whether the reply is streamed.
+    :param options: extra fields of the body, for example ``max_tokens`` and ``temperature``.
+    :param headers: extra HTTP headers.
+    :param idempotent: whether the request may be sent again when the model may have run.
+    :raises BasetenInputError: an argument is not valid.
     """
     if not isinstance(model, str | None):
         raise BasetenInputError(f"model takes the name of a model, not a {type(model).__name__}.")
     if not model and isinstance(target, ModelApis):
         raise BasetenInputError("Model APIs need the slug of a model: give it as model.")
     body: dict[str, Any] = {"model": model or ONLY_MODEL, "messages": _checked_messages(messages)}
-    if output_format is not None and output_format.wire is not None:
-        body["response_format"] = output_format.wire
+    if response_format is not None and response_format.wire is not None:
+        body["response_format"] = response_format.wire
     if tools is not None:
         tool_names(tools)
         body["tools"] = list(tools)
@@ -72,8 +72,8 @@ def chat_completion(
         headers=headers,
         idempotent=idempotent,
     )
-    by = f" by {model}" if model else ""
-    return replace(request, subject=f"chat completion{by} of {target}")
+    by_model = f" by {model}" if model else ""
+    return replace(request, subject=f"chat completion{by_model} of {target}")
 
 
 def tool_names(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
@@ -96,8 +96,8 @@ def tool_names(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 def _checked_messages(messages: Any) -> list[Any]:
     if isinstance(messages, str):
         raise BasetenInputError(
-            "messages is a text, but takes a list of objects with 'role' and 'content': give one text as prompt, and "
-            "what another task made as its output rather than as a template."
+            "messages is a text, but takes a list of objects with 'role' and 'content': give a single text as prompt, "
+            "and messages from another task as its output rather than as a template."
         )
     if not isinstance(messages, Sequence) or not messages:
         raise BasetenInputError("messages takes a list of at least one object with 'role' and 'content'.")
@@ -109,9 +109,9 @@ def _checked_messages(messages: Any) -> list[Any]:
             raise BasetenInputError(
                 f"messages[{index}] has a content of type {type(content).__name__}: give a text, or a list of parts."
             )
-        # The output of a tool may be empty.
-        if not any(name in message for name in _SAID) or (message["role"] == "user" and not content):
-            raise BasetenInputError(f"messages[{index}] says nothing: give it a 'content'.")
+        # Only a user message must not be empty: the output of a tool may be.
+        if not any(name in message for name in _CONTENT_FIELDS) or (message["role"] == "user" and not content):
+            raise BasetenInputError(f"messages[{index}] is empty: give it a 'content'.")
     return list(messages)
 
 
@@ -120,7 +120,7 @@ def _checked_options(options: Any) -> dict[str, Any]:
         raise BasetenInputError(f"options takes an object with fields of the request, not a {type(options).__name__}.")
     checked = dict(options or {})
     if own := _OWN_FIELDS & checked.keys():
-        raise BasetenInputError(f"options can't hold {', '.join(sorted(own))}: that has an argument of its own.")
+        raise BasetenInputError(f"options can't hold {', '.join(sorted(own))}: use the argument of that name.")
     number = checked.get("n", 1)
     if not isinstance(number, int) or number != 1:
         raise BasetenInputError("options can't ask for more than one answer (n): only one would be read.")

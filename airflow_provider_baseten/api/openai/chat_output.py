@@ -1,4 +1,4 @@
-"""The outcome of a chat: what keeps an answer from being used, and what it says."""
+"""Output of a chat completion, and the checks that decide whether it can be used."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 from airflow_provider_baseten.api import texts
 from airflow_provider_baseten.api.errors import quotable
 from airflow_provider_baseten.api.excerpts import id_note
-from airflow_provider_baseten.api.openai.completion import Completion, whole_completion
-from airflow_provider_baseten.api.openai.structured_output import FormatError, OutputFormat
-from airflow_provider_baseten.api.openai.tool_calls import ToolCall, decoded_object
+from airflow_provider_baseten.api.openai.completion import Completion, parse_completion
+from airflow_provider_baseten.api.openai.structured_output import FormatError, ResponseFormat
+from airflow_provider_baseten.api.openai.tool_calls import ToolCall, decode_arguments
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import (
     BasetenError,
@@ -21,7 +21,7 @@ from airflow_provider_baseten.exceptions import (
 
 Error = TypeVar("Error", bound=BasetenError)
 
-# Reasons to stop of OpenAI's API and of the servers that speak it, in lower case and with underscores.
+# Finish reasons of OpenAI's API and of compatible servers, in lower case and with underscores.
 _CALLING = frozenset({"tool_calls", "tool_use", "function_call"})
 _COMPLETE = _CALLING | {"stop", "stop_sequence", "eos", "eos_token", "end_turn", "complete"}
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
@@ -29,53 +29,54 @@ _FILTERED = frozenset({"content_filter", "safety", "refusal"})
 _BROKEN = re.compile(r"abort|cancel|error|fail|insufficient|interrupt|overload|time_?d?_?out|not_finished")
 
 
-def trouble_of(answer: Any) -> str | None:
-    """Return what keeps an answer with status 200 from being a success, ``None`` if nothing does.
+def find_problem(body: Any) -> str | None:
+    """Return the reason why a response with status 200 is not a success, ``None`` if it is one.
 
-    An answer that was cut, filtered or refused is one: it says so itself, see :func:`incompleteness`.
+    A truncated, filtered or refused completion counts as a success: its finish reason or refusal says what happened,
+    see :func:`describe_incompleteness`.
 
-    :param answer: the decoded body of a chat completion that did not come as a stream.
-    :returns: words without their subject, for example ``has no text``; of the server's own a bounded excerpt.
+    :param body: the decoded body of a chat completion that was not streamed.
+    :returns: a sentence without its subject, for example ``is empty``; an error of the server as a bounded excerpt.
     """
-    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    choices = body.get("choices") if isinstance(body, Mapping) else None
     for choice in choices if isinstance(choices, list) and len(choices) > 1 else [None]:
-        completion = whole_completion(answer if choice is None else {**answer, "choices": [choice]})
+        completion = parse_completion(body if choice is None else {**body, "choices": [choice]})
         if completion is None:
             return "is not a chat completion: check that the model has an OpenAI-compatible server"
-        if trouble := _failure(completion) or _emptiness(completion):
-            return trouble
-        if completion.damaged:
+        if problem := _describe_failure(completion) or _describe_emptiness(completion):
+            return problem
+        if completion.is_damaged:
             return "holds something that is not readable"
-        if not completion.ended:
+        if not completion.is_ended:
             return "is a part of a stream, without its end"
     return None
 
 
-def check_arrived(completion: Completion, response: Response) -> None:
-    """Check that an answer has come whole and says something.
+def check_received(completion: Completion, response: Response) -> None:
+    """Check that a completion was received whole and is not empty.
 
-    :raises BasetenModelError: the server reports an error, in place of an answer or in the middle of it.
-    :raises BasetenUnavailableError: a stream ends before its end.
-    :raises BasetenResponseError: a part of it is not readable.
-    :raises BasetenOutputError: it is empty, or holds nothing but reasoning.
+    :raises BasetenModelError: the server reports an error, instead of a completion or in the middle of one.
+    :raises BasetenUnavailableError: the stream ended early.
+    :raises BasetenResponseError: a part of the completion is not readable.
+    :raises BasetenOutputError: the completion is empty, or holds only reasoning.
     """
-    if trouble := _failure(completion):
-        quoted = quotable(trouble, response.request)
-        raise _error(BasetenModelError, response, quoted or "broke off with an error of the server")
-    if not completion.ended:
+    if problem := _describe_failure(completion):
+        quoted = quotable(problem, response.request)
+        raise _error(BasetenModelError, response, quoted or "ended with an error of the server")
+    if not completion.is_ended:
         raise _error(
             BasetenUnavailableError,
             response,
-            "was cut: its stream ended without its end mark and without an error of the server",
+            "was cut off: the stream ended before its final event, without an error from the server",
         )
-    if completion.damaged or completion.other:
+    if completion.is_damaged or completion.has_other_content:
         raise _error(BasetenResponseError, response, "sent something that is not readable as text: look at the server")
-    if trouble := _emptiness(completion):
-        raise unusable(response, trouble)
+    if problem := _describe_emptiness(completion):
+        raise unusable_error(response, problem)
 
 
-def incompleteness(completion: Completion) -> str | None:
-    """Return what keeps an answer from being complete and what to do; ``None`` if nothing does."""
+def describe_incompleteness(completion: Completion) -> str | None:
+    """Return why a completion is incomplete and what to do, ``None`` if it is complete."""
     reason = _reason(completion)
     if reason in _CUT:
         tokens = completion.usage["completion_tokens"]
@@ -86,26 +87,26 @@ def incompleteness(completion: Completion) -> str | None:
     if completion.refusal:
         return "was refused by the model"
     if reason in _CALLING and not completion.calls:
-        return f"stopped to call a tool ({completion.finish_reason}), but holds no call"
+        return f"stopped to call a tool ({completion.finish_reason}), but holds no tool call"
     if reason and reason not in _COMPLETE:
         return f"stopped for a reason that is not known to mean a complete answer ({completion.finish_reason})"
     return None
 
 
-def _failure(completion: Completion) -> str | None:
+def _describe_failure(completion: Completion) -> str | None:
     if completion.error is not None:
-        return f"broke off with an error of the server: {completion.error}"
+        return f"ended with an error of the server: {completion.error}"
     if _BROKEN.search(_reason(completion)):
-        return f"was broken off by the server, with the finish reason {completion.finish_reason}"
+        return f"was ended by the server, with the finish reason {completion.finish_reason}"
     return None
 
 
-def _emptiness(completion: Completion) -> str | None:
+def _describe_emptiness(completion: Completion) -> str | None:
     text = completion.text.strip()
-    if completion.calls or completion.refusal or completion.other or _reason(completion) in _FILTERED:
+    if completion.calls or completion.refusal or completion.has_other_content or _reason(completion) in _FILTERED:
         return None
-    # Without a parser for reasoning a server leaves it in the text, often without the tag that opens it.
-    if (completion.reasons and not text) or text.endswith("</think>") or _only_opens(text):
+    # A server without a reasoning parser leaves the reasoning in the text, often without the opening tag.
+    if (completion.has_reasoning and not text) or text.endswith("</think>") or _only_opens(text):
         return "holds only reasoning: give a larger max_tokens in options, or ask for less reasoning"
     return None if completion.text else "is empty: it has neither text nor a tool call nor a refusal"
 
@@ -118,57 +119,59 @@ def _reason(completion: Completion) -> str:
     return (completion.finish_reason or "").lower().replace("-", "_")
 
 
-def unusable(response: Response, trouble: str) -> BasetenOutputError:
-    """Return the error for an answer that was paid and can't be used.
+def unusable_error(response: Response, problem: str) -> BasetenOutputError:
+    """Return the error for a completion that was paid for and can't be used.
 
-    :param trouble: what is wrong with it, without its subject.
+    :param problem: a sentence without its subject, for example ``is empty``.
     """
-    return _error(BasetenOutputError, response, trouble)
+    return _error(BasetenOutputError, response, problem)
 
 
-def output(
-    completion: Completion, response: Response, output_format: OutputFormat, functions: Collection[str] | None
+def parse_output(
+    completion: Completion, response: Response, response_format: ResponseFormat, functions: Collection[str] | None
 ) -> Any:
-    """Return what an answer says.
+    """Return the output of a completion.
 
-    :param output_format: form of its text.
-    :param functions: names of what the model may call, ``None`` if it was given no tools.
-    :returns: the text (of a refusal its words), or the value that it is in its form; with tools
+    :param response_format: format of its text.
+    :param functions: names of the functions that the model may call, ``None`` if it was given no tools.
+    :returns: the text (of a refusal the refusal), or with structured output the decoded value; with tools
         ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded ``arguments``.
-    :raises BasetenOutputError: the text has not the form, or a call is not one of the functions with JSON arguments.
+    :raises BasetenOutputError: the text does not match the format, or a call does not name one of the functions with
+        a JSON object as arguments.
     """
     if functions is None:
         if completion.calls and not completion.text:
-            raise unusable(response, "calls a tool, but was given none")
-        return _content(_said(completion), response, output_format)
-    calls = [_tool_call(call, response, functions) for call in completion.calls.whole()]
-    content = _content(_said(completion), response, output_format) if completion.text or not calls else None
+            raise unusable_error(response, "calls a tool, but was given none")
+        return _parse_content(_message_text(completion), response, response_format)
+    calls = [_parse_tool_call(call, response, functions) for call in completion.calls.whole()]
+    has_content = completion.text or not calls
+    content = _parse_content(_message_text(completion), response, response_format) if has_content else None
     return {"content": content, "tool_calls": calls}
 
 
-def _said(completion: Completion) -> str:
+def _message_text(completion: Completion) -> str:
     return completion.text or texts.readable(completion.refusal)
 
 
-def _content(text: str, response: Response, output_format: OutputFormat) -> Any:
+def _parse_content(text: str, response: Response, response_format: ResponseFormat) -> Any:
     try:
-        return output_format.read(text)
+        return response_format.read(text)
     except FormatError as error:
-        raise unusable(response, f"has not the form that response_format asks for: {error}") from None
+        raise unusable_error(response, f"does not match response_format: {error}") from None
 
 
-def _tool_call(call: ToolCall, response: Response, functions: Collection[str]) -> dict[str, Any]:
+def _parse_tool_call(call: ToolCall, response: Response, functions: Collection[str]) -> dict[str, Any]:
     if call["name"] not in functions:
-        raise unusable(response, f"calls a tool that is none of those it was given ({', '.join(sorted(functions))})")
-    arguments = decoded_object(call["arguments"])
+        raise unusable_error(response, f"calls a tool that it was not given (given: {', '.join(sorted(functions))})")
+    arguments = decode_arguments(call["arguments"])
     if arguments is None:
-        raise unusable(response, f"calls the tool {call['name']} with arguments that are not a JSON object")
+        raise unusable_error(response, f"calls the tool {call['name']} with arguments that are not a JSON object")
     return {"id": call["id"], "name": call["name"], "arguments": arguments}
 
 
-def _error(kind: type[Error], response: Response, trouble: str) -> Error:
+def _error(kind: type[Error], response: Response, problem: str) -> Error:
     return kind(
-        f"{response.request.subject} {trouble}{id_note(response.request_id)}.",
+        f"{response.request.subject} {problem}{id_note(response.request_id)}.",
         status=response.status,
         request_id=response.request_id,
         may_have_run=True,

@@ -1,4 +1,4 @@
-"""The answer of a chat model, at once or in a stream."""
+"""Chat completions: the reply of a chat model, whole or streamed."""
 
 import json
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ from airflow_provider_baseten.exceptions import BasetenResponseError
 _END = "[DONE]"
 _EXCERPT_CHARACTERS = 300
 
-# Where servers put the model's reasoning: fields of a message, and kinds of parts of its content.
+# Names under which servers send the model's reasoning: fields of a message, and types of its content parts.
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking"})
 
-# What a value that is not of its type raises where it is read.
+# Errors from reading a value of an unexpected type.
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 
-# Events whose data is a part of the answer; others, such as ``ping``, may hold anything.
+# Events whose data is a part of the completion; others, such as ``ping``, may hold anything.
 _ORDINARY_EVENTS = frozenset({"", "message"})
 
-# What servers write for a reason where there is none.
+# Values that servers send as the finish reason while the model has not finished.
 _NO_REASON = frozenset({"", "null", "none"})
 
 
 class Usage(TypedDict):
-    """What an answer cost, in tokens; ``None`` where the server does not say.
+    """Token counts of a completion, ``None`` where the server does not report them.
 
-    :param prompt_tokens: of the input.
-    :param completion_tokens: of the output.
-    :param cached_tokens: how many of the input's were found in the server's cache.
-    :param reasoning_tokens: how many of the output's went into reasoning.
+    :param prompt_tokens: tokens of the input.
+    :param completion_tokens: tokens of the output.
+    :param cached_tokens: input tokens that were found in the server's cache.
+    :param reasoning_tokens: output tokens that were used for reasoning.
     :param finish_reason: why the model stopped: ``stop``, ``length``, ``tool_calls``, ``content_filter``...
     """
 
@@ -47,30 +47,30 @@ class Usage(TypedDict):
 
 @dataclass(slots=True)
 class Completion:
-    """An answer as it came, or as far as it has come.
+    """A chat completion as received so far.
 
-    :param texts: of the message, in the parts in which they came.
-    :param refusal: what the model says instead when it refuses.
-    :param calls: what it wants to call.
-    :param reasons: whether the server sends the model's reasoning apart from its text.
-    :param other: whether the message holds something that is no text, for example audio.
+    :param texts: text of the message, in the parts that were received.
+    :param refusal: text of the model's refusal.
+    :param calls: tool calls of the message.
+    :param has_reasoning: whether the server sends the model's reasoning apart from its text.
+    :param has_other_content: whether the message holds content that is not text, for example audio.
     :param finish_reason: why the model stopped.
-    :param tokens: the server's ``usage``, as it came.
-    :param ended: whether it has its end: a finish reason, or the mark at the end of a stream.
-    :param error: what the server says went wrong.
-    :param damaged: whether a part of it could not be read.
+    :param tokens: the server's ``usage``, as received.
+    :param is_ended: whether there is a finish reason, or the final event of a stream.
+    :param error: the server's error message.
+    :param is_damaged: whether a part of it could not be read.
     """
 
     texts: list[str] = field(default_factory=list)
     refusal: str = ""
     calls: ToolCalls = field(default_factory=ToolCalls)
-    reasons: bool = False
-    other: bool = False
+    has_reasoning: bool = False
+    has_other_content: bool = False
     finish_reason: str | None = None
     tokens: Any = None
-    ended: bool = False
+    is_ended: bool = False
     error: str | None = None
-    damaged: bool = False
+    is_damaged: bool = False
 
     @property
     def text(self) -> str:
@@ -79,7 +79,7 @@ class Completion:
 
     @property
     def usage(self) -> Usage:
-        """What it cost, and why it ended."""
+        """Token counts and finish reason."""
         tokens = self.tokens if isinstance(self.tokens, Mapping) else {}
         return Usage(
             prompt_tokens=token_count(tokens, "prompt_tokens"),
@@ -90,25 +90,26 @@ class Completion:
         )
 
     def add(self, choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool = False) -> None:
-        """Append a choice with its message, or a part of one.
+        """Append a choice with its message or delta.
 
-        :raises Exception: one of ``_UNREADABLE``: something in it is not of its type.
+        :param whole: the message is whole, and so are its tool calls.
+        :raises Exception: one of ``_UNREADABLE``: a value is of an unexpected type.
         """
         if error := choice.get("error"):
             self.error = excerpt(error)
         if message.get("content") or message.get("tool_calls"):
-            self.ended = False  # The reason to stop that came before was none.
+            self.is_ended = False  # Content after a finish reason: the model had not stopped.
         self._add_content(message.get("content"))
         self._add_content(message.get("refusal"), refused=True)
         add_call = self.calls.add if whole else self.calls.add_part
         for call in message.get("tool_calls") or ():
             add_call(call)
-        # What servers sent before there were tools, and some send beside them.
+        # The predecessor of tool_calls, which some servers send beside it.
         if (function := message.get("function_call")) and not message.get("tool_calls"):
             add_call({"index": 0, "function": function})
         if not _REASONING.isdisjoint(message):
-            self.reasons = self.reasons or any(message.get(name) for name in _REASONING)
-        self.other = self.other or bool(message.get("audio"))
+            self.has_reasoning = self.has_reasoning or any(message.get(name) for name in _REASONING)
+        self.has_other_content = self.has_other_content or bool(message.get("audio"))
         self._finish(choice.get("finish_reason"))
 
     def _add_content(self, content: Any, *, refused: bool = False) -> None:
@@ -125,34 +126,34 @@ class Completion:
             case {"type": "refusal", "refusal": text}:
                 self._add_content(text, refused=True)
             case {"type": str(kind)} if kind in _REASONING:
-                self.reasons = True
+                self.has_reasoning = True
             case {"text": text}:
                 self._add_content(text, refused=refused)
             case _:
-                self.other = True
+                self.has_other_content = True
 
     def _finish(self, reason: Any) -> None:
         named = reason.get("type") if isinstance(reason, Mapping) else reason
         if named and str(named).strip().lower() not in _NO_REASON:
             self.finish_reason = excerpt(named)
-            self.ended = True
+            self.is_ended = True
 
 
 class CompletionStream:
-    """Puts an answer together from the bytes of a stream of server-sent events."""
+    """Assembles a completion from the bytes of a stream of server-sent events."""
 
     def __init__(self) -> None:
         self.completion = Completion()
         self.events = 0
         self._stream = EventStream()
         self._is_over = False
-        self._index: Any = None  # Of the choice that is read: one answer is asked for.
+        self._index: Any = None  # Index of the only choice that is read: requests ask for one.
         self._has_deltas = False
 
     def feed(self, chunk: bytes) -> str:
         """Read more bytes.
 
-        :returns: the text that they add to the answer.
+        :returns: the text that they add to the message.
         """
         known = len(self.completion.texts)
         for event in self._stream.feed(chunk):
@@ -160,7 +161,7 @@ class CompletionStream:
         return "".join(self.completion.texts[known:])
 
     def close(self) -> Completion:
-        """Return the answer, after the last bytes."""
+        """Return the completion after the last bytes."""
         for event in self._stream.close():
             self._read(event, is_whole=False)
         return self.completion
@@ -170,66 +171,66 @@ class CompletionStream:
             if self._is_over:
                 return
             if document.strip() == _END:
-                self.completion.ended = self._is_over = True
+                self.completion.is_ended = self._is_over = True
                 return
             self.events += 1
             try:
-                self._read_answer(_decoded(document), is_error=event.name == "error")
+                self._read_chunk(_decode(document), is_error=event.name == "error")
             except _UNREADABLE:
                 if event.name == "error":
-                    self.completion.error = excerpt(document) or "without a word"
+                    self.completion.error = excerpt(document) or "no message"
                 elif is_whole and event.name in _ORDINARY_EVENTS:
-                    self.completion.damaged = True
+                    self.completion.is_damaged = True
 
-    def _read_answer(self, answer: Any, *, is_error: bool) -> None:
-        self.completion.error = server_error(answer) or (excerpt(answer) if is_error else None) or self.completion.error
-        self.completion.tokens = answer.get("usage") or self.completion.tokens
-        for choice in answer.get("choices") or ():
+    def _read_chunk(self, chunk: Any, *, is_error: bool) -> None:
+        self.completion.error = server_error(chunk) or (excerpt(chunk) if is_error else None) or self.completion.error
+        self.completion.tokens = chunk.get("usage") or self.completion.tokens
+        for choice in chunk.get("choices") or ():
             if choice is not None and self._is_first(choice.get("index")):
-                self.completion.add(choice, self._part(choice))
+                self.completion.add(choice, self._delta(choice))
 
     def _is_first(self, index: Any) -> bool:
         if self._index is None:
             self._index = index
         return index is None or index == self._index
 
-    def _part(self, choice: Mapping[str, Any]) -> Any:
+    def _delta(self, choice: Mapping[str, Any]) -> Any:
         if (delta := choice.get("delta")) is not None:
             self._has_deltas = True
             return delta
         message = choice.get("message") or {}
-        # Some servers end with the whole message.
+        # Some servers repeat the whole message at the end of the stream.
         return {} if self._has_deltas and message.get("content") == "".join(self.completion.texts) else message
 
 
 def _documents(event: Event) -> list[str]:
-    """Return what an event holds: one JSON text, or one a line from servers that forget the empty line of an event."""
+    """Return the JSON texts of an event: one, or one per line from servers that omit the empty line between events."""
     if event.name == "error":
         return [event.data]
     if not event.data or event.data.isspace():
         return []
     if "\n" in event.data:
         try:
-            _decoded(event.data)
+            _decode(event.data)
         except (ValueError, RecursionError):
             return [line for line in event.data.split("\n") if line.strip()]
     return [event.data]
 
 
-def _decoded(document: str) -> Any:
-    # Only the arguments of a call, which some servers send as an object, hold numbers whose every digit counts.
+def _decode(document: str) -> Any:
+    # Only the arguments of a tool call, which some servers send as an object, need numbers with every digit.
     return exact_json.decode(document.encode()) if '"arguments"' in document else json.loads(document)
 
 
-def whole_completion(answer: Any) -> Completion | None:
-    """Return an answer that came at once, ``None`` if it is not that of a chat model.
+def parse_completion(body: Any) -> Completion | None:
+    """Return a completion that was not streamed, ``None`` if the body is not one.
 
-    :param answer: the decoded body; an error of the server is an answer too.
+    :param body: the decoded body of the response; an error of the server is a completion with an error.
     """
-    if not isinstance(answer, Mapping):
+    if not isinstance(body, Mapping):
         return None
-    completion = Completion(tokens=answer.get("usage"), error=server_error(answer))
-    choices = answer.get("choices")
+    completion = Completion(tokens=body.get("usage"), error=server_error(body))
+    choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message", choice.get("delta")) if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
@@ -237,28 +238,28 @@ def whole_completion(answer: Any) -> Completion | None:
     try:
         completion.add(choice, message, whole=True)
     except _UNREADABLE:
-        completion.damaged = True
-    # Where there is a part instead of a message, a stream was cut after it, unless the part has a reason to stop.
-    completion.ended = completion.ended or "message" in choice
+        completion.is_damaged = True
+    # A delta instead of a message is the beginning of a stream that was cut off, unless it has a finish reason.
+    completion.is_ended = completion.is_ended or "message" in choice
     return completion
 
 
 def read_completion(response: Response) -> Completion:
-    """Return what a chat model answered.
+    """Return the completion in a response, streamed or not.
 
-    :raises BasetenResponseError: the body is not that of a chat completion.
+    :raises BasetenResponseError: the body is not a chat completion.
     """
     body = response.read()
     try:
-        whole = whole_completion(exact_json.decode(body))
+        completion = parse_completion(exact_json.decode(body))
     except ValueError:
         stream = CompletionStream()
         stream.feed(body)
-        whole = stream.close()
-        if not (stream.events or whole.ended or (not body and not response.is_json)):
-            whole = None
-    if whole is not None:
-        return whole
+        completion = stream.close()
+        if not (stream.events or completion.is_ended or (not body and not response.is_json)):
+            completion = None
+    if completion is not None:
+        return completion
     raise BasetenResponseError(
         f"{response.request.subject} answered {response.status}, but not with a chat completion: check that the "
         f"model has an OpenAI-compatible server{id_note(response.request_id)}.",
@@ -268,33 +269,36 @@ def read_completion(response: Response) -> Completion:
     )
 
 
-def server_error(answer: Mapping[str, Any]) -> str | None:
-    """Return what a server says went wrong, in the place of an answer or beside it; ``None`` if it says nothing."""
-    if error := answer.get("error") or answer.get("errors"):
+def server_error(body: Mapping[str, Any]) -> str | None:
+    """Return a server's error message, sent instead of a completion or beside it; ``None`` if there is none."""
+    if error := body.get("error") or body.get("errors"):
         return excerpt(error)
-    # Older servers send the error itself, in place of an object that has one.
-    if "error" in (answer.get("object"), answer.get("type")):
-        return excerpt(answer)
-    if answer.get("choices") or answer.get("usage"):
+    # Older servers send the error itself, not an object with an error in it.
+    if "error" in (body.get("object"), body.get("type")):
+        return excerpt(body)
+    if body.get("choices") or body.get("usage"):
         return None
-    return excerpt(answer.get("detail") or answer.get("message"))
+    return excerpt(body.get("detail") or body.get("message"))
 
 
 def token_count(tokens: Any, name: str) -> int | None:
-    """Return a number of a server's ``usage``, ``None`` if it is not there or is no number of tokens."""
+    """Return a count from a server's ``usage``, ``None`` if it is missing or is not a count."""
     value = tokens.get(name) if isinstance(tokens, Mapping) else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
-def excerpt(words: Any) -> str | None:
-    """Return what a server says as one bounded line, ``None`` for nothing."""
-    if not words:
+def excerpt(value: Any) -> str | None:
+    """Return a server's message as one line of bounded length, ``None`` if it is empty.
+
+    :param value: a text, an object with a ``message``, or any other JSON value.
+    """
+    if not value:
         return None
-    said = words.get("message") if isinstance(words, Mapping) else words
+    message = value.get("message") if isinstance(value, Mapping) else value
     try:
-        text = str(said or words)[: 4 * _EXCERPT_CHARACTERS]
+        text = str(message or value)[: 4 * _EXCERPT_CHARACTERS]
     except (ValueError, RecursionError):
         text = "something too large or too deep to show"
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,4 +1,4 @@
-"""The request for embeddings, and its answer."""
+"""Embeddings: the request and its response."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,28 +19,28 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelE
 
 ROUTE = "v1/embeddings"
 
-# Far more numbers than any model gives a vector.
+# Far above the dimensions of any model's vectors.
 MOST_DIMENSIONS = 1_000_000
 
 
 class EmbeddingUsage(TypedDict):
-    """What embeddings cost, in tokens; ``None`` where the server does not say."""
+    """Token counts of embeddings, ``None`` where the server does not report them."""
 
     prompt_tokens: int | None
     total_tokens: int | None
 
 
-def parameters(model: str | None, dimensions: int | None) -> dict[str, Any]:
-    """Return the fields of a request besides its texts."""
+def build_parameters(model: str | None, dimensions: int | None) -> dict[str, Any]:
+    """Return the fields of the body besides the texts."""
     check_texts(model=model)
     fields: dict[str, Any] = {"model": model or ONLY_MODEL}
     return fields if dimensions is None else fields | {"dimensions": dimensions}
 
 
 def checked_texts(texts: Any) -> str | list[str]:
-    """Return a text, or a list of them.
+    """Return a text, or a list of texts.
 
-    :raises BasetenInputError: it is neither, is empty or holds an empty text.
+    :raises BasetenInputError: ``texts`` is neither, is empty or holds an empty text.
     """
     several = texts if isinstance(texts, Sequence) and not isinstance(texts, bytes | str) else [texts]
     if not several:
@@ -52,7 +52,7 @@ def checked_texts(texts: Any) -> str | list[str]:
     return texts if isinstance(texts, str) else list(several)
 
 
-def embeddings(
+def build_embeddings(
     target: Target,
     texts: str | list[str],
     *,
@@ -64,11 +64,11 @@ def embeddings(
     """Build the request for the embeddings of one or more texts.
 
     :param target: a model with an OpenAI-compatible server.
-    :param texts: a text, or a list of them.
+    :param texts: a text, or a list of texts.
     :param model: name under which the server serves the model.
     :param dimensions: length of the vectors, for models that can shorten them.
-    :param headers: further HTTP headers.
-    :param idempotent: whether it may be sent again when the model may have run.
+    :param headers: extra HTTP headers.
+    :param idempotent: whether the request may be sent again when the model may have run.
     :raises BasetenInputError: an argument is not valid.
     """
     inputs = [texts] if isinstance(texts, str) else texts
@@ -76,7 +76,7 @@ def embeddings(
         target,
         ROUTE,
         method="POST",
-        json={**parameters(model, dimensions), "input": inputs},
+        json={**build_parameters(model, dimensions), "input": inputs},
         headers=headers,
         idempotent=idempotent,
     )
@@ -86,18 +86,18 @@ def embeddings(
 def read_embeddings(response: Response, count: int, dimensions: int | None = None) -> list[list[float]]:
     """Return the vectors in the order of the texts.
 
-    :param count: how many texts were sent.
-    :param dimensions: length of vectors that was asked for; ``None`` takes the model's own.
-    :raises BasetenModelError: the server reports an error in place of vectors.
-    :raises BasetenResponseError: the answer does not hold one vector for each text, or they have another length.
+    :param count: number of texts that were sent.
+    :param dimensions: requested length of the vectors; ``None`` accepts the model's own length.
+    :raises BasetenModelError: the server reports an error instead of vectors.
+    :raises BasetenResponseError: the response does not hold one vector for each text, or they have another length.
     """
-    answer = response.output()
-    error = server_error(answer) if isinstance(answer, Mapping) else None
-    vectors = None if error else _ordered(answer, count)
+    body = response.output()
+    error = server_error(body) if isinstance(body, Mapping) else None
+    vectors = None if error else _sort_vectors(body, count)
     if vectors is not None:
         _check_lengths(vectors, dimensions, response)
         return vectors
-    kind, trouble = (
+    kind, problem = (
         (BasetenModelError, f"with an error of the server: {quotable(error, response.request)}".removesuffix(": "))
         if error
         else (
@@ -106,7 +106,7 @@ def read_embeddings(response: Response, count: int, dimensions: int | None = Non
         )
     )
     raise kind(
-        f"{response.request.subject} answered {response.status}, but {trouble}{id_note(response.request_id)}.",
+        f"{response.request.subject} answered {response.status}, but {problem}{id_note(response.request_id)}.",
         status=response.status,
         request_id=response.request_id,
         may_have_run=True,
@@ -114,39 +114,39 @@ def read_embeddings(response: Response, count: int, dimensions: int | None = Non
 
 
 def wrong_length(length: int, dimensions: Any) -> str | None:
-    """Return what is wrong with the length of a vector, as words that follow "the answer"; ``None`` if nothing is.
+    """Describe a vector of the wrong length, in a sentence without its subject; ``None`` if the length is right.
 
-    A server that can't shorten vectors leaves the field out of account and answers with its own.
+    A server that can't shorten vectors ignores ``dimensions`` and responds with vectors of the model's own length.
 
-    :param dimensions: what the request asked for.
+    :param dimensions: requested length.
     """
     if not isinstance(dimensions, int) or length == dimensions:
         return None
     return (
-        f"holds a vector of {length} numbers where dimensions={dimensions} asked for {dimensions}: "
+        f"holds a vector of {length} numbers instead of dimensions={dimensions}: "
         "the model does not make vectors of that length"
     )
 
 
 def _check_lengths(vectors: list[list[float]], dimensions: int | None, response: Response) -> None:
-    trouble = next((words for vector in vectors if (words := wrong_length(len(vector), dimensions))), None)
-    if trouble is not None:
+    problem = next((words for vector in vectors if (words := wrong_length(len(vector), dimensions))), None)
+    if problem is not None:
         raise BasetenResponseError(
-            f"The answer to {response.request.subject} {trouble}{id_note(response.request_id)}.",
+            f"The response to {response.request.subject} {problem}{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
             may_have_run=True,
         )
 
 
-def _ordered(answer: Any, count: int) -> list[list[float]] | None:
-    data = answer.get("data") if isinstance(answer, Mapping) else None
+def _sort_vectors(body: Any, count: int) -> list[list[float]] | None:
+    data = body.get("data") if isinstance(body, Mapping) else None
     if not isinstance(data, list) or not all(isinstance(item, Mapping) for item in data):
         return None
     indexes = [item.get("index") for item in data]
     if not all(type(index) is int for index in indexes) or sorted(indexes) != list(range(count)):
         return None
-    vectors = [as_vector(item.get("embedding")) for _, item in sorted(zip(indexes, data, strict=True), key=_first)]
+    vectors = [parse_vector(item.get("embedding")) for _, item in sorted(zip(indexes, data, strict=True), key=_first)]
     found = [vector for vector in vectors if vector is not None]
     return found if len(found) == count and len(set(map(len, found))) == 1 else None
 
@@ -155,15 +155,15 @@ def _first(pair: tuple[int, Any]) -> int:
     return pair[0]
 
 
-def as_vector(value: Any) -> list[float] | None:
-    """Return a decoded vector as finite floats, ``None`` if it is something else."""
+def parse_vector(value: Any) -> list[float] | None:
+    """Return a decoded vector as finite floats, ``None`` if the value is not a vector."""
     if not isinstance(value, list) or not value:
         return None
     types = set(map(type, value))
     if not types <= {float, int, Decimal}:
         return None
     try:
-        # Models calculate with fewer digits than a float has.
+        # No precision is lost: models compute with fewer digits than a float has.
         vector = value if types == {float} else [float(number) for number in value]
     except OverflowError:
         return None
@@ -171,12 +171,12 @@ def as_vector(value: Any) -> list[float] | None:
 
 
 def read_usage(response: Response) -> EmbeddingUsage:
-    """Return what an answer cost.
+    """Return the token counts in a response.
 
-    :raises BasetenResponseError: the body is not what the Content-Type says.
+    :raises BasetenResponseError: the body does not match its Content-Type.
     """
-    answer = response.output()
-    tokens = answer.get("usage") if isinstance(answer, dict) else None
+    body = response.output()
+    tokens = body.get("usage") if isinstance(body, dict) else None
     return EmbeddingUsage(
         prompt_tokens=token_count(tokens, "prompt_tokens"),
         total_tokens=token_count(tokens, "total_tokens"),

@@ -1,4 +1,4 @@
-"""Server-sent events, read as the WHATWG's HTML standard says.
+"""Server-sent events, parsed as in the WHATWG's HTML standard.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -14,8 +14,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Event:
     """An event of a stream.
 
-    :param name: its type; empty where the server gives none.
-    :param data: its lines of data, joined by line feeds.
+    :param name: type of the event; empty where the server gives none.
+    :param data: data lines of the event, joined by line feeds.
     """
 
     name: str
@@ -23,10 +23,13 @@ class Event:
 
 
 class EventStream:
-    """Reads events from bytes that are split anywhere; ``id`` and ``retry``, for reconnecting, are ignored."""
+    """Parser of an event stream whose bytes may be split anywhere.
+
+    The fields ``id`` and ``retry`` are ignored: they are for reconnecting.
+    """
 
     def __init__(self) -> None:
-        self._line: list[bytes] = []  # The line that has not ended, in pieces.
+        self._line: list[bytes] = []  # Pieces of the line that has not ended.
         self._after_cr = False
         self._at_start = True
         self._name = ""
@@ -51,7 +54,7 @@ class EventStream:
         return [event for line in lines if (event := self._read(line))]
 
     def close(self) -> list[Event]:
-        """Return the last event if its empty line is missing: the standard drops it, but servers forget the line."""
+        """Return the last event if no empty line follows it: the standard drops it, but some servers omit the line."""
         last, self._line = b"".join(self._line), []
         events = [self._read(line) for line in (last, b"")]
         return [event for event in events if event]

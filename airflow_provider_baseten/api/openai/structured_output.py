@@ -1,4 +1,4 @@
-"""The form that the answer of a chat model must have."""
+"""Structured output: the format that the reply of a chat model must have."""
 
 import json
 import re
@@ -11,20 +11,20 @@ from airflow_provider_baseten.api import exact_json, texts
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _WIRE_TYPES = frozenset({"text", "json_object", "json_schema"})
-_MOST_MISTAKES = 5
+_MAX_VIOLATIONS = 5
 
 
 class FormatError(ValueError):
-    """A text does not have the form; the message says where and holds nothing of the text."""
+    """A text does not match the format. The message says where, without quoting the text."""
 
 
 @dataclass(frozen=True, slots=True)
-class OutputFormat:
-    """The form of an answer.
+class ResponseFormat:
+    """Format of a reply.
 
     :param wire: ``response_format`` of the request; ``None`` leaves it out.
-    :param schema: JSON schema that the answer must meet, if any.
-    :param model_class: Pydantic class that the answer is validated with, if any.
+    :param schema: JSON schema that the reply is validated against, if any.
+    :param model_class: Pydantic class that the reply is validated with, if any.
     """
 
     wire: dict[str, Any] | None = None
@@ -32,12 +32,12 @@ class OutputFormat:
     model_class: Any = None
 
     @classmethod
-    def of(cls, response_format: Any) -> "OutputFormat":
-        """Return the form that a ``response_format`` argument means.
+    def of(cls, response_format: Any) -> "ResponseFormat":
+        """Return the format for a ``response_format`` argument.
 
-        :param response_format: a Pydantic class; a JSON schema; or what goes over the wire: an object with the ``type``
-            ``text``, ``json_object`` or ``json_schema``; ``None`` for text.
-        :raises BasetenInputError: it is none of these, or the schema is not a valid one.
+        :param response_format: a Pydantic class; a JSON schema; or a ``response_format`` of the API, an object with
+            the ``type`` ``text``, ``json_object`` or ``json_schema``; ``None`` for text.
+        :raises BasetenInputError: the argument is none of these, or the schema is not valid.
         """
         if response_format is None:
             return cls()
@@ -62,15 +62,15 @@ class OutputFormat:
 
     @property
     def is_text(self) -> bool:
-        """Whether any text is an answer."""
+        """Whether any text matches."""
         return self.wire is None or self.wire["type"] == "text"
 
     def read(self, text: str) -> Any:
-        """Return what the text of an answer says: itself, or the JSON value; a Pydantic object as a plain one.
+        """Return the value of a reply: the text, or the decoded JSON value, a Pydantic object as a dictionary.
 
-        Numbers keep every digit; a Pydantic class decides itself what its fields hold.
+        Numbers keep every digit, except where a Pydantic class converts them.
 
-        :raises FormatError: it does not have the form.
+        :raises FormatError: the text does not match the format.
         """
         if self.is_text:
             return text
@@ -81,18 +81,18 @@ class OutputFormat:
             raise FormatError("it is not JSON") from None
         try:
             if self.model_class is not None:
-                return _validated(self.model_class, value)
+                return _validate_with_pydantic(self.model_class, value)
             if self.schema is not None:
-                _validate(rounded, self.schema)  # Validators calculate with floats.
+                _validate(rounded, self.schema)  # Validators compute with floats.
         except FormatError:
             raise
-        except Exception as error:  # A validator runs the author's code, and keywords may not take every number.
+        except Exception as error:  # Validators run the DAG author's code, which may raise anything.
             raise FormatError(f"checking it raised {type(error).__name__}") from None
         return value
 
 
 def _wire(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    # Baseten's engines take letters, digits, '-' and '_' in a name, at most 64.
+    # Baseten's engines accept names of at most 64 letters, digits, '-' and '_'.
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64]
     return {"type": "json_schema", "json_schema": {"name": clean or "output", "schema": schema, "strict": True}}
 
@@ -128,39 +128,40 @@ def _validate(value: Any, schema: dict[str, Any]) -> None:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    # With a registry of its own a validator never fetches what a $ref names.
+    # An empty registry keeps the validator from fetching the URL of a $ref.
     validator = validator_for(schema)(schema, registry=Registry())
     try:
-        # The messages of the library quote the value; path and keyword do not.
-        mistakes = [f"{error.json_path} breaks {error.validator!r}" for error in validator.iter_errors(value)]
+        # Path and keyword only: the library's own messages quote the value, which must not be logged.
+        violations = [f"{error.json_path} breaks {error.validator!r}" for error in validator.iter_errors(value)]
     except Unresolvable as error:
-        raise FormatError(f"the schema refers to {error.ref!r:.100}, which it does not hold") from None
-    if mistakes:
-        raise FormatError(_listed(mistakes))
+        raise FormatError(f"the schema refers to {error.ref!r:.100}, which it does not contain") from None
+    if violations:
+        raise FormatError(_join(violations))
 
 
-def _validated(model_class: Any, value: Any) -> Any:
+def _validate_with_pydantic(model_class: Any, value: Any) -> Any:
     from pydantic import ValidationError
 
     body = exact_json.encode(value)
     try:
         model = model_class.model_validate_json(body)
         if exact_json.has_long_number(body):
-            # Pydantic reads decimals in JSON as floats, also for fields that are Decimal.
+            # Pydantic parses decimals in JSON as floats, even for Decimal fields.
             with suppress(ValidationError):
                 model = model_class.model_validate(value)
         return texts.readable_value(model.model_dump(mode="json"))
     except ValidationError as error:
-        mistakes = error.errors(include_input=False, include_context=False, include_url=False)
+        violations = error.errors(include_input=False, include_context=False, include_url=False)
         raise FormatError(
-            _listed([f"{_place(mistake['loc'])} breaks {mistake['type']!r}" for mistake in mistakes])
+            _join([f"{_json_path(item['loc'])} breaks {item['type']!r}" for item in violations])
         ) from None
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _json_path(location: tuple[int | str, ...]) -> str:
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
 
 
-def _listed(mistakes: list[str]) -> str:
-    more = len(mistakes) - _MOST_MISTAKES
-    return ", ".join(mistake[:200] for mistake in mistakes[:_MOST_MISTAKES]) + (f" and {more} more" if more > 0 else "")
+def _join(violations: list[str]) -> str:
+    more = len(violations) - _MAX_VIOLATIONS
+    listed = ", ".join(violation[:200] for violation in violations[:_MAX_VIOLATIONS])
+    return f"{listed} and {more} more" if more > 0 else listed

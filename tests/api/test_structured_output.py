@@ -9,7 +9,7 @@ import uuid
 import pytest
 from pydantic import BaseModel, RootModel, field_validator
 
-from airflow_provider_baseten.api.openai.structured_output import FormatError, OutputFormat
+from airflow_provider_baseten.api.openai.structured_output import FormatError, ResponseFormat
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 LONG = "100000000000000000001"
@@ -19,7 +19,7 @@ DECIMAL = "1234567890123.456789"
 def test_nested_places_are_named_and_values_are_not():
     schema = {"type": "object", "properties": {"rows": {"type": "array", "items": {"type": "integer"}}}}
     with pytest.raises(FormatError) as caught:
-        OutputFormat.of(schema).read(json.dumps({"rows": [1, "private", *["private"] * 9]}))
+        ResponseFormat.of(schema).read(json.dumps({"rows": [1, "private", *["private"] * 9]}))
     assert str(caught.value).startswith("$.rows[1] breaks 'type', $.rows[2]")
     assert "and 5 more" in str(caught.value)
     assert "private" not in str(caught.value)
@@ -27,8 +27,8 @@ def test_nested_places_are_named_and_values_are_not():
 
 def test_nothing_is_fetched_for_a_reference():
     schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}}
-    with pytest.raises(FormatError, match="does not hold"):
-        OutputFormat.of(schema).read('{"a": 1}')
+    with pytest.raises(FormatError, match="does not contain"):
+        ResponseFormat.of(schema).read('{"a": 1}')
 
 
 def test_reference_within_the_schema():
@@ -37,25 +37,25 @@ def test_reference_within_the_schema():
         "properties": {"a": {"$ref": "#/$defs/n"}},
         "title": "Ein Titel!",
     }
-    output_format = OutputFormat.of(schema)
+    output_format = ResponseFormat.of(schema)
     assert output_format.read('{"a": 1}') == {"a": 1}
     assert output_format.wire["json_schema"]["name"] == "Ein_Titel"
 
 
 def test_form_of_the_wire():
     wire = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}
-    assert OutputFormat.of(wire).wire == wire
-    assert OutputFormat.of(wire).read("7") == 7
+    assert ResponseFormat.of(wire).wire == wire
+    assert ResponseFormat.of(wire).read("7") == 7
     with pytest.raises(FormatError):
-        OutputFormat.of(wire).read('"7"')
-    assert OutputFormat.of({"type": "json_object"}).read('{"a": null}') == {"a": None}
-    assert OutputFormat.of({"type": "text"}).read("{") == "{"
+        ResponseFormat.of(wire).read('"7"')
+    assert ResponseFormat.of({"type": "json_object"}).read('{"a": null}') == {"a": None}
+    assert ResponseFormat.of({"type": "text"}).read("{") == "{"
 
 
 @pytest.mark.parametrize("value", ["Ticket", 7, [], {"type": 7}, {"type": "json_schema", "json_schema": {}}])
 def test_what_is_none(value):
     with pytest.raises(BasetenInputError, match="response_format"):
-        OutputFormat.of(value)
+        ResponseFormat.of(value)
 
 
 class Order(BaseModel):
@@ -107,15 +107,15 @@ class TestNumbers:
         ],
     )
     def test_every_digit_is_kept(self, response_format):
-        value = OutputFormat.of(response_format).read(f'{{"n": {LONG}, "p": {DECIMAL}, "q": 1e400}}')
+        value = ResponseFormat.of(response_format).read(f'{{"n": {LONG}, "p": {DECIMAL}, "q": 1e400}}')
         assert [str(value[name]) for name in "npq"] == [LONG, DECIMAL, "1E+400"]
 
     def test_pydantic_class_decides_what_its_fields_hold(self):
-        value = OutputFormat.of(Order).read(f'{{"price": {DECIMAL}, "day": "2024-02-29", "number": {LONG}}}')
+        value = ResponseFormat.of(Order).read(f'{{"price": {DECIMAL}, "day": "2024-02-29", "number": {LONG}}}')
         assert value == {"price": DECIMAL, "day": "2024-02-29", "number": int(LONG), "key": None}
 
     def test_root_model(self):
-        assert OutputFormat.of(RootModel[list[int]]).read(f"[{LONG}]") == [int(LONG)]
+        assert ResponseFormat.of(RootModel[list[int]]).read(f"[{LONG}]") == [int(LONG)]
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "1" + "0" * 5000, "1e" + "9" * 30])
     @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ class TestNumbers:
     def test_numbers_that_no_float_holds(self, number, response_format):
         for text in (number, f'{{"part": {number}}}'):
             try:
-                value = OutputFormat.of(response_format).read(text)
+                value = ResponseFormat.of(response_format).read(text)
             except FormatError:
                 continue
             assert "a" not in number
@@ -156,7 +156,7 @@ class TestForeignErrors:
     )
     def test_are_format_errors_that_quote_nothing(self, response_format, text):
         with pytest.raises(FormatError) as caught:
-            OutputFormat.of(response_format).read(text)
+            ResponseFormat.of(response_format).read(text)
         assert "private" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ class TestForeignErrors:
     )
     def test_schemas_that_are_none(self, response_format):
         with pytest.raises(BasetenInputError, match="response_format"):
-            OutputFormat.of(response_format)
+            ResponseFormat.of(response_format)
 
 
 def test_halves_of_a_character_are_replaced():
     for response_format in ({"type": "json_object"}, {"type": "object"}, RootModel[dict[str, str]]):
-        assert OutputFormat.of(response_format).read('{"a\\ud83d": "\\ud83d"}') == {"a\ufffd": "\ufffd"}
+        assert ResponseFormat.of(response_format).read('{"a\\ud83d": "\\ud83d"}') == {"a\ufffd": "\ufffd"}

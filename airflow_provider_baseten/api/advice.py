@@ -1,4 +1,4 @@
-"""Advice at the end of an error message: what to do next, by what was called and what came back."""
+"""Advice at the end of an error message: what to do next, for each kind of call and each status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 _GENERAL = {
     400: "Check the arguments of the call",
     401: "The API key was refused: check the password (the API key) of the connection",
-    402: "The account is out of credits: settle it with Baseten",
-    403: "The API key may not do this: use one with the permission",
+    402: "The account is out of credits: add credits in the Baseten workspace",
+    403: "The API key is not allowed to do this: use one with the permission",
     404: "Check the ids, and that the API key belongs to their workspace",
     408: "Try again later",
     413: "Send less in one call",
@@ -25,9 +25,9 @@ _GENERAL = {
 class Advice:
     """Advice for one kind of call.
 
-    :param by_status: what the kind knows better than what holds for every call.
-    :param may_run: what may have happened when no whole answer came; empty if nothing that costs.
-    :param no_answer: what to do when no answer came in time.
+    :param by_status: advice that replaces the general advice for a status.
+    :param may_run: sentence on what may have run without a whole response; empty for calls that cost nothing.
+    :param no_answer: advice after a timeout.
     """
 
     by_status: Mapping[int, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Advice:
     no_answer: str = "Try again later."
 
     def after(self, status: int) -> str | None:
-        """Return the advice after a status."""
+        """Return the advice for a status."""
         return self.by_status.get(status) or _GENERAL.get(status)
 
 
@@ -46,8 +46,8 @@ _MODEL = {
     413: "Pass a reference to the data instead of the data",
     422: "Check the input against what the model takes",
     429: "Send fewer requests at a time, or give the model more replicas",
-    500: "No replica came up in time, or the model failed: read its logs and try again later",
-    502: "The model's server broke off or could not be reached: read its logs",
+    500: "No replica started in time, or the model failed: read its logs and try again later",
+    502: "The model's server closed the connection or could not be reached: read its logs",
     503: "The model is not ready: wait, or wake it first",
     529: "All replicas are busy: send fewer requests at a time, or allow more replicas",
 }
@@ -62,7 +62,7 @@ PREDICT = Advice(
     no_answer="Allow more time, or use async predict for long work.",
 )
 
-#: A route of a custom server, which can't be called by async predict.
+#: Route of a custom server, for which there is no async predict.
 ROUTE = Advice(
     by_status={
         **_MODEL,
@@ -84,31 +84,31 @@ MODEL_APIS = Advice(
     no_answer="Allow more time, or give the model less to do in one request.",
 )
 
-#: An async request is queued; no model runs in the call itself.
+#: Submission of an async request: the request is queued, and no model runs during the call.
 SUBMISSION = Advice(
     by_status={**{status: _MODEL[status] for status in (400, 413, 422)}, 404: _DEPLOYMENT},
     may_run="The request may be queued, and run.",
-    no_answer="Look at the queue of the deployment before it is sent again.",
+    no_answer="Check the queue of the deployment before sending it again.",
 )
 
-#: A deployment is woken, or its queue looked at.
+#: Calls that wake a deployment or read the length of its queue.
 DEPLOYMENT = Advice(by_status={404: _DEPLOYMENT})
 
-#: The management API, for which a connection may have a key of its own.
+#: Management API, for which a connection may have a separate key.
 MANAGEMENT = Advice(
     by_status={
-        401: "The API key was refused: check management_api_key of the connection, or its password where there is none"
+        401: "The API key was refused: check management_api_key of the connection, or its password if that is not set"
     }
 )
 
 
 def of_async_request(target: str) -> Advice:
-    """Return the advice for the status and the cancelling of an async request.
+    """Return the advice for reading the status of an async request and for cancelling it.
 
-    :param target: what was called by the async request.
+    :param target: the model or chain that the async request called.
     """
     unknown = (
-        f"Check that {target} is what was called. If it is, it does not know this id, or no longer: Baseten forgets an "
-        "async request an hour after its end"
+        f"Check that {target} is the one that was called. If it is, the id is unknown: Baseten forgets an async "
+        "request an hour after its end"
     )
     return Advice(by_status={404: unknown})

@@ -1,4 +1,4 @@
-"""Failures of async requests: an excerpt of the errors that Baseten reports, and what to do next."""
+"""Failures of async requests: an excerpt of the errors that Baseten reports, and advice on what to do next."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -7,25 +7,26 @@ from typing import Any
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
 _EXCERPT_CHARACTERS = 500
-
-
-_DEEPEST_ERROR = 4
-
+_MAX_DEPTH = 4
 
 Quote = Callable[[str], str]
 
 
 def failure_advice(state: Any) -> str:
+    """Return the advice for a request that ended in a state other than success."""
     match state:
         case AsyncStatus.EXPIRED:
             return "It did not start in time: raise max_time_in_queue_seconds, or allow more replicas."
         case AsyncStatus.CANCELED:
-            return "Somebody cancelled it: clear the task that has sent it to send it again."
-    return "Read the model's logs; a retry of the task that has sent it sends it again."
+            return "It was cancelled: clear the task that sent it to send it again."
+    return "Read the model's logs; a retry of the task that sent it sends it again."
 
 
 def error_words(errors: Any, quote: Quote) -> str:
-    """Return a bounded one-line excerpt of errors in any form, in brackets."""
+    """Return an excerpt of the errors in brackets: one line of bounded length, whatever JSON the errors are.
+
+    :param quote: removes from a server's text what must not be quoted.
+    """
     text = quote("; ".join(_words_of(errors)))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return f" ({line[:_EXCERPT_CHARACTERS]})" if line else ""
@@ -40,9 +41,9 @@ def _words_of(errors: Any, depth: int = 0) -> list[str]:
         case {"code": _} | {"message": _}:
             code, message = (_words_of(errors.get(name), depth + 1) for name in ("code", "message"))
             return [": ".join([*code, *message])]
-        case dict() if depth < _DEEPEST_ERROR:
+        case dict() if depth < _MAX_DEPTH:
             return [word for item in itertools.islice(errors.values(), 5) for word in _words_of(item, depth + 1)]
-        case list() if depth < _DEEPEST_ERROR:
+        case list() if depth < _MAX_DEPTH:
             return [word for item in errors[:5] for word in _words_of(item, depth + 1)]
         case bool() | float():
             return [str(errors)]
@@ -52,6 +53,7 @@ def _words_of(errors: Any, depth: int = 0) -> list[str]:
 
 
 def first_code(errors: Any) -> str | None:
+    """Return the ``code`` of the first error that has one, ``None`` if none has."""
     items = errors if isinstance(errors, list) else [errors]
     code = next((item["code"] for item in items if isinstance(item, Mapping) and "code" in item), None)
     return code[:_EXCERPT_CHARACTERS] if isinstance(code, str) else None

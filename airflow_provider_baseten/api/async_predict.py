@@ -1,4 +1,4 @@
-"""Async predict: the requests that queue a prediction, ask for its status and cancel it."""
+"""Async predict: the requests that queue a prediction, read its status and cancel it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -33,11 +33,12 @@ class AsyncStatus(StrEnum):
 
 
 class InferenceRetryConfig(TypedDict, total=False):
-    """How often Baseten runs the model again when it fails.
+    """Baseten's own retries of a model that fails.
 
-    :param max_attempts: attempts in all, 1 to 10, by default 3.
-    :param initial_delay_ms: milliseconds before the second, 0 to 10000, by default 1000; doubled for each further one.
-    :param max_delay_ms: longest wait in milliseconds, 0 to 60000, by default 5000.
+    :param max_attempts: attempts including the first, 1 to 10, by default 3.
+    :param initial_delay_ms: milliseconds before the second attempt, 0 to 10000, by default 1000; doubled before each
+        later one.
+    :param max_delay_ms: longest delay in milliseconds, 0 to 60000, by default 5000.
     """
 
     max_attempts: int
@@ -52,8 +53,8 @@ class AsyncPredictOptions(TypedDict, total=False):
     :param priority: 0 (first, the default) to 2.
     :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200, by
         default 600.
-    :param inference_retry_config: how often Baseten runs the model again.
-    :param headers: further HTTP headers.
+    :param inference_retry_config: Baseten's own retries of a model that fails.
+    :param headers: extra HTTP headers.
     """
 
     webhook_endpoint: str | None
@@ -81,10 +82,10 @@ def build_async_predict(
 ) -> Request:
     """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
 
-    It is never sent again after a failure in which it may have been accepted: Baseten has no idempotency key.
+    The request is not sent again after a failure in which it may have been accepted: Baseten has no idempotency key.
 
     :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
-    :raises BasetenInputError: a value is out of its bounds or the input has no JSON form.
+    :raises BasetenInputError: a value is out of bounds or the input can't be encoded as JSON.
     :raises BasetenPayloadTooLargeError: the body is over 256 KiB.
     """
     check_target(target)
@@ -113,7 +114,7 @@ def build_async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
-        # What is queued is not lost with the answer, unlike a predict whose client has gone.
+        # A queued request runs even if the response is lost, unlike a predict, which ends with its connection.
         doubtful_statuses=frozenset({502}),
         max_answer_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,
@@ -123,9 +124,9 @@ def build_async_predict(
 def check_options(
     priority: int | None, max_time_in_queue_seconds: int | None, inference_retry_config: InferenceRetryConfig | None
 ) -> None:
-    """Check the numbers of :class:`AsyncPredictOptions`.
+    """Check the numbers in :class:`AsyncPredictOptions`.
 
-    :raises BasetenInputError: one is not within its bounds.
+    :raises BasetenInputError: a number is out of bounds.
     """
     _check_bounds("", {"priority": priority, "max_time_in_queue_seconds": max_time_in_queue_seconds}, _BOUNDS)
     if not isinstance(inference_retry_config, Mapping | None):
@@ -134,7 +135,7 @@ def check_options(
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
-    """Return the seconds after which a request has an end: its time in the queue, and an hour for each attempt."""
+    """Return the seconds after which a request has ended: its time in the queue, and an hour for each attempt."""
     attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 
@@ -145,7 +146,7 @@ def build_status(target: Target, request_id: str) -> Request:
 
 
 def build_cancel(target: Target, request_id: str) -> Request:
-    """Build the request that cancels an async request; only a queued one can be."""
+    """Build the request that cancels an async request; only a queued one can be cancelled."""
     return _about_one("DELETE", "cancel", target, request_id)
 
 
@@ -177,9 +178,9 @@ def _status_request(method: str, host: str, path: str, subject: str, what_next: 
 
 
 def request_id_of(output: Any, subject: str) -> str:
-    """Return the id that an accepted submission answered.
+    """Return the request id in the response to a submission.
 
-    :raises BasetenResponseError: there is none, so the request may run without anybody knowing it.
+    :raises BasetenResponseError: there is no valid id, so the request may run but can't be waited for.
     """
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
     if not is_request_id(request_id):

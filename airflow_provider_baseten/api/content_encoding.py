@@ -1,52 +1,52 @@
-"""Content encodings of answers: gzip and deflate, unpacked a bounded piece at a time.
+"""Content encodings of responses: gzip and deflate, decompressed in pieces of bounded size.
 
-A few kilobytes can unpack to gigabytes. What is packed is therefore never unpacked in one go: whoever reads a piece
-decides whether there is to be another one.
+A few kilobytes can decompress to gigabytes. A body is therefore never decompressed in one go: the caller takes one
+piece after the other and stops when there are too many bytes.
 """
 
 import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-# What requests offer to servers.
+# Value of Accept-Encoding.
 ACCEPTED = "gzip, deflate"
 
 PIECE_BYTES = 256 * 1024
 
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
-_MOST_LAYERS = 3
-# Named by servers although they are no way of packing, such as "utf-8": the body is then as it is.
+_MAX_LAYERS = 3
+# Other unknown names, such as "utf-8", are ignored: some servers send them with a body that is not compressed.
 _REFUSED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "exi", "pack200-gzip"})
 
 
 class Decoder(Protocol):
-    """Unpacks a body as it arrives."""
+    """Incremental decompressor of a body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what the data unpacks to, in pieces of at most ``PIECE_BYTES``.
+        """Yield the decompressed data, in pieces of at most ``PIECE_BYTES``.
 
-        :raises ValueError: it is not packed as it says.
+        :raises ValueError: the data is not in this encoding.
         """
 
     def end(self) -> None:
         """Check that the body is whole.
 
-        :raises ValueError: its end is missing.
+        :raises ValueError: the end is missing.
         """
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:
-    """Return the decoder for a ``Content-Encoding`` header, ``None`` if the body is not packed.
+    """Return the decoder for a ``Content-Encoding`` header, ``None`` if the body is not compressed.
 
-    :raises ValueError: packed in a way that requests do not offer, or too many times.
+    :raises ValueError: the encoding was not offered in the request, or there are too many.
     """
     names = [name for part in content_encoding.split(",") if (name := part.strip().lower())]
     if refused := _REFUSED.intersection(names):
-        raise ValueError(f"it is packed as {min(refused)}, which was not asked for")
+        raise ValueError(f"it is encoded as {min(refused)}, which was not asked for")
     layers = [name.removeprefix("x-") for name in names if name.removeprefix("x-") in ("gzip", "deflate")]
-    if len(layers) > _MOST_LAYERS:
-        raise ValueError(f"it is packed {len(layers)} times over")
+    if len(layers) > _MAX_LAYERS:
+        raise ValueError(f"it is compressed {len(layers)} times over")
     decoder: Decoder | None = None
     for name in reversed(layers):
         layer: Decoder = _Gzip() if name == "gzip" else _Deflate()
@@ -55,32 +55,32 @@ def decoder_for(content_encoding: str) -> Decoder | None:
 
 
 class _Gzip:
-    """One gzip member after the other; what follows them and is none is ignored, as browsers do."""
+    """Decoder of one or more gzip members; bytes after the last one are ignored, as in browsers."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(_GZIP)
-        self._begun = False
-        self._over = False
+        self._has_begun = False
+        self._is_over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        self._begun = self._begun or bool(data)
-        while not self._over:
-            yield from _inflated(self._inflater, data)
+        self._has_begun = self._has_begun or bool(data)
+        while not self._is_over:
+            yield from _inflate(self._inflater, data)
             if not self._inflater.eof:
                 return
             data = self._inflater.unused_data
             if not data:
                 return
-            self._over = not _GZIP_MAGIC.startswith(data[:2])
+            self._is_over = not _GZIP_MAGIC.startswith(data[:2])
             self._inflater = zlib.decompressobj(_GZIP)
 
     def end(self) -> None:
-        if self._begun and not self._over and not self._inflater.eof:
+        if self._has_begun and not self._is_over and not self._inflater.eof:
             raise ValueError("its end is missing")
 
 
 class _Deflate:
-    """The zlib format, as the standard says, or deflate alone, as some servers send it."""
+    """Decoder of the zlib format, as in the standard, or of raw deflate, as sent by some servers."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -95,7 +95,7 @@ class _Deflate:
             has_frame = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0
             self._inflater = zlib.decompressobj(zlib.MAX_WBITS if has_frame else -zlib.MAX_WBITS)
         if not self._inflater.eof:
-            yield from _inflated(self._inflater, data)
+            yield from _inflate(self._inflater, data)
 
     def end(self) -> None:
         if self._head and not (self._inflater and self._inflater.eof):
@@ -103,7 +103,7 @@ class _Deflate:
 
 
 class _Layers:
-    """What was packed twice."""
+    """Decoder of a body that was compressed twice."""
 
     def __init__(self, outer: Decoder, inner: Decoder) -> None:
         self._outer = outer
@@ -118,15 +118,15 @@ class _Layers:
         self._inner.end()
 
 
-def _inflated(inflater: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+def _inflate(inflater: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
     while True:
         try:
             piece = inflater.decompress(data, PIECE_BYTES)
         except zlib.error:
-            raise ValueError("it is broken") from None
+            raise ValueError("it is damaged") from None
         if piece:
             yield piece
         data = inflater.unconsumed_tail
-        # A full piece may have left a rest inside of zlib.
+        # After a full piece zlib may hold more output.
         if inflater.eof or (not data and len(piece) < PIECE_BYTES):
             return

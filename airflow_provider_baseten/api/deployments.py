@@ -21,7 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 def build_management_get(path: str) -> Request:
     """Build a GET of the management API.
 
-    :param path: path from ``/v1`` on.
+    :param path: path that begins with ``/v1``.
     """
     return Request(
         method="GET",
@@ -36,9 +36,9 @@ def build_management_get(path: str) -> Request:
 
 
 def build_list_models(name: str | None = None) -> Request:
-    """Build the request for all models that the key may see.
+    """Build the request for all models that the API key may see.
 
-    :param name: only models with exactly this name; teams may use the same one.
+    :param name: restricts the list to models with exactly this name; several teams may use the same one.
     """
     check_texts(name=name)
     return build_management_get("/v1/models" + (f"?{urlencode({'name': name})}" if name is not None else ""))
@@ -76,7 +76,10 @@ def build_get_deployment(deployment_id: str, model_id: str | None = None, *, cha
 
 
 def build_wake(target: Target) -> Request:
-    """Build the request that wakes a deployment that has scaled to zero. The model's own host takes it, and any key."""
+    """Build the request that wakes a deployment that has scaled to zero.
+
+    It goes to the model's host, not to the management API, and any API key may send it.
+    """
     check_target(target)
     return Request(
         method="POST",

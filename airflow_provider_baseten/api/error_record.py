@@ -1,4 +1,4 @@
-"""JSON records of errors, for errors that pass from one process to another."""
+"""JSON records of errors that are passed from one process to another."""
 
 import inspect
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def error_fields(error: BasetenError) -> dict[str, Any]:
 
 
 def error_from(record: Mapping[str, Any]) -> BasetenError:
-    """Make an error again of :func:`error_fields`, also one of a newer version of this package."""
+    """Restore an error from the record of :func:`error_fields`, also from a newer version of this package."""
     kind = getattr(exceptions, str(record.get("type")), BasetenError)
     known = inspect.signature(BasetenError).parameters
     fields = dict(record.get("fields") or {})

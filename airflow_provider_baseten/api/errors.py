@@ -1,4 +1,4 @@
-"""Errors for HTTP responses: which exception a status stands for, and what its message says."""
+"""Errors for HTTP responses: the exception for each status, and its message."""
 
 import json
 import math
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from airflow_provider_baseten.api.charset import decoded
+from airflow_provider_baseten.api.charset import decode_text
 from airflow_provider_baseten.api.excerpts import EXCERPT_CHARACTERS, id_note, one_line
 from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.api.quotes import without_quotes
+from airflow_provider_baseten.api.quotes import redact_input
 from airflow_provider_baseten.api.responses import Response, is_answer
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -25,12 +25,12 @@ from airflow_provider_baseten.exceptions import (
     BasetenUnavailableError,
 )
 
-# Seconds; a server that asks for a longer wait than a day has got it wrong.
+# Seconds. A server that asks to wait longer than a day is mistaken.
 LONGEST_RETRY_AFTER = 86_400.0
 
 
 def error_for(response: Response) -> BasetenError | None:
-    """Return the error that an answer stands for, ``None`` if it is an output."""
+    """Return the error for a response, ``None`` if the response is an output."""
     status, request = response.status, response.request
     if is_answer(request, status):
         return None
@@ -49,9 +49,9 @@ def error_for(response: Response) -> BasetenError | None:
 
 
 def _origin(headers: Mapping[str, str]) -> str:
-    """Tell who answered: the ``gateway``, the model ``server``, or the ``model``'s own code.
+    """Return the origin of a response: the ``gateway``, the model ``server``, or the ``model``'s own code.
 
-    A Truss server marks its answers with error source 04, and what the model's code raised with error code 600.
+    A Truss server sets error source 04, and error code 600 for an exception of the model's code.
     """
     if headers.get("x-baseten-error-source") != "04":
         return "gateway"
@@ -59,7 +59,7 @@ def _origin(headers: Mapping[str, str]) -> str:
 
 
 def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
-    """Return the error's type, what to do, whether a retry can help and whether the model may have run."""
+    """Return the type of the error, the advice, whether a retry can help and whether the model may have run."""
     status, origin, advice = response.status, _origin(response.headers), response.request.advice
     what_to_do = advice.after(status)
     may_run = bool(advice.may_run)
@@ -81,7 +81,7 @@ def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
     return BasetenInputError, "Check the request", False, False
 
 
-# These mean the same whoever says them.
+# Statuses that mean the same from every origin.
 _BY_STATUS: dict[int, type[BasetenError]] = {
     400: BasetenInputError,
     408: BasetenTimeoutError,
@@ -112,28 +112,28 @@ def _json_or_none(response: Response) -> Any:
 
 
 def _server_text(body: Any, response: Response) -> str:
-    """Return the first of the server's own words."""
+    """Return the beginning of the server's error message."""
     if isinstance(body, dict):
         error = next((body[key] for key in ("error", "detail", "message") if body.get(key)), "")
         if isinstance(error, dict) and isinstance(error.get("exception_message"), str):
             error = f"{_text_or_none(error.get('exception_cls_name')) or 'Exception'}: {error['exception_message']}"
-        text = error if isinstance(error, str) else _dumped(error)
+        text = error if isinstance(error, str) else _dump(error)
     elif response.media_type == "text/html":
         text = "(an HTML page)"
     else:
         head = response.body[: 4 * EXCERPT_CHARACTERS]
-        text = decoded(head, response.headers.get("content-type", "")) or head.decode(errors="replace")
+        text = decode_text(head, response.headers.get("content-type", "")) or head.decode(errors="replace")
     return text[: 4 * EXCERPT_CHARACTERS].rstrip(". \n")
 
 
 def quotable(text: str, request: Request) -> str:
-    """Return what an error may quote of a server's text: one bounded line, without what it repeats of the input."""
+    """Return the part of a server's text that an error may quote: one line of bounded length, without the input."""
     if not request.error_details:
         return ""
-    return one_line(without_quotes(text[: 2 * EXCERPT_CHARACTERS], request.body), EXCERPT_CHARACTERS)
+    return one_line(redact_input(text[: 2 * EXCERPT_CHARACTERS], request.body), EXCERPT_CHARACTERS)
 
 
-def _dumped(value: Any) -> str:
+def _dump(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -141,7 +141,7 @@ def _dumped(value: Any) -> str:
 
 
 def _retry_after(header: str | None, body: Any, now: float) -> float | None:
-    """Return how long the server asks to wait: not less than 0 s, not more than a day, ``None`` if it says nothing."""
+    """Return the seconds that the server asks to wait, from 0 to a day; ``None`` if it does not ask."""
     for value in (header, body.get("retry_after") if isinstance(body, dict) else None):
         if (seconds := _seconds(value, now)) is not None:
             return min(max(0.0, seconds), LONGEST_RETRY_AFTER)

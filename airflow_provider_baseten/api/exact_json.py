@@ -13,48 +13,48 @@ from typing import Any
 
 import orjson
 
-# A number that a 64-bit float or integer may not hold: 16 digits or more, or an exponent of three digits. Digits inside
-# of texts match too, which costs time and nothing else.
+# A number that may not fit a 64-bit float or integer: 16 digits or more, or an exponent of three digits. Digits inside
+# texts match too, which only costs time.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
-# All of a number that may be long.
+# The whole of such a number.
 _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
-_MOST_DIGITS_OF_64_BITS = 18
-_MOST_DIGITS_OF_FLOAT = 17
+_MAX_INT64_DIGITS = 18
+_MAX_FLOAT_DIGITS = 17
 
-# Python refuses to read integers with more digits.
-_MOST_INT_DIGITS = 4000
+# Python refuses to convert integers with more than 4,300 digits.
+_MAX_INT_DIGITS = 4000
 
 
 def has_long_number(body: bytes) -> bool:
-    """Tell whether JSON may hold a number that orjson would round. Never wrong when it says no."""
+    """Return whether JSON may hold a number that orjson would round; ``False`` is certain, ``True`` is not."""
     return _LONG_NUMBER.search(body) is not None
 
 
 def is_rounded(body: bytes) -> bool:
-    """Tell whether orjson may round a number of JSON. Slower than :func:`has_long_number`, and says yes less often.
+    """Return whether orjson may round a number in JSON; slower than :func:`has_long_number`, with fewer false alarms.
 
-    Floats as Python writes them have 16 or 17 digits, and are read again as they were.
+    Floats written by Python have 16 or 17 digits and are not rounded.
     """
-    return has_long_number(body) and not all(map(_is_held, _WHOLE_NUMBER.findall(body)))
+    return has_long_number(body) and not all(map(_is_kept, _WHOLE_NUMBER.findall(body)))
 
 
-def _is_held(number: bytes) -> bool:
+def _is_kept(number: bytes) -> bool:
     if number.isdigit():
-        return len(number) <= _MOST_DIGITS_OF_64_BITS
+        return len(number) <= _MAX_INT64_DIGITS
     try:
         return repr(float(number)).encode() == number
-    except ValueError:  # Digits in a text.
+    except ValueError:  # Digits inside a text.
         return False
 
 
 def decode(body: bytes) -> Any:
     """Decode JSON in UTF-8, with or without a byte order mark.
 
-    Integers become ``int`` of any size. Decimals become ``float`` where it holds every digit as written, ``Decimal``
-    where it does not. ``NaN``, ``Infinity`` and lone surrogates, which Python's decoder takes, are taken.
+    Integers become ``int`` of any size. Decimals become ``float`` if a float keeps every digit, otherwise ``Decimal``.
+    ``NaN``, ``Infinity`` and lone surrogates are accepted, as by Python's decoder.
 
-    :raises ValueError: it is not JSON, or is nested too deeply.
+    :raises ValueError: the body is not JSON, or is nested too deeply.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     numbers: dict[str, Any] = {"parse_float": _exact_float, "parse_int": _exact_int} if has_long_number(body) else {}
@@ -65,7 +65,7 @@ def decode(body: bytes) -> Any:
 
 
 def refuse_constant(constant: str) -> None:
-    """Refuse NaN and infinities, which Python's decoder takes: for its ``parse_constant``.
+    """Refuse NaN and infinities, as ``parse_constant`` of Python's decoder, which accepts them by default.
 
     :raises ValueError: always.
     """
@@ -75,26 +75,27 @@ def refuse_constant(constant: str) -> None:
 def encode(value: Any) -> bytes:
     """Encode a value as standard JSON in UTF-8. ``Decimal`` becomes a number with all its digits.
 
-    Keys that are numbers, booleans or ``None`` become texts, as Python's encoder makes them.
+    Keys that are numbers, booleans or ``None`` become texts, as with Python's encoder.
 
-    :raises TypeError: a part of it has no form in JSON.
-    :raises ValueError: a part is NaN or infinite, is a text with a lone surrogate, or holds itself.
-    :raises RecursionError: it is nested too deeply.
+    :raises TypeError: a part of the value can't be encoded as JSON.
+    :raises ValueError: a part is NaN or infinite, is a text with a lone surrogate, or contains itself.
+    :raises RecursionError: the value is nested too deeply.
     """
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except TypeError:
-        # Python's encoder has no place for a number that is already text, orjson has.
+        # Only orjson can write a number that is already encoded.
         return orjson.dumps(_with_fragments(value))
 
 
 def encode_output(value: Any) -> bytes:
-    """Encode an output as :func:`decode` takes it.
+    """Encode an output as JSON that :func:`decode` accepts.
 
-    NaN and infinities as Python writes them, lone surrogates as escapes, numpy arrays and numbers as lists and numbers.
+    NaN and infinities are written as by Python's encoder, lone surrogates as escapes, and numpy arrays and numbers as
+    lists and numbers.
 
-    :raises TypeError: a part of it has no form in JSON.
-    :raises ValueError: it holds itself, is nested too deeply, or has an integer with too many digits.
+    :raises TypeError: a part of the value can't be encoded as JSON.
+    :raises ValueError: the value contains itself, is nested too deeply, or has an integer with too many digits.
     """
     try:
         return encode(value)
@@ -108,10 +109,10 @@ def encode_output(value: Any) -> bytes:
 def number_text(value: Decimal) -> str:
     """Return a decimal as a JSON number.
 
-    :raises ValueError: it is NaN or infinite.
+    :raises ValueError: the decimal is NaN or infinite.
     """
     if not value.is_finite():
-        raise ValueError(f"{value} is no number in JSON")
+        raise ValueError(f"{value} is not a number in JSON")
     return str(value)
 
 
@@ -123,15 +124,15 @@ def _exact_float(text: str) -> float | Decimal:
         exact = Decimal(text)
     except InvalidOperation:
         raise ValueError("a number has an exponent beyond all bounds") from None
-    # What a float prints at the precision of the text is the text again, unless digits were lost. No float is written
-    # with more than 17 digits.
+    # Printed at the precision of the text, the float gives the text again unless digits were lost. More than 17 digits
+    # never fit a float.
     digits = len(exact.as_tuple().digits)
-    held = digits <= _MOST_DIGITS_OF_FLOAT and exact == Decimal(f"{number:.{digits - 1}e}")
-    return number if held or exact.is_zero() else exact
+    is_kept = digits <= _MAX_FLOAT_DIGITS and exact == Decimal(f"{number:.{digits - 1}e}")
+    return number if is_kept or exact.is_zero() else exact
 
 
 def _exact_int(text: str) -> int | Decimal:
-    return int(text) if len(text) <= _MOST_INT_DIGITS else Decimal(text)
+    return int(text) if len(text) <= _MAX_INT_DIGITS else Decimal(text)
 
 
 def _with_fragments(value: Any) -> Any:

@@ -1,14 +1,14 @@
-"""Excerpts of texts of a server: short enough, and safe, to be part of an error message."""
+"""Excerpts of a server's texts: short and printable, for error messages."""
 
 EXCERPT_CHARACTERS = 500
 
 
 def one_line(text: str, most: int) -> str:
-    """Return a text as one line of printable characters, cut where it is too long."""
+    """Return a text as one line of printable characters, truncated to ``most`` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
     return line if len(line) <= most else f"{line[:most]}..."
 
 
 def id_note(request_id: str | None) -> str:
-    """Return the end of a message that names the request."""
+    """Return the request id as a note for the end of a message, empty if there is no id."""
     return f" (request id {one_line(request_id, 100)})" if request_id else ""

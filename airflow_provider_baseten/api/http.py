@@ -1,4 +1,4 @@
-"""HTTP requests as values, built and checked before anything is sent."""
+"""HTTP requests as plain values, checked before they are sent."""
 
 import math
 import re
@@ -20,15 +20,15 @@ JSON: ContentType = "application/json"
 MSGPACK: ContentType = "application/octet-stream"
 
 
-# "100 MB" in the documentation. What is too large in either reading of it is refused here, the rest by the server.
+# Baseten documents "100 MB", which may mean 100 or 95 MiB: only a body above both is refused here.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 
 
-# Bytes of an answer that holds no output of a model: a status, an id, what the management API says.
+# Largest response without a model's output: a status, an id, an object of the management API.
 MAX_STATUS_BYTES = 1024 * 1024
 
 
-# Seconds. Baseten itself answers 504 after 1200; waiting a little longer lets that answer arrive.
+# Seconds. Baseten's gateway responds with 504 after 1200; the extra minute lets that response arrive.
 READ_TIMEOUT = 1260.0
 
 
@@ -48,14 +48,15 @@ class Request:
     :param method: HTTP method.
     :param host: label of the host: ``model-<id>``, ``chain-<id>``, ``inference`` (Model APIs) or ``management``.
     :param path: path and query on this host.
-    :param subject: what error messages call it, for example ``predict of model abc (environment production)``.
-    :param idempotent: whether it may be sent again after a failure in which the model may have run.
-    :param allowed_statuses: statuses besides 2xx that are an answer and not an error.
-    :param doubtful_statuses: statuses after which it may have been accepted although they usually say that nothing ran.
-    :param max_answer_bytes: most bytes of the answer; by default as many as a model may answer.
-    :param timeout: seconds to wait for the response, if that is less than the client waits.
-    :param error_details: whether errors quote what the server says; by default they do.
-    :param advice: what errors say about what to do next; by default what holds for a predict.
+    :param subject: name of the call in error messages, for example ``predict of model abc (environment production)``.
+    :param idempotent: whether the request may be sent again after a failure in which the model may have run.
+    :param allowed_statuses: statuses besides 2xx that are not errors.
+    :param doubtful_statuses: statuses that usually mean that nothing ran, but not for this request: it may have been
+        accepted.
+    :param max_answer_bytes: largest body of the response; by default the limit for a model's output.
+    :param timeout: seconds to wait for the response, if that is less than the client's timeout.
+    :param error_details: whether errors quote the server's error message; by default they do.
+    :param advice: advice for error messages; by default that of a predict.
     """
 
     method: str
@@ -82,9 +83,9 @@ def sized(body: bytes) -> bytes:
 
 
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a copy of the headers that a caller adds.
+    """Return a copy of the caller's headers.
 
-    :raises BasetenInputError: one is not valid, or is set by the connection or the request.
+    :raises BasetenInputError: a header is not valid, or is one that the connection or the request sets.
     """
     if not isinstance(headers, Mapping | None):
         raise BasetenInputError(f"headers takes an object of names and values, not a {type(headers).__name__}.")

@@ -1,4 +1,4 @@
-"""Bodies of answers that are too large for memory, kept in an unnamed temporary file."""
+"""Response bodies that are too large for memory, kept in an unnamed temporary file."""
 
 import codecs
 import io
@@ -11,9 +11,10 @@ _PIECE_BYTES = 1 << 20
 
 
 class LargeBody:
-    """A body in a temporary file that has no name and is gone with this object, or with the process.
+    """Body in a temporary file without a name, which is deleted with this object or when the process ends.
 
-    Written once, then read, also several times at once. It can't be pickled and belongs to one process.
+    The body is written once and can then be read any number of times, also concurrently. It belongs to one process and
+    can't be pickled.
 
     :raises OSError: the folder for temporary files (``TMPDIR``) is full or can't be written; also from :meth:`append`.
     """
@@ -30,16 +31,16 @@ class LargeBody:
         self.size += len(data)
 
     def open(self) -> BinaryIO:
-        """Return a file to read it from its start; closing it leaves the body as it is."""
+        """Return a file for reading the body from its start; closing the file keeps the body."""
         return io.BufferedReader(_Reader(self), _BUFFER_BYTES)
 
     def read(self) -> bytes:
-        """Return all of it, in memory."""
+        """Return the whole body, in memory."""
         with self.open() as file:
             return file.read()
 
     def is_utf8(self) -> bool:
-        """Tell whether all of it is text in UTF-8."""
+        """Return whether the whole body is text in UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             with self.open() as file:
@@ -51,7 +52,7 @@ class LargeBody:
         return True
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Return up to ``count`` bytes from a place on; none after the end."""
+        """Return up to ``count`` bytes from an offset on, none beyond the end."""
         return os.pread(self._file.fileno(), count, offset)
 
 

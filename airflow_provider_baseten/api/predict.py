@@ -15,9 +15,9 @@ class PredictOptions(TypedDict, total=False):
     """Options of a predict.
 
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for msgpack both ways.
-    :param headers: further HTTP headers.
-    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
-        timeout, a lost connection, 500 and 504. By default it may not.
+    :param headers: extra HTTP headers.
+    :param idempotent: whether the request may be sent again when the model may have run and been charged for: after a
+        read timeout, a lost connection, 500 and 504. By default it may not.
     """
 
     content_type: ContentType
@@ -36,7 +36,7 @@ def build_predict(
     """Build the request that runs a model, or a chain's ``run_remote``; see :class:`PredictOptions`.
 
     :param model_input: any JSON value, or any msgpack value (numpy arrays too) with ``application/octet-stream``.
-    :raises BasetenInputError: the input has no form in the content type, or a header is not valid.
+    :raises BasetenInputError: the input can't be encoded in the content type, or a header is not valid.
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
     check_choice("content_type", content_type, get_args(ContentType))
@@ -49,7 +49,7 @@ def build_predict(
     checked = checked_headers(headers)
     if any(name.lower() == "content-type" for name in checked):
         raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
-    # No Accept: a Truss server asked for exactly application/json gathers a stream instead of sending it.
+    # No Accept header: with application/json a Truss server buffers a stream instead of sending it piece by piece.
     return Request(
         method="POST",
         host=target.host,

@@ -1,4 +1,4 @@
-"""Quotes of the input in what a server says: errors go to logs, inputs must not."""
+"""Redaction of the input in a server's error messages, which are logged: inputs must not be."""
 
 import json
 import re
@@ -7,39 +7,39 @@ from typing import Any
 
 from airflow_provider_baseten.api import exact_json
 
-_MARK = "[input]"
+_REPLACEMENT = "[input]"
 
-# Characters. A shorter piece of a text is a coincidence, unless it is the whole text.
+# Characters. A shorter match is a coincidence, unless it is a whole text.
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 
-# Of a long text, such as a picture, servers quote the beginning or the end.
+# Servers quote only the beginning or the end of a long text, such as a picture.
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
-# More characters than this are not searched: it would take longer than the error is worth.
-_MOST_SEARCHED = 1 << 20
+# Characters. A larger request is not searched: it would take too long.
+_MAX_SEARCHED = 1 << 20
 
-# Words of the protocol, which errors use in their own right.
+# Words of the protocol, which error messages use without quoting the input.
 _PROTOCOL = frozenset(
     {"user", "assistant", "system", "tool", "developer", "function", "text", "string", "object", "number", "true"}
 )
 
 
-def without_quotes(text: str, body: bytes | None) -> str:
-    """Return a server's text with ``[input]`` in place of what it quotes from the request.
+def redact_input(text: str, body: bytes | None) -> str:
+    """Return a server's text in which quotes from the request are replaced by ``[input]``.
 
-    A quote is a whole text or long number of the request, or a piece of ten characters of a text, as it is or escaped
-    as in JSON or Python. Names of fields and the name of the model are not the input's.
+    A quote is a whole text or a long number of the request, or ten characters or more of one of its texts, verbatim or
+    escaped as in JSON or Python. Names of fields and the name of the model are not redacted.
 
-    :param text: a few hundred characters; the time this takes grows with it.
-    :param body: of the request: JSON, or anything else as one text.
+    :param text: a few hundred characters; the time this takes grows with the length.
+    :param body: body of the request: JSON, or anything else, which is treated as one text.
     """
     texts = [*_texts(body)] if body else []
-    if sum(map(len, texts)) > _MOST_SEARCHED:
-        return "(its text is left out, for the request is too large to find what is quoted from it)" if text else text
-    searched = "\0".join(form for value in texts for form in _forms(value))
-    wholes = {form for value in texts for form in _forms(value) if len(form) >= _SHORTEST_WHOLE} - _PROTOCOL
+    if sum(map(len, texts)) > _MAX_SEARCHED:
+        return "(the server's message is left out: the request is too large to redact quotes from it)" if text else text
+    searched = "\0".join(form for value in texts for form in _escaped_forms(value))
+    wholes = {form for value in texts for form in _escaped_forms(value) if len(form) >= _SHORTEST_WHOLE} - _PROTOCOL
     return "".join(_pieces(text, searched, wholes))
 
 
@@ -47,12 +47,12 @@ def _pieces(text: str, searched: str, wholes: set[str]) -> Iterator[str]:
     start = 0
     while start < len(text):
         end = _end_of_quote(text, start, searched, wholes)
-        yield _MARK if end > start else text[start]
+        yield _REPLACEMENT if end > start else text[start]
         start = max(end, start + 1)
 
 
 def _end_of_quote(text: str, start: int, searched: str, wholes: set[str]) -> int:
-    """Return where a quote that starts at a place ends, the place itself if there is none."""
+    """Return the end of the quote that begins at ``start``, ``start`` itself if none begins there."""
     end = start + _SHORTEST_PIECE
     if end <= len(text) and text[start:end] in searched:
         while end < len(text) and text[start : end + 1] in searched:
@@ -65,8 +65,8 @@ def _end_of_quote(text: str, start: int, searched: str, wholes: set[str]) -> int
     return start
 
 
-def _is_inside_of_word(text: str, place: int) -> bool:
-    return re.fullmatch(r"\w\w", text[max(0, place - 1) : place + 1]) is not None
+def _is_inside_of_word(text: str, index: int) -> bool:
+    return re.fullmatch(r"\w\w", text[max(0, index - 1) : index + 1]) is not None
 
 
 def _texts(body: bytes) -> Iterator[str]:
@@ -95,6 +95,6 @@ def _texts_of(value: Any) -> Iterator[str]:
                     yield digits
 
 
-def _forms(text: str) -> set[str]:
+def _escaped_forms(text: str) -> set[str]:
     in_json = (json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
     return {text, repr(text)[1:-1], ascii(text)[1:-1], *in_json}

@@ -1,4 +1,4 @@
-"""HTTP responses: decoding of a whole response into the output of a model."""
+"""HTTP responses and their decoding into the output of a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json, truss_msgpack
-from airflow_provider_baseten.api.charset import decoded, encoding_of
+from airflow_provider_baseten.api.charset import decode_text, encoding_of
 from airflow_provider_baseten.api.excerpts import id_note, one_line
 from airflow_provider_baseten.api.http import JSON, MSGPACK, Request
 from airflow_provider_baseten.api.large_body import LargeBody
@@ -17,11 +17,11 @@ from airflow_provider_baseten.exceptions import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An HTTP answer, read whole.
+    """An HTTP response that was read to its end.
 
-    :param headers: by lower-case name.
-    :param body: empty if the body is large.
-    :param large: the body of an answer of more than a few megabytes.
+    :param headers: headers by lower-case name.
+    :param body: the body; empty if it is in ``large``.
+    :param large: a body of more than a few megabytes.
     """
 
     request: Request = field(repr=False)
@@ -32,7 +32,7 @@ class Response:
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
+        """Size of the body in bytes."""
         return len(self.body) if self.large is None else self.large.size
 
     def read(self) -> bytes:
@@ -40,7 +40,7 @@ class Response:
         return self.body if self.large is None else self.large.read()
 
     def in_memory(self) -> "Response":
-        """Return the same answer with its body in ``body``, however large it is."""
+        """Return the same response with its body in memory, however large it is."""
         return self if self.large is None else replace(self, body=self.large.read(), large=None)
 
     @property
@@ -50,31 +50,31 @@ class Response:
 
     @property
     def media_type(self) -> str:
-        """The Content-Type without its parameters, lower-case; empty if there is none."""
+        """The Content-Type in lower case, without parameters; empty if there is none."""
         return _media_type(self.headers.get("content-type", ""))
 
     @property
     def is_json(self) -> bool:
-        """Whether the Content-Type says that the body is JSON."""
+        """Whether the Content-Type is JSON."""
         media_type = self.media_type
         return media_type == JSON or media_type.endswith("+json")
 
     @property
     def is_msgpack(self) -> bool:
-        """Whether the body is msgpack: Truss answers a msgpack request so."""
+        """Whether the body is msgpack, which Truss sends in response to a msgpack request."""
         return self.media_type == MSGPACK and self.request.headers.get("Content-Type") == MSGPACK
 
     @property
     def is_text(self) -> bool:
-        """Whether the Content-Type says that the body is text, or leaves it open."""
+        """Whether the Content-Type is text, or one that Truss also uses for text."""
         return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
 
     def json_body(self) -> bytes:
-        """Return the body of a JSON answer in UTF-8.
+        """Return the body of a JSON response in UTF-8.
 
-        :raises UnicodeError: it is not in the charset that it names.
+        :raises UnicodeError: the body is not in the charset of its Content-Type.
         """
-        # JSON is UTF-8 whatever the Content-Type says, except where that can't be.
+        # JSON is always UTF-8 in the standard: another charset counts only if the body is not valid UTF-8.
         body = self.read()
         encoding = encoding_of(body[:3], self.headers.get("content-type", ""))
         return body if encoding is None or _is_utf8(body) else body.decode(encoding).encode()
@@ -82,10 +82,10 @@ class Response:
     def output(self) -> Any:
         """Decode the body by its Content-Type.
 
-        JSON to its value (a decimal that no float holds exactly to ``Decimal``), msgpack to Python and numpy values,
-        text and streamed text to ``str``, everything else to ``bytes``, no body to ``None``.
+        JSON becomes its value (a number that no float holds exactly a ``Decimal``), msgpack Python and numpy values,
+        text and streamed text ``str``, an empty body ``None``, and everything else ``bytes``.
 
-        :raises BasetenResponseError: the body is not what the Content-Type says.
+        :raises BasetenResponseError: the body does not match its Content-Type.
         """
         body = self.read()
         if not body:
@@ -94,7 +94,7 @@ class Response:
             if self.is_json:
                 return exact_json.decode(self.json_body())
             if self.is_msgpack:
-                return _unpacked(body)
+                return _unpack_or_bytes(body)
         except truss_msgpack.RefusedError as error:
             raise BasetenResponseError(
                 f"{self.request.subject} answered {self.status} with msgpack that is not accepted ({error}); change "
@@ -114,7 +114,7 @@ class Response:
         return self._text_or_bytes(body)
 
     def _text_or_bytes(self, body: bytes) -> str | bytes:
-        text = decoded(body, self.headers.get("content-type", "")) if self.is_text else None
+        text = decode_text(body, self.headers.get("content-type", "")) if self.is_text else None
         return body if text is None else text
 
 
@@ -123,8 +123,8 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _unpacked(body: bytes) -> Any:
-    # A model that returns bytes answers them unpacked under the same Content-Type: what is no msgpack at all.
+def _unpack_or_bytes(body: bytes) -> Any:
+    # Truss sends the bytes that a model returns as they are, with the same Content-Type as msgpack.
     try:
         return truss_msgpack.unpack(body)
     except truss_msgpack.RefusedError:
@@ -142,14 +142,14 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def is_answer(request: Request, status: int) -> bool:
-    """Tell whether a status stands for an answer, and not for an error."""
+    """Return whether a status means success for a request: 2xx, or one that the request allows."""
     return 200 <= status < 300 or status in request.allowed_statuses
 
 
 def model_output(response: Response) -> Any:
-    """Decode a model's output, and refuse a page of HTML or nothing in its place.
+    """Decode a model's output, after a check that the response is not an HTML page or empty.
 
-    :raises BasetenResponseError: the body is not what the Content-Type says, or something else than a model answered.
+    :raises BasetenResponseError: the body does not match its Content-Type, or the response is not from a model.
     """
     refuse_page(response)
     refuse_empty(response)
@@ -189,14 +189,14 @@ def _not_as_documented(response: Response) -> BasetenResponseError:
 
 
 def refuse_empty(response: Response) -> None:
-    """Refuse a 200 without a body where JSON belongs: a model that returns nothing answers ``null``.
+    """Refuse a response without a body: the output of a model that returns nothing is ``null``.
 
-    :raises BasetenResponseError: there is no body.
+    :raises BasetenResponseError: the status is 200 and there is no body.
     """
     if response.status == 200 and response.size == 0 and (response.is_json or not response.media_type):
         raise BasetenResponseError(
-            f"{response.request.subject} answered 200 without a body, not with a model's output. Look for a proxy on "
-            f"the way, and at what the server sends{id_note(response.request_id)}.",
+            f"{response.request.subject} answered 200 without a body, not with a model's output. Check for a proxy in "
+            f"between, and what the server sends{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
             may_have_run=True,
@@ -204,14 +204,14 @@ def refuse_empty(response: Response) -> None:
 
 
 def refuse_page(response: Response) -> None:
-    """Refuse a page of HTML in place of a model's output.
+    """Refuse an HTML page, which a proxy or a login page sends instead of a model's output.
 
-    :raises BasetenResponseError: something else than a model answered.
+    :raises BasetenResponseError: the response is an HTML page.
     """
     if response.media_type == "text/html":
         raise BasetenResponseError(
-            f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. Look "
-            f"for a proxy or login page on the way, and at the Host (the Base URL) of the "
+            f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. "
+            f"Check for a proxy or login page in between, and the Host (the Base URL) of the "
             f"connection{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,

@@ -23,11 +23,11 @@ class RouteOptions(TypedDict, total=False):
 
     :param method: HTTP method, by default ``GET``.
     :param json: JSON body; at most one of ``json`` and ``data``.
-    :param data: body as it is, text in UTF-8; set its ``Content-Type`` in ``headers``.
-    :param params: query parameters; a list repeats its name, ``None`` leaves one out.
-    :param headers: further HTTP headers.
-    :param allowed_statuses: statuses besides 2xx that count as an answer.
-    :param idempotent: as for a predict; GET, HEAD and OPTIONS always are.
+    :param data: raw body, text in UTF-8; set its ``Content-Type`` in ``headers``.
+    :param params: query parameters; a list repeats its name, ``None`` leaves a parameter out.
+    :param headers: extra HTTP headers.
+    :param allowed_statuses: statuses besides 2xx that are not errors.
+    :param idempotent: as for a predict; GET, HEAD and OPTIONS are always idempotent.
     """
 
     method: str
@@ -51,7 +51,7 @@ def build_sync_route(
     allowed_statuses: Collection[int] = (),
     idempotent: bool = False,
 ) -> Request:
-    """Build the request that reaches a route of a custom server; see :class:`RouteOptions`.
+    """Build the request to a route of a custom server; see :class:`RouteOptions`.
 
     :param route: path on the server, for example ``v1/embeddings``.
     :raises BasetenInputError: the route, a parameter or the body is not valid.
@@ -82,14 +82,14 @@ def build_sync_route(
 
 
 def route_advice(target: Target | ModelApis) -> Advice:
-    """Return what errors of a call of a route say about what to do next."""
+    """Return the advice for errors of a call to a route."""
     return advice.MODEL_APIS if isinstance(target, ModelApis) else advice.ROUTE
 
 
 def checked_statuses(statuses: Any) -> frozenset[int]:
-    """Return the statuses besides 2xx that count as an answer.
+    """Return the statuses besides 2xx that are not errors.
 
-    :raises BasetenInputError: they are not a list or set of HTTP statuses.
+    :raises BasetenInputError: the value is not a list or set of HTTP statuses.
     """
     listed = statuses if isinstance(statuses, list | tuple | range | Set) else [None]
     if any(not isinstance(status, int) or not 100 <= status <= 599 for status in listed):
@@ -104,7 +104,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
         raise BasetenInputError(f"query_params takes an object of names and values, not a {type(params).__name__}.")
     try:
         return urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
-    except Exception as error:  # Code of a value's class.
+    except Exception as error:  # The value's class may run any code.
         raise BasetenInputError(f"query_params has a value that a URL can't hold ({type(error).__name__}).") from None
 
 

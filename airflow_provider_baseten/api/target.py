@@ -15,9 +15,9 @@ Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
-# Ids become a part of a host name: alphanumeric only, since a hyphen would separate a regional environment.
+# Ids become part of a host name: alphanumeric only, since a hyphen would begin the name of a regional environment.
 _MODEL_OR_CHAIN_ID = re.compile(r"[A-Za-z0-9]{1,63}")
-# A part of a host name or of the URL of Baseten's page that has the id in it.
+# Host name of a model, or URL of its page at Baseten, pasted in place of the id in it.
 _PASTED_ID = re.compile(r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?")
 _PATH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
@@ -28,7 +28,7 @@ _REGIONAL_ENVIRONMENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A model or a chain, and which version of it answers.
+    """A model or a chain, and the environment or deployment to call.
 
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
@@ -189,7 +189,7 @@ def openai_target(target: Target | None, model_apis: bool) -> Target | ModelApis
 
 
 def require_one_target(model_id: object, chain_id: object, environment: object, deployment_id: object) -> None:
-    """Check that the arguments name one thing; their values may still be templates.
+    """Check that the arguments name one target; their values may still be templates.
 
     :raises BasetenInputError: both or neither of model_id and chain_id, or both of environment and deployment_id.
     """
@@ -201,7 +201,7 @@ def check_id(name: str, value: str | None) -> None:
     """Check the id of a model or a chain.
 
     :param name: ``model_id`` or ``chain_id``.
-    :raises BasetenInputError: it can't be one; the message says which part of a host name or a page's URL is one.
+    :raises BasetenInputError: the id is not valid; for a pasted host name or URL the message says which part is the id.
     """
     if pasted := _PASTED_ID.fullmatch(value) if isinstance(value, str) else None:
         kind, found = pasted.groups()
@@ -210,15 +210,15 @@ def check_id(name: str, value: str | None) -> None:
 
 
 def is_request_id(value: object) -> TypeGuard[str]:
-    """Tell whether a value can be the id of an async request."""
+    """Return whether a value can be the id of an async request."""
     return isinstance(value, str) and _REQUEST_ID.fullmatch(value) is not None
 
 
 def check_request_id(request_id: str, *, name: str = "request_id") -> None:
-    """Check an id of an async request.
+    """Check the id of an async request.
 
-    :param name: what the error calls it.
-    :raises BasetenInputError: it can't be one.
+    :param name: name of the argument.
+    :raises BasetenInputError: the id is not valid.
     """
     _check(name, request_id, _REQUEST_ID, "letters, digits, '-' and '_'")
 
@@ -226,8 +226,8 @@ def check_request_id(request_id: str, *, name: str = "request_id") -> None:
 def check_base_url(name: str, url: str) -> str:
     """Return the URL without its trailing slash.
 
-    :param name: what the error calls it.
-    :raises BasetenInputError: not an absolute http(s) URL, or one with credentials, a query or a fragment.
+    :param name: name of the argument.
+    :raises BasetenInputError: the URL is not an absolute http(s) URL, or has credentials, a query or a fragment.
     """
     if not isinstance(url, str):
         raise BasetenInputError(f"{name}={shown(url)} is no URL: give it as a text.")
@@ -249,12 +249,12 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    """Tell whether every HTTP library takes a host for the same one: they differ about names that are not ASCII."""
+    """Return whether every HTTP library reads the same host: they differ for names that are not ASCII."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
         return len(host) <= _MOST_HOST_CHARACTERS and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
     try:
-        return ip_address(host).version == 6 and "%" not in host  # Some libraries know no zones of addresses.
+        return ip_address(host).version == 6 and "%" not in host  # Some libraries don't support zones.
     except ValueError:
         return False
 
@@ -270,7 +270,7 @@ def _quoted_route(route: str) -> str:
         raise BasetenInputError(
             f"route={_shown(route)} is not a path such as 'v1/embeddings'; a query goes into query_params."
         )
-    # Also what a proxy on the way may decode: %2e%2e is '..'.
+    # Decoded too, as a proxy in between may do: %2e%2e is '..'.
     segments = unquote(path).replace("\\", "/").split("/")
     if any(segment in {"", ".", ".."} for segment in segments[:-1]) or segments[-1] in {".", ".."}:
         raise BasetenInputError(

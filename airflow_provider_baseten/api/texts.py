@@ -1,13 +1,14 @@
-"""Texts that can be written and shown, whatever a model made of them."""
+"""Texts of models, made valid Unicode so that they can be written and shown."""
 
 import math
 from typing import Any
 
 
 def readable(text: str) -> str:
-    """Return a text in which the halves of a character (surrogates) are joined, and a lone half is U+FFFD.
+    """Return a text in which surrogate pairs are joined to one character, and lone surrogates replaced by U+FFFD.
 
-    A model that is cut within an emoji, or a server that splits one, sends halves. No file, log or XCom takes them.
+    A model that stops inside an emoji, or a server that splits one, sends surrogates, which can't be written to files,
+    logs or XCom.
     """
     try:
         text.encode()
@@ -17,9 +18,9 @@ def readable(text: str) -> str:
 
 
 def readable_value(value: Any) -> Any:
-    """Return a JSON value whose texts are readable.
+    """Return a JSON value with :func:`readable` applied to all its texts.
 
-    :raises ValueError: a number in it is NaN or infinite, or it is nested too deeply.
+    :raises ValueError: a number is NaN or infinite, or the value is nested too deeply.
     """
     try:
         return _readable_value(value)

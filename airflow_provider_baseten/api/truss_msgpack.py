@@ -14,25 +14,25 @@ from uuid import UUID
 from airflow_provider_baseten.api import truss_arrays
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Deeper values break what walks through them in Python. msgpack itself stops at 1,024 levels.
-_MOST_LEVELS = 256
-_LEVELS_OF_MSGPACK = 1024
+# Deeper values exceed the recursion limit of Python code that walks through them. msgpack allows 1,024 levels.
+_MAX_LEVELS = 256
+_MSGPACK_LEVELS = 1024
 
 # ``repr`` of a complex number is shorter.
-_MOST_COMPLEX_CHARACTERS = 100
+_MAX_COMPLEX_CHARACTERS = 100
 
-# How a timestamp of 32, 64 and 96 bits begins.
-_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+# First bytes of timestamps of 32, 64 and 96 bits.
+_TIMESTAMP_HEADS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 
 class RefusedError(ValueError):
-    """A body is msgpack, but a part of it is not accepted."""
+    """The body is msgpack, but a part of it is not accepted."""
 
 
 def pack(value: Any) -> bytes:
     """Encode a value for a Truss model.
 
-    :raises BasetenInputError: a part of it has no msgpack form, or the extra ``msgpack`` is not installed.
+    :raises BasetenInputError: a part of the value can't be encoded, or the extra ``msgpack`` is not installed.
     """
     msgpack = _library()
     try:
@@ -42,13 +42,13 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(body: bytes) -> Any:
-    """Decode what a Truss model answered.
+    """Decode the output of a Truss model.
 
-    Arrays are read-only views of their bytes. Timestamps of msgpack itself become ``datetime`` in UTC.
+    Arrays are read-only views of the body. msgpack's own timestamps become ``datetime`` in UTC.
 
-    :raises RefusedError: it is msgpack, but nested too deeply, of extension types, or with an array or tagged value
-        that is not what it says.
-    :raises ValueError: it is not msgpack.
+    :raises RefusedError: the body is msgpack, but is nested too deeply, or holds extension types, or an invalid array
+        or tagged value.
+    :raises ValueError: the body is not msgpack.
     :raises BasetenInputError: the extra ``msgpack`` is not installed.
     """
     msgpack = _library()
@@ -58,23 +58,23 @@ def unpack(body: bytes) -> Any:
         value = msgpack.unpackb(
             body, strict_map_key=False, object_hook=lambda obj: _decode(obj, arrays), ext_hook=_refuse_extension
         )
-        has_timestamps = any(mark in body for mark in _TIMESTAMPS)
+        has_timestamps = any(head in body for head in _TIMESTAMP_HEADS)
         return _with_datetimes(value, msgpack.Timestamp) if has_timestamps else value
     except (ValueError, TypeError, ArithmeticError) as error:
         raise RefusedError(str(error)) from None
 
 
 def _check_form(msgpack: ModuleType, body: bytes) -> None:
-    """Refuse what is not one whole value, before memory is taken for what the body only announces."""
-    if _is_one_value(msgpack, body, levels=_MOST_LEVELS):
+    """Refuse a body that is not one whole value, before memory is allocated for the sizes that it declares."""
+    if _is_one_value(msgpack, body, levels=_MAX_LEVELS):
         return
-    if _is_one_value(msgpack, body, levels=_LEVELS_OF_MSGPACK):
-        raise RefusedError(f"nested more than {_MOST_LEVELS} levels deep")
+    if _is_one_value(msgpack, body, levels=_MSGPACK_LEVELS):
+        raise RefusedError(f"nested more than {_MAX_LEVELS} levels deep")
     raise ValueError("not one whole msgpack value")
 
 
 def _is_one_value(msgpack: ModuleType, body: bytes, *, levels: int) -> bool:
-    lists_around = b"\x91" * (_LEVELS_OF_MSGPACK - levels)
+    lists_around = b"\x91" * (_MSGPACK_LEVELS - levels)
     unpacker = msgpack.Unpacker(max_buffer_size=len(lists_around) + len(body) or 1)
     unpacker.feed(lists_around)
     unpacker.feed(body)
@@ -148,7 +148,7 @@ def _tagged(tag: bytes, read: Callable[[Any], Any], data: Any) -> Any:
     try:
         return read(data)
     except (ValueError, TypeError, ArithmeticError):
-        raise ValueError(f"a value tagged {tag.decode()} is none") from None
+        raise ValueError(f"a value tagged {tag.decode()} is not valid") from None
 
 
 def _text(data: Any) -> str:
@@ -163,7 +163,7 @@ def _timedelta(data: Any) -> timedelta:
 
 
 def _complex(data: Any) -> complex:
-    if len(text := _text(data)) > _MOST_COMPLEX_CHARACTERS:
+    if len(text := _text(data)) > _MAX_COMPLEX_CHARACTERS:
         raise ValueError("a complex number is too long")
     return complex(text)
 
@@ -188,7 +188,7 @@ def _with_datetimes(value: Any, timestamp: type[Any]) -> Any:
     match value:
         case timestamp():
             if value.nanoseconds % 1000:
-                raise ValueError("a timestamp has nanoseconds, for which a datetime has no place")
+                raise ValueError("a timestamp has nanoseconds, which a datetime can't hold")
             return value.to_datetime()
         case dict():
             return {_with_datetimes(k, timestamp): _with_datetimes(item, timestamp) for k, item in value.items()}
@@ -201,7 +201,7 @@ def _with_datetimes(value: Any, timestamp: type[Any]) -> Any:
 def _library() -> ModuleType:
     try:
         import msgpack
-        import numpy  # noqa: F401 - what Truss sends may hold arrays.
+        import numpy  # noqa: F401 - outputs of Truss models may hold arrays.
     except ImportError:
         raise BasetenInputError(
             "content_type='application/octet-stream' needs msgpack: install 'airflow-provider-baseten[msgpack]'."

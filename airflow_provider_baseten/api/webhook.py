@@ -1,7 +1,11 @@
-"""Webhook deliveries: the output or the errors of one async request."""
+"""Webhook deliveries: the result of an async request, its signature and its age."""
 
+import hmac
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json
@@ -11,17 +15,24 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultLostError,
 )
 
+# Seconds.
+TOLERANCE = 300.0
+
+# Baseten sends one signature for each valid secret: two during a rotation.
+_MAX_SIGNATURES = 16
+_SIGNATURE = re.compile(r"v1=([0-9a-f]{64})", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a webhook brought.
+    """Body of a webhook request.
 
     :param request_id: id of the async request.
     :param data: the model's output.
-    :param errors: what went wrong, in whatever form it came; empty for a success.
-    :param time: when Baseten sent it, as it wrote it.
-    :param is_whole: whether it says how the request ended: there is an output, an error, or Baseten's own form of an
-        output that is null, ``"data": null, "errors": []``.
+    :param errors: the errors, as received; empty for a success.
+    :param time: time of sending, as written by Baseten.
+    :param is_whole: whether there is an outcome: an output, an error, or a null output, which Baseten writes as
+        ``"data": null, "errors": []``.
     """
 
     request_id: str
@@ -32,13 +43,13 @@ class Delivery:
 
     @classmethod
     def parse(cls, body: bytes) -> "Delivery":
-        """Read the body of a webhook; its numbers keep every digit.
+        """Parse the body of a webhook request; numbers keep every digit.
 
-        :raises ValueError: not the JSON object that Baseten sends.
+        :raises ValueError: the body is not a delivery of Baseten.
         """
         payload = exact_json.decode(body)
         if not isinstance(payload, dict) or not isinstance(payload.get("request_id"), str):
-            raise ValueError("no object with a request_id")
+            raise ValueError("not an object with a request_id")
         data, time = payload.get("data"), payload.get("time")
         errors = _all_errors(body) if body.count(b'"errors"') > 1 else payload.get("errors")
         is_null = "data" in payload and errors == [] and isinstance(errors, list)
@@ -54,9 +65,9 @@ class Delivery:
     def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
-        :param quote: returns what may be quoted of a text of the server.
+        :param quote: removes from a server's text what must not be quoted.
         :raises BasetenAsyncRequestError: the request failed.
-        :raises BasetenResultLostError: the delivery does not say how the request ended.
+        :raises BasetenResultLostError: the delivery has no outcome.
         """
         if self.errors:
             words = error_words(self.errors, quote)
@@ -70,7 +81,7 @@ class Delivery:
         if not self.is_whole:
             raise BasetenResultLostError(
                 f"Async request {self.request_id} was delivered with neither an output nor an error: the outcome is "
-                "unknown. A retry looks again and sends nothing; clear the task that has sent it to run the model "
+                "unknown. A retry looks again and sends nothing; clear the task that sent it to run the model "
                 "again.",
                 request_id=self.request_id,
                 may_have_run=True,
@@ -79,7 +90,7 @@ class Delivery:
 
 
 def _all_errors(body: bytes) -> Any:
-    """Return the errors of a delivery that may hold the key twice: the last one must not hide the others."""
+    """Return the errors of a delivery with the key ``errors`` more than once: an empty one must not hide the others."""
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,3 +101,47 @@ def _all_errors(body: bytes) -> Any:
     json.loads(body.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=keep)
     found = [value for name, value in outermost if name == "errors"]
     return next(filter(None, found), found[-1] if found else None)
+
+
+def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
+    """Return whether one of the signatures was made with one of the secrets.
+
+    While secrets are rotated there are several signatures and several secrets, in any order, so every pair is compared.
+    The time this takes depends on their number and on the size of the body, not on which of them match: an early exit
+    would show a sender how close a forged signature is.
+
+    :param body: the bytes as received.
+    :param header: ``X-BASETEN-SIGNATURE``: items ``v1=<hex>`` separated by commas. Other items are ignored; a header
+        with more than 16 items is not from Baseten and is refused.
+    :param secrets: the whole secrets, with ``whsec_``. Empty ones are ignored: anybody could sign with them.
+    """
+    items = header.split(",", _MAX_SIGNATURES)
+    if len(items) > _MAX_SIGNATURES:
+        return False
+    signatures = [match[1] for item in items if (match := _SIGNATURE.fullmatch(item.strip()))]
+    if not signatures:
+        return False
+    matches = 0
+    for secret in filter(None, secrets):
+        expected = hmac.digest(secret.encode(errors="surrogatepass"), body, "sha256").hex()
+        # A sum instead of `any`, which would exit early.
+        matches += sum(hmac.compare_digest(expected, signature) for signature in signatures)
+    return matches > 0
+
+
+def is_recent(time: str | None, *, now: float, tolerance: float = TOLERANCE) -> bool:
+    """Return whether a delivery's ``time`` is close enough to now.
+
+    The clocks of sender and receiver may differ in either direction, so a time in the future is treated like one in the
+    past. A missing or invalid time is not recent: only its age distinguishes a delivery from a replayed copy of it.
+
+    :param time: ISO 8601, in UTC unless it has an offset.
+    :param now: seconds since the epoch.
+    :param tolerance: seconds, by default the 300 that Baseten recommends.
+    """
+    try:
+        moment = datetime.fromisoformat(time or "")
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return abs(now - seconds) <= tolerance

@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.api.quotes import without_quotes
+from airflow_provider_baseten.api.quotes import redact_input
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.encoding import Output
@@ -243,7 +243,7 @@ class AsyncResults:
         )
 
     def _quote(self, words: str) -> str:
-        return without_quotes(words[:1000], self.submission) if self._client.credentials.error_details else ""
+        return redact_input(words[:1000], self.submission) if self._client.credentials.error_details else ""
 
     def cancel(self, request_id: str) -> bool:
         """Cancel a request if it is still queued; return whether it was cancelled. Errors are logged."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from airflow_provider_baseten.api.webhook_signature import TOLERANCE, is_recent
+from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 # Seconds between two looks at another clock, and between two that an unlikely delivery may cause.

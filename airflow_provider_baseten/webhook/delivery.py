@@ -4,8 +4,7 @@ import re
 import secrets as random
 from dataclasses import dataclass
 
-from airflow_provider_baseten.api.webhook import Delivery
-from airflow_provider_baseten.api.webhook_signature import verify
+from airflow_provider_baseten.api.webhook import Delivery, verify
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")

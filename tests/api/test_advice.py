@@ -79,6 +79,6 @@ def test_only_what_may_have_run_is_said_to(call, status):
 def test_an_unknown_async_request(call, called):
     message = str(error_of(call, 404))
     assert message == (
-        f"{call} of async request r1 of {called} answered 404. Check that {called} is what was called. If it "
-        "is, it does not know this id, or no longer: Baseten forgets an async request an hour after its end."
+        f"{call} of async request r1 of {called} answered 404. Check that {called} is the one that was "
+        "called. If it is, the id is unknown: Baseten forgets an async request an hour after its end."
     )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from airflow_provider_baseten.api.quotes import without_quotes
+from airflow_provider_baseten.api.quotes import redact_input
 
 CARD = 'My card is 4111-1111 and I am Zoë\nnext "line"'
 BODY = json.dumps(
@@ -37,21 +37,21 @@ BODY = BODY.replace("1.5", "12345678901234567890.5").encode()
     ],
 )
 def test_quotes_are_replaced_and_the_rest_stays(said, kept):
-    assert without_quotes(said, BODY) == (said if kept is None else kept)
+    assert redact_input(said, BODY) == (said if kept is None else kept)
 
 
 @pytest.mark.parametrize("body", [b"a private text that is no JSON", b"\xa4text\xb9a private text that is no JSON\xff"])
 def test_a_body_that_is_no_json_is_searched_as_it_is(body):
-    assert without_quotes("got: a private text that is no JSON!", body) == "got: [input]!"
+    assert redact_input("got: a private text that is no JSON!", body) == "got: [input]!"
 
 
 def test_the_ends_of_a_long_text_are_found_and_a_body_that_is_too_large_to_search_is_not_quoted():
     picture = json.dumps({"image": "iVBORw0KGgo" + "A" * 5_000_000}).encode()
-    assert without_quotes("can't decode iVBORw0KGgoAAAAA", picture) == "can't decode [input]"
+    assert redact_input("can't decode iVBORw0KGgoAAAAA", picture) == "can't decode [input]"
     rows = json.dumps([f"private row {number}" for number in range(100_000)]).encode()
-    assert "private" not in without_quotes("can't read private row 5", rows)
+    assert "private" not in redact_input("can't read private row 5", rows)
 
 
 def test_without_a_body_nothing_is_changed():
-    assert without_quotes("any text", None) == "any text"
-    assert without_quotes("any text", b"") == "any text"
+    assert redact_input("any text", None) == "any text"
+    assert redact_input("any text", b"") == "any text"

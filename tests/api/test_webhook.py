@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from airflow_provider_baseten.api.webhook_signature import is_recent, verify
+from airflow_provider_baseten.api.webhook import is_recent, verify
 
 SECRET = "whsec_test"
 BODY = (

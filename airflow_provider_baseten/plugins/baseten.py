@@ -1,4 +1,7 @@
-"""Mounts the receiver in Airflow's API server. Every Airflow process imports this, so it loads nothing."""
+"""Airflow plugin that mounts the webhook receiver in the API server.
+
+Every Airflow process imports this module, so it imports nothing heavy.
+"""
 
 import logging
 from functools import cache
@@ -12,14 +15,15 @@ _log = logging.getLogger(__name__)
 
 
 async def receiver(scope: Any, receive: Any, send: Any) -> None:
-    """Answer one request; see :mod:`airflow_provider_baseten.webhook.app`."""
+    """Serve one request; see :mod:`airflow_provider_baseten.webhook.app`."""
     await _app()(scope, receive, send)
 
 
 def start_receiver(app: Any) -> Any:
-    """Start what the receiver does in the background, when the API server starts; return its app as it is.
+    """Start the receiver's background work when the API server starts; return the API server's app unchanged.
 
-    Airflow has no event for that. It builds its stack of middleware in each process that serves, when this one starts.
+    Airflow does not run the lifespan of a plugin's app. It builds the middleware in each serving process at its start,
+    so this function is registered as middleware.
     """
     try:
         _app().state.start()
@@ -29,7 +33,10 @@ def start_receiver(app: Any) -> Any:
 
 
 class BasetenPlugin(AirflowPlugin):
-    """``POST /baseten/webhooks/{conn_id}`` in the API server, without a login: deliveries are signed."""
+    """Plugin that adds ``POST /baseten/webhooks/{conn_id}`` to the API server.
+
+    The route needs no login: Baseten has none, and the signature proves the origin of a delivery.
+    """
 
     name = "baseten"
     fastapi_apps = [{"app": receiver, "url_prefix": PREFIX, "name": "Baseten webhooks"}]  # noqa: RUF012 - Airflow's form.
@@ -37,9 +44,10 @@ class BasetenPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Check settings and Airflow itself when Airflow starts, not when the first result arrives.
+        """Check the options and Airflow itself when Airflow starts, not when the first result arrives.
 
-        What is missing in Airflow is logged: a plugin that raises is left out, and the receiver with it.
+        An Airflow that lacks something is only logged: if this method raised, Airflow would drop the plugin, and the
+        receiver with it.
 
         :raises ValueError: ``[baseten] webhook_max_body_bytes`` is not a number of bytes.
         :raises BasetenInputError: ``[baseten] webhook_tolerance_seconds`` is not a number of seconds.
@@ -51,24 +59,24 @@ class BasetenPlugin(AirflowPlugin):
         configured_tolerance()
         if secrets_backends() is None:
             _log.error(
-                "This version of Airflow does not tell the Baseten provider where connections are kept: while one of "
-                "these places is down, deliveries for connections that were not used before are refused. Look for a "
-                "newer version of airflow-provider-baseten."
+                "This version of Airflow does not show the Baseten provider its secrets backends: while one of them "
+                "is down, deliveries for connections that were not used before are refused. Look for a newer version "
+                "of airflow-provider-baseten."
             )
 
 
 @cache
 def _app() -> Any:
-    from airflow_provider_baseten.webhook.app import MAX_BODY_BYTES, create_app
-    from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
-    from airflow_provider_baseten.webhook.connections import Connections, of_airflow
+    from airflow_provider_baseten.webhook.app import MAX_DELIVERY_BYTES, create_app
+    from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, fetch_server_time
+    from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
     from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
     return create_app(
-        Connections(of_airflow),
-        max_body_bytes=_max_body_bytes() or MAX_BODY_BYTES,
+        Connections(find_airflow_connection),
+        max_body_bytes=_max_body_bytes() or MAX_DELIVERY_BYTES,
         spool=Spool(default_folder()),
-        clock=Clock(tolerance=configured_tolerance(), ask=date_of_host),
+        clock=Clock(tolerance=configured_tolerance(), ask=fetch_server_time),
     )
 
 

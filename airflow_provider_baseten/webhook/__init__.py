@@ -1,1 +1,1 @@
-"""Receives the results of async requests that Baseten delivers."""
+"""Webhook receiver for the results of async requests."""

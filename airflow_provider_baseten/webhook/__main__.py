@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_baseten.webhook``: the receiver on its own, from the command line."""
+"""Command line of the standalone receiver: ``python -m airflow_provider_baseten.webhook``."""
 
 import argparse
 import logging
@@ -14,22 +14,22 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage import file_rights, files
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
-from airflow_provider_baseten.webhook.connections import Connections, of_airflow
+from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, fetch_server_time
+from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 _DEFAULT_CONN_ID = "baseten_default"
 
-# Baseten waits ten seconds for an answer. Connections are below what a process may usually open (1024).
+# Baseten waits ten seconds for a response. The number of connections stays below the usual limit of open files, 1024.
 _CONNECTION_SECONDS = 15.0
-_MOST_CONNECTIONS = 500
+_MAX_CONNECTIONS = 500
 
 _EPILOG = f"""\
 The webhook endpoint is http://HOST:PORT/baseten/webhooks/CONN_ID, as in Airflow's API server; put a proxy with TLS in
 front of it. Signatures are checked with the secrets in {_SECRETS} (separated by commas), or else with those of
-the Airflow connection CONN_ID. What can't be stored now is kept in the spool, and stored later: also by the next
-receiver, if this one ends.
+the Airflow connection CONN_ID. Results that can't be stored at once are kept in the spool and stored later, if need be
+by the next receiver.
 
 settings of Airflow ([baseten] in airflow.cfg, or the environment variable):
   AIRFLOW__BASETEN__WEBHOOK_SPOOL              folder of the spool [AIRFLOW_HOME/baseten/spool]
@@ -47,12 +47,12 @@ class _UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Receive deliveries until interrupted or terminated.
 
-    :param arguments: command line without the program's name, by default the process's own.
-    :return: exit code: 0 after a signal, 2 when it can't start.
+    :param arguments: command line without the program's name, by default that of the process.
+    :return: exit code: 0 after a signal, 2 if the receiver can't start.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    # As for Airflow's own commands: with this its connections are looked up in its database too.
+    # As in Airflow's own commands, so that connections are also looked up in the metadata database.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
         spool, clock = Spool(default_folder()), _clock()
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _log_to_stderr() -> None:
-    # Airflow has set up the root logger for itself.
+    # Airflow has configured the root logger for its own components.
     log = logging.getLogger("airflow_provider_baseten")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -97,14 +97,14 @@ def _log_to_stderr() -> None:
 
 def _clock() -> Clock:
     try:
-        return Clock(tolerance=configured_tolerance(), ask=date_of_host)
+        return Clock(tolerance=configured_tolerance(), ask=fetch_server_time)
     except BasetenInputError as error:
         raise _UsageError(str(error)) from None
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Return the one connection that is served, after a first look at it and at its store."""
-    find = _of_environment if os.environ.get(_SECRETS) else of_airflow
+    """Return the served connection, after a check of it and of its result store."""
+    find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
     def lookup(conn_id: str) -> BasetenConnection | None:
         found = find(conn_id) if conn_id == options.conn_id else None
@@ -122,16 +122,17 @@ def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
     try:
         _check_store(ResultStore(connection.result_store))
     except _UsageError as error:
-        # It has worked before, and results are lost while nothing listens.
+        # Deliveries in the spool mean that the store has worked before: start anyway, as without a receiver results
+        # are lost.
         if not _is_in_use(spool):
             raise
-        print(f"{error} Results are spooled until it works again.", file=sys.stderr)
+        print(f"{error} Results are spooled until the store works again.", file=sys.stderr)
     return Connections(lookup)
 
 
-def _of_environment(conn_id: str) -> BasetenConnection:
+def _find_environment_connection(conn_id: str) -> BasetenConnection:
     secrets = tuple(filter(None, (secret.strip() for secret in os.environ[_SECRETS].split(","))))
-    # Nothing is sent, so there is no key.
+    # No API key: nothing is sent to Baseten.
     return BasetenConnection(conn_id=conn_id, api_key="", management_api_key="", webhook_secrets=secrets)
 
 
@@ -175,25 +176,26 @@ def _serve(
     app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
     config = uvicorn.Config(
         app,
-        # It would repeat what strangers ask for.
+        # The log would repeat URLs that anybody can send.
         access_log=False,
         server_header=False,
-        # Strangers may claim any address in these headers.
+        # Anybody can claim any address in these headers.
         proxy_headers=False,
-        # So that a connection's age is that of its only request.
+        # One request per connection, so that the age of a connection is the age of its request.
         headers=[("connection", "close")],
         log_level="warning",
         lifespan="on",
     )
     config.load()
-    guard = Guard(seconds=_CONNECTION_SECONDS, most=_MOST_CONNECTIONS)
+    guard = Guard(seconds=_CONNECTION_SECONDS, most=_MAX_CONNECTIONS)
     config.http_protocol_class = guard.protocol(config.http_protocol_class)
     server = uvicorn.Server(config)
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # A signal may come before uvicorn waits for it; and uvicorn raises the one that ended it once more.
+    # Own handlers, for a signal may arrive before uvicorn has installed its handlers, and because uvicorn raises the
+    # signal again when it has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]

@@ -1,4 +1,4 @@
-"""Memory for the bodies that are being received, shared among all who send."""
+"""Memory for the bodies that are being received, shared fairly among their senders."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -9,36 +9,37 @@ from ipaddress import IPv6Address, ip_address
 
 @dataclass(eq=False, slots=True)
 class Body:
-    """A body that arrives.
+    """Body of a request.
 
-    :param peer: who sends it.
-    :param number: the later it began, the higher.
-    :param content: what has arrived; empty once it was given up.
-    :param open: whether it still arrives, and can be given up.
-    :param verified: whether it is known to come from Baseten.
-    :param given_up: whether its memory was needed for others.
+    :param peer: the sender, see :func:`peer_of`.
+    :param number: sequence number of the request.
+    :param content: the bytes received so far; empty once the body is dropped.
+    :param is_open: whether the body is still being received, and can be dropped.
+    :param is_verified: whether the body is known to come from Baseten.
+    :param is_dropped: whether the body was dropped to free its memory.
     """
 
     peer: str
     number: int
     content: bytearray = field(default_factory=bytearray)
-    open: bool = True
-    verified: bool = False
-    given_up: bool = False
+    is_open: bool = True
+    is_verified: bool = False
+    is_dropped: bool = False
 
-    def verify(self) -> None:
-        """Count it no longer as what a stranger may have sent."""
-        self.verified = True
+    def mark_verified(self) -> None:
+        """Stop counting the body towards its peer's share."""
+        self.is_verified = True
 
 
 class Buffer:
-    """Decides which bodies are given up when too much arrives at once.
+    """Limit on the memory of all bodies; beyond it bodies are dropped.
 
-    Anybody can send a body. So the unverified bytes are counted for each peer, a peer gets no more than its share, and
-    the largest body of the peer with the most bytes goes first: strangers who send much don't crowd out a delivery.
+    Anybody can send a body. Unverified bytes are therefore counted for each peer and limited to its share, and the
+    largest body of the peer with the most unverified bytes is dropped first, so that a flood of forged deliveries does
+    not crowd out a real one.
 
-    :param total: bytes of all bodies.
-    :param peer_share: bytes of unverified bodies from one peer.
+    :param total: limit for all bodies, in bytes.
+    :param peer_share: limit for unverified bodies of one peer, in bytes.
     """
 
     def __init__(self, total: int, peer_share: int) -> None:
@@ -49,9 +50,9 @@ class Buffer:
 
     @contextmanager
     def body(self, host: str | None) -> Iterator[Body]:
-        """Count a body as long as it is needed.
+        """Create a body that is counted until the end of the context.
 
-        :param host: address of who sends it.
+        :param host: address of the sender.
         """
         self._count += 1
         body = Body(peer_of(host), self._count)
@@ -62,8 +63,8 @@ class Buffer:
             self._bodies.remove(body)
 
     def add(self, body: Body, chunk: bytes) -> None:
-        """Add to a body, and give up bodies, this one perhaps, if all are too large together."""
-        if body.given_up:
+        """Append a chunk to a body, and drop bodies, possibly this one, if a limit is exceeded."""
+        if body.is_dropped:
             return
         body.content += chunk
         self._shrink((other for other in self._bodies if other.peer == body.peer), self._peer_share, _is_unverified)
@@ -71,23 +72,23 @@ class Buffer:
 
     def _shrink(self, bodies: Iterable[Body], limit: int, counts: Callable[[Body], bool]) -> None:
         counted = [body for body in bodies if counts(body)]
-        while sum(len(body.content) for body in counted) > limit and (victim := victim_of(counted)):
-            victim.given_up = True
+        while sum(len(body.content) for body in counted) > limit and (victim := choose_victim(counted)):
+            victim.is_dropped = True
             victim.content.clear()
 
 
-def victim_of(bodies: Iterable[Body]) -> Body | None:
-    """Return the body to give up: of the peer with the most unverified bytes the largest, and of equals the newest."""
+def choose_victim(bodies: Iterable[Body]) -> Body | None:
+    """Return the body to drop: the largest of the peer with the most unverified bytes, the newest of equal ones."""
     shares: Counter[str] = Counter()
     for body in bodies:
-        if not body.verified:
+        if not body.is_verified:
             shares[body.peer] += len(body.content)
-    candidates = [body for body in bodies if body.open and body.content]
+    candidates = [body for body in bodies if body.is_open and body.content]
     return max(candidates, key=lambda body: (shares[body.peer], len(body.content), body.number), default=None)
 
 
 def peer_of(host: str | None) -> str:
-    """Return whom an address belongs to: who has one of IPv6 has all with the same first half."""
+    """Return the owner of an address: for IPv6 the first 64 bits, as a network is assigned all addresses below them."""
     try:
         address = ip_address(host or "")
     except ValueError:
@@ -96,4 +97,4 @@ def peer_of(host: str | None) -> str:
 
 
 def _is_unverified(body: Body) -> bool:
-    return not body.verified
+    return not body.is_verified

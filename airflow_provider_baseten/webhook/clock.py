@@ -1,4 +1,4 @@
-"""The clock of this machine, as far as others confirm it."""
+"""Clock for the times of deliveries, compared with the clock of a server."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Seconds between two looks at another clock, and between two that an unlikely delivery may cause.
+# Seconds between comparisons with a server's clock: as a rule, and when a signed delivery seems not to be recent.
 _PERIOD = 600.0
 _HURRIED_PERIOD = 30.0
 _TIMEOUT = 2.0
@@ -19,31 +19,31 @@ _TIMEOUT = 2.0
 _log = logging.getLogger(__name__)
 
 
-def date_of_host(url: str) -> float | None:
-    """Return the time that a web server tells, in seconds since the epoch; ``None`` if it tells none. Blocks.
+def fetch_server_time(url: str) -> float | None:
+    """Return the ``Date`` of a web server, in seconds since the epoch; ``None`` if there is none. Blocks.
 
-    No key is sent. An answer of any status will do.
+    No key is sent, and any status is accepted.
     """
     import requests
 
     def without_key(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request  # Otherwise a .netrc file would be read.
+        return request  # Without an auth argument requests would read a .netrc file.
 
     try:
-        answer = requests.head(url, timeout=_TIMEOUT, allow_redirects=False, auth=without_key)
-        # One with an age comes from a cache, and its date from the past.
-        return None if "age" in answer.headers else parsedate_to_datetime(answer.headers["date"]).timestamp()
-    except Exception:  # No connection, no date, or none that can be read.
+        response = requests.head(url, timeout=_TIMEOUT, allow_redirects=False, auth=without_key)
+        # A response with an Age comes from a cache, with an old Date.
+        return None if "age" in response.headers else parsedate_to_datetime(response.headers["date"]).timestamp()
+    except Exception:  # No connection, no date, or an invalid one.
         return None
 
 
 class Clock:
-    """Judges the times of deliveries, and notices when this machine's own time is wrong.
+    """Clock that decides whether a delivery is recent, and notices when this machine's time is wrong.
 
-    Another clock is looked at once in a while. If it shows that this machine's is off, times are judged by the other.
+    It is compared with a server's clock from time to time. If they differ, a time is accepted by either of them.
 
-    :param tolerance: seconds that a delivery's time may differ from now.
-    :param ask: returns the time of the server behind a URL; by default no other clock is looked at.
+    :param tolerance: seconds by which a delivery's time may differ from now.
+    :param ask: function that returns the time of the server behind a URL; by default there is no comparison.
     :param now: this machine's clock, in seconds since the epoch.
     """
 
@@ -64,13 +64,13 @@ class Clock:
 
     @property
     def state(self) -> str:
-        """``ok``, ``off``, or ``unknown`` as long as there was nothing to compare it with."""
+        """``ok``, ``off``, or ``unknown`` before the first comparison or delivery."""
         if self._ahead is not None:
             return "off" if abs(self._ahead) > self._tolerance else "ok"
         return {None: "unknown", True: "off", False: "ok"}[self._doubtful]
 
     def is_recent(self, moment: str | None, *, at: float) -> bool:
-        """Tell whether a time is near enough to another, by this machine's clock or by the better one.
+        """Return whether a time is close enough to another, by this machine's clock or by the server's.
 
         :param moment: ISO 8601.
         :param at: seconds since the epoch by this machine's clock, such as the arrival of a delivery.
@@ -79,9 +79,11 @@ class Clock:
         return any(is_recent(moment, now=clock, tolerance=self._tolerance) for clock in clocks)
 
     def judge(self, moment: str | None, url: str) -> bool:
-        """Tell whether a signed delivery that has just arrived is recent, and learn from it. Blocks if it is not.
+        """Return whether a verified delivery that has just arrived is recent, and update :attr:`state`.
 
-        :param url: where a server with a right clock is.
+        Compares the clock first if the delivery seems not to be recent, which blocks.
+
+        :param url: URL of the server to compare with.
         """
         recent = self.is_recent(moment, at=self.now())
         if not recent:
@@ -91,13 +93,13 @@ class Clock:
         return recent
 
     def compare_soon(self, find_url: Callable[[], str | None]) -> None:
-        """Look at another clock in the background, unless that was done lately.
+        """Compare with a server's clock in the background, unless that was done recently.
 
-        :param find_url: returns where a server with a right clock is, ``None`` if that is not known; may block.
+        :param find_url: function that returns the URL of the server, ``None`` if it is not known; may block.
         """
 
         def compare() -> None:
-            with suppress(Exception):  # The place where connections are kept is down.
+            with suppress(Exception):  # The database or secrets backend may be down.
                 if url := find_url():
                     self.compare(url)
 
@@ -105,9 +107,9 @@ class Clock:
             threading.Thread(target=compare, name="baseten-clock", daemon=True).start()
 
     def compare(self, url: str, *, period: float = _PERIOD) -> None:
-        """Look at another clock, unless that was done lately or is being done. Blocks for a few seconds at most.
+        """Compare with a server's clock, unless that was done recently or is under way. Blocks for some seconds.
 
-        :param url: where a server with a right clock is.
+        :param url: URL of the server.
         """
         if not self._lock.acquire(blocking=False):
             return
@@ -122,23 +124,23 @@ class Clock:
             self._lock.release()
         if there is None:
             return
-        # Headers tell whole seconds.
+        # The Date header has whole seconds: on average the server's time is half a second later.
         self._ahead = ahead = there + 0.5 - (before + after) / 2
         if abs(ahead) > self._tolerance:
             _log.error(
                 "The clock of this machine is off by %.0f seconds: it says %s, and the server of the connection says "
-                "%s. Set it right. Until then the times of webhook deliveries are judged by the other clock.",
+                "%s. Correct it. Until then the times of webhook deliveries are compared with the server's clock too.",
                 abs(ahead),
-                words(after),
-                words(there),
+                format_time(after),
+                format_time(there),
             )
 
 
-def seconds_of(moment: str | None) -> float | None:
-    """Read a time in ISO 8601, in UTC unless it names an offset; ``None`` if it is none."""
+def parse_time(moment: str | None) -> float | None:
+    """Return an ISO 8601 time, in UTC unless it has an offset, as seconds since the epoch; ``None`` if invalid."""
     try:
         read = datetime.fromisoformat(moment or "")
-        # In UTC it may be in the year 0 or 10000, which nothing can be done with.
+        # Converted to UTC, so that a time that falls into the year 0 or 10000 there is refused here.
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None
@@ -147,7 +149,7 @@ def seconds_of(moment: str | None) -> float | None:
 def configured_tolerance() -> float:
     """Return ``[baseten] webhook_tolerance_seconds``, by default five minutes.
 
-    :raises BasetenInputError: it is no number of seconds.
+    :raises BasetenInputError: the option is not a number of seconds.
     """
     from airflow_provider_baseten.compat import conf
 
@@ -163,6 +165,6 @@ def configured_tolerance() -> float:
     return seconds
 
 
-def words(seconds: float) -> str:
-    """Return a time as people and logs write it."""
+def format_time(seconds: float) -> str:
+    """Return a time in ISO 8601, for logs."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

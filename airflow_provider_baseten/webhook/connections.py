@@ -1,4 +1,4 @@
-"""The connection that a delivery is for."""
+"""Connections that receive deliveries, looked up in Airflow and cached for a few seconds."""
 
 import logging
 import threading
@@ -8,21 +8,21 @@ from typing import NamedTuple
 
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused, identify
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, identify
 
 Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
 # Beyond this the ids are probes, not connections.
-_MOST_ENTRIES = 256
+_MAX_ENTRIES = 256
 
 
-def of_airflow(conn_id: str) -> BasetenConnection | None:
-    """Read a connection where this process finds Airflow's: in the API server that is the database too. Blocks.
+def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
+    """Return a connection from Airflow's secrets backends, which in the API server include the database. Blocks.
 
     :returns: ``None`` if there is no usable connection of type ``baseten`` with that id.
-    :raises Exception: the database or a secrets backend does not answer, so nobody knows.
+    :raises Exception: the database or a secrets backend is down, so it is unknown whether there is one.
     """
     from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 
@@ -31,7 +31,7 @@ def of_airflow(conn_id: str) -> BasetenConnection | None:
     except AirflowNotFoundException:
         from airflow_provider_baseten.compat import secrets_backends
 
-        # This is also what Airflow raises when a backend is down. Asked directly, that backend raises its own error.
+        # Airflow raises the same error when a backend is down: called directly, the backend raises its own.
         backends = secrets_backends()
         for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)
@@ -46,14 +46,14 @@ def of_airflow(conn_id: str) -> BasetenConnection | None:
 
 
 class Connections:
-    """Remembers connections for some seconds: a burst of deliveries is one lookup, and a new secret is soon known.
+    """Cache of connections for a few seconds: a burst of deliveries is one lookup, and a new secret is soon known.
 
-    While nobody can be asked, a connection that was there is taken to be there still, so that an outage of the database
-    loses no result.
+    While the lookup fails, the last known state of a connection is used, so that no result is lost in an outage of the
+    database.
 
-    :param lookup: finds a connection; one call at a time.
-    :param seconds: how long an answer is good for.
-    :param clock: seconds that never go back.
+    :param lookup: function that finds a connection; called by one thread at a time.
+    :param seconds: time to live of an entry.
+    :param clock: monotonic clock in seconds.
     """
 
     def __init__(self, lookup: Lookup, *, seconds: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,42 +66,43 @@ class Connections:
     def find(self, conn_id: str) -> BasetenConnection | None:
         """Return the connection, ``None`` if there is none.
 
-        :raises Exception: it is not known, and the lookup failed.
+        :raises Exception: the lookup failed, and the connection is not cached.
         """
-        return self._found(conn_id, lambda entry: self._clock() - entry.asked < self._seconds)
+        return self._find(conn_id, lambda entry: self._clock() - entry.looked_up_at < self._seconds)
 
-    def identify(self, attempt: Attempt, conn_id: str) -> Authentic:
+    def identify(self, attempt: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
         """Check that a delivery to a connection comes from Baseten, as :func:`~.delivery.identify` does.
 
-        What is refused is lost. So no delivery is refused for what was remembered: the connection, or its secret, may
-        be new. Those that are refused at once share one lookup.
+        The result of a refused delivery is lost, as Baseten does not send it again. So a delivery is never refused
+        because of a cached connection: the connection, or its secret, may be new and is looked up first. Deliveries
+        refused at the same time share one lookup.
 
-        :raises Refused: it is not taken.
-        :raises Exception: the connection is not known, and the lookup failed.
+        :raises Refusal: the delivery is not accepted.
+        :raises Exception: the lookup failed, and the connection is not cached.
         """
         began = self._clock()
         try:
             return identify(attempt, self.find(conn_id))
-        except Refused:
-            return identify(attempt, self._found(conn_id, lambda entry: entry.asked >= began))
+        except Refusal:
+            return identify(attempt, self._find(conn_id, lambda entry: entry.looked_up_at >= began))
 
-    def _found(self, conn_id: str, is_good: Callable[["_Entry"], bool]) -> BasetenConnection | None:
+    def _find(self, conn_id: str, is_good: Callable[["_Entry"], bool]) -> BasetenConnection | None:
         if (entry := self._entries.get(conn_id)) and is_good(entry):
             return entry.connection
         with self._lock:
-            # Who waited for the lock may find what was just looked up.
+            # Another thread may have looked it up while this one waited for the lock.
             entry = self._entries.get(conn_id)
             if entry and is_good(entry):
                 return entry.connection
             self._entries.pop(conn_id, None)
-            asked = self._clock()
-            connection = self._looked_up(conn_id, entry.connection if entry else None)
-            self._entries[conn_id] = _Entry(asked, connection)
-            if len(self._entries) > _MOST_ENTRIES:
+            looked_up_at = self._clock()
+            connection = self._look_up(conn_id, entry.connection if entry else None)
+            self._entries[conn_id] = _Entry(looked_up_at, connection)
+            if len(self._entries) > _MAX_ENTRIES:
                 del self._entries[next(iter(self._entries))]
             return connection
 
-    def _looked_up(self, conn_id: str, known: BasetenConnection | None) -> BasetenConnection | None:
+    def _look_up(self, conn_id: str, known: BasetenConnection | None) -> BasetenConnection | None:
         try:
             return self._lookup(conn_id)
         except Exception as error:
@@ -112,5 +113,5 @@ class Connections:
 
 
 class _Entry(NamedTuple):
-    asked: float
+    looked_up_at: float
     connection: BasetenConnection | None

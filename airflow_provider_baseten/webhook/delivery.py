@@ -1,4 +1,4 @@
-"""Whether a delivery comes from Baseten: decided here, answered in :mod:`airflow_provider_baseten.webhook.app`."""
+"""Deliveries, and the check that they come from Baseten."""
 
 import re
 import secrets as random
@@ -10,18 +10,18 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
-# Longer is no header of Baseten's.
+# Baseten's header is shorter.
 _MAX_SIGNATURE = 2000
 
-# Nobody knows it, so nothing verifies against it.
+# Stand-in where there is no secret: random, so that no signature matches it.
 _NO_SECRET = random.token_hex()
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault.
-    """The delivery is not taken.
+class Refusal(Exception):  # noqa: N818 - a response, not a fault.
+    """The delivery is not accepted.
 
-    :param status: HTTP status; Baseten tries again after 503 only.
-    :param reason: one sentence for the answer and the log, without anything that came with the delivery.
+    :param status: HTTP status; Baseten sends the delivery again only after 503.
+    :param reason: sentence for the response and the log; it quotes nothing of the delivery, which anybody may send.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -31,10 +31,10 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """A delivery that somebody makes.
+class ReceivedDelivery:
+    """Delivery as received, from anybody.
 
-    :param body: the bytes as they arrived.
+    :param body: the bytes as received.
     :param signature: the signature header; empty if there is none.
     :param request_id: the request id header.
     """
@@ -45,18 +45,18 @@ class Attempt:
 
     @property
     def may_be_signed(self) -> bool:
-        """Whether the signature at least has the right form."""
+        """Whether the signature has the right form."""
         return len(self.signature) <= _MAX_SIGNATURE and bool(_SIGNATURE.search(self.signature))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authentic:
-    """What a delivery that comes from Baseten says of itself.
+class VerifiedDelivery:
+    """Facts of a delivery that comes from Baseten.
 
-    :param connection: the connection it is for.
-    :param request_id: the async request whose result it brings.
-    :param time: when it was sent, as Baseten wrote it.
-    :param signed: whether a signature says so; otherwise the connection allows unsigned webhooks.
+    :param connection: connection that the delivery is for.
+    :param request_id: id of the async request whose result is delivered.
+    :param time: time of sending, as written by Baseten.
+    :param signed: whether a signature proves the origin; otherwise the connection allows unsigned webhooks.
     """
 
     connection: BasetenConnection
@@ -65,33 +65,36 @@ class Authentic:
     signed: bool
 
 
-def identify(attempt: Attempt, connection: BasetenConnection | None) -> Authentic:
-    """Check that a delivery comes from Baseten, and for which request.
+def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) -> VerifiedDelivery:
+    """Check that a delivery comes from Baseten, and return its facts.
 
-    :param connection: the connection it is made to, ``None`` if there is none.
-    :raises Refused: it is not taken.
+    :param connection: connection in the URL of the delivery, ``None`` if there is no such connection.
+    :raises Refusal: the delivery is not accepted.
     """
     signed = connection is not None and verify(
         attempt.body, attempt.signature, connection.webhook_secrets or [_NO_SECRET]
     )
-    # Every failure up to here answers 401, so that nobody without a secret can probe for connections or ids.
+    # Security: every failure up to here is the same 401, so that a sender without a secret can't find out which
+    # connections or request ids exist.
     if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
+            # As many verifications as for a connection, so that the response takes as long.
             verify(attempt.body, attempt.signature, [_NO_SECRET])
-        raise Refused(401, "The signature is not valid for this connection.")
+        raise Refusal(401, "The signature is not valid for this connection.")
     try:
         delivery = Delivery.parse(attempt.body)
     except ValueError:
-        raise Refused(400, "The body is not what Baseten delivers.") from None
-    # The id becomes a file name.
+        raise Refusal(400, "The body is not a delivery of Baseten.") from None
+    # Security: the id becomes a file name in the result store, so it must not hold a path.
     if not _REQUEST_ID.fullmatch(delivery.request_id):
-        raise Refused(400, "The request id is not one of Baseten's.")
-    # The header is not signed; it is only good for noticing a mix-up.
+        raise Refusal(400, "The request id is not one of Baseten's.")
+    # The signature covers the body, not this header, so the header proves nothing; a difference shows a mix-up.
     if attempt.request_id not in {None, delivery.request_id}:
-        raise Refused(400, "The request ids in header and body differ.")
-    return Authentic(connection=connection, request_id=delivery.request_id, time=delivery.time, signed=signed)
+        raise Refusal(400, "The request ids in header and body differ.")
+    return VerifiedDelivery(connection=connection, request_id=delivery.request_id, time=delivery.time, signed=signed)
 
 
-def _may_be_unsigned(attempt: Attempt, connection: BasetenConnection) -> bool:
-    # Even so a signature that could have been right, and is not, is a forgery or the wrong secret.
+def _may_be_unsigned(attempt: ReceivedDelivery, connection: BasetenConnection) -> bool:
+    # A wrong signature is refused even here, if there are secrets to check it with: it is a forgery or the secret is
+    # wrong. Only a delivery without a signature, or a connection without secrets, is unsigned.
     return connection.allow_unsigned_webhooks and not (attempt.signature and connection.webhook_secrets)

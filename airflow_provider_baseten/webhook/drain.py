@@ -1,4 +1,4 @@
-"""The way of spooled deliveries into the result store, in the background."""
+"""Drain of the spool: spooled deliveries are stored in the background."""
 
 import logging
 import random
@@ -12,55 +12,55 @@ from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
-from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused
-from airflow_provider_baseten.webhook.intake import kinds
-from airflow_provider_baseten.webhook.spool import Entry, Kind, Note, Spool, read_note
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery
+from airflow_provider_baseten.webhook.intake import error_types
+from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Entry, Kind, Spool, read_metadata
 
-# Seconds between two looks for what other processes left behind.
+# Seconds between two searches for deliveries that other processes left behind.
 _LOOK_SECONDS = 15.0
-# A task that waits gives a result that is late a minute.
+# Seconds. A waiting task gives a late result only a minute.
 _LONGEST_PAUSE = 5.0
 _PARALLEL = 4
-# What is stored only if its time, or its signature, turns out to be right.
-_ASIDE = {Kind.HELD, Kind.UNVERIFIED}
+# Deliveries that are stored only once their time or their signature has been confirmed.
+_UNCONFIRMED = {Kind.HELD, Kind.UNVERIFIED}
 
 _log = logging.getLogger(__name__)
 
 
-class _Trouble(Exception):  # noqa: N818 - ends one round.
-    pass
+class _DrainError(Exception):
+    """A delivery can't be stored yet."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """Deliveries that are stored, or fail, together.
+    """State of deliveries that succeed or fail together, such as those of one connection.
 
-    :param working: threads at work.
-    :param failed: whether one of these has failed.
-    :param failures: rounds in a row that have failed.
-    :param next_at: when to try again.
+    :param working: number of threads at work.
+    :param has_failed: whether one of these threads has failed.
+    :param failures: failed rounds in a row.
+    :param next_at: time of the next round, on the monotonic clock.
     """
 
     working: int = 0
-    failed: bool = False
+    has_failed: bool = False
     failures: int = 0
     next_at: float = 0.0
 
 
 def pause_after(failures: int) -> float:
-    """Return the seconds until the next attempt after so many that failed in a row."""
+    """Return the seconds until the next attempt, after ``failures`` failed ones in a row."""
     return min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 10))
 
 
 class Drain:
-    """Stores what is in the spool as soon as that is possible, and what a process that died has left there.
+    """Background threads that store spooled deliveries as soon as possible, also those left by a process that died.
 
-    Each connection has threads of its own, so that a store that hangs holds up no other. Several processes may drain
-    one spool.
+    Each connection has its own threads, so that a store that hangs does not delay the others. Several processes may
+    drain the same spool.
 
     :param spool: the spool.
-    :param connections: the connections that deliveries were made to.
-    :param clock: judges the times of deliveries.
+    :param connections: connections that may receive deliveries.
+    :param clock: clock that checks the times of deliveries.
     """
 
     def __init__(self, spool: Spool, connections: Connections, clock: Clock) -> None:
@@ -74,7 +74,7 @@ class Drain:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Look into the spool now; the first call starts the thread that does."""
+        """Drain the spool now; the first call starts the thread."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="baseten-drain", daemon=True)
@@ -82,7 +82,7 @@ class Drain:
         self._awake.set()
 
     def stop(self) -> None:
-        """End, after what is being stored. What is left stays in the spool."""
+        """Stop after the deliveries that are being stored; the others stay in the spool."""
         self._stopped = True
         self._awake.set()
         if self._thread:
@@ -98,12 +98,12 @@ class Drain:
             try:
                 pause = self._begin(self._spool.entries())
             except Exception as error:
-                _log.error("The webhook spool can't be drained: %s", kinds(error))
+                _log.error("The webhook spool can't be drained: %s", error_types(error))
                 pause = _LOOK_SECONDS
             self._awake.wait(pause)
 
     def _begin(self, entries: list[Entry]) -> float:
-        """Begin with whatever is due; return the seconds until more will be."""
+        """Start threads for the groups that are due; return the seconds until the next one is."""
         waiting: dict[str, list[Entry]] = {}
         for entry in entries:
             waiting.setdefault(_group_of(entry), []).append(entry)
@@ -126,39 +126,39 @@ class Drain:
         return min(pauses)
 
     def _work(self, group: _Group, entries: list[Entry]) -> None:
-        """Work on the entries that nobody else works on, until one fails."""
-        # In another order each time: one that always fails does not keep the others back.
+        """Store the entries that no other thread or process works on, until one fails."""
+        # In a new order each time, so that an entry that always fails does not block the others.
         random.shuffle(entries)
-        trouble = None
+        problem = None
         try:
             for entry in entries:
                 if self._stopped:
                     break
-                with self._spool.claimed(entry) as file:
+                with self._spool.claim(entry) as file:
                     if file:
                         self._finish(entry, file)
         except Exception as error:
-            trouble = str(error) if isinstance(error, _Trouble) else kinds(error)
-        if trouble:
-            _log.warning("Spooled results can't be stored yet: %s", trouble)
+            problem = str(error) if isinstance(error, _DrainError) else error_types(error)
+        if problem:
+            _log.warning("Spooled results can't be stored yet: %s", problem)
         with self._lock:
             group.working -= 1
-            group.failed |= trouble is not None
+            group.has_failed |= problem is not None
             if not group.working:
-                group.failures = group.failures + 1 if group.failed else 0
-                group.failed = False
-                # What is left without a failure is another process's, or kept aside.
-                pause = _LOOK_SECONDS if entries[0].kind in _ASIDE else pause_after(group.failures)
+                group.failures = group.failures + 1 if group.has_failed else 0
+                group.has_failed = False
+                # Entries that remain without a failure are unconfirmed, or belong to another process.
+                pause = _LOOK_SECONDS if entries[0].kind in _UNCONFIRMED else pause_after(group.failures)
                 group.next_at = time.monotonic() + pause
         self._awake.set()
 
     def _finish(self, entry: Entry, file: IO[bytes]) -> None:
-        """Store one delivery and delete its file, if that is possible.
+        """Store one delivery and delete its file; leave an unconfirmed one whose time is not confirmed yet.
 
-        :raises Exception: it is not possible now.
+        :raises Exception: the delivery can't be stored now.
         """
         try:
-            note = read_note(file)
+            metadata = read_metadata(file)
         except ValueError:
             self._drop(entry, "is damaged")
             return
@@ -166,25 +166,27 @@ class Drain:
         try:
             if entry.kind is Kind.UNVERIFIED:
                 body = file.read()
-                attempt = Attempt(body=body, signature=note.signature, request_id=None)
-                note = _verified(note, self._connections.identify(attempt, note.conn_id))
-            connection = self._connections.find(note.conn_id)
-        except Refused as refused:
-            self._drop(entry, f"for connection {note.conn_id} is not taken: {refused.reason}")
+                attempt = ReceivedDelivery(body=body, signature=metadata.signature, request_id=None)
+                metadata = _verified(metadata, self._connections.identify(attempt, metadata.conn_id))
+            connection = self._connections.find(metadata.conn_id)
+        except Refusal as refused:
+            self._drop(entry, f"for connection {metadata.conn_id} is refused: {refused.reason}")
             return
         except Exception as error:
-            raise _Trouble(f"connection {note.conn_id} can't be looked up ({kinds(error)})") from None
+            raise _DrainError(f"connection {metadata.conn_id} can't be looked up ({error_types(error)})") from None
         if connection is None:
-            raise _Trouble(f"connection {note.conn_id} is gone")
-        if entry.kind in _ASIDE and not self._clock.is_recent(note.time, at=note.arrived):
+            raise _DrainError(f"connection {metadata.conn_id} is gone")
+        if entry.kind in _UNCONFIRMED and not self._clock.is_recent(metadata.time, at=metadata.arrived):
             return
         try:
             body = file.read() if body is None else body
-            Deliveries(ResultStore(connection.result_store)).save(note.request_id, body)
+            Deliveries(ResultStore(connection.result_store)).save(metadata.request_id, body)
         except BasetenResultStoreError as error:
-            raise _Trouble(f"the store of connection {note.conn_id} fails ({kinds(error)})") from None
+            raise _DrainError(f"the store of connection {metadata.conn_id} fails ({error_types(error)})") from None
         self._spool.remove(entry)
-        _log.info("The spooled result of async request %s for connection %s was stored", note.request_id, note.conn_id)
+        _log.info(
+            "The spooled result of async request %s for connection %s was stored", metadata.request_id, metadata.conn_id
+        )
 
     def _drop(self, entry: Entry, why: str) -> None:
         self._spool.remove(entry)
@@ -192,8 +194,13 @@ class Drain:
 
 
 def _group_of(entry: Entry) -> str:
-    return entry.kind if entry.kind in _ASIDE else entry.group
+    return entry.kind if entry.kind in _UNCONFIRMED else entry.group
 
 
-def _verified(note: Note, authentic: Authentic) -> Note:
-    return Note(conn_id=note.conn_id, request_id=authentic.request_id, arrived=note.arrived, time=authentic.time)
+def _verified(metadata: DeliveryMetadata, verified: VerifiedDelivery) -> DeliveryMetadata:
+    return DeliveryMetadata(
+        conn_id=metadata.conn_id,
+        request_id=verified.request_id,
+        arrived=metadata.arrived,
+        time=verified.time,
+    )

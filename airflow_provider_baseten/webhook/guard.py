@@ -1,4 +1,4 @@
-"""Limits on the connections of a server of one's own, which uvicorn does not have."""
+"""Limits on the number and duration of HTTP connections to the standalone receiver, which uvicorn does not have."""
 
 import asyncio
 from collections import Counter
@@ -8,10 +8,14 @@ from airflow_provider_baseten.webhook.buffer import peer_of
 
 
 class Guard:
-    """Closes connections that take too long, and the oldest when there are too many, so that strangers hold none.
+    """Limits on connections.
 
-    :param seconds: how long a connection may take, from its first byte to the end of the answer.
-    :param most: connections at once; beyond, the oldest of the peer with the most is closed.
+    The port is public: without limits, anybody could open connections, keep them open without sending, and so keep
+    Baseten from connecting. A connection is closed when it takes too long. When there are too many, the oldest
+    connection of the peer with the most is closed, so that one sender can't use up the connections of the others.
+
+    :param seconds: longest duration of a connection, from its opening to the end of the response.
+    :param most: most connections at a time.
     """
 
     def __init__(self, *, seconds: float, most: int) -> None:
@@ -20,18 +24,18 @@ class Guard:
         self._peers: dict[asyncio.BaseTransport, str] = {}
 
     def protocol(self, base: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-        """Return a protocol that does what another one does, within the limits."""
+        """Return a subclass of an asyncio protocol that applies the limits."""
         guard = self
 
-        class Guarded(base):  # type: ignore[misc, valid-type]
+        class GuardedProtocol(base):  # type: ignore[misc, valid-type]
             def connection_made(self, transport: Any) -> None:
                 guard.admit(transport)
                 super().connection_made(transport)
 
-        return Guarded
+        return GuardedProtocol
 
     def admit(self, transport: asyncio.Transport) -> None:
-        """Count a new connection, and close those that go beyond the limits, now and later."""
+        """Count a new connection, close one if there are too many, and close the new one when its time is over."""
         self._peers = {other: peer for other, peer in self._peers.items() if not other.is_closing()}
         self._peers[transport] = peer_of((transport.get_extra_info("peername") or (None,))[0])
         if len(self._peers) > self._most:

@@ -1,4 +1,4 @@
-"""The way of a delivery from its arrival to the result store, or to the spool."""
+"""Intake of deliveries: check, then store in the result store or the spool."""
 
 import logging
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from functools import partial
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, seconds_of, words
+from airflow_provider_baseten.webhook.clock import Clock, format_time, parse_time
 from airflow_provider_baseten.webhook.connections import Connections
-from airflow_provider_baseten.webhook.delivery import Attempt, Authentic, Refused, identify
-from airflow_provider_baseten.webhook.spool import Kind, Note, Spool
-from airflow_provider_baseten.webhook.threads import Threads
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, identify
+from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Kind, Spool
+from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
 _SPOOL_THREADS = 2
-# Shares of the time for one delivery: for the spool, and for a free thread while others hang in the store.
+# Shares of a delivery's timeout: for writing to the spool, and for waiting for a free thread while others hang.
 _SPOOL_SHARE = 0.25
 _QUEUE_SHARE = 0.125
 
@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class Intake:
-    """Checks deliveries and stores them; what can't be stored now is spooled.
+    """Check and storage of deliveries; those that can't be stored at once are spooled.
 
-    :param connections: the connections that deliveries are made to.
-    :param clock: judges the times of deliveries.
-    :param spool: where they are kept until the store works again; without one they are refused.
-    :param spooled: called after each one that was spooled.
-    :param patience: seconds for one delivery.
+    :param connections: connections that may receive deliveries.
+    :param clock: clock that checks the times of deliveries.
+    :param spool: where deliveries are kept until the store works again; without a spool they are refused.
+    :param on_spooled: called after each delivery that was spooled.
+    :param timeout: seconds for one delivery.
     """
 
     def __init__(
@@ -38,130 +38,136 @@ class Intake:
         *,
         clock: Clock,
         spool: Spool | None,
-        spooled: Callable[[], None],
-        patience: float,
+        on_spooled: Callable[[], None],
+        timeout: float,
     ) -> None:
         self._connections = connections
         self._clock = clock
         self._spool = spool
-        self._spooled = spooled
-        self._patience = patience
-        self._checks = Threads(_THREADS)
-        self._stores = Threads(_THREADS)
-        self._spooling = Threads(_SPOOL_THREADS)
+        self._on_spooled = on_spooled
+        self._timeout = timeout
+        self._checks = WorkerThreads(_THREADS)
+        self._stores = WorkerThreads(_THREADS)
+        self._spooling = WorkerThreads(_SPOOL_THREADS)
 
     async def take(
-        self, attempt: Attempt, conn_id: str, *, peer: str, deadline: float, verified: Callable[[], None]
+        self, attempt: ReceivedDelivery, conn_id: str, *, peer: str, deadline: float, on_verified: Callable[[], None]
     ) -> str | None:
-        """Return the request id once the result is in the store or in the spool; ``None`` if nobody could check it yet.
+        """Store or spool a result and return its request id; ``None`` if it was spooled without a check.
 
-        :param conn_id: the connection it is made to; empty if it names none that could be one.
-        :param peer: who sent it.
-        :param deadline: when an answer is due, in the event loop's time.
-        :param verified: called once it is known to come from Baseten.
-        :raises Refused: it is not taken.
+        :param conn_id: connection in the URL of the delivery; empty if that is not a valid id.
+        :param peer: the sender.
+        :param deadline: when the response is due, in the event loop's time.
+        :param on_verified: called once the delivery is known to come from Baseten.
+        :raises Refusal: the delivery is not accepted.
         """
         arrived = self._clock.now()
-        until = deadline - _SPOOL_SHARE * self._patience if self._spool else deadline
+        until = deadline - _SPOOL_SHARE * self._timeout if self._spool else deadline
         try:
-            authentic, recent = await self._checks.run(partial(self._check, attempt, conn_id), deadline=until)
-        except Refused:
+            verified, recent = await self._checks.run(partial(self._check, attempt, conn_id), deadline=until)
+        except Refusal:
             raise
         except Exception as error:
+            # Security: without the connection the signature can't be checked. A delivery that could be signed is
+            # spooled, within the quota for unverified ones, as a refused result is lost; others would only fill it.
             if not (conn_id and attempt.may_be_signed):
-                raise Refused(503, "The connection could not be looked up.") from None
-            note = Note(conn_id=conn_id, arrived=arrived, signature=attempt.signature)
-            trouble = f"it could not be checked ({kinds(error)})"
-            await self._keep(Kind.UNVERIFIED, note, attempt.body, trouble, peer=peer, deadline=deadline)
+                raise Refusal(503, "The connection could not be looked up.") from None
+            metadata = DeliveryMetadata(conn_id=conn_id, arrived=arrived, signature=attempt.signature)
+            problem = f"it could not be checked ({error_types(error)})"
+            await self._keep(Kind.UNVERIFIED, metadata, attempt.body, problem, peer=peer, deadline=deadline)
             return None
-        verified()
-        uri = authentic.connection.result_store
-        note = Note(conn_id=conn_id, request_id=authentic.request_id, arrived=arrived, time=authentic.time)
-        if not recent and not await self._is_stored(uri, note, until):
-            if authentic.signed and self._spool:
-                await self._hold(note, attempt.body, deadline)
-            raise Refused(403, "The time in the body is missing, or too far from the receiver's.")
-        if trouble := await self._store(uri, note, attempt.body, until):
-            kind = Kind.SIGNED if authentic.signed else Kind.UNSIGNED
-            await self._keep(kind, note, attempt.body, trouble, deadline=deadline)
-        return authentic.request_id
+        on_verified()
+        uri = verified.connection.result_store
+        metadata = DeliveryMetadata(
+            conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
+        )
+        # Security: an old delivery may be a copy, sent again to bring back a result that was deleted. One whose result
+        # is still stored changes nothing. The others are held, not lost: the clock of this machine may be wrong.
+        if not recent and not await self._is_stored(uri, metadata, until):
+            if verified.signed and self._spool:
+                await self._hold(metadata, attempt.body, deadline)
+            raise Refusal(403, "The time in the body is missing, or too far from the receiver's.")
+        if problem := await self._store(uri, metadata, attempt.body, until):
+            kind = Kind.SIGNED if verified.signed else Kind.UNSIGNED
+            await self._keep(kind, metadata, attempt.body, problem, deadline=deadline)
+        return verified.request_id
 
-    def _check(self, attempt: Attempt, conn_id: str) -> tuple[Authentic, bool]:
-        """Return what the delivery says of itself, and whether it is recent."""
-        authentic = self._connections.identify(attempt, conn_id) if conn_id else identify(attempt, None)
-        server = authentic.connection.management_url
-        recent = self._clock.judge(authentic.time, server)
+    def _check(self, attempt: ReceivedDelivery, conn_id: str) -> tuple[VerifiedDelivery, bool]:
+        """Check the origin of a delivery; return its facts, and whether it is recent."""
+        verified = self._connections.identify(attempt, conn_id) if conn_id else identify(attempt, None)
+        server = verified.connection.management_url
+        recent = self._clock.judge(verified.time, server)
         self._clock.compare_soon(lambda: server)
-        return authentic, recent
+        return verified, recent
 
-    async def _is_stored(self, uri: str | None, note: Note, deadline: float) -> bool:
-        """Tell whether the result is in the store. A copy of one that is still there changes nothing."""
+    async def _is_stored(self, uri: str | None, metadata: DeliveryMetadata, deadline: float) -> bool:
+        """Return whether the result is in the store; ``False`` if the store can't be read."""
 
         def look() -> bool:
-            return bool(Deliveries(ResultStore(uri)).delivered([note.request_id]))
+            return bool(Deliveries(ResultStore(uri)).delivered([metadata.request_id]))
 
         try:
             return await self._stores.run(look, deadline=deadline)
-        except Exception:  # Nobody knows, so the result is kept aside.
+        except Exception:
             return False
 
-    async def _store(self, uri: str | None, note: Note, body: bytes, deadline: float) -> str:
-        """Store a result, and say what went wrong, if anything did, without texts of errors: they may hold paths."""
-        queue = _QUEUE_SHARE * self._patience if self._spool else None
+    async def _store(self, uri: str | None, metadata: DeliveryMetadata, body: bytes, deadline: float) -> str:
+        """Store a result; return what went wrong, empty if nothing did, without error messages: they may hold paths."""
+        queue = _QUEUE_SHARE * self._timeout if self._spool else None
 
         def save() -> None:
-            Deliveries(ResultStore(uri)).save(note.request_id, body)
+            Deliveries(ResultStore(uri)).save(metadata.request_id, body)
 
         try:
             await self._stores.run(save, deadline=deadline, queue=queue)
         except TimeoutError:
             return "the store did not answer in time"
         except Exception as error:
-            return f"the store failed ({kinds(error)})"
+            return f"the store failed ({error_types(error)})"
         return ""
 
-    async def _hold(self, note: Note, body: bytes, deadline: float) -> None:
-        """Keep a result aside whose time is far off: the clock of this machine may be wrong."""
-        sent = seconds_of(note.time)
+    async def _hold(self, metadata: DeliveryMetadata, body: bytes, deadline: float) -> None:
+        """Hold a result whose time is too far off, in case the clock of this machine is wrong."""
+        sent = parse_time(metadata.time)
         if sent is None:
             return
         _log.error(
-            "A signed delivery for connection %s says that it was sent at %s, and here it is %s. Either the clock of "
-            "this machine is off, or this is an old copy whose result was deleted. It is kept aside: if it is the "
-            "clock, set it right, and raise [baseten] webhook_tolerance_seconds until the result is stored.",
-            note.conn_id,
-            words(sent),
-            words(note.arrived),
+            "A signed delivery for connection %s was sent at %s by its own time, and here it is %s. Either the clock "
+            "of this machine is off, or this is an old copy whose result was deleted. It is held: if the clock "
+            "is off, correct it, and raise [baseten] webhook_tolerance_seconds until the result is stored.",
+            metadata.conn_id,
+            format_time(sent),
+            format_time(metadata.arrived),
         )
-        await self._keep(Kind.HELD, note, body, "its time is too far from this machine's", deadline=deadline)
+        await self._keep(Kind.HELD, metadata, body, "its time is too far from this machine's", deadline=deadline)
 
     async def _keep(
-        self, kind: Kind, note: Note, body: bytes, trouble: str, *, deadline: float, peer: str = ""
+        self, kind: Kind, metadata: DeliveryMetadata, body: bytes, problem: str, *, deadline: float, peer: str = ""
     ) -> None:
         """Spool a delivery.
 
-        :raises Refused: that is not possible either.
+        :raises Refusal: the delivery can't be spooled.
         """
-        what = f"async request {note.request_id}" if note.request_id else "an async request"
+        what = f"async request {metadata.request_id}" if metadata.request_id else "an async request"
         if self._spool is None:
-            _log.error("The result of %s for connection %s was not stored: %s", what, note.conn_id, trouble)
-            raise Refused(503, "The result could not be stored.")
+            _log.error("The result of %s for connection %s was not stored: %s", what, metadata.conn_id, problem)
+            raise Refusal(503, "The result could not be stored.")
         try:
-            await self._spooling.run(partial(self._spool.add, kind, note, body, peer=peer), deadline=deadline)
+            await self._spooling.run(partial(self._spool.add, kind, metadata, body, peer=peer), deadline=deadline)
         except (TimeoutError, BasetenResultStoreError) as error:
             _log.error(
                 "The result of %s for connection %s was neither stored (%s) nor spooled. %s",
                 what,
-                note.conn_id,
-                trouble,
+                metadata.conn_id,
+                problem,
                 error,
             )
-            raise Refused(503, "The result could not be stored.") from None
-        _log.warning("The result of %s for connection %s was spooled: %s", what, note.conn_id, trouble)
-        self._spooled()
+            raise Refusal(503, "The result could not be stored.") from None
+        _log.warning("The result of %s for connection %s was spooled: %s", what, metadata.conn_id, problem)
+        self._on_spooled()
 
 
-def kinds(error: BaseException) -> str:
-    """Name an error and what caused it, without their texts."""
+def error_types(error: BaseException) -> str:
+    """Return the types of an error and its causes, without their messages."""
     name = type(error).__name__
-    return f"{name} from {kinds(error.__cause__)}" if error.__cause__ else name
+    return f"{name} from {error_types(error.__cause__)}" if error.__cause__ else name

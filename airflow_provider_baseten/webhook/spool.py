@@ -1,4 +1,4 @@
-"""A local folder for deliveries that can't be stored yet."""
+"""Spool, a local folder for deliveries that can't be stored yet."""
 
 import fcntl
 import json
@@ -18,46 +18,46 @@ from airflow_provider_baseten.exceptions import BasetenResultStoreError
 
 _MIB = 1024 * 1024
 
-# A file takes at least a block of the disk.
+# Bytes of a block of the disk: a file takes up whole blocks.
 _BLOCK = 4096
-# Seconds after which an unfinished file was left behind by a process that died.
+# Seconds after which an unfinished file must be from a process that died.
 _UNFINISHED_SECONDS = 3600.0
 # Seconds for which the folder's size is remembered, so that a burst does not list the folder for each delivery.
 _SIZE_SECONDS = 1.0
 
 
 class Kind(StrEnum):
-    """What is known of a delivery in the spool."""
+    """How far a delivery in the spool has been checked."""
 
     SIGNED = "signed"
     UNSIGNED = "unsigned"
-    """Taken from a connection that allows unsigned webhooks."""
+    """The connection allows unsigned webhooks."""
     UNVERIFIED = "unverified"
     """The connection could not be looked up."""
     HELD = "held"
-    """Signed, but its time is too far from this machine's."""
+    """Signed, but the time is too far from this machine's."""
 
 
-# Bytes for each kind, so that strangers can't take the space of signed deliveries.
+# Security: separate limits, in bytes, so that forged deliveries can't use up the space of signed ones.
 QUOTAS: Mapping[Kind, int] = {
     Kind.SIGNED: 1024 * _MIB,
     Kind.UNSIGNED: 128 * _MIB,
     Kind.UNVERIFIED: 128 * _MIB,
     Kind.HELD: 256 * _MIB,
 }
-# Bytes of unverified deliveries from one peer.
+# Bytes of unverified deliveries from one peer, so that one sender can't use up the space of the others.
 PEER_QUOTA = 32 * _MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What the spool knows of a delivery besides its body; never a secret.
+class DeliveryMetadata:
+    """Metadata of a delivery in the spool; it holds no secret.
 
-    :param conn_id: the connection it is for.
-    :param request_id: the async request it is for; empty if nobody has checked.
-    :param arrived: seconds since the epoch, by this machine's clock.
-    :param time: when Baseten sent it, as it wrote it.
-    :param signature: the signature header of what is still to be verified.
+    :param conn_id: connection that the delivery is for.
+    :param request_id: id of the async request; empty if the delivery is unverified.
+    :param arrived: time of arrival in seconds since the epoch, by this machine's clock.
+    :param time: time of sending, as written by Baseten.
+    :param signature: signature header of an unverified delivery.
     """
 
     conn_id: str
@@ -71,10 +71,10 @@ class Note:
 class Entry:
     """A file of the spool.
 
-    :param name: its name.
-    :param kind: what is known of the delivery.
-    :param group: the same for deliveries that are stored, or fail, together.
-    :param size: its bytes.
+    :param name: name of the file.
+    :param kind: how far the delivery has been checked.
+    :param group: key of the deliveries that succeed or fail together: those of one connection, or of one peer.
+    :param size: size in bytes.
     """
 
     name: str
@@ -84,13 +84,14 @@ class Entry:
 
 
 class Spool:
-    """A folder of deliveries, one file each, that several processes may share.
+    """A folder of deliveries, one file each, which several processes may share.
 
-    A file appears whole or not at all, is on the disk before the delivery is answered, and is deleted once its result
-    is in the store. Two processes never work on one file; the file of a process that died is free at once.
+    A file appears whole or not at all. It is on disk before the response is sent, and is deleted once the result is in
+    the store. Only one process at a time works on a file; when that process dies, another can continue at once.
 
-    :param folder: made on first use, for its owner only.
-    :param quotas: most bytes of each kind.
+    :param folder: path of the folder, created on first use with access for its owner only, as it holds model outputs.
+    :param quotas: limit for each kind, in bytes.
+    :param peer_quota: limit for unverified deliveries of one peer, in bytes.
     """
 
     def __init__(self, folder: Path, *, quotas: Mapping[Kind, int] = QUOTAS, peer_quota: int = PEER_QUOTA) -> None:
@@ -101,15 +102,15 @@ class Spool:
         self._sizes: Counter[tuple[Kind, str]] = Counter()
         self._sized_at = float("-inf")
 
-    def add(self, kind: Kind, note: Note, body: bytes, *, peer: str = "") -> None:
-        """Keep a delivery; a second one of the same request changes nothing. Blocks.
+    def add(self, kind: Kind, metadata: DeliveryMetadata, body: bytes, *, peer: str = "") -> None:
+        """Write a delivery to the spool, unless it is there already. Blocks.
 
-        :param peer: who sent it, if it is unverified.
+        :param peer: the sender of an unverified delivery.
         :raises BasetenResultStoreError: the spool is full, or the folder can't be written.
         """
-        head = json.dumps(asdict(note)).encode() + b"\n"
-        group = _hash(peer if kind is Kind.UNVERIFIED else note.conn_id)
-        name = f"{group}-{_key(kind, note, body)}.{kind}"
+        head = json.dumps(asdict(metadata)).encode() + b"\n"
+        group = _hash(peer if kind is Kind.UNVERIFIED else metadata.conn_id)
+        name = f"{group}-{_key(kind, metadata, body)}.{kind}"
         try:
             if not (self.folder / name).exists():
                 self._make_room(kind, group, len(head) + len(body))
@@ -120,7 +121,7 @@ class Spool:
             ) from error
 
     def entries(self) -> list[Entry]:
-        """Return what is there, and delete what was left unfinished.
+        """Return all entries, and delete files that a dead process left unfinished.
 
         :raises BasetenResultStoreError: the folder can't be read.
         """
@@ -145,7 +146,7 @@ class Spool:
         return entries
 
     def counts(self) -> Counter[Kind]:
-        """Return how many deliveries of each kind there are, or were a second ago.
+        """Return the number of deliveries of each kind, at most a second old.
 
         :raises BasetenResultStoreError: the folder can't be read.
         """
@@ -154,9 +155,9 @@ class Spool:
         return self._counts
 
     def check(self) -> None:
-        """Make the folder, and check that it can be written.
+        """Create the folder, and check that it can be written.
 
-        :raises BasetenResultStoreError: it can't.
+        :raises BasetenResultStoreError: the folder can't be created or written.
         """
         try:
             self._make_folder()
@@ -166,8 +167,8 @@ class Spool:
             raise BasetenResultStoreError(f"The webhook spool {self.folder} can't be written by this user.")
 
     @contextmanager
-    def claimed(self, entry: Entry) -> Iterator[IO[bytes] | None]:
-        """Open a file that nobody else works on; ``None`` if somebody does, or has."""
+    def claim(self, entry: Entry) -> Iterator[IO[bytes] | None]:
+        """Open and lock a file; ``None`` if another process has locked or deleted it."""
         path = self.folder / entry.name
         try:
             file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
@@ -226,23 +227,23 @@ def default_folder() -> Path:
     return Path(configured or f"{home}/baseten/spool").expanduser().resolve()
 
 
-def read_note(file: IO[bytes]) -> Note:
-    """Read the first line of a file; the body follows.
+def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
+    """Read the metadata, the first line of a file; the body follows.
 
-    :raises ValueError: it is damaged.
+    :raises ValueError: the file is damaged.
     """
     try:
-        return Note(**json.loads(file.readline()))
+        return DeliveryMetadata(**json.loads(file.readline()))
     except TypeError:
-        raise ValueError("not a note") from None
+        raise ValueError("not the metadata of a delivery") from None
 
 
-def _key(kind: Kind, note: Note, body: bytes) -> str:
-    """Return what only the same delivery has."""
+def _key(kind: Kind, metadata: DeliveryMetadata, body: bytes) -> str:
+    """Return a key that is the same only for the same delivery."""
     if kind is Kind.UNVERIFIED:
-        # The request id may be a stranger's, and must not stand in the way of the right delivery.
-        return _hash(note.conn_id, note.signature, sha256(body).hexdigest())
-    return _hash(note.conn_id, note.request_id)
+        # Security: without the request id. A forged delivery could use any id and keep the real one from being spooled.
+        return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
+    return _hash(metadata.conn_id, metadata.request_id)
 
 
 def _hash(*words: str) -> str:
@@ -266,13 +267,13 @@ def _locked(file: IO[bytes]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # A file system without locks: storing twice changes nothing.
+    except OSError:  # The file system has no locks. Then a result may be stored twice, which changes nothing.
         pass
     return True
 
 
 def _is_there(path: Path, file: IO[bytes]) -> bool:
-    """Tell whether a file was not deleted between its opening and its locking."""
+    """Return whether a file is still at its path: it may have been deleted before it was locked."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
     return False

@@ -1,4 +1,4 @@
-"""Blocking calls beside an event loop."""
+"""Threads for blocking calls from an event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Threads:
-    """A few threads. A call that hangs keeps its own, not the caller, and calls that find none wait in the loop.
+class WorkerThreads:
+    """Thread pool of fixed size. Callers wait for a thread, and for the call, only until their deadline.
 
-    :param number: how many.
+    A call that hangs occupies its thread, but not the caller.
+
+    :param number: number of threads.
     """
 
     def __init__(self, number: int) -> None:
@@ -20,11 +22,11 @@ class Threads:
         self._executor = ThreadPoolExecutor(number, thread_name_prefix="baseten-webhook")
 
     async def run(self, call: Callable[[], T], *, deadline: float, queue: float | None = None) -> T:
-        """Return what the call returns. The call goes on when nobody waits for it any more.
+        """Run a call in a thread and return its result. After the deadline the call continues in its thread.
 
         :param deadline: when to stop waiting, in the event loop's time.
         :param queue: seconds to wait for a free thread, by default until the deadline.
-        :raises TimeoutError: it is too late.
+        :raises TimeoutError: there was no free thread or no result in time.
         """
         async with asyncio.timeout_at(deadline):
             async with asyncio.timeout(queue):
@@ -32,7 +34,7 @@ class Threads:
             loop = asyncio.get_running_loop()
 
             def ended(_: "Future[T]") -> None:
-                with suppress(RuntimeError):  # The loop may have ended first.
+                with suppress(RuntimeError):  # The loop may be closed by now.
                     loop.call_soon_threadsafe(self._free.release)
 
             future = self._executor.submit(call)

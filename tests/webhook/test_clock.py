@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, date_of_host
+from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, fetch_server_time
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import body, connection
 from tests.webhook.test_standalone import Standalone
@@ -75,7 +75,7 @@ class TestDateOfHost:
         netrc.write_text("machine 127.0.0.1 login somebody password secret")
         monkeypatch.setenv("NETRC", str(netrc))
         with server(Date="Tue, 15 Nov 1994 08:12:31 GMT") as (url, asked):
-            assert date_of_host(url) == 784_887_151.0
+            assert fetch_server_time(url) == 784_887_151.0
         ((method, headers),) = asked
         assert method == "HEAD"
         assert "Authorization" not in headers
@@ -94,18 +94,18 @@ class TestDateOfHost:
     )
     def test_of_odd_answers(self, headers):
         with server(**headers) as (url, _):
-            assert date_of_host(url) is None
+            assert fetch_server_time(url) is None
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://", "gopher://hole", "http://[", "http://a\ud800"])
     def test_of_no_server(self, url):
-        assert date_of_host(url) is None
+        assert fetch_server_time(url) is None
 
 
 class TestOffByMinutes:
     @pytest.mark.parametrize("off", [SIX_MINUTES, -SIX_MINUTES, 86_400.0, -400 * 86_400.0])
     def test_with_another_clock_nothing_is_lost_and_much_is_told(self, receive, store, spool, caplog, off):
         with server(Date=formatdate(usegmt=True)) as (url, _):
-            clock = clock_that_is_off(off, ask=date_of_host)
+            clock = clock_that_is_off(off, ask=fetch_server_time)
             sender = receive({"prod": connection(store.uri, management_url=url)}, clock=clock, spool=spool)
             assert sender.deliver(body("r1")).status_code == 200
         assert Deliveries(store).delivered(["r1"])
@@ -116,7 +116,7 @@ class TestOffByMinutes:
 
     def test_it_is_told_at_the_start(self, receive, store, caplog):
         with server(Date=formatdate(usegmt=True)) as (url, _):
-            clock = clock_that_is_off(SIX_MINUTES, ask=date_of_host)
+            clock = clock_that_is_off(SIX_MINUTES, ask=fetch_server_time)
             connections = {"baseten_default": connection(store.uri, management_url=url)}
             sender = receive(connections, clock=clock)
             assert sender.health()["clock"] == "unknown"
@@ -148,7 +148,7 @@ class TestOffByMinutes:
         sender = receive({"prod": connection(store.uri)}, clock=clock_that_is_off(SIX_MINUTES), spool=spool)
         assert sender.deliver(body("r1")).status_code == 403
         with server(Date=formatdate(usegmt=True)) as (url, _):
-            clock = clock_that_is_off(SIX_MINUTES, ask=date_of_host)
+            clock = clock_that_is_off(SIX_MINUTES, ask=fetch_server_time)
             clock.compare(url)
             receive({"prod": connection(store.uri)}, clock=clock, spool=spool).app.state.start()
             wait_until(lambda: Deliveries(store).delivered(["r1"]), 10, "the result")
@@ -163,7 +163,7 @@ class TestOffByMinutes:
 class TestOldCopies:
     def test_do_not_come_back_though_the_other_clock_is_asked(self, receive, store, spool):
         with server(Date=formatdate(usegmt=True)) as (url, asked):
-            clock = Clock(ask=date_of_host)
+            clock = Clock(ask=fetch_server_time)
             sender = receive({"prod": connection(store.uri, management_url=url)}, clock=clock, spool=spool)
             for number in range(20):
                 assert sender.deliver(body(f"r{number}", age=301 + number)).status_code == 403

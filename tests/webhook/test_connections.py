@@ -8,8 +8,8 @@ from airflow.sdk import Connection
 from airflow.sdk.execution_time import supervisor
 
 from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
-from airflow_provider_baseten.webhook.connections import Connections, of_airflow
-from airflow_provider_baseten.webhook.delivery import Attempt, Refused
+from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal
 from tests.webhook.deliveries import SECRET, body, connection, signature
 from tools.airflow_api import wait_until
 
@@ -106,13 +106,13 @@ class TestConnections:
         database = Database()
         connections = Connections(database, clock=clock)
         content = body("r1")
-        attempt = Attempt(body=content, signature=signature(content), request_id=None)
+        attempt = ReceivedDelivery(body=content, signature=signature(content), request_id=None)
 
         def is_taken():
             clock.now += 0.01
             try:
                 return connections.identify(attempt, "prod").request_id == "r1"
-            except Refused:
+            except Refusal:
                 return False
 
         assert connections.find("prod") is None
@@ -138,7 +138,7 @@ class TestConnections:
 
         connections = Connections(lookup)
         connections.find("prod")
-        forged = Attempt(body=body("r1"), signature="v1=" + 64 * "0", request_id=None)
+        forged = ReceivedDelivery(body=body("r1"), signature="v1=" + 64 * "0", request_id=None)
         with ThreadPoolExecutor(9) as threads:
             attempts = [threads.submit(connections.identify, forged, "prod")]
             assert asked.wait(10)
@@ -146,7 +146,7 @@ class TestConnections:
             wait_until(threads._work_queue.empty, 10, "the threads to begin", every=0.01)
             go_on.set()
             for attempt in attempts:
-                assert isinstance(attempt.exception(), Refused)
+                assert isinstance(attempt.exception(), Refusal)
         # Those that came during one lookup may have asked too late for its answer, but not for the next.
         assert len(lookups) <= 4
 
@@ -160,19 +160,19 @@ class TestConnections:
 class TestOfAirflow:
     def test_found(self, connect):
         connect("prod", password="k", extra={"webhook_secrets": ["a", "b"], "result_store": "s3://b/r"})
-        found = of_airflow("prod")
+        found = find_airflow_connection("prod")
         assert (found.webhook_secrets, found.result_store) == (("a", "b"), "s3://b/r")
 
     def test_missing(self):
-        assert of_airflow("no_such_connection") is None
+        assert find_airflow_connection("no_such_connection") is None
 
     def test_of_another_type(self, connect):
         connect("prod", conn_type="http", password="k", extra={"webhook_secrets": ["a"]})
-        assert of_airflow("prod") is None
+        assert find_airflow_connection("prod") is None
 
     def test_not_usable(self, connect, caplog):
         connect("prod", extra={"webhook_secrets": ["a"]})
-        assert of_airflow("prod") is None
+        assert find_airflow_connection("prod") is None
         assert "prod" in caplog.text
         assert "has no password" in caplog.text
 
@@ -187,9 +187,9 @@ class TestOfAirflow:
 
         monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [Empty(), Down()])
         with pytest.raises(ConnectionError):
-            of_airflow("prod")
+            find_airflow_connection("prod")
         monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [Empty(), Empty()])
-        assert of_airflow("prod") is None
+        assert find_airflow_connection("prod") is None
 
     def test_an_airflow_without_that_private_name(self, monkeypatch):
         places = {"prod": Connection(conn_id="prod", conn_type="baseten", password="k")}
@@ -201,5 +201,5 @@ class TestOfAirflow:
 
         monkeypatch.setattr(BaseHook, "get_connection", get_connection)
         monkeypatch.delattr(supervisor, "ensure_secrets_backend_loaded")
-        assert of_airflow("prod").api_key == "k"
-        assert of_airflow("no_such_connection") is None
+        assert find_airflow_connection("prod").api_key == "k"
+        assert find_airflow_connection("no_such_connection") is None

@@ -14,7 +14,7 @@ import uvicorn
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.app import create_app
-from airflow_provider_baseten.webhook.buffer import Body, Buffer, peer_of, victim_of
+from airflow_provider_baseten.webhook.buffer import Body, Buffer, choose_victim, peer_of
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.guard import Guard
 from tests.webhook.deliveries import SECRET, body, connection, signature
@@ -192,24 +192,24 @@ class TestBuffer:
 
     def test_the_largest_of_the_peer_with_the_most(self):
         bodies = self.bodies(a1=5, a2=6, b1=9)
-        assert victim_of(bodies.values()) is bodies["a2"]
+        assert choose_victim(bodies.values()) is bodies["a2"]
 
     def test_the_newest_of_equals(self):
         bodies = self.bodies(a1=5, a2=5, b1=5)
-        assert victim_of(bodies.values()) is bodies["a2"]
+        assert choose_victim(bodies.values()) is bodies["a2"]
 
     def test_never_what_has_arrived_whole(self):
         bodies = self.bodies(a1=5, b1=2)
-        bodies["a1"].open = False
-        assert victim_of(bodies.values()) is bodies["b1"]
-        bodies["b1"].open = False
-        assert victim_of(bodies.values()) is None
+        bodies["a1"].is_open = False
+        assert choose_victim(bodies.values()) is bodies["b1"]
+        bodies["b1"].is_open = False
+        assert choose_victim(bodies.values()) is None
 
     def test_what_is_verified_does_not_count_against_its_peer(self):
         bodies = self.bodies(a1=50, a2=1, b1=2)
-        bodies["a1"].open = False
-        bodies["a1"].verify()
-        assert victim_of(bodies.values()) is bodies["b1"]
+        bodies["a1"].is_open = False
+        bodies["a1"].mark_verified()
+        assert choose_victim(bodies.values()) is bodies["b1"]
 
     def test_memory_stays_below_the_limit(self):
         buffer = Buffer(total=100, peer_share=60)

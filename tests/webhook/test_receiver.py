@@ -23,7 +23,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def sender(receive, store):
-    return receive({"prod": connection(store.uri)}, max_body_bytes=LIMIT, patience=2.0)
+    return receive({"prod": connection(store.uri)}, max_body_bytes=LIMIT, timeout=2.0)
 
 
 def files(tmp_path):
@@ -257,7 +257,7 @@ class TestBodyLimit:
 
     def test_all_bodies_together(self, receive, store):
         """The largest of the peer with the most are given up, so a small delivery gets through."""
-        sender = receive({"prod": connection(store.uri)}, max_body_bytes=LIMIT, patience=30)
+        sender = receive({"prod": connection(store.uri)}, max_body_bytes=LIMIT, timeout=30)
 
         async def crowd():
             started, go_on = asyncio.Semaphore(0), asyncio.Event()
@@ -278,7 +278,7 @@ class TestBodyLimit:
         assert sender.runner.run(crowd()) == (200, [401, 401, 503, 503])
 
     def test_sent_too_slowly(self, receive, store):
-        sender = receive({"prod": connection(store.uri)}, patience=0.1)
+        sender = receive({"prod": connection(store.uri)}, timeout=0.1)
 
         async def slow():
             yield b"{"
@@ -306,7 +306,7 @@ class TestTrouble:
         assert files(tmp_path) == ["in/r1.json"]
 
     def test_slow_store_then_success(self, receive, bucket):
-        sender = receive({"prod": connection(bucket.uri)}, patience=0.2)
+        sender = receive({"prod": connection(bucket.uri)}, timeout=0.2)
         content = body()
         bucket.hangs.set()
         assert sender.deliver(content).status_code == 503
@@ -316,7 +316,7 @@ class TestTrouble:
         assert [name for name in bucket.store if "r1" in name] == ["/bucket/results/r1.json"]
 
     def test_a_hanging_store_holds_few_threads_and_nobody_else(self, receive, bucket):
-        sender = receive({"prod": connection(bucket.uri)}, patience=0.5)
+        sender = receive({"prod": connection(bucket.uri)}, timeout=0.5)
         bucket.hangs.set()
         before = set(threading.enumerate())
 

@@ -1,1 +1,1 @@
-"""``airflow baseten``: Baseten from the command line, through an Airflow connection."""
+"""Command line ``airflow baseten``, which calls Baseten through an Airflow connection."""

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_baseten.cli``: the same commands where ``airflow`` does not know them (below 3.2)."""
+"""Command line ``python -m airflow_provider_baseten.cli``, for Airflow 3.1, which has no provider commands."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from airflow_provider_baseten.cli.definition import GROUP
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
-    :param arguments: command line without the program's name, by default the process's own.
+    :param arguments: command line without the program's name, by default that of the process.
     """
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(

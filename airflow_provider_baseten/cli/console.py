@@ -1,4 +1,4 @@
-"""What all commands share: their input, their output and how they end."""
+"""Console of all commands: input, output and exit codes."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.arguments import check_at_most_one, check_exactly_one
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
-# Where the output of a command goes while it runs.
+# Stream for the output of the running command.
 _stdout: TextIO | None = None
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -28,18 +28,18 @@ class UsageError(Exception):
 
 
 class CommandError(Exception):
-    """The command failed for another reason than Baseten's."""
+    """The command failed for a reason that is not a call to Baseten."""
 
 
 def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
-    """Make a command of a function: its errors become one sentence and an exit code."""
+    """Turn a function into a command: errors are printed as one sentence and become an exit code."""
 
     @wraps(run)
     def main(options: argparse.Namespace) -> None:
-        # As for Airflow's own commands: with this its connections are looked up in its database too.
+        # As in Airflow's own commands, so that connections are also looked up in the metadata database.
         os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
         logging.getLogger().setLevel(logging.WARNING)
-        with _stdout_of_its_own():
+        with _separate_stdout():
             code = _exit_code(run, options)
         sys.exit(code)
 
@@ -50,7 +50,7 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     try:
         return run(options) or OK
     except BrokenPipeError:
-        # Who reads has read enough. Python would complain once more when it flushes at its end.
+        # The reader, such as head, has closed the pipe. Without this Python fails again when it flushes stdout on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
         return OK
     except KeyboardInterrupt:
@@ -58,20 +58,20 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     except UsageError as error:
         return _fail(error, USAGE)
     except BasetenError as error:
-        if isinstance(error, BasetenInputError) and error.status is None:  # Found here.
-            return _fail(UsageError(_named_as_options(str(error), options)), USAGE)
+        if isinstance(error, BasetenInputError) and error.status is None:  # Found before anything was sent.
+            return _fail(UsageError(_replace_arguments(str(error), options)), USAGE)
         return _fail(error, FAILED)
     except CommandError as error:
         return _fail(error, FAILED)
 
 
-def _named_as_options(text: str, options: argparse.Namespace) -> str:
-    """Return an error that names arguments of Python with the options of the command line instead."""
+def _replace_arguments(text: str, options: argparse.Namespace) -> str:
+    """Return an error message with the names of Python arguments replaced by command-line options."""
     for name, value in vars(options).items():
         argument = "baseten_conn_id" if name == "conn_id" else name
         option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
         text = re.sub(rf"\b{argument}=", f"{option} ", text)
-        # A field of the connection may have the same name.
+        # Not before "of", as in "webhook_endpoint of the connection": fields of the connection have the same names.
         if "_" in argument and value is not None:
             text = re.sub(rf"\b{argument}\b(?! of )", option, text)
     return re.sub(r"\bmodel_input\b", "The input", text, count=1)
@@ -83,8 +83,8 @@ def _fail(error: Exception, code: int) -> int:
 
 
 @contextmanager
-def _stdout_of_its_own() -> Iterator[None]:
-    """Send to stderr what others write to stdout meanwhile, as Airflow does with logs and warnings."""
+def _separate_stdout() -> Iterator[None]:
+    """Keep stdout for the command's output: redirect to stderr what Airflow writes to stdout, such as its logs."""
     global _stdout  # noqa: PLW0603
     sys.stdout.flush()
     shared = sys.stdout.fileno()
@@ -102,31 +102,31 @@ def _stdout_of_its_own() -> Iterator[None]:
 def read_input(options: argparse.Namespace) -> Any:
     """Return the JSON value of ``--data``, ``--file`` or stdin.
 
-    :raises UsageError: there is none, it can't be read or it is not JSON.
-    :raises BasetenInputError: there are two.
+    :raises UsageError: there is no input, or it can't be read or is not JSON.
+    :raises BasetenInputError: both ``--data`` and ``--file`` are given.
     """
     check_at_most_one(**{"--data": options.data, "--file": options.file})
     if options.data is not None:
-        return _parsed("--data", os.fsencode(options.data))
+        return _parse("--data", os.fsencode(options.data))
     if options.file is not None:
-        return _parsed(options.file, read_file(options.file))
+        return _parse(options.file, read_file(options.file))
     if sys.stdin.isatty():
         raise UsageError("There is no input: give it with --data or --file, or on stdin.")
-    return _parsed("stdin", sys.stdin.buffer.read())
+    return _parse("stdin", sys.stdin.buffer.read())
 
 
-def check_called(options: argparse.Namespace) -> None:
-    """Check that either a model or a chain is named.
+def check_target(options: argparse.Namespace) -> None:
+    """Check that either a model or a chain is given.
 
-    :raises BasetenInputError: both are, or neither.
+    :raises BasetenInputError: both are given, or neither.
     """
     check_exactly_one(**{"--model-id": options.model_id, "--chain-id": options.chain_id})
 
 
 def read_file(path: str) -> bytes:
-    """Return the content of a file that the command line names.
+    """Return the content of a file.
 
-    :raises UsageError: it can't be read.
+    :raises UsageError: the file can't be read.
     """
     try:
         return Path(path).expanduser().read_bytes()
@@ -134,7 +134,7 @@ def read_file(path: str) -> bytes:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from None
 
 
-def _parsed(source: str, text: bytes) -> Any:
+def _parse(source: str, text: bytes) -> Any:
     try:
         json.loads(text, parse_constant=exact_json.refuse_constant, parse_int=str, parse_float=str)
         return exact_json.decode(text)
@@ -146,31 +146,33 @@ def _parsed(source: str, text: bytes) -> Any:
 
 
 def write(output: Any) -> None:
-    """Print a value as JSON, bytes as they are."""
+    """Print a value as JSON, bytes unchanged."""
     if not isinstance(output, bytes):
-        # A lone surrogate has no bytes; its JSON escape has.
-        output = f"{_text_of(output)}\n".encode(errors="backslashreplace")
+        # A lone surrogate can't be encoded in UTF-8, but can be escaped in JSON.
+        output = f"{_format(output)}\n".encode(errors="backslashreplace")
     write_bytes(output)
 
 
-def _text_of(output: Any) -> str:
+def _format(output: Any) -> str:
     with suppress(RecursionError):
-        return _pretty(output)
+        return _format_indented(output)
     try:
         return exact_json.encode_output(output).decode()
     except ValueError as error:
         raise CommandError(f"The model has answered, but the output can't be printed as JSON: {error}.") from None
 
 
-def _pretty(value: Any, margin: str = "\n") -> str:
-    """Return a value as JSON on several lines; its numbers keep every digit."""
+def _format_indented(value: Any, margin: str = "\n") -> str:
+    """Return a value as indented JSON; numbers keep every digit."""
     inside = margin + "  "
     match value:
         case dict() if value:
-            members = [f"{inside}{json.dumps(k, ensure_ascii=False)}: {_pretty(v, inside)}" for k, v in value.items()]
+            members = [
+                f"{inside}{json.dumps(k, ensure_ascii=False)}: {_format_indented(v, inside)}" for k, v in value.items()
+            ]
             return f"{{{','.join(members)}{margin}}}"
         case list() if value:
-            items = [inside + _pretty(item, inside) for item in value]
+            items = [inside + _format_indented(item, inside) for item in value]
             return f"[{','.join(items)}{margin}]"
         case Decimal():
             return str(value)
@@ -178,11 +180,11 @@ def _pretty(value: Any, margin: str = "\n") -> str:
 
 
 def stdout() -> TextIO:
-    """Return where text for the user is printed."""
+    """Return the stream for the command's output."""
     return _stdout or sys.stdout
 
 
 def write_bytes(data: bytes) -> None:
-    """Print bytes as they are, at once."""
+    """Print bytes, unbuffered."""
     stdout().buffer.write(data)
     stdout().buffer.flush()

@@ -1,4 +1,7 @@
-"""The commands and their arguments. Loaded by every ``airflow`` command, so it loads nothing else."""
+"""Definition of the commands and their arguments.
+
+Every ``airflow`` command imports this module, so it imports nothing heavy.
+"""
 
 import argparse
 from typing import Any
@@ -20,7 +23,7 @@ def _seconds(text: str) -> float:
 
 
 class _CommandLine(Arg):
-    """All that follows, options too, for a command that has a parser of its own."""
+    """Argument that takes the rest of the command line, including options, for a command with its own parser."""
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         parser.prefix_chars = "\0"
@@ -43,10 +46,12 @@ _ENVIRONMENT = _arg(
 )
 _DEPLOYMENT_ID = _arg("--deployment-id", metavar="ID", help="one deployment, instead of an environment")
 _REGIONAL = _arg(
-    "--regional", action="store_true", help="put the environment into the host name, which keeps it in its region"
+    "--regional",
+    action="store_true",
+    help="put the environment into the host name, which keeps the request in its region",
 )
-_CALLED = (_CONN_ID, _MODEL_ID, _CHAIN_ID)
-_TARGET = (*_CALLED, _ENVIRONMENT, _DEPLOYMENT_ID, _REGIONAL)
+_MODEL_OR_CHAIN = (_CONN_ID, _MODEL_ID, _CHAIN_ID)
+_TARGET = (*_MODEL_OR_CHAIN, _ENVIRONMENT, _DEPLOYMENT_ID, _REGIONAL)
 _INPUT = (
     _arg("-d", "--data", metavar="JSON", help="the input"),
     _arg("-f", "--file", metavar="PATH", help="file with the input; without --data and --file it is read from stdin"),
@@ -59,17 +64,17 @@ _COMMANDS = (
         name="predict",
         help="Run a model or a chain and print its output",
         description="Run a model, or a chain's run_remote, and print its output as JSON.\n"
-        "The input is JSON too: --data, --file or stdin.",
+        "The input is JSON too, from --data, --file or stdin.",
         func=lazy_load_command(f"{_HERE}.inference.predict"),
         args=(
             *_TARGET,
             *_INPUT,
-            _arg("--stream", action="store_true", help="print the output as it comes, undecoded"),
+            _arg("--stream", action="store_true", help="print the output as it arrives, undecoded"),
             _arg(
                 "--timeout",
                 type=_seconds,
                 metavar="SECONDS",
-                help="longest wait for the answer, and for each further part of a streamed one; by default 1260",
+                help="timeout for the response, and for each part of a streamed one; by default 1260",
             ),
         ),
     ),
@@ -101,14 +106,14 @@ _COMMANDS = (
         help="Print the status of an async request",
         description="Print the status of an async request. Baseten keeps it for one hour after the end.",
         func=lazy_load_command(f"{_HERE}.inference.status"),
-        args=(_REQUEST_ID, *_CALLED),
+        args=(_REQUEST_ID, *_MODEL_OR_CHAIN),
     ),
     ActionCommand(
         name="cancel",
         help="Cancel an async request",
-        description="Cancel an async request and print whether it was cancelled: only a queued one can be.",
+        description="Cancel an async request and print whether it was cancelled; only a queued one can be cancelled.",
         func=lazy_load_command(f"{_HERE}.inference.cancel"),
-        args=(_REQUEST_ID, *_CALLED),
+        args=(_REQUEST_ID, *_MODEL_OR_CHAIN),
     ),
     ActionCommand(
         name="wake",
@@ -123,8 +128,8 @@ _COMMANDS = (
         func=lazy_load_command(f"{_HERE}.management.models"),
         args=(
             _CONN_ID,
-            _arg("--model-id", metavar="ID", help="only this one"),
-            _arg("--name", metavar="NAME", help="only those with exactly this name"),
+            _arg("--model-id", metavar="ID", help="only this model"),
+            _arg("--name", metavar="NAME", help="only models with exactly this name"),
         ),
     ),
     ActionCommand(
@@ -132,37 +137,37 @@ _COMMANDS = (
         help="Print the deployments of a model or a chain",
         func=lazy_load_command(f"{_HERE}.management.deployments"),
         args=(
-            *_CALLED,
+            *_MODEL_OR_CHAIN,
             _arg(
                 "--deployment-id",
                 metavar="ID",
-                help="only this one; of a model also production or development",
+                help="only this deployment; for a model also production or development",
             ),
         ),
     ),
     ActionCommand(
         name="emulator",
-        help="Run Baseten on this machine",
+        help="Run the emulator of Baseten on this machine",
         func=lazy_load_command(f"{_HERE}.emulator.emulator"),
         args=(_CommandLine(("arguments",), nargs=argparse.REMAINDER),),  # type: ignore[no-untyped-call]
     ),
     ActionCommand(
         name="connection-from-trussrc",
-        help="Make an Airflow connection from a remote of Truss",
-        description="Make an Airflow connection from a remote in ~/.trussrc, where Truss keeps its API keys.",
+        help="Create an Airflow connection from a remote of Truss",
+        description="Create an Airflow connection from a remote in ~/.trussrc, where Truss keeps its API keys.",
         func=lazy_load_command(f"{_HERE}.trussrc.connection_from_trussrc"),
         args=(
             _arg(
                 "--conn-id",
                 default="baseten_default",
                 metavar="CONN_ID",
-                help="id of the connection to make, by default baseten_default",
+                help="id of the connection to create, by default baseten_default",
             ),
-            _arg("--remote", metavar="NAME", help="the remote; may be left out if there is only one"),
+            _arg("--remote", metavar="NAME", help="name of the remote; optional if there is only one"),
             _arg(
                 "--file",
                 metavar="PATH",
-                help="the file, by default what USER_TRUSSRC_PATH names, or else ~/.trussrc",
+                help="path of the file, by default that in USER_TRUSSRC_PATH, or else ~/.trussrc",
             ),
             _arg("--overwrite", action="store_true", help="replace the connection if it exists"),
         ),
@@ -173,12 +178,12 @@ _COMMANDS = (
 GROUP = GroupCommand(
     name="baseten",
     help="Call models on Baseten",
-    description="Call models on Baseten through an Airflow connection. What is printed is JSON.\n"
+    description="Call models on Baseten through an Airflow connection. Output is JSON.\n"
     "Exit codes: 0 done, 1 the call failed, 2 the command line or the input is not valid and nothing was sent.",
     subcommands=_COMMANDS,
 )
 
 
 def get_cli_commands() -> list[CLICommand]:
-    """Return what Airflow adds to its command line."""
+    """Return the commands that Airflow adds to its command line."""
     return [GROUP]

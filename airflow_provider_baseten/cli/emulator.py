@@ -1,4 +1,4 @@
-"""The command that runs the emulator."""
+"""Command that runs the emulator."""
 
 import argparse
 from contextlib import redirect_stdout
@@ -8,7 +8,7 @@ from airflow_provider_baseten.cli.console import CommandError, command, stdout
 
 @command
 def emulator(options: argparse.Namespace) -> int:
-    """Run Baseten on this machine until it is interrupted."""
+    """Run the emulator until it is interrupted."""
     try:
         from airflow_provider_baseten.emulator.__main__ import main
     except ImportError as error:

@@ -7,11 +7,11 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_at_most_one
-from airflow_provider_baseten.cli.console import check_called, command, read_input, write, write_bytes
+from airflow_provider_baseten.cli.console import check_target, command, read_input, write, write_bytes
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-# Somebody waits.
+# Fewer than in a task: a person is waiting.
 REQUEST_RETRIES = RequestRetries(max_attempts=3)
 
 
@@ -43,14 +43,14 @@ def async_predict(options: argparse.Namespace) -> None:
 
 @command
 def status(options: argparse.Namespace) -> None:
-    """Tell how an async request is."""
-    write(_hook(options).get_async_request(_called(options), options.request_id))
+    """Print the status of an async request."""
+    write(_hook(options).get_async_request(_model_or_chain(options), options.request_id))
 
 
 @command
 def cancel(options: argparse.Namespace) -> None:
     """Cancel an async request."""
-    canceled = _hook(options).cancel_async_request(_called(options), options.request_id)
+    canceled = _hook(options).cancel_async_request(_model_or_chain(options), options.request_id)
     write({"request_id": options.request_id, "canceled": canceled})
 
 
@@ -66,13 +66,13 @@ def _hook(options: argparse.Namespace) -> BasetenHook:
     return BasetenHook(options.conn_id, request_retries=REQUEST_RETRIES)
 
 
-def _called(options: argparse.Namespace) -> Target:
-    check_called(options)
+def _model_or_chain(options: argparse.Namespace) -> Target:
+    check_target(options)
     return Target(model_id=options.model_id, chain_id=options.chain_id)
 
 
 def _target(options: argparse.Namespace) -> Target:
-    check_called(options)
+    check_target(options)
     check_at_most_one(**{"--environment": options.environment, "--deployment-id": options.deployment_id})
     check_at_most_one(**{"--regional": options.regional or None, "--deployment-id": options.deployment_id})
     return Target(

@@ -3,7 +3,7 @@
 import argparse
 
 from airflow_provider_baseten.arguments import check_at_most_one
-from airflow_provider_baseten.cli.console import check_called, command, write
+from airflow_provider_baseten.cli.console import check_target, command, write
 from airflow_provider_baseten.cli.inference import REQUEST_RETRIES
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.hooks.baseten import BasetenHook
@@ -11,7 +11,7 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 @command
 def models(options: argparse.Namespace) -> None:
-    """List models, or show one."""
+    """Print all models, or one."""
     check_at_most_one(**{"--model-id": options.model_id, "--name": options.name})
     with _client(options) as client:
         management = client.management
@@ -21,8 +21,8 @@ def models(options: argparse.Namespace) -> None:
 
 @command
 def deployments(options: argparse.Namespace) -> None:
-    """List the deployments of a model or a chain, or show one."""
-    check_called(options)
+    """Print the deployments of a model or a chain, or one deployment."""
+    check_target(options)
     called = {"model_id": options.model_id, "chain_id": options.chain_id}
     with _client(options) as client:
         if options.deployment_id is not None:

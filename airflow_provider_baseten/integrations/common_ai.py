@@ -1,6 +1,6 @@
-"""``@task.llm_batch`` of ``apache-airflow-providers-common-ai`` on Baseten.
+"""Adapter that runs ``@task.llm_batch`` of ``apache-airflow-providers-common-ai`` on Baseten.
 
-Registered there under the prefix ``baseten``; nothing of this package imports it.
+That package loads it by the prefix ``baseten``; no module of this package imports it.
 """
 
 import logging
@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 
 
 class BasetenBatchAdapter(BatchAdapter):
-    """Runs the requests of a batch over the OpenAI-compatible server of a model, or over Model APIs.
+    """Batches of chat completions on the OpenAI-compatible server of a model, or on Model APIs.
 
-    Baseten has no batch endpoint: :meth:`submit` sends the requests with the bulk engine and returns when each has an
-    outcome, so a batch that has an id is complete. Outcomes land in ``[baseten] result_store`` below ``llm_batches``
-    while it runs. An attempt that dies leaves its outputs there, and the next one sends only the requests that have
-    none.
+    Baseten has no batch endpoint: :meth:`submit` sends the requests with the bulk engine and returns when each one has
+    an outcome, so a batch that has an id is complete. Outcomes are written to ``[baseten] result_store``, below
+    ``llm_batches``, while the batch runs. If an attempt dies, its outputs stay there, and the next attempt sends and
+    pays for only the requests without one.
 
     :param api_key: password of the connection.
     :param base_url: host of the connection; ``None`` means Baseten's own hosts.
@@ -54,7 +54,7 @@ class BasetenBatchAdapter(BatchAdapter):
 
     name = "baseten"
     conn_types: ClassVar[frozenset[str]] = frozenset({"baseten"})
-    # Limits of memory, not of Baseten: the operator holds all requests.
+    # Limits of memory, not of Baseten: the operator holds all requests in memory.
     max_requests = 1_000_000
     max_payload_bytes = 1 << 30
     allows_per_request_model = False
@@ -77,7 +77,7 @@ class BasetenBatchAdapter(BatchAdapter):
         """Check model, number and sizes before anything is sent.
 
         :raises LLMBatchLimitExceededError: the batch, or one request, is too large.
-        :raises LLMBatchModelMismatchError: a request names another model than the batch.
+        :raises LLMBatchModelMismatchError: a request has another model than the batch.
         :raises BasetenInputError: the name of the model is not valid.
         """
         self.check_custom_id_length(idempotency_key, len(requests))
@@ -103,9 +103,10 @@ class BasetenBatchAdapter(BatchAdapter):
         output_spec: "OutputSpec",
         **kwargs: Any,
     ) -> SubmitResult:
-        """Send all requests that have no output yet, and return when each has an outcome.
+        """Send all requests that have no output yet, and return when each one has an outcome.
 
-        However it ends, what was answered is written, within 5 seconds; only a process that is killed leaves less.
+        Outputs are written at the latest 5 seconds after they arrive, and whenever the run ends with an error. Only a
+        process that is killed loses the outputs of its last 5 seconds.
 
         :raises BasetenAuthError: the key was refused.
         :raises BasetenNotFoundError: the model does not exist.
@@ -120,42 +121,43 @@ class BasetenBatchAdapter(BatchAdapter):
         return SubmitResult(batch_id=batch_id, provider_input_ref=None)
 
     def get_batch(self, batch_id: str) -> BatchState:
-        """Return how many requests succeeded.
+        """Return the number of requests that succeeded and failed.
 
-        :raises BasetenBatchUnknownError: its outcomes are not in the result store.
+        :raises BasetenBatchUnknownError: the outcomes are not in the result store.
         """
         manifest = self._manifest(batch_id)
         counts = {"succeeded": manifest.succeeded, "errored": manifest.failed}
         return BatchState(status="completed", counts=counts, error_message=None)
 
     def cancel_batch(self, batch_id: str) -> None:
-        """Do nothing: a batch that has an id is complete. What is in flight ends with the process that sends it."""
+        """Do nothing: a batch that has an id is complete. Requests in flight end with the process that sent them."""
 
     def iter_results(self, batch_id: str) -> Iterator[RawResultItem]:
-        """Return the result of each request: outputs first, then failures.
+        """Yield the result of each request: outputs first, then failures.
 
-        :raises BasetenBatchUnknownError: its outcomes are not in the result store.
+        :raises BasetenBatchUnknownError: the outcomes are not in the result store.
         """
         manifest = self._manifest(batch_id)
         return self._results(batch_id, [*manifest.parts, *manifest.failed_parts])
 
     def build_output_directive(self, spec: "OutputSpec") -> dict[str, Any]:
-        """Return the ``response_format`` of an answer that is to have a form."""
+        """Return the ``response_format`` for structured output, an empty object for text."""
         if not spec.is_structured:
             return {}
         schema = {"name": spec.schema_name, "schema": spec.json_schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
     def extract_output(self, raw: RawResultItem, spec: "OutputSpec") -> ExtractedOutput:
-        """Return the text of an answer, to be read as JSON where a form was asked for."""
+        """Return the text of a result, to be parsed as JSON for structured output."""
         if raw.raw is None:
             return ExtractedOutput(kind="absent")
         return ExtractedOutput(kind="json_text" if spec.is_structured else "text", text=raw.raw)
 
     def find_orphaned_batch(self, idempotency_key: str, input_fingerprint: str, not_before: str) -> str | None:
-        """Return the batch of an attempt that died after the last request and before its id was recorded.
+        """Return the batch of an attempt that died after its last request, but before the batch id was recorded.
 
-        One that died earlier has no id: :meth:`submit` goes on with it, under ``on_orphaned_intent="resubmit"``.
+        The batch of an attempt that died earlier is incomplete and is not returned: with
+        ``on_orphaned_intent="resubmit"`` :meth:`submit` continues it.
         """
         batch_id = _batch_id(idempotency_key, input_fingerprint)
         try:
@@ -195,7 +197,7 @@ class BasetenBatchAdapter(BatchAdapter):
         for request in requests:
             system = request.get("system_prompt") or system_prompt
             instructions = [{"role": "system", "content": system}] if system else []
-            # What the operator manages comes last, so that no parameter takes its place.
+            # The operator's own fields come last, so that no parameter replaces them.
             body = {
                 **(request_params or {}),
                 **(request.get("params") or {}),
@@ -226,8 +228,8 @@ class BasetenBatchAdapter(BatchAdapter):
         manifest = read_manifest(folder.read(manifest_name(0, 1)))
         if manifest is None:
             raise BasetenBatchUnknownError(
-                f"Nothing is known of batch {batch_id} in {folder.uri}: it was deleted or is damaged, or this process "
-                "has another [baseten] result_store."
+                f"There are no outcomes of batch {batch_id} in {folder.uri}: they were deleted or are damaged, or this "
+                "process has another [baseten] result_store."
             )
         return manifest
 
@@ -236,17 +238,17 @@ class BasetenBatchAdapter(BatchAdapter):
         for uri in uris:
             with folder.open(uri.rpartition("/")[2]) as lines:
                 for line in lines:
-                    yield _result(batch_id, _decoded(uri, line))
+                    yield _read_result(batch_id, _decode_line(uri, line))
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
-    """A batch is not in the result store. The operator sends it anew, as for a batch that a provider has forgotten."""
+    """A batch is not in the result store. The operator sends it again, as if a provider had expired it."""
 
     status_code = 404
 
 
 def _batch_id(idempotency_key: str, input_fingerprint: str) -> str:
-    """The same for every attempt at the same requests, so that one finds what another has left."""
+    """Return an id that is the same for every attempt at the same requests, so that a retry finds earlier outputs."""
     return f"{idempotency_key}-{input_fingerprint[:16]}"
 
 
@@ -257,7 +259,7 @@ def _folder(batch_id: str) -> "StorageFolder":
     return StorageFolder(f"{default_store().rstrip('/')}/llm_batches/{batch_id}")
 
 
-def _decoded(uri: str, line: bytes) -> dict[str, Any]:
+def _decode_line(uri: str, line: bytes) -> dict[str, Any]:
     try:
         decoded = exact_json.decode(line)
         return {"row": int(decoded["row"]), "output": decoded.get("output"), "error": decoded.get("error")}
@@ -265,17 +267,17 @@ def _decoded(uri: str, line: bytes) -> dict[str, Any]:
         raise BasetenResultStoreError(f"{uri} is damaged ({type(error).__name__}): the batch can't be read.") from None
 
 
-def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
-    """Read a line of a part."""
-    index, answer = line["row"], line["output"]
-    error = line["error"] or _error(answer)
-    completion = parse_completion(answer) if error is None else None
-    usage = answer.get("usage") if isinstance(answer, dict) else None
+def _read_result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
+    """Return the result in a line of a part."""
+    index, body = line["row"], line["output"]
+    error = line["error"] or _find_error(body)
+    completion = parse_completion(body) if error is None else None
+    usage = body.get("usage") if isinstance(body, dict) else None
     return RawResultItem(
         custom_id=f"{batch_id.rpartition('-')[0]}-{index}",
         index=index,
         provider_status="success" if completion else "errored",
-        model=answer["model"] if isinstance(answer, dict) and isinstance(answer.get("model"), str) else None,
+        model=body["model"] if isinstance(body, dict) and isinstance(body.get("model"), str) else None,
         usage={
             "input_tokens": token_count(usage, "prompt_tokens") or 0,
             "output_tokens": token_count(usage, "completion_tokens") or 0,
@@ -288,9 +290,9 @@ def _result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
     )
 
 
-def _error(answer: Any) -> dict[str, str] | None:
-    trouble = find_problem(answer)
-    return {"type": "BasetenModelError", "message": f"The answer {trouble}."} if trouble else None
+def _find_error(body: Any) -> dict[str, str] | None:
+    problem = find_problem(body)
+    return {"type": "BasetenModelError", "message": f"The answer {problem}."} if problem else None
 
 
 def _log_progress(progress: "Progress") -> None:

@@ -344,5 +344,5 @@ class TestAdapter:
         with pytest.raises(BasetenResultStoreError, match="is damaged"):
             list(adapter.iter_results("0-1"))
         (folder / "_manifest.json").write_text("{")
-        with pytest.raises(BasetenBatchUnknownError, match="deleted or is damaged"):
+        with pytest.raises(BasetenBatchUnknownError, match="deleted or are damaged"):
             adapter.iter_results("0-1")

@@ -1,7 +1,7 @@
-"""Arguments that people give to operators, sensors, hooks and jobs: what is none of theirs is an error that names the
-argument, never taken for the default and never left to fail after something was sent.
+"""Checks of the arguments of operators, sensors, hooks and jobs, with errors that name the argument.
 
-The checks ask a value for its type before anything else: an array has no truth value and compares element by element.
+An invalid value is an error before anything is sent; it is never replaced by the default. Each check tests the type
+first, for the value may be an array, which has no truth value and compares element by element.
 """
 
 import math
@@ -12,25 +12,26 @@ from typing import Any
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-#: Most seconds that anything waits, ten years: Airflow has no later moment than the end of the year 9999, and a system
-#: no longer timeouts than it can count.
+#: Upper bound of all timeouts, ten years: a deadline must be before the year 10000 and fit the system's timers.
 MOST_SECONDS = 10 * 365 * 86_400
 
-_MOST_CHARACTERS = 80
+_MAX_CHARACTERS = 80
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it: on one line, short, and whatever it is."""
+    """Return the ``repr`` of any value for an error message: on one line and truncated."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # Code of the value's class; or a whole number of more digits than Python makes a text of.
+    except Exception:  # The value's class may raise anything, and Python refuses to convert huge integers.
         return f"(of type {type(value).__name__})"
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 3]}..."
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Return those of the values that are there when the DAG is parsed: not the output of another task, and no function
-    that Airflow calls for the value. These are checked when the task runs.
+    """Return the values that are known when the DAG is parsed.
+
+    The output of another task, and a function that Airflow calls for the value, are known and checked only when the
+    task runs.
     """
     return {
         name: value
@@ -40,7 +41,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def is_encodable(text: str) -> bool:
-    """Tell whether a text can be UTF-8: one with a lone surrogate can't."""
+    """Return whether a text can be encoded in UTF-8: one with a lone surrogate can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -49,9 +50,9 @@ def is_encodable(text: str) -> bool:
 
 
 def check_texts(**values: Any) -> None:
-    """Check that values are texts; ``None`` is taken.
+    """Check that values are texts or ``None``.
 
-    :raises BasetenInputError: one is something else.
+    :raises BasetenInputError: a value is neither.
     """
     for name, value in values.items():
         if not isinstance(value, str | None):
@@ -59,9 +60,9 @@ def check_texts(**values: Any) -> None:
 
 
 def check_is_there(**values: Any) -> None:
-    """Check that no value is ``None``, which is what a task without an output leaves.
+    """Check that no value is ``None``, the result of a task that returns nothing.
 
-    :raises BasetenInputError: one is.
+    :raises BasetenInputError: a value is ``None``.
     """
     for name, value in values.items():
         if value is None:
@@ -72,9 +73,9 @@ def check_is_there(**values: Any) -> None:
 
 
 def check_exactly_one(**values: Any) -> None:
-    """Check that one of two values is given, the other ``None``; they may still be templates.
+    """Check that exactly one of two values is not ``None``; the values may still be templates.
 
-    :raises BasetenInputError: both are, or neither.
+    :raises BasetenInputError: both are given, or neither.
     """
     if all(value is None for value in values.values()):
         raise BasetenInputError(f"Give exactly one of {' and '.join(values)}; neither is given.")
@@ -83,18 +84,18 @@ def check_exactly_one(**values: Any) -> None:
 
 
 def check_at_most_one(**values: Any) -> None:
-    """Check that not both of two values are given; they may still be templates.
+    """Check that at most one of two values is not ``None``; the values may still be templates.
 
-    :raises BasetenInputError: both are.
+    :raises BasetenInputError: both are given.
     """
     if all(value is not None for value in values.values()):
         raise BasetenInputError(f"Give at most one of {' and '.join(values)}; both are given.")
 
 
 def check_paths(**values: Any) -> None:
-    """Check that values are paths or URIs, as texts or path objects; ``None`` is taken.
+    """Check that values are paths or URIs, as texts or path objects, or ``None``.
 
-    :raises BasetenInputError: one is something else.
+    :raises BasetenInputError: a value is something else.
     """
     for name, value in values.items():
         if value is not None:
@@ -104,21 +105,21 @@ def check_paths(**values: Any) -> None:
 def path_text(name: str, value: Any) -> str:
     """Return a path or URI as a text.
 
-    :param name: of the argument.
-    :param value: a text, a path object, or an ``ObjectStoragePath`` of Airflow's.
-    :raises BasetenInputError: it is something else, or holds what no file has in its name.
+    :param name: name of the argument.
+    :param value: a text, a path object, or Airflow's ``ObjectStoragePath``.
+    :raises BasetenInputError: the value is something else, or has characters that no path can have.
     """
     try:
         path = fspath(value) if isinstance(value, PathLike) else value
-    except Exception:  # Code of the value's class.
+    except Exception:  # The value's class may raise anything.
         path = None
     if _is_storage_path(path):
         path = str(path)
     if not isinstance(path, str):
-        raise BasetenInputError(f"{name}={shown(value)} is no path or URI.")
+        raise BasetenInputError(f"{name}={shown(value)} is not a path or URI.")
     if "\0" in path or not is_encodable(path):
         raise BasetenInputError(
-            f"{name}={shown(value)} can't be a path or URI: it holds a zero byte or half a character."
+            f"{name}={shown(value)} can't be a path or URI: it holds a zero byte or a lone surrogate."
         )
     return path
 
@@ -126,7 +127,7 @@ def path_text(name: str, value: Any) -> str:
 def _is_storage_path(value: Any) -> bool:
     if value is None or isinstance(value, str) or not hasattr(value, "protocol"):
         return False
-    from airflow.sdk import ObjectStoragePath  # Others need not wait for Airflow.
+    from airflow.sdk import ObjectStoragePath  # Imported only for such a path, to load Airflow no earlier.
 
     return isinstance(value, ObjectStoragePath)
 
@@ -134,17 +135,17 @@ def _is_storage_path(value: Any) -> bool:
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Check that a value is one of a few texts.
 
-    :param name: of the argument.
-    :raises BasetenInputError: it is not.
+    :param name: name of the argument.
+    :raises BasetenInputError: the value is not one of them.
     """
     if not isinstance(value, str) or value not in choices:
         raise BasetenInputError(f"{name}={shown(value)} is not one of {', '.join(map(repr, choices))}.")
 
 
 def check_flags(**values: Any) -> None:
-    """Check that values are true or false: ``"false"`` is true in Python.
+    """Check that values are booleans: the text ``"false"`` would count as true.
 
-    :raises BasetenInputError: one is not.
+    :raises BasetenInputError: a value is not a boolean.
     """
     for name, value in values.items():
         if not isinstance(value, bool):
@@ -152,20 +153,22 @@ def check_flags(**values: Any) -> None:
 
 
 def check_functions(**values: Any) -> None:
-    """Check that values can be called; ``None`` is taken.
+    """Check that values are callable or ``None``.
 
-    :raises BasetenInputError: one can't.
+    :raises BasetenInputError: a value is neither.
     """
     for name, value in values.items():
         if value is not None and not callable(value):
-            raise BasetenInputError(f"{name}={shown(value)} is no function.")
+            raise BasetenInputError(f"{name}={shown(value)} is not a function.")
 
 
 def check_count(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Check that a value is a whole number within its bounds.
 
-    :param name: of the argument.
-    :raises BasetenInputError: it is not.
+    :param name: name of the argument.
+    :param least: lower bound.
+    :param most: upper bound, if any.
+    :raises BasetenInputError: the value is not a whole number, or is out of bounds.
     """
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
@@ -176,7 +179,7 @@ def check_count(name: str, value: Any, least: int, most: int | None = None) -> N
 def check_seconds(**values: Any) -> None:
     """Check that values are seconds above 0 and at most :data:`MOST_SECONDS`.
 
-    :raises BasetenInputError: one is something else, infinite or NaN.
+    :raises BasetenInputError: a value is not a number, is infinite or NaN, or is out of bounds.
     """
     for name, value in values.items():
         if not _is_number(value) or not 0 < value < math.inf:
@@ -188,7 +191,7 @@ def check_seconds(**values: Any) -> None:
 def seconds(name: str, value: Any) -> float:
     """Return a number of seconds, or a ``timedelta``, as seconds.
 
-    :param name: of the argument.
+    :param name: name of the argument.
     :raises BasetenInputError: see :func:`check_seconds`.
     """
     number: float = value.total_seconds() if isinstance(value, timedelta) else value
@@ -199,8 +202,8 @@ def seconds(name: str, value: Any) -> float:
 def check_share(name: str, value: Any) -> None:
     """Check that a value is a number from 0 to 1.
 
-    :param name: of the argument.
-    :raises BasetenInputError: it is not.
+    :param name: name of the argument.
+    :raises BasetenInputError: the value is not such a number.
     """
     if not _is_number(value) or not 0 <= value <= 1:
         raise BasetenInputError(f"{name}={shown(value)} is not a number from 0 to 1.")

@@ -1,22 +1,22 @@
-"""What can go wrong, as types.
+"""Exceptions of this package.
 
-Every error is a :class:`BasetenError`. It does not derive from Airflow's own exceptions: scripts raise it without
-Airflow, and whether a task is retried is the DAG author's decision, for which ``retryable`` is the hint.
+All derive from :class:`BasetenError`, which does not derive from Airflow's exceptions: the package is also used in
+scripts without Airflow, and whether a task is retried is decided by the DAG author, with ``retryable`` as a hint.
 """
 
 from typing import Any
 
 
 class BasetenError(Exception):
-    """A call to Baseten did not give a usable answer.
+    """A call to Baseten failed.
 
-    :param message: one sentence: what was called, what happened to it, what to do next.
-    :param status: HTTP status of the answer; ``None`` when there was none.
-    :param error_code: ``error_code`` of Baseten's error body, for example ``rate_limited``.
-    :param request_id: Baseten's id of the request, the handle for its logs.
+    :param message: what was called, what happened, and what to do next.
+    :param status: HTTP status of the response; ``None`` if there was no response.
+    :param error_code: ``error_code`` in Baseten's error body, for example ``rate_limited``.
+    :param request_id: Baseten's id of the request, by which its logs are found.
     :param retry_after: seconds that the server asked to wait before the next attempt.
-    :param retryable: whether the same call can succeed later; by default what the class says.
-    :param may_have_run: whether the model may have done the work (and it may be charged) although no answer arrived.
+    :param retryable: whether the same call can succeed later; by default that of the class.
+    :param may_have_run: whether the model may have run, and be charged for, although there is no output.
     """
 
     _retryable = False
@@ -45,11 +45,13 @@ class BasetenError(Exception):
 
 
 class BasetenInputError(BasetenError):
-    """An argument, a connection field or the model's input is wrong; found here or by the server (400, 422)."""
+    """An argument, a field of the connection or the model's input is not valid; found before sending, or by the server
+    (400, 422).
+    """
 
 
 class BasetenAuthError(BasetenError):
-    """The key is missing, refused or not allowed to do this, or the account is out of credits (401, 402, 403)."""
+    """The API key is missing, refused or lacks a permission, or the account is out of credits (401, 402, 403)."""
 
 
 class BasetenNotFoundError(BasetenError):
@@ -57,34 +59,34 @@ class BasetenNotFoundError(BasetenError):
 
 
 class BasetenPayloadTooLargeError(BasetenError):
-    """The request body is larger than Baseten takes (413)."""
+    """The request body is larger than Baseten accepts (413)."""
 
 
 class BasetenRateLimitError(BasetenError):
-    """The server sheds load; nothing ran (429, 529)."""
+    """The server refused the request because of load or a rate limit; nothing ran (429, 529)."""
 
     _retryable = True
 
 
 class BasetenUnavailableError(BasetenError):
-    """The server could not be reached, or has no replica that can answer (gateway 500, 502, 503, lost connections)."""
+    """The server could not be reached, or has no replica ready (500 of the gateway, 502, 503, lost connections)."""
 
     _retryable = True
 
 
 class BasetenTimeoutError(BasetenError):
-    """No answer in time: connecting, reading, or inside Baseten (408, 504)."""
+    """There was no connection or response in time, or Baseten's own timeout expired (408, 504)."""
 
     _retryable = True
 
 
 class BasetenModelError(BasetenError):
-    """The model's own code raised or refused."""
+    """The model's own code raised an exception or responded with an error."""
 
 
 class BasetenOutputError(BasetenModelError):
-    """The model answered, and was paid, but what it wrote is not usable: it was cut off at a length limit, filtered, or
-    has not the form that was asked for.
+    """The model ran and was charged for, but its output is not usable: it was cut off at a length limit, was filtered,
+    or does not match the requested format.
     """
 
 
@@ -93,20 +95,20 @@ class BasetenAsyncRequestError(BasetenError):
 
 
 class BasetenResultLostError(BasetenError):
-    """An async request may have succeeded, but its output is nowhere to be found."""
+    """An async request may have succeeded, but its output was not delivered or is not in the result store."""
 
 
 class BasetenOrphanedRequestError(BasetenError):
-    """An earlier attempt began to send the request and died; whether Baseten got it is unknown."""
+    """An earlier attempt died while sending the request, and it is unknown whether Baseten received it."""
 
 
 class BasetenResponseError(BasetenError):
-    """An answer came that is not what it says it is, for example HTML from a proxy or broken JSON."""
+    """The response is not what it should be, for example HTML from a proxy or invalid JSON."""
 
 
 class BasetenResultStoreError(BasetenError):
-    """An output could not be written to, or read back from, the place where results land."""
+    """A result could not be written to, or read from, the result store or the output path."""
 
 
 class BasetenBatchError(BasetenError):
-    """More rows of a bulk run have failed than it allows; what succeeded is kept, and the next run sends the rest."""
+    """More rows of a bulk run failed than it allows. The other rows' outputs are kept; the next run sends the rest."""

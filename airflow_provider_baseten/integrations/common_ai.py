@@ -20,7 +20,7 @@ from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.openai.chat_output import find_problem
-from airflow_provider_baseten.api.openai.completion import token_count, parse_completion
+from airflow_provider_baseten.api.openai.completion import parse_completion, token_count
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.batch.failures import ANSWER_MEMBERS
 from airflow_provider_baseten.client.credentials import Credentials

@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.compat import BaseHook
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenModelError,
@@ -29,7 +30,6 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
     BasetenUnavailableError,
 )
-from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.triggers import predict as trigger_module
 from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
@@ -216,7 +216,7 @@ def live(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     loop = VirtualLoop(1_800_000_000.0)
     extra = f'{{"result_store": "file://{tmp_path}/store"}}'
     connection = Connection(conn_id="baseten_default", conn_type="baseten", password="k", extra=extra)
-    monkeypatch.setattr(BasetenHook, "get_connection", lambda *_: connection)
+    monkeypatch.setattr(BaseHook, "get_connection", lambda *_: connection)
     monkeypatch.setattr(time, "time", loop.epoch_time)
     monkeypatch.setattr(time, "monotonic", loop.time)
     in_thread = trigger_module._in_thread

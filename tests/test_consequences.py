@@ -13,7 +13,8 @@ from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest, merge_manifests
-from airflow_provider_baseten.batch.parts import OutputFolder
+from airflow_provider_baseten.batch.output_folder import OutputFolder
+from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
@@ -287,9 +288,9 @@ class TestBulk:
     @pytest.fixture
     def folder(self, tmp_path):
         job = BatchJob(target=Target(model_id="echo"), inputs=[1], output_path=f"{tmp_path}/out")
-        return OutputFolder(job, "fingerprint")
+        return OutputFolder(BatchPlan.of(job), "fingerprint")
 
-    @pytest.mark.parametrize("look", ["claim", "manifest", "found", "earlier"])
+    @pytest.mark.parametrize("look", ["claim", "manifest", "contents", "previous_runs"])
     def test_before_anything_is_sent(self, folder, fails, look):
         fails("/out")
         with pytest.raises(BasetenResultStoreError, match=r"\. Nothing was sent\.$"):

@@ -1,8 +1,8 @@
-"""Description of Python objects by what they are made of, the same in every process and Python version.
+"""Description of Python objects by their content, equal in every process and Python version.
 
-Functions and classes of the user are described by their source, with defaults, closures and the constants, functions
-and classes of their modules that they name; those of Python and of installed packages by their name. Other objects are
-described by what pickle would keep of them.
+A function or class of the user is described by its source, its defaults, its closure, and the constants, functions and
+classes of its module that it names; one of Python or of an installed package by its name. Other objects are described
+by the state that pickle would store.
 """
 
 import copyreg
@@ -26,21 +26,21 @@ from airflow_provider_baseten.batch import source_code
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes)
 _COLLECTIONS = (list, tuple, set, frozenset, dict)
 
-# Objects of these types never change, so they are constants where a function names them.
+# Immutable types, so that their objects are constants if a function names them.
 _VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
-# What functools.cache and functools.lru_cache make.
+# Type of the functions that functools.cache and functools.lru_cache return.
 _Cached = type(functools.cache(repr))
 
 
 class NotDescribableError(ValueError):
-    """What an object is made of can't be found out; the message names its type."""
+    """An object can't be described; the message names its type."""
 
 
 def describe(value: Any) -> str:
     """Return the description of an object.
 
-    :raises NotDescribableError: it has, or refers to, a part such as an open file or a lock.
+    :raises NotDescribableError: it is or refers to an object such as an open file or a lock.
     """
     try:
         return json.dumps(_Describer().of(value))
@@ -49,7 +49,7 @@ def describe(value: Any) -> str:
 
 
 class _Describer:
-    """Describes one object and what it refers to; a function or class that comes again by its number."""
+    """Describes an object and the objects it refers to; a function or class that occurs again by its number."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
@@ -101,7 +101,7 @@ class _Describer:
             return ["function", function.__module__, function.__qualname__, closure]
         body: Any
         if (node := source_code.node_of_code(code)) is not None:
-            body = [source_code.plain(node), self._surroundings(node, function.__globals__)]
+            body = [source_code.normalized(node), self._surroundings(node, function.__globals__)]
         else:
             body = [_instructions(code), self._globals(_names(code), function.__globals__)]
         return ["function", body, self.of(function.__defaults__), self.of(function.__kwdefaults__), closure]
@@ -120,7 +120,7 @@ class _Describer:
         bases = [self.of(base) for base in kind.__bases__]
         if (node := source_code.node_of_class(kind)) is not None:
             namespace = vars(sys.modules[kind.__module__])
-            return ["class", source_code.plain(node), bases, self._surroundings(node, namespace)]
+            return ["class", source_code.normalized(node), bases, self._surroundings(node, namespace)]
         members = (getattr(member, "__func__", member) for member in vars(kind).values())
         functions = [member for member in members if isinstance(member, FunctionType)]
         own = {f.__name__: self.of(f) for f in functions if f.__code__.co_filename != "<string>"}
@@ -138,8 +138,8 @@ class _Describer:
         return found
 
     def _globals(self, names: set[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe the constants, functions and classes of these names: an object may be a cache or a client."""
-        # Not __file__ and its like, which differ from machine to machine.
+        """Describe the constants, functions and classes with these names; other objects may be caches or clients."""
+        # Names like __file__ are left out, as their values differ from machine to machine.
         found = {name: namespace[name] for name in sorted(names) if name in namespace and not name.startswith("__")}
         return {name: self.of(value) for name, value in found.items() if _is_constant(value)}
 
@@ -151,7 +151,7 @@ class _Describer:
             raise NotDescribableError(f"an object of type {type(value).__name__}") from None
         if isinstance(parts, str):
             return ["named", type(value).__module__, parts]
-        # Function, arguments, state, and iterators of items.
+        # The parts are function, arguments, state, and iterators of items.
         return ["object", *(self.of(list(part) if hasattr(part, "__next__") else part) for part in parts)]
 
 
@@ -173,7 +173,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """Tell whether a value never changes, or is a collection of such values and of code: a table of functions."""
+    """Return whether a value is immutable or code, or a collection of these, such as a table of functions."""
     if isinstance(value, dict):
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):
@@ -182,7 +182,7 @@ def _is_constant(value: Any) -> bool:
 
 
 def _own_module(value: Any) -> Mapping[str, Any] | None:
-    """Return what a module of the user holds, ``None`` for anything else."""
+    """Return the namespace of a module of the user, ``None`` for other values."""
     if isinstance(value, ModuleType) and not source_code.is_installed(getattr(value, "__file__", None)):
         return vars(value)
     return None
@@ -194,7 +194,7 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _instructions(code: CodeType) -> Any:
-    """Return what distinguishes compiled functions where there is no source."""
+    """Return the code and constants of a compiled function without source."""
     constants = [_instructions(part) if isinstance(part, CodeType) else _sorted_repr(part) for part in code.co_consts]
     return [code.co_code.hex(), [*code.co_names], [*code.co_varnames], constants]
 

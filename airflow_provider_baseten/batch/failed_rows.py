@@ -1,4 +1,4 @@
-"""Failed rows of a run that has ended: what is said of them, and when they are an error."""
+"""Failed rows of a finished run: their summary, and the limits beyond which they are an error."""
 
 import json
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ _MOST_TYPES = 5
 _MOST_FILES = 3
 _MOST_CHARACTERS = 400
 
-# Outcomes of rows that no model has seen: a server that could not be reached, or that refused all.
+# Outcomes of rows that reached no model, since the server could not be reached or rejected them.
 _UNANSWERED = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLimitError"}
 
 
 def summary(manifest: Manifest) -> str:
-    """Return how many rows have failed, with which errors, and where the records of them are."""
+    """Return the number of failed rows, their errors, and the places of their records."""
     of_all = f"{manifest.failed:,} of {manifest.rows:,} rows have failed"
     return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {_listed(manifest.failed_parts, _MOST_FILES)}."
 
 
 def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
-    """Return how many rows have failed with which type of error, the most frequent first.
+    """Return the number of failed rows by type of error, the most frequent first.
 
     :param outcomes: number of rows by ``success`` or type of error.
     """
@@ -32,30 +32,30 @@ def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
 
 
 def listed(errors: Mapping[str, int]) -> str:
-    """Return what :func:`errors_of` gives as a part of a sentence."""
+    """Return the result of :func:`errors_of` as a part of a sentence."""
     return _listed([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
 
 
 def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
-    """Check how many rows have failed against the limit that the job names, if it names one.
+    """Check the number of failed rows against the limit of the job, if there is one.
 
-    :raises BasetenBatchError: they are too many.
+    :raises BasetenBatchError: too many rows have failed.
     """
     if max_failure_ratio is not None and manifest.failed > max_failure_ratio * manifest.rows:
         raise BasetenBatchError(f"max_failure_ratio allows {max_failure_ratio:.2%}, but {summary(manifest)}")
 
 
 def check_answered(manifest: Manifest) -> None:
-    """Check that a run that has rows has reached a model.
+    """Check that a run with rows has reached a model.
 
-    :raises BasetenBatchError: it has not.
+    :raises BasetenBatchError: no row was answered.
     """
     if manifest.failed and manifest.outcomes.keys() - {"success"} <= _UNANSWERED and not manifest.succeeded:
         raise BasetenBatchError(f"No row was answered: {summary(manifest)}{_first_error(manifest)}", retryable=True)
 
 
 def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> None:
-    """Check that a run that has rows has an output, unless a limit was named, which decides instead.
+    """Check that a run with rows has an output, unless the job has a limit of its own.
 
     :raises BasetenBatchError: every row has failed.
     """
@@ -72,7 +72,7 @@ def _listed(words: list[str], most: int) -> str:
 
 
 def _first_error(manifest: Manifest) -> str:
-    """Return what the first record of a failed row says, nothing if it can't be read."""
+    """Return the message of the first failed row, or an empty text if it can't be read."""
     with suppress(BasetenError, OSError, ValueError, LookupError, TypeError):
         folder, _, name = manifest.failed_parts[0].rpartition("/")
         with StorageFolder(folder).open(name) as records:

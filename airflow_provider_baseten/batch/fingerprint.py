@@ -1,43 +1,31 @@
-"""Fingerprint of a job: equal for two runs exactly if they send the same requests and keep the same of the answers."""
+"""Fingerprint of a job: it is equal for two runs exactly if they send the same requests and write the same outputs."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import orjson
 
 from airflow_provider_baseten.batch.description import NotDescribableError, describe
-from airflow_provider_baseten.batch.input_files import InputFile
+from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
-# Which rules a fingerprint is made by: one that was made by others is never taken for the same.
+# Version of the rules that make a fingerprint. Fingerprints of different versions are never equal.
 _VERSION = 2
 
-# What decides on requests and outputs. Speed, limits and credentials may change between runs.
-_OPTIONS = (
-    "output_format",
-    "preset",
-    "route",
-    "parameters",
-    "model_input",
-    "output_filter",
-    "keep_columns",
-    "id_column",
-    "rows_per_request",
-    "join_inputs",
-    "split_output",
-    "num_shards",
-    "job_version",
-)
+# They are compared by rules of their own.
+_TARGET_AND_INPUT = {"target", "inputs", "input_path"}
+_OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] and f.name not in _TARGET_AND_INPUT]
 
 
 def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
     """Return the fingerprint of a job.
 
-    A file counts by name, size and the version that its storage tells; a callable by its source, defaults, closure and
-    the constants and functions that it names, or by ``job_version`` if there is one.
+    A file is compared by name, size and the version that its storage reports; a callable by its source, defaults,
+    closure and the constants and functions that it names, or by ``job_version`` if there is one.
 
     :param files: the input files.
     :param values: rows that are not in files, all or the first ones.
@@ -45,7 +33,7 @@ def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]
     """
     digest = hashlib.blake2b(digest_size=16)
     for part in _parts(job, files, values):
-        # With its length, or [1, 23] would be the same as [12, 3].
+        # The length keeps [1, 23] and [12, 3] apart.
         digest.update(len(part).to_bytes(8) + part)
     return f"{_VERSION}-{digest.hexdigest()}"
 
@@ -71,7 +59,7 @@ def _option(job: BatchJob, name: str) -> bytes:
         return b"callable " + describe(value).encode()
     except NotDescribableError as error:
         raise BasetenInputError(
-            f"{name} refers to {error}, so that another run could not tell whether it is still the same: give "
+            f"{name} refers to {error}, so that another run can't check whether it is still the same: set "
             "job_version, a text that you change whenever the callable does something else. Nothing was sent."
         ) from None
 
@@ -84,11 +72,11 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
         return b"object " + describe(value).encode()
     except NotDescribableError as error:
-        # Without a callable the row fails: it has no form in JSON.
+        # Without a callable the row will fail, as it can't be encoded as JSON.
         if not callable(job.model_input) or job.job_version is not None:
             return b"type " + type(value).__qualname__.encode()
         raise BasetenInputError(
-            f"inputs[{index}] is or holds {error}, so that another run could not tell whether the rows are still the "
-            "same: give rows of plain values, or job_version, a text that you change whenever the rows do. Nothing was "
-            "sent."
+            f"inputs[{index}] is or holds {error}, so that another run can't check whether the rows are still the "
+            "same: use rows of plain values, or set job_version, a text that you change whenever the rows do. Nothing "
+            "was sent."
         ) from None

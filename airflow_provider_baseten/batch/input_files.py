@@ -1,4 +1,4 @@
-"""Input files: which files a path, a folder or a glob stands for, and how each of them is read."""
+"""Input files: the files of a path, a folder or a glob."""
 
 import glob
 import gzip
@@ -7,24 +7,21 @@ import logging
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_baseten.batch.compression import COMPRESSIONS, decompressed
-from airflow_provider_baseten.batch.row import Reading
+from airflow_provider_baseten.batch.compression import COMPRESSIONS
+from airflow_provider_baseten.batch.formats import INPUT_FORMATS, format_of
+from airflow_provider_baseten.batch.input_file import InputFile, suffixes_of
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.storage.files import local_path, object_path, open_remote, reason
 
 _LOG = logging.getLogger(__name__)
 
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-
-# In the name of a file that is not read, these say that it holds data all the same.
+# Suffixes of data files that can't be read. Such a file is an error instead of a warning.
 _OTHER_DATA = {
     ".json",
     ".jsonlines",
@@ -41,61 +38,25 @@ _OTHER_DATA = {
     ".xlsx",
 }
 _OTHER_COMPRESSIONS = {".bz2", ".xz", ".zip", ".lz4", ".snappy", ".gzip", ".zstd", ".tar", ".tgz", ".7z"}
-_DATA_SUFFIXES = {*FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
+_DATA_SUFFIXES = {*INPUT_FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
 
-# What object stores say about a version of an object, the most telling first.
+# Metadata of object stores that identifies a version of an object, the most precise first.
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
 
 _MOST_NAMES = 10
 
-# Errors of a path, a library or the content of a file, which are the same the next time.
+# Errors of a path, a library or the content of a file, which a retry does not fix.
 _LASTING = (ValueError, ImportError, PermissionError, EOFError, gzip.BadGzipFile, zlib.error)
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file to read rows from.
-
-    :param uri: its path or URI.
-    :param size: in bytes.
-    :param version: changes when the content does.
-    :param raw: opens it.
-    """
-
-    uri: str
-    size: int
-    version: str
-    raw: Callable[[], io.BufferedReader] = field(repr=False, compare=False)
-
-    @property
-    def format(self) -> str | None:
-        """Its format, as the name tells it: ``jsonl``, ``csv``, ``parquet`` or none of these."""
-        suffixes = _suffixes(self.uri)
-        return FORMATS.get(suffixes[-1 if self.compression is None else -2])
-
-    @property
-    def compression(self) -> str | None:
-        """What it is compressed with as a whole: ``gzip``, ``zstd`` or nothing."""
-        return COMPRESSIONS.get(_suffixes(self.uri)[-1])
-
-    @contextmanager
-    def open(self, reading: Reading) -> Iterator[io.BufferedReader]:
-        """Open it to read its content, which is decompressed on the way.
-
-        :param reading: learns how far the file is read.
-        :raises BasetenInputError: the decompression is not installed.
-        """
-        with self.raw() as raw, reading.file(self.size, raw.raw.tell):
-            yield decompressed(raw, self.compression)
 
 
 def find(input_path: str) -> list[InputFile]:
     """Return the files of a path, sorted: the file itself, those of a folder and its subfolders, or those of a glob.
 
-    A file or folder of that very name comes before a glob. Names that begin with a dot or an underscore are left out of
-    folders and globs. Other files that can't be read are an error where the name speaks of data, otherwise a warning.
+    A file or folder with exactly this name takes precedence over a glob. Folders and globs leave out names that begin
+    with a dot or an underscore. Files of other formats are an error if their suffix is one of data files, otherwise a
+    warning.
 
-    :raises BasetenInputError: there is none, or one that can't be read; ``retryable`` where it may be there later.
+    :raises BasetenInputError: there is no file, or one that can't be read; ``retryable`` if it may exist later.
     """
     local = local_path(input_path)
     try:
@@ -110,36 +71,37 @@ def find(input_path: str) -> list[InputFile]:
             f"input_path {input_path} can't be read ({reason(error)}).", retryable=may_pass(error, input_path)
         ) from error
     _check_names(input_path, files)
-    readable = [file for file in files if file.format is not None]
+    readable = [file for file in files if format_of(file) is not None]
     if not readable:
         raise _unreadable(input_path, files)
     return readable
 
 
 class _NothingThereError(Exception):
-    """Nothing has the name of the path."""
+    """Neither a file nor a folder has the name of the path."""
 
 
 def _missing(input_path: str, local: Path | None) -> BasetenInputError:
-    what = "is a glob that nothing matches" if glob.has_magic(input_path) else "is not there"
+    what = "is a glob that nothing matches" if glob.has_magic(input_path) else "does not exist"
     where = "" if local is None or local.is_absolute() else f" (looked for at {local.absolute()})"
     return BasetenInputError(
-        f"input_path {input_path} {what}{where}: check the path, and whether what writes it has ended.", retryable=True
+        f"input_path {input_path} {what}{where}: check the path, and whether the program that writes it has finished.",
+        retryable=True,
     )
 
 
 def _unreadable(input_path: str, files: list[InputFile]) -> BasetenInputError:
-    endings = f"{', '.join(FORMATS)}, also with {' or '.join(COMPRESSIONS)} behind it"
+    endings = f"{', '.join(INPUT_FORMATS)}, also with {' or '.join(COMPRESSIONS)} behind it"
     what = (
         "has no file whose name ends in one of" if files else "is an empty folder; rows are read from files that end in"
     )
-    # A file for a folder may come later; a file that was named itself stays what it is.
+    # Another file may still be added to a folder; a file that was named itself keeps its format.
     is_named = len(files) == 1 and PurePosixPath(files[0].uri).name == PurePosixPath(input_path).name
     return BasetenInputError(f"input_path {input_path} {what} {endings}.", retryable=not is_named)
 
 
 def may_pass(error: Exception, uri: str) -> bool:
-    """Tell whether reading the same file later may go well: a store that is asked over the network may be busy."""
+    """Return whether a retry may read the file, as after a network error or if the file is created later."""
     if isinstance(error, _LASTING):
         return False
     return local_path(uri) is None or isinstance(error, FileNotFoundError | ConnectionError | TimeoutError)
@@ -147,22 +109,25 @@ def may_pass(error: Exception, uri: str) -> bool:
 
 def _check_names(input_path: str, files: list[InputFile]) -> None:
     for file in files:
-        if file.format == "parquet" and file.compression is not None:
+        found = format_of(file)
+        if file.compression is not None and found is not None and found.compresses_itself:
             raise BasetenInputError(
-                f"{file.uri} is a Parquet file that is compressed as a whole: decompress it, Parquet compresses "
-                "what is in it by itself."
+                f"{file.uri} is a {found.name} file that is compressed as a whole: decompress it, {found.name} "
+                "compresses what is in it by itself."
             )
         if _surrogates(file.uri):
             raise BasetenInputError(f"input_path {input_path} has the file {file.uri!r}, whose name is not UTF-8.")
-    unread = [file.uri for file in files if file.format is None]
-    if data := [uri for uri in unread if _DATA_SUFFIXES.intersection(_suffixes(uri))]:
+    unread = [file.uri for file in files if format_of(file) is None]
+    if data := [uri for uri in unread if _DATA_SUFFIXES.intersection(suffixes_of(uri))]:
         raise BasetenInputError(
             f"input_path {input_path} has files that can't be read: {_listed(data)}. Rows are read from "
-            f"{', '.join(FORMATS)}, plain or compressed ({', '.join(COMPRESSIONS)}): convert them, or give a glob that "
-            "leaves them out."
+            f"{', '.join(INPUT_FORMATS)}, plain or compressed ({', '.join(COMPRESSIONS)}): convert them, or give a "
+            "glob that leaves them out."
         )
     if unread and len(unread) < len(files):
-        _LOG.warning("input_path %s: not read, as no format is known by the name: %s.", input_path, _listed(unread))
+        _LOG.warning(
+            "input_path %s: not read, because their names have no known suffix: %s.", input_path, _listed(unread)
+        )
 
 
 def _listed(uris: list[str]) -> str:
@@ -174,23 +139,18 @@ def _surrogates(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _suffixes(uri: str) -> list[str]:
-    """Return the suffixes of a name in lower case, at least two."""
-    return ["", "", *(suffix.lower() for suffix in PurePosixPath(uri).suffixes)]
-
-
 def _find_local(input_path: str) -> list[InputFile]:
     given = local_path(input_path)
     assert given is not None  # noqa: S101
     paths = [given]
     if "://" in input_path and "%" in input_path:
-        paths.append(Path(unquote(str(given))))  # As Path.as_uri writes what it does not take for a URI's letter.
+        paths.append(Path(unquote(str(given))))  # Path.as_uri() writes some characters in this form.
     for path in paths:
         if path.exists():
             return list(map(_local_file, _files_of(path)))
     if not glob.has_magic(str(given)):
         raise _NothingThereError
-    matches = map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207 - it goes through links, Path.glob not.
+    matches = map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207 - it follows links, Path.glob does not.
     wanted = [path for path in matches if not _hidden(path.name, given.name)]
     if not wanted:
         raise _NothingThereError
@@ -205,7 +165,7 @@ def _files_of(path: Path) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:  # A link that leads back.
+        if (status.st_dev, status.st_ino) in seen:  # A link to a parent folder.
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -243,7 +203,7 @@ def _find_remote(input_path: str) -> list[InputFile]:
         found = {p: info for p, info in matches if not _hidden(PurePosixPath(p).name, pattern)}
         if not found:
             raise _NothingThereError from None
-    # "s3://conn_id@" in front of the bucket: the connection is not part of what the storage calls its files.
+    # The storage returns paths without the connection id in "s3://conn_id@bucket".
     scheme, _, rest = input_path.partition("://")
     authority = rest.partition("/")[0]
     prefix = f"{scheme}://{authority.rpartition('@')[0]}{'@' if '@' in authority else ''}"
@@ -260,7 +220,7 @@ def _find_remote(input_path: str) -> list[InputFile]:
 
 
 def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Put in the place of each folder the files in it and in its subfolders."""
+    """Replace each folder by the files in it and in its subfolders."""
     files = {}
     for path, info in found.items():
         if info["type"] != "directory":
@@ -274,5 +234,5 @@ def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def _hidden(name: str, pattern: str = "*") -> bool:
-    """Tell whether a name is left out; a pattern that begins like the name asks for it."""
+    """Return whether a name is left out, which it is not if the pattern begins with the same character."""
     return name.startswith((".", "_")) and not pattern.startswith(name[0])

@@ -1,8 +1,8 @@
-"""What a bulk run is to do, checked."""
+"""Bulk job: all options of a bulk run, checked."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -30,96 +30,111 @@ Preset = Literal["predict", "chat", "embeddings", "classify", "rerank"]
 OutputFormat = Literal["jsonl", "parquet"]
 ModelInput = str | Mapping[str, Any] | list[Any] | Callable[[Any], Any] | None
 
-# Members of an output line that are the engine's own.
+# Members of an output line that the engine writes itself.
 RESERVED_COLUMNS = frozenset({"row", "output", "error"})
 
 MAX_CONCURRENCY = 1024
 
-# The names of manifests have five digits for them.
+# The names of the manifests have five digits for a shard.
 MAX_SHARDS = 100_000
 
-# One request in 30 years and one in a nanosecond: the pauses between requests beyond these are no numbers.
+# From one request in 30 years to one in a nanosecond. Beyond that the pause between requests is not a finite number.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
+
+# Whether a field is part of the job's fingerprint. What decides on requests and outputs is; speed, limits and
+# credentials may change between two runs of the same job.
+_FINGERPRINTED = {"is_fingerprinted": True}
+_CHANGEABLE = {"is_fingerprinted": False}
+
+
+def _rendered(stand_in: Any) -> dict[str, Any]:
+    """Return the metadata of a field that may hold a template until the task runs.
+
+    :param stand_in: a valid value, which stands in for the template while the other fields are checked.
+    """
+    return {"stand_in": stand_in}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchJob:
-    """Rows, what each of them becomes as a request, and where the answers go.
+    """A bulk job: its rows, how they become requests, and where the outputs go.
 
-    :param target: what is called.
+    :param target: the model or chain.
     :param inputs: the rows, any JSON values; exactly one of ``inputs`` and ``input_path`` is given. A run that is
         repeated must be given the same rows in the same order.
-    :param input_path: a ``.jsonl``, ``.csv`` or ``.parquet`` file, the first two also with ``.gz`` or ``.zst`` behind
-        it, a folder of them or a glob; a local path or any URI that Airflow's ``ObjectStoragePath`` knows.
+    :param input_path: a ``.jsonl``, ``.csv`` or ``.parquet`` file, the first two also with an extra suffix ``.gz`` or
+        ``.zst``; a folder of them or a glob; a local path or any URI that Airflow's ``ObjectStoragePath`` knows.
     :param output_path: folder for parts and manifest; a local path or a URI.
     :param output_format: ``jsonl`` (default) or ``parquet``.
-    :param preset: how rows become requests and answers become outputs: ``predict`` (default), ``chat``,
+    :param preset: how rows become requests and responses become outputs: ``predict`` (default), ``chat``,
         ``embeddings``, ``classify`` or ``rerank``.
     :param route: path on a custom server, instead of predict or the preset's own route.
     :param parameters: members that every request body of a preset gets, for example ``{"model": "...",
-        "max_tokens": 100}``; what a row says itself wins.
+        "max_tokens": 100}``; members of the row itself take precedence.
     :param model_input: the row as it is (``None``, default), the name of a column, an object or list whose texts name
         columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to input.
-    :param output_filter: callable from a row's output to what is kept of it.
-    :param keep_columns: columns of the input that go into the output.
-    :param id_column: a column that goes into the output and has a different value in every row; a row that repeats one
-        fails and is not sent.
-    :param rows_per_request: rows in one request, by default 1.
+    :param output_filter: callable from a row's output to the output that is written.
+    :param keep_columns: columns of the input that are copied to the output.
+    :param id_column: a column that is copied to the output and has a different value in every row; a row that repeats
+        a value fails and is not sent.
+    :param rows_per_request: number of rows in one request, by default 1.
     :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request, by default the
         list itself.
-    :param split_output: for ``predict``: callable from the answer to a list with one output for each row, by default
-        the answer itself.
-    :param max_concurrency: requests in flight, or ``auto`` (default) to find what the server can take.
-    :param requests_per_second: upper limit of the rate, by default none.
-    :param max_failed_rows: the run ends with an error once more rows than this have failed; by default no limit.
-    :param max_failure_ratio: the run ends with an error if more than this part of the rows has failed, 0 to 1; by
+    :param split_output: for ``predict``: callable from the response to a list with one output for each row, by
+        default the response itself.
+    :param max_concurrency: maximum number of requests in flight, or ``auto`` (default) to find what the server can
+        take.
+    :param requests_per_second: upper limit of the request rate, by default none.
+    :param max_failed_rows: the run ends with an error once more than this number of rows have failed; by default
+        there is no limit.
+    :param max_failure_ratio: the run ends with an error if more than this fraction of the rows has failed, 0 to 1; by
         default if no row was answered.
-    :param only_failed: send only rows whose last outcome is a failure; by default also those never sent.
-    :param overwrite: delete what another job, or another version of this one, left at ``output_path``; by default that
-        is an error. A repeated run of the same job goes on in any case.
-    :param num_shards: in how many parts the job is run, by default 1.
-    :param shard: which of them this is, from 0; it takes every ``num_shards``-th row.
-    :param timeout: seconds to wait for each answer, by default 1260.
-    :param request_retries: how often a request is tried.
-    :param headers: further HTTP headers.
+    :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
+    :param overwrite: delete the files of another job, or of another version of this job, at ``output_path``; by default
+        they are an error. A repeated run of the same job always continues it.
+    :param num_shards: number of shards that the job is split into, by default 1.
+    :param shard: number of the shard that this job runs, from 0; it takes every ``num_shards``-th row.
+    :param timeout: seconds to wait for each response, by default 1260.
+    :param request_retries: retries of a request.
+    :param headers: extra HTTP headers.
     :param idempotent: whether a request may be sent again when the model may have run; by default not.
-    :param job_version: any text that changes whenever the callables of the job do something else. Given, the callables
-        themselves do not count for whether two runs are of the same job.
+    :param job_version: any text that changes whenever the callables of the job change. If it is given, two runs with
+        the same version are runs of the same job, whatever their callables are.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
 
-    target: Target | ModelApis
-    output_path: str | PathLike[str]
-    inputs: Iterable[Any] | None = field(default=None, repr=False)
-    input_path: str | PathLike[str] | None = None
-    output_format: OutputFormat = "jsonl"
-    preset: Preset = "predict"
-    route: str | None = None
-    parameters: Mapping[str, Any] | None = field(default=None, repr=False)
-    model_input: ModelInput = None
-    output_filter: Callable[[Any], Any] | None = None
-    keep_columns: Sequence[str] = ()
-    id_column: str | None = None
-    rows_per_request: int = 1
-    join_inputs: Callable[[list[Any]], Any] | None = None
-    split_output: Callable[[Any], Sequence[Any]] | None = None
-    max_concurrency: int | Literal["auto"] = "auto"
-    requests_per_second: float | None = None
-    max_failed_rows: int | None = None
-    max_failure_ratio: float | None = None
-    only_failed: bool = False
-    overwrite: bool = False
-    num_shards: int = 1
-    shard: int = 0
-    timeout: float = READ_TIMEOUT
-    request_retries: "RequestRetries | None" = None
-    headers: Mapping[str, str] | None = field(default=None, repr=False)
-    idempotent: bool = False
-    job_version: str | None = None
+    target: Target | ModelApis = field(metadata=_FINGERPRINTED | _rendered(Target(model_id="rendered")))
+    output_path: str | PathLike[str] = field(metadata=_CHANGEABLE | _rendered("rendered"))
+    inputs: Iterable[Any] | None = field(default=None, repr=False, metadata=_FINGERPRINTED | _rendered(()))
+    input_path: str | PathLike[str] | None = field(default=None, metadata=_FINGERPRINTED | _rendered("rendered"))
+    output_format: OutputFormat = field(default="jsonl", metadata=_FINGERPRINTED)
+    preset: Preset = field(default="predict", metadata=_FINGERPRINTED)
+    route: str | None = field(default=None, metadata=_FINGERPRINTED | _rendered("rendered"))
+    parameters: Mapping[str, Any] | None = field(default=None, repr=False, metadata=_FINGERPRINTED | _rendered({}))
+    model_input: ModelInput = field(default=None, metadata=_FINGERPRINTED)
+    output_filter: Callable[[Any], Any] | None = field(default=None, metadata=_FINGERPRINTED)
+    keep_columns: Sequence[str] = field(default=(), metadata=_FINGERPRINTED)
+    id_column: str | None = field(default=None, metadata=_FINGERPRINTED)
+    rows_per_request: int = field(default=1, metadata=_FINGERPRINTED)
+    join_inputs: Callable[[list[Any]], Any] | None = field(default=None, metadata=_FINGERPRINTED)
+    split_output: Callable[[Any], Sequence[Any]] | None = field(default=None, metadata=_FINGERPRINTED)
+    max_concurrency: int | Literal["auto"] = field(default="auto", metadata=_CHANGEABLE)
+    requests_per_second: float | None = field(default=None, metadata=_CHANGEABLE)
+    max_failed_rows: int | None = field(default=None, metadata=_CHANGEABLE)
+    max_failure_ratio: float | None = field(default=None, metadata=_CHANGEABLE)
+    only_failed: bool = field(default=False, metadata=_CHANGEABLE)
+    overwrite: bool = field(default=False, metadata=_CHANGEABLE)
+    num_shards: int = field(default=1, metadata=_FINGERPRINTED)
+    shard: int = field(default=0, metadata=_CHANGEABLE)
+    timeout: float = field(default=READ_TIMEOUT, metadata=_CHANGEABLE)
+    request_retries: "RequestRetries | None" = field(default=None, metadata=_CHANGEABLE)
+    headers: Mapping[str, str] | None = field(default=None, repr=False, metadata=_CHANGEABLE | _rendered({}))
+    idempotent: bool = field(default=False, metadata=_CHANGEABLE)
+    job_version: str | None = field(default=None, metadata=_FINGERPRINTED)
 
     def __post_init__(self) -> None:
         if not isinstance(self.target, Target | ModelApis):
-            raise BasetenInputError(f"target={shown(self.target)} is no Target.")
+            raise BasetenInputError(f"target={shown(self.target)} is not a Target.")
         check_flags(only_failed=self.only_failed, overwrite=self.overwrite, idempotent=self.idempotent)
         self._check_paths()
         self._check_columns()
@@ -164,9 +179,11 @@ class BatchJob:
         for name in ("join_inputs", "split_output"):
             value = getattr(self, name)
             if value is not None and not (callable(value) and self.preset == "predict"):
-                raise BasetenInputError(f"{name} takes a callable, and goes with preset='predict' only.")
+                raise BasetenInputError(f"{name} takes a callable, and is only for preset='predict'.")
         if self.parameters is not None and self.preset == "predict":
-            raise BasetenInputError("parameters goes with a preset; with 'predict' make the whole body in model_input.")
+            raise BasetenInputError(
+                "parameters needs a preset other than 'predict'; with 'predict', make the whole body in model_input."
+            )
         if self.parameters is not None:
             if not isinstance(self.parameters, Mapping):
                 raise BasetenInputError(f"parameters takes an object, not a {type(self.parameters).__name__}.")
@@ -183,10 +200,20 @@ class BatchJob:
         check_seconds(timeout=self.timeout)
         if self.max_failure_ratio is not None:
             check_share("max_failure_ratio", self.max_failure_ratio)
-        _check_policy(self.request_retries)
+        _check_retries(self.request_retries)
 
 
-# What holds rows and is none of their own, and how to get the rows out of it.
+def check_before_rendering(**arguments: Any) -> None:
+    """Check the arguments of a job while some of them are still templates, which are not looked at.
+
+    :raises BasetenInputError: an argument is not valid; the message names it.
+    """
+    stand_ins = {f.name: f.metadata["stand_in"] for f in fields(BatchJob) if "stand_in" in f.metadata}
+    given = {name for name, value in arguments.items() if value is not None}
+    BatchJob(**arguments | {name: value for name, value in stand_ins.items() if name in given})
+
+
+# Expressions that get the rows out of tables and arrays.
 _ROWS_OF_TABLES = {
     "numpy": "inputs.tolist()",
     "pandas": "inputs.to_dict('records')",
@@ -200,7 +227,9 @@ def _check_rows(inputs: object) -> None:
     kind = type(inputs)
     named = f"{kind.__module__.partition('.')[0]} {kind.__name__}".removeprefix("builtins ")
     if isinstance(inputs, set | frozenset):
-        raise BasetenInputError(f"inputs takes rows in an order that stays the same, and a {named} has none: sort it.")
+        raise BasetenInputError(
+            f"inputs takes rows in an order that stays the same, which a {named} does not have: sort it."
+        )
     if any(hasattr(kind, name) for name in ("__array__", "__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")):
         rows = _ROWS_OF_TABLES.get(kind.__module__.partition(".")[0], "a list of its rows")
         raise BasetenInputError(f"inputs takes an iterable of rows, not a {named}: give {rows}.")
@@ -236,11 +265,11 @@ def _check_rate(value: object) -> None:
         raise BasetenInputError(f"requests_per_second is not a number from {_LOWEST_RATE:g} to {_HIGHEST_RATE:g}.")
 
 
-def _check_policy(policy: object) -> None:
-    if policy is None:
+def _check_retries(retries: object) -> None:
+    if retries is None:
         return
-    # Whoever has a policy has imported the module; others need not wait for its HTTP libraries.
+    # Imported here, because importing its HTTP libraries takes long and most jobs have no retries of their own.
     from airflow_provider_baseten.client.retries import RequestRetries
 
-    if not isinstance(policy, RequestRetries):
-        raise BasetenInputError(f"request_retries={shown(policy)} is not a RequestRetries.")
+    if not isinstance(retries, RequestRetries):
+        raise BasetenInputError(f"request_retries={shown(retries)} is not a RequestRetries.")

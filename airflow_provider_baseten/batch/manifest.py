@@ -1,4 +1,4 @@
-"""The manifest of a bulk run: its result in numbers, small, JSON, and the last thing that is written."""
+"""Manifest of a bulk run: its result as a small JSON file, which is written last."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -13,23 +13,23 @@ from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What came of a job or of one shard of it.
+    """The result of a job or of one shard.
 
-    :param fingerprint: of input and options.
+    :param fingerprint: fingerprint of input and options.
     :param complete: whether every row has an outcome; ``False`` when the run was stopped.
-    :param rows: rows with an outcome.
-    :param succeeded: rows with an output.
-    :param failed: rows without one.
-    :param sent: requests that this run has sent, repeated ones included.
+    :param rows: number of rows with an outcome.
+    :param succeeded: number of rows with an output.
+    :param failed: number of rows that have failed.
+    :param sent: number of requests that this run has sent, including retries.
     :param outcomes: number of rows by ``success`` or type of error.
     :param parts: URIs of the files with outputs.
     :param failed_parts: URIs of the files with failed rows, one JSON line each with the error.
     :param seconds: duration of this run.
-    :param rows_per_second: of this run.
-    :param latency: seconds from sending a request to its answer: ``p50``, ``p90``, ``p99``, ``max``; empty without any.
-    :param usage: tokens by kind, where the answers of this run carry them.
-    :param num_shards: in how many shards the job was run.
-    :param shard: which of them this is; ``None`` for the whole of several.
+    :param rows_per_second: rate of this run.
+    :param latency: seconds from request to response: ``p50``, ``p90``, ``p99``, ``max``; empty without responses.
+    :param usage: tokens by kind, if the responses of this run have them.
+    :param num_shards: number of shards of the job.
+    :param shard: number of this shard; ``None`` for the whole job of several shards.
     """
 
     fingerprint: str
@@ -49,11 +49,11 @@ class Manifest:
     shard: int | None = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
+        """Return the manifest as plain JSON values."""
         return asdict(self)
 
     def as_json(self) -> bytes:
-        """Return it as JSON."""
+        """Return the manifest as JSON."""
         return json.dumps(self.as_dict()).encode()
 
 
@@ -61,7 +61,7 @@ def read_manifest(body: bytes | None) -> Manifest | None:
     """Return a manifest that was written as JSON, ``None`` if there is none or it is damaged."""
     try:
         return msgspec.json.decode(body, type=Manifest) if body else None
-    except (ValueError, msgspec.MsgspecError):  # Below msgspec 0.21 the one is not the other.
+    except (ValueError, msgspec.MsgspecError):  # Below msgspec 0.21, MsgspecError is not a ValueError.
         return None
 
 
@@ -72,11 +72,12 @@ def manifest_name(shard: int, num_shards: int) -> str:
 
 @consequence("The shards keep their manifests: merge them again, which sends nothing.")
 def merge_manifests(output_path: str, num_shards: int) -> Manifest:
-    """Write the manifest of all shards of a job, and return it. May be repeated.
+    """Write the merged manifest of all shards of a job, and return it. It may be called again.
 
-    :param output_path: folder that the shards have written to.
-    :param num_shards: how many there are.
-    :raises BasetenResultLostError: a shard has no manifest, so it is not complete, or shards are of different jobs.
+    :param output_path: output folder of the shards.
+    :param num_shards: number of shards.
+    :raises BasetenResultLostError: a shard has no manifest, so it is not complete, or the shards belong to different
+        jobs.
     :raises BasetenResultStoreError: the folder can't be read or written.
     """
     folder = StorageFolder(output_path)
@@ -111,7 +112,7 @@ def _merged(manifests: list[Manifest]) -> Manifest:
         failed_parts=[uri for manifest in manifests for uri in manifest.failed_parts],
         seconds=max(manifest.seconds for manifest in manifests),
         rows_per_second=round(sum(manifest.rows_per_second for manifest in manifests), 1),
-        # Of the slowest shard: percentiles can't be added.
+        # Percentiles can't be added, so these are those of the slowest shard.
         latency={key: max(latency.get(key, 0.0) for latency in latencies) for key in latencies[0]} if latencies else {},
         usage=_summed([manifest.usage for manifest in manifests]),
         num_shards=len(manifests),

@@ -1,4 +1,4 @@
-"""Presets: the form of requests and answers of one kind of server."""
+"""Presets: the formats of requests and responses of each kind of server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 from airflow_provider_baseten.api.openai.chat import ONLY_MODEL
 from airflow_provider_baseten.api.openai.chat import ROUTE as CHAT_ROUTE
 from airflow_provider_baseten.api.openai.embeddings import ROUTE as EMBEDDINGS_ROUTE
-from airflow_provider_baseten.batch.answers import Json
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.outputs import (
+from airflow_provider_baseten.batch.response_json import JsonValue
+from airflow_provider_baseten.batch.row_outputs import (
     Inputs,
     Outputs,
     Parameters,
@@ -23,22 +23,22 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """The form of requests and answers of one kind of server.
+class RequestFormat:
+    """The format of requests and responses of one kind of server.
 
     :param route: path on the server; ``None`` is predict.
-    :param join: makes the body of a request from the inputs of its rows.
-    :param split: makes the outputs of the rows from the answer, their inputs and the job's parameters; ``None`` where
-        the answer is the output of its only row.
-    :param group_key: of an input; only rows with the same one go into one request.
-    :param plain: whether an input is the body of its request as it is.
+    :param join: makes the body of a request from the inputs of its rows and the job's parameters.
+    :param split: makes the outputs of the rows from the response, their inputs and the job's parameters; ``None`` if
+        the response is the output of its only row.
+    :param group_key: returns a key of an input; only rows with the same key go into one request.
+    :param sends_inputs_unchanged: whether an input is the body of its request.
     """
 
     route: str | None
     join: Callable[[Inputs, Parameters], Any]
-    split: Callable[[Json, Inputs, Parameters], Outputs] | None = None
+    split: Callable[[JsonValue, Inputs, Parameters], Outputs] | None = None
     group_key: Callable[[Any], Any] | None = None
-    plain: bool = False
+    sends_inputs_unchanged: bool = False
 
 
 def _chat(inputs: Inputs, parameters: Parameters) -> Any:
@@ -49,60 +49,60 @@ def _chat(inputs: Inputs, parameters: Parameters) -> Any:
     elif isinstance(chat, list):
         chat = {"messages": chat}
     if not isinstance(chat, dict) or "messages" not in chat:
-        raise BasetenInputError("a chat takes a text, a list of messages, or an object with messages.")
+        raise BasetenInputError("preset 'chat' takes a text, a list of messages, or an object with messages.")
     request = {"model": ONLY_MODEL, **parameters, **chat}
     if request.get("stream"):
-        raise BasetenInputError("a bulk run reads whole answers: leave stream out of the chat.")
+        raise BasetenInputError("a bulk run reads whole responses: remove stream from the chat.")
     return request
 
 
 def _embeddings(inputs: Inputs, parameters: Parameters) -> Any:
     for text in inputs:
         if not isinstance(text, str | list):
-            raise BasetenInputError(f"an embedding is made of a text or a list of tokens, not {type(text).__name__}.")
+            raise BasetenInputError(f"preset 'embeddings' takes a text or a list of tokens, not {type(text).__name__}.")
     return {"model": ONLY_MODEL, **parameters, "input": inputs}
 
 
 def _classify(inputs: Inputs, parameters: Parameters) -> Any:
     for text in inputs:
         if not isinstance(text, str):
-            raise BasetenInputError(f"a text is classified, not {type(text).__name__}.")
+            raise BasetenInputError(f"preset 'classify' takes a text, not {type(text).__name__}.")
     return {**parameters, "inputs": [[text] for text in inputs]}
 
 
 def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
     first = inputs[0]
     if not isinstance(first, dict) or "query" not in first or ("text" in first) == ("texts" in first):
-        raise BasetenInputError("a rerank takes an object with query, and either texts or one text.")
+        raise BasetenInputError("preset 'rerank' takes an object with query, and either texts or one text.")
     if "texts" in first:
         return {**parameters, **first}
     return {**parameters, "query": first["query"], "texts": [item["text"] for item in inputs]}
 
 
 def _rerank_group(value: Any) -> Any:
-    """Texts of one query go together; a row that has all its texts is alone."""
+    """Return the query, so that texts of one query share a request; a row that has all its texts is alone."""
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 
 
-_PRESETS: dict[str, Shape] = {
-    "chat": Shape(CHAT_ROUTE, _chat, chat_outputs),
-    "embeddings": Shape(EMBEDDINGS_ROUTE, _embeddings, embedding_outputs),
-    "classify": Shape("predict", _classify, classify_outputs),
-    "rerank": Shape("rerank", _rerank, rerank_outputs, _rerank_group),
+_PRESETS: dict[str, RequestFormat] = {
+    "chat": RequestFormat(CHAT_ROUTE, _chat, chat_outputs),
+    "embeddings": RequestFormat(EMBEDDINGS_ROUTE, _embeddings, embedding_outputs),
+    "classify": RequestFormat("predict", _classify, classify_outputs),
+    "rerank": RequestFormat("rerank", _rerank, rerank_outputs, _rerank_group),
 }
 
 
-def shape_of(job: BatchJob) -> Shape:
-    """Return the form of the requests of a job."""
+def request_format_of(job: BatchJob) -> RequestFormat:
+    """Return the format of a job's requests."""
     if job.preset != "predict":
         return _PRESETS[job.preset]
     join, split = job.join_inputs, job.split_output
     if job.rows_per_request == 1 and join is None and split is None:
-        return Shape(None, lambda inputs, _: inputs[0], plain=True)
-    return Shape(
+        return RequestFormat(None, lambda inputs, _: inputs[0], sends_inputs_unchanged=True)
+    return RequestFormat(
         None,
         lambda inputs, _: inputs if join is None else _joined(join, inputs),
-        lambda answer, inputs, _: predict_outputs(split, answer, inputs),
+        lambda response, inputs, _: predict_outputs(split, response, inputs),
     )
 
 

@@ -1,29 +1,30 @@
-"""Measurement of a run's progress: rows that have an outcome, rows there are, and the time that is left."""
+"""Measurement of a run's progress: rows with an outcome, rows in all, and the time left."""
 
 from collections import deque
 from dataclasses import dataclass
 
 from airflow_provider_baseten.batch.failed_rows import errors_of
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.parts import Earlier
-from airflow_provider_baseten.batch.progress import Progress, Tally
+from airflow_provider_baseten.batch.previous_runs import PreviousRuns
+from airflow_provider_baseten.batch.progress import Progress
 from airflow_provider_baseten.batch.row_count import RowCount
-from airflow_provider_baseten.batch.rows import Source
+from airflow_provider_baseten.batch.row_source import RowSource
+from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 
-# Progresses that the time left is reckoned over: about a minute.
+# Number of progress reports that the time left is estimated from: about a minute.
 _REMEMBERED = 7
 
-# What is estimated to take longer, some 30 years, is not an estimate.
+# An estimate of more than some 30 years says nothing.
 _LONGEST_ETA_SECONDS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """How many rows a run has to end.
+class RowTotal:
+    """How many rows a shard has.
 
-    :param total: their number, where it is known.
-    :param at_least: rows that are known to be there.
-    :param expected: their number, or what the bytes that were read so far tell of it.
+    :param total: their number, if it is known.
+    :param at_least: number of rows that are known to exist.
+    :param expected: their number, or an estimate from the bytes that were read so far.
     """
 
     total: int | None
@@ -34,14 +35,24 @@ class Extent:
 class ProgressMeter:
     """Makes progress reports.
 
-    :param began: when the run began.
+    :param began: time at which the run began.
     """
 
-    def __init__(self, job: BatchJob, source: Source, earlier: Earlier, tally: Tally, began: float) -> None:
+    def __init__(
+        self,
+        job: BatchJob,
+        source: RowSource,
+        previous: PreviousRuns,
+        requests: RequestStats,
+        rows: OutcomeStats,
+        *,
+        began: float,
+    ) -> None:
         self._job = job
-        self._reading = source.reading
-        self._earlier = earlier
-        self._tally = tally
+        self._read_progress = source.read_progress
+        self._previous = previous
+        self._requests = requests
+        self._rows = rows
         self._began = began
         self.count = RowCount(source.files, source.total, source.at_least)
         self._done = (began, 0)
@@ -53,46 +64,48 @@ class ProgressMeter:
         :param now: of the same clock as ``began``.
         :param concurrency: requests in flight at most.
         :param rows_read: rows of this shard that the run has read so far.
-        :param all_read: whether these are all.
+        :param all_read: whether these are all rows of this shard.
         """
-        extent = self._extent(rows_read, all_read)
-        done = self._tally.done
+        total = self._row_total(rows_read, all_read)
+        done = self._rows.done
         (then, done_then), self._done = self._done, (now, done)
-        rows = self._earlier.done.count + done
-        eta = self._seconds_left(extent, rows, now)
+        rows = self._previous.done.count + done
+        eta = self._seconds_left(total, rows, now)
         return Progress(
             rows=rows,
-            total=extent.total,
-            at_least=max(extent.at_least, rows),
-            failed=self._tally.failed,
-            errors=errors_of(self._tally.outcomes),
+            total=total.total,
+            at_least=max(total.at_least, rows),
+            failed=self._rows.failed,
+            errors=errors_of(self._rows.outcomes),
             rows_per_second=round((done - done_then) / (now - then), 1),
             concurrency=concurrency,
             eta_seconds=None if eta is None or eta > _LONGEST_ETA_SECONDS else round(eta, 1),
         )
 
-    def _extent(self, rows_read: int, all_read: bool) -> Extent:
+    def _row_total(self, rows_read: int, all_read: bool) -> RowTotal:
         if self._job.only_failed:
-            wanted = self._earlier.done.count + self._earlier.failed.count_without(self._earlier.done)
-            return Extent(wanted, wanted, wanted)
+            wanted = self._previous.done.count + self._previous.failed.count_without(self._previous.done)
+            return RowTotal(wanted, wanted, wanted)
         if all_read:
-            return Extent(rows_read, rows_read, rows_read)
+            return RowTotal(rows_read, rows_read, rows_read)
         if self.count.total is not None:
             total = max(self._of_shard(self.count.total), rows_read)
-            return Extent(total, total, total)
-        part = self._reading.part
-        return Extent(None, max(self._of_shard(self.count.at_least), rows_read), rows_read / part if part else None)
+            return RowTotal(total, total, total)
+        fraction = self._read_progress.fraction
+        return RowTotal(
+            None, max(self._of_shard(self.count.at_least), rows_read), rows_read / fraction if fraction else None
+        )
 
     def _of_shard(self, rows: int) -> int:
         return len(range(self._job.shard, rows, self._job.num_shards))
 
-    def _seconds_left(self, extent: Extent, rows: int, now: float) -> float | None:
-        """Return the seconds until the end, from the rows that a server has answered; nothing before the first."""
-        answered = self._tally.done - self._tally.unsent
+    def _seconds_left(self, total: RowTotal, rows: int, now: float) -> float | None:
+        """Return the estimated seconds until the end, ``None`` before the first response."""
+        answered = self._rows.done - self._rows.unsent
         then, answered_then = self._answered[0]
         self._answered.append((now, answered))
-        if not (self._tally.answers and answered) or extent.expected is None:
+        if not (self._requests.responses and answered) or total.expected is None:
             return None
         if answered == answered_then:
             then, answered_then = self._began, 0
-        return max(0.0, extent.expected - rows) * (now - then) / (answered - answered_then)
+        return max(0.0, total.expected - rows) * (now - then) / (answered - answered_then)

@@ -1,26 +1,26 @@
-"""Number of an input's rows, found while the first of them are sent: for the progress and the time left."""
+"""Row count of the input, which runs beside the requests: for the progress and the time left."""
 
 import threading
 from collections.abc import Iterable, Iterator
 
 from airflow_provider_baseten.batch.cores import use_all_cores
-from airflow_provider_baseten.batch.formats import COUNTERS
-from airflow_provider_baseten.batch.input_files import InputFile
+from airflow_provider_baseten.batch.formats import format_of
+from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.storage.files import local_path
 
-# Text is read to its end to be counted. What has to be fetched for that a second time is small.
+# Counting reads text to its end. Remote text is fetched twice for that, so its size is limited.
 _MOST_REMOTE_BYTES = 16 << 20
 
-# Between two blocks, so that the run is hardly slower for it.
+# A pause after each block, so that counting hardly slows down the run.
 _PAUSE_SECONDS = 0.004
 
 
 class RowCount:
-    """Counts the rows of files in a thread: of Parquet from the metadata, of text from what would be read as a row.
+    """Counts the rows of files in a thread: Parquet from its metadata, text by reading it.
 
     :param files: the files.
-    :param known: number of rows where it is known already; then nothing is read.
-    :param at_least: rows that were seen already.
+    :param known: number of rows if it is already known; then nothing is read.
+    :param at_least: number of rows that were already read.
     """
 
     def __init__(self, files: Iterable[InputFile], known: int | None, at_least: int = 0) -> None:
@@ -31,18 +31,18 @@ class RowCount:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to count, if that is needed and cheap."""
+        """Start counting, if that is needed and cheap."""
         if self.total is None and self._files and is_cheap(self._files):
             self._thread = threading.Thread(target=self._count, name="baseten-batch-count", daemon=True)
             self._thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of the count, at most some seconds."""
+        """Wait for the end of the count, for a limited time."""
         if self._thread is not None:
             self._thread.join(seconds)
 
     def close(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         self._closed.set()
 
     def _count(self) -> None:
@@ -54,18 +54,19 @@ class RowCount:
                 self.at_least = max(self.at_least, count)
                 if self._closed.wait(_PAUSE_SECONDS):
                     return
-        except Exception:  # Whoever reads the rows meets the same error, and says which file it is.
+        except Exception:  # Reading the rows will raise the same error, with the name of the file.
             return
         self.total = count
 
 
 def counts(files: Iterable[InputFile]) -> Iterator[int]:
-    """Yield numbers of rows whose sum is that of all files."""
+    """Yield numbers whose sum is the number of rows in all files."""
     for file in files:
-        yield from COUNTERS[file.format](file)
+        if found := format_of(file):
+            yield from found.counts(file)
 
 
 def is_cheap(files: Iterable[InputFile]) -> bool:
-    """Tell whether files are counted: not if much text would be fetched over the network a second time."""
-    texts = [file for file in files if file.format != "parquet" and local_path(file.uri) is None]
-    return sum(file.size for file in texts) <= _MOST_REMOTE_BYTES
+    """Return whether counting the files does not fetch much text over the network a second time."""
+    remote = [(file, format_of(file)) for file in files if local_path(file.uri) is None]
+    return sum(file.size for file, found in remote if found and not found.has_row_count) <= _MOST_REMOTE_BYTES

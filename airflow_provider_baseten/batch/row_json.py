@@ -1,4 +1,4 @@
-"""JSON of rows and inputs: plain values fast, and the types that Python programs keep rows in."""
+"""JSON of rows and inputs, also of the types that Python programs use for rows, such as dates and data classes."""
 
 import dataclasses
 import math
@@ -21,19 +21,19 @@ _FAST = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
     """Encode a value as JSON. Integers of any size and ``Decimal`` keep every digit.
 
-    Besides JSON values it takes dates and times (as ISO 8601), UUIDs, enumerations (by value), data classes and other
-    mappings (as objects).
+    Besides JSON values, dates and times (as ISO 8601), UUIDs, enumerations (by value), data classes and other
+    mappings (as objects) are encoded.
 
-    :param name: what the error calls the value.
-    :param sort_keys: put the members of objects in order; for comparing values.
-    :raises BasetenInputError: it has no form in JSON; the message names the place.
+    :param name: name of the value in error messages.
+    :param sort_keys: whether to sort the members of objects, for comparing values.
+    :raises BasetenInputError: the value can't be encoded as JSON; the message says where.
     """
     try:
         body = orjson.dumps(value, default=_fragment, option=_FAST | (orjson.OPT_SORT_KEYS if sort_keys else 0))
         # orjson writes null for NaN and infinity, which JSON does not have.
         if not (b"null" in body and _has_nan(value)):
             return body
-    except Exception:  # noqa: S110 - the slow way says what is wrong, and where.
+    except Exception:  # noqa: S110 - the slow way below raises a precise error.
         pass
     try:
         return encode_json(name, json_value(value, sort_keys=sort_keys))
@@ -41,14 +41,14 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
         raise
     except RecursionError:
         raise BasetenInputError(f"{name} is nested too deeply or holds itself; JSON can't carry that.") from None
-    except Exception as error:  # Of the value's own code: a mapping or a time zone may raise anything.
+    except Exception as error:  # A mapping or a time zone of the user may raise anything.
         raise BasetenInputError(f"{name} can't be read ({type(error).__name__}).") from None
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
-    """Return a value in which all that :func:`encode` takes beside JSON is replaced by JSON values.
+    """Return a value in which all types that :func:`encode` accepts are replaced by JSON values.
 
-    What JSON has no form for stays as it is.
+    Other objects stay unchanged.
     """
     match value:
         case str() | int() | float() | Decimal() | None if not isinstance(value, Enum):
@@ -63,7 +63,7 @@ def json_value(value: Any, *, sort_keys: bool = False) -> Any:
 
 
 def _simple(value: Any) -> Any:
-    """Return the value one step nearer to JSON, or the value itself."""
+    """Return the value converted by one step towards JSON, or the value itself."""
     match value:
         case Enum():
             return value.value

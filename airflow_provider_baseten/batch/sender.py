@@ -1,28 +1,24 @@
-"""The sender of a job's requests, and what their answers mean for each row."""
+"""Sender of requests: it turns each response into an output or a failure for each row."""
 
 import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from aiolimiter import AsyncLimiter
 
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.errors import quotable
 from airflow_provider_baseten.api.excerpts import id_note
-from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import Response
-from airflow_provider_baseten.api.sync_route import build_sync_route
-from airflow_provider_baseten.batch.answers import Json, UnusableAnswerError, read_answer
-from airflow_provider_baseten.batch.calls import Call
-from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.outputs import Outputs
-from airflow_provider_baseten.batch.parquet import has_vectors, packed
-from airflow_provider_baseten.batch.presets import shape_of
-from airflow_provider_baseten.batch.progress import Tally
+from airflow_provider_baseten.batch.formats.parquet_parts import packed
+from airflow_provider_baseten.batch.plan import BatchPlan
+from airflow_provider_baseten.batch.response_json import JsonValue, UnusableResponseError, read_response
 from airflow_provider_baseten.batch.row_json import encode, json_value
+from airflow_provider_baseten.batch.row_outputs import Outputs
+from airflow_provider_baseten.batch.row_requests import RowRequest
+from airflow_provider_baseten.batch.run_stats import RequestStats
 from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.retries import RequestRetries
@@ -34,17 +30,14 @@ from airflow_provider_baseten.exceptions import (
     BasetenResponseError,
 )
 
-if TYPE_CHECKING:
-    from airflow_provider_baseten.api.target import Target
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A row whose answer, which was paid, is not an output.
+    """A row whose response, which is billed, is not an output.
 
-    :param error: why.
-    :param answer: what the server sent for the row, or for all rows of the request.
-    :param answer_row: the row of the same request that holds the answer in place of this one.
+    :param error: why it is not an output.
+    :param answer: response for the row, or for all rows of the request.
+    :param answer_row: row of the same request whose record holds the response of both.
     """
 
     error: BasetenError
@@ -52,92 +45,84 @@ class Failure:
     answer_row: int | None = None
 
 
-def request_of(job: BatchJob) -> Request:
-    """Return the request that all calls of a job send, without its body.
-
-    :raises BasetenInputError: the route or a header is not valid.
-    """
-    route = job.route or shape_of(job).route
-    if route is None:  # A predict refuses the Model APIs itself.
-        return build_predict(cast("Target", job.target), {}, headers=job.headers, idempotent=job.idempotent)
-    return build_sync_route(job.target, route, method="POST", json={}, headers=job.headers, idempotent=job.idempotent)
-
-
 class Sender:
-    """Sends calls of a job.
+    """Sends the requests of a job.
 
-    :param slots: limits the requests in flight; a call that waits before another attempt holds none.
+    ``stats`` has the counts of its requests.
+
+    :param slots: limits the requests in flight; a request that waits before another attempt holds no slot.
     """
 
-    def __init__(self, job: BatchJob, transport: AsyncTransport, slots: Slots, tally: Tally) -> None:
-        self._job = job
+    def __init__(self, plan: BatchPlan, transport: AsyncTransport, slots: Slots) -> None:
+        self._plan = plan
+        self._job = job = plan.job
         self._filter = job.output_filter
-        self._packs = job.output_format == "parquet" and has_vectors(job)
-        self._shape = shape_of(job)
-        # Whether the text of an answer is the output of its only row.
-        self._is_output = self._shape.split is None and self._filter is None and not self._packs
-        self._request = transport.prepared(request_of(job))
-        self._policy = job.request_retries or RequestRetries()
+        self._format = plan.request_format
+        # Whether the text of a response is the output of its only row.
+        self._is_output = self._format.split is None and self._filter is None and not plan.packs_vectors
+        self._request = transport.prepared(plan.request)
+        self._retries = job.request_retries or RequestRetries()
         rate = job.requests_per_second
-        # At most a tenth of a second's share at once, so that a server's own limit of the same height is kept.
+        # Bursts of a tenth of a second at most, so that a server with the same limit does not reject them.
         self._limiter = None if rate is None else AsyncLimiter(max(1.0, rate / 10), max(0.1, 1 / rate))
         self._transport = transport
         self._slots = slots
-        self._tally = tally
+        self.stats = RequestStats()
 
-    async def send(self, call: Call) -> list[bytes | Failure]:
-        """Send a call, again where the policy says so, and return each row's output or why it has none.
+    async def send(self, request: RowRequest) -> list[bytes | Failure]:
+        """Send a request, with retries, and return each row's output or why it has none.
 
         An output is JSON on one line, or a packed vector where the parts hold vectors.
 
-        :raises BasetenError: of the last attempt; there is no answer.
+        :raises BasetenError: error of the last attempt; there is no response.
         """
+        # A loop and not tenacity, which takes as long for a request without a retry as a fifth of all its other work.
         began = time.monotonic()
         attempt = 0
         while True:
             attempt += 1
             try:
-                response = await self._attempt(call.body)
+                response = await self._attempt(request.body)
             except BasetenError as error:
-                pause = self._policy.pause(error, self._request, attempt, time.monotonic() - began)
+                pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-                # A refusal takes no time. If it freed its place at once, more and more would be sent to be refused.
-                kept = self._tally.latency if isinstance(error, BasetenRateLimitError) else 0.0
+                # A rejection takes no time. If it freed its slot at once, more requests would be sent and rejected.
+                kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
-                return self._outcomes(call, response)
+                return self._outcomes(request, response)
             await self._slots.pause(pause, kept)
 
     async def _attempt(self, body: bytes) -> Response:
         if self._limiter is not None:
             await self._limiter.acquire()
         began = time.monotonic()
-        self._tally.sent += 1
+        self.stats.sent += 1
         try:
             response = await self._transport.attempt(self._request, body)
         except BasetenRateLimitError:
-            self._tally.refused += 1
+            self.stats.rejected += 1
             raise
         except (BasetenInputError, BasetenModelError):
-            self._tally.answered(time.monotonic() - began)
+            self.stats.add_response(time.monotonic() - began)
             raise
-        self._tally.answered(time.monotonic() - began)
+        self.stats.add_response(time.monotonic() - began)
         return response
 
-    def _outcomes(self, call: Call, response: Response) -> list[bytes | Failure]:
-        outputs: list[Json | UnusableAnswerError | BasetenError]
+    def _outcomes(self, request: RowRequest, response: Response) -> list[bytes | Failure]:
+        outputs: list[JsonValue | UnusableResponseError | BasetenError]
         try:
-            answer = read_answer(response, as_json=self._job.preset != "predict")
-            self._tally.add_usage(answer.value)
-            if self._is_output and answer.text is not None:
-                return [answer.text]
-            outputs = [*self._split(call, answer)]
-        except (BasetenError, UnusableAnswerError) as error:
-            outputs = [error] * len(call.numbers)
+            value = read_response(response, as_json=self._job.preset != "predict")
+            self.stats.add_usage(value.value)
+            if self._is_output and value.text is not None:
+                return [value.text]
+            outputs = [*self._split(request, value)]
+        except (BasetenError, UnusableResponseError) as error:
+            outputs = [error] * len(request.numbers)
         outcomes: list[bytes | Failure] = []
         holder = None
-        for number, output in zip(call.numbers, outputs, strict=True):
-            outcome = self._outcome(output, response, call.body)
+        for number, output in zip(request.numbers, outputs, strict=True):
+            outcome = self._outcome(output, response, request.body)
             if isinstance(outcome, bytes):
                 outcomes.append(outcome)
             elif len(outputs) > 1 and (part := _part_of(output)) is not None:
@@ -149,21 +134,21 @@ class Sender:
                 outcomes.append(Failure(outcome, answer_row=holder))
         return outcomes
 
-    def _split(self, call: Call, answer: Json) -> Outputs:
-        split = self._shape.split
-        return [answer] if split is None else split(answer, call.inputs or [], self._job.parameters or {})
+    def _split(self, request: RowRequest, value: JsonValue) -> Outputs:
+        split = self._format.split
+        return [value] if split is None else split(value, request.inputs or [], self._plan.parameters)
 
     def _outcome(
-        self, output: Json | UnusableAnswerError | BasetenError, response: Response, body: bytes
+        self, output: JsonValue | UnusableResponseError | BasetenError, response: Response, body: bytes
     ) -> bytes | BasetenError:
         try:
-            if isinstance(output, Json):
+            if isinstance(output, JsonValue):
                 return self._encoded(output)
             raise output
-        except UnusableAnswerError as error:
-            trouble = quotable(str(error), replace(self._request, body=body)) or "is not an output"
+        except UnusableResponseError as error:
+            problem = quotable(str(error), replace(self._request, body=body)) or "is not an output"
             return BasetenResponseError(
-                f"The answer of {self._request.subject} {trouble}{id_note(response.request_id)}.",
+                f"The answer of {self._request.subject} {problem}{id_note(response.request_id)}.",
                 status=response.status,
                 request_id=response.request_id,
                 may_have_run=True,
@@ -171,29 +156,31 @@ class Sender:
         except BasetenError as error:
             return error
 
-    def _encoded(self, output: Json) -> bytes:
-        if self._packs:
+    def _encoded(self, output: JsonValue) -> bytes:
+        if self._plan.packs_vectors:
             vector = packed(output.value)
             if vector is None:
-                raise UnusableAnswerError("holds a vector with a number that is too large for 32 bits")
+                raise UnusableResponseError("holds a vector with a number that is too large for 32 bits")
             return vector
         if self._filter is not None:
             return _encoded("output_filter", self._filtered(output))
         return _encoded("output", output.value) if output.text is None else output.text
 
-    def _filtered(self, output: Json) -> Any:
+    def _filtered(self, output: JsonValue) -> Any:
         assert self._filter is not None  # noqa: S101
         try:
             return self._filter(output.value if self._job.preset == "embeddings" else output.exact)
         except BasetenError:
             raise
         except Exception as error:
-            raise UnusableAnswerError(f"was not taken by output_filter, which raised {type(error).__name__}") from None
+            raise UnusableResponseError(
+                f"was not taken by output_filter, which raised {type(error).__name__}"
+            ) from None
 
 
-def _part_of(output: Json | UnusableAnswerError | BasetenError) -> bytes | None:
-    part = output.part if isinstance(output, UnusableAnswerError) else output
-    return part.text if isinstance(part, Json) else None
+def _part_of(output: JsonValue | UnusableResponseError | BasetenError) -> bytes | None:
+    part = output.part if isinstance(output, UnusableResponseError) else output
+    return part.text if isinstance(part, JsonValue) else None
 
 
 def _encoded(name: str, value: Any) -> bytes:
@@ -201,7 +188,7 @@ def _encoded(name: str, value: Any) -> bytes:
         return encode(name, value)
     except BasetenInputError as error:
         with suppress(TypeError, ValueError, RecursionError):
-            text = exact_json.encode_output(json_value(value))  # Lone surrogates become escapes.
+            text = exact_json.encode_output(json_value(value))  # It writes lone surrogates as escapes.
             json.loads(text, parse_int=str, parse_float=str, parse_constant=exact_json.refuse_constant)
             return text
-        raise UnusableAnswerError(f"has no form in JSON: {str(error).rstrip('.')}") from None
+        raise UnusableResponseError(f"has no form in JSON: {str(error).rstrip('.')}") from None

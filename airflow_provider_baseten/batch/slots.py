@@ -1,4 +1,4 @@
-"""Places for requests in flight, whose number may change."""
+"""Slots for requests in flight; their number may change during a run."""
 
 import asyncio
 from collections import deque
@@ -7,7 +7,7 @@ from collections import deque
 class Slots:
     """Limits how many requests are in flight.
 
-    :param limit: how many.
+    :param limit: maximum number of requests in flight.
     """
 
     def __init__(self, limit: int) -> None:
@@ -16,10 +16,10 @@ class Slots:
         self.paused = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def take(self, *, first: bool = False) -> None:
-        """Wait for a free place and take it.
+    async def acquire(self, *, first: bool = False) -> None:
+        """Wait for a free slot and take it.
 
-        :param first: before those that wait already.
+        :param first: whether to wait in front of all others.
         """
         if self.taken < self.limit and not self._waiting:
             self.taken += 1
@@ -30,34 +30,35 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self.give_back()
+                self.release()
             raise
 
-    def give_back(self) -> None:
-        """Leave a place."""
+    def release(self) -> None:
+        """Free a slot."""
         self.taken -= 1
-        self._hand_on()
+        self._fill_free_slots()
 
     async def pause(self, seconds: float, kept: float = 0.0) -> None:
-        """Leave the place for some time.
+        """Free the slot while waiting to retry, and take a slot afterwards.
 
-        :param kept: how many of the seconds it stays taken.
+        :param seconds: how long to wait.
+        :param kept: how long the slot stays taken at first.
         """
         await asyncio.sleep(min(kept, seconds))
-        self.give_back()
+        self.release()
         self.paused += 1
         try:
             await asyncio.sleep(max(0.0, seconds - kept))
         finally:
             self.paused -= 1
-        await self.take(first=True)
+        await self.acquire(first=True)
 
     def resize(self, limit: int) -> None:
-        """Change how many there are; who is in flight beyond a smaller limit stays."""
+        """Change the limit. Requests in flight beyond a smaller limit are not interrupted."""
         self.limit = limit
-        self._hand_on()
+        self._fill_free_slots()
 
-    def _hand_on(self) -> None:
+    def _fill_free_slots(self) -> None:
         while self._waiting and self.taken < self.limit:
             turn = self._waiting.popleft()
             if not turn.done():

@@ -1,6 +1,6 @@
-"""Source code of functions and classes, as text that only changes when the code does something else.
+"""Source code of functions and classes, as text that changes only with the behavior of the code.
 
-Comments, line breaks, positions and docstrings are not in it, and it is the same in every Python version.
+The text has no comments, line breaks, positions and docstrings, and is equal in every Python version.
 """
 
 import ast
@@ -21,7 +21,7 @@ _COSMETIC = frozenset({"ctx", "kind", "type_comment"})
 
 
 def is_installed(filename: str | None) -> bool:
-    """Tell whether code is from Python or an installed package, and not the user's own."""
+    """Return whether code is part of Python or an installed package, and not of the user."""
     if filename is None or filename.startswith("<frozen "):
         return True
     path = Path(filename)
@@ -29,17 +29,17 @@ def is_installed(filename: str | None) -> bool:
 
 
 def node_of_code(code: CodeType) -> Node | None:
-    """Return the syntax tree of a function, ``None`` where there is no source or it can't be told which one it is."""
+    """Return the syntax tree of a function, ``None`` if there is no source or several functions match."""
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
-    if len(found) > 1:  # Lambdas in one line: the place of the body says which of them it is.
-        places = {*code.co_positions()}
-        found = [node for node in found if isinstance(node, ast.Lambda) and _place(node.body) in places]
+    if len(found) > 1:  # Lambdas in one line have different positions.
+        positions = {*code.co_positions()}
+        found = [node for node in found if isinstance(node, ast.Lambda) and _position(node.body) in positions]
     return found[0] if len(found) == 1 else None  # type: ignore[return-value]
 
 
 def node_of_class(kind: type) -> ast.ClassDef | None:
-    """Return the syntax tree of a class, ``None`` where there is no source."""
+    """Return the syntax tree of a class, ``None`` if there is no source."""
     tree: Any = _tree(kind)
     for name in kind.__qualname__.split("."):
         if tree is not None and name != "<locals>":
@@ -49,31 +49,31 @@ def node_of_class(kind: type) -> ast.ClassDef | None:
 
 
 def file_of_class(kind: type) -> str | None:
-    """Return the file that a class is from, ``None`` for one that is built in."""
+    """Return the file that a class is from, ``None`` for a built-in class."""
     module = sys.modules.get(kind.__module__)
     unknown = "<unknown>" if module is None or kind.__module__ == "__main__" else None
     return getattr(module, "__file__", None) or unknown
 
 
-def plain(node: Any) -> Any:
-    """Return a syntax tree as nested lists and texts, without what makes no difference."""
+def normalized(node: Any) -> Any:
+    """Return a syntax tree as nested lists and texts, without details that do not change the behavior."""
     match node:
         case ast.Constant():
             return ["Constant", type(node.value).__name__, ascii(node.value)]
-        case ast.JoinedStr():  # Some versions have empty texts in it.
+        case ast.JoinedStr():  # Some Python versions add empty texts.
             parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
-            return ["JoinedStr", *map(plain, parts)]
+            return ["JoinedStr", *map(normalized, parts)]
         case ast.AST():
             members = ((name, _without_docstring(node, name, value)) for name, value in ast.iter_fields(node))
-            fields = [[name, plain(value)] for name, value in members if name not in _COSMETIC]
+            fields = [[name, normalized(value)] for name, value in members if name not in _COSMETIC]
             return [type(node).__name__, *(field for field in fields if field[1] not in (None, [], ["JoinedStr"]))]
         case list():
-            return [plain(item) for item in node]
+            return [normalized(item) for item in node]
     return node
 
 
 def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
-    """Return the names that code takes from outside of it, and those of them with the names behind their dots."""
+    """Return the outer names that code uses, and the dotted names that begin with one of them."""
     names = {*_outer_names(symtable.symtable(ast.unparse(node), "<source>", "exec"))}
     paths = {_dotted(n) for n in ast.walk(node) if isinstance(n, ast.Attribute)}
     return names, {path for path in paths if path and path[0] in names}
@@ -81,7 +81,7 @@ def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
 
 def _outer_names(table: symtable.SymbolTable) -> Iterator[str]:
     for symbol in table.get_symbols():
-        # In the body of a class a name is that of the module until it is assigned.
+        # In a class body, a name refers to the module until it is assigned.
         if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "class"):
             yield symbol.get_name()
     for inner in table.get_children():
@@ -89,7 +89,7 @@ def _outer_names(table: symtable.SymbolTable) -> Iterator[str]:
 
 
 def _dotted(node: ast.expr) -> tuple[str, ...]:
-    """Return the names of an expression such as ``a.b.c``, none of another one."""
+    """Return the names of an expression such as ``a.b.c``; an empty tuple for other expressions."""
     match node:
         case ast.Name():
             return (node.id,)
@@ -102,7 +102,7 @@ def _tree(thing: Any) -> ast.Module | None:
     try:
         lines, _ = inspect.findsource(thing)
         return _parsed("".join(lines))
-    except Exception:  # No file, another one meanwhile, or none that is Python.
+    except Exception:  # There is no file, it has changed, or it is not Python.
         return None
 
 
@@ -124,7 +124,7 @@ def _is_of(node: ast.AST, code: CodeType) -> bool:
     )
 
 
-def _place(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
+def _position(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
     return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 

@@ -1,4 +1,4 @@
-"""An input with places that the columns of a row fill."""
+"""Input templates with ``{column}`` placeholders."""
 
 from collections.abc import Callable
 from string import Formatter
@@ -12,18 +12,17 @@ Column = Callable[[str], Any]
 
 
 class Template:
-    """A JSON value whose texts name columns in braces, for example ``{"text": "{title}: {body}", "top": 3}``.
+    """A JSON value whose strings name columns in braces, for example ``{"text": "{title}: {body}", "top": 3}``.
 
-    A text that is nothing but one place, ``"{tags}"``, becomes the column's value as it is. In others a column that is
-    no text stands as JSON. Doubled braces stand for themselves.
+    A string that is a single placeholder, ``"{tags}"``, becomes the value of the column. In other strings, a column
+    whose value is not a string is inserted as JSON. Doubled braces stand for one brace.
 
     :param value: the JSON value.
-    :raises BasetenInputError: it has no form in JSON, or a text has braces that name no column.
+    :raises BasetenInputError: it can't be encoded as JSON, or a string has braces that name no column.
     """
 
     def __init__(self, value: Any) -> None:
         self.columns: set[str] = set()
-        # As JSON has it: keys are texts.
         self._fill = self._compiled(exact_json.decode(encode("model_input", value)))
 
     def fill(self, column: Column) -> Any:
@@ -57,7 +56,7 @@ class Template:
 
 
 def _parts(text: str) -> list[tuple[str, str | None]]:
-    """Return the literal texts, each with the column after it."""
+    """Return the literal texts, each with the name of the column after it."""
     try:
         parts = list(Formatter().parse(text))
     except ValueError:
@@ -65,7 +64,7 @@ def _parts(text: str) -> list[tuple[str, str | None]]:
     if any(name == "" or form or conversion for _, name, form, conversion in parts):
         raise BasetenInputError(
             f"model_input has the text {text!r:.80}, whose braces name no column: write '{{name}}', and double the "
-            "braces that stand for themselves."
+            "braces that are meant literally."
         )
     return [(literal, name) for literal, name, _, _ in parts]
 

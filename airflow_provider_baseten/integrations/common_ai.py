@@ -22,7 +22,7 @@ from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.openai.chat_output import find_problem
 from airflow_provider_baseten.api.openai.completion import parse_completion, token_count
 from airflow_provider_baseten.api.target import ModelApis, Target
-from airflow_provider_baseten.batch.failures import ANSWER_MEMBERS
+from airflow_provider_baseten.batch.failure_record import ANSWER_MEMBERS
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError, BasetenResultStoreError
 

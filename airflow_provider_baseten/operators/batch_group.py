@@ -1,4 +1,4 @@
-"""One bulk job on many workers: a plan, its shards, and the manifest of them all."""
+"""Bulk job on many workers: a task group of a plan, its shards, and the merged manifest."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.batch.parts import Found, OutputFolder
-    from airflow_provider_baseten.batch.rows import Source
+    from airflow_provider_baseten.batch.output_folder import FolderContents, OutputFolder
+    from airflow_provider_baseten.batch.row_source import RowSource
 
-# Longer a plan does not wait for the number of rows.
+# Time limit of counting the rows for the log.
 _COUNTING_SECONDS = 10.0
 
 
 class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
-    """Find out whether a bulk job can run, before its shards start, and return their numbers.
+    """Check a bulk job before its shards start, and return the numbers of the shards.
 
-    It finds the input, looks at its first rows and makes the output folder the job's. Nothing is sent. A retry does the
-    same again.
+    The task finds the input, checks its first rows and makes the job the owner of the output folder. Nothing is sent. A
+    retry repeats the check.
 
     It has the arguments of
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
@@ -42,28 +42,31 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
     def execute(self, context: "Context") -> Any:
         """Check input and output folder; return ``[0, 1, ...]``, one number for each shard.
 
-        :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder is another job's.
+        :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
+            another job.
         :raises BasetenResultStoreError: the folder can't be written to.
         """
         from airflow_provider_baseten.batch.fingerprint import fingerprint
-        from airflow_provider_baseten.batch.parts import OutputFolder
-        from airflow_provider_baseten.batch.rows import open_source
+        from airflow_provider_baseten.batch.output_folder import OutputFolder
+        from airflow_provider_baseten.batch.plan import BatchPlan
+        from airflow_provider_baseten.batch.row_source import open_source
 
         job = self.build_job()
-        source = open_source(job)
-        folder = OutputFolder(job, fingerprint(job, source.files, source.sample))
+        plan = BatchPlan.of(job)
+        source = open_source(plan)
+        folder = OutputFolder(plan, fingerprint(job, source.files, source.sample))
         folder.claim()
         self._log_plan(source, folder)
         return list(range(self.num_shards))
 
-    def _log_plan(self, source: "Source", folder: "OutputFolder") -> None:
+    def _log_plan(self, source: "RowSource", folder: "OutputFolder") -> None:
         from airflow_provider_baseten.batch.row_count import RowCount
 
         count = RowCount(source.files, source.total, source.at_least)
         count.start()
         count.wait(_COUNTING_SECONDS)
         count.close()
-        found = folder.found()
+        contents = folder.contents()
         self.log.info(
             "Plan: %s%s%s for %s. The output folder is %s; %s.",
             "at least " if count.total is None else "",
@@ -71,16 +74,15 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
             f" in {_counted(len(source.files), 'file')}" if source.files else "",
             _counted(self.num_shards, "shard"),
             self.output_path,
-            _left_by_earlier_runs(found),
+            _left_by_previous_runs(contents),
         )
 
 
-def _left_by_earlier_runs(found: "Found") -> str:
-    if not (found.shards or found.parts):
-        return "nothing of earlier runs is there"
-    return (
-        f"earlier runs have left {_counted(found.shards, 'complete shard')} and {_counted(found.parts, 'part')} there"
-    )
+def _left_by_previous_runs(contents: "FolderContents") -> str:
+    if not (contents.complete_shards or contents.parts):
+        return "it has nothing from previous runs"
+    shards, parts = _counted(contents.complete_shards, "complete shard"), _counted(contents.parts, "part")
+    return f"it has {shards} and {parts} from previous runs"
 
 
 def _counted(number: int, noun: str) -> str:
@@ -90,8 +92,8 @@ def _counted(number: int, noun: str) -> str:
 class BasetenBatchShardOperator(BasetenBatchPredictOperator):
     """Run one shard of a group's job.
 
-    A shard none of whose rows was answered fails, so that its retry may run on another worker. Rows that were answered
-    and have all failed are the affair of the job as a whole: ``merge`` fails if they are all rows of the job.
+    A shard fails if the server answered none of its rows; its retry may run on another worker. If the server answered
+    them and all have failed, the shard succeeds, and ``merge`` fails if all rows of the job have failed.
     """
 
     needs_an_output = False
@@ -100,12 +102,12 @@ class BasetenBatchShardOperator(BasetenBatchPredictOperator):
 class BasetenBatchMergeOperator(RendersFields, ReportsFailures, BaseOperator):
     """Write the manifest of a whole bulk job once all its shards have ended, and return it.
 
-    A retry does the same again.
+    A retry merges them again.
 
-    :param output_path: folder that the shards have written to. (templated)
-    :param num_shards: how many there are.
-    :param max_failure_ratio: the task fails if more than this part of all rows has failed, 0 to 1; by default if all
-        have.
+    :param output_path: output folder of the shards. (templated)
+    :param num_shards: number of shards.
+    :param max_failure_ratio: the task fails if more than this fraction of all rows has failed, 0 to 1; by default if
+        all have.
 
     :raises BasetenResultLostError: a shard is not complete, or shards of different jobs are in the folder.
     :raises BasetenBatchError: too many rows have failed. The manifest is written.
@@ -146,21 +148,22 @@ class BasetenBatchMergeOperator(RendersFields, ReportsFailures, BaseOperator):
 class BasetenBatchPredictGroup(TaskGroup):
     """Spread a bulk job over the workers of an Airflow cluster.
 
-    Three tasks: ``plan`` checks input and output folder, ``predict`` is mapped over the shards, each of which takes
-    every ``num_shards``-th row, and ``merge`` writes one manifest of all. Its XCom, ``group.output``, is what
-    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` returns for the whole job.
+    It has three tasks: ``plan`` checks input and output folder, ``predict`` is mapped over the shards, each of which
+    takes every ``num_shards``-th row, and ``merge`` writes one manifest for the whole job. Its XCom, ``group.output``,
+    is what :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` returns for the whole
+    job.
 
-    All workers must reach ``output_path``, and ``input_path`` if there is one. A shard whose worker dies goes on in its
-    retry on another worker, so give it ``retries``. Limits of failures, rate and concurrency hold for each shard.
+    All workers must reach ``output_path``, and ``input_path`` if there is one. If the worker of a shard dies, a retry
+    continues on another worker, so set ``retries``. Limits of failures, rate and concurrency apply to each shard.
     Without ``max_failure_ratio``, ``merge`` fails if every row of the whole job has failed, and a shard fails if none
     of its rows was answered.
 
-    It takes the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
-    ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own arguments are
-    those of its tasks.
+    It has the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
+    ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own arguments apply
+    to each of its tasks.
 
-    :param group_id: of the task group.
-    :param num_shards: number of tasks that share the rows.
+    :param group_id: id of the task group.
+    :param num_shards: number of shards, each of which is a task.
     :param output_path: URI of the folder for parts and manifests. (templated)
     """
 
@@ -175,7 +178,7 @@ class BasetenBatchPredictGroup(TaskGroup):
         **kwargs: Unpack[BatchGroupOptions],
     ) -> None:
         if "shard" in kwargs:
-            raise BasetenInputError("A group runs all shards: don't give it shard.")
+            raise BasetenInputError("A group runs all shards: remove the argument shard.")
         super().__init__(group_id=group_id)
         arguments: dict[str, Any] = {
             **kwargs,

@@ -1,15 +1,15 @@
-"""Runs a model over many rows."""
+"""Operator that runs a model over many rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 
 from airflow_provider_baseten.api.http import READ_TIMEOUT
-from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset
+from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset, check_before_rendering
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenOperator, TargetArguments, TargetOptions
-from airflow_provider_baseten.operators.batch_run import RunsBatch
+from airflow_provider_baseten.operators.batch_run import BatchRunMixin
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -18,33 +18,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.client.retries import RequestRetries
 
-# Arguments of a job that are the same when the DAG is parsed and when the task runs.
-_OPTIONS = (
-    "output_format",
-    "preset",
-    "model_input",
-    "output_filter",
-    "keep_columns",
-    "id_column",
-    "rows_per_request",
-    "join_inputs",
-    "split_output",
-    "max_concurrency",
-    "requests_per_second",
-    "max_failed_rows",
-    "max_failure_ratio",
-    "only_failed",
-    "overwrite",
-    "num_shards",
-    "shard",
-    "timeout",
-    "idempotent",
-    "job_version",
-)
+# Arguments that the operator takes for the job; the base class has the others.
+_OPTIONS = [f.name for f in fields(BatchJob) if f.name not in {"target", "output_path", "headers"}]
 
 
 class BatchOptions(TargetOptions, total=False):
-    """Arguments of :class:`BasetenBatchPredictOperator`, without input, output folder and shards."""
+    """Arguments of :class:`BasetenBatchPredictOperator` except input, output folder and shards."""
 
     output_format: OutputFormat
     preset: Preset
@@ -70,32 +49,32 @@ class BatchOptions(TargetOptions, total=False):
 
 
 class BatchGroupOptions(BatchOptions, AirflowOptions, total=False):
-    """The same with Airflow's, for the group."""
+    """These arguments and those of Airflow, for the group."""
 
 
 class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
-    """Arguments of :class:`BasetenBatchPredictOperator` besides its input, for its decorator."""
+    """Arguments of :class:`BasetenBatchPredictOperator` except its input, for its decorator."""
 
     output_path: Required[str]
     num_shards: int
     shard: int | None
 
 
-class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
-    """Run a model over many rows; return a manifest that says where the outputs are and how many rows have failed.
+class BasetenBatchPredictOperator(BatchRunMixin, BasetenOperator):
+    """Run a model over many rows; return a manifest with the places of the outputs and the number of failed rows.
 
     Rows stream from a file, a folder or a list, many requests are in flight at once, and the outputs are written in
-    parts of about 1,000 rows. A row that fails, after the retries of its request, is written to a file of its own with
-    its error, and the others go on; the task fails if every row has failed. The manifest,
+    parts of about 1,000 rows. A row that fails after the retries of its request is written with its error to a
+    separate file, and the other rows continue; the task fails if every row has failed. The manifest,
     :class:`~airflow_provider_baseten.batch.manifest.Manifest` as an object, is written last.
 
-    Holds a worker slot while it runs. A retry of the task, or another run with the same arguments, sends only the rows
-    without an output: what a killed worker had in flight or in the open part. A task that is stopped, or whose
-    ``execution_timeout`` has passed, finishes the open part within 5 seconds. Input or arguments that have changed are
-    an error, unless ``overwrite`` is given.
+    The task holds a worker slot while it runs. A retry, or another run with the same arguments, sends only the rows
+    without an output; after a killed worker these are the rows in flight and those in the open part. A task that is
+    stopped, or whose ``execution_timeout`` has passed, finishes the open part within 5 seconds. Changed input or
+    arguments are an error, unless ``overwrite`` is given.
 
-    Every 10 seconds it logs how far it is, and keeps the same numbers in the task state store of Airflow 3.3 and newer
-    as ``baseten_batch_progress``.
+    Every 10 seconds the task logs its progress, and writes it to the task state store of Airflow 3.3 and newer as
+    ``baseten_batch_progress``.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``retry_policy`` and Airflow's own.
@@ -106,56 +85,59 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         ``.gz``, ``.zst``), a folder of them or a glob. (templated)
     :param output_path: URI or local path of a folder for parts and manifest; one folder for each job. (templated)
     :param output_format: ``jsonl`` (default) or ``parquet``.
-    :param preset: how rows become requests and answers become outputs: ``predict`` (default), ``chat``,
+    :param preset: how rows become requests and responses become outputs: ``predict`` (default), ``chat``,
         ``embeddings``, ``classify`` or ``rerank``.
     :param route: path on a custom server, for example ``v1/rank``, instead of predict or the preset's own route.
         (templated)
-    :param parameters: members that every request body of a preset gets, for example ``{"max_tokens": 100}``; what a row
-        says itself wins. (templated, not shown)
+    :param parameters: members that every request body of a preset gets, for example ``{"max_tokens": 100}``; members of
+        the row itself take precedence. (templated, not shown)
     :param model_input: what a row becomes: the row as it is (``None``, default), the name of a column, an object or
-        list whose texts name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to
+        list whose strings name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to
         input.
-    :param output_filter: callable from a row's output to what is kept of it.
-    :param keep_columns: columns of the input that go into the output.
-    :param id_column: a column that goes into the output and has a different value in every row; a row that repeats one
-        fails and is not sent.
-    :param rows_per_request: rows in one request, by default 1.
+    :param output_filter: callable from a row's output to the output that is written.
+    :param keep_columns: columns of the input that are copied to the output.
+    :param id_column: a column that is copied to the output and has a different value in every row; a row that repeats
+        a value fails and is not sent.
+    :param rows_per_request: number of rows in one request, by default 1.
     :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request, by default the
         list itself.
-    :param split_output: for ``predict``: callable from the answer to a list with one output for each row, by default
-        the answer itself.
-    :param max_concurrency: requests in flight, or ``auto`` (default) to find what the server can take.
-    :param requests_per_second: upper limit of the rate, by default none.
-    :param max_failed_rows: the task fails once more rows than this have failed; by default no limit. With shards it
-        holds for each of them.
-    :param max_failure_ratio: the task fails if more than this part of the rows has failed, 0 to 1; by default if all
-        have.
-    :param only_failed: send only rows whose last outcome is a failure; by default also those never sent.
-    :param overwrite: replace what another job, or the same one with another input, left at ``output_path``; by default
-        that is an error.
-    :param num_shards: in how many parts the job is run, by default 1.
-    :param shard: which of them this task is, from 0; needed with several. It takes every ``num_shards``-th row:
-        ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
-    :param timeout: seconds to wait for each answer, by default 1260.
-    :param request_retries: how often and how long a request is tried,
+    :param split_output: for ``predict``: callable from the response to a list with one output for each row, by
+        default the response itself.
+    :param max_concurrency: maximum number of requests in flight, or ``auto`` (default) to find what the server can
+        take.
+    :param requests_per_second: upper limit of the request rate, by default none.
+    :param max_failed_rows: the task fails once more than this number of rows have failed; by default there is no
+        limit. It applies to each shard.
+    :param max_failure_ratio: the task fails if more than this fraction of the rows has failed, 0 to 1; by default
+        if all have.
+    :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
+    :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``; by
+        default they are an error.
+    :param num_shards: number of shards that the job is split into, by default 1.
+    :param shard: number of the shard that this task runs, from 0; required if there are several. It takes every
+        ``num_shards``-th row: ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
+    :param timeout: seconds to wait for each response, by default 1260.
+    :param request_retries: retries of a request,
         :class:`~airflow_provider_baseten.client.retries.RequestRetries`. Airflow's own ``retry_policy`` is for the
         task.
     :param idempotent: whether a request may be sent again when the model may have run, and been paid for. By default
         only what did not run is sent again.
-    :param job_version: any text, by default none. Callables count by their source for whether a run is of the same job;
-        with a version they do not count, and another version is another job. Needed for a callable that refers to
-        something that can't be compared, such as a client.
+    :param job_version: any text, by default none. Without it, a job with a callable whose source has changed is another
+        job; with it, a job with another version is, and callables are not compared. It is required for a callable
+        that refers to an object that can't be compared, such as a client.
 
-    :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder is another job's;
-        nothing was sent. A file that is not there yet is looked for again by a retry.
-    :raises BasetenBatchError: every row or too many have failed, or the task was stopped. What has an output keeps it.
+    :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
+        another job; nothing was sent. A retry of the task looks again for a file that does not exist yet.
+    :raises BasetenBatchError: every row or too many have failed, or the task was stopped. Outputs are kept.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
     """
 
-    #: Whether the task runs one of the shards, and has to say which.
+    #: Whether the task runs one of the shards, so that ``shard`` is required.
     runs_one_shard = True
+    num_shards: int
+    shard: int | None
     template_fields = (*BasetenOperator.template_fields, "inputs", "input_path", "route", "parameters")
     payload_fields = (*BasetenOperator.payload_fields, "inputs", "parameters")
 
@@ -190,74 +172,33 @@ class BasetenBatchPredictOperator(RunsBatch, BasetenOperator):
         job_version: str | None = None,
         **kwargs: Unpack[TargetArguments],
     ) -> None:
+        arguments = locals()
         super().__init__(output_path=output_path, **kwargs)
-        self.inputs = inputs
-        self.input_path = input_path
-        self.output_format = output_format
-        self.preset = preset
-        self.route = route
-        self.parameters = parameters
-        self.model_input = model_input
-        self.output_filter = output_filter
-        self.keep_columns = keep_columns
-        self.id_column = id_column
-        self.rows_per_request = rows_per_request
-        self.join_inputs = join_inputs
-        self.split_output = split_output
-        self.max_concurrency = max_concurrency
-        self.requests_per_second = requests_per_second
-        self.max_failed_rows = max_failed_rows
-        self.max_failure_ratio = max_failure_ratio
-        self.only_failed = only_failed
-        self.overwrite = overwrite
-        self.num_shards = num_shards
-        self.shard = shard
-        self.timeout = timeout
-        self.request_retries = request_retries
-        self.idempotent = idempotent
-        self.job_version = job_version
-        self._check_options()
-
-    def _check_options(self) -> None:
-        """Find what is wrong when the DAG is parsed; stand-ins take the places of what is rendered later."""
-        BatchJob(
-            target=Target(model_id="rendered"),
-            output_path="rendered",
-            inputs=None if self.inputs is None else (),
-            input_path=None if self.input_path is None else "rendered",
-            parameters=None if self.parameters is None else {},
-            **self._options,
-        )
-        if self.runs_one_shard and self.num_shards > 1 and self.shard is None:
+        for name in _OPTIONS:
+            setattr(self, name, arguments[name])
+        check_before_rendering(target="rendered later", **self._job_arguments)
+        if self.runs_one_shard and num_shards > 1 and shard is None:
             raise BasetenInputError(
-                f"num_shards={self.num_shards} without shard would run a part of the rows only: "
+                f"num_shards={num_shards} without shard would run only a part of the rows: "
                 "BasetenBatchPredictGroup runs all shards; a task of your own is mapped with "
-                f".partial(num_shards={self.num_shards}, ...).expand(shard=list(range({self.num_shards})))."
+                f".partial(num_shards={num_shards}, ...).expand(shard=list(range({num_shards})))."
             )
 
     @property
-    def _options(self) -> dict[str, Any]:
+    def _job_arguments(self) -> dict[str, Any]:
+        """The arguments of the job, except its target."""
+        arguments = {name: getattr(self, name) for name in _OPTIONS}
         shard = 0 if self.shard is None else self.shard
-        return {name: getattr(self, name) for name in _OPTIONS} | {"shard": shard}
+        return arguments | {"shard": shard, "output_path": self.output_path, "headers": self.headers}
 
     def build_job(self) -> BatchJob:
         """Return the job, checked."""
-        return BatchJob(
-            target=self.target,
-            output_path=self.output_path,  # type: ignore[arg-type]
-            inputs=self.inputs,
-            input_path=self.input_path,
-            route=self.route,
-            parameters=self.parameters,
-            request_retries=self.request_retries,
-            headers=self.headers,
-            **self._options,
-        )
+        return BatchJob(target=self.target, **self._job_arguments)
 
     def execute(self, context: "Context") -> Any:
         """Send the rows that have no output yet, and return the manifest.
 
-        A retry goes on where this attempt ends, however it ends.
+        A retry continues where this attempt ends, however it ends.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 

@@ -1,4 +1,4 @@
-"""Progress and end of a bulk run: in the task log, and in the task state store, where Airflow's UI shows it."""
+"""Progress and result of a bulk run, in the task log and in the task state store, which Airflow's UI shows."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.batch.progress import Progress
 
-# Rows a second, below which a whole number says too little.
+# Rates below this many rows per second are logged with a decimal.
 _SLOW = 10
 
 KEY = "baseten_batch_progress"
 
 
 class ProgressReport:
-    """What a bulk run tells its progress to. Numbers that can't be kept are not missed: the run goes on.
+    """Receiver of a run's progress. If the numbers can't be stored, the run continues.
 
     :param task_states: the task state store; ``None`` before Airflow 3.3.
     :param log: logger of the task.
@@ -25,22 +25,22 @@ class ProgressReport:
     def __init__(self, task_states: Any, log: Any) -> None:
         self._task_states = task_states
         self._log = log
-        self._keeping: Thread | None = None
+        self._storing: Thread | None = None
 
     def __call__(self, progress: "Progress") -> None:
-        """Log the numbers and keep them; called in the event loop of the run, which does not wait for Airflow's API."""
+        """Log and store the numbers; the event loop of the run calls this, so it must not wait for Airflow's API."""
         self._log.info(sentence(progress))
-        if self._keeping is None or not self._keeping.is_alive():
-            self._keeping = Thread(target=self._keep, args=(asdict(progress),), daemon=True)
-            self._keeping.start()
+        if self._storing is None or not self._storing.is_alive():
+            self._storing = Thread(target=self._store, args=(asdict(progress),), daemon=True)
+            self._storing.start()
 
     def end(self, manifest: "Manifest") -> None:
-        """Keep what came of the run."""
-        if self._keeping is not None:
-            self._keeping.join()
-        self._keep(asdict(final(manifest)))
+        """Store the result of the run."""
+        if self._storing is not None:
+            self._storing.join()
+        self._store(asdict(final(manifest)))
 
-    def _keep(self, numbers: dict[str, Any]) -> None:
+    def _store(self, numbers: dict[str, Any]) -> None:
         if self._task_states is None:
             return
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
@@ -48,11 +48,11 @@ class ProgressReport:
         try:
             self._task_states.set(KEY, numbers, retention=NEVER_EXPIRE)
         except Exception as error:
-            self._log.warning("The progress could not be kept in the task state store (%s).", type(error).__name__)
+            self._log.warning("The progress could not be stored in the task state store (%s).", type(error).__name__)
 
 
 def sentence(progress: "Progress") -> str:
-    """Return the numbers as a line of the log."""
+    """Return the numbers as a line for the log."""
     from airflow_provider_baseten.batch.failed_rows import listed
 
     total = f" of at least {progress.at_least:,}" if progress.total is None else f" of {progress.total:,}"
@@ -69,10 +69,10 @@ def _rate(rows_per_second: float) -> str:
 
 
 def log_end(log: Any, manifest: "Manifest", folder: str) -> None:
-    """Log what came of a job.
+    """Log the result of a job.
 
-    :param log: of the task.
-    :param folder: that the outputs are in.
+    :param log: logger of the task.
+    :param folder: folder of the outputs.
     """
     log.info(
         "%s: %s rows have an output, %s have failed. The output folder is %s. The run took %s.",
@@ -84,7 +84,7 @@ def log_end(log: Any, manifest: "Manifest", folder: str) -> None:
 
 
 def log_failed_rows(log: Any, manifest: "Manifest") -> None:
-    """Warn of failed rows, if there are some."""
+    """Log a warning if rows have failed."""
     from airflow_provider_baseten.batch.failed_rows import summary
 
     if manifest.failed:
@@ -92,7 +92,7 @@ def log_failed_rows(log: Any, manifest: "Manifest") -> None:
 
 
 def final(manifest: "Manifest") -> "Progress":
-    """Return the progress of a run that has ended."""
+    """Return the final progress of a run."""
     from airflow_provider_baseten.batch.failed_rows import errors_of
     from airflow_provider_baseten.batch.progress import Progress
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 
-class RunsBatch:
-    """Mixed into an operator: a run of the engine that tells its progress and ends when the task is to end."""
+class BatchRunMixin:
+    """Mixin of operators that run the bulk engine: it reports the progress, and stops the run with the task."""
 
     log: Any
-    #: Whether the task fails if every row has; a shard of a group leaves that to the job as a whole.
+    #: Whether the task fails if every row has failed; a shard of a group leaves that decision to the whole job.
     needs_an_output = True
     _stop: threading.Event | None = None
     _output_path: str | None = None
@@ -27,7 +27,7 @@ class RunsBatch:
     def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
         """Run a job to its end, and return its manifest.
 
-        However it ends, the part that is open is written within 5 seconds, and the next attempt goes on there.
+        However the run ends, the open part is written within 5 seconds, and the next attempt continues there.
 
         :raises BasetenBatchError: every row or too many have failed, or the task was stopped.
         """
@@ -43,7 +43,7 @@ class RunsBatch:
         if not manifest.complete:
             raise BasetenBatchError(
                 f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "
-                "goes on with the others.",
+                "continues with the others.",
                 retryable=True,
             )
         if self.needs_an_output:
@@ -52,7 +52,7 @@ class RunsBatch:
         return manifest
 
     def what_was_sent(self) -> str:
-        """Say what becomes of the rows if the task ends here."""
+        """Return a sentence on the rows, for the log of a task that ends now."""
         if self._output_path is None:
             words: str = super().what_was_sent()  # type: ignore[misc]
             return words
@@ -62,6 +62,6 @@ class RunsBatch:
         )
 
     def on_kill(self) -> None:
-        """Let the run end with the part that is open; called in the handler of a signal, so it must not block."""
+        """Stop the run once it has written the open part. It must not block, as a signal handler calls it."""
         if self._stop is not None:
             self._stop.set()

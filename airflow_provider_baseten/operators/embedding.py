@@ -10,7 +10,7 @@ from airflow_provider_baseten.arguments import check_count, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments
-from airflow_provider_baseten.operators.batch_run import RunsBatch
+from airflow_provider_baseten.operators.batch_run import BatchRunMixin
 from airflow_provider_baseten.storage import files, outputs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.storage.encoding import Output
 
 
-class BasetenEmbeddingOperator(RunsBatch, BasetenCallOperator):
+class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
     """Make vectors of texts with a model behind an OpenAI-compatible server.
 
     What is asked is a model with a route ``/v1/embeddings`` (BEI, or a Truss with an ``embeddings`` method).

@@ -74,7 +74,7 @@ def test_a_damaged_part_is_named_and_nothing_is_sent(run, out, model, baseten, d
     part = out / (manifest.failed_parts if failed else manifest.parts)[0].rpartition("/")[2]
     part.write_bytes(damage(part.read_bytes()))
     without_manifest(out)
-    with pytest.raises(BasetenResultStoreError, match=f"{part.name} of an earlier run is damaged .*delete it"):
+    with pytest.raises(BasetenResultStoreError, match=f"{part.name} of a previous run is damaged .*delete it"):
         run(inputs=[1, 2, 3])
     assert len(baseten.requests) == 3
     part.unlink()

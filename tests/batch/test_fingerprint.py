@@ -32,7 +32,7 @@ def names_a_value(row):
     return [str(NAMED), row]
 
 
-def mark(inputs=(), target=None, **arguments):
+def fingerprint_of(inputs=(), target=None, **arguments):
     job = BatchJob(target=target or Target(model_id="abc"), output_path="out", inputs=inputs, **arguments)
     return fingerprint(job, [], inputs)
 
@@ -63,7 +63,7 @@ class TestRows:
         ],
     )
     def test_others_are_another_job(self, one, other):
-        assert mark(one) != mark(other)
+        assert fingerprint_of(one) != fingerprint_of(other)
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -78,13 +78,13 @@ class TestRows:
         ],
     )
     def test_the_same_are_the_same_job(self, one, other):
-        assert mark(one) == mark(other)
+        assert fingerprint_of(one) == fingerprint_of(other)
 
     def test_rows_that_can_not_be_compared_need_a_version_if_a_callable_makes_inputs_of_them(self):
         rows = [{"text": threading.Lock()}]
         with pytest.raises(BasetenInputError, match=r"inputs\[0\] is or holds an object of type lock.* job_version"):
-            mark(rows, model_input=lambda row: 1)
-        assert mark(rows, model_input=lambda row: 1, job_version="1") != mark(
+            fingerprint_of(rows, model_input=lambda row: 1)
+        assert fingerprint_of(rows, model_input=lambda row: 1, job_version="1") != fingerprint_of(
             rows, model_input=lambda row: 1, job_version="2"
         )
 
@@ -113,7 +113,7 @@ class TestOptions:
         ],
     )
     def test_others_are_another_job(self, one, other):
-        assert mark(**one) != mark(**other)
+        assert fingerprint_of(**one) != fingerprint_of(**other)
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -126,7 +126,7 @@ class TestOptions:
         ],
     )
     def test_the_same_are_the_same_job(self, one, other):
-        assert mark(**one) == mark(**other)
+        assert fingerprint_of(**one) == fingerprint_of(**other)
 
 
 def translate(row, lang="de", *, upper=False):
@@ -211,7 +211,7 @@ class TestCallables:
     def test_what_they_carry_counts(self, make):
         assert describe(make("de")) == describe(make("de"))
         assert describe(make("de")) != describe(make("fr"))
-        assert mark(model_input=make("de")) != mark(model_input=make("fr"))
+        assert fingerprint_of(model_input=make("de")) != fingerprint_of(model_input=make("fr"))
 
     def test_lambdas_of_one_line(self):
         one, other, same = (lambda row: row["a"]), (lambda row: row["b"]), (lambda row: row["a"])
@@ -224,13 +224,15 @@ class TestCallables:
         def function(value):
             return value
 
-        assert len({mark(**{name: function}) for name in ("model_input", "output_filter", "split_output")}) == 3
+        assert (
+            len({fingerprint_of(**{name: function}) for name in ("model_input", "output_filter", "split_output")}) == 3
+        )
 
     def test_a_version_counts_instead(self):
-        made = {mark(model_input=with_closure(lang), job_version="1") for lang in ("de", "fr")}
+        made = {fingerprint_of(model_input=with_closure(lang), job_version="1") for lang in ("de", "fr")}
         assert len(made) == 1
-        assert made != {mark(model_input=with_closure("de"), job_version="2")}
-        assert made != {mark(job_version="1")}
+        assert made != {fingerprint_of(model_input=with_closure("de"), job_version="2")}
+        assert made != {fingerprint_of(job_version="1")}
 
     @pytest.mark.parametrize(
         "make",
@@ -485,7 +487,7 @@ def test_a_value_that_a_function_names_counts(monkeypatch, one, same, other):
     marks = []
     for value in (one, same, other):
         monkeypatch.setitem(globals(), "NAMED", value)
-        marks.append(mark([1], model_input=names_a_value))
+        marks.append(fingerprint_of([1], model_input=names_a_value))
     assert marks[0] == marks[1] != marks[2]
 
 

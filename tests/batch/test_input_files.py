@@ -9,8 +9,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.batch.input_files import find
-from airflow_provider_baseten.batch.row import Reading
-from airflow_provider_baseten.batch.rows import rows_of
+from airflow_provider_baseten.batch.read_progress import ReadProgress
+from airflow_provider_baseten.batch.row_source import rows_of
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.storage.files import local_path
 from tests.batch.conftest import outputs_of
@@ -242,13 +242,13 @@ class TestMissing:
         for uri in (f"{tmp_path}/{path}", f"file://{tmp_path}/{path}", f"memory://bucket/{path}"):
             with pytest.raises(BasetenInputError) as raised:
                 find(uri)
-            assert str(raised.value).startswith(f"input_path {uri} is not there: ")
+            assert str(raised.value).startswith(f"input_path {uri} does not exist: ")
             assert raised.value.retryable
 
     def test_a_relative_path_is_named_with_the_folder_it_is_looked_for_in(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(
-            BasetenInputError, match=rf"rows\.jsonl is not there \(looked for at {tmp_path}/rows\.jsonl"
+            BasetenInputError, match=rf"rows\.jsonl does not exist \(looked for at {tmp_path}/rows\.jsonl"
         ):
             find("rows.jsonl")
 
@@ -262,8 +262,8 @@ class TestMissing:
         write("a.jsonl")
         files = find(str(tmp_path / "a.jsonl"))
         (tmp_path / "a.jsonl").unlink()
-        with pytest.raises(BasetenInputError, match=r"a\.jsonl is not there any more") as raised:
-            next(rows_of(files[0], Reading(), None))
+        with pytest.raises(BasetenInputError, match=r"a\.jsonl does not exist any more") as raised:
+            next(rows_of(files[0], ReadProgress(), None))
         assert raised.value.retryable
 
     def test_a_path_of_no_storage_is_not_retried(self):

@@ -16,9 +16,10 @@ import pyarrow.parquet
 import pytest
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch.calls import Encoder
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.rows import open_source
+from airflow_provider_baseten.batch.plan import BatchPlan
+from airflow_provider_baseten.batch.row_requests import RequestEncoder
+from airflow_provider_baseten.batch.row_source import open_source
 from airflow_provider_baseten.exceptions import BasetenError
 from tests.batch.conftest import messages_of
 
@@ -30,10 +31,10 @@ MODEL_INPUTS = [None, {"q": "{id} {text}", "n": "{id}"}, lambda row: row["id"]]
 
 def calls_of(path, **arguments):
     """Return the requests and the failed rows of a file, and the error that ends the run if there is one."""
-    job = BatchJob(target=Target(model_id="abc"), input_path=str(path), output_path="out", **arguments)
+    plan = BatchPlan.of(BatchJob(target=Target(model_id="abc"), input_path=str(path), output_path="out", **arguments))
     calls, ended = [], None
     try:
-        for call in Encoder(job).calls(open_source(job).rows, lambda number: True):
+        for call in RequestEncoder(plan).requests(open_source(plan).rows, lambda number: True):
             calls.append(call)
     except BasetenError as error:
         ended = error

@@ -1,11 +1,14 @@
 """Arguments of a job are checked before anything else happens."""
 
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.batch.formats import PART_FORMATS
+from airflow_provider_baseten.batch.job import BatchJob, OutputFormat
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 
@@ -32,7 +35,7 @@ WRONG = [
     ({"inputs": {"a": 1}}, "inputs takes an iterable"),
     ({"inputs": 5}, "inputs takes an iterable"),
     ({"inputs": bytearray(b"ab")}, "not a bytearray"),
-    ({"inputs": {1, 2}}, "inputs takes rows in an order that stays the same, and a set has none"),
+    ({"inputs": {1, 2}}, "inputs takes rows in an order that stays the same, which a set does not have"),
     ({"inputs": np.array([1, 2])}, r"not a numpy ndarray: give inputs.tolist\(\)"),
     ({"inputs": pa.table({"a": [1]})}, r"not a pyarrow Table: give inputs.to_pylist\(\)"),
     ({"inputs": pa.record_batch({"a": [1]})}, r"inputs.to_pylist\(\)"),
@@ -76,7 +79,7 @@ WRONG = [
     ({"preset": "chat", "rows_per_request": 2}, "rows_per_request"),
     ({"join_inputs": "text"}, "join_inputs"),
     ({"preset": "chat", "split_output": list}, "split_output"),
-    ({"parameters": {"model": "m"}}, "parameters goes with a preset"),
+    ({"parameters": {"model": "m"}}, "parameters needs a preset other than"),
     ({"max_concurrency": 0}, "max_concurrency=0"),
     ({"max_concurrency": 5000}, "max_concurrency=5000"),
     ({"max_concurrency": "all"}, "max_concurrency='all'"),
@@ -102,3 +105,7 @@ def test_wrong_arguments_are_named(arguments, message):
 @pytest.mark.parametrize("inputs", [[], (), range(3), iter([1]), {"a": 1}.values(), (n for n in [1])])
 def test_what_has_rows_in_an_order_is_taken(inputs):
     BatchJob(target=Target(model_id="abc"), inputs=inputs, output_path="out")
+
+
+def test_every_output_format_has_a_module_for_its_parts():
+    assert PART_FORMATS.keys() == {*get_args(OutputFormat)}

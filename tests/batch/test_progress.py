@@ -10,15 +10,17 @@ import pyarrow.parquet
 import pytest
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch.formats import COUNTERS, READERS
-from airflow_provider_baseten.batch.input_files import InputFile, find
+from airflow_provider_baseten.batch.formats import format_of
+from airflow_provider_baseten.batch.input_file import InputFile
+from airflow_provider_baseten.batch.input_files import find
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.parts import Earlier
-from airflow_provider_baseten.batch.progress import Tally
+from airflow_provider_baseten.batch.plan import BatchPlan
+from airflow_provider_baseten.batch.previous_runs import PreviousRuns
 from airflow_provider_baseten.batch.progress_meter import ProgressMeter
-from airflow_provider_baseten.batch.row import Reading
+from airflow_provider_baseten.batch.read_progress import ReadProgress
 from airflow_provider_baseten.batch.row_count import RowCount, is_cheap
-from airflow_provider_baseten.batch.rows import open_source
+from airflow_provider_baseten.batch.row_source import open_source
+from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 from tests.batch.conftest import write_jsonl
 
 JSONL = [b"1\n2\n3\n", b"1\n\n  \n2", b"\xef\xbb\xbf1\n", b"\n\n", b"1\r\n\r\n2\r\n", b'{"a": "\xe2\x80\xa8"}\n' * 3]
@@ -27,8 +29,8 @@ CSV = [b"a,b\n1,2\n", b'\n\na\n"x\ny"\n\n2\n', b"sep=;\na;b\n1;2\n3;4", b'a\n"op
 
 def counted(path):
     [file] = find(str(path))
-    read = sum(1 for _ in READERS[file.format](file, Reading(), None))
-    assert sum(COUNTERS[file.format](file)) == read
+    read = sum(1 for _ in format_of(file).rows(file, ReadProgress(), None))
+    assert sum(format_of(file).counts(file)) == read
     return read
 
 
@@ -82,7 +84,8 @@ class TestCount:
 
 class TestKnownRows:
     def source(self, tmp_path, **arguments):
-        return open_source(BatchJob(target=Target(model_id="abc"), output_path=tmp_path / "out", **arguments))
+        job = BatchJob(target=Target(model_id="abc"), output_path=tmp_path / "out", **arguments)
+        return open_source(BatchPlan.of(job))
 
     def test_of_a_list_a_range_and_whatever_is_short(self, tmp_path):
         for inputs, total in (([1] * 500, 500), (range(500), 500), (iter(range(500)), None), (iter(range(50)), 50)):
@@ -94,13 +97,14 @@ class TestKnownRows:
 
 def meter(tmp_path, inputs, **arguments):
     job = BatchJob(target=Target(model_id="abc"), output_path=tmp_path / "out", inputs=inputs, **arguments)
-    tally = Tally(0.0)
-    return ProgressMeter(job, open_source(job), Earlier(), tally, 0.0), tally
+    stats = RequestStats(), OutcomeStats()
+    return ProgressMeter(job, open_source(BatchPlan.of(job)), PreviousRuns(), *stats, began=0.0), stats
 
 
-def answer(tally, rows):
-    tally.outcomes["success"] += rows
-    tally.answers += rows
+def answer(stats, rows):
+    requests, outcomes = stats
+    outcomes.outcomes["success"] += rows
+    requests.responses += rows
 
 
 class TestTimeLeft:
@@ -108,33 +112,34 @@ class TestTimeLeft:
         return meter.progress(now, concurrency=16, rows_read=rows_read, all_read=all_read)
 
     def test_it_is_told_after_the_first_answer_from_answered_rows(self, tmp_path):
-        progress, tally = meter(tmp_path, [1] * 600)
-        tally.outcomes["BasetenInputError"] = tally.unsent = 100  # Broken rows, which take no time.
+        progress, stats = meter(tmp_path, [1] * 600)
+        _, outcomes = stats
+        outcomes.outcomes["BasetenInputError"] = outcomes.unsent = 100  # Broken rows, which take no time.
         assert self.at(progress, 10.0).eta_seconds is None
-        answer(tally, 10)
+        answer(stats, 10)
         seen = self.at(progress, 20.0)
         assert (seen.rows, seen.total, seen.eta_seconds) == (110, 600, 980.0)
 
     def test_it_is_steady_where_answers_are_rare(self, tmp_path):
-        progress, tally = meter(tmp_path, [1] * 600)
+        progress, stats = meter(tmp_path, [1] * 600)
         left = []
         for step in range(1, 100):
             if step % 2:
-                answer(tally, 1)
+                answer(stats, 1)
             left.append(self.at(progress, 10.0 * step).eta_seconds)
         assert None not in left
         assert all(0.6 * 20 * 580 < seconds < 1.4 * 20 * 600 for seconds in left[6:30])
 
     def test_it_follows_a_rate_that_changes(self, tmp_path):
-        progress, tally = meter(tmp_path, [1] * 100_000)
+        progress, stats = meter(tmp_path, [1] * 100_000)
         for step in range(1, 20):
-            answer(tally, 10 if step < 10 else 1000)
+            answer(stats, 10 if step < 10 else 1000)
             seen = self.at(progress, 10.0 * step)
         assert seen.eta_seconds == pytest.approx((100_000 - seen.rows) / 100)
 
     def test_rows_without_a_length(self, tmp_path):
-        progress, tally = meter(tmp_path, iter(range(10_000)))
-        answer(tally, 10)
+        progress, stats = meter(tmp_path, iter(range(10_000)))
+        answer(stats, 10)
         seen = self.at(progress, 10.0, rows_read=522)
         assert (seen.total, seen.at_least, seen.eta_seconds) == (None, 522, None)
         seen = self.at(progress, 20.0, rows_read=600, all_read=True)
@@ -142,17 +147,17 @@ class TestTimeLeft:
         assert seen.eta_seconds is not None
 
     def test_a_shard(self, tmp_path):
-        progress, tally = meter(tmp_path, [1] * 601, num_shards=3, shard=1)
-        answer(tally, 100)
+        progress, stats = meter(tmp_path, [1] * 601, num_shards=3, shard=1)
+        answer(stats, 100)
         seen = self.at(progress, 10.0, rows_read=150)
         assert (seen.total, seen.eta_seconds) == (200, 10.0)
 
     def test_only_rows_that_have_failed_are_left(self, tmp_path):
-        progress, tally = meter(tmp_path, [1] * 600, only_failed=True)
+        progress, stats = meter(tmp_path, [1] * 600, only_failed=True)
         for row in range(100):
-            (progress._earlier.done if row < 70 else progress._earlier.failed).add(row)
-        progress._earlier.failed.add(3)  # Done by a later run.
-        answer(tally, 10)
+            (progress._previous.done if row < 70 else progress._previous.failed).add(row)
+        progress._previous.failed.add(3)  # Done by a later run.
+        answer(stats, 10)
         seen = self.at(progress, 10.0)
         assert (seen.rows, seen.total, seen.eta_seconds) == (80, 100, 20.0)
 

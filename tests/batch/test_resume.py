@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch import writer
+from airflow_provider_baseten.batch import part_writer
 from airflow_provider_baseten.batch.engine import GRACE_SECONDS
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError, BasetenResultStoreError
@@ -24,13 +24,13 @@ from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
 RUN = """
 import signal, sys, threading
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch import writer
+from airflow_provider_baseten.batch import part_writer
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
 url, input_path, output_path, part_rows = sys.argv[1:]
-writer.PART_ROWS = int(part_rows)
+part_writer.PART_ROWS = int(part_rows)
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 job = BatchJob(target=Target(model_id="echo"), input_path=input_path, output_path=output_path, max_concurrency=8)
@@ -131,10 +131,10 @@ def test_a_run_that_is_stopped_before_it_begins_sends_nothing(run, baseten):
 class TestSecondRun:
     def test_a_complete_run_is_not_repeated(self, run, baseten, caplog):
         manifest = run(inputs=[1, 2])
-        assert "complete already" not in caplog.text
+        assert "already complete" not in caplog.text
         with caplog.at_level("INFO"):
             assert run(inputs=[1, 2]) == manifest
-        assert "is complete already: nothing is sent." in caplog.text
+        assert "is already complete: nothing is sent." in caplog.text
         assert run(inputs=[1, 2], overwrite=True) == manifest
         assert len(baseten.requests) == 2
 
@@ -246,7 +246,7 @@ class TestParts:
         assert list(lines_of(manifest.parts[0])) == sorted(lines_of(manifest.parts[0]))
 
     def test_an_old_part_is_closed(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr(writer, "PART_SECONDS", 0.2)
+        monkeypatch.setattr(part_writer, "PART_SECONDS", 0.2)
         done = threading.Event()
 
         def model(model_input):
@@ -266,16 +266,16 @@ class TestParts:
 
     def test_no_more_rows_are_at_stake_than_one_part_and_those_in_flight(self, run, model, tmp_path, monkeypatch):
         """While a part can't be written, no rows are sent that would be sent again after a crash."""
-        monkeypatch.setattr(writer, "PART_ROWS", 20)
+        monkeypatch.setattr(part_writer, "PART_ROWS", 20)
         out = tmp_path / "out"
-        real, blocked, release = writer.OutputFolder.write, threading.Event(), threading.Event()
+        real, blocked, release = part_writer.OutputFolder.write, threading.Event(), threading.Event()
 
         def write(folder, *arguments, **options):
             blocked.set()
             release.wait(20)
             return real(folder, *arguments, **options)
 
-        monkeypatch.setattr(writer.OutputFolder, "write", write)
+        monkeypatch.setattr(part_writer.OutputFolder, "write", write)
         seen = []
 
         def look():
@@ -295,9 +295,9 @@ class TestParts:
         assert out.exists()
 
     def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_other_parts(self, run, model, monkeypatch, tmp_path):
-        monkeypatch.setattr(writer, "PART_ROWS", 20)
-        monkeypatch.setattr(writer, "WRITE_SECONDS", 0.5)
-        monkeypatch.setattr(writer, "WRITE_PAUSE_SECONDS", 0.1)
+        monkeypatch.setattr(part_writer, "PART_ROWS", 20)
+        monkeypatch.setattr(part_writer, "WRITE_SECONDS", 0.5)
+        monkeypatch.setattr(part_writer, "WRITE_PAUSE_SECONDS", 0.1)
         disk = FullDisk(monkeypatch, parts_before=2)
         with pytest.raises(BasetenResultStoreError, match=r"could not be written .*No space left"):
             run(inputs=list(range(1000)))
@@ -310,8 +310,8 @@ class TestParts:
     @pytest.mark.parametrize("parts_before", [0, 2])
     @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
     def test_what_is_paid_waits_for_a_disk_that_is_full(self, run, model, monkeypatch, parts_before, output_format):
-        monkeypatch.setattr(writer, "PART_ROWS", 20)
-        monkeypatch.setattr(writer, "WRITE_PAUSE_SECONDS", 0.05)
+        monkeypatch.setattr(part_writer, "PART_ROWS", 20)
+        monkeypatch.setattr(part_writer, "WRITE_PAUSE_SECONDS", 0.05)
         disk = FullDisk(monkeypatch, parts_before, refusals=5)
         model.broken = lambda row: row == 30
         manifest = run(inputs=list(range(100)), output_format=output_format)
@@ -320,7 +320,7 @@ class TestParts:
         assert len(model.seen) == 100
 
     def test_a_run_that_is_stopped_does_not_wait_for_the_disk(self, run, monkeypatch):
-        monkeypatch.setattr(writer, "PART_ROWS", 20)
+        monkeypatch.setattr(part_writer, "PART_ROWS", 20)
         stop = threading.Event()
         disk = FullDisk(monkeypatch, 0, on_refusal=stop.set)
         started = time.monotonic()
@@ -330,7 +330,7 @@ class TestParts:
         assert disk.refused
 
     def test_parts_are_bounded_in_bytes(self, run, monkeypatch):
-        monkeypatch.setattr(writer, "PART_BYTES", 10_000)
+        monkeypatch.setattr(part_writer, "PART_BYTES", 10_000)
         manifest = run(inputs=["x" * 3000] * 40)
         assert outputs_of(manifest).keys() == set(range(40))
         assert max(Path(part).stat().st_size for part in manifest.parts) < 10_000 + 3100

@@ -107,8 +107,8 @@ class TestPlan:
             assert run_dag(dag).state == "success"
         lines = capfd.readouterr().out
         plan = f"Plan: 300 rows in 2 files for 2 shards. The output folder is {out};"
-        assert f"{plan} nothing of earlier runs is there." in lines
-        assert f"{plan} earlier runs have left 2 complete shards and 2 parts there." in lines
+        assert f"{plan} it has nothing from previous runs." in lines
+        assert f"{plan} it has 2 complete shards and 2 parts from previous runs." in lines
 
 
 @pytest.mark.parametrize("trouble", ["no input", "another job's folder", "no such column"])
@@ -148,7 +148,7 @@ def test_a_shard_that_fails_leaves_no_manifest_of_the_whole(baseten, run_dag, tm
     ("arguments", "words"),
     [
         ({"num_shards": 0}, "num_shards=0"),
-        ({"num_shards": 2, "shard": 1}, "don't give it shard"),
+        ({"num_shards": 2, "shard": 1}, "remove the argument shard"),
         ({"num_shards": 2, "input_path": "rows.jsonl"}, "exactly one of inputs and input_path"),
         ({"num_shards": 2, "output_format": "xml"}, "output_format='xml'"),
     ],

@@ -155,7 +155,7 @@ class TestMissingInput:
             )
         run = run_dag(dag)
         assert run.state == "success"
-        assert f"input_path {file} is not there" in "".join(capfd.readouterr())
+        assert f"input_path {file} does not exist" in "".join(capfd.readouterr())
         assert outputs(tmp_path / "out") == {0: {"square": 4}}
 
 
@@ -347,7 +347,7 @@ class TestProgress:
         with DAG("no_store") as dag:
             batch("no_store", tmp_path / "out", inputs=numbers(60), requests_per_second=60, pre_execute=break_store)
         assert run_dag(dag).state == "success"
-        assert "The progress could not be kept" in capfd.readouterr().out
+        assert "The progress could not be stored" in capfd.readouterr().out
 
 
 def test_rows_and_outputs_are_in_neither_log_nor_rendered_templates(connect, run_dag, tmp_path, caplog, capfd):

@@ -1,6 +1,7 @@
 """Every argument is in the signature: for ``inspect`` and for ``help()``."""
 
 import ast
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.sensor import BaseSensorOperator
 
+from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.decorators.async_predict import baseten_async_predict
 from airflow_provider_baseten.decorators.batch import baseten_batch
 from airflow_provider_baseten.decorators.chat import baseten_chat
@@ -30,6 +32,7 @@ from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSe
 TARGET = {"model_id", "chain_id", "environment", "deployment_id", "regional", "headers", "baseten_conn_id"}
 OUTPUT = TARGET | {"retry_policy", "output_path"}
 CALL = OUTPUT | {"timeout", "idempotent"}
+BULK_OPTIONS = {field.name: field for field in dataclasses.fields(BatchJob)}
 
 
 def shown(thing):
@@ -178,3 +181,29 @@ def test_the_types_of_airflows_arguments_are_those_of_this_airflow():
     assert own <= airflow_options.TaskOptions.__annotations__.keys()
     sensors = own_parameters(BaseSensorOperator.__init__).keys() - own
     assert sensors <= airflow_options.SensorOptions.__annotations__.keys()
+
+
+class TestBulkOptions:
+    """The fields of ``BatchJob`` are the one list of what a bulk run can be asked for."""
+
+    def test_each_is_an_argument_of_the_operator_with_the_same_type_and_default(self):
+        parameters = own_parameters(BasetenBatchPredictOperator.__init__)
+        defaults = inspect.signature(BasetenBatchPredictOperator.__init__).parameters
+        assert BULK_OPTIONS.keys() - parameters.keys() == {"target", "headers"}
+        assert parameters.keys() <= BULK_OPTIONS.keys()
+        # Both paths are imported for type checkers only, and the operator has no default shard.
+        for name in parameters.keys() - {"output_path", "input_path", "shard"}:
+            field = BULK_OPTIONS[name]
+            assert written(parameters[name]) == written(field.type), name
+            assert defaults[name].default == field.default, name
+
+    def test_each_is_documented_at_the_job(self):
+        assert {*re.findall(r"^:param (\w+):", inspect.getdoc(BatchJob), re.MULTILINE)} == BULK_OPTIONS.keys()
+
+    def test_each_says_whether_it_is_part_of_the_fingerprint(self):
+        assert all("is_fingerprinted" in field.metadata for field in BULK_OPTIONS.values())
+
+    def test_those_with_a_stand_in_are_the_templates_of_the_operator(self):
+        stand_ins = {name for name, field in BULK_OPTIONS.items() if "stand_in" in field.metadata}
+        templates = {*BasetenBatchPredictOperator.template_fields, "target"}
+        assert stand_ins == templates - {*base.TargetOptions.__annotations__} | {"headers"}

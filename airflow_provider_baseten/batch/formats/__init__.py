@@ -1,23 +1,85 @@
-"""Input formats, one module each: a file becomes its rows, or the number of them in pieces."""
+"""Formats of input files and of output parts: a module for each, and two registries."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
 
-from airflow_provider_baseten.batch.formats import csv_input, jsonl_input, parquet_input
-from airflow_provider_baseten.batch.input_files import InputFile
-from airflow_provider_baseten.batch.row import Reading, Row
+from airflow_provider_baseten.batch.formats import (
+    csv_input,
+    jsonl_input,
+    jsonl_parts,
+    parquet_input,
+    parquet_parts,
+)
+from airflow_provider_baseten.batch.input_file import InputFile
+from airflow_provider_baseten.batch.read_progress import ReadProgress
+from airflow_provider_baseten.batch.row import Row
 
-Reader = Callable[[InputFile, Reading, Collection[str] | None], Iterator[Row]]
 
-READERS: dict[str | None, Reader] = {
-    "jsonl": jsonl_input.rows,
-    "csv": csv_input.rows,
-    "parquet": parquet_input.rows,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFormat:
+    """A format of input files.
+
+    :param name: name in messages.
+    :param rows: yields the rows of a file; the columns are those that are needed, ``None`` for all.
+    :param counts: yields numbers of rows whose sum is the number of rows in a file.
+    :param compresses_itself: whether its files are never compressed as a whole.
+    :param has_row_count: whether the metadata of a file has the number of rows, so that counting is cheap.
+    """
+
+    name: str
+    rows: Callable[[InputFile, ReadProgress, Collection[str] | None], Iterator[Row]]
+    counts: Callable[[InputFile], Iterator[int]]
+    compresses_itself: bool = False
+    has_row_count: bool = False
+
+
+_JSONL = InputFormat(name="JSON Lines", rows=jsonl_input.rows, counts=jsonl_input.counts)
+
+#: By the suffix of the files, in lower case.
+INPUT_FORMATS = {
+    ".jsonl": _JSONL,
+    ".ndjson": _JSONL,
+    ".csv": InputFormat(name="CSV", rows=csv_input.rows, counts=csv_input.counts),
+    ".parquet": InputFormat(
+        name="Parquet",
+        rows=parquet_input.rows,
+        counts=parquet_input.counts,
+        compresses_itself=True,
+        has_row_count=True,
+    ),
 }
 
-Counter = Callable[[InputFile], Iterator[int]]
 
-COUNTERS: dict[str | None, Counter] = {
-    "jsonl": jsonl_input.counts,
-    "csv": csv_input.counts,
-    "parquet": parquet_input.counts,
+def format_of(file: InputFile) -> InputFormat | None:
+    """Return the format of a file according to its name."""
+    return INPUT_FORMATS.get(file.suffix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFormat:
+    """A format of parts with outputs. Parts with failed rows are always JSON Lines.
+
+    :param check: raises ``BasetenInputError`` where a library is missing.
+    :param encode: returns the content of a part, from its rows, the names of the copied columns, and whether the
+        outputs are packed vectors.
+    :param row_numbers: returns the numbers of the rows in a part; raises ``ValueError`` if it is damaged.
+    :param packs_vectors: whether outputs that are lists of numbers come as packed 32-bit floats instead of JSON.
+    """
+
+    check: Callable[[], None]
+    encode: Callable[[list[tuple[int, bytes, bytes]], Sequence[str], bool], bytes]
+    row_numbers: Callable[[IO[bytes]], Sequence[int]]
+    packs_vectors: bool = False
+
+
+#: By ``output_format``, which is also the suffix of the parts.
+PART_FORMATS = {
+    "jsonl": PartFormat(check=lambda: None, encode=jsonl_parts.encode, row_numbers=jsonl_parts.row_numbers),
+    "parquet": PartFormat(
+        check=parquet_parts.require_pyarrow,
+        encode=parquet_parts.encode,
+        row_numbers=parquet_parts.row_numbers,
+        packs_vectors=True,
+    ),
 }

@@ -1,8 +1,8 @@
-"""Arrow values as JSON values: whole columns at once, and one by one where a column has a value that does not convert.
+"""Arrow values as JSON values: whole columns at once, or value by value if a value of the column can't be converted.
 
 Timestamps, dates and times become ISO 8601 text, with as many digits of a second as they have: none, 6, or 9 where
 there are nanoseconds. Decimals keep every digit, maps and structs become objects, UUIDs text.
-Binary values, durations, intervals and dates beyond the year 9999 have no one form in JSON: they are errors.
+Binary values, durations, intervals and dates beyond the year 9999 have no standard form in JSON and are errors.
 """
 
 import re
@@ -25,13 +25,13 @@ _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 class _NoJsonError(ValueError):
-    """A value has no form in JSON; the message says why."""
+    """A value can't be converted to JSON; the message says why."""
 
 
 def rows_of(batch: "pa.RecordBatch", where: str, before: int) -> Iterator[Any]:
-    """Yield the rows of a batch as objects, and an error for each that has a value without a form in JSON.
+    """Yield the rows of a batch as objects, and an error for each row with a value that can't be converted.
 
-    :param where: what error messages call the rows, before their number.
+    :param where: words before the row number in error messages.
     :param before: number of rows before the batch.
     """
     names = batch.schema.names
@@ -68,7 +68,7 @@ def _single(name: str, array: "pa.Array", index: int, errors: dict[int, str]) ->
 def json_values(array: "pa.Array") -> list[Any]:
     """Return the values of an array as JSON values.
 
-    :raises Exception: one of them has no form in JSON or can't be read.
+    :raises Exception: a value can't be converted or read.
     """
     import pyarrow as pa
 
@@ -86,7 +86,7 @@ def json_values(array: "pa.Array") -> list[Any]:
     if types.is_nested(kind) and not types.is_union(kind):
         return _lists(array)
     if types.is_float16(kind):
-        return _mapped(float, array.to_pylist())  # Old versions of pyarrow give numpy's numbers.
+        return _mapped(float, array.to_pylist())  # Old versions of pyarrow return numpy numbers.
     if array.null_count == len(array):
         return [None] * len(array)
     if types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind):
@@ -139,12 +139,12 @@ def _object(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str | int):
-        raise _NoJsonError(f"a map with a key that is no text but {type(key).__name__}")
+        raise _NoJsonError(f"a map with a key that is not text but {type(key).__name__}")
     return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def _text_of(kind: "pa.DataType") -> Callable[[int], str]:
-    """Return what makes ISO 8601 text of the numbers in which dates, times or timestamps are stored."""
+    """Return the function from stored numbers of dates, times or timestamps to ISO 8601 text."""
     import pyarrow as pa
 
     if pa.types.is_date32(kind):

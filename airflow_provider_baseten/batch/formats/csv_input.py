@@ -1,4 +1,4 @@
-"""CSV with a header line; all values are texts."""
+"""CSV input with a header line; all values are texts."""
 
 import csv
 import io
@@ -11,36 +11,37 @@ from typing import Any
 
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.formats.text_input import skip_byte_order_mark
-from airflow_provider_baseten.batch.input_files import InputFile
-from airflow_provider_baseten.batch.row import Reading, Row
+from airflow_provider_baseten.batch.input_file import InputFile
+from airflow_provider_baseten.batch.read_progress import ReadProgress
+from airflow_provider_baseten.batch.row import Row
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Excel's line above the header, which names the delimiter.
+# A line that Excel writes above the header, with the delimiter.
 _DELIMITER = re.compile(r'"?sep=([^\r\n"])"?\s*', re.IGNORECASE)
 
 _COUNTED_ROWS = 1000
 
 
-def rows(file: InputFile, reading: Reading, _columns: Collection[str] | None) -> Iterator[Row]:
+def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    Lines above the header that hold nothing are left out, and blank lines below it. A broken line is a row that fails.
+    Empty lines above the header and blank lines below it are skipped. A broken line is a failed row.
 
-    :raises BasetenInputError: the header has a name twice, or is not text in UTF-8.
+    :raises BasetenInputError: the header has a name twice, or is not UTF-8.
     """
-    with _opened(file, reading) as (above, reader):
+    with _opened(file, progress) as (above, reader):
         header: list[str] = next(reader, [])
         _check_header(file.uri, header)
         while (fields := _fields(reader)) is not None:
             number = above + reader.line_num
             if fields:
-                place = (file.uri, "line", number)
-                yield Row(place, value=_named(place, header, fields, above))
+                location = (file.uri, "line", number)
+                yield Row(location, value=_named(location, header, fields, above))
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield numbers of rows whose sum is that of the file."""
-    with _opened(file, Reading()) as (_, reader):
+    """Yield numbers whose sum is the number of rows."""
+    with _opened(file, ReadProgress()) as (_, reader):
         next(reader, [])
         fields = iter(lambda: _fields(reader), None)
         while block := [*islice(fields, _COUNTED_ROWS)]:
@@ -48,12 +49,12 @@ def counts(file: InputFile) -> Iterator[int]:
 
 
 @contextmanager
-def _opened(file: InputFile, reading: Reading) -> Iterator[tuple[int, Any]]:
-    """Yield how many lines are above the header, and what reads the fields of the lines from there on."""
+def _opened(file: InputFile, progress: ReadProgress) -> Iterator[tuple[int, Any]]:
+    """Yield the number of lines above the header, and a reader of the fields from the header on."""
     csv.field_size_limit(MAX_BODY_BYTES)
-    with file.open(reading) as stream:
+    with file.open(progress) as stream:
         skip_byte_order_mark(file.uri, stream)
-        # What is not UTF-8 becomes a failed row when its request is made.
+        # A row that is not UTF-8 fails when its request is made.
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
         above, delimiter, lines = _start(_lines(file.uri, text))
         yield above, csv.reader(lines, strict=True, delimiter=delimiter)
@@ -67,7 +68,7 @@ def _lines(uri: str, text: io.TextIOWrapper) -> Iterator[str]:
 
 
 def _start(lines: Iterator[str]) -> tuple[int, str, Iterator[str]]:
-    """Return how many lines are above the header, the delimiter, and the lines from the header on."""
+    """Return the number of lines above the header, the delimiter, and the lines from the header on."""
     delimiter = ","
     for above, line in enumerate(lines):
         if named := _DELIMITER.fullmatch(line):
@@ -79,14 +80,14 @@ def _start(lines: Iterator[str]) -> tuple[int, str, Iterator[str]]:
 
 def _check_header(uri: str, header: list[str]) -> None:
     if any("\0" in name for name in header):
-        raise BasetenInputError(f"{uri} has zero bytes in its header: it is UTF-16 or no text; convert it to UTF-8.")
+        raise BasetenInputError(f"{uri} has zero bytes in its header: it is UTF-16 or not text; convert it to UTF-8.")
     repeated = [repr(name) for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise BasetenInputError(f"{uri} has several columns of the name {', '.join(repeated[:20])}: rename them.")
 
 
 def _fields(reader: Any) -> list[str] | csv.Error | None:
-    """Return the fields of the next line, what is wrong with it, or ``None`` at the end."""
+    """Return the fields of the next line or its error; ``None`` at the end."""
     first = reader.line_num + 1
     try:
         return next(reader, None)
@@ -96,13 +97,13 @@ def _fields(reader: Any) -> list[str] | csv.Error | None:
 
 
 def _named(
-    place: tuple[str, str, int], header: list[str], fields: list[str] | csv.Error, above: int
+    location: tuple[str, str, int], header: list[str], fields: list[str] | csv.Error, above: int
 ) -> dict[str, str] | BasetenInputError:
-    uri, _, number = place
+    uri, _, number = location
     if isinstance(fields, csv.Error):
-        first, trouble = above + fields.args[0], fields.args[1]
+        first, problem = above + fields.args[0], fields.args[1]
         where = f"line {number}" if first == number else f"from line {first} to line {number}"
-        return BasetenInputError(f"{uri}, {where} is not CSV ({trouble}).")
+        return BasetenInputError(f"{uri}, {where} is not CSV ({problem}).")
     if len(fields) == len(header):
         return dict(zip(header, fields, strict=True))
     return BasetenInputError(f"{uri}, line {number} has {len(fields)} fields, its header has {len(header)}.")

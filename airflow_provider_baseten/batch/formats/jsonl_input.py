@@ -1,38 +1,39 @@
-"""JSON Lines: one JSON value in each line."""
+"""JSON Lines input: one JSON value in each line."""
 
 from collections.abc import Collection, Iterator
 from functools import partial
 
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.batch.formats.text_input import skip_byte_order_mark
-from airflow_provider_baseten.batch.input_files import InputFile
-from airflow_provider_baseten.batch.row import Reading, Row
+from airflow_provider_baseten.batch.input_file import InputFile
+from airflow_provider_baseten.batch.read_progress import ReadProgress
+from airflow_provider_baseten.batch.row import Row
 from airflow_provider_baseten.exceptions import BasetenPayloadTooLargeError
 
 _COUNTED_BYTES = 1 << 18
 
 
-def rows(file: InputFile, reading: Reading, _columns: Collection[str] | None) -> Iterator[Row]:
-    """Yield the rows of a file. Blank lines are none."""
+def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
+    """Yield the rows of a file; blank lines are skipped."""
     uri = file.uri
-    with file.open(reading) as stream:
+    with file.open(progress) as stream:
         skip_byte_order_mark(uri, stream)
         read = partial(stream.readline, MAX_BODY_BYTES)
         for number, line in enumerate(iter(read, b""), 1):
-            place = (uri, "line", number)
+            location = (uri, "line", number)
             if len(line) == MAX_BODY_BYTES and not line.endswith(b"\n"):
                 while (rest := read()) and not rest.endswith(b"\n"):
                     pass
-                yield Row(place, value=BasetenPayloadTooLargeError(f"{uri}, line {number} has more than 100 MB."))
+                yield Row(location, value=BasetenPayloadTooLargeError(f"{uri}, line {number} has more than 100 MB."))
             elif raw := line.strip():
-                yield Row(place, raw)
+                yield Row(location, raw)
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield numbers of rows whose sum is that of the file."""
-    with file.open(Reading()) as stream:
+    """Yield numbers whose sum is the number of rows."""
+    with file.open(ReadProgress()) as stream:
         skip_byte_order_mark(file.uri, stream)
-        holds_text = False  # The line that the last block ended in.
+        holds_text = False  # Whether the last line of the previous block has text.
         for block in iter(partial(stream.read, _COUNTED_BYTES), b""):
             start, *lines = map(bytes.strip, block.split(b"\n"))
             holds_text = holds_text or bool(start)

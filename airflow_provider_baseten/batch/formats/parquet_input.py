@@ -1,4 +1,4 @@
-"""Parquet files."""
+"""Parquet input."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -6,9 +6,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_provider_baseten.batch.formats.arrow_values import rows_of
-from airflow_provider_baseten.batch.input_files import InputFile
-from airflow_provider_baseten.batch.parquet import require_pyarrow
-from airflow_provider_baseten.batch.row import Reading, Row
+from airflow_provider_baseten.batch.formats.parquet_parts import require_pyarrow
+from airflow_provider_baseten.batch.input_file import InputFile
+from airflow_provider_baseten.batch.read_progress import ReadProgress
+from airflow_provider_baseten.batch.row import Row
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 if TYPE_CHECKING:
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 1000
 
 
-def rows(file: InputFile, reading: Reading, columns: Collection[str] | None) -> Iterator[Row]:
+def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    :param columns: that are needed; a file that has them all is asked for no others.
-    :raises BasetenInputError: it is no Parquet file, or has a column twice.
+    :param columns: columns that are needed; if the file has them all, no others are read.
+    :raises BasetenInputError: it is not a Parquet file, or has a column twice.
     """
     require_pyarrow()
     import pyarrow.parquet
 
     number = 0
-    with file.raw() as binary, reading.file(file.size, lambda: file.size * number / max(1, total)):
+    with file.raw() as binary, progress.file(file.size, lambda: file.size * number / max(1, total)):
         total = 0
         try:
             table = pyarrow.parquet.ParquetFile(binary)
@@ -37,7 +38,7 @@ def rows(file: InputFile, reading: Reading, columns: Collection[str] | None) -> 
         total = table.metadata.num_rows
         wanted = None if columns is None or not {*columns} <= {*schema.names} else sorted(columns)
         _check_names(file.uri, schema, wanted)
-        # One row group after the other: a batch over two of them can't have dictionaries inside of lists.
+        # One row group at a time, as a batch of two row groups can't have dictionaries inside of lists.
         groups = range(table.num_row_groups)
         for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
             for value in rows_of(batch, f"{file.uri}, row", number):
@@ -46,7 +47,7 @@ def rows(file: InputFile, reading: Reading, columns: Collection[str] | None) -> 
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield the number of rows, which the metadata of the file says."""
+    """Yield the number of rows from the metadata of the file."""
     import pyarrow.parquet
 
     with file.raw() as binary:

@@ -1,4 +1,4 @@
-"""Failure records: what a failed row's line says of its error, and the answer that was paid for it."""
+"""Failure records: the error of a failed row, and the response that was billed for it."""
 
 import base64
 from typing import Any
@@ -9,7 +9,7 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 MOST_ANSWER_BYTES = 1 << 20
 
-# Members of a record that hold what the model has answered, or say where that is.
+# Members of a record with the model's response, or with the place of it.
 ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
 
 _MOST_CHARACTERS = 4000
@@ -19,10 +19,10 @@ _HTTP_STATUSES = range(100, 1000)
 def failure_record(error: BasetenError, answer: bytes | None = None, answer_row: int | None = None) -> bytes:
     """Return the JSON of a failure.
 
-    :param error: what happened.
-    :param answer: what the server sent in place of an output, whole or the first 1 MiB; text if it is UTF-8,
-        otherwise Base64.
-    :param answer_row: the row of the same request whose record holds the answer.
+    :param error: the error.
+    :param answer: body of the response, of which the first 1 MiB is recorded: as text if it is UTF-8, otherwise as
+        Base64.
+    :param answer_row: row of the same request whose record holds the response.
     """
     record = {
         "type": type(error).__name__,
@@ -40,7 +40,7 @@ def failure_record(error: BasetenError, answer: bytes | None = None, answer_row:
 
 
 def _text(value: object) -> str | None:
-    """Return a text that UTF-8 can hold, of bounded length."""
+    """Return a text of bounded length that can be encoded as UTF-8."""
     return value[:_MOST_CHARACTERS].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
 
 
@@ -50,7 +50,7 @@ def _answer(body: bytes) -> dict[str, Any]:
     try:
         text = start.decode()
     except UnicodeDecodeError as error:
-        # A character that is cut at the end is not taken for another encoding.
+        # A character that is cut off at the end does not show another encoding.
         if not is_cut or error.start < len(start) - 3:
             answer: dict[str, Any] = {"answer_base64": base64.b64encode(start).decode()}
         else:

@@ -1,11 +1,12 @@
-"""The open part of a run: outcomes until they are written."""
+"""Writer of parts: it collects the outcomes of rows and writes them in parts."""
 
 import asyncio
 import logging
 import time
 from itertools import accumulate
 
-from airflow_provider_baseten.batch.parts import Earlier, Outcome, OutputFolder
+from airflow_provider_baseten.batch.output_folder import OutputFolder, PartRow
+from airflow_provider_baseten.batch.previous_runs import PreviousRuns
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,7 @@ PART_ROWS = 1000
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0
 
-# How long a part that can't be written is held and tried again: a disk that is full may be cleared.
+# A part that can't be written is kept and written again for this long, since a full disk may be cleared.
 WRITE_SECONDS = 60.0
 WRITE_PAUSE_SECONDS = 1.0
 
@@ -22,43 +23,46 @@ WRITE_PAUSE_SECONDS = 1.0
 class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
-    A part is closed at 1,000 rows, 64 MB or after 30 seconds, and written whole in a thread. Rows that are sent and not
-    yet in a part are paid for again after a crash, so their number is bounded: :meth:`room` waits while there are as
-    many as may be in flight and one part. A part that can't be written is held and tried again for a minute, in which
-    nothing is sent beyond that number.
+    A part is closed at 1,000 rows, 64 MB or after 30 seconds, and written whole in a thread. Rows that were sent and
+    are not yet in a part are sent and billed again after a crash, so their number is bounded: :meth:`wait_for_room`
+    waits while it is the number that may be in flight plus one part. A part that can't be written is kept and written
+    again for a minute, during which no more rows than that are sent.
 
-    :param earlier: what earlier runs have written.
+    :param previous: results of the previous runs.
     """
 
-    #: Rows that were sent and are not in a part yet; whoever sends a row adds it.
-    unsaved = 0
-
-    def __init__(self, folder: OutputFolder, earlier: Earlier) -> None:
+    def __init__(self, folder: OutputFolder, previous: PreviousRuns) -> None:
         self._folder = folder
-        self._sequence = earlier.sequence
-        self.parts = list(earlier.parts)
+        self._sequence = previous.sequence
+        self.parts = list(previous.parts)
         self.failed_parts: list[str] = []
-        self._outputs: list[Outcome] = []
-        self._failures: list[Outcome] = []
+        self._outputs: list[PartRow] = []
+        self._failures: list[PartRow] = []
+        # Rows that were sent and are not in a part yet.
+        self._unsaved = 0
         self._bytes = 0
-        self._hurried = False
+        self._is_hurried = False
         self._opened = time.monotonic()
         self._saving: asyncio.Task[None] | None = None
 
-    async def room(self, in_flight: int) -> None:
-        """Wait until further rows may be sent.
+    async def wait_for_room(self, in_flight: int) -> None:
+        """Wait until more rows may be sent.
 
-        :param in_flight: rows that may be in flight.
+        :param in_flight: number of rows that may be in flight.
         :raises BasetenResultStoreError: a part could not be written.
         """
-        while self._saving is not None and (self.unsaved >= PART_ROWS + in_flight or self._bytes >= PART_BYTES):
+        while self._saving is not None and (self._unsaved >= PART_ROWS + in_flight or self._bytes >= PART_BYTES):
             await asyncio.shield(self._saving)
+
+    def expect(self, rows: int) -> None:
+        """Count rows that are about to be sent; :meth:`add` is called for each of them."""
+        self._unsaved += rows
 
     def add(self, number: int, kept: bytes, outcome: bytes, *, failed: bool = False) -> None:
         """Add the outcome of a row.
 
-        :param kept: members of its line that come from the input.
-        :param outcome: its output, or the record of its failure.
+        :param kept: columns that are copied from the input, as JSON.
+        :param outcome: output of the row, or record of its failure.
         """
         (self._failures if failed else self._outputs).append((number, kept, outcome))
         self._bytes += len(kept) + len(outcome)
@@ -66,9 +70,9 @@ class PartWriter:
             self._save()
 
     def close_old_part(self, now: float) -> None:
-        """Close the part if it is open for long.
+        """Close the part if it has been open for 30 seconds.
 
-        :raises BasetenResultStoreError: an earlier one could not be written.
+        :raises BasetenResultStoreError: an earlier part could not be written.
         """
         if self._saving is not None and self._saving.done():
             self._saving.result()
@@ -76,11 +80,11 @@ class PartWriter:
             self._save()
 
     def hurry(self) -> None:
-        """Don't try again to write what can't be written."""
-        self._hurried = True
+        """Stop retrying to write a part."""
+        self._is_hurried = True
 
     async def close(self) -> None:
-        """Write what is left.
+        """Write the remaining rows.
 
         :raises BasetenResultStoreError: a part could not be written.
         """
@@ -96,9 +100,9 @@ class PartWriter:
         return self._saving
 
     async def _save_part(self) -> None:
-        """Write one part, of its outputs and its failed rows a file each.
+        """Write one part: a file with its outputs and a file with its failed rows.
 
-        After an error the task stays, so that everybody who needs it gets the error.
+        A failed task stays, so that all who wait for it get its error.
         """
         outputs, self._outputs = self._next(self._outputs, PART_ROWS)
         failures, self._failures = self._next(self._failures, PART_ROWS - len(outputs))
@@ -109,32 +113,32 @@ class PartWriter:
             self.parts.append(await self._write(outputs))
         if failures:
             self.failed_parts.append(await self._write(failures, failed=True))
-        self.unsaved -= len(outputs) + len(failures)
+        self._unsaved -= len(outputs) + len(failures)
         self._saving = None
         if self._rows >= PART_ROWS or self._bytes >= PART_BYTES:
             self._save()
 
-    def _next(self, outcomes: list[Outcome], most: int) -> tuple[list[Outcome], list[Outcome]]:
-        """Return what goes into the next part, and the rest."""
+    def _next(self, outcomes: list[PartRow], most: int) -> tuple[list[PartRow], list[PartRow]]:
+        """Return the rows of the next part, and the rest."""
         if self._bytes >= PART_BYTES:
             sizes = accumulate(map(_size, outcomes[:most]))
             most = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)
         return outcomes[:most], outcomes[most:]
 
-    async def _write(self, outcomes: list[Outcome], *, failed: bool = False) -> str:
+    async def _write(self, outcomes: list[PartRow], *, failed: bool = False) -> str:
         began = time.monotonic()
-        told = False
+        is_logged = False
         while True:
             try:
                 return await asyncio.to_thread(self._folder.write, self._sequence, outcomes, failed=failed)
             except BasetenResultStoreError as error:
-                if self._hurried or time.monotonic() >= began + WRITE_SECONDS:
+                if self._is_hurried or time.monotonic() >= began + WRITE_SECONDS:
                     raise
-                if not told:
-                    log.warning("%s Until then it is held, and written again for %d s.", error, WRITE_SECONDS)
-                told = True
+                if not is_logged:
+                    log.warning("%s Until then it is kept, and written again for %d s.", error, WRITE_SECONDS)
+                is_logged = True
             await asyncio.sleep(WRITE_PAUSE_SECONDS)
 
 
-def _size(outcome: Outcome) -> int:
+def _size(outcome: PartRow) -> int:
     return len(outcome[1]) + len(outcome[2])

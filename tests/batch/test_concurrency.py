@@ -7,13 +7,15 @@ from collections import deque
 
 import pytest
 
-from airflow_provider_baseten.batch.control import MOST, Counts, Pace, Pacer, Sample, next_pace
+from airflow_provider_baseten.batch.concurrency import ConcurrencyState, Window, next_state
+from airflow_provider_baseten.batch.concurrency_controller import ConcurrencyController, RequestCounts
+from airflow_provider_baseten.batch.job import MAX_CONCURRENCY
 
 TICK = 0.1
 
 
 class Server:
-    """Steady state of a server: what it answers and refuses with a number of requests in flight."""
+    """Steady state of a server: what it answers and rejects with a number of requests in flight."""
 
     def __init__(self, latency, most_rate=float("inf"), places=float("inf")):
         self.latency = latency
@@ -23,8 +25,8 @@ class Server:
     def rates(self, limit, now):
         served = min(limit, self.places)
         rate = served / self.latency(served, now)
-        refused = max(0.0, rate - self.most_rate) + (limit - served) / self.latency(served, now)
-        return min(rate, self.most_rate), refused
+        rejected = max(0.0, rate - self.most_rate) + (limit - served) / self.latency(served, now)
+        return min(rate, self.most_rate), rejected
 
 
 def queueing(places, seconds):
@@ -37,7 +39,7 @@ SERVERS = {
     "one place": Server(queueing(1, 0.5)),
     "500 a second": Server(queueing(10_000, 0.05), most_rate=500),
     "20 a second": Server(queueing(10_000, 0.5), most_rate=20),
-    "24 places, more are refused": Server(queueing(10_000, 0.2), places=24),
+    "24 places, more are rejected": Server(queueing(10_000, 0.2), places=24),
     "slower with load": Server(lambda limit, now: 0.04 * (1 + (limit / 100) ** 2)),
     "slower with load, without end": Server(lambda limit, now: 0.05 * (1 + limit / 40)),
     "a language model": Server(queueing(32, 20.0)),
@@ -46,30 +48,30 @@ SERVERS = {
 
 
 def simulate(server, seconds, chance, until=lambda now, limit: None):
-    pacer, now, answers, spent, refused = Pacer(0.0), 0.0, 0.0, 0.0, 0.0
-    limit, log = pacer.pace.limit, []
+    controller, now, responses, spent, rejected = ConcurrencyController(0.0), 0.0, 0.0, 0.0, 0.0
+    limit, log = controller.state.limit, []
     while now < seconds:
-        rate, refusals = server.rates(limit, now)
+        rate, rejections = server.rates(limit, now)
         count = rate * TICK * chance.uniform(0.95, 1.05)
-        answers, refused = answers + count, refused + refusals * TICK
+        responses, rejected = responses + count, rejected + rejections * TICK
         spent += count * server.latency(min(limit, server.places), now)
         now += TICK
-        log.append((now, limit, rate, refusals))
-        limit = pacer.update(Counts(int(answers), spent, int(refused)), now)
+        log.append((now, limit, rate, rejections))
+        limit = controller.update(RequestCounts(int(responses), spent, int(rejected)), now)
     return log
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_capacity_is_found_and_hardly_anything_refused(name):
+def test_capacity_is_found_and_hardly_anything_rejected(name):
     server, seed = SERVERS[name], random.randrange(1 << 30)
     print(f"seed {seed}")  # noqa: T201
     slow = name == "a language model"
     log = simulate(server, 1500.0 if slow else 90.0, random.Random(seed))
-    after = [(rate, refusals) for now, _, rate, refusals in log if now > (500.0 if slow else 20.0)]
-    best = max(server.rates(limit, 0.0)[0] for limit in range(1, MOST + 1))
-    rate, refusals = (sum(values) / len(after) for values in zip(*after, strict=True))
+    after = [(rate, rejections) for now, _, rate, rejections in log if now > (500.0 if slow else 20.0)]
+    best = max(server.rates(limit, 0.0)[0] for limit in range(1, MAX_CONCURRENCY + 1))
+    rate, rejections = (sum(values) / len(after) for values in zip(*after, strict=True))
     assert rate >= 0.9 * best
-    assert refusals < 0.01 * (rate + refusals)
+    assert rejections < 0.01 * (rate + rejections)
 
 
 def test_the_limit_stays_near_what_is_needed():
@@ -85,12 +87,12 @@ def test_new_replicas_are_noticed():
     assert log[-1][2] >= 0.9 * 2560
 
 
-def test_a_server_that_takes_less_than_before_is_not_pressed():
+def test_a_server_that_takes_less_than_before_is_not_overloaded():
     server = Server(queueing(10_000, 0.05), most_rate=500)
-    pacer_log = simulate(server, 30.0, random.Random(1))
-    assert pacer_log[-1][1] <= 25
-    pace = Pace(limit=100, rising=False)
-    assert next_pace(pace, Sample(answers=500, rate=500.0, refused=9, seconds=1.0), 1.0).limit < 100
+    controller_log = simulate(server, 30.0, random.Random(1))
+    assert controller_log[-1][1] <= 25
+    state = ConcurrencyState(limit=100, is_rising=False)
+    assert next_state(state, Window(responses=500, rate=500.0, rejected=9, seconds=1.0), 1.0).limit < 100
 
 
 class Queue:
@@ -105,9 +107,9 @@ class Queue:
         self.seconds = seconds
 
     def run(self, until, chance):
-        """Keep as many requests in flight as the pacer says; return limit and answers after each tick."""
-        pacer, now, answers, spent, log = Pacer(0.0), 0.0, 0, 0.0, []
-        limit, waiting, running = pacer.pace.limit, deque(), []
+        """Keep as many requests in flight as the controller says; return limit and responses after each tick."""
+        controller, now, responses, spent, log = ConcurrencyController(0.0), 0.0, 0, 0.0, []
+        limit, waiting, running = controller.state.limit, deque(), []
         for tick in range(1, round(until / TICK) + 1):
             while True:
                 waiting.extend([now] * (limit - len(waiting) - len(running)))
@@ -116,11 +118,11 @@ class Queue:
                 if not running or running[0][0] > tick * TICK:
                     break
                 now, sent = heapq.heappop(running)
-                answers += 1
+                responses += 1
                 spent += (now - sent) * chance.uniform(0.8, 1.2)
             now = tick * TICK
-            limit = pacer.update(Counts(answers, spent, 0), now)
-            log.append((limit, answers))
+            limit = controller.update(RequestCounts(responses, spent, 0), now)
+            log.append((limit, responses))
         return log
 
 
@@ -157,7 +159,7 @@ def test_one_place_is_not_climbed_and_the_limit_comes_down(chance, seconds):
 
 
 def test_one_place_whose_answers_come_by_chance(chance):
-    """Sixty seconds of such answers look like half or twice the rate; now and then one stretch misleads."""
+    """Sixty seconds of such responses look like half or twice the rate; now and then one stretch misleads."""
     finals = sorted(Queue(1, by_chance(0.5)).run(900.0, chance)[-1][0] for _ in range(9))
     assert finals[4] <= 8
     assert finals[-1] <= 64
@@ -178,9 +180,9 @@ def test_places_that_are_lost_bring_the_limit_down_and_new_ones_up(chance):
 
 
 def test_rows_that_come_slowly_tell_nothing_of_the_server():
-    pacer, answers = Pacer(0.0), 0
+    controller, responses = ConcurrencyController(0.0), 0
     for tick in range(10_000):
-        answers += 1
-        limit = pacer.update(Counts(answers, answers * 0.1, 0), tick * TICK, starved=True)
+        responses += 1
+        limit = controller.update(RequestCounts(responses, responses * 0.1, 0), tick * TICK, starved=True)
     assert limit == 16
-    assert pacer.update(Counts(answers, answers * 0.1, 50), 1001.0, starved=True) < 16
+    assert controller.update(RequestCounts(responses, responses * 0.1, 50), 1001.0, starved=True) < 16

@@ -1,0 +1,255 @@
+"""Concurrency limit: a pure decision for each measurement window, made from what the server did in the last one."""
+
+import math
+from dataclasses import dataclass, replace
+
+from airflow_provider_baseten.batch.job import MAX_CONCURRENCY
+
+INITIAL_LIMIT = 16
+
+# With fewer requests the server would be idle while a response travels.
+_MIN_LIMIT = 2
+
+# Multiplying the limit by a factor f is worth it if it brings more than f ** 0.1 times the responses. Requests beyond
+# that only wait in the server's queue: the latency grows, the rate does not.
+_REQUIRED_GAIN = 0.1
+# A rate that is measured with n responses is off by up to 1 / sqrt(n). A difference counts if it is larger than that
+# by this factor.
+_CONFIDENCE = 1.5
+# A smaller growth of the limit is not measured.
+_MEASURABLE_STEP = 1.2
+# From this factor on a step is large. In a smaller one, this share of the possible measurement error is tolerated.
+_LARGE_STEP = 1.5
+_SMALL_STEP_SHARE = 0.25
+# A limit is held up to this share of rejected requests.
+_RARE_REJECTIONS = 0.005
+_DOUBLING = 2.0
+_STEP = 1.1
+_PROBE = 1.25
+# Latency of a request that is answered at once.
+_INSTANT_SECONDS = 0.5
+_HOLD_SECONDS = 15.0
+_MAX_HOLD_SECONDS = 240.0
+_WINDOW_SECONDS = 0.3
+# Length of a window whose result is undecided before.
+_LONG_WINDOW_SECONDS = 15.0
+_WINDOW_RESPONSES = 50
+# The smaller the step, the more responses it takes to see its effect.
+_SMALL_STEP_RESPONSES = 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Measurements of the server during a time with a constant limit.
+
+    :param responses: requests that were answered and not rejected.
+    :param rate: these responses per second.
+    :param rejected: requests that were rejected with 429 or 529.
+    :param seconds: length of the window.
+    """
+
+    responses: int
+    rate: float
+    rejected: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcurrencyState:
+    """The concurrency limit, and what led to it.
+
+    The limit rises while that increases the rate of responses. If not even the first rise does, the limit falls while
+    that costs no rate. Then it is held. After ``hold_seconds`` a slightly higher limit is tried, since deployments get
+    more replicas, and the next time a slightly lower one, since they lose some.
+
+    :param limit: maximum number of requests in flight.
+    :param is_rising: whether a higher limit than before is being tried.
+    :param is_falling: whether a lower limit than before is being tried.
+    :param factor: factor of the next change. It is 2 until the server rejects a request for the first time, then small.
+    :param previous: the limit before this one; 0 if that one was not good.
+    :param baseline: the limit that this one is compared with; 0 if there is none.
+    :param baseline_rate: responses per second at the baseline.
+    :param baseline_responses: number of responses that the baseline's rate was measured with.
+    :param has_climbed: whether a rise increased the rate, or the server rejected requests; a lower limit is then known
+        to be worse.
+    :param probes_lower: whether the next trial after holding is a lower limit.
+    :param hold_seconds: how long the limit is held.
+    :param held_since: when holding began.
+    """
+
+    limit: int = INITIAL_LIMIT
+    is_rising: bool = True
+    is_falling: bool = False
+    factor: float = _DOUBLING
+    previous: int = 0
+    baseline: int = 0
+    baseline_rate: float = 0.0
+    baseline_responses: int = 0
+    has_climbed: bool = False
+    probes_lower: bool = False
+    hold_seconds: float = _HOLD_SECONDS
+    held_since: float = 0.0
+
+
+def is_window_over(state: ConcurrencyState, window: Window, now: float) -> bool:
+    """Return whether a window has measured enough to decide."""
+    if _is_overloaded(state, window):
+        return True
+    if window.responses < _responses_needed(state):
+        return False
+    if not (state.is_rising or state.is_falling):
+        return now - state.held_since >= state.hold_seconds or _is_slower(state, window)
+    return window.seconds >= (_LONG_WINDOW_SECONDS if _is_undecided(state, window) else _WINDOW_SECONDS)
+
+
+def is_window_stale(state: ConcurrencyState, window: Window) -> bool:
+    """Return whether a window goes so far back that it hides what the server does now."""
+    return window.seconds >= _LONG_WINDOW_SECONDS and window.responses >= _responses_needed(state)
+
+
+def _responses_needed(state: ConcurrencyState) -> int:
+    measured = not state.is_rising or state.baseline == 0 or _is_compared(state)
+    small = measured and state.factor < _DOUBLING
+    return max(_SMALL_STEP_RESPONSES if small else _WINDOW_RESPONSES, 2 * state.limit)
+
+
+def next_state(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
+    """Return the state for the next window."""
+    if _is_overloaded(state, window):
+        return _after_rejection(state, now)
+    if state.is_rising:
+        return _after_rise(state, window, now)
+    if state.is_falling:
+        return _after_fall(state, window, now)
+    return _probing(state, window)
+
+
+def _is_overloaded(state: ConcurrencyState, window: Window) -> bool:
+    # A rise ends with the first rejection. Any other limit falls only if rejections are not rare.
+    return window.rejected > (0 if state.is_rising else max(2, _RARE_REJECTIONS * window.responses))
+
+
+def _after_rejection(state: ConcurrencyState, now: float) -> ConcurrencyState:
+    if state.is_rising and state.previous and state.factor <= _STEP:
+        return _held(state, state.previous, now)
+    # The previous limit was good. If there is none, the server takes less than before.
+    limit = state.previous if state.is_rising and state.previous else max(1, int(state.limit * 0.8))
+    return replace(
+        state, limit=limit, is_rising=True, is_falling=False, factor=_STEP, previous=0, baseline=0, has_climbed=True
+    )
+
+
+def _after_rise(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
+    if not state.baseline:
+        return _raised(_with_baseline(state, window))
+    if not _is_compared(state):
+        return _raised(state)
+    gain, noise = _gain(state, window), _noise(state, window)
+    if state.limit < MAX_CONCURRENCY and gain > _needed_gain(state) + noise:
+        return _raised(_with_baseline(replace(state, factor=_next_factor(state.factor), has_climbed=True), window))
+    if gain > noise:
+        return _held(replace(state, has_climbed=True), state.limit, now)
+    if not state.has_climbed and _is_worth_lowering(state.baseline, state.baseline_rate):
+        return _lowered(replace(state, limit=state.baseline, factor=_DOUBLING))
+    return _held(state, state.baseline, now)
+
+
+def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
+    # The loss of a large step is large, so that the measurement error is not taken for it.
+    noise = (
+        _noise(state, window)
+        / _CONFIDENCE
+        * (1.0 if state.baseline >= _LARGE_STEP * state.limit else _SMALL_STEP_SHARE)
+    )
+    if _gain(state, window) < _tolerated_loss(state) - noise:
+        return _held(state, state.previous, now)
+    if state.limit <= _MIN_LIMIT:
+        return _held(state, state.limit, now)
+    # The rate is the same as at the baseline, so that both windows measure it.
+    responses = state.baseline_responses + window.responses
+    rate = (state.baseline_rate * state.baseline_responses + window.rate * window.responses) / responses
+    measured = replace(
+        state, baseline=state.limit, baseline_rate=rate, baseline_responses=responses, hold_seconds=_HOLD_SECONDS
+    )
+    return _lowered(replace(measured, factor=_next_factor(state.factor)))
+
+
+def _probing(state: ConcurrencyState, window: Window) -> ConcurrencyState:
+    is_slower = _is_slower(state, window)
+    hold_seconds = _HOLD_SECONDS if is_slower else min(_MAX_HOLD_SECONDS, 2 * state.hold_seconds)
+    probe = replace(
+        _with_baseline(state, window), hold_seconds=hold_seconds, factor=min(state.factor, _PROBE), has_climbed=True
+    )
+    goes_lower = (state.probes_lower or is_slower) and _is_worth_lowering(state.limit, window.rate)
+    probe = replace(probe, probes_lower=not goes_lower)
+    return _lowered(replace(probe, factor=_PROBE)) if goes_lower else _raised(probe)
+
+
+def _is_worth_lowering(limit: int, rate: float) -> bool:
+    """Return whether a lower limit is worth a trial, which costs responses: not where they come at once."""
+    return limit > _MIN_LIMIT and limit > _INSTANT_SECONDS * rate
+
+
+def _is_compared(state: ConcurrencyState) -> bool:
+    return state.is_falling or (state.baseline > 0 and state.limit >= _MEASURABLE_STEP * state.baseline)
+
+
+def _is_slower(state: ConcurrencyState, window: Window) -> bool:
+    """Return whether the server has become much slower than its baseline, as after the loss of replicas."""
+    return state.baseline > 0 and _gain(state, window) < -math.log(_DOUBLING)
+
+
+def _is_undecided(state: ConcurrencyState, window: Window) -> bool:
+    """Return whether a longer window may decide what this one does not."""
+    if not _is_compared(state):
+        return False
+    gain, noise = _gain(state, window), _noise(state, window)
+    if state.is_falling:
+        return abs(gain - _tolerated_loss(state)) < noise / _CONFIDENCE
+    return _needed_gain(state) < gain <= _needed_gain(state) + noise
+
+
+def _gain(state: ConcurrencyState, window: Window) -> float:
+    """Return the logarithm of the rate compared with the baseline."""
+    return math.log(max(window.rate, 1e-9) / max(state.baseline_rate, 1e-9))
+
+
+def _noise(state: ConcurrencyState, window: Window) -> float:
+    """Return the measurement error of a gain."""
+    return _CONFIDENCE * math.sqrt(1 / max(1, state.baseline_responses) + 1 / max(1, window.responses))
+
+
+def _needed_gain(state: ConcurrencyState) -> float:
+    return _REQUIRED_GAIN * math.log(state.limit / state.baseline)
+
+
+def _tolerated_loss(state: ConcurrencyState) -> float:
+    return -_REQUIRED_GAIN * math.log(state.baseline / state.limit)
+
+
+def _next_factor(factor: float) -> float:
+    return factor if factor <= _STEP else min(_DOUBLING, factor * factor)
+
+
+def _with_baseline(state: ConcurrencyState, window: Window) -> ConcurrencyState:
+    return replace(
+        state,
+        baseline=state.limit,
+        baseline_rate=window.rate,
+        baseline_responses=window.responses,
+        hold_seconds=_HOLD_SECONDS,
+    )
+
+
+def _held(state: ConcurrencyState, limit: int, now: float) -> ConcurrencyState:
+    return replace(state, limit=limit, is_rising=False, is_falling=False, held_since=now)
+
+
+def _raised(state: ConcurrencyState) -> ConcurrencyState:
+    limit = min(MAX_CONCURRENCY, max(state.limit + 1, int(state.limit * state.factor)))
+    return replace(state, limit=limit, previous=state.limit, is_rising=True, is_falling=False)
+
+
+def _lowered(state: ConcurrencyState) -> ConcurrencyState:
+    limit = max(_MIN_LIMIT, min(state.limit - 1, int(state.limit / state.factor)))
+    return replace(state, limit=limit, previous=state.limit, is_rising=False, is_falling=True)

@@ -1,0 +1,48 @@
+"""Parts in JSON Lines: outputs, and failed rows."""
+
+from array import array
+from collections.abc import Sequence
+from typing import IO
+
+# Characters that JSON allows in strings and some readers take for the end of a line.
+_LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
+
+_LINE_START = b'{"row":'
+
+
+def encode(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
+    """Return rows with their outputs as JSON Lines.
+
+    :param rows: number, copied columns as members of JSON, and output as JSON.
+    """
+    return _lines(rows, b"output")
+
+
+def encode_failed(rows: list[tuple[int, bytes, bytes]]) -> bytes:
+    """Return failed rows as JSON Lines.
+
+    :param rows: number, copied columns as members of JSON, and record of the failure.
+    """
+    return _lines(rows, b"error")
+
+
+def _lines(rows: list[tuple[int, bytes, bytes]], member: bytes) -> bytes:
+    body = b"".join([b'{"row":%d%b,"%b":%b}\n' % (number, copied, member, text) for number, copied, text in rows])
+    if not body.isascii():
+        for end, escape in _LINE_ENDS:
+            body = body.replace(end, escape)
+    return body
+
+
+def row_numbers(file: IO[bytes]) -> "array[int]":
+    """Return the numbers of the rows in a part.
+
+    :raises ValueError: the part is damaged.
+    """
+    numbers = array("Q")
+    for line in file:
+        number, comma, _ = line.removeprefix(_LINE_START).partition(b",")
+        if not (line.startswith(_LINE_START) and comma and number.isdigit() and line.endswith(b"}\n")):
+            raise ValueError(f"line {len(numbers) + 1} is not a row")
+        numbers.append(int(number))
+    return numbers

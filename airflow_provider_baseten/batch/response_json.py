@@ -1,0 +1,126 @@
+"""JSON of responses: the text as the server wrote it, and its value."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import orjson
+
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.responses import Response, model_output
+
+# Line breaks may stand between JSON values, but never inside of a string.
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+
+# Python refuses to read larger numbers.
+_MOST_INT_DIGITS = 4300
+
+_NO_CONTENT = 204
+
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class UnusableResponseError(Exception):
+    """A response, or its part for one row, is not an output. The engine turns it into a failed row.
+
+    :param problem: words that follow "the answer", for example ``is empty``.
+    :param part: the row's part of the response, if it has one.
+    """
+
+    def __init__(self, problem: str, part: "JsonValue | None" = None) -> None:
+        super().__init__(problem)
+        self.part = part
+
+
+class JsonValue:
+    """A JSON value.
+
+    :param text: the text that the server wrote, in UTF-8 and without line breaks; ``None`` if there is none.
+    :param value: the value; its numbers may be rounded if there is a text.
+    """
+
+    __slots__ = ("text", "value")
+
+    def __init__(self, text: bytes | None, value: Any) -> None:
+        self.text = text
+        self.value = value
+
+    @property
+    def exact(self) -> Any:
+        """The value with every digit of its numbers."""
+        if self.text is not None and exact_json.has_long_number(self.text):
+            return exact_json.decode(self.text)
+        return self.value
+
+
+def read_response(response: Response, *, as_json: bool) -> JsonValue:
+    """Return the value of a response.
+
+    :param as_json: whether it has to be JSON, regardless of its Content-Type.
+    :raises UnusableResponseError: it is not a JSON value.
+    :raises BasetenResponseError: the body does not match its Content-Type.
+    """
+    body = response.body
+    if body and response.is_json:
+        return _read_json(response)
+    media_type = response.media_type
+    if body and as_json and media_type != "text/html":
+        return _read_json(response)
+    if not body and response.status != _NO_CONTENT and not media_type.startswith("text/"):
+        raise UnusableResponseError("is empty")
+    value = model_output(response)
+    if isinstance(value, bytes):
+        raise UnusableResponseError(f"is {media_type or 'binary data'}, which has no form in JSON")
+    return JsonValue(None, value)
+
+
+def _read_json(response: Response) -> JsonValue:
+    body = response.body
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _read_odd_json(response)
+    return JsonValue(body.translate(_LINE_BREAKS).strip() if b"\n" in body or b"\r" in body else body, value)
+
+
+def _read_odd_json(response: Response) -> JsonValue:
+    """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, other encodings than UTF-8, and NaN.
+
+    A response with NaN, which standard JSON does not have, gets a value and no text.
+    """
+    constants: list[str] = []
+    try:
+        body = response.json_body()
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        json.loads(text, parse_int=_check_digits, parse_float=str, parse_constant=constants.append)
+        standard = text.encode("utf-8", "backslashreplace").translate(_LINE_BREAKS).strip()
+        value = exact_json.decode(standard)
+    except (ValueError, RecursionError) as error:
+        raise UnusableResponseError(f"is not JSON ({type(error).__name__})") from None
+    return JsonValue(None if constants else standard, value)
+
+
+def _check_digits(number: str) -> None:
+    if len(number) > _MOST_INT_DIGITS:
+        raise UnusableResponseError(f"holds a whole number of {len(number):,} digits")
+
+
+def parts_of(
+    response: JsonValue, texts: Callable[[bytes], Iterable[msgspec.Raw]], values: Callable[[Any], Iterable[Any]]
+) -> list[JsonValue]:
+    """Return parts of a response, each with its own text.
+
+    :param texts: returns the parts of a text.
+    :param values: returns the same parts of a value.
+    """
+    try:
+        found = [bytes(text) for text in texts(response.text or b"")]
+    except msgspec.DecodeError:  # There is no text, or one with lone surrogates, which msgspec refuses.
+        return [JsonValue(None, value) for value in values(response.exact)]
+    return [JsonValue(text, value) for text, value in zip(found, values(response.value), strict=True)]
+
+
+def items_of(response: JsonValue) -> list[JsonValue]:
+    """Return the items of a list."""
+    return parts_of(response, _LIST.decode, iter)

@@ -1,0 +1,101 @@
+"""Statistics of a run: what its requests did, and which outcomes its rows had."""
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from itertools import accumulate
+
+_BUCKETS_PER_E = 20
+_SHORTEST = 1e-4
+
+# Usage comes from the server and goes into the manifest and into XCom, so it is bounded.
+_MOST_TOKENS = 1 << 63
+_MOST_KINDS = 50
+_LONGEST_KIND = 100
+
+
+class RequestStats:
+    """Counts of requests. Only the sender changes them."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.rejected = 0
+        self.responses = 0
+        self.response_seconds = 0.0
+        self.usage: Counter[str] = Counter()
+        self.latencies = Latencies()
+
+    @property
+    def latency(self) -> float:
+        """Mean latency in seconds; a guess before the first response."""
+        return self.response_seconds / self.responses if self.responses else 0.1
+
+    def add_response(self, seconds: float) -> None:
+        """Count a response.
+
+        :param seconds: its latency.
+        """
+        self.responses += 1
+        self.response_seconds += seconds
+        self.latencies.add(seconds)
+
+    def add_usage(self, output: object) -> None:
+        """Add the tokens in the ``usage`` of a response; values that can't be a count are left out."""
+        usage = output.get("usage") if isinstance(output, dict) else None
+        for kind, count in usage.items() if isinstance(usage, dict) else ():
+            total = self.usage[kind] + count if type(count) is int and count >= 0 else _MOST_TOKENS
+            if total < _MOST_TOKENS and (kind in self.usage or self._is_kind(kind)):
+                self.usage[kind] = total
+
+    def _is_kind(self, kind: str) -> bool:
+        return kind.isidentifier() and len(kind) <= _LONGEST_KIND and len(self.usage) < _MOST_KINDS
+
+
+class OutcomeStats:
+    """Counts of rows by outcome. Only the run changes them."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        # Failed rows for which nothing was sent.
+        self.unsent = 0
+
+    @property
+    def done(self) -> int:
+        """Number of rows with an outcome."""
+        return self.outcomes.total()
+
+    @property
+    def succeeded(self) -> int:
+        """Number of rows with an output."""
+        return self.outcomes["success"]
+
+    @property
+    def failed(self) -> int:
+        """Number of rows that have failed."""
+        return self.outcomes.total() - self.outcomes["success"]
+
+
+class Latencies:
+    """Percentiles of latencies, from counts on a logarithmic scale: within 5 % and of constant size."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * 400
+        self._longest = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Add a latency."""
+        bucket = int(math.log(seconds / _SHORTEST) * _BUCKETS_PER_E) if seconds > _SHORTEST else 0
+        self._counts[min(bucket, 399)] += 1
+        self._longest = max(self._longest, seconds)
+
+    def summary(self) -> dict[str, float]:
+        """Return ``p50``, ``p90``, ``p99`` and ``max`` in seconds; empty without any latency."""
+        if not any(self._counts):
+            return {}
+        found = {f"p{percent}": round(self._percentile(percent / 100), 4) for percent in (50, 90, 99)}
+        return found | {"max": round(self._longest, 4)}
+
+    def _percentile(self, part: float) -> float:
+        up_to = list(accumulate(self._counts))
+        bucket = bisect_left(up_to, part * up_to[-1])
+        return min(_SHORTEST * math.exp((bucket + 0.5) / _BUCKETS_PER_E), self._longest)

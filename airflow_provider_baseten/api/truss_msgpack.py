@@ -65,7 +65,7 @@ def unpack(body: bytes) -> Any:
 
 
 def _check_form(msgpack: ModuleType, body: bytes) -> None:
-    """Refuse a body that is not one whole value, before memory is allocated for the sizes that it declares."""
+    """Refuse a body that is not one whole value, before memory is reserved for the sizes that it declares."""
     if _is_one_value(msgpack, body, levels=_MAX_LEVELS):
         return
     if _is_one_value(msgpack, body, levels=_MSGPACK_LEVELS):

@@ -203,10 +203,10 @@ class TestCredentials:
             BasetenHook().connection  # noqa: B018
         monkeypatch.setenv("BASETEN_API_KEY", KEY)
         assert BasetenHook().connection.api_key == KEY
-        assert asyncio.run(BasetenHook().async_client()).api_key == KEY
+        assert asyncio.run(BasetenHook().async_client()).credentials.api_key == KEY
         for look_up in (
             lambda: BasetenHook("other").connection,
-            lambda: asyncio.run(BasetenHook("other").aconnection()),
+            lambda: asyncio.run(BasetenHook("other").async_client()),
         ):
             with pytest.raises(BasetenAuthError, match="Connection 'other' does not exist"):
                 look_up()

@@ -19,7 +19,8 @@ from tools.airflow_api import loopback_session, wait_until
 from tools.airflow_stack import Service, free_port
 
 # What the plugin loads of this package in every process of Airflow.
-LOADED = ("api", "api.signature", "compat", "exceptions", "webhook", "webhook.clock", "webhook.plugin")
+# Parts of the package that the plugin may load when Airflow starts; none of them imports a library outside Python.
+LOADED = {"api", "arguments", "compat", "exceptions", "plugins", "webhook"}
 
 
 @pytest.fixture
@@ -47,8 +48,7 @@ def test_plugin_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
-    ours = {name for name in loaded if name.startswith("airflow_provider_baseten.")}
-    assert ours == {f"airflow_provider_baseten.{name}" for name in LOADED}
+    assert {name.split(".")[1] for name in loaded if name.startswith("airflow_provider_baseten.")} <= LOADED
     assert not {name.partition(".")[0] for name in loaded} & {
         "starlette",
         "fastapi",

@@ -18,7 +18,6 @@ from tests.webhook.deliveries import HEALTHY, NOWHERE, OLD_SECRET, SECRET, SECRE
 from tools.airflow_api import loopback_session, wait_until
 from tools.airflow_stack import Service, free_port
 
-# What the plugin loads of this package in every process of Airflow.
 # Parts of the package that the plugin may load when Airflow starts; none of them imports a library outside Python.
 LOADED = {"api", "arguments", "compat", "exceptions", "plugins", "webhook"}
 

@@ -117,11 +117,13 @@ class Poller:
         self._work.add_done_callback(self._wake_all)
 
     async def _close(self) -> None:
-        work = self._work
+        # Taken at once: a wait that begins during the awaits below opens its own.
+        work, sharing = self._work, self._sharing
+        self._sharing = AsyncExitStack()
         del self._work, self._source, self._schedule  # They keep the event loop alive, which may end now.
         work.cancel()
         await asyncio.wait({work})
-        await self._sharing.aclose()
+        await sharing.aclose()
 
     def _wake_all(self, work: asyncio.Task[None]) -> None:
         if work is getattr(self, "_work", None):  # A bug has ended it: waiters must not wait.

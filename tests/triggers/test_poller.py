@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -254,6 +255,30 @@ class TestEnd:
             return [task for task in asyncio.all_tasks() - mine if "_serve" not in repr(task)]
 
         assert waiting(scenario) == []
+
+    def test_a_wait_that_begins_meanwhile_keeps_its_client(self):
+        opened, closed = [], []
+
+        @asynccontextmanager
+        async def share():
+            opened.append(object())
+            mine = opened[-1]
+            yield mine
+            closed.append(mine)
+
+        async def scenario():
+            shared = poller.Poller("c", share)
+            first = asyncio.create_task(shared.cancel(None, []))
+            while not opened or shared._users:  # noqa: ASYNC110 - until the poller closes, and not a step longer.
+                await asyncio.sleep(0)
+            assert not first.done()
+            async with shared._in_use():
+                await first
+                assert closed == opened[:1]
+            assert closed == opened
+            assert len(opened) == 2
+
+        asyncio.run(scenario())
 
     def test_of_an_event_loop_leaves_nothing_of_it(self, waiting, store):
         deliver(store, "r1")

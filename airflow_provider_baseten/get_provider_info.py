@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from airflow_provider_baseten import config
+
 _REPOSITORY = "https://github.com/airflow-provider-baseten/airflow-provider-baseten"
 _HOOK = "airflow_provider_baseten.hooks.baseten.BasetenHook"
 
@@ -66,7 +68,12 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
         # Of Airflow 3.2 and newer.
         "cli": ["airflow_provider_baseten.cli.definition.get_cli_commands"],
-        "config": {"baseten": {"description": "Settings of the Baseten provider.", "options": _CONFIG_OPTIONS}},
+        "config": {
+            config.SECTION: {
+                "description": "Settings of the Baseten provider.",
+                "options": {option.name: option.description_for_airflow() for option in config.OPTIONS},
+            }
+        },
     }
 
 
@@ -126,71 +133,5 @@ _CONN_FIELDS = {
         "label": "Quote the server's errors",
         "description": "Whether errors and logs quote what the server says about them.",
         "schema": {"type": ["boolean", "null"], "default": True},
-    },
-}
-
-_CONFIG_OPTIONS = {
-    "status_calls_per_second": {
-        "description": "Most status calls per second that a triggerer process makes over one connection, however many "
-        "tasks wait. Baseten allows 20.",
-        "version_added": "0.1.0",
-        "type": "float",
-        "example": None,
-        "default": "20",
-    },
-    "store_check_interval": {
-        "description": "Seconds between two looks into the result store while tasks wait.",
-        "version_added": "0.1.0",
-        "type": "float",
-        "example": None,
-        "default": "5",
-    },
-    "result_store": {
-        "description": "Folder (any ObjectStoragePath URI) for webhook deliveries and outputs that are too large for "
-        "XCom. A connection may "
-        "name another one. By default a folder below AIRFLOW_HOME, which other machines can't read.",
-        "version_added": "0.1.0",
-        "type": "string",
-        "example": "s3://aws_default@bucket/baseten",
-        "default": "",
-    },
-    "max_response_bytes": {
-        "description": "Most bytes of a model's answer, unpacked; a larger one fails. What is larger than a few "
-        "megabytes is kept in the folder for temporary files, not in memory. In bulk jobs at most 64 MiB.",
-        "version_added": "0.1.0",
-        "type": "integer",
-        "example": None,
-        "default": "1073741824",
-    },
-    "webhook_max_body_bytes": {
-        "description": "Webhook deliveries with more bytes than this are refused. A few as large as this may be in the "
-        "API server's memory at once.",
-        "version_added": "0.1.0",
-        "type": "integer",
-        "example": None,
-        "default": "67108864",
-    },
-    "webhook_spool": {
-        "description": "Local folder for webhook deliveries that can't be stored yet because the result store fails. "
-        "By default a folder below AIRFLOW_HOME: where that does not outlive a restart, name another one.",
-        "version_added": "0.1.0",
-        "type": "string",
-        "example": "/var/lib/airflow/baseten-spool",
-        "default": "",
-    },
-    "webhook_tolerance_seconds": {
-        "description": "Seconds that the time in a webhook delivery may differ from the receiver's clock. Deliveries "
-        "beyond it are kept aside, since the clock may be wrong; raise it to have them stored.",
-        "version_added": "0.1.0",
-        "type": "float",
-        "example": None,
-        "default": "300",
-    },
-    "xcom_max_bytes": {
-        "description": "Outputs with more bytes than this land in the result store instead of XCom.",
-        "version_added": "0.1.0",
-        "type": "integer",
-        "example": None,
-        "default": "262144",
     },
 }

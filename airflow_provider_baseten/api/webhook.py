@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.async_failure import Quote, error_words, failure_advice, first_code
 from airflow_provider_baseten.exceptions import (
@@ -16,7 +17,7 @@ from airflow_provider_baseten.exceptions import (
 )
 
 # Seconds.
-TOLERANCE = 300.0
+TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
 
 # Baseten sends one signature for each valid secret: two during a rotation.
 _MAX_SIGNATURES = 16

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api.deployments import MANAGEMENT_HOST
 from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
 from airflow_provider_baseten.api.target import MODEL_APIS_HOST, check_base_url
@@ -13,8 +14,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 MANAGEMENT_URL = "https://api.baseten.co"
 _MODEL_APIS_URL = "https://inference.baseten.co"
 
-# The default of the option [baseten] max_response_bytes.
-MAX_RESPONSE_BYTES = 1024**3
+MAX_RESPONSE_BYTES = config.MAX_RESPONSE_BYTES.default
 
 # Sockets count milliseconds in 32 bits.
 _MAX_SECONDS = 2_000_000.0

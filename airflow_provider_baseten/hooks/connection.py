@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from airflow.sdk.log import mask_secret
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import check_base_url
 from airflow_provider_baseten.arguments import is_encodable, shown
-from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, MAX_RESPONSE_BYTES, Credentials
+from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
-from airflow_provider_baseten.compat import conf
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class BasetenConnection:
             management_url=self.management_url,
             timeout=timeout,
             request_retries=request_retries,
-            max_response_bytes=max_response_bytes(),
+            max_response_bytes=config.MAX_RESPONSE_BYTES.get(),
             error_details=self.log_error_details,
         )
 
@@ -140,19 +140,6 @@ class BasetenConnection:
             )
         api_key = _checked_key("BASETEN_API_KEY", os.environ["BASETEN_API_KEY"])
         return cls(conn_id=conn_id, api_key=api_key, management_api_key=api_key)
-
-
-def max_response_bytes() -> int:
-    """Return the option ``[baseten] max_response_bytes``: most bytes of a model's response, by default 1 GiB.
-
-    :raises BasetenInputError: it is not a whole number of bytes.
-    """
-    text = str(conf.get("baseten", "max_response_bytes", fallback=None) or MAX_RESPONSE_BYTES)
-    if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) == 0:
-        raise BasetenInputError(
-            f"[baseten] max_response_bytes={text[:40]!r} is not a number of bytes such as 1073741824."
-        )
-    return int(text)
 
 
 def check_variable(conn_id: str) -> None:

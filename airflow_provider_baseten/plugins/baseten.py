@@ -7,6 +7,7 @@ import logging
 from functools import cache
 from typing import Any
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.compat import AirflowPlugin
 
 PREFIX = "/baseten"
@@ -49,14 +50,12 @@ class BasetenPlugin(AirflowPlugin):
         An Airflow that lacks something is only logged: if this method raised, Airflow would drop the plugin, and the
         receiver with it.
 
-        :raises ValueError: ``[baseten] webhook_max_body_bytes`` is not a number of bytes.
-        :raises BasetenInputError: ``[baseten] webhook_tolerance_seconds`` is not a number of seconds.
+        :raises BasetenInputError: an option of the receiver is not valid.
         """
         from airflow_provider_baseten.compat import secrets_backends
-        from airflow_provider_baseten.webhook.clock import configured_tolerance
 
-        _max_body_bytes()
-        configured_tolerance()
+        config.WEBHOOK_MAX_BODY_BYTES.get()
+        config.WEBHOOK_TOLERANCE_SECONDS.get()
         if secrets_backends() is None:
             _log.error(
                 "This version of Airflow does not show the Baseten provider its secrets backends: while one of them "
@@ -67,25 +66,14 @@ class BasetenPlugin(AirflowPlugin):
 
 @cache
 def _app() -> Any:
-    from airflow_provider_baseten.webhook.app import MAX_DELIVERY_BYTES, create_app
-    from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, fetch_server_time
+    from airflow_provider_baseten.webhook.app import create_app
+    from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
     from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
     from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
     return create_app(
         Connections(find_airflow_connection),
-        max_body_bytes=_max_body_bytes() or MAX_DELIVERY_BYTES,
+        max_body_bytes=config.WEBHOOK_MAX_BODY_BYTES.get(),
         spool=Spool(default_folder()),
-        clock=Clock(tolerance=configured_tolerance(), ask=fetch_server_time),
+        clock=Clock(tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(), ask=fetch_server_time),
     )
-
-
-def _max_body_bytes() -> int | None:
-    from airflow_provider_baseten.compat import conf
-
-    value = conf.get("baseten", "webhook_max_body_bytes", fallback=None)
-    if not value:
-        return None
-    if not value.strip().isdecimal() or not int(value):
-        raise ValueError("[baseten] webhook_max_body_bytes is not a number of bytes; no webhooks are received.")
-    return int(value)

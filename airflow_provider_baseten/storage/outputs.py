@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from airflow_provider_baseten import compat
+from airflow_provider_baseten import compat, config
 from airflow_provider_baseten.api.responses import Response, refuse_empty, refuse_page
 from airflow_provider_baseten.exceptions import BasetenResultLostError, BasetenResultStoreError
 from airflow_provider_baseten.storage import encoding, files, references
@@ -15,8 +15,6 @@ from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.references import OutputReference, StoredFormat, UnsignedReference
 from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
 from airflow_provider_baseten.storage.xcom import xcom_safe
-
-XCOM_MAX_BYTES = 262_144
 
 # Seconds for which the write of an output is retried: it is paid, and Baseten does not keep it.
 _WRITE_RETRY_SECONDS = 60.0
@@ -85,7 +83,7 @@ def xcom_holds(output: Output) -> bool:
     An output that looks like a reference goes to a file: in XCom it could not be told from a reference of this package.
     """
     return not references.has_form_of_reference(output.value) and output.fits_xcom(
-        _xcom_max_bytes(), long_integers=not compat.xcoms_are_msgpack()
+        config.XCOM_MAX_BYTES.get(), long_integers=not compat.xcoms_are_msgpack()
     )
 
 
@@ -94,7 +92,7 @@ def output_of(response: "Response") -> Output:
 
     :raises BasetenResponseError: the body does not match the Content-Type.
     """
-    if response.large is not None and response.size > _xcom_max_bytes():
+    if response.large is not None and response.size > config.XCOM_MAX_BYTES.get():
         return Output.of_large(response, response.large)
     return Output.of_response(response, response.output())
 
@@ -150,7 +148,7 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
             may_have_run=True,
         )
     stored_format = encoding.format_of(PurePosixPath(uri).suffix)
-    if size <= _xcom_max_bytes() and stored_format in {"json", "text"}:
+    if size <= config.XCOM_MAX_BYTES.get() and stored_format in {"json", "text"}:
         value = _read(uri, stored_format, request_id)
         if xcom_holds(Output(value, b"", stored_format)):
             return value
@@ -184,12 +182,6 @@ def read_output(value: Any) -> Any:
             "several machines name shared storage as result_store."
         )
     return _read(value["uri"], value["format"], value["request_id"], value["bytes"])
-
-
-def _xcom_max_bytes() -> int:
-    from airflow_provider_baseten.compat import conf
-
-    return int(conf.get("baseten", "xcom_max_bytes", fallback=None) or XCOM_MAX_BYTES)
 
 
 def _signed(reference: UnsignedReference, store: ResultStore) -> OutputReference:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api.large_body import LargeBody
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage import files, references
@@ -61,7 +62,5 @@ class ResultStore(StorageFolder):
 
 def default_store() -> str:
     """Return ``[baseten] result_store``, by default a folder below ``AIRFLOW_HOME``."""
-    from airflow_provider_baseten.compat import conf
-
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().resolve()
-    return conf.get("baseten", "result_store", fallback=None) or f"file://{home}/baseten/results"
+    return config.RESULT_STORE.get() or f"file://{home}/baseten/results"

@@ -1,6 +1,5 @@
 """Blocking wait for async requests on a worker: status, outcome and output of each request."""
 
-import math
 import random
 import time
 from collections.abc import Collection, Mapping
@@ -8,8 +7,9 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api.quotes import redact_input
-from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenNotFoundError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenNotFoundError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.outputs import stored_output, to_xcom
@@ -27,19 +27,6 @@ _STORE_INTERVAL = 2.0
 # Seconds of one round of status calls for many requests, and failed calls in a row that end the round.
 _LONGEST_LOOK = 10.0
 _MOST_FAILURES = 3
-
-
-def positive_setting(name: str, default: float) -> float:
-    """Return a number of the section ``[baseten]``.
-
-    :raises BasetenInputError: it is not above 0.
-    """
-    from airflow_provider_baseten.compat import conf
-
-    value: float = conf.getfloat("baseten", name, fallback=default)
-    if not (value > 0 and math.isfinite(value)):
-        raise BasetenInputError(f"[baseten] {name}={value:g} is not a number above 0.")
-    return value
 
 
 class AsyncResults:
@@ -169,7 +156,7 @@ class AsyncResults:
         left = [request_id for request_id in request_ids if request_id not in seen]
         random.shuffle(left)
         left.sort(key=lambda request_id: request_id not in first)
-        spacing = 1 / positive_setting("status_calls_per_second", 20.0)
+        spacing = 1 / config.STATUS_CALLS_PER_SECOND.get()
         next_call = time.monotonic()
         until, failures = next_call + _LONGEST_LOOK, 0
         for request_id in left:

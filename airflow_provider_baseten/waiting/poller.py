@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.client import AsyncClient
 from airflow_provider_baseten.exceptions import (
@@ -18,7 +19,6 @@ from airflow_provider_baseten.exceptions import (
     BasetenRateLimitError,
 )
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.waiting.blocking import positive_setting
 from airflow_provider_baseten.waiting.client_source import ClientSource
 from airflow_provider_baseten.waiting.errors import no_connection
 from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
@@ -61,8 +61,8 @@ class Poller:
         self._conn_id = baseten_conn_id
         self._share = share
         self._sharing = AsyncExitStack()
-        self._limiter = StatusCallLimiter(positive_setting("status_calls_per_second", 20.0))
-        self._store_interval = positive_setting("store_check_interval", 5.0)
+        self._limiter = StatusCallLimiter(config.STATUS_CALLS_PER_SECOND.get())
+        self._store_interval = config.STORE_CHECK_INTERVAL.get()
         self._users = 0
         self._waiters: set[Waiter] = set()
         self._undelivered: dict[str, set[WaitingRequest]] = {}

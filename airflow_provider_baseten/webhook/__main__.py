@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage import file_rights, files
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, fetch_server_time
+from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
 from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
@@ -25,6 +26,8 @@ _DEFAULT_CONN_ID = "baseten_default"
 _CONNECTION_SECONDS = 15.0
 _MAX_CONNECTIONS = 500
 
+_TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
+
 _EPILOG = f"""\
 The webhook endpoint is http://HOST:PORT/baseten/webhooks/CONN_ID, as in Airflow's API server; put a proxy with TLS in
 front of it. Signatures are checked with the secrets in {_SECRETS} (separated by commas), or else with those of
@@ -33,7 +36,7 @@ by the next receiver.
 
 settings of Airflow ([baseten] in airflow.cfg, or the environment variable):
   AIRFLOW__BASETEN__WEBHOOK_SPOOL              folder of the spool [AIRFLOW_HOME/baseten/spool]
-  AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS  how far a delivery's time may be from this machine's clock [300]
+  AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS  how far a delivery's time may be from the clock here [{_TOLERANCE:g}]
 
 example:
   {_SECRETS}=whsec_... %(prog)s --result-store s3://aws_default@bucket/baseten --port 8080
@@ -97,7 +100,7 @@ def _log_to_stderr() -> None:
 
 def _clock() -> Clock:
     try:
-        return Clock(tolerance=configured_tolerance(), ask=fetch_server_time)
+        return Clock(tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(), ask=fetch_server_time)
     except BasetenInputError as error:
         raise _UsageError(str(error)) from None
 

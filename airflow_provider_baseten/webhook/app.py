@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.webhook.buffer import Body, Buffer
 from airflow_provider_baseten.webhook.clock import Clock
@@ -19,8 +20,6 @@ from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal
 from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, error_types
 from airflow_provider_baseten.webhook.spool import Kind, Spool
-
-MAX_DELIVERY_BYTES = 64 * 1024 * 1024
 
 # Seconds. Baseten gives up after 10, and sends a delivery again only after a response of 503.
 _TIMEOUT = 8.0
@@ -36,7 +35,7 @@ _log = logging.getLogger(__name__)
 def create_app(
     connections: Connections,
     *,
-    max_body_bytes: int = MAX_DELIVERY_BYTES,
+    max_body_bytes: int = config.WEBHOOK_MAX_BODY_BYTES.default,
     timeout: float = _TIMEOUT,
     prefix: str = "",
     spool: Spool | None = None,

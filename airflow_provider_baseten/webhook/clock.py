@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
-from airflow_provider_baseten.exceptions import BasetenInputError
 
 # Seconds between comparisons with a server's clock: as a rule, and when a signed delivery seems not to be recent.
 _PERIOD = 600.0
@@ -144,25 +143,6 @@ def parse_time(moment: str | None) -> float | None:
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def configured_tolerance() -> float:
-    """Return ``[baseten] webhook_tolerance_seconds``, by default five minutes.
-
-    :raises BasetenInputError: the option is not a number of seconds.
-    """
-    from airflow_provider_baseten.compat import conf
-
-    value = conf.get("baseten", "webhook_tolerance_seconds", fallback=None) or TOLERANCE
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise BasetenInputError(
-            f"[baseten] webhook_tolerance_seconds={value!r:.40} is not a number of seconds above 0."
-        )
-    return seconds
 
 
 def format_time(seconds: float) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 
 _MIB = 1024 * 1024
@@ -220,11 +221,8 @@ class Spool:
 
 def default_folder() -> Path:
     """Return ``[baseten] webhook_spool``, by default a folder below ``AIRFLOW_HOME``."""
-    from airflow_provider_baseten.compat import conf
-
-    configured = conf.get("baseten", "webhook_spool", fallback=None)
     home = os.environ.get("AIRFLOW_HOME", "~/airflow")
-    return Path(configured or f"{home}/baseten/spool").expanduser().resolve()
+    return Path(config.WEBHOOK_SPOOL.get() or f"{home}/baseten/spool").expanduser().resolve()
 
 
 def read_metadata(file: IO[bytes]) -> DeliveryMetadata:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.api import deployments
 from airflow_provider_baseten.api.async_predict import (
     build_async_predict,
@@ -34,7 +35,6 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultStoreError,
 )
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from airflow_provider_baseten.hooks.connection import max_response_bytes
 from tests.scripted_server import ScriptedServer, answer, raw
 
 ONCE = RequestRetries(max_attempts=1)
@@ -332,7 +332,7 @@ async def predict_async(hook):
 
 class TestOption:
     def test_default(self):
-        assert max_response_bytes() == 1024**3
+        assert config.MAX_RESPONSE_BYTES.get() == 1024**3
 
     def test_reaches_both_transports(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__BASETEN__MAX_RESPONSE_BYTES", "1000")

@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, configured_tolerance, fetch_server_time
+from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import body, connection
 from tests.webhook.test_standalone import Standalone
@@ -202,7 +203,7 @@ def test_recent_is_within_the_tolerance_of_either_clock():
 def test_wrong_tolerance(monkeypatch, value):
     monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS", value)
     with pytest.raises(BasetenInputError, match="webhook_tolerance_seconds"):
-        configured_tolerance()
+        config.WEBHOOK_TOLERANCE_SECONDS.get()
 
 
 @pytest.mark.processes

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.arguments import check_at_most_one, check_exactly_one
+from airflow_provider_baseten.compat import allow_database_connections
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 # Stream for the output of the running command.
@@ -36,8 +37,7 @@ def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpar
 
     @wraps(run)
     def main(options: argparse.Namespace) -> None:
-        # As in Airflow's own commands, so that connections are also looked up in the metadata database.
-        os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+        allow_database_connections()
         logging.getLogger().setLevel(logging.WARNING)
         with _separate_stdout():
             code = _exit_code(run, options)

@@ -6,7 +6,7 @@ Every ``airflow`` command imports this module, so it imports nothing heavy.
 import argparse
 from typing import Any
 
-from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+from airflow_provider_baseten.compat import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
 _HERE = "airflow_provider_baseten.cli"
 
@@ -153,23 +153,18 @@ _COMMANDS = (
     ),
     ActionCommand(
         name="connection-from-trussrc",
-        help="Create an Airflow connection from a remote of Truss",
-        description="Create an Airflow connection from a remote in ~/.trussrc, where Truss keeps its API keys.",
+        help="Print a remote of Truss as an Airflow connection",
+        description="Print a remote of Truss, with its API key, as a connection in JSON:\n"
+        'airflow connections add baseten_default --conn-json "$(airflow baseten connection-from-trussrc)"',
         func=lazy_load_command(f"{_HERE}.trussrc.connection_from_trussrc"),
         args=(
-            _arg(
-                "--conn-id",
-                default="baseten_default",
-                metavar="CONN_ID",
-                help="id of the connection to create, by default baseten_default",
-            ),
             _arg("--remote", metavar="NAME", help="name of the remote; optional if there is only one"),
             _arg(
                 "--file",
                 metavar="PATH",
-                help="path of the file, by default that in USER_TRUSSRC_PATH, or else ~/.trussrc",
+                help="path of the file, by default that in USER_TRUSSRC_PATH, or else ~/.trussrc; it is not "
+                "read if BASETEN_TRUSS_AUTH_REMOTE_URL and BASETEN_TRUSS_AUTH_API_KEY are set",
             ),
-            _arg("--overwrite", action="store_true", help="replace the connection if it exists"),
         ),
     ),
 )

@@ -1,25 +1,48 @@
-"""The command that makes an Airflow connection from what Truss knows."""
+"""The command that prints an Airflow connection made of the settings of Truss."""
 
 import argparse
 import configparser
 import os
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.cli.console import CommandError, UsageError, command, read_file, stdout
+from airflow_provider_baseten.cli.console import UsageError, command, read_file, write
 
 _BASETEN = "https://app.baseten.co"
+# Truss itself takes a remote from them.
+_URL_VARIABLE = "BASETEN_TRUSS_AUTH_REMOTE_URL"
+_KEY_VARIABLE = "BASETEN_TRUSS_AUTH_API_KEY"
 
 
 @command
 def connection_from_trussrc(options: argparse.Namespace) -> None:
-    """Make an Airflow connection from a remote in ~/.trussrc."""
-    path = options.file or os.environ.get("USER_TRUSSRC_PATH") or "~/.trussrc"
-    name, remote = _remote(_remotes(path, read_file(path)), options.remote, path)
-    host, api_key = _host(name, remote), _api_key(name, remote, path)
-    _add_connection(options.conn_id, host, api_key, overwrite=options.overwrite)
-    print(f"Connection {options.conn_id} was made from remote {name} of {path}.", file=stdout(), flush=True)
+    """Print a remote of Truss as an Airflow connection, in the JSON that ``airflow connections add`` takes."""
+    remote = None if options.file else _remote_of_environment(options.remote)
+    if remote is not None:
+        name, source = "of the environment", _KEY_VARIABLE
+    else:
+        source = options.file or os.environ.get("USER_TRUSSRC_PATH") or "~/.trussrc"
+        name, remote = _remote(_remotes(source, read_file(source)), options.remote, source)
+    host, api_key = _host(name, remote), _api_key(name, remote, source)
+    connection: dict[str, Any] = {"conn_type": "baseten", "port": 0, "password": api_key}
+    write(connection if host is None else {**connection, "host": host})
+
+
+def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
+    """Return the remote of Truss's environment variables, which hide the file; ``None`` if they are not set.
+
+    :raises UsageError: only one of them is set, or a remote of the file is asked for.
+    """
+    url, api_key = os.environ.get(_URL_VARIABLE), os.environ.get(_KEY_VARIABLE)
+    if not url and not api_key:
+        return None
+    if not url or not api_key:
+        raise UsageError(f"Set both {_URL_VARIABLE} and {_KEY_VARIABLE}, or neither, as Truss needs it.")
+    if name is not None:
+        raise UsageError(f"{_URL_VARIABLE} hides the remotes of the file: leave --remote out, or give --file too.")
+    return {"remote_url": url, "api_key": api_key}
 
 
 def _remotes(path: str, content: bytes) -> Mapping[str, Mapping[str, str]]:
@@ -42,42 +65,23 @@ def _remote(remotes: Mapping[str, Mapping[str, str]], name: str | None, path: st
 
 
 def _host(name: str, remote: Mapping[str, str]) -> str | None:
-    """Return the host of the connection; ``None`` for Baseten's own."""
+    """Return the host of the connection; ``None`` for Baseten's own hosts."""
     if remote.get("remote_provider", "baseten") != "baseten":
-        raise UsageError(f"Remote {name} is not one of Baseten: its remote_provider is another one.")
+        raise UsageError(f"Remote {name} does not have the remote_provider baseten.")
     url = check_base_url(f"remote_url of remote {name}", remote.get("remote_url", _BASETEN))
     if url == _BASETEN:
         return None
     if (urlsplit(url).hostname or "").startswith("app."):
         raise UsageError(
-            f"The remote_url of remote {name} is a web page, and only that of {_BASETEN} tells where its models are: "
-            "make the connection by hand, with their base URL as host."
+            f"The remote_url of remote {name} is a web page. The host of its models is known for {_BASETEN} only: make "
+            "the connection by hand, with the base URL of the models as host."
         )
     return url
 
 
 def _api_key(name: str, remote: Mapping[str, str], path: str) -> str:
     if not remote.get("api_key"):
-        raise UsageError(f"Remote {name} of {path} has no api_key: Truss is signed in without one. Use 'truss login'.")
+        raise UsageError(
+            f"Remote {name} of {path} has no api_key, since Truss is signed in without one. Use 'truss login'."
+        )
     return remote["api_key"]
-
-
-def _add_connection(conn_id: str, host: str | None, api_key: str, *, overwrite: bool) -> None:
-    from airflow.models import Connection
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        with create_session() as session:
-            found = session.scalar(select(Connection).where(Connection.conn_id == conn_id))
-            if found is not None and not overwrite:
-                raise CommandError(f"Connection {conn_id} exists already: --overwrite replaces it.")
-            if found is not None:
-                session.delete(found)
-                session.flush()
-            session.add(Connection(conn_id=conn_id, conn_type="baseten", host=host, port=0, password=api_key))
-    except SQLAlchemyError as error:
-        raise CommandError(
-            f"Airflow's database did not take the connection ({type(error).__name__}): is it there and migrated?"
-        ) from None

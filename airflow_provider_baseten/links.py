@@ -11,7 +11,8 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
-    from airflow.sdk.types import TaskInstanceKey
+
+    from airflow_provider_baseten.compat import TaskInstanceKey
 
 APP_URL = "https://app.baseten.co"
 
@@ -47,7 +48,7 @@ class BasetenLink(BaseOperatorLink):
             return ""
 
 
-class HasLink:
+class LinkMixin:
     """Mixed into an operator or sensor: the link is there as soon as it runs; Airflow itself sets links at the end."""
 
     operator_extra_links: ClassVar[Any] = (BasetenLink(),)

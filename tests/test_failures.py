@@ -59,3 +59,50 @@ def test_an_airflow_without_retry_policies_says_why_there_is_no_retry(monkeypatc
     with pytest.raises(AirflowFailException, match="has to be of type baseten"):
         task.execute({})
     assert "There is no retry. BasetenInputError: a retry would fail in the same way." in capfd.readouterr().out
+
+
+class Caught(BasetenPredictOperator):
+    """An operator of a user: it overrides ``execute`` and catches the error of the model."""
+
+    def execute(self, context):
+        try:
+            return super().execute(context)
+        except BasetenInputError as error:
+            return str(error)
+
+
+class Extended(BasetenPredictOperator):
+    def execute(self, context):
+        return super().execute(context)
+
+
+class ExtendedAgain(Extended):
+    def execute(self, context):
+        return super().execute(context)
+
+
+@pytest.mark.parametrize("knows_policies", [True, False])
+class TestSubclassOfAUser:
+    @pytest.fixture(autouse=True)
+    def wrong_connection(self, knows_policies, monkeypatch, connect):
+        monkeypatch.setattr(failures, "KNOWS_RETRY_POLICY", knows_policies)
+        connect(conn_type="http", password="abcd1234.s3cr3t")
+
+    def test_may_catch_the_error_by_its_type(self, knows_policies):
+        task = Caught(task_id="ask", model_id="abc", model_input=1)
+        assert "has to be of type baseten" in task.execute({})
+
+    @pytest.mark.parametrize("operator", [BasetenPredictOperator, Extended, ExtendedAgain])
+    def test_the_failure_is_logged_once(self, knows_policies, operator, capfd):
+        with pytest.raises(BasetenInputError, match="has to be of type baseten") as caught:
+            operator(task_id="ask", model_id="abc", model_input=1).execute({})
+        assert capfd.readouterr().out.count("BasetenInputError\n") == 1
+        assert isinstance(caught.value, AirflowFailException) is not knows_policies
+        assert type(caught.value).__name__ == "BasetenInputError"
+
+    def test_after_a_deferral_too(self, knows_policies, capfd):
+        with pytest.raises(BasetenInputError):
+            Extended(task_id="ask", model_id="abc", model_input=1).resume_execution(
+                "execute_complete", {"event": {"name": "n"}}, {}
+            )
+        assert capfd.readouterr().out.count("BasetenInputError\n") == 1

@@ -15,7 +15,8 @@ from airflow_provider_baseten.operators.base import BasetenOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.sdk.bases.decorator import TaskDecorator
+
+    from airflow_provider_baseten.compat import TaskDecorator
 
 
 class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
@@ -53,7 +54,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
         kwargs[self.input_field] = SET_DURING_EXECUTION
         super().__init__(python_callable=python_callable, **kwargs)
 
-    def execute(self, context: "Context") -> Any:
+    def run_task(self, context: "Context") -> Any:
         """Call the function, then do with what it returned what the operator does.
 
         :raises BasetenInputError: it returned nothing.
@@ -66,7 +67,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
                 f"The function {_name(self.python_callable)} returned nothing; it has to return {self.input_field}."
             )
         self.take_input(value)
-        return super().execute(context)
+        return super().run_task(context)
 
     def take_input(self, value: Any) -> None:
         """Give the operator what the function returned."""

@@ -8,7 +8,7 @@ from airflow_provider_baseten.operators.chat_completion import BasetenChatComple
 from airflow_provider_baseten.operators.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
-    from airflow.sdk.bases.decorator import TaskDecorator
+    from airflow_provider_baseten.compat import TaskDecorator
 
 
 class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompletionOperator):

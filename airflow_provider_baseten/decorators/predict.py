@@ -8,7 +8,7 @@ from airflow_provider_baseten.operators.predict import BasetenPredictOperator, P
 from airflow_provider_baseten.operators.signatures import takes_arguments_of
 
 if TYPE_CHECKING:
-    from airflow.sdk.bases.decorator import TaskDecorator
+    from airflow_provider_baseten.compat import TaskDecorator
 
 
 class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOperator):

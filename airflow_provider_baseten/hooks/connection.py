@@ -9,13 +9,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.sdk.log import mask_secret
-
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import check_base_url
 from airflow_provider_baseten.arguments import is_encodable, shown
 from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.compat import mask_secret
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError
 
 if TYPE_CHECKING:

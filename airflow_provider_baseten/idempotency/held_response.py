@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
 
@@ -33,7 +34,7 @@ class HeldResponse:
 
     def __init__(self, context: "Context", request: "Request", fingerprint: str) -> None:
         ti: Any = context["ti"]
-        self._states: Any = context.get("task_state_store")
+        self._states: Any = task_state_store(context)
         self._request = request
         self._is_retry = ti.try_number > 1
         self._key = identity_of(context).request_key(fingerprint)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.compat import clear_count
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -58,7 +60,7 @@ def identity_of(context: "Context") -> Identity:
     return Identity(
         name=_hash(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
         run=None if started is None else started.astimezone(UTC).isoformat(),
-        max_tries=ti.max_tries,
+        max_tries=clear_count(ti),
     )
 
 

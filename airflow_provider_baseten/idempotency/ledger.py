@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from airflow_provider_baseten import compat
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest, check_orphan
@@ -165,7 +166,7 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
     """
     identity = identity_of(context)
     stored = _InResultStore(store, identity.name, kind)
-    task_states: Any = context.get("task_state_store")
+    task_states: Any = compat.task_state_store(context)
     return stored if task_states is None else _InTaskStates(task_states, stored, identity.run, kind)
 
 
@@ -206,11 +207,9 @@ class _InTaskStates:
         return stored if stored is not None and replace(stored, request_id=None) == entry else entry
 
     def write(self, entry: Entry) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
         is_stored = entry.request_id is not None and self._store(entry)
         try:
-            self._task_states.set(self._key, asdict(entry), retention=NEVER_EXPIRE)
+            self._task_states.set(self._key, asdict(entry), retention=compat.NEVER_EXPIRE)
         except Exception:
             if not is_stored:
                 raise

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context, TaskGroup
-    from airflow.sdk.definitions._internal.abstractoperator import TaskStateChangeCallback
-    from airflow.task.priority_strategy import PriorityWeightStrategy
+
+    from airflow_provider_baseten.compat import PriorityWeightStrategy, TaskStateChangeCallback
 
 
 class AirflowOptions(TypedDict, total=False):

@@ -18,7 +18,7 @@ from airflow_provider_baseten.arguments import (
     given,
     path_text,
 )
-from airflow_provider_baseten.compat import AirflowTaskTimeout, conf
+from airflow_provider_baseten.compat import AirflowTaskTimeout, conf, count_resumable_job
 from airflow_provider_baseten.idempotency.ledger import (
     Attach,
     Replace,
@@ -30,7 +30,7 @@ from airflow_provider_baseten.idempotency.ledger import (
 )
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
-from airflow_provider_baseten.operators.base import BasetenOperator, OutputArguments, OutputOptions
+from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
 from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.waiting.state import Outcome
@@ -67,7 +67,7 @@ class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
     on_orphaned_request: "OnOrphanedRequest"
 
 
-class BasetenAsyncPredictOperator(BasetenOperator):
+class BasetenAsyncPredictOperator(BasetenCallOperator):
     """Queue a prediction, wait for its result and return it.
 
     The output comes by webhook: Baseten delivers it to ``webhook_endpoint``, where the receiver of this package writes
@@ -110,8 +110,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
     https://docs.baseten.co/inference/async
     """
 
-    template_fields = (*BasetenOperator.template_fields, "model_input", "webhook_endpoint", "result_path")
-    payload_fields = (*BasetenOperator.payload_fields, "model_input")
+    template_fields = (*BasetenCallOperator.template_fields, "model_input", "webhook_endpoint", "result_path")
+    payload_fields = (*BasetenCallOperator.payload_fields, "model_input")
 
     def __init__(
         self,
@@ -166,12 +166,12 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self._left: str | None = None
         self._killed = False
 
-    def execute(self, context: "Context") -> Any:
+    def run_task(self, context: "Context") -> Any:
         """Send the request or attach to the one that was sent, and wait for it."""
         started = time.time()
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        self._take_paths()
+        self._normalize_paths()
         hook = BasetenHook(self.baseten_conn_id)
         results = self._results(hook)
         request_id = self._request_id(context, hook, results)
@@ -200,7 +200,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        self._take_paths()
+        self._normalize_paths()
         ((ended_id, ended),) = event["outcomes"].items()
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
             results = self._results(BasetenHook(self.baseten_conn_id))
@@ -257,8 +257,8 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             headers=self.headers,
         )
 
-    def _take_paths(self) -> None:
-        self.take_output_path()
+    def _normalize_paths(self) -> None:
+        self.normalize_output_path()
         if self.result_path is not None:
             self.result_path = path_text("result_path", self.result_path)
 
@@ -288,7 +288,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         match plan(entry, wanted, self.on_orphaned_request):
             case Attach(request_id) if not self._was_cancelled(request_id, results):
                 self.log.info("Attached to async request %s, which an earlier attempt sent.", request_id)
-                self._count("reconnect_success")
+                count_resumable_job("reconnect_success", self)
                 self._watch(results, request_id)
                 return request_id
             case Replace(request_id):
@@ -306,7 +306,7 @@ class BasetenAsyncPredictOperator(BasetenOperator):
         self._watch(results, request_id)
         self._record(replace(wanted, request_id=request_id), ledger, results)
         self.log.info("Sent %s: request id %s.", request.subject, request_id)
-        self._count("fresh_submit" if entry is None else "terminal_resubmit")
+        count_resumable_job("fresh_submit" if entry is None else "terminal_resubmit", self)
         return request_id
 
     def _watch(self, results: "AsyncResults", request_id: str) -> None:
@@ -327,12 +327,6 @@ class BasetenAsyncPredictOperator(BasetenOperator):
             self.log.error("Async request %s was sent, but that could not be recorded.", entry.request_id)
             results.cancel(str(entry.request_id))
             raise
-
-    def _count(self, what: str) -> None:
-        """Count under the names that Airflow's own resumable jobs have, for dashboards that show these."""
-        from airflow_provider_baseten.compat import Stats
-
-        Stats.incr(f"resumable_job.{what}", tags={"operator": type(self).__name__})
 
     def _was_cancelled(self, request_id: str, results: "AsyncResults") -> bool:
         """Return whether the request that an earlier attempt sent was cancelled: it has not run, and is sent again."""

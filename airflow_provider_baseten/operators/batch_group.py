@@ -3,17 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow.sdk import BaseOperator, TaskGroup
+from airflow.sdk import TaskGroup
 
 from airflow_provider_baseten.arguments import check_count, check_paths, check_share, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
 from airflow_provider_baseten.operators.batch_progress import log_end, log_failed_rows
-from airflow_provider_baseten.operators.failures import ReportsFailures
-from airflow_provider_baseten.operators.rendering import RendersFields
+from airflow_provider_baseten.operators.failures import ReportingOperator
+from airflow_provider_baseten.operators.rendering import RenderingMixin
 from airflow_provider_baseten.operators.signatures import takes_arguments_of
-from airflow_provider_baseten.policies import checked_policy
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -39,7 +38,7 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
 
     runs_one_shard = False
 
-    def execute(self, context: "Context") -> Any:
+    def run_task(self, context: "Context") -> Any:
         """Check input and output folder; return ``[0, 1, ...]``, one number for each shard.
 
         :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
@@ -99,7 +98,7 @@ class BasetenBatchShardOperator(BasetenBatchPredictOperator):
     needs_an_output = False
 
 
-class BasetenBatchMergeOperator(RendersFields, ReportsFailures, BaseOperator):
+class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
     """Write the manifest of a whole bulk job once all its shards have ended, and return it.
 
     A retry merges them again.
@@ -124,13 +123,11 @@ class BasetenBatchMergeOperator(RendersFields, ReportsFailures, BaseOperator):
         check_count("num_shards", num_shards, 1, MAX_SHARDS)
         if max_failure_ratio is not None:
             check_share("max_failure_ratio", max_failure_ratio)
-        # Not an argument of Airflow below 3.3.
-        self.retry_policy = checked_policy(getattr(self, "retry_policy", None))
         self.output_path = output_path
         self.num_shards = num_shards
         self.max_failure_ratio = max_failure_ratio
 
-    def execute(self, context: "Context") -> dict[str, Any]:
+    def run_task(self, context: "Context") -> dict[str, Any]:
         """Merge the manifests of the shards."""
         from airflow_provider_baseten.batch import failed_rows
         from airflow_provider_baseten.batch.manifest import merge_manifests

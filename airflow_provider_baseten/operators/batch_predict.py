@@ -8,7 +8,7 @@ from airflow_provider_baseten.api.http import READ_TIMEOUT
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset, check_before_rendering
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, DecoratorOptions
-from airflow_provider_baseten.operators.base import BasetenOperator, TargetArguments, TargetOptions
+from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
 from airflow_provider_baseten.operators.batch_run import BatchRunMixin
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OPTIONS = [f.name for f in fields(BatchJob) if f.name not in {"target", "output_path", "headers"}]
 
 
-class BatchOptions(TargetOptions, total=False):
+class BatchOptions(CallOptions, total=False):
     """Arguments of :class:`BasetenBatchPredictOperator` except input, output folder and shards."""
 
     output_format: OutputFormat
@@ -60,7 +60,7 @@ class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
     shard: int | None
 
 
-class BasetenBatchPredictOperator(BatchRunMixin, BasetenOperator):
+class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     """Run a model over many rows; return a manifest with the places of the outputs and the number of failed rows.
 
     Rows stream from a file, a folder or a list, many requests are in flight at once, and the outputs are written in
@@ -138,8 +138,8 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenOperator):
     runs_one_shard = True
     num_shards: int
     shard: int | None
-    template_fields = (*BasetenOperator.template_fields, "inputs", "input_path", "route", "parameters")
-    payload_fields = (*BasetenOperator.payload_fields, "inputs", "parameters")
+    template_fields = (*BasetenCallOperator.template_fields, "inputs", "input_path", "route", "parameters")
+    payload_fields = (*BasetenCallOperator.payload_fields, "inputs", "parameters")
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenOperator):
         request_retries: "RequestRetries | None" = None,
         idempotent: bool = False,
         job_version: str | None = None,
-        **kwargs: Unpack[TargetArguments],
+        **kwargs: Unpack[CallArguments],
     ) -> None:
         arguments = locals()
         super().__init__(output_path=output_path, **kwargs)
@@ -195,7 +195,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenOperator):
         """Return the job, checked."""
         return BatchJob(target=self.target, **self._job_arguments)
 
-    def execute(self, context: "Context") -> Any:
+    def run_task(self, context: "Context") -> Any:
         """Send the rows that have no output yet, and return the manifest.
 
         A retry continues where this attempt ends, however it ends.

@@ -43,7 +43,7 @@ class ProgressReport:
     def _store(self, numbers: dict[str, Any]) -> None:
         if self._task_states is None:
             return
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+        from airflow_provider_baseten.compat import NEVER_EXPIRE
 
         try:
             self._task_states.set(KEY, numbers, retention=NEVER_EXPIRE)

@@ -4,6 +4,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.arguments import path_text
+from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenBatchError
 from airflow_provider_baseten.operators.batch_progress import ProgressReport, log_end, log_failed_rows
 
@@ -36,7 +37,7 @@ class BatchRunMixin:
 
         self._stop = threading.Event()
         self._output_path = str(job.output_path)
-        report = ProgressReport(context.get("task_state_store"), self.log)
+        report = ProgressReport(task_state_store(context), self.log)
         manifest = run_batch(job, client=hook.client(), stop=self._stop, on_progress=report)
         report.end(manifest)
         log_end(self.log, manifest, path_text("output_path", job.output_path))

@@ -10,7 +10,7 @@ from airflow_provider_baseten.api.target import ModelApis, require_model_apis_on
 from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
-from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
+from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments, RequestOptions
 from airflow_provider_baseten.operators.stream_log import StreamLog
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OnIncomplete = Literal["fail", "warn"]
 
 
-class ChatTaskOptions(CallOptions, DecoratorOptions, total=False):
+class ChatTaskOptions(RequestOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenChatCompletionOperator` besides its input, for its decorator."""
 
     model: str | None
@@ -38,7 +38,7 @@ class ChatTaskOptions(CallOptions, DecoratorOptions, total=False):
     on_incomplete: OnIncomplete
 
 
-class BasetenChatCompletionOperator(BasetenCallOperator):
+class BasetenChatCompletionOperator(BasetenRequestOperator):
     """Ask a chat model, and return its answer.
 
     What is asked is a model with an OpenAI-compatible server (Engine Builder, BIS, vLLM, SGLang, or a Truss with a
@@ -85,8 +85,8 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
     https://docs.baseten.co/reference/inference-api/chat-completions
     """
 
-    template_fields = (*BasetenCallOperator.template_fields, "messages", "prompt", "model", "options")
-    payload_fields = (*BasetenCallOperator.payload_fields, "messages", "prompt")
+    template_fields = (*BasetenRequestOperator.template_fields, "messages", "prompt", "model", "options")
+    payload_fields = (*BasetenRequestOperator.payload_fields, "messages", "prompt")
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         stream: bool = False,
         log_stream: bool = False,
         on_incomplete: OnIncomplete = "fail",
-        **kwargs: Unpack[CallArguments],
+        **kwargs: Unpack[RequestArguments],
     ) -> None:
         check_flags(model_apis=model_apis, stream=stream, log_stream=log_stream)
         self.model_apis = model_apis  # The check of the target asks for it.
@@ -163,12 +163,12 @@ class BasetenChatCompletionOperator(BasetenCallOperator):
         log.close()
         return response
 
-    def notes(self, response: "Response") -> dict[str, Any]:
+    def extra_xcoms(self, response: "Response") -> dict[str, Any]:
         """Return what is pushed beside the answer."""
         try:
-            return {**super().notes(response), "usage": read_completion(response).usage}
+            return {**super().extra_xcoms(response), "usage": read_completion(response).usage}
         except BasetenResponseError:  # Reading the answer will say that it is none.
-            return super().notes(response)
+            return super().extra_xcoms(response)
 
     def read_response(self, response: "Response") -> "Output":
         """Check the answer and decode it."""

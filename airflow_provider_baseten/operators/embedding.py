@@ -9,8 +9,8 @@ from airflow_provider_baseten.api.openai.completion import token_count
 from airflow_provider_baseten.arguments import check_count, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
 from airflow_provider_baseten.idempotency.identity import identity_of
-from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments
 from airflow_provider_baseten.operators.batch_run import BatchRunMixin
+from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments
 from airflow_provider_baseten.storage import files, outputs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.storage.encoding import Output
 
 
-class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
+class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     """Make vectors of texts with a model behind an OpenAI-compatible server.
 
     What is asked is a model with a route ``/v1/embeddings`` (BEI, or a Truss with an ``embeddings`` method).
@@ -57,8 +57,8 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
     https://docs.baseten.co/engines/bei/overview
     """
 
-    template_fields = (*BasetenCallOperator.template_fields, "texts", "model")
-    payload_fields = (*BasetenCallOperator.payload_fields, "texts")
+    template_fields = (*BasetenRequestOperator.template_fields, "texts", "model")
+    payload_fields = (*BasetenRequestOperator.payload_fields, "texts")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
         model: str | None = None,
         dimensions: int | None = None,
         texts_per_request: int = 32,
-        **kwargs: Unpack[CallArguments],
+        **kwargs: Unpack[RequestArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_texts(**given(model=model))
@@ -79,11 +79,11 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
         self.dimensions = dimensions
         self.texts_per_request = texts_per_request
 
-    def execute(self, context: "Context") -> Any:
+    def run_task(self, context: "Context") -> Any:
         """Make the vectors by one request or several, and return them or a reference to them."""
         texts = embeddings.checked_texts(self.texts)
         if isinstance(texts, str) or len(texts) <= self.texts_per_request:
-            return super().execute(context)
+            return super().run_task(context)
         return self._embed_many(context, texts)
 
     def build_request(self) -> "Request":
@@ -97,12 +97,12 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
             idempotent=self.idempotent,
         )
 
-    def notes(self, response: "Response") -> dict[str, Any]:
+    def extra_xcoms(self, response: "Response") -> dict[str, Any]:
         """Return what is pushed beside the vectors."""
         try:
-            return {**super().notes(response), "usage": embeddings.read_usage(response)}
+            return {**super().extra_xcoms(response), "usage": embeddings.read_usage(response)}
         except BasetenResponseError:  # Reading the vectors will say that there are none.
-            return super().notes(response)
+            return super().extra_xcoms(response)
 
     def read_response(self, response: "Response") -> "Output":
         """Check the answer and return its vectors."""
@@ -118,7 +118,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenCallOperator):
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.storage.encoding import Output
 
-        self.take_output_path()
+        self.normalize_output_path()
         hook = BasetenHook(self.baseten_conn_id)
         store = hook.connection.result_store
         if self.output_path:

@@ -2,61 +2,93 @@
 
 import re
 import textwrap
-from collections.abc import Callable
-from datetime import timedelta
-from functools import wraps
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
+
+from airflow.sdk import BaseOperator
 
 from airflow_provider_baseten.compat import (
     KNOWS_RETRY_POLICY,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowTaskTimeout,
+    ResumingSeam,
 )
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.operators.airflow_options import TaskOptions
+from airflow_provider_baseten.operators.signatures import SignatureMixin
+from airflow_provider_baseten.policies import checked_policy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.compat import RetryPolicy
 
 # Characters. Beside the panel of tasks a window of 1280 pixels has room for 115, and for 86 after time and level.
 _LINE = 100
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
-class ReportsFailures:
-    """Mixed into an operator or sensor: its failure is one line of the log, and few lines of a traceback.
+class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
+    """Base of all operators and sensors: reports their failures, at one place.
 
-    Below Airflow 3.3, which does not ask retry policies, the task fails at once where its policy says so.
+    A failure is logged as one paragraph with few lines of a traceback. Below Airflow 3.3, which does not ask retry
+    policies, the task fails at once where its policy says so.
+
+    Airflow calls ``execute``, and ``resume_execution`` after a deferral. Operators of this package implement
+    :meth:`run_task` instead, so that both run inside :meth:`_reporting`. A subclass may override ``execute`` and call
+    ``super().execute(context)``: an error that it catches there has its own type, and was logged.
+
+    :param retry_policy: what happens to a failure, by default
+        :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
     """
 
-    log: Any
     retry_policy: Any
-    execution_timeout: timedelta | None
-    _is_reporting = False
+
+    def __init__(
+        self, *, task_id: str, retry_policy: "RetryPolicy | None" = None, **kwargs: Unpack[TaskOptions]
+    ) -> None:
+        super().__init__(task_id=task_id, **kwargs)
+        # Not an argument of Airflow below 3.3.
+        self.retry_policy = checked_policy(retry_policy)
+
+    def execute(self, context: "Context") -> Any:
+        """Run the task, and report its failure."""
+        with self._reporting():
+            return self.run_task(context)
+
+    def run_task(self, context: "Context") -> Any:
+        """Do the work of the task; by default what Airflow's class does, such as the pokes of a sensor."""
+        return super().execute(context)
+
+    def resume(self, call: Callable[[], Any]) -> Any:
+        """Continue after a deferral, and report a failure."""
+        with self._reporting():
+            return self.resume_task(call)
+
+    def resume_task(self, call: Callable[[], Any]) -> Any:
+        """Do the work of the task after a deferral.
+
+        :param call: calls the method that the task has named for this, or raises what ended the trigger.
+        """
+        return call()
 
     def what_was_sent(self) -> str:
-        """Say what the task has sent by now, and what becomes of it if the task ends here."""
+        """Return a sentence on what the task has sent, and what happens to it if the task ends now."""
         return "Nothing was sent."
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let what runs the task report failures."""
-        super().__init_subclass__(**kwargs)
-        for name in ("execute", "resume_execution"):
-            setattr(cls, name, _reporting(getattr(cls, name)))
-
-
-def _reporting(run: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(run)
-    def report(self: ReportsFailures, *args: Any, **kwargs: Any) -> Any:
-        if self._is_reporting:  # Called by a subclass.
-            return run(self, *args, **kwargs)
-        self._is_reporting = True
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
         try:
-            return run(self, *args, **kwargs)
+            yield
         except BasetenError as error:
             self.log.error("%s", shown(error))
             self.log.debug("Where it was raised:", exc_info=True)
-            failure: Exception = error.with_traceback(None)
+            failure = error.with_traceback(None)
             if not KNOWS_RETRY_POLICY and (decision := self.retry_policy.decide(error)).action == "fail":
                 self.log.info("There is no retry. %s", decision.reason)
-                failure = AirflowFailException(str(error))
+                failure = _final(error)
             raise failure from _cause(error)
         except AirflowTaskTimeout:
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
@@ -66,10 +98,15 @@ def _reporting(run: Callable[..., Any]) -> Callable[..., Any]:
         except AirflowSensorTimeout as error:
             self.log.error("%s", shown(error))
             raise error.with_traceback(None) from None
-        finally:
-            self._is_reporting = False
 
-    return report
+
+def _final(error: BasetenError) -> BasetenError:
+    """Return an error of the same type that is an ``AirflowFailException`` too, after which Airflow does not retry."""
+    kind = type(error)
+    final = type(kind.__name__, (kind, AirflowFailException), {"__module__": kind.__module__})
+    copy: BasetenError = final.__new__(final, *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
 
 
 def shown(error: BaseException) -> str:

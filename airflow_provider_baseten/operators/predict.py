@@ -11,7 +11,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenRespon
 from airflow_provider_baseten.idempotency.ledger import fingerprint
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
-from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
+from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments, RequestOptions
 from airflow_provider_baseten.waiting.deferral import deferral_timeout, is_of_former_trigger
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _RESPONSE_STAYS = "The response stays in the result store: the next attempt read
 _LONGEST_LINE = 65_536
 
 
-class PredictTaskOptions(CallOptions, DecoratorOptions, total=False):
+class PredictTaskOptions(RequestOptions, DecoratorOptions, total=False):
     """Arguments of :class:`BasetenPredictOperator` besides its input, for its decorator."""
 
     content_type: ContentType
@@ -39,7 +39,7 @@ class PredictTaskOptions(CallOptions, DecoratorOptions, total=False):
     log_stream: bool
 
 
-class BasetenPredictOperator(BasetenCallOperator):
+class BasetenPredictOperator(BasetenRequestOperator):
     """Run a model, or a chain's ``run_remote``, and return its output.
 
     The output goes to XCom as it is: a JSON value, text for a streaming model, lists for numpy arrays. Bytes, what is
@@ -73,8 +73,8 @@ class BasetenPredictOperator(BasetenCallOperator):
     https://docs.baseten.co/inference/calling-your-model
     """
 
-    template_fields = (*BasetenCallOperator.template_fields, "model_input")
-    payload_fields = (*BasetenCallOperator.payload_fields, "model_input")
+    template_fields = (*BasetenRequestOperator.template_fields, "model_input")
+    payload_fields = (*BasetenRequestOperator.payload_fields, "model_input")
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         deferrable: bool = False,
         on_orphaned_request: "OnOrphanedRequest" = "resubmit",
         log_stream: bool = False,
-        **kwargs: Unpack[CallArguments],
+        **kwargs: Unpack[RequestArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_is_there(model_input=model_input)
@@ -117,7 +117,9 @@ class BasetenPredictOperator(BasetenCallOperator):
 
         return predict_output_of(response)
 
-    def answer(self, context: "Context", client: "Client", request: Request, result_store: str | None) -> "Response":
+    def send_request(
+        self, context: "Context", client: "Client", request: Request, result_store: str | None
+    ) -> "Response":
         """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
         from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
         from airflow_provider_baseten.idempotency.identity import identity_of
@@ -125,7 +127,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.storage.result_store import ResultStore
 
         if not self.deferrable:
-            return super().answer(context, client, request, result_store)
+            return super().send_request(context, client, request, result_store)
         name = identity_of(context).request_key(fingerprint(request))
         store = ResultStore(result_store)
         call = DeferredCall(store, name)
@@ -152,7 +154,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.storage.files import consequence
         from airflow_provider_baseten.storage.result_store import ResultStore
 
-        self.take_output_path()
+        self.normalize_output_path()
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
         store = ResultStore(result_store)
         if name is not None and is_of_former_trigger(name, event["name"], self.log):
@@ -171,7 +173,7 @@ class BasetenPredictOperator(BasetenCallOperator):
         self.log.info("Resumed: the triggerer has received the response of %s.", response.request.subject)
         try:
             with consequence(_RESPONSE_STAYS):
-                return self.hand_over(context, response, result_store)
+                return self.push_output(context, response, result_store)
         except BasetenResponseError:
             call.drop_response()
             raise
@@ -197,10 +199,10 @@ class BasetenPredictOperator(BasetenCallOperator):
             timeout=deferral_timeout(self.execution_timeout),
         )
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: "Context") -> Any:
-        """Go on after the trigger; ``execution_timeout`` ends a deferred predict as it ends a blocking one."""
+    def resume_task(self, call: "Callable[[], Any]") -> Any:
+        """Continue after the trigger; ``execution_timeout`` ends a deferred predict as it ends a blocking one."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            return super().resume_task(call)
         except TaskDeferralTimeout:
             self._is_late_in_triggerer = True
             raise AirflowTaskTimeout from None

@@ -10,19 +10,19 @@ fields have other values while Airflow reads what it stores, and at no other tim
 listeners read the rendered value.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, ClassVar
 
-from airflow_provider_baseten.compat import check_rendering_method
+from airflow_provider_baseten.compat import RenderingSeam, check_rendering_method
 
 check_rendering_method()
 
 _FIELDS_OF_ANY_TYPE = frozenset({"model_input", "json", "options", "inputs", "parameters", "op_args", "op_kwargs"})
 
 
-class RendersFields:
+class RenderingMixin(RenderingSeam):
     """Mixed into an operator: texts in its template fields stay texts, and fields with inputs of models are not shown.
 
     An expression that is a whole template and gives a list, a dictionary or ``None`` stays what it gives, so that
@@ -35,26 +35,22 @@ class RendersFields:
     payload_fields: ClassVar[tuple[str, ...]] = ()
     _as_texts = False
 
-    def _do_render_template_fields(
-        self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
-    ) -> None:
-        # The method that Airflow calls for mapped and plain operators alike, before it stores the rendered fields.
-        if parent is self and _is_native(jinja_env):
-            self._render_natively(template_fields, context, jinja_env, seen_oids)
+    def render_fields(self, names: tuple[str, ...], jinja_env: Any, render: Callable[..., None]) -> None:
+        """Render the fields; a part of Airflow's rendering."""
+        if _is_native(jinja_env):
+            self._render_natively(names, render)
         else:
-            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)  # type: ignore[misc]
-        if parent is self:
-            self.template_fields = _StoredFields(self, tuple(template_fields))
+            render(names)
+        self.template_fields = _StoredFields(self, names)
 
-    def _render_natively(self, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]) -> None:
-        render: Any = super()._do_render_template_fields  # type: ignore[misc]
-        texts = [name for name in template_fields if name not in _FIELDS_OF_ANY_TYPE]
+    def _render_natively(self, names: tuple[str, ...], render: Callable[..., None]) -> None:
+        texts = [name for name in names if name not in _FIELDS_OF_ANY_TYPE]
         self._as_texts = True
         try:
-            render(self, texts, context, jinja_env, seen_oids)
+            render(texts)
         finally:
             self._as_texts = False
-        render(self, [name for name in template_fields if name not in texts], context, jinja_env, seen_oids)
+        render([name for name in names if name not in texts])
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, seen_oids: Any = None) -> Any:
         """Render a value; a part of Airflow's rendering."""
@@ -106,7 +102,7 @@ class _StoredFields(Collection[str]):
     While the name of a payload field is yielded, the field's value is a ``_NotShown``.
     """
 
-    def __init__(self, operator: RendersFields, names: Sequence[str]) -> None:
+    def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:
         self._operator = operator
         self._names = names
 

@@ -19,7 +19,7 @@ _FURTHER = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD, annotation
 _PARAMETER = re.compile(r"^:param (\w+):.*(?:\n[ \t]+\S.*)*\n?", re.MULTILINE)
 
 
-class NamesArguments:
+class SignatureMixin:
     """Mixed into an operator: signature and docstring of each subclass name the arguments of its bases."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -56,7 +56,7 @@ def _complete(thing: Any, sources: Sequence[type], without: Collection[str]) -> 
     thing.__signature__ = inspect.Signature([*ordered, _FURTHER])
     own_documentation = vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__
     if own_documentation:
-        documented = [source.__doc__ or "" for source in sources if issubclass(source, NamesArguments)]
+        documented = [source.__doc__ or "" for source in sources if issubclass(source, SignatureMixin)]
         thing.__doc__ = _documentation(own_documentation, documented, parameters)
 
 

@@ -15,14 +15,14 @@ from airflow_provider_baseten.exceptions import (
     BasetenOutputError,
     BasetenResponseError,
 )
-from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments
+from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments
 
 if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.storage.encoding import Output
 
 
-class BasetenSyncRouteOperator(BasetenCallOperator):
+class BasetenSyncRouteOperator(BasetenRequestOperator):
     """Call any route of a custom server behind ``/sync/`` and return its answer.
 
     The answer goes to XCom by its Content-Type: JSON as its value, text as text. Bytes, what is larger than
@@ -51,8 +51,8 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
     https://docs.baseten.co/inference/calling-your-model
     """
 
-    template_fields = (*BasetenCallOperator.template_fields, "route", "method", "json", "data", "query_params")
-    payload_fields = (*BasetenCallOperator.payload_fields, "json", "data", "query_params")
+    template_fields = (*BasetenRequestOperator.template_fields, "route", "method", "json", "data", "query_params")
+    payload_fields = (*BasetenRequestOperator.payload_fields, "json", "data", "query_params")
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class BasetenSyncRouteOperator(BasetenCallOperator):
         allowed_statuses: Collection[int] = (),
         response_check: Callable[["Response"], object] | None = None,
         response_filter: Callable[["Response"], Any] | None = None,
-        **kwargs: Unpack[CallArguments],
+        **kwargs: Unpack[RequestArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_texts(**given(route=route, method=method))

@@ -22,12 +22,8 @@ from airflow_provider_baseten.arguments import (
 )
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.links import HasLink
 from airflow_provider_baseten.operators.airflow_options import SensorOptions
-from airflow_provider_baseten.operators.failures import ReportsFailures
-from airflow_provider_baseten.operators.rendering import RendersFields
-from airflow_provider_baseten.operators.signatures import NamesArguments
-from airflow_provider_baseten.policies import checked_policy
+from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 from airflow_provider_baseten.waiting.log import WaitLog, name_of
 from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait
@@ -46,7 +42,7 @@ _BACKSTOP = 300.0
 _SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
 
 
-class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, HasLink, BaseSensorOperator):
+class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke looks into the result store once and makes status calls at the pace of ``[baseten]
@@ -75,8 +71,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
     It sends nothing and pays nothing; a retry looks again. https://docs.baseten.co/inference/async
     """
 
-    template_fields: Sequence[str] = ("request_ids", "model_id", "chain_id", "result_path", "baseten_conn_id")
-    ui_color = "#e3f4e1"
+    template_fields = (*BasetenOperator.template_fields, "request_ids", "model_id", "chain_id", "result_path")
 
     def __init__(
         self,
@@ -96,9 +91,10 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
             kwargs["timeout"] = seconds("timeout", kwargs["timeout"])
         if "poke_interval" in kwargs:
             kwargs["poke_interval"] = seconds("poke_interval", kwargs["poke_interval"])
-        super().__init__(task_id=task_id, **kwargs)
-        self.retry_policy = checked_policy(retry_policy)
-        check_texts(**given(model_id=model_id, chain_id=chain_id, baseten_conn_id=baseten_conn_id))
+        super().__init__(  # type: ignore[misc]  # Arguments of sensors are passed on to Airflow's class.
+            task_id=task_id, baseten_conn_id=baseten_conn_id, retry_policy=retry_policy, **kwargs
+        )
+        check_texts(**given(model_id=model_id, chain_id=chain_id))
         check_paths(**given(result_path=result_path))
         require_one_target(model_id, chain_id, None, None)
         deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
@@ -112,21 +108,20 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
         self.chain_id = chain_id
         self.expects_delivery = False if result_path else expects_delivery
         self.result_path = result_path
-        self.baseten_conn_id = baseten_conn_id
         self.deferrable = deferrable
         self._progress: Progress | None = None
 
-    def execute(self, context: "Context") -> Any:
+    def run_task(self, context: "Context") -> Any:
         """Wait for all requests.
 
         :raises BasetenInputError: there is no id, or one can't be an id; nothing is waited for then.
         """
         self._ids  # noqa: B018 - checks them.
-        self._take_result_path()
+        self._normalize_result_path()
         if self.deferrable:
             now = time.time()
             self._defer(self._results(), now + self.timeout, began=now)
-        return super().execute(context)
+        return super().run_task(context)
 
     def _defer(self, results: "AsyncResults", deadline: float, began: float | None = None) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
@@ -158,7 +153,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
             self._defer(self._results(), deadline)
         self._raise_error_of(event)
         results = self._results()
-        self._take_result_path()
+        self._normalize_result_path()
         outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
         results.log_end(outcomes, event.get("seconds"), result_path=self.result_path)
         late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
@@ -252,7 +247,7 @@ class BasetenAsyncRequestSensor(NamesArguments, RendersFields, ReportsFailures, 
             raise AirflowSkipException(f"Skipping because of soft_fail: {error}") from None
         raise error
 
-    def _take_result_path(self) -> None:
+    def _normalize_result_path(self) -> None:
         if self.result_path is not None:
             self.result_path = path_text("result_path", self.result_path)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.waiting.log import Log
@@ -47,7 +48,7 @@ class ProgressRecord:
     def __init__(self, context: "Context", store: "ResultStore", log: Log) -> None:
         ti: Any = context["ti"]
         self._attempt = getattr(ti, "try_number", None)
-        self._states: Any = context.get("task_state_store")
+        self._states: Any = task_state_store(context)
         self._store = store
         self._name = f"sensors/{identity_of(context).key}"
         self._log = log

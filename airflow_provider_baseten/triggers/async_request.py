@@ -6,10 +6,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from airflow_provider_baseten.api.error_record import error_fields
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent, state_of_waiting_task
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.triggers.pollers import poller_of
 from airflow_provider_baseten.waiting.state import Outcome
@@ -125,21 +124,11 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
 
         A task instance that Airflow does not know was deleted with its run.
         """
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        ti = self.task_instance
-        if ti is None:
-            return False
         try:
-            states = await asyncio.to_thread(
-                RuntimeTaskInstance.get_task_states,
-                dag_id=ti.dag_id,
-                task_ids=[ti.task_id],
-                run_ids=[ti.run_id],
-                map_index=ti.map_index,
-            )
+            state = await asyncio.to_thread(state_of_waiting_task, self)
+        except LookupError:
+            return False
         except Exception:
             self.log.warning("Nothing is cancelled, because the state of the task could not be read.", exc_info=True)
             return False
-        name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        return not any(states.values()) or bool(states.get(ti.run_id, {}).get(name, "deferred") != "deferred")
+        return state != "deferred"

@@ -9,7 +9,6 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import tenacity
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api.excerpts import id_note
@@ -17,6 +16,7 @@ from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.client.call_log import CallLog
 from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from airflow_provider_baseten import config
+from airflow_provider_baseten.compat import allow_database_connections
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage import file_rights, files
@@ -55,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    # As in Airflow's own commands, so that connections are also looked up in the metadata database.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    allow_database_connections()
     try:
         spool, clock = Spool(default_folder()), _clock()
         connections = _connections(options, spool)

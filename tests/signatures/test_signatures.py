@@ -15,7 +15,7 @@ from airflow_provider_baseten.decorators.async_predict import baseten_async_pred
 from airflow_provider_baseten.decorators.batch import baseten_batch
 from airflow_provider_baseten.decorators.chat import baseten_chat
 from airflow_provider_baseten.decorators.predict import baseten_predict
-from airflow_provider_baseten.operators import airflow_options, base
+from airflow_provider_baseten.operators import airflow_options, base, request
 from airflow_provider_baseten.operators.async_predict import AsyncPredictTaskOptions, BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
 from airflow_provider_baseten.operators.batch_predict import (
@@ -95,10 +95,10 @@ def test_an_editor_shows_the_names_that_a_newcomer_looks_for(thing):
     assert missing == set()
 
 
-@pytest.mark.parametrize("options", [base.CallArguments, BatchGroupOptions, BatchTaskOptions, PredictTaskOptions])
+@pytest.mark.parametrize("options", [request.RequestArguments, BatchGroupOptions, BatchTaskOptions, PredictTaskOptions])
 def test_arguments_of_baseten_come_before_those_of_airflow(options):
     names = list(options.__annotations__)
-    last = max(map(names.index, base.TargetOptions.__annotations__))
+    last = max(map(names.index, base.CallOptions.__annotations__))
     assert last < names.index("owner")
 
 
@@ -148,8 +148,10 @@ def own_parameters(function):
 @pytest.mark.parametrize(
     ("options", "operator", "others"),
     [
-        (base.OutputOptions, base.BasetenOperator, {"task_id"}),
-        (base.CallOptions, base.BasetenCallOperator, set()),
+        (base.ConnectionOptions, base.BasetenOperator, {"task_id"}),
+        (base.ModelOptions, base.BasetenModelOperator, set()),
+        (base.OutputOptions, base.BasetenCallOperator, set()),
+        (request.RequestOptions, request.BasetenRequestOperator, set()),
         (PredictTaskOptions, BasetenPredictOperator, {"model_input"}),
         (AsyncPredictTaskOptions, BasetenAsyncPredictOperator, {"model_input"}),
         (ChatTaskOptions, BasetenChatCompletionOperator, {"messages", "prompt"}),
@@ -206,4 +208,4 @@ class TestBulkOptions:
     def test_those_with_a_stand_in_are_the_templates_of_the_operator(self):
         stand_ins = {name for name, field in BULK_OPTIONS.items() if "stand_in" in field.metadata}
         templates = {*BasetenBatchPredictOperator.template_fields, "target"}
-        assert stand_ins == templates - {*base.TargetOptions.__annotations__} | {"headers"}
+        assert stand_ins == templates - {*base.CallOptions.__annotations__} | {"headers"}

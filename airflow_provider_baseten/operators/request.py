@@ -1,0 +1,180 @@
+"""Base class of the operators that send one request and wait for its response."""
+
+import re
+from typing import TYPE_CHECKING, Any, Required, Unpack
+
+from airflow_provider_baseten.api.excerpts import id_note
+from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
+from airflow_provider_baseten.arguments import check_flags, check_seconds
+from airflow_provider_baseten.client.call_log import CallLog
+from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
+from airflow_provider_baseten.idempotency.held_response import HeldResponse
+from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.operators.airflow_options import TaskOptions
+from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
+from airflow_provider_baseten.storage import files, outputs
+from airflow_provider_baseten.storage.result_store import ResultStore
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.api.responses import Response
+    from airflow_provider_baseten.client.client import Client
+    from airflow_provider_baseten.storage.encoding import Output
+
+# Airflow makes them parts of a URL without escaping.
+_XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
+
+
+class RequestOptions(OutputOptions, total=False):
+    """Arguments of operators that send one request; see :class:`BasetenRequestOperator`."""
+
+    timeout: float
+    idempotent: bool
+
+
+class RequestArguments(RequestOptions, TaskOptions, total=False):
+    """Keyword arguments that an operator passes to :class:`BasetenRequestOperator`."""
+
+    task_id: Required[str]
+
+
+class BasetenRequestOperator(BasetenCallOperator):
+    """Base of operators that send one request to a model or a chain, and return the output of its response.
+
+    :param timeout: seconds to wait for the response, and for each next part of a streamed one; by default 1260, which
+        is longer than Baseten lets a predict run.
+    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
+        timeout, a lost connection, 500 and 504. By default only what did not run is sent again.
+
+    https://docs.baseten.co/inference/calling-your-model
+    """
+
+    def __init__(
+        self, *, timeout: float = READ_TIMEOUT, idempotent: bool = False, **kwargs: Unpack[OutputArguments]
+    ) -> None:
+        super().__init__(**kwargs)
+        check_seconds(timeout=timeout)
+        check_flags(idempotent=idempotent)
+        self.timeout = timeout
+        self.idempotent = idempotent
+        self._call: CallLog | None = None
+        self._client: Client | None = None
+
+    def build_request(self) -> Request:
+        """Build and check the request; nothing is sent yet."""
+        raise NotImplementedError
+
+    def read_response(self, response: "Response") -> "Output":
+        """Check and decode the response."""
+        raise NotImplementedError
+
+    def extra_xcoms(self, response: "Response") -> dict[str, Any]:
+        """Return XComs by key that are pushed beside the output, also if the output can't be used."""
+        return {"request_id": response.request_id} if response.request_id else {}
+
+    def run_task(self, context: "Context") -> Any:
+        """Send the request, and return the output or a reference to it.
+
+        A retry of the task sends the request again, unless the earlier attempt got the response and could not store it.
+        """
+        from airflow_provider_baseten.hooks.baseten import BasetenHook  # Loads an HTTP library.
+
+        self.normalize_output_path()
+        hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
+        request = self.build_request()
+        result_store = hook.connection.result_store
+        self._check_places(result_store)
+        held = HeldResponse(context, request, fingerprint(request))
+        response = held.find()
+        if response is None:
+            with hook.client() as client:
+                response = self.send_request(context, client, request, result_store)
+        try:
+            returned = self.push_output(context, response, result_store)
+        except BasetenResultStoreError as error:
+            raise _extended(error, self.hold(held, response)) from error.__cause__
+        held.delete()
+        return returned
+
+    def hold(self, held: HeldResponse, response: "Response") -> str:
+        """Keep a response that could not be stored; return what the next attempt does."""
+        if held.keep(response):
+            return "The response is kept in the task state: the next attempt stores it and sends nothing."
+        return "The response is lost: another attempt sends the request, and pays, again."
+
+    def send_request(
+        self, context: "Context", client: "Client", request: Request, result_store: str | None
+    ) -> "Response":
+        """Send the request, log it and return the response."""
+        self._call = call = CallLog(self.log, request)
+        self._client = client
+        response = self.send(context, client, request)
+        call.answered(response)
+        return response
+
+    def what_was_sent(self) -> str:
+        """Return a sentence on what happens to the request if the task ends while it waits for the response."""
+        if self._call is None or self._client is None:
+            return super().what_was_sent()
+        return self._call.broken_off(self._client.attempt_in_flight)
+
+    def send(self, context: "Context", client: "Client", request: Request) -> "Response":
+        """Send the request and return the response."""
+        return client.send(request)
+
+    def push_output(self, context: "Context", response: "Response", result_store: str | None) -> Any:
+        """Push the extra XComs, check the response, and return its output or a reference to it.
+
+        A response that can't be used is saved in the result store, because it was paid.
+        """
+        if self.do_xcom_push:
+            for key, value in self.extra_xcoms(response).items():
+                if outputs.is_xcom_safe(value):
+                    context["ti"].xcom_push(key=key, value=value)
+        try:
+            output = self.read_response(response)
+            is_returned = output.value is not None and not self.output_path and outputs.xcom_holds(output)
+            if self.multiple_outputs and is_returned:
+                _check_fields(output.value, response)
+        except BasetenError as error:
+            if not error.may_have_run:
+                raise
+            raise _extended(error, outputs.save_response(response, result_store)) from error.__cause__
+        if not self.do_xcom_push and not self.output_path:
+            return None
+        return outputs.to_xcom(
+            output,
+            response.request_id,
+            output_path=self.output_path,
+            result_store=result_store,
+            baseten_conn_id=self.baseten_conn_id,
+        )
+
+    def _check_places(self, result_store: str | None) -> None:
+        """Check before anything is sent that the output can be stored."""
+        store = ResultStore(result_store)
+        with files.consequence("Nothing was sent."):
+            if self.output_path:
+                files.check_writable(self.output_path)
+                store.signing_keys(create=True)
+            elif self.do_xcom_push:
+                store.prepare("The result store")
+
+
+def _check_fields(value: Any, response: "Response") -> None:
+    """Check that each field of an output can be an XCom of its own, before Airflow pushes some of them and fails."""
+    if isinstance(value, dict) and all(map(_XCOM_KEY.fullmatch, value)):
+        return
+    what = "has fields whose names can't be keys of XComs" if isinstance(value, dict) else "is not an object"
+    raise BasetenOutputError(
+        f"The output of {response.request.subject} {what}, as multiple_outputs needs"
+        f"{id_note(response.request_id)}: leave multiple_outputs out and take the output as a whole.",
+        request_id=response.request_id,
+        may_have_run=True,
+    )
+
+
+def _extended(error: BasetenError, note: str) -> BasetenError:
+    error.args = (f"{error} {note}".strip(), *error.args[1:])
+    return error

@@ -4,6 +4,9 @@ from collections.abc import Callable, Collection, MutableMapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from airflow_provider_baseten.arguments import check_flags
+from airflow_provider_baseten.compat import conf
+
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Context, TaskGroup
 
@@ -93,3 +96,14 @@ class SensorOptions(AirflowOptions, total=False):
     max_wait: timedelta | float | None
     silent_fail: bool
     never_fail: bool
+
+
+def is_deferrable(deferrable: bool | None) -> bool:
+    """Return whether a task waits in the triggerer: its argument, by default ``[operators] default_deferrable``.
+
+    :raises BasetenInputError: the argument is neither true nor false.
+    """
+    if deferrable is None:
+        return bool(conf.getboolean("operators", "default_deferrable"))
+    check_flags(deferrable=deferrable)
+    return deferrable

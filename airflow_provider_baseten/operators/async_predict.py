@@ -1,13 +1,11 @@
-"""Queues a prediction, waits for it without holding a worker, and returns its output."""
+"""Operator that queues a prediction, waits for it without holding a worker, and returns its output."""
 
 import math
 import time
-from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow_provider_baseten.api import async_predict
-from airflow_provider_baseten.api.async_predict import InferenceRetryConfig, build_async_predict, request_id_of
+from airflow_provider_baseten.api.async_predict import InferenceRetryConfig, build_async_predict
 from airflow_provider_baseten.arguments import (
     check_choice,
     check_flags,
@@ -18,36 +16,20 @@ from airflow_provider_baseten.arguments import (
     given,
     path_text,
 )
-from airflow_provider_baseten.compat import AirflowTaskTimeout, conf, count_resumable_job
-from airflow_provider_baseten.idempotency.ledger import (
-    Attach,
-    Replace,
-    fingerprint,
-    intent,
-    open_ledger,
-    plan,
-    write_persistently,
-)
-from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
-from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.compat import AirflowTaskTimeout
+from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, BasetenError
+from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST, OnOrphanedRequest
+from airflow_provider_baseten.operators.airflow_options import DecoratorOptions, is_deferrable
 from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
-from airflow_provider_baseten.storage.files import consequence
-from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
-from airflow_provider_baseten.waiting.state import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.http import Request
     from airflow_provider_baseten.hooks.baseten import BasetenHook
-    from airflow_provider_baseten.idempotency.ledger import Entry, Ledger
-    from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest
-    from airflow_provider_baseten.waiting.blocking import AsyncResults
-
-# Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
-_BACKSTOP = 300.0
-# Airflow kills a process five seconds after it asked it to end.
-_KILL_TIMEOUT = 3.0
+    from airflow_provider_baseten.operators.submission import Submission
+    from airflow_provider_baseten.waiting.results import AsyncResults
+    from airflow_provider_baseten.waiting.state import Outcome
 
 
 class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
@@ -64,7 +46,7 @@ class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
     timeout: float | None
     cancel_on_kill: bool
     cancel_on_timeout: bool
-    on_orphaned_request: "OnOrphanedRequest"
+    on_orphaned_request: OnOrphanedRequest
 
 
 class BasetenAsyncPredictOperator(BasetenCallOperator):
@@ -128,12 +110,12 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         timeout: float | None = None,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
-        on_orphaned_request: "OnOrphanedRequest" = "resubmit",
+        on_orphaned_request: OnOrphanedRequest = "resubmit",
         **kwargs: Unpack[OutputArguments],
     ) -> None:
         super().__init__(**kwargs)
         check_is_there(model_input=model_input)
-        deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        deferrable = is_deferrable(deferrable)
         check_choice("on_orphaned_request", on_orphaned_request, ON_ORPHANED_REQUEST)
         check_flags(
             deferrable=deferrable,
@@ -160,89 +142,105 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.on_orphaned_request = on_orphaned_request
-        self._waiting: tuple[AsyncResults, str] | None = None
-        # What is being sent, and what becomes of the request when the execution_timeout has passed.
-        self._sending: str | None = None
-        self._left: str | None = None
-        self._killed = False
+        self._submission: Submission | None = None
+        self._is_killed = False
+        # Set when the execution_timeout has passed.
+        self._late_note: str | None = None
 
     def run_task(self, context: "Context") -> Any:
         """Send the request or attach to the one that was sent, and wait for it."""
-        started = time.time()
         from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.operators.submission import Submission
+        from airflow_provider_baseten.waiting.progress import WaitProgress
 
+        began = time.time()
         self._normalize_paths()
         hook = BasetenHook(self.baseten_conn_id)
-        results = self._results(hook)
-        request_id = self._request_id(context, hook, results)
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="request_id", value=request_id)
-        if not self.wait_for_completion:
-            return request_id
-        if self.deferrable:
-            self._defer(request_id, started + self._patience, expects_delivery=results.expects_delivery, began=started)
-        try:
-            outcome = results.wait(request_id, deadline=started + self.wait_timeout, poll_interval=self.poll_interval)
-        except AirflowTaskTimeout:
-            self._leave(results, request_id)
-            raise
-        results.log_end({request_id: outcome}, time.time() - started, result_path=self.result_path)
-        return self._finish(context, results, request_id, outcome)
+        with self._open_results(hook) as results:
+            submission = self._submission = Submission(self, context, results)
+            if self._is_killed:
+                submission.kill()
+            request_id = submission.ensure_sent(self.build_request(), hook, self.on_orphaned_request)
+            if self.do_xcom_push:
+                context["ti"].xcom_push(key="request_id", value=request_id)
+            if not self.wait_for_completion:
+                return request_id
+            if self.deferrable:
+                self._defer(request_id, began + self._longest_deferral, results.expects_delivery, began)
+            deadline = began + self.wait_timeout
+            progress = WaitProgress(began=began)
+            waiter = results.new_waiter([request_id], deadline, self.poll_interval, progress)
+            try:
+                results.wait(waiter)
+            except AirflowTaskTimeout:
+                self._cancel_late(results, request_id)
+                raise
+            ended = results.check_again(waiter.outcomes)
+            results.log_end(ended, time.time() - began, result_path=self.result_path)
+            return self._finish(context, submission, results, request_id, ended[request_id])
 
     def execute_complete(
         self, context: "Context", event: dict[str, Any], request_id: str | None = None, deadline: float = 0.0
     ) -> Any:
-        """Return what came of the request that the trigger waited for.
+        """Return the result of the request that the trigger waited for.
 
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
         :param request_id: what the task waits for; ``dag.test()`` leaves it out.
         :param deadline: seconds since the epoch.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.operators.submission import Submission
+        from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
+        from airflow_provider_baseten.waiting.state import Outcome
 
         self._normalize_paths()
-        ((ended_id, ended),) = event["outcomes"].items()
+        ((ended_id, outcome),) = event["outcomes"].items()
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
-            results = self._results(BasetenHook(self.baseten_conn_id))
-            self._defer(request_id, deadline, expects_delivery=results.expects_delivery)
+            with self._open_results(BasetenHook(self.baseten_conn_id)) as results:
+                self._defer(request_id, deadline, results.expects_delivery)
         raise_error_of(event)
-        results = self._results(BasetenHook(self.baseten_conn_id))
-        outcome = results.last_look(ended_id, Outcome(ended))
-        results.log_end({ended_id: outcome}, event.get("seconds"), result_path=self.result_path)
-        if outcome is Outcome.TIMEOUT and self._patience < self.wait_timeout:
-            self._leave(results, ended_id)
-            raise AirflowTaskTimeout
-        return self._finish(context, results, ended_id, outcome)
+        with self._open_results(BasetenHook(self.baseten_conn_id)) as results:
+            ended = results.check_again({ended_id: Outcome(outcome)})
+            results.log_end(ended, event.get("seconds"), result_path=self.result_path)
+            if ended[ended_id] is Outcome.TIMEOUT and self._longest_deferral < self.wait_timeout:
+                self._cancel_late(results, ended_id)
+                raise AirflowTaskTimeout
+            submission = Submission(self, context, results)
+            return self._finish(context, submission, results, ended_id, ended[ended_id])
 
     def on_kill(self) -> None:
         """Cancel the request if it is still queued."""
-        self._killed = True
-        if self._waiting is not None and self.cancel_on_kill:
-            results, request_id = self._waiting
-            results.with_timeout(_KILL_TIMEOUT).cancel(request_id)
+        if self.cancel_on_kill:
+            self._is_killed = True
+            if self._submission is not None:
+                self._submission.kill()
 
-    def _leave(self, results: "AsyncResults", request_id: str) -> None:
-        """Cancel the request if that is wanted and still possible, since the execution_timeout has passed."""
-        self._waiting = None  # Airflow calls on_kill now.
+    def _cancel_late(self, results: "AsyncResults", request_id: str) -> None:
+        """Cancel the request if that is wanted and still possible, because the execution_timeout has passed."""
+        self._submission = None  # Airflow calls on_kill now.
         if self.cancel_on_timeout and results.cancel(request_id):
-            becomes = "was cancelled before it began to run. The next try sends it again."
+            state = "was cancelled before it began to run. The next try sends it again."
         else:
-            becomes = "may still run and be billed. The next try waits for it again and sends nothing."
-        self._left = f"Async request {request_id} was sent and {becomes}"
+            state = "may still run and be billed. The next try waits for it again and sends nothing."
+        self._late_note = f"Async request {request_id} was sent and {state}"
 
     def what_was_sent(self) -> str:
-        """Say what becomes of the request if the task ends while it is sent or waited for."""
-        if self._left is not None:
-            return self._left
-        if self._waiting is not None:
+        """Return a sentence on the state of the request if the task ends while it is sent or waited for."""
+        if self._late_note is not None:
+            return self._late_note
+        submission = self._submission
+        if submission is not None and submission.request_id is not None:
             return (
-                f"Async request {self._waiting[1]} was sent, and may run and be billed. The next try waits for it "
+                f"Async request {submission.request_id} was sent, and may run and be billed. The next try waits for it "
                 "again, unless it was cancelled."
             )
-        if self._sending is None:
+        if submission is None or submission.in_flight is None:
             return super().what_was_sent()
         again = "sends it again" if self.on_orphaned_request == "resubmit" else "fails"
-        return f"{self._sending} was being sent: whether Baseten has queued it is unknown. The next try {again}."
+        return (
+            f"{submission.in_flight.subject} was being sent: whether Baseten has queued it is unknown. The next try "
+            f"{again}."
+        )
 
     def build_request(self) -> "Request":
         """Build and check the submission."""
@@ -262,9 +260,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         if self.result_path is not None:
             self.result_path = path_text("result_path", self.result_path)
 
-    def _results(self, hook: "BasetenHook") -> "AsyncResults":
+    def _open_results(self, hook: "BasetenHook") -> "AsyncResults":
         from airflow_provider_baseten.storage.result_store import ResultStore
-        from airflow_provider_baseten.waiting.blocking import AsyncResults
+        from airflow_provider_baseten.waiting.results import AsyncResults
 
         if self.webhook_endpoint is None and not self.result_path:
             self.webhook_endpoint = hook.connection.webhook_endpoint
@@ -278,86 +276,15 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             log=self.log,
         )
 
-    def _request_id(self, context: "Context", hook: "BasetenHook", results: "AsyncResults") -> str:
-        """Return the id of this task instance's request; send it if that has not happened yet."""
-        request = self.build_request()
-        ledger = open_ledger(context, results.store)
-        with consequence("This attempt sent nothing."):
-            entry = ledger.read()
-        wanted = intent(context, fingerprint(request))
-        match plan(entry, wanted, self.on_orphaned_request):
-            case Attach(request_id) if not self._was_cancelled(request_id, results):
-                self.log.info("Attached to async request %s, which an earlier attempt sent.", request_id)
-                count_resumable_job("reconnect_success", self)
-                self._watch(results, request_id)
-                return request_id
-            case Replace(request_id):
-                self.log.info(
-                    "The task was cleared, its input has changed or its run was made again: async request %s is "
-                    "replaced.",
-                    request_id,
-                )
-                results.cancel(request_id)
-        if entry is not None and entry.request_id is None:
-            self.log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
-        with consequence("This attempt sent nothing."):
-            ledger.write(wanted)
-        request_id = self._submit(request, hook, ledger)
-        self._watch(results, request_id)
-        self._record(replace(wanted, request_id=request_id), ledger, results)
-        self.log.info("Sent %s: request id %s.", request.subject, request_id)
-        count_resumable_job("fresh_submit" if entry is None else "terminal_resubmit", self)
-        return request_id
-
-    def _watch(self, results: "AsyncResults", request_id: str) -> None:
-        """Let ``on_kill`` know what it has to cancel."""
-        self._waiting = (results, request_id)
-        if self._killed:  # While the request was sent: there was nothing to cancel yet.
-            self.on_kill()
-
-    def _record(self, entry: "Entry", ledger: "Ledger", results: "AsyncResults") -> None:
-        """Record the request that was sent. If that is not possible it is cancelled, for a retry sends it again."""
-        try:
-            with consequence(
-                f"Async request {entry.request_id} was sent, but the next try does not find its id: "
-                "on_orphaned_request decides whether it sends another one."
-            ):
-                write_persistently(ledger, entry)
-        except Exception:
-            self.log.error("Async request %s was sent, but that could not be recorded.", entry.request_id)
-            results.cancel(str(entry.request_id))
-            raise
-
-    def _was_cancelled(self, request_id: str, results: "AsyncResults") -> bool:
-        """Return whether the request that an earlier attempt sent was cancelled: it has not run, and is sent again."""
-        return results.observe(request_id).status == "CANCELED"
-
-    def _submit(self, request: "Request", hook: "BasetenHook", ledger: "Ledger") -> str:
-        from airflow_provider_baseten.exceptions import BasetenError
-
-        self._sending = request.subject
-        try:
-            with hook.client() as client:
-                return request_id_of(client.send(request).output(), request.subject)
-        except BasetenError as error:
-            if not error.may_have_run:
-                with consequence(
-                    f"The request was not accepted: {error} But its record stays, so that on_orphaned_request decides "
-                    "whether the next try sends it again."
-                ):
-                    ledger.delete()
-            raise
-
     @property
-    def _patience(self) -> float:
+    def _longest_deferral(self) -> float:
         """Seconds that the trigger waits: Airflow does not watch ``execution_timeout`` while a task is deferred."""
         limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
         return min(self.wait_timeout, limit)
 
-    def _defer(
-        self, request_id: str, deadline: float, *, expects_delivery: bool, began: float | None = None
-    ) -> NoReturn:
+    def _defer(self, request_id: str, deadline: float, expects_delivery: bool, began: float | None = None) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
+        from airflow_provider_baseten.waiting.deferral import timeout_after
 
         self.defer(
             trigger=BasetenAsyncRequestTrigger(
@@ -372,28 +299,31 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             ),
             method_name="execute_complete",
             kwargs={"request_id": request_id, "deadline": deadline},
-            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP),
+            timeout=timeout_after(deadline),
         )
 
-    def _submission(self) -> bytes | None:
-        """Return the body that was sent; the function of a decorated task does not make it again after a deferral."""
-        from airflow_provider_baseten.exceptions import BasetenError
-
+    def _submitted_body(self) -> bytes | None:
+        """Return the body that was sent; ``None`` after a deferral of a decorated task, whose function is not called
+        again.
+        """
         try:
             return self.build_request().body
         except BasetenError:
             return None
 
-    def _finish(self, context: "Context", results: "AsyncResults", request_id: str, outcome: Outcome) -> Any:
-        from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
+    def _finish(
+        self, context: "Context", submission: "Submission", results: "AsyncResults", request_id: str, outcome: "Outcome"
+    ) -> Any:
+        """Return the output of a request whose wait has ended, or raise its error."""
+        from airflow_provider_baseten.storage.files import consequence
+        from airflow_provider_baseten.waiting.state import Outcome
 
-        results.submission = self._submission()
-        ledger = open_ledger(context, results.store)
+        results.submission = self._submitted_body()
         if outcome is Outcome.TIMEOUT and self.cancel_on_timeout and results.cancel(request_id):
             with consequence(
                 f"Async request {request_id} came too late and was cancelled: the next try sends it again."
             ):
-                ledger.delete()
+                submission.delete()
         try:
             if outcome is not Outcome.ENDED:
                 raise results.error(outcome, request_id, timeout=self.wait_timeout)
@@ -401,7 +331,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
                 output = results.output(request_id, result_path=self.result_path, output_path=self.output_path)
         except BasetenAsyncRequestError as error:
             with consequence(f"The request had ended before: {error}"):
-                ledger.delete()  # It is over without success, so a retry is a new request.
+                submission.delete()
             raise
         if self.do_xcom_push:
             context["ti"].xcom_push(key="status", value="SUCCEEDED")

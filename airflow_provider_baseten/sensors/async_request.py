@@ -1,15 +1,12 @@
-"""The sensor for async requests that something else has sent."""
+"""Sensor for async requests that another task or program has sent."""
 
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_baseten.api.async_predict import AsyncStatus
 from airflow_provider_baseten.api.target import Target, check_request_id, require_one_target
 from airflow_provider_baseten.arguments import (
     check_flags,
@@ -20,26 +17,21 @@ from airflow_provider_baseten.arguments import (
     seconds,
     shown,
 )
-from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException, conf
+from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.operators.airflow_options import SensorOptions
+from airflow_provider_baseten.operators.airflow_options import SensorOptions, is_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator
-from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
-from airflow_provider_baseten.waiting.log import WaitLog, name_of
-from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait
+from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
+from airflow_provider_baseten.waiting.log import name_of
+from airflow_provider_baseten.waiting.state import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from airflow_provider_baseten.compat import RetryPolicy
-    from airflow_provider_baseten.sensors.progress import Progress
-    from airflow_provider_baseten.waiting.blocking import AsyncResults
-
-# Seconds that Airflow waits longer than the trigger's own deadline before it ends the deferral by itself.
-_BACKSTOP = 300.0
-
-# What an earlier poke has seen of a request that need not be asked about again.
-_SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
+    from airflow_provider_baseten.waiting.progress import WaitProgress
+    from airflow_provider_baseten.waiting.results import AsyncResults
+    from airflow_provider_baseten.waiting.waiter import Waiter
 
 
 class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
@@ -97,8 +89,6 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         check_texts(**given(model_id=model_id, chain_id=chain_id))
         check_paths(**given(result_path=result_path))
         require_one_target(model_id, chain_id, None, None)
-        deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
-        check_flags(deferrable=deferrable)
         if expects_delivery is not None:
             check_flags(expects_delivery=expects_delivery)
         if _is_rendered(request_ids):
@@ -108,19 +98,20 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         self.chain_id = chain_id
         self.expects_delivery = False if result_path else expects_delivery
         self.result_path = result_path
-        self.deferrable = deferrable
-        self._progress: Progress | None = None
+        self.deferrable = is_deferrable(deferrable)
+        self._progress: WaitProgress | None = None
 
     def run_task(self, context: "Context") -> Any:
         """Wait for all requests.
 
-        :raises BasetenInputError: there is no id, or one can't be an id; nothing is waited for then.
+        :raises BasetenInputError: there is no id, or one is not valid; nothing is waited for then.
         """
         self._ids  # noqa: B018 - checks them.
         self._normalize_result_path()
         if self.deferrable:
-            now = time.time()
-            self._defer(self._results(), now + self.timeout, began=now)
+            began = time.time()
+            with self._open_results() as results:
+                self._defer(results, began + self.timeout, began)
         return super().run_task(context)
 
     def _defer(self, results: "AsyncResults", deadline: float, began: float | None = None) -> NoReturn:
@@ -140,7 +131,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             ),
             method_name="execute_complete",
             kwargs={"deadline": deadline},
-            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + _BACKSTOP),
+            timeout=timeout_after(deadline),
         )
 
     def execute_complete(self, context: "Context", event: Mapping[str, Any], deadline: float | None = None) -> Any:
@@ -149,80 +140,61 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         :param event: of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
         :param deadline: seconds since the epoch; ``dag.test()`` leaves it out.
         """
-        if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
-            self._defer(self._results(), deadline)
-        self._raise_error_of(event)
-        results = self._results()
         self._normalize_result_path()
-        outcomes = {name: results.last_look(name, Outcome(outcome)) for name, outcome in event["outcomes"].items()}
-        results.log_end(outcomes, event.get("seconds"), result_path=self.result_path)
-        late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
-        self._check(outcomes, results)
-        if late:
-            raise AirflowSensorTimeout(
-                f"{len(late)} of {len(outcomes)} async requests had no result after {self.timeout:g} s, the first of "
-                f"them {late[0]}."
-            )
-        return self._outputs(outcomes, results)
+        if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
+            with self._open_results() as results:
+                self._defer(results, deadline)
+        self._raise_error_of(event)
+        with self._open_results() as results:
+            outcomes = results.check_again({name: Outcome(outcome) for name, outcome in event["outcomes"].items()})
+            results.log_end(outcomes, event.get("seconds"), result_path=self.result_path)
+            self._check(outcomes, results)
+            late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
+            if late:
+                raise AirflowSensorTimeout(
+                    f"{len(late)} of {len(outcomes)} async requests had no result after {self.timeout:g} s, the first "
+                    f"of them {late[0]}."
+                )
+            return self._outputs(outcomes, results)
 
     def poke(self, context: "Context") -> PokeReturnValue:
-        """Look at all requests once. How long a request has been doubtful is remembered from poke to poke."""
-        from airflow_provider_baseten.sensors.progress import ProgressRecord
+        """Look at all requests once. How long a request has looked lost is remembered from poke to poke."""
+        from airflow_provider_baseten.sensors.progress_record import ProgressRecord
 
-        ids = self._ids
         try:
-            results = self._results()
+            results = self._open_results()
         except BasetenError as error:
             if self._progress is None and not context.get("task_reschedule_count"):
                 raise
-            # It was readable for an earlier poke, so that it may be back for the next one.
-            self.log.warning("Still waiting for %s: the connection can't be read now. %s", name_of(ids), error)
+            # An earlier poke could read it, so the next one may be able to.
+            self.log.warning("Still waiting for %s: the connection can't be read now. %s", name_of(self._ids), error)
             return PokeReturnValue(False)
-        record = ProgressRecord(context, results.store, self.log)
-        before = self._progress or record.load()
-        began = time.time() if before.began is None else before.began
-        lines = WaitLog(self.log, ids, began=began, logged=before.logged)
-        unknown = [request_id for request_id in ids if request_id not in before.succeeded]
-        seen = results.look_at_all(unknown, first=before.doubtful_since)
-        outcomes, progress = self._judge(before, results.new_wait(math.inf), seen, time.time())
-        for request_id, observation in (dict.fromkeys(before.succeeded, _SUCCEEDED) | seen).items():
-            lines.note(request_id, observation)
-        lines.write(time.time())
-        progress = replace(progress, began=began, logged=lines.logged())
-        if self.mode == "poke":
-            self._progress = progress
-        elif progress != before:
-            record.save(progress)
-        outcomes = {name: results.last_look(name, outcome) for name, outcome in outcomes.items()}
-        known = dict.fromkeys(progress.succeeded, Outcome.ENDED) | outcomes
-        done = known.keys() >= {*ids}
-        if done or not {*known.values()} <= {Outcome.ENDED}:
-            ends = {request_id: known.get(request_id, Outcome.TIMEOUT) for request_id in ids}
-            delivered = {request_id for request_id in seen if seen[request_id].delivered}
-            results.log_end(ends, time.time() - began, result_path=self.result_path, delivered=delivered)
+        with results:
+            record = ProgressRecord(context, results.store, self.log)
+            before = self._progress or record.load()
+            waiter = results.new_waiter(self._ids, math.inf, self.poke_interval, before)
+            results.poll(waiter)
+            progress = waiter.progress
+            if self.mode == "poke":
+                self._progress = progress
+            elif progress != before:
+                record.save(progress)
+            return self._end_of_poke(waiter, results)
+
+    def _end_of_poke(self, waiter: "Waiter", results: "AsyncResults") -> PokeReturnValue:
+        """Return the outputs once all requests have succeeded; fail, or skip, because of the first that has not."""
+        outcomes = results.check_again(waiter.outcomes)
+        is_done = not waiter.open
+        if is_done or not {*outcomes.values()} <= {Outcome.ENDED}:
+            ends = {request_id: outcomes.get(request_id, Outcome.TIMEOUT) for request_id in waiter.request_ids}
+            seconds = time.time() - waiter.log.began
+            results.log_end(ends, seconds, result_path=self.result_path, delivered=waiter.delivered)
         self._check(outcomes, results)
-        return PokeReturnValue(done, self._outputs(ids, results) if done else None)
+        return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
     def what_was_sent(self) -> str:
         """Say that the requests go on without the sensor."""
         return "Nothing was sent: what was waited for goes on at Baseten, and the next try waits for it again."
-
-    def _judge(
-        self, before: "Progress", start: Wait, seen: Mapping[str, Observation], now: float
-    ) -> tuple[dict[str, Outcome], "Progress"]:
-        """Return the outcomes that a look gives, and the progress after it."""
-        from airflow_provider_baseten.sensors.progress import Progress
-
-        known = before.doubtful_since
-        waits = {name: replace(start, doubtful_since=known.get(name)).after(seen[name], now) for name in seen}
-        doubts = {name: wait.doubtful_since for name, wait in waits.items()}
-        outcomes = {name: wait.outcome for name, wait in waits.items() if wait.outcome is not None}
-        # A delivery is looked for each time, for it may be deleted.
-        final = (n for n, outcome in outcomes.items() if outcome is Outcome.ENDED and not seen[n].delivered)
-        return outcomes, Progress(
-            doubtful_since={name: since for name, since in (known | doubts).items() if since is not None},
-            succeeded=before.succeeded.union(final),
-        )
 
     def _check(self, outcomes: Mapping[str, Outcome], results: "AsyncResults") -> None:
         """Fail, or skip if that is wanted, because of the first request that ended without a result."""
@@ -259,22 +231,19 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     def _ids(self) -> list[str]:
         return _checked_ids(self.request_ids)
 
-    def _results(self) -> "AsyncResults":
+    def _open_results(self) -> "AsyncResults":
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.storage.result_store import ResultStore
-        from airflow_provider_baseten.waiting.blocking import AsyncResults
+        from airflow_provider_baseten.waiting.results import AsyncResults
 
         hook = BasetenHook(self.baseten_conn_id)
         is_assumed = self.expects_delivery is None
-        expects = (
-            hook.connection.webhook_endpoint is not None if self.expects_delivery is None else self.expects_delivery
-        )
         return AsyncResults(
             hook.client(),
             Target(**self._target_arguments),
             store=ResultStore(hook.connection.result_store),
             baseten_conn_id=self.baseten_conn_id,
-            expects_delivery=expects,
+            expects_delivery=bool(hook.connection.webhook_endpoint if is_assumed else self.expects_delivery),
             is_assumed=is_assumed,
             log=self.log,
         )

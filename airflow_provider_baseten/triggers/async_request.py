@@ -11,8 +11,9 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent, state_of_waiting_task
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.triggers.pollers import poller_of
+from airflow_provider_baseten.waiting.progress import WaitProgress
 from airflow_provider_baseten.waiting.state import Outcome
-from airflow_provider_baseten.waiting.waiter import Waiter
+from airflow_provider_baseten.waiting.trigger_waiter import TriggerWaiter
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
 
         :raises BasetenInputError: the target or an id can't be one.
         """
-        waiter = Waiter(
+        waiter = TriggerWaiter(
             Target(**self.target),
             self.request_ids,
             expects_delivery=self.expects_delivery,
@@ -98,7 +99,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
             deadline=self.deadline,
             poll_interval=self.poll_interval,
             log=log,
-            began=self.began,
+            progress=WaitProgress(began=self.began),
         )
         self._outcomes = waiter.outcomes
         event: dict[str, Any] = {}

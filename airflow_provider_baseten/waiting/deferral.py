@@ -1,11 +1,23 @@
 """Deferral of tasks: its time limit, and the events of triggers."""
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from airflow_provider_baseten.api.error_record import error_from
 from airflow_provider_baseten.arguments import MOST_SECONDS
+
+# Seconds between the deadline of a trigger, which returns the outcome, and the time at which Airflow ends the deferral.
+_MARGIN = 300.0
+
+
+def timeout_after(deadline: float) -> timedelta:
+    """Return the time after which Airflow ends a deferral whose trigger has not kept its own deadline.
+
+    :param deadline: of the trigger, in seconds since the epoch.
+    """
+    return timedelta(seconds=max(0.0, deadline - time.time()) + _MARGIN)
 
 
 def deferral_timeout(limit: timedelta | None) -> timedelta | None:

@@ -24,9 +24,10 @@ from airflow_provider_baseten.waiting.errors import no_connection
 from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
 from airflow_provider_baseten.waiting.log import cancel_words
 from airflow_provider_baseten.waiting.schedule import Schedule
-from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, poll_delay
+from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome
 from airflow_provider_baseten.waiting.store_poller import StorePoller
-from airflow_provider_baseten.waiting.waiter import Waiter, WaitingRequest
+from airflow_provider_baseten.waiting.trigger_waiter import TriggerWaiter
+from airflow_provider_baseten.waiting.waiter import WaitingRequest
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,9 @@ class Poller:
         self._limiter = StatusCallLimiter(config.STATUS_CALLS_PER_SECOND.get())
         self._store_interval = config.STORE_CHECK_INTERVAL.get()
         self._users = 0
-        self._waiters: set[Waiter] = set()
+        self._waiters: set[TriggerWaiter] = set()
         self._undelivered: dict[str, set[WaitingRequest]] = {}
-        self._not_looked_for: set[Waiter] = set()
+        self._not_looked_for: set[TriggerWaiter] = set()
         self._missing: set[WaitingRequest] = set()
         # Monotonic time since which the result store has been readable; `None` while it is not.
         self._readable_since: float | None = float("-inf")
@@ -75,7 +76,7 @@ class Poller:
         self._renewed_at = float("-inf")
         self._warned_at: dict[str, float] = {}
 
-    async def wait(self, waiter: Waiter) -> None:
+    async def wait(self, waiter: TriggerWaiter) -> None:
         """Wait until every request has an outcome or the deadline has passed.
 
         :raises BasetenError: the connection could not be read since the wait began.
@@ -86,9 +87,8 @@ class Poller:
                 await self._until_deadline(waiter)
                 if waiter.error is not None:
                     raise waiter.error
-                now = max(time.time(), waiter.deadline)
-                for request in [*waiter.open.values()]:
-                    self._settle(request, request.wait.after(request.seen, now).outcome or Outcome.TIMEOUT)
+                self._drop_all(waiter)
+                waiter.settle_late(time.time())
             finally:
                 self._leave(waiter)
 
@@ -130,7 +130,7 @@ class Poller:
             for waiter in self._waiters:
                 waiter.end()
 
-    def _join(self, waiter: Waiter) -> None:
+    def _join(self, waiter: TriggerWaiter) -> None:
         waiter.joined_at = time.monotonic()
         self._waiters.add(waiter)
         for request in waiter.open.values():
@@ -139,14 +139,13 @@ class Poller:
                 self._undelivered.setdefault(request.request_id, set()).add(request)
                 self._not_looked_for.add(waiter)
 
-    def _leave(self, waiter: Waiter) -> None:
+    def _leave(self, waiter: TriggerWaiter) -> None:
         self._waiters.discard(waiter)
         self._not_looked_for.discard(waiter)
-        for request in waiter.open.values():
-            self._drop(request)
+        self._drop_all(waiter)
         waiter.open.clear()
 
-    async def _until_deadline(self, waiter: Waiter) -> None:
+    async def _until_deadline(self, waiter: TriggerWaiter) -> None:
         while not waiter.ended.is_set() and (left := waiter.deadline - time.time()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, waiter.log.pause(time.time()))):
@@ -163,12 +162,12 @@ class Poller:
             self._work.result()
 
     def _settle(self, request: WaitingRequest, outcome: Outcome) -> None:
-        waiter = request.waiter
-        waiter.outcomes[request.request_id] = outcome
-        del waiter.open[request.request_id]
+        request.waiter.settle(request.request_id, outcome)
         self._drop(request)
-        if not waiter.open:
-            waiter.end()
+
+    def _drop_all(self, waiter: TriggerWaiter) -> None:
+        for request in waiter.open.values():
+            self._drop(request)
 
     def _drop(self, request: WaitingRequest) -> None:
         self._missing.discard(request)
@@ -202,12 +201,13 @@ class Poller:
             self._readable_since = time.monotonic()
         if time.monotonic() - self._readable_since < GRACE:  # The receiver may still be storing its spool.
             missing = []
-        found = {request: Outcome.ENDED for name in delivered for request in self._undelivered.get(name, ())}
-        outcomes = dict.fromkeys(missing, Outcome.LOST) | found
-        for number, (request, outcome) in enumerate(outcomes.items(), 1):
+        found = {request for name in delivered for request in self._undelivered.get(name, ())}
+        for number, request in enumerate(found.union(missing), 1):
             if request.is_open:
-                request.waiter.note(request.request_id, Observation(delivered=outcome is Outcome.ENDED))
-                self._settle(request, outcome)
+                is_found = request in found
+                if is_found:
+                    request.take(Observation(delivered=True), time.time())
+                self._settle(request, Outcome.ENDED if is_found else Outcome.LOST)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         for waiter in not_looked_for:
@@ -234,18 +234,13 @@ class Poller:
         seen = await self._observe(client, request)
         if not request.is_open:
             return
-        if seen != Observation():
-            request.seen = seen
-            request.waiter.note(request.request_id, seen)
         request.polls += 1
-        wait = request.wait.after(seen, time.time())
-        match wait.outcome:
+        match request.take(seen, time.time()):
             case None:
-                request.wait = wait
                 self._plan(request)
             case Outcome.TIMEOUT:  # `wait` keeps the deadline.
                 return
-            case Outcome.LOST if wait.may_be_delivered:  # The next read of the store decides.
+            case Outcome.LOST if request.waiter.may_be_delivered:  # The next read of the store decides.
                 self._missing.add(request)
             case outcome:
                 self._settle(request, outcome)
@@ -270,12 +265,9 @@ class Poller:
         return Observation()
 
     def _plan(self, request: WaitingRequest) -> None:
-        longest = request.waiter.poll_interval
-        if request.wait.doubtful_since is not None:
-            longest = min(longest, GRACE)
-        delay = poll_delay(request.polls, longest, random.random())  # noqa: S311 - only spreads calls.
+        delay = request.delay(random.random())  # noqa: S311 - only spreads calls.
         if request.wait.expects_delivery:  # The store has the result itself, and reading it is cheaper.
-            delay = max(delay, min(longest, self._store_interval))
+            delay = max(delay, min(request.waiter.poll_interval, self._store_interval))
         self._schedule.add(request, delay)
 
     async def _cancel(self, target: Target, request_id: str) -> None:

@@ -1,22 +1,25 @@
-"""Waiters: the async requests that one trigger waits for."""
+"""Waiter: the async requests that one task waits for, with their states and outcomes."""
 
-import asyncio
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
+from airflow_provider_baseten.api.async_predict import AsyncStatus
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.waiting.log import Log, WaitLog
-from airflow_provider_baseten.waiting.state import Observation, Outcome, Wait
-
-if TYPE_CHECKING:
-    from airflow_provider_baseten.exceptions import BasetenError
+from airflow_provider_baseten.waiting.progress import WaitProgress
+from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, Wait, poll_delay
 
 _NOTHING = Observation()
+_SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
 
 
 class Waiter:
-    """The async requests that one trigger waits for, and their outcomes.
+    """The async requests that one task waits for; without I/O.
+
+    A poller observes them: :class:`~airflow_provider_baseten.waiting.blocking_poller.BlockingPoller` on a worker,
+    :class:`~airflow_provider_baseten.waiting.poller.Poller` in a triggerer. Both pass each observation to
+    :meth:`WaitingRequest.take` and settle the request with the outcome, so that a wait ends alike in all modes.
 
     :param target: what was called.
     :param request_ids: ids of the requests; repeated ids count once.
@@ -24,15 +27,10 @@ class Waiter:
     :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides.
     :param deadline: seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
-    :param log: of the trigger.
-    :param began: start of the wait in seconds since the epoch; an earlier trigger may have started it.
-    :raises BasetenInputError: an id can't be one.
+    :param log: of the task or the trigger.
+    :param progress: of an earlier process that waited, or the start of the wait; by default the wait begins now.
+    :raises BasetenInputError: an id is not valid.
     """
-
-    #: Start of the wait in this trigger, on the monotonic clock.
-    joined_at: float = 0.0
-    #: Reason why the wait can't continue.
-    error: "BasetenError | None" = None
 
     def __init__(
         self,
@@ -44,36 +42,64 @@ class Waiter:
         deadline: float,
         poll_interval: float,
         log: Log,
-        began: float,
+        progress: WaitProgress | None = None,
     ) -> None:
+        progress = progress or WaitProgress()
         self.target = target
         self.deadline = deadline
         self.poll_interval = poll_interval
-        self.outcomes: dict[str, Outcome] = {}
-        self.open: dict[str, WaitingRequest] = {}
-        self.ended = asyncio.Event()
-        #: Set when a status has changed or the wait has ended.
-        self.changed = asyncio.Event()
         wait = Wait(expects_delivery=expects_delivery, is_assumed=is_assumed, deadline=deadline)
         self.may_be_delivered = wait.may_be_delivered
-        for request_id in request_ids:
+        self.request_ids = list(dict.fromkeys(request_ids))
+        began = time.time() if progress.began is None else progress.began
+        self.log = WaitLog(log, self.request_ids, began=began, logged=progress.logged)
+        #: Requests whose wait has ended.
+        self.outcomes: dict[str, Outcome] = {}
+        #: Ids of the requests whose result is in the result store.
+        self.delivered: set[str] = set()
+        #: Requests that have no outcome yet.
+        self.open: dict[str, WaitingRequest] = {}
+        for request_id in self.request_ids:
             target.async_request_path(request_id)
-            self.open[request_id] = WaitingRequest(request_id, self, wait)
-        self.log = WaitLog(log, self.open.keys(), began=began)
+            if request_id in progress.succeeded:
+                self.outcomes[request_id] = Outcome.ENDED
+                self.note(request_id, _SUCCEEDED)
+            else:
+                since = progress.doubtful_since.get(request_id)
+                self.open[request_id] = WaitingRequest(request_id, self, replace(wait, doubtful_since=since))
 
-    def note(self, request_id: str, seen: Observation) -> None:
-        """Pass an observation to the log of the wait."""
-        if self.log.note(request_id, seen):
-            self.changed.set()
+    @property
+    def progress(self) -> WaitProgress:
+        """Progress for the process that continues the wait.
 
-    def end(self, error: "BasetenError | None" = None) -> None:
-        """End the wait.
-
-        :param error: the reason, if some requests have no outcome.
+        A delivery is not in it: the result may be deleted before the next process reads it.
         """
-        self.error = self.error or error
-        self.ended.set()
-        self.changed.set()
+        doubts = {name: request.wait.doubtful_since for name, request in self.open.items()}
+        ended = {name for name, outcome in self.outcomes.items() if outcome is Outcome.ENDED}
+        return WaitProgress(
+            doubtful_since={name: since for name, since in doubts.items() if since is not None},
+            succeeded=frozenset(ended - self.delivered),
+            began=self.log.began,
+            logged=self.log.logged(),
+        )
+
+    def note(self, request_id: str, seen: Observation) -> bool:
+        """Pass an observation to the log; return whether the status of the request has changed."""
+        return self.log.note(request_id, seen)
+
+    def settle(self, request_id: str, outcome: Outcome) -> None:
+        """End the wait for one request."""
+        self.outcomes[request_id] = outcome
+        del self.open[request_id]
+
+    def settle_late(self, now: float) -> None:
+        """End the wait for all open requests, because the deadline has passed.
+
+        :param now: seconds since the epoch.
+        """
+        for name, request in [*self.open.items()]:
+            late = request.wait.after(request.seen, max(now, self.deadline))
+            self.settle(name, late.outcome or Outcome.TIMEOUT)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,8 +107,9 @@ class WaitingRequest:
     """A request that has no outcome yet.
 
     :param wait: state of the wait.
-    :param seen: the last observation.
+    :param seen: the last observation that showed a status.
     :param polls: number of status calls so far.
+    :param due_at: time of the next status call in seconds since the epoch, for pollers that keep no schedule.
     """
 
     request_id: str
@@ -90,8 +117,34 @@ class WaitingRequest:
     wait: Wait
     seen: Observation = _NOTHING
     polls: int = 0
+    due_at: float = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether a trigger still waits for it."""
+        """Whether the task still waits for it."""
         return self.waiter.open.get(self.request_id) is self
+
+    def delay(self, draw: float) -> float:
+        """Return the seconds until the next status call.
+
+        :param draw: a random number from 0 to 1.
+        """
+        longest = self.waiter.poll_interval
+        if self.wait.doubtful_since is not None:
+            longest = min(longest, GRACE)
+        return poll_delay(self.polls, longest, draw)
+
+    def take(self, seen: Observation, now: float) -> Outcome | None:
+        """Take an observation; return the outcome that it suggests, ``None`` while the wait continues.
+
+        :param now: seconds since the epoch.
+        """
+        if seen.delivered or seen.gone or seen.status is not None:
+            self.seen = seen
+            self.waiter.note(self.request_id, seen)
+        if seen.delivered:
+            self.waiter.delivered.add(self.request_id)
+        wait = self.wait.after(seen, now)
+        if wait.outcome is None:
+            self.wait = wait
+        return wait.outcome

@@ -7,7 +7,7 @@ from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.compat import AirflowSkipException
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.waiting.blocking import AsyncResults
+from airflow_provider_baseten.waiting.results import AsyncResults
 from tests.decorators.conftest import KEY
 
 NOW = {"retries": 1, "retry_delay": datetime.timedelta(0)}

@@ -16,7 +16,7 @@ from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 from airflow_provider_baseten.storage.outputs import read_output
 from airflow_provider_baseten.waiting import state
-from airflow_provider_baseten.waiting.blocking import AsyncResults
+from airflow_provider_baseten.waiting.results import AsyncResults
 from tests.receiver import receiver
 
 KEY = "abcd1234.s3cr3t"

@@ -400,8 +400,10 @@ class World:
     def check_ended_worker(self, ti: TaskInstance, attempt: Attempt) -> None:
         worker = attempt.worker
         assert worker is not None
-        if worker.terminated and not worker.died and worker.operator._waiting and ti.plan.arguments["cancel_on_kill"]:
-            self._check_cancelled(ti, worker.operator._waiting[1], "its task was ended by a user")
+        submission = worker.operator._submission
+        request_id = None if submission is None else submission.request_id
+        if worker.terminated and not worker.died and request_id and ti.plan.arguments["cancel_on_kill"]:
+            self._check_cancelled(ti, request_id, "its task was ended by a user")
 
     def check_killed_trigger(self, ti: TaskInstance, running: Running) -> None:
         if ti.plan.arguments["cancel_on_kill"] and not running.event.done() and not self._airflow_failed():
@@ -419,7 +421,7 @@ class World:
     def _deadline(self, attempt: Attempt) -> float:
         assert attempt.worker is not None
         operator = attempt.worker.operator
-        return attempt.began + (operator._patience if attempt.deferred else operator.wait_timeout)
+        return attempt.began + (operator._longest_deferral if attempt.deferred else operator.wait_timeout)
 
     def judge(self, ti: TaskInstance, attempt: Attempt) -> None:
         """Hold what an attempt came to against what happened."""

@@ -1,6 +1,5 @@
-"""The progress of a sensor: what earlier pokes have seen, for those that come after them in another process."""
+"""Record of the progress of a sensor, for the next poke in another process."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api import exact_json
@@ -8,6 +7,7 @@ from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.waiting.log import Log
+from airflow_provider_baseten.waiting.progress import WaitProgress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,28 +17,11 @@ if TYPE_CHECKING:
 _KEY = "baseten_sensor_progress"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is known of the requests of a sensor.
-
-    :param doubtful_since: when a request was first seen in a state that a result may still follow, in seconds since
-        the epoch, by id.
-    :param succeeded: ids of those that need not be asked about again.
-    :param began: when the wait began, in seconds since the epoch; ``None`` before the first look.
-    :param logged: what the log says of the wait, as :class:`~airflow_provider_baseten.waiting.log.WaitLog` gives it.
-    """
-
-    doubtful_since: dict[str, float] = field(default_factory=dict)
-    succeeded: frozenset[str] = frozenset()
-    began: float | None = None
-    logged: dict[str, Any] | None = None
-
-
 class ProgressRecord:
-    """Keeps the progress between two pokes of one attempt.
+    """Keeps the progress of a wait between two pokes of one attempt.
 
-    In the task state store of Airflow 3.3 and newer, otherwise in the result store. It saves calls and says how long a
-    doubt has lasted; without it a sensor begins to doubt anew, so trouble with it is only logged.
+    It is in the task state store of Airflow 3.3 and newer, otherwise in the result store. Without it a poke repeats
+    status calls, and counts the time anew for which a request has looked lost. So an error is only logged.
 
     :param context: of the task.
     :param store: the result store.
@@ -53,13 +36,13 @@ class ProgressRecord:
         self._name = f"sensors/{identity_of(context).key}"
         self._log = log
 
-    def load(self) -> Progress:
+    def load(self) -> WaitProgress:
         """Return the progress; that of an earlier attempt does not count."""
         try:
             value = self._states.get(_KEY) if self._states is not None else self._read()
             if value is None or value["attempt"] != self._attempt:
-                return Progress()
-            return Progress(
+                return WaitProgress()
+            return WaitProgress(
                 {k: float(v) for k, v in value["doubtful_since"].items()},
                 frozenset(value["succeeded"]),
                 value.get("began"),
@@ -67,13 +50,13 @@ class ProgressRecord:
             )
         except Exception as error:  # Whatever Airflow makes of its API, or somebody has written there.
             self._warn("read", error)
-            return Progress()
+            return WaitProgress()
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: WaitProgress) -> None:
         """Replace the progress."""
         value = {
             "attempt": self._attempt,
-            "doubtful_since": progress.doubtful_since,
+            "doubtful_since": {**progress.doubtful_since},
             "succeeded": sorted(progress.succeeded),
             "began": progress.began,
             "logged": progress.logged,
@@ -92,4 +75,4 @@ class ProgressRecord:
 
     def _warn(self, what: str, error: Exception) -> None:
         words = str(error) if isinstance(error, BasetenResultStoreError) else type(error).__name__
-        self._log.warning("What earlier pokes have seen could not be %s: %s", what, words)
+        self._log.warning("The progress of earlier pokes could not be %s: %s", what, words)

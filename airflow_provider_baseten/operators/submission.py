@@ -1,0 +1,128 @@
+"""Submission: the async request of a task instance, sent once for all its attempts."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_baseten.api.async_predict import request_id_of
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.compat import count_resumable_job
+from airflow_provider_baseten.exceptions import BasetenError
+from airflow_provider_baseten.idempotency.ledger import (
+    Attach,
+    Entry,
+    Replace,
+    fingerprint,
+    intent,
+    open_ledger,
+    plan,
+    write_persistently,
+)
+from airflow_provider_baseten.storage.files import consequence
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest
+    from airflow_provider_baseten.waiting.results import AsyncResults
+
+
+class Submission:
+    """The async request of a task instance: sent by one attempt, and found in the ledger by each later one.
+
+    The intent is recorded before the request is sent, and its id right after, so that a retry, a dead worker or a
+    restarted triggerer does not pay again. See :mod:`~airflow_provider_baseten.idempotency.ledger`.
+
+    :param operator: of the task, for its log.
+    :param context: of the task.
+    :param results: status and cancel calls.
+    """
+
+    #: Id of the request, as soon as it is known.
+    request_id: str | None = None
+    #: Request that is being sent: whether Baseten has queued it is unknown.
+    in_flight: Request | None = None
+
+    def __init__(self, operator: "BaseOperator", context: "Context", results: "AsyncResults") -> None:
+        self._operator = operator
+        self._context = context
+        self._results = results
+        self._ledger = open_ledger(context, results.store)
+        self._is_killed = False
+
+    def ensure_sent(self, request: Request, hook: "BasetenHook", on_orphaned_request: "OnOrphanedRequest") -> str:
+        """Return the id of the request; send it if no earlier attempt has.
+
+        :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the request, and the policy is
+            ``fail``.
+        :raises BasetenResultStoreError: the ledger can't be read or written.
+        """
+        log = self._operator.log
+        with consequence("This attempt sent nothing."):
+            entry = self._ledger.read()
+        wanted = intent(self._context, fingerprint(request))
+        match plan(entry, wanted, on_orphaned_request):
+            case Attach(request_id) if not self._results.was_cancelled(request_id):
+                log.info("Attached to async request %s, which an earlier attempt sent.", request_id)
+                count_resumable_job("reconnect_success", self._operator)
+                self._watch(request_id)
+                return request_id
+            case Replace(request_id):
+                log.info(
+                    "The task was cleared, its input has changed or its run was made again: async request %s is "
+                    "replaced.",
+                    request_id,
+                )
+                self._results.cancel(request_id)
+        if entry is not None and entry.request_id is None:
+            log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
+        with consequence("This attempt sent nothing."):
+            self._ledger.write(wanted)
+        request_id = self._send(request, hook)
+        self._watch(request_id)
+        self._record(replace(wanted, request_id=request_id))
+        log.info("Sent %s: request id %s.", request.subject, request_id)
+        count_resumable_job("fresh_submit" if entry is None else "terminal_resubmit", self._operator)
+        return request_id
+
+    def delete(self) -> None:
+        """Delete the record of the request: it has ended without success, and a retry is a new request."""
+        self._ledger.delete()
+
+    def kill(self) -> None:
+        """Cancel the request if it is still queued; a request that is being sent, as soon as its id is known."""
+        self._is_killed = True
+        if self.request_id is not None:
+            self._results.cancel_quickly(self.request_id)
+
+    def _watch(self, request_id: str) -> None:
+        self.request_id = request_id
+        if self._is_killed:
+            self.kill()
+
+    def _send(self, request: Request, hook: "BasetenHook") -> str:
+        self.in_flight = request
+        try:
+            with hook.client() as client:
+                return request_id_of(client.send(request).output(), request.subject)
+        except BasetenError as error:
+            if not error.may_have_run:
+                with consequence(
+                    f"The request was not accepted: {error} But its record stays, so that on_orphaned_request decides "
+                    "whether the next try sends it again."
+                ):
+                    self._ledger.delete()
+            raise
+
+    def _record(self, entry: Entry) -> None:
+        """Record the request that was sent. If that fails, cancel it, because a retry sends it again."""
+        try:
+            with consequence(
+                f"Async request {entry.request_id} was sent, but the next try does not find its id: "
+                "on_orphaned_request decides whether it sends another one."
+            ):
+                write_persistently(self._ledger, entry)
+        except Exception:
+            self._operator.log.error("Async request %s was sent, but that could not be recorded.", entry.request_id)
+            self._results.cancel(str(entry.request_id))
+            raise

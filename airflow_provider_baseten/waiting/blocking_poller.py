@@ -1,0 +1,115 @@
+"""Blocking poller: waits for async requests on a worker."""
+
+import random
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_baseten import config
+from airflow_provider_baseten.exceptions import BasetenError, BasetenNotFoundError
+from airflow_provider_baseten.storage.deliveries import Deliveries
+from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.waiting.log import Log
+from airflow_provider_baseten.waiting.state import Observation, Outcome
+from airflow_provider_baseten.waiting.waiter import Waiter
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.client.client import Client
+
+# Seconds of one round of status calls for many requests, and failed calls in a row that end the round.
+_LONGEST_ROUND = 10.0
+_MOST_FAILURES = 3
+
+
+class BlockingPoller:
+    """Waits for async requests on a worker, as :class:`~airflow_provider_baseten.waiting.poller.Poller` does in a
+    triggerer.
+
+    Errors of a status call or of a read of the result store are logged, and never end a wait.
+
+    :param client: makes the status calls.
+    :param store: the result store.
+    :param log: of the task.
+    """
+
+    def __init__(self, client: "Client", store: ResultStore, log: Log) -> None:
+        self._client = client
+        self._store = store
+        self._log = log
+
+    def wait(self, waiter: Waiter) -> None:
+        """Block until each request has an outcome or the deadline has passed."""
+        while True:
+            self.poll(waiter)
+            now = time.time()
+            if now >= waiter.deadline:
+                waiter.settle_late(now)
+            if not waiter.open:
+                return
+            time.sleep(max(0.05, _next_round(waiter, now) - time.time()))
+
+    def poll(self, waiter: Waiter) -> None:
+        """Observe the open requests in one round, and log changes.
+
+        It reads the result store once, and makes the status calls that are due, within ``[baseten]
+        status_calls_per_second``, for at most ten seconds, in random order. Requests that look lost come first. A
+        request that has no turn keeps its state.
+        """
+        delivered = self.delivered([*waiter.open]) if waiter.may_be_delivered else set()
+        for request_id in delivered or ():
+            self._take(waiter, request_id, Observation(delivered=True))
+        spacing = 1 / config.STATUS_CALLS_PER_SECOND.get()
+        next_call = time.monotonic()
+        until, failures = next_call + _LONGEST_ROUND, 0
+        for request_id in _due(waiter):
+            time.sleep(max(0.0, next_call - time.monotonic()))
+            if time.monotonic() >= until or failures >= _MOST_FAILURES:
+                break
+            next_call = time.monotonic() + spacing
+            seen = self.ask(waiter.target, request_id)
+            failures = failures + 1 if seen == Observation() else 0
+            self._take(waiter, request_id, replace(seen, store_read=delivered is not None))
+        waiter.log.write(time.time())
+
+    def _take(self, waiter: Waiter, request_id: str, seen: Observation) -> None:
+        request, now = waiter.open[request_id], time.time()
+        outcome = request.take(seen, now)
+        if outcome not in {None, Outcome.TIMEOUT}:  # `wait` keeps the deadline.
+            waiter.settle(request_id, outcome)
+        request.polls += 1
+        request.due_at = now + request.delay(random.random())  # noqa: S311 - only spreads calls.
+
+    def delivered(self, request_ids: Collection[str]) -> set[str] | None:
+        """Return the requests whose result is in the result store, ``None`` if the store can't be read."""
+        try:
+            return Deliveries(self._store).delivered(request_ids)
+        except BasetenError as error:
+            self._log.warning("Still waiting for %d async requests: %s", len(request_ids), error)
+            return None
+
+    def ask(self, target: "Target", request_id: str) -> Observation:
+        """Make a status call for one request."""
+        try:
+            return Observation.of_status(self._client.get_async_request(target, request_id))
+        except BasetenNotFoundError:
+            return Observation(gone=True)
+        except BasetenError as error:
+            self._log.warning("Still waiting for async request %s: %s", request_id, error)
+            return Observation()
+
+
+def _due(waiter: Waiter) -> list[str]:
+    """Return the ids of the requests whose status call is due, in the order of the calls."""
+    now = time.time()
+    due = [request for request in waiter.open.values() if request.due_at <= now]
+    random.shuffle(due)
+    due.sort(key=lambda request: request.wait.doubtful_since is None)
+    return [request.request_id for request in due]
+
+
+def _next_round(waiter: Waiter, now: float) -> float:
+    """Return the time of the next round in seconds since the epoch."""
+    next_read = now + (config.STORE_CHECK_INTERVAL.get() if waiter.may_be_delivered else waiter.poll_interval)
+    return min(next_read, waiter.deadline, *(request.due_at for request in waiter.open.values()))

@@ -1,0 +1,21 @@
+"""Progress of a wait: what a process has seen of the requests, for the process that continues the wait."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class WaitProgress:
+    """Progress of a wait for async requests.
+
+    :param doubtful_since: when a request began to look lost, in seconds since the epoch, by id.
+    :param succeeded: ids of the requests whose status calls are over.
+    :param began: start of the wait in seconds since the epoch; ``None`` before the first look.
+    :param logged: state of the log, see :meth:`~airflow_provider_baseten.waiting.log.WaitLog.logged`.
+    """
+
+    doubtful_since: Mapping[str, float] = field(default_factory=dict)
+    succeeded: frozenset[str] = frozenset()
+    began: float | None = None
+    logged: Mapping[str, Any] | None = None

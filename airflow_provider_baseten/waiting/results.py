@@ -1,0 +1,209 @@
+"""Results of async requests, as a worker reads them: output, error or cancellation of each request."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_baseten.api.async_predict import AsyncStatus
+from airflow_provider_baseten.api.quotes import redact_input
+from airflow_provider_baseten.exceptions import BasetenError
+from airflow_provider_baseten.storage.deliveries import Deliveries
+from airflow_provider_baseten.storage.encoding import Output
+from airflow_provider_baseten.storage.outputs import stored_output, to_xcom
+from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.waiting.blocking_poller import BlockingPoller
+from airflow_provider_baseten.waiting.errors import error_of
+from airflow_provider_baseten.waiting.log import Log, cancel_words, end_words, log_end
+from airflow_provider_baseten.waiting.progress import WaitProgress
+from airflow_provider_baseten.waiting.state import Outcome
+from airflow_provider_baseten.waiting.waiter import Waiter
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.target import Target
+    from airflow_provider_baseten.client.client import Client
+
+# Seconds of a status or cancel call. Airflow kills a process five seconds after it asked it to end.
+_CALL_TIMEOUT = 30.0
+_KILL_TIMEOUT = 3.0
+
+
+class AsyncResults:
+    """Async requests of one target, as a worker sees them. It opens a client; close it, or use it in ``with``.
+
+    :param client: whose credentials and connection settings are used.
+    :param target: what was called.
+    :param store: the result store.
+    :param baseten_conn_id: id of the connection that has this result store.
+    :param expects_delivery: whether outputs come by webhook.
+    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides.
+    :param log: of the task.
+    """
+
+    #: Body of the submission, if it is known: error messages quote nothing of it.
+    submission: bytes | None = None
+
+    def __init__(
+        self,
+        client: "Client",
+        target: "Target",
+        *,
+        store: ResultStore,
+        baseten_conn_id: str,
+        expects_delivery: bool,
+        is_assumed: bool = False,
+        log: Log,
+    ) -> None:
+        self.target = target
+        self.store = store
+        self.expects_delivery = expects_delivery
+        self.is_assumed = is_assumed
+        self._conn_id = baseten_conn_id
+        self._client = client.with_options(timeout=_CALL_TIMEOUT, max_attempts=1)
+        self._log = log
+        self._poller = BlockingPoller(self._client, store, log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to Baseten."""
+        self._client.close()
+
+    def new_waiter(
+        self,
+        request_ids: Iterable[str],
+        deadline: float,
+        poll_interval: float,
+        progress: WaitProgress | None = None,
+    ) -> Waiter:
+        """Return a waiter for requests of the target; parameters as of
+        :class:`~airflow_provider_baseten.waiting.waiter.Waiter`.
+        """
+        return Waiter(
+            self.target,
+            request_ids,
+            expects_delivery=self.expects_delivery,
+            is_assumed=self.is_assumed,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            log=self._log,
+            progress=progress,
+        )
+
+    def wait(self, waiter: Waiter) -> None:
+        """Block until each request has an outcome or the deadline has passed."""
+        self._poller.wait(waiter)
+
+    def poll(self, waiter: Waiter) -> None:
+        """Observe the open requests in one round."""
+        self._poller.poll(waiter)
+
+    def check_again(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Return the outcomes of a wait: success where the result has arrived since the store was read last."""
+        return {
+            request_id: Outcome.ENDED if outcome is not Outcome.ENDED and self._has_arrived(request_id) else outcome
+            for request_id, outcome in outcomes.items()
+        }
+
+    def _has_arrived(self, request_id: str) -> bool:
+        return self._may_be_delivered and bool(self._poller.delivered([request_id]))
+
+    @property
+    def _may_be_delivered(self) -> bool:
+        return self.expects_delivery or self.is_assumed
+
+    def log_end(
+        self,
+        outcomes: Mapping[str, Outcome],
+        seconds: float | None,
+        *,
+        result_path: str | None,
+        delivered: Collection[str] | None = None,
+    ) -> None:
+        """Log the end of a wait in one line.
+
+        :param seconds: duration of the wait.
+        :param result_path: URI where the model stores its output.
+        :param delivered: ids whose result is in the result store; by default the store is read, unless the outcomes
+            say it.
+        """
+        if delivered is None:
+            ended = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.ENDED]
+            delivered = ended if self.expects_delivery else ()
+            if self.is_assumed:
+                delivered = self._poller.delivered(ended) or ()
+        is_stored = result_path is not None
+        ends = {n: end_words(o, is_delivered=n in delivered, is_stored=is_stored) for n, o in outcomes.items()}
+        log_end(self._log, ends, seconds)
+
+    def was_cancelled(self, request_id: str) -> bool:
+        """Return whether a request was cancelled before it began to run. ``False`` if its status is not known."""
+        return not self._has_arrived(request_id) and (
+            self._poller.ask(self.target, request_id).status == AsyncStatus.CANCELED
+        )
+
+    def output(self, request_id: str, *, result_path: str | None = None, output_path: str | None = None) -> Any:
+        """Return the output of a request that succeeded, a reference to it, or, without webhook and result path, its
+        id and status.
+
+        :param result_path: URI where the model stores its output, with ``{request_id}`` for the id.
+        :param output_path: URI to write a delivered output to.
+        :raises BasetenAsyncRequestError: the delivery holds an error of the model.
+        :raises BasetenResultLostError: the output is missing.
+        """
+        if result_path:
+            uri = result_path.replace("{request_id}", request_id)
+            return stored_output(uri, request_id, result_store=self.store.uri, baseten_conn_id=self._conn_id)
+        delivery = Deliveries(self.store).load(request_id) if self._may_be_delivered else None
+        if delivery is None:
+            if self.expects_delivery and not self.is_assumed:
+                raise self.error(Outcome.LOST, request_id, timeout=0)
+            return {"request_id": request_id, "status": "SUCCEEDED"}
+        return to_xcom(
+            Output.of_value(delivery.output(self._quote)),
+            request_id,
+            output_path=output_path,
+            result_store=self.store.uri,
+            baseten_conn_id=self._conn_id,
+        )
+
+    def error(self, outcome: Outcome, request_id: str, *, timeout: float) -> BasetenError:
+        """Return the error for a request that ended without a result.
+
+        :param timeout: longest wait in seconds.
+        """
+        try:
+            status = self._client.get_async_request(self.target, request_id)
+        except BasetenError:
+            status = None
+        return error_of(
+            outcome,
+            request_id,
+            status=status,
+            timeout=timeout,
+            result_store=self.store.uri,
+            quote=self._quote,
+        )
+
+    def _quote(self, words: str) -> str:
+        return redact_input(words[:1000], self.submission) if self._client.credentials.error_details else ""
+
+    def cancel(self, request_id: str) -> bool:
+        """Cancel a request if it is still queued; return whether it was cancelled. Errors are logged."""
+        return self._cancel(self._client, request_id)
+
+    def cancel_quickly(self, request_id: str) -> bool:
+        """Cancel a request within the time that Airflow leaves a process that it ends; otherwise as :meth:`cancel`."""
+        with self._client.with_options(timeout=_KILL_TIMEOUT) as client:
+            return self._cancel(client, request_id)
+
+    def _cancel(self, client: "Client", request_id: str) -> bool:
+        try:
+            canceled = client.cancel_async_request(self.target, request_id)
+        except BasetenError as error:
+            self._log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, error)
+            return False
+        self._log.info("Async request %s %s.", request_id, cancel_words(canceled))
+        return canceled

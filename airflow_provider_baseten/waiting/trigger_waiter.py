@@ -1,0 +1,55 @@
+"""Trigger waiter: a waiter that wakes its trigger."""
+
+import asyncio
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from airflow_provider_baseten.waiting.state import Observation, Outcome
+from airflow_provider_baseten.waiting.waiter import Waiter
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.exceptions import BasetenError
+
+
+class TriggerWaiter(Waiter):
+    """The async requests that one trigger waits for, while a poller of its event loop observes them.
+
+    Parameters are those of :class:`~airflow_provider_baseten.waiting.waiter.Waiter`.
+    """
+
+    #: Start of the wait in this trigger, on the monotonic clock.
+    joined_at: float = 0.0
+    #: Reason why the wait can't continue.
+    error: "BasetenError | None" = None
+
+    @cached_property
+    def ended(self) -> asyncio.Event:
+        """Set when each request has an outcome, or the wait can't continue."""
+        return asyncio.Event()
+
+    @cached_property
+    def changed(self) -> asyncio.Event:
+        """Set when a status has changed or the wait has ended."""
+        return asyncio.Event()
+
+    def note(self, request_id: str, seen: Observation) -> bool:
+        """Pass an observation to the log, and wake the trigger if the status of the request has changed."""
+        is_new = super().note(request_id, seen)
+        if is_new:
+            self.changed.set()
+        return is_new
+
+    def settle(self, request_id: str, outcome: Outcome) -> None:
+        """End the wait for one request, and the whole wait with the last one."""
+        super().settle(request_id, outcome)
+        if not self.open:
+            self.end()
+
+    def end(self, error: "BasetenError | None" = None) -> None:
+        """End the wait.
+
+        :param error: reason why requests have no outcome.
+        """
+        self.error = self.error or error
+        self.ended.set()
+        self.changed.set()

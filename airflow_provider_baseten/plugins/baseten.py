@@ -9,8 +9,7 @@ from typing import Any
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.compat import AirflowPlugin
-
-PREFIX = "/baseten"
+from airflow_provider_baseten.webhook import PREFIX
 
 _log = logging.getLogger(__name__)
 

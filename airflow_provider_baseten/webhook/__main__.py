@@ -16,6 +16,7 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage import file_rights, files
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.webhook import PREFIX
 from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
 from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
@@ -171,7 +172,6 @@ def _serve(
 ) -> None:
     import uvicorn
 
-    from airflow_provider_baseten.plugins.baseten import PREFIX
     from airflow_provider_baseten.webhook.app import create_app
     from airflow_provider_baseten.webhook.guard import Guard
 

@@ -22,8 +22,6 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import SensorOptions, is_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
-from airflow_provider_baseten.waiting.log import name_of
-from airflow_provider_baseten.waiting.state import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -146,10 +144,11 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
                 self._defer(results, deadline)
         self._raise_error_of(event)
         with self._open_results() as results:
-            outcomes = results.check_again({name: Outcome(outcome) for name, outcome in event["outcomes"].items()})
+            outcomes = results.check_again(event["outcomes"])
             results.log_end(outcomes, event.get("seconds"), result_path=self.result_path)
-            self._check(outcomes, results)
-            late = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
+            if error := results.first_error(outcomes, timeout=self.timeout):
+                self._fail(error)
+            late = results.late(outcomes)
             if late:
                 raise AirflowSensorTimeout(
                     f"{len(late)} of {len(outcomes)} async requests had no result after {self.timeout:g} s, the first "
@@ -167,7 +166,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             if self._progress is None and not context.get("task_reschedule_count"):
                 raise
             # An earlier poke could read it, so the next one may be able to.
-            self.log.warning("Still waiting for %s: the connection can't be read now. %s", name_of(self._ids), error)
+            self.log.warning("Still waiting: the connection can't be read now. %s", error)
             return PokeReturnValue(False)
         with results:
             record = ProgressRecord(context, results.store, self.log)
@@ -185,22 +184,17 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         """Return the outputs once all requests have succeeded; fail, or skip, because of the first that has not."""
         outcomes = results.check_again(waiter.outcomes)
         is_done = not waiter.open
-        if is_done or not {*outcomes.values()} <= {Outcome.ENDED}:
-            ends = {request_id: outcomes.get(request_id, Outcome.TIMEOUT) for request_id in waiter.request_ids}
+        error = results.first_error(outcomes, timeout=self.timeout)
+        if is_done or error is not None:
             seconds = time.time() - waiter.log.began
-            results.log_end(ends, seconds, result_path=self.result_path, delivered=waiter.delivered)
-        self._check(outcomes, results)
+            results.log_end(outcomes, seconds, result_path=self.result_path, waiter=waiter)
+        if error is not None:
+            self._fail(error)
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
     def what_was_sent(self) -> str:
         """Say that the requests go on without the sensor."""
         return "Nothing was sent: what was waited for goes on at Baseten, and the next try waits for it again."
-
-    def _check(self, outcomes: Mapping[str, Outcome], results: "AsyncResults") -> None:
-        """Fail, or skip if that is wanted, because of the first request that ended without a result."""
-        for request_id, outcome in outcomes.items():
-            if outcome in {Outcome.FAILED, Outcome.LOST}:
-                self._fail(results.error(outcome, request_id, timeout=self.timeout))
 
     def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
         try:

@@ -100,12 +100,29 @@ class AsyncResults:
         """Observe the open requests in one round."""
         self._poller.poll(waiter)
 
-    def check_again(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-        """Return the outcomes of a wait: success where the result has arrived since the store was read last."""
+    def check_again(self, outcomes: Mapping[str, str]) -> dict[str, Outcome]:
+        """Return the outcomes of a wait: success where the result has arrived since the store was read last.
+
+        :param outcomes: outcomes, also as the texts in the event of a trigger, by request id.
+        """
         return {
             request_id: Outcome.ENDED if outcome is not Outcome.ENDED and self._has_arrived(request_id) else outcome
-            for request_id, outcome in outcomes.items()
+            for request_id, outcome in zip(outcomes, map(Outcome, outcomes.values()), strict=True)
         }
+
+    def late(self, outcomes: Mapping[str, Outcome]) -> list[str]:
+        """Return the ids of the requests that had no result in time."""
+        return [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
+
+    def first_error(self, outcomes: Mapping[str, Outcome], *, timeout: float) -> BasetenError | None:
+        """Return the error for the first request that ended without a result, ``None`` if there is none.
+
+        :param timeout: longest wait in seconds.
+        """
+        for request_id, outcome in outcomes.items():
+            if outcome in {Outcome.FAILED, Outcome.LOST}:
+                return self.error(outcome, request_id, timeout=timeout)
+        return None
 
     def _has_arrived(self, request_id: str) -> bool:
         return self._may_be_delivered and bool(self._poller.delivered([request_id]))
@@ -120,16 +137,18 @@ class AsyncResults:
         seconds: float | None,
         *,
         result_path: str | None,
-        delivered: Collection[str] | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
         """Log the end of a wait in one line.
 
         :param seconds: duration of the wait.
         :param result_path: URI where the model stores its output.
-        :param delivered: ids whose result is in the result store; by default the store is read, unless the outcomes
-            say it.
+        :param waiter: the waiter of this process; the end of a wait in a triggerer is logged without it.
         """
-        if delivered is None:
+        if waiter is not None:
+            delivered: Collection[str] = waiter.delivered
+            outcomes = {request_id: outcomes.get(request_id, Outcome.TIMEOUT) for request_id in waiter.request_ids}
+        else:
             ended = [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.ENDED]
             delivered = ended if self.expects_delivery else ()
             if self.is_assumed:

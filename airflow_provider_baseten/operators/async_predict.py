@@ -21,6 +21,7 @@ from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, Basete
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST, OnOrphanedRequest
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions, is_deferrable
 from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
+from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.operators.submission import Submission
     from airflow_provider_baseten.waiting.results import AsyncResults
-    from airflow_provider_baseten.waiting.state import Outcome
 
 
 class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
@@ -144,14 +144,13 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self.on_orphaned_request = on_orphaned_request
         self._submission: Submission | None = None
         self._is_killed = False
-        # Set when the execution_timeout has passed.
+        # What happens to the request, once the execution_timeout has passed.
         self._late_note: str | None = None
 
     def run_task(self, context: "Context") -> Any:
         """Send the request or attach to the one that was sent, and wait for it."""
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.operators.submission import Submission
-        from airflow_provider_baseten.waiting.progress import WaitProgress
 
         began = time.time()
         self._normalize_paths()
@@ -167,17 +166,12 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
                 return request_id
             if self.deferrable:
                 self._defer(request_id, began + self._longest_deferral, results.expects_delivery, began)
-            deadline = began + self.wait_timeout
-            progress = WaitProgress(began=began)
-            waiter = results.new_waiter([request_id], deadline, self.poll_interval, progress)
             try:
-                results.wait(waiter)
+                outcome = submission.wait(began, began + self.wait_timeout, self.poll_interval)
             except AirflowTaskTimeout:
-                self._cancel_late(results, request_id)
+                self._cancel_late(submission)
                 raise
-            ended = results.check_again(waiter.outcomes)
-            results.log_end(ended, time.time() - began, result_path=self.result_path)
-            return self._finish(context, submission, results, request_id, ended[request_id])
+            return self._finish(context, submission, outcome, time.time() - began)
 
     def execute_complete(
         self, context: "Context", event: dict[str, Any], request_id: str | None = None, deadline: float = 0.0
@@ -190,23 +184,17 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.operators.submission import Submission
-        from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
-        from airflow_provider_baseten.waiting.state import Outcome
 
         self._normalize_paths()
         ((ended_id, outcome),) = event["outcomes"].items()
+        hook = BasetenHook(self.baseten_conn_id)
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
-            with self._open_results(BasetenHook(self.baseten_conn_id)) as results:
+            with self._open_results(hook) as results:
                 self._defer(request_id, deadline, results.expects_delivery)
         raise_error_of(event)
-        with self._open_results(BasetenHook(self.baseten_conn_id)) as results:
-            ended = results.check_again({ended_id: Outcome(outcome)})
-            results.log_end(ended, event.get("seconds"), result_path=self.result_path)
-            if ended[ended_id] is Outcome.TIMEOUT and self._longest_deferral < self.wait_timeout:
-                self._cancel_late(results, ended_id)
-                raise AirflowTaskTimeout
-            submission = Submission(self, context, results)
-            return self._finish(context, submission, results, ended_id, ended[ended_id])
+        with self._open_results(hook) as results:
+            submission = Submission(self, context, results, request_id=ended_id)
+            return self._finish(context, submission, outcome, event.get("seconds"))
 
     def on_kill(self) -> None:
         """Cancel the request if it is still queued."""
@@ -215,21 +203,21 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             if self._submission is not None:
                 self._submission.kill()
 
-    def _cancel_late(self, results: "AsyncResults", request_id: str) -> None:
+    def _cancel_late(self, submission: "Submission") -> None:
         """Cancel the request if that is wanted and still possible, because the execution_timeout has passed."""
         self._submission = None  # Airflow calls on_kill now.
-        if self.cancel_on_timeout and results.cancel(request_id):
+        if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next try sends it again."
         else:
             state = "may still run and be billed. The next try waits for it again and sends nothing."
-        self._late_note = f"Async request {request_id} was sent and {state}"
+        self._late_note = f"Async request {submission.request_id} was sent and {state}"
 
     def what_was_sent(self) -> str:
         """Return a sentence on the state of the request if the task ends while it is sent or waited for."""
         if self._late_note is not None:
             return self._late_note
         submission = self._submission
-        if submission is not None and submission.request_id is not None:
+        if submission is not None and submission.request_id:
             return (
                 f"Async request {submission.request_id} was sent, and may run and be billed. The next try waits for it "
                 "again, unless it was cancelled."
@@ -284,7 +272,6 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     def _defer(self, request_id: str, deadline: float, expects_delivery: bool, began: float | None = None) -> NoReturn:
         from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
-        from airflow_provider_baseten.waiting.deferral import timeout_after
 
         self.defer(
             trigger=BasetenAsyncRequestTrigger(
@@ -311,27 +298,32 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         except BasetenError:
             return None
 
-    def _finish(
-        self, context: "Context", submission: "Submission", results: "AsyncResults", request_id: str, outcome: "Outcome"
-    ) -> Any:
-        """Return the output of a request whose wait has ended, or raise its error."""
-        from airflow_provider_baseten.storage.files import consequence
+    def _finish(self, context: "Context", submission: "Submission", outcome: str, seconds: float | None) -> Any:
+        """Return the output of the request after the wait for it has ended, or raise its error.
+
+        :param outcome: of the wait.
+        :param seconds: duration of the wait.
+        """
         from airflow_provider_baseten.waiting.state import Outcome
 
+        results, request_id = submission.results, submission.request_id
+        ended = results.check_again({request_id: outcome})
+        results.log_end(ended, seconds, result_path=self.result_path)
+        is_late = ended[request_id] is Outcome.TIMEOUT
+        if is_late and self._longest_deferral < self.wait_timeout:
+            self._cancel_late(submission)
+            raise AirflowTaskTimeout
         results.submission = self._submitted_body()
-        if outcome is Outcome.TIMEOUT and self.cancel_on_timeout and results.cancel(request_id):
-            with consequence(
+        if is_late and self.cancel_on_timeout and results.cancel(request_id):
+            submission.delete(
                 f"Async request {request_id} came too late and was cancelled: the next try sends it again."
-            ):
-                submission.delete()
+            )
         try:
-            if outcome is not Outcome.ENDED:
-                raise results.error(outcome, request_id, timeout=self.wait_timeout)
-            with consequence("The next try waits for this request again and sends nothing."):
-                output = results.output(request_id, result_path=self.result_path, output_path=self.output_path)
+            if ended[request_id] is not Outcome.ENDED:
+                raise results.error(ended[request_id], request_id, timeout=self.wait_timeout)
+            output = submission.output(self.result_path, self.output_path)
         except BasetenAsyncRequestError as error:
-            with consequence(f"The request had ended before: {error}"):
-                submission.delete()
+            submission.delete(f"The request had ended before: {error}")
             raise
         if self.do_xcom_push:
             context["ti"].xcom_push(key="status", value="SUCCEEDED")

@@ -1,7 +1,7 @@
 """Submission: the async request of a task instance, sent once for all its attempts."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api.async_predict import request_id_of
 from airflow_provider_baseten.api.http import Request
@@ -18,6 +18,8 @@ from airflow_provider_baseten.idempotency.ledger import (
     write_persistently,
 )
 from airflow_provider_baseten.storage.files import consequence
+from airflow_provider_baseten.waiting.progress import WaitProgress
+from airflow_provider_baseten.waiting.state import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -35,18 +37,21 @@ class Submission:
 
     :param operator: of the task, for its log.
     :param context: of the task.
-    :param results: status and cancel calls.
+    :param results: waits for the request, and cancels it.
+    :param request_id: id of the request if it is known, after a deferral.
     """
 
-    #: Id of the request, as soon as it is known.
-    request_id: str | None = None
     #: Request that is being sent: whether Baseten has queued it is unknown.
     in_flight: Request | None = None
 
-    def __init__(self, operator: "BaseOperator", context: "Context", results: "AsyncResults") -> None:
+    def __init__(
+        self, operator: "BaseOperator", context: "Context", results: "AsyncResults", request_id: str = ""
+    ) -> None:
+        self.results = results
+        #: Id of the request; empty until it is known.
+        self.request_id = request_id
         self._operator = operator
         self._context = context
-        self._results = results
         self._ledger = open_ledger(context, results.store)
         self._is_killed = False
 
@@ -62,7 +67,7 @@ class Submission:
             entry = self._ledger.read()
         wanted = intent(self._context, fingerprint(request))
         match plan(entry, wanted, on_orphaned_request):
-            case Attach(request_id) if not self._results.was_cancelled(request_id):
+            case Attach(request_id) if not self.results.was_cancelled(request_id):
                 log.info("Attached to async request %s, which an earlier attempt sent.", request_id)
                 count_resumable_job("reconnect_success", self._operator)
                 self._watch(request_id)
@@ -73,7 +78,7 @@ class Submission:
                     "replaced.",
                     request_id,
                 )
-                self._results.cancel(request_id)
+                self.results.cancel(request_id)
         if entry is not None and entry.request_id is None:
             log.warning("An earlier attempt died while it sent its request, which may run too; sending it again.")
         with consequence("This attempt sent nothing."):
@@ -85,15 +90,39 @@ class Submission:
         count_resumable_job("fresh_submit" if entry is None else "terminal_resubmit", self._operator)
         return request_id
 
-    def delete(self) -> None:
-        """Delete the record of the request: it has ended without success, and a retry is a new request."""
-        self._ledger.delete()
+    def wait(self, began: float, deadline: float, poll_interval: float) -> Outcome:
+        """Block until the request has an outcome or the deadline has passed.
+
+        :param began: start of the task in seconds since the epoch.
+        :param deadline: seconds since the epoch.
+        :param poll_interval: longest wait between two status calls, in seconds.
+        """
+        waiter = self.results.new_waiter([self.request_id], deadline, poll_interval, WaitProgress(began=began))
+        self.results.wait(waiter)
+        return waiter.outcomes[self.request_id]
+
+    def output(self, result_path: str | None, output_path: str | None) -> Any:
+        """Return the output of the request that has succeeded, or a reference to it.
+
+        :param result_path: URI where the model stores its output.
+        :param output_path: URI to write a delivered output to.
+        """
+        with consequence("The next try waits for this request again and sends nothing."):
+            return self.results.output(self.request_id, result_path=result_path, output_path=output_path)
+
+    def delete(self, note: str) -> None:
+        """Delete the record of the request: it was refused or has ended without success, so a retry sends it.
+
+        :param note: sentence for the error, if the record can't be deleted.
+        """
+        with consequence(note):
+            self._ledger.delete()
 
     def kill(self) -> None:
         """Cancel the request if it is still queued; a request that is being sent, as soon as its id is known."""
         self._is_killed = True
-        if self.request_id is not None:
-            self._results.cancel_quickly(self.request_id)
+        if self.request_id:
+            self.results.cancel_quickly(self.request_id)
 
     def _watch(self, request_id: str) -> None:
         self.request_id = request_id
@@ -107,11 +136,10 @@ class Submission:
                 return request_id_of(client.send(request).output(), request.subject)
         except BasetenError as error:
             if not error.may_have_run:
-                with consequence(
+                self.delete(
                     f"The request was not accepted: {error} But its record stays, so that on_orphaned_request decides "
                     "whether the next try sends it again."
-                ):
-                    self._ledger.delete()
+                )
             raise
 
     def _record(self, entry: Entry) -> None:
@@ -124,5 +152,5 @@ class Submission:
                 write_persistently(self._ledger, entry)
         except Exception:
             self._operator.log.error("Async request %s was sent, but that could not be recorded.", entry.request_id)
-            self._results.cancel(str(entry.request_id))
+            self.results.cancel(str(entry.request_id))
             raise

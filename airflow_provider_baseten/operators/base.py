@@ -70,7 +70,7 @@ class OutputArguments(OutputOptions, TaskOptions, total=False):
 
 
 class BasetenOperator(RenderingMixin, LinkMixin, ReportingOperator):
-    """Base of everything that uses a connection, sensors too: connection, retry policy, link and rendering.
+    """Base of the operators and sensors that use a connection: connection id, retry policy, link and rendering.
 
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     """
@@ -98,13 +98,18 @@ class BasetenModelOperator(BasetenOperator):
 
     :param model_id: id of the model. (templated)
     :param chain_id: id of the chain. (templated)
-    :param environment: environment that is called, by default ``production``; ``development`` is the development
-        deployment. (templated)
-    :param deployment_id: deployment that is called, instead of an environment. (templated)
-    :param regional: put the environment into the host name, which keeps the request in its region; by default false.
+    :param environment: environment to call, by default ``production``; ``development`` is the development deployment.
+        (templated)
+    :param deployment_id: id of the deployment to call, instead of an environment. (templated)
+    :param regional: put the environment into the host name, which keeps the request in the region of the environment;
+        by default false.
+
+    :raises BasetenInputError: the arguments name no model or chain, or contradict each other.
     """
 
     template_fields = (*BasetenOperator.template_fields, "model_id", "chain_id", "environment", "deployment_id")
+    #: Whether a model or chain must be given. An operator for which another argument decides this checks it by itself.
+    requires_target: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -124,18 +129,12 @@ class BasetenModelOperator(BasetenOperator):
         self.environment = environment
         self.deployment_id = deployment_id
         self.regional = regional
-        self.check_target()
-
-    def check_target(self) -> None:
-        """Check that the arguments name one model or chain; their values may still be templates.
-
-        :raises BasetenInputError: they name none, or contradict each other.
-        """
-        require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
+        if self.requires_target:
+            require_one_target(model_id, chain_id, environment, deployment_id)
 
     @property
     def target_arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the target."""
+        """Arguments of :class:`~airflow_provider_baseten.api.target.Target`."""
         return {
             "model_id": self.model_id,
             "chain_id": self.chain_id,
@@ -146,7 +145,7 @@ class BasetenModelOperator(BasetenOperator):
 
     @property
     def target(self) -> Target:
-        """Model or chain, with its environment or deployment.
+        """The model or chain, with its environment or deployment.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
@@ -156,10 +155,11 @@ class BasetenModelOperator(BasetenOperator):
 class BasetenCallOperator(BasetenModelOperator):
     """Base of operators that call a model or a chain.
 
-    :param headers: additional HTTP headers. (templated, not shown among the rendered templates)
-    :param output_path: URI of a file that the output is written to, for example
-        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``, or, with a trailing slash, of a folder. The task then
-        returns a reference to it, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. (templated)
+    :param headers: additional HTTP headers, by default none. (templated, not shown among the rendered templates)
+    :param output_path: URI or local path of the file for the output, for example
+        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``; with a trailing slash, of the folder for it. The task
+        then returns a reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By default
+        the output goes to XCom, and only a large one to a file. (templated)
     """
 
     template_fields = (*BasetenModelOperator.template_fields, "headers", "output_path")
@@ -175,12 +175,12 @@ class BasetenCallOperator(BasetenModelOperator):
         super().__init__(**kwargs)
         check_paths(**given(output_path=output_path))
         self.headers = headers
-        self.output_path = cast("str | None", output_path)  # normalize_output_path makes a text of a path.
+        self.output_path = cast("str | None", output_path)  # A path object becomes a text when the task runs.
 
     def normalize_output_path(self) -> None:
-        """Replace the rendered ``output_path`` by its text.
+        """Convert the rendered ``output_path`` to a text.
 
-        :raises BasetenInputError: it is not a path or URI.
+        :raises BasetenInputError: ``output_path`` is not a path or URI.
         """
         if self.output_path is not None:
             self.output_path = path_text("output_path", self.output_path)

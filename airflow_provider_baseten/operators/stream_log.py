@@ -1,4 +1,4 @@
-"""What the log of a task says while a chat model streams its answer."""
+"""Log of a streamed chat answer: its progress and, on request, its lines."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +10,11 @@ INTERVAL = 10.0
 
 
 class StreamLog:
-    """Listens to a stream and logs how far it is, every ten seconds and at its end.
+    """Log of the progress of one stream, every ten seconds and at its end.
 
-    :param info: writes to the log: a format and its arguments.
-    :param show_text: log the lines of the answer too.
-    :param now: tells the time in seconds.
+    :param info: function that logs a format and its arguments.
+    :param show_text: whether the lines of the answer are logged too.
+    :param now: clock that returns seconds.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class StreamLog:
         self._began = self._last = now()
 
     def __call__(self, chunk: bytes) -> None:
-        """Take further bytes of the stream."""
+        """Process the next bytes of the stream."""
         text = self._stream.feed(chunk)
         self._characters += len(text)
         if self._show_text:
@@ -41,10 +41,10 @@ class StreamLog:
             self._log("So far")
 
     def close(self) -> Completion:
-        """Log the rest, and return the answer as far as it came."""
+        """Log the last line and the totals; return the answer, which is incomplete if the stream was cut off."""
         if self._line:
             self._info("%s", readable(self._line))
-        self._log("In all")
+        self._log("In total")
         return self._stream.completion
 
     def _log(self, when: str) -> None:

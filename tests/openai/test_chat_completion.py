@@ -172,7 +172,7 @@ class TestStream:
         run, logged, _ = ask(parts, stream=True)
         assert run.xcom("chat") == "private-answer\nü"
         assert run.xcom("chat", "usage") == COUNTED
-        assert "In all 5 events with 16 characters" in logged
+        assert "In total 5 events with 16 characters" in logged
         assert "private-" not in logged
 
     def test_text_in_the_log_when_asked(self, ask):

@@ -19,5 +19,5 @@ def test_progress_comes_every_ten_seconds_and_at_the_end():
     assert lines == [
         "So far 10 events with 40 characters in 10.0 s (1.0 events/s).",
         "So far 20 events with 80 characters in 20.0 s (1.0 events/s).",
-        "In all 25 events with 100 characters in 25.0 s (1.0 events/s).",
+        "In total 25 events with 100 characters in 25.0 s (1.0 events/s).",
     ]

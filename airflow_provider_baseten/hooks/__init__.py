@@ -1,1 +1,1 @@
-"""Airflow connections to Baseten."""
+"""Hook and Airflow connections."""

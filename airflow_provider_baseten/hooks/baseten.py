@@ -1,4 +1,4 @@
-"""Hook: makes clients of Baseten from an Airflow connection."""
+"""Hook for Airflow connections of type Baseten."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
@@ -24,19 +24,24 @@ if TYPE_CHECKING:
 
 
 class BasetenHook(BaseHook):
-    """Calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
+    """Hook that calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
 
-    Key: the password of the connection. If the *default* connection does not exist, ``BASETEN_API_KEY``; a missing
-    connection with another name is an error. Host: empty for Baseten's own hosts, or the base URL of an emulator or a
-    proxy.
+    The API key is the password of the connection. If the *default* connection does not exist, the key is that of the
+    environment variable ``BASETEN_API_KEY``; a missing connection with another id is an error. The host of the
+    connection is empty for Baseten's own hosts; otherwise it is the base URL of an emulator or a proxy.
 
-    The methods here block, for tasks. Everything else that Baseten offers is a method of :meth:`client`, and without
-    blocking of :meth:`async_client`. A hook belongs to the process and thread that made it.
+    The methods of the hook block and are for tasks. :meth:`client` returns a client with more methods, and
+    :meth:`async_client` one that does not block. Use a hook only in the process and thread that created it.
+
+    See :doc:`/hook` and :doc:`/connection`.
 
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``.
-    :param timeout: seconds to wait for a response, and for each further part of a streamed one; by default 1260, which
-        is longer than Baseten lets a predict run.
-    :param request_retries: how often a request that did not run is sent again.
+    :param timeout: seconds to wait for a response, and for each next part of a streamed response; by default 1260,
+        slightly more than Baseten's own limit for a predict.
+    :param request_retries: how often, and for how long, a request that did not run is sent again; by default 8 attempts
+        within an hour.
+
+    :raises BasetenInputError: an argument is not valid.
     """
 
     conn_name_attr = "baseten_conn_id"
@@ -63,15 +68,15 @@ class BasetenHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the names of the form's fields to Airflow 3.1; newer ones read the provider's metadata."""
+        """Return the labels of the connection form, for Airflow 3.1; newer versions read the provider info."""
         return FIELD_BEHAVIOUR
 
     @cached_property
     def connection(self) -> BasetenConnection:
-        """The checked connection.
+        """The connection, checked.
 
-        :raises BasetenAuthError: it does not exist or has no key.
-        :raises BasetenInputError: one of its fields is not valid.
+        :raises BasetenAuthError: the connection does not exist or has no API key.
+        :raises BasetenInputError: a field of the connection is not valid.
         """
         return find_connection(self.baseten_conn_id)
 
@@ -80,7 +85,7 @@ class BasetenHook(BaseHook):
         return Client(self.connection.credentials(self._timeout, self._request_retries))
 
     async def async_client(self) -> AsyncClient:
-        """Return a client for the running event loop; close it, or use it in ``async with``."""
+        """Return an async client for the running event loop; close it, or use it in ``async with``."""
         connection = await afind_connection(self.baseten_conn_id)
         return AsyncClient(connection.credentials(self._timeout, self._request_retries))
 
@@ -89,11 +94,13 @@ class BasetenHook(BaseHook):
         return self.client()
 
     def predict(self, target: Target, model_input: Any, **options: Unpack[PredictOptions]) -> Any:
-        """Run a model; see :meth:`Client.predict() <airflow_provider_baseten.client.client.Client.predict>`."""
+        """Run a model or chain and return its output; see
+        :meth:`Client.predict() <airflow_provider_baseten.client.client.Client.predict>`.
+        """
         return self._client.predict(target, model_input, **options)
 
     def sync_route(self, target: Target | ModelApis, route: str, **options: Unpack[RouteOptions]) -> Any:
-        """Call a route of a custom server; see
+        """Call a route of a custom server and return the decoded response; see
         :meth:`Client.sync_route() <airflow_provider_baseten.client.client.Client.sync_route>`.
         """
         return self._client.sync_route(target, route, **options)
@@ -105,7 +112,7 @@ class BasetenHook(BaseHook):
         return self._client.async_predict(target, model_input, **options)
 
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
-        """Return the status of an async request, never its output."""
+        """Return the status of an async request, which never includes the output."""
         return self._client.get_async_request(target, request_id)
 
     def cancel_async_request(self, target: Target, request_id: str) -> bool:
@@ -120,18 +127,18 @@ class BasetenHook(BaseHook):
         """Return a client of the official OpenAI SDK; see
         :meth:`Client.openai() <airflow_provider_baseten.client.client.Client.openai>`.
 
-        :param target: a model with such a server; exactly one of ``target`` and ``model_apis`` is given.
+        :param target: model with an OpenAI-compatible server; exactly one of ``target`` and ``model_apis`` is given.
         :param model_apis: whether the client is for Baseten's Model APIs; by default false.
         """
         return self._client.openai(openai_target(target, model_apis))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the management API whether it accepts the keys; nothing is changed and nothing is paid.
+        """Check that the management API accepts the API keys; nothing is changed or charged for.
 
-        :returns: whether the connection works, and a sentence that says so or names the wrong part.
+        :returns: whether the connection works, and a sentence that confirms it or names the error.
         """
         try:
-            # The form tests its connection under an id that Airflow makes up.
+            # Errors do not name the id: Airflow tests the connection under a random one.
             connection = find_connection(self.baseten_conn_id, called="the connection")
             return check_keys(connection.credentials(self._timeout, self._request_retries))
         except BasetenError as error:

@@ -1,4 +1,4 @@
-"""What an Airflow connection of type ``baseten`` says."""
+"""Credentials and settings in an Airflow connection of type ``baseten``."""
 
 import json
 import os
@@ -34,10 +34,10 @@ EXTRAS = (
     "log_error_details",
 )
 
-# The extras of a connection that is written as a URI are texts.
+# In a connection that is written as a URI, all extras are texts.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off", ""), False)
 
-# Fields of the connection itself that are easily taken for extras.
+# Names that are given as extras by mistake, and the field of the connection that has the value.
 _FIELDS = dict.fromkeys(("api_key", "apikey", "key", "token", "password"), "password") | {
     "base_url": "host",
     "url": "host",
@@ -47,7 +47,7 @@ _FIELDS = dict.fromkeys(("api_key", "apikey", "key", "token", "password"), "pass
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 
-# Addresses of Baseten that are copied from its pages and are no base URL.
+# Hosts of Baseten, whose addresses are pasted from its pages by mistake.
 _OWN_HOST = re.compile(r"((www|app|api|docs|inference)\.)?baseten\.co|(model|chain)-[a-z0-9-]+\.api\.baseten\.co")
 
 _FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
@@ -55,19 +55,20 @@ _FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with co
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasetenConnection:
-    """Credentials and addresses, checked.
+    """Credentials and settings of a connection, checked.
 
     :param conn_id: id of the Airflow connection.
     :param api_key: the password.
     :param base_url: the host; ``None`` means Baseten's own hosts.
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``, from the extra of that name.
     :param management_api_key: key for the management API, by default the API key.
-    :param management_url: where the management API is, by default the host, or else https://api.baseten.co.
-    :param result_store: URI of a folder where webhook deliveries land, and outputs that are too large for XCom.
-    :param webhook_endpoint: URL that Baseten delivers async results to.
-    :param webhook_secrets: secrets that deliveries are signed with; several while they are rotated.
-    :param allow_unsigned_webhooks: whether the receiver takes deliveries without a signature; by default it does not.
-    :param log_error_details: whether errors quote what the server says about them; by default they do.
+    :param management_url: URL of the management API, by default the base URL, or else https://api.baseten.co.
+    :param result_store: URI of the folder for webhook deliveries and for outputs that are too large for XCom; by
+        default ``[baseten] result_store``.
+    :param webhook_endpoint: URL to which Baseten delivers async results.
+    :param webhook_secrets: secrets that Baseten signs deliveries with; several while they are rotated.
+    :param allow_unsigned_webhooks: whether the receiver accepts deliveries without a signature; by default false.
+    :param log_error_details: whether errors and logs quote the error message of the server; by default true.
     """
 
     conn_id: str
@@ -84,10 +85,10 @@ class BasetenConnection:
 
     @classmethod
     def from_airflow(cls, connection: "Connection", called: str | None = None) -> "BasetenConnection":
-        """Read an Airflow connection and register its keys with the secrets masker.
+        """Return the checked fields of an Airflow connection, and register its keys with the secrets masker.
 
-        :param called: what errors call the connection, by default ``connection '<id>'``.
-        :raises BasetenAuthError: there is no API key, or it can't be one.
+        :param called: name of the connection in errors, by default ``connection '<id>'``.
+        :raises BasetenAuthError: there is no API key, or the value can't be an API key.
         :raises BasetenInputError: the connection is of another type, or a field is not valid; the message names it.
         """
         fields = _Fields(connection, called or f"connection '{connection.conn_id}'")
@@ -108,10 +109,10 @@ class BasetenConnection:
         )
 
     def credentials(self, timeout: float, request_retries: RequestRetries) -> Credentials:
-        """Return what a client is made from.
+        """Return the credentials of a client.
 
         :param timeout: seconds to wait for a response.
-        :param request_retries: how often a request that did not run is sent again.
+        :param request_retries: how often, and for how long, a request that did not run is sent again.
         :raises BasetenInputError: ``[baseten] max_response_bytes`` is not a number of bytes.
         """
         return Credentials(
@@ -128,9 +129,9 @@ class BasetenConnection:
 
     @classmethod
     def from_environment(cls, conn_id: str) -> "BasetenConnection":
-        """Stand in for the missing default connection with the key in ``BASETEN_API_KEY``.
+        """Return a connection with the key in ``BASETEN_API_KEY``, in place of the missing default connection.
 
-        :raises BasetenAuthError: the variable is not set either.
+        :raises BasetenAuthError: ``BASETEN_API_KEY`` is not set either, or can't be an API key.
         """
         if not os.environ.get("BASETEN_API_KEY"):
             raise BasetenAuthError(
@@ -142,20 +143,20 @@ class BasetenConnection:
 
 
 def check_variable(conn_id: str) -> None:
-    """Check why Airflow does not find a connection: it calls one missing, too, whose variable it can't read.
+    """Check that a missing connection has no environment variable: Airflow ignores a variable that it can't read.
 
-    :raises BasetenInputError: the variable is set.
+    :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
     """
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     if is_encodable(variable) and os.environ.get(variable):
         raise BasetenInputError(
-            f"{variable} is set, but Airflow can't read a connection from it: write {_FORMS}. In a URI, a host with "
-            "its scheme is escaped: http%3A%2F%2F127.0.0.1%3A8700."
+            f"{variable} is set, but Airflow can't read a connection from it: write {_FORMS}. In a URI, escape a "
+            "host that has a scheme: http%3A%2F%2F127.0.0.1%3A8700."
         )
 
 
 class _Fields:
-    """Reads the fields of an Airflow connection; an error names the field and the connection."""
+    """Fields of an Airflow connection, each checked when it is read; an error names the field and the connection."""
 
     def __init__(self, connection: "Connection", called: str) -> None:
         self._connection = connection
@@ -169,8 +170,8 @@ class _Fields:
             raise BasetenInputError(f"{name} has no type, but has to be of type {CONN_TYPE}: write {_FORMS}.")
         if conn_type.lower() != CONN_TYPE:
             raise BasetenInputError(
-                f"{name} is of type {shown(conn_type)}, but has to be of type {CONN_TYPE}: use another one, or change "
-                "its type."
+                f"{name} is of type {shown(conn_type)}, but has to be of type {CONN_TYPE}: use another connection, or "
+                "change the type."
             )
 
     def _checked_extra(self) -> dict[str, Any]:
@@ -180,10 +181,10 @@ class _Fields:
         except (TypeError, ValueError, RecursionError):
             extra = None
         if not isinstance(extra, dict):
-            raise BasetenInputError(f"Extra of {self._called} is not a JSON object: give {{...}}.")
+            raise BasetenInputError(f"Extra of {self._called} is not a JSON object: write {{...}}.")
         for name in sorted(extra.keys() - EXTRAS):
             raise BasetenInputError(f"Extra of {self._called} has no field {shown(name)}; {_right_name(name)}.")
-        self._connection.extra_dejson  # noqa: B018 - registers what may be a secret with Airflow's masker.
+        self._connection.extra_dejson  # noqa: B018 - registers secrets in extras with Airflow's masker.
         return extra
 
     def api_key(self) -> str:
@@ -191,7 +192,7 @@ class _Fields:
         if not password:
             found = ""
             if login:
-                mask_secret(login)  # It may be the key.
+                mask_secret(login)  # The login may be the API key, entered in the wrong field.
                 found = ", only a login, which is not used"
             raise BasetenAuthError(
                 f"{_sentence(self._called)} has no password (the API key){found}: enter the key as the password; in a "
@@ -206,7 +207,7 @@ class _Fields:
     def auth_scheme(self) -> str:
         scheme = self.text("auth_scheme") or AUTH_SCHEMES[0]
         if scheme not in AUTH_SCHEMES:
-            raise BasetenInputError(f"auth_scheme of {self._called} is none of {', '.join(AUTH_SCHEMES)}.")
+            raise BasetenInputError(f"auth_scheme of {self._called} is not one of {', '.join(AUTH_SCHEMES)}.")
         return scheme
 
     def management_url(self) -> str | None:
@@ -214,17 +215,18 @@ class _Fields:
         return check_base_url(f"management_url of {self._called}", _with_scheme(url)) if url else None
 
     def base_url(self) -> str | None:
-        """Return what Host, Port and Schema say together, ``None`` for Baseten's own hosts.
+        """Return the URL in the fields Host, Port and Schema, ``None`` for Baseten's own hosts.
 
-        The key goes there, so what contradicts itself is an error. A host without a scheme is reached by https, unless
-        it is this machine: a key crosses a network unencrypted only if the connection says http.
+        The API key is sent to this URL, so fields that contradict each other are an error. A host without a scheme is
+        reached by https, unless it is this machine: the key crosses a network unencrypted only if the connection has
+        the scheme http.
         """
         connection = self._connection
         name, host, port = f"Host (the Base URL) of {self._called}", connection.host, self._port()
         scheme = (connection.schema or "").lower()
         if scheme not in ("", "http", "https"):
             raise BasetenInputError(
-                f"Schema of {self._called} is neither http nor https. A path belongs to the host: https://host/path."
+                f"Schema of {self._called} is neither http nor https. Write a path as part of the host: https://host/path."
             )
         if not host:
             if port not in (None, 443):
@@ -233,19 +235,19 @@ class _Fields:
         url = check_base_url(name, _with_scheme(host, scheme))
         parts = urlsplit(url)
         if scheme and parts.scheme != scheme:
-            raise BasetenInputError(f"{name} begins with {parts.scheme}, and its Schema says {scheme}: give one.")
+            raise BasetenInputError(f"{name} begins with {parts.scheme}, but the field Schema is {scheme}: give one.")
         if _OWN_HOST.fullmatch((parts.hostname or "").lower()):
             raise BasetenInputError(f"{name} is Baseten's own {parts.hostname}: leave it empty to call Baseten.")
         if port is None or port == parts.port:
             return url
         if parts.port is not None:
-            raise BasetenInputError(f"{name} has the port {parts.port}, and the field Port says {port}: give one.")
+            raise BasetenInputError(f"{name} has the port {parts.port}, but the field Port is {port}: give one.")
         return check_base_url(name, parts._replace(netloc=f"{parts.netloc}:{port}").geturl())
 
     def _port(self) -> int | None:
-        """Return the port; the form has 0 for none."""
+        """Return the port, ``None`` if it is missing or 0, which the form has for no port."""
         try:
-            port = int(self._connection.port or 0)  # Some secrets backends give a text.
+            port = int(self._connection.port or 0)  # Some secrets backends return a text.
         except ValueError:
             port = -1
         if not 0 <= port < 65536:
@@ -255,7 +257,7 @@ class _Fields:
     def text(self, name: str) -> str | None:
         value = self._extra.get(name)
         if value is not None and not isinstance(value, str):
-            raise BasetenInputError(f"{name} of {self._called} is a {type(value).__name__}, and takes a text.")
+            raise BasetenInputError(f"{name} of {self._called} takes a text, not a {type(value).__name__}.")
         return value or None
 
     def boolean(self, name: str, *, default: bool) -> bool:
@@ -289,11 +291,11 @@ def _sentence(name: str) -> str:
 
 
 def _right_name(name: str) -> str:
-    """Say where the value of an extra belongs that has no such name."""
+    """Return a hint for an extra that does not exist: its field of the connection, or the nearest extra."""
     if field_name := _FIELDS.get(name.lower()):
-        return f"give it as the {field_name} of the connection, beside extra"
+        return f"enter it as the {field_name} of the connection, not in extra"
     nearest = get_close_matches(name.lower(), EXTRAS, 1)
-    return f"the nearest is {nearest[0]!r}" if nearest else f"there are {', '.join(EXTRAS)}"
+    return f"the nearest is {nearest[0]!r}" if nearest else f"the fields are {', '.join(EXTRAS)}"
 
 
 def _with_scheme(host: str, scheme: str = "") -> str:
@@ -314,8 +316,8 @@ def _is_this_machine(host: str) -> bool:
 def _checked_key(name: str, value: object) -> str:
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise BasetenAuthError(
-            f"{name} can't be an API key: it holds a space, a line break or another character that no key has. Enter "
-            "the key alone."
+            f"{name} can't be an API key: it has a space, a line break or another character that no key has. Enter "
+            "only the key."
         )
     mask_secret(value)
     return value

@@ -1,4 +1,4 @@
-"""Lookup of Airflow connections: by id, with the variable ``BASETEN_API_KEY`` in place of a missing default one."""
+"""Lookup of Airflow connections by id, with ``BASETEN_API_KEY`` in place of a missing default connection."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 def find_connection(conn_id: str, called: str | None = None) -> BasetenConnection:
     """Return a connection, checked.
 
-    :param called: what errors call it, by default ``connection '<id>'``.
-    :raises BasetenAuthError: it does not exist or has no key.
-    :raises BasetenInputError: one of its fields is not valid.
+    :param called: name of the connection in errors, by default ``connection '<id>'``.
+    :raises BasetenAuthError: the connection does not exist or has no API key.
+    :raises BasetenInputError: a field of the connection is not valid.
     """
     try:
         return BasetenConnection.from_airflow(BaseHook.get_connection(conn_id), called)
@@ -34,7 +34,7 @@ async def afind_connection(conn_id: str) -> BasetenConnection:
         found = await BaseHook.aget_connection(conn_id)
         return await _in_thread(BasetenConnection.from_airflow, found)
     except AirflowNotFoundException:
-        # A trigger that runs in dag.test() finds connections of Airflow's database in this way only.
+        # In dag.test() a trigger finds the connections in Airflow's database only by the blocking call.
         return await _in_thread(find_connection, conn_id)
 
 
@@ -48,8 +48,8 @@ def _without_connection(conn_id: str) -> BasetenConnection:
 
 
 async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function that asks Airflow's supervisor, as the event loop may do at the same time.
+    """Call a blocking function, which may read from Airflow's supervisor, in a thread.
 
-    In Airflow 3.1 only threads of asgiref find the way back to the loop of a triggerer.
+    The thread is one of asgiref: in Airflow 3.1 other threads can't read from the supervisor of a triggerer.
     """
     return await sync_to_async(function, thread_sensitive=False)(*arguments)

@@ -13,11 +13,11 @@ from airflow_provider_baseten.hooks.lookup import afind_connection
 
 
 class SharedClient:
-    """An async client of a connection. It is opened when it is first asked for, and again after :meth:`renew`.
+    """Async client of a connection, which is opened by the first call of a method, and again after :meth:`renew`.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param timeout: seconds to wait for a response.
-    :param request_retries: how often a request that did not run is sent again.
+    :param request_retries: how often, and for how long, a request that did not run is sent again.
     """
 
     def __init__(self, baseten_conn_id: str, timeout: float, request_retries: RequestRetries) -> None:
@@ -42,9 +42,9 @@ class SharedClient:
         return (await self._open())[1].result_store
 
     def renew(self, refused: AsyncClient) -> None:
-        """Replace a client whose key was refused: the connection, which may have a new key, is read again."""
+        """Discard a client whose API key was refused; the next call reads the connection, which may have a new key."""
         if self._opened is not None and self._opened[0] is refused:
-            # Not closed: requests of other triggers, which may be paid for, are still in flight on its connections.
+            # The old client is not closed: requests of other triggers, which may be charged for, are still in flight.
             self._opened = None
 
     async def close(self) -> None:
@@ -76,10 +76,10 @@ _uses: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _Use]] = WeakKeyD
 async def shared_client(
     baseten_conn_id: str,
     *,
-    timeout: float,  # noqa: ASYNC109 - of each request, not of this function.
+    timeout: float,  # noqa: ASYNC109 - a timeout of each request, not of this function.
     request_retries: RequestRetries,
 ) -> AsyncIterator[SharedClient]:
-    """Use the shared client of a connection in the running event loop; the last user closes it."""
+    """Yield the shared client of a connection for the running event loop; the last user closes it."""
     key = (baseten_conn_id, timeout, request_retries)
     uses = _uses.setdefault(asyncio.get_running_loop(), {})
     use = uses.setdefault(key, _Use(SharedClient(*key)))

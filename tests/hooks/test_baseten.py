@@ -342,7 +342,7 @@ class TestWrittenWrongly:
             ('{"conn_type": "baseten", "api_key": "KEY"}', "AIRFLOW_CONN_C is set, but .*JSON with conn_type"),
             ("baseten://:KEY@127.0.0.1/some/path", "Schema of connection 'c' is neither http nor https"),
             ("baseten://:KEY@?auth_shceme=Bearer", "no field 'auth_shceme'; the nearest is 'auth_scheme'"),
-            ('{"conn_type": "baseten", "extra": {"api_key": "KEY"}}', "no field 'api_key'; give it as the password"),
+            ('{"conn_type": "baseten", "extra": {"api_key": "KEY"}}', "no field 'api_key'; enter it as the password"),
         ],
     )
     def test_the_error(self, monkeypatch, text, message):
@@ -413,9 +413,9 @@ class TestExtra:
         [
             ("auth_shceme", "the nearest is 'auth_scheme'"),
             ("Auth_Scheme", "the nearest is 'auth_scheme'"),
-            ("api_key", "give it as the password of the connection"),
-            ("base_url", "give it as the host of the connection"),
-            ("timeout", "there are auth_scheme, management_api_key, "),
+            ("api_key", "enter it as the password of the connection"),
+            ("base_url", "enter it as the host of the connection"),
+            ("timeout", "the fields are auth_scheme, management_api_key, "),
         ],
     )
     def test_unknown_field_says_where_its_value_belongs(self, connect, name, words):
@@ -434,7 +434,7 @@ class TestExtra:
     @pytest.mark.parametrize("name", ["auth_scheme", "management_url", "result_store", "webhook_endpoint"])
     def test_texts(self, connect, name):
         connect(password=KEY, extra={name: ["a"]})
-        with pytest.raises(BasetenInputError, match=f"{name} of connection 'baseten_default' is a list"):
+        with pytest.raises(BasetenInputError, match=f"{name} of connection 'baseten_default' takes a text, not a list"):
             _ = BasetenHook().connection
 
     @pytest.mark.parametrize("secrets", ["a,b", "a, b,", ["a", "b"], '["a", "b"]', ["a", "", "b"]])
@@ -528,7 +528,7 @@ class TestConnectionTest:
         with Emulator(models={"echo": lambda model_input: model_input}, api_keys=keys) as emulator:
             connect(host=emulator.url, password=KEY)
             works, message = BasetenHook().test_connection()
-            assert (works, "may not use the management API; it can call models" in message) == (True, True)
+            assert (works, "has no access to the management API; it can call models" in message) == (True, True)
             connect(host=emulator.url, password=KEY, extra={"management_api_key": MANAGEMENT_KEY})
             works, message = BasetenHook().test_connection()
             assert works

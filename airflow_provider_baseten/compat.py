@@ -1,8 +1,8 @@
-"""Private names of Airflow, and names that its supported versions have in different places, or not at all.
+"""Private names of Airflow, and names that its supported versions have in different modules, or not at all.
 
-No other module uses such a name. Each was looked at in Airflow 3.1.0, 3.2.0 and 3.3.2, unless its docstring says
-something else. Where Airflow could change it without a failure that somebody sees, and a secret would be disclosed or a
-result be lost, the change is an ``ImportError`` or a log line when Airflow starts.
+No other module uses such a name. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, unless its docstring names
+other versions. A change in Airflow that would disclose a secret or lose a result unnoticed is an ``ImportError`` or a
+log line when Airflow starts.
 """
 
 import os
@@ -100,10 +100,10 @@ _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
 _DECORATOR = ("airflow.sdk.bases.decorator",)
 _CLI = ("airflow.cli.cli_config",)
 _TRIGGERS = ("airflow.triggers.base",)
-# Modules that have a name, those of the newest Airflow first. Each is imported when the name is asked for, because the
-# plugin manager and the decorators are slow to import. Airflow's exceptions, `conf`, the plugin class and
-# `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` is of 3.3. `SET_DURING_EXECUTION` is private: it marks the argument
-# that a decorated function gives. Without a name the import of its first user fails.
+# The modules of each name, that of the newest Airflow first. A module is imported when the name is first used, because
+# the plugin manager and the decorators are slow to import. Airflow's exceptions, `conf`, the plugin class and
+# `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` exists from 3.3 on. `SET_DURING_EXECUTION` is private: it is the
+# placeholder for an argument that a decorated function returns. If Airflow drops a name, importing it fails.
 _MODULES = {
     "ActionCommand": _CLI,
     "AirflowException": _EXCEPTIONS,
@@ -137,7 +137,7 @@ _RENDERING_METHOD = "_do_render_template_fields"
 
 
 def __getattr__(name: str) -> Any:
-    """Return a name of Airflow from where this version has it."""
+    """Import a name of Airflow from the module in which this version has it."""
     for module in _MODULES.get(name, ()):
         try:
             value = getattr(import_module(module), name)
@@ -149,11 +149,11 @@ def __getattr__(name: str) -> Any:
 
 
 class RenderingSeam:
-    """Base of operators: Airflow's rendering of their template fields goes through :meth:`render_fields`.
+    """Base of operators: Airflow renders their template fields with :meth:`render_fields`.
 
     Airflow calls its private method ``_do_render_template_fields`` for mapped and plain operators alike, before it
-    stores the rendered fields. If it stopped doing so, the inputs of models would be stored and shown in the UI without
-    any failure, so :func:`check_rendering_method` looks for the method at load.
+    stores the rendered fields. If a version did not call this method, inputs of models would be stored and shown in the
+    UI without an error, so :func:`check_rendering_method` checks at import that the method exists.
     """
 
     def _do_render_template_fields(
@@ -174,9 +174,9 @@ class RenderingSeam:
     def render_fields(self, names: tuple[str, ...], jinja_env: Any, render: Callable[..., None]) -> None:
         """Render template fields of the operator.
 
-        :param names: of the fields.
-        :param jinja_env: environment that Airflow renders with.
-        :param render: renders the fields whose names it is given.
+        :param names: names of the fields.
+        :param jinja_env: Jinja environment of the DAG.
+        :param render: function that renders the fields whose names it gets.
         """
         render(names)
 
@@ -184,7 +184,7 @@ class RenderingSeam:
 def check_rendering_method() -> None:
     """Check that Airflow renders operators with the method that :class:`RenderingSeam` overrides.
 
-    :raises ImportError: it does not, so the inputs of models would be shown in its UI.
+    :raises ImportError: there is no such method, so that inputs of models would be shown in the UI.
     """
     from airflow.sdk import BaseOperator
 
@@ -198,9 +198,9 @@ def check_rendering_method() -> None:
 class ResumingSeam:
     """Base of operators: Airflow continues a deferred task through :meth:`resume`.
 
-    Airflow's task runner calls the undocumented method ``resume_execution``. Without it, failures of resumed tasks are
-    logged with their whole traceback, an ``execution_timeout`` is a ``TaskDeferralTimeout``, and below Airflow 3.3 the
-    retry policy of a resumed task is not asked. Nothing is disclosed or lost.
+    Airflow's task runner calls the undocumented method ``resume_execution``. If Airflow drops it, failures of resumed
+    tasks are logged with their whole traceback, an ``execution_timeout`` is a ``TaskDeferralTimeout``, and below
+    Airflow 3.3 the retry policy does not apply to resumed tasks. Nothing is disclosed or lost.
     """
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
@@ -210,16 +210,18 @@ class ResumingSeam:
     def resume(self, call: Callable[[], Any]) -> Any:
         """Continue the task after its trigger has ended.
 
-        :param call: calls the method that the task has named for this, or raises what ended the trigger.
+        :param call: function that calls the method that the task named when it was deferred, or raises the error of the
+            trigger.
         """
         return call()
 
 
 def push_link(task_instance: Any, key: str, url: str) -> None:
-    """Set a link of the running task where Airflow's UI looks for it.
+    """Set a link of the running task for Airflow's UI.
 
-    That is among its XComs in the database, past an XCom backend of the user. Airflow does the same at the end of a
-    task, with the private method ``BaseXCom._set_xcom_in_db``. Without it a task has its link only after its end.
+    The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow writes it at
+    the end of a task with the private method ``BaseXCom._set_xcom_in_db``. If Airflow drops this method, a task has its
+    link only after its end.
     """
     from airflow.sdk.bases.xcom import BaseXCom
 
@@ -234,10 +236,11 @@ def push_link(task_instance: Any, key: str, url: str) -> None:
 
 
 def secrets_backends() -> Callable[[], list[Any]] | None:
-    """Return the function that lists the secrets backends of this process; ``None`` if this Airflow has none.
+    """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
-    ``ensure_secrets_backend_loaded`` is private. Without it the webhook receiver can't tell a connection that does not
-    exist from a backend that is down, and refuses deliveries for good; the plugin logs this at its load.
+    ``ensure_secrets_backend_loaded`` is private. Without it the webhook receiver can't distinguish a connection that
+    does not exist from a backend that is down, and refuses deliveries permanently; the plugin logs this when it is
+    loaded.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
@@ -249,35 +252,35 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
 def allow_database_connections() -> None:
     """Let this process find connections in Airflow's database, as Airflow's own commands do.
 
-    They set the private environment variable ``_AIRFLOW_PROCESS_CONTEXT`` for this. Without it only connections of
-    environment variables and secrets backends are found.
+    Airflow's commands set the private environment variable ``_AIRFLOW_PROCESS_CONTEXT``. If Airflow drops it, only
+    connections in environment variables and secrets backends are found.
     """
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def clear_count(task_instance: Any) -> int:
-    """Return a number that is the same for all retries of a task instance, and another one after a clear.
+    """Return a number that is the same for all retries of a task instance, and differs after a clear.
 
-    That a clear raises ``max_tries``, and a retry does not, is observed and not documented. If that changed, a cleared
-    task would return its old result, or each retry would pay again.
+    The number is ``max_tries``, which a clear increases and a retry does not; this is observed and not documented. If
+    this changed, a cleared task would return its old result, or each retry would pay again.
     """
     count: int = task_instance.max_tries
     return count
 
 
 def task_state_store(context: Mapping[str, Any] | Any) -> Any:
-    """Return the task state store of a task; ``None`` below Airflow 3.3, which has none."""
+    """Return the task state store of a task; ``None`` below Airflow 3.3, where there is none."""
     return context.get("task_state_store")
 
 
 def state_of_waiting_task(trigger: Any) -> str | None:
-    """Return the state of the task that a trigger waits for; ``None`` if Airflow no longer knows the task. Blocks.
+    """Return the state of the task of a trigger; ``None`` if the task no longer exists. Blocks.
 
-    It reads the fields of ``BaseTrigger.task_instance`` and calls ``RuntimeTaskInstance.get_task_states``, which are
-    undocumented. Without them nothing is cancelled when a user ends or clears a deferred task; that is logged.
+    The fields of ``BaseTrigger.task_instance`` and ``RuntimeTaskInstance.get_task_states`` are undocumented. If Airflow
+    drops them, the request of a deferred task is not cancelled when a user ends or clears the task; that is logged.
 
-    :raises LookupError: the trigger does not know its task.
-    :raises Exception: Airflow does not answer.
+    :raises LookupError: the trigger has no task instance.
+    :raises Exception: Airflow's API does not respond.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -297,7 +300,7 @@ def state_of_waiting_task(trigger: Any) -> str | None:
 def count_resumable_job(event: str, operator: object) -> None:
     """Count an event under the metric names of Airflow's ``ResumableJobMixin``, for dashboards that show them.
 
-    The names are not documented; seen in 3.3.2.
+    The names are not documented; they are those of Airflow 3.3.2.
 
     :param event: ``fresh_submit``, ``reconnect_success`` or ``terminal_resubmit``.
     """
@@ -305,10 +308,10 @@ def count_resumable_job(event: str, operator: object) -> None:
 
 
 def xcoms_are_msgpack() -> bool:
-    """Return whether the XComs of this process go to a supervisor as msgpack, which has no integers beyond 64 bits.
+    """Return whether this process sends XComs to a supervisor as msgpack, which has no integers beyond 64 bits.
 
-    They do in a task that a worker runs, and neither in ``dag.test()`` nor where no task runs. ``SUPERVISOR_COMMS`` is
-    private. Without it such an integer fails the task after its request was paid.
+    A task on a worker does; ``dag.test()``, and a process without a task, do not. ``SUPERVISOR_COMMS`` is private. If
+    Airflow drops it, such an integer fails the task after its request was paid for.
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     channel = getattr(runner, "SUPERVISOR_COMMS", None)

@@ -1,6 +1,6 @@
-"""Options of the section ``[baseten]`` of Airflow's configuration: each is written once, here.
+"""Options of the section ``[baseten]`` of Airflow's configuration, each defined once.
 
-The provider info is made from them. A module that needs an option calls its :meth:`Option.get`.
+The provider info is made from these definitions, and modules read an option with :meth:`Option.get`.
 """
 
 import math
@@ -18,15 +18,16 @@ Value = TypeVar("Value")
 class Option(Generic[Value]):
     """An option of the section.
 
-    :param name: its key.
-    :param description: one or two sentences for Airflow's reference of the configuration.
-    :param default: its value where Airflow's configuration has none, or an empty one.
-    :param version_added: version of this package that has it first.
-    :param example: value for the reference.
+    :param name: key of the option.
+    :param description: one or two sentences for Airflow's configuration reference.
+    :param default: value if Airflow's configuration has no value, or an empty one.
+    :param version_added: first version of this package with the option.
+    :param example: value for the configuration reference.
     """
 
-    #: Airflow's name of the type, and what an error says that the value has to be.
+    #: Airflow's name of the type.
     type: ClassVar[str]
+    #: Description of a valid value, for errors.
     form: ClassVar[str]
 
     name: str
@@ -38,9 +39,11 @@ class Option(Generic[Value]):
     def get(self) -> Value:
         """Return the configured value.
 
-        :raises BasetenInputError: it is not valid.
+        :raises BasetenInputError: the value is not valid.
         """
-        from airflow_provider_baseten.compat import conf  # The provider info must not load Airflow's configuration.
+        from airflow_provider_baseten.compat import (
+            conf,
+        )  # Making the provider info must not load Airflow's configuration.
 
         text = conf.get(SECTION, self.name, fallback=None)
         if not text:
@@ -51,9 +54,9 @@ class Option(Generic[Value]):
             raise BasetenInputError(f"[{SECTION}] {self.name}={text[:40]!r} is not {self.form}.") from None
 
     def parse(self, text: str) -> Value:
-        """Return the value of a text.
+        """Return the value that a text stands for.
 
-        :raises ValueError: it has none.
+        :raises ValueError: the text is not valid.
         """
         raise NotImplementedError
 
@@ -121,50 +124,51 @@ class TextOption(Option[str]):
 
 STATUS_CALLS_PER_SECOND = NumberOption(
     name="status_calls_per_second",
-    description="Most status calls per second that a triggerer process makes over one connection, however many tasks "
-    "wait. Baseten allows 20.",
+    description="Maximum number of status calls per second that a triggerer process makes with one connection, however "
+    "many tasks wait. Baseten allows 20.",
     default=20.0,
 )
 STORE_CHECK_INTERVAL = NumberOption(
     name="store_check_interval",
-    description="Seconds between two looks into the result store while tasks wait.",
+    description="Seconds between two checks of the result store for deliveries while tasks wait.",
     default=5.0,
 )
 RESULT_STORE = TextOption(
     name="result_store",
     description="Folder (any ObjectStoragePath URI) for webhook deliveries and outputs that are too large for XCom. A "
-    "connection may name another one. By default a folder below AIRFLOW_HOME, which other machines can't read.",
+    "connection may name another folder. By default a folder below AIRFLOW_HOME, which other machines can't read.",
     default="",
     example="s3://aws_default@bucket/baseten",
 )
 MAX_RESPONSE_BYTES = SizeOption(
     name="max_response_bytes",
-    description="Most bytes of a model's response, decompressed; a larger one fails. A response of more than a few "
-    "megabytes is kept in the folder for temporary files, not in memory. In bulk jobs at most 64 MiB.",
+    description="Maximum size of a model's response in bytes, decompressed; a larger response is an error. A response "
+    "of more than a few megabytes is kept in a temporary file, not in memory. In bulk jobs the limit is "
+    "at most 64 MiB.",
     default=1024**3,
 )
 WEBHOOK_MAX_BODY_BYTES = SizeOption(
     name="webhook_max_body_bytes",
-    description="Webhook deliveries with more bytes than this are refused. A few as large as this may be in the API "
-    "server's memory at once.",
+    description="Maximum size of a webhook delivery in bytes; a larger delivery is refused. The API server may hold a "
+    "few deliveries of this size in memory at once.",
     default=64 * 1024**2,
 )
 WEBHOOK_SPOOL = TextOption(
     name="webhook_spool",
     description="Local folder for webhook deliveries that can't be stored yet because the result store fails. By "
-    "default a folder below AIRFLOW_HOME; name another one if that folder does not outlive a restart.",
+    "default a folder below AIRFLOW_HOME; name another folder if AIRFLOW_HOME is lost at a restart.",
     default="",
     example="/var/lib/airflow/baseten-spool",
 )
 WEBHOOK_TOLERANCE_SECONDS = NumberOption(
     name="webhook_tolerance_seconds",
-    description="Seconds that the time in a webhook delivery may differ from the receiver's clock. Deliveries beyond "
-    "it are kept aside, since the clock may be wrong; raise it to have them stored.",
+    description="Seconds that the time in a webhook delivery may differ from the receiver's clock. A delivery with a "
+    "larger difference is refused and held in the spool, because the clock may be wrong; raise the value to store it.",
     default=300.0,
 )
 XCOM_MAX_BYTES = SizeOrZeroOption(
     name="xcom_max_bytes",
-    description="Outputs with more bytes than this are written to the result store instead of XCom.",
+    description="Maximum size of an output in XCom in bytes; a larger output is written to the result store.",
     default=256 * 1024,
 )
 

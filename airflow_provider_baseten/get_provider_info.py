@@ -1,4 +1,4 @@
-"""What Airflow learns about this package."""
+"""Provider info: the metadata of this package that Airflow reads."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
-        # Of Airflow 3.2 and newer.
+        # Used by Airflow 3.2 and newer.
         "cli": ["airflow_provider_baseten.cli.definition.get_cli_commands"],
         "config": {
             config.SECTION: {
@@ -77,8 +77,8 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-# The button of Airflow 3.3 tests a connection without a port with the port 0, and its API refuses that as another one
-# (apache/airflow pull request 73298). So the form asks for the port, and takes 0 for none.
+# For a connection without a port, the Test button of Airflow 3.3 sends port 0, and Airflow's API refuses this as a
+# changed port (apache/airflow pull request 73298). So the form asks for a port, and takes 0 for none.
 FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden_fields": ["schema", "login"],
     "relabeling": {"host": "Base URL", "port": "Port (0 if none)", "password": "API key"},
@@ -92,19 +92,19 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
 _CONN_FIELDS = {
     "auth_scheme": {
         "label": "Authorization scheme",
-        "description": "How the key is sent; Bearer unless Baseten tells you otherwise.",
+        "description": "How the key is sent: Bearer, unless Baseten has given you other instructions.",
         "schema": {"type": ["string", "null"], "enum": ["Bearer", "Api-Key"], "default": "Bearer"},
     },
     "management_api_key": {
         "label": "Management API key",
-        "description": "For the management API, if the API key above may only call models. The Test button in the list "
-        "of connections asks this API; it needs a Port, 0 if none, and [core] test_connection = Enabled in Airflow's "
-        "configuration. Without it: airflow baseten models --conn-id ID.",
+        "description": "Key for the management API, if the API key above may only call models. The Test button in the "
+        "list of connections calls this API; the button needs a Port, 0 if none, and [core] test_connection = Enabled "
+        "in Airflow's configuration. To test without the button: airflow baseten models --conn-id ID.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "management_url": {
         "label": "Management URL",
-        "description": "By default the base URL, or else https://api.baseten.co.",
+        "description": "URL of the management API. By default the base URL, or else https://api.baseten.co.",
         "schema": {"type": ["string", "null"]},
     },
     "result_store": {
@@ -115,23 +115,23 @@ _CONN_FIELDS = {
     },
     "webhook_endpoint": {
         "label": "Webhook endpoint",
-        "description": "Where Baseten delivers async results, for example "
+        "description": "URL to which Baseten delivers async results, for example "
         "https://airflow.example.com/baseten/webhooks/baseten_default.",
         "schema": {"type": ["string", "null"]},
     },
     "webhook_secrets": {
         "label": "Webhook secrets",
-        "description": "Secrets that deliveries are signed with, separated by commas while they are rotated.",
+        "description": "Secrets that Baseten signs deliveries with, separated by commas while they are rotated.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     "allow_unsigned_webhooks": {
         "label": "Allow unsigned webhooks",
-        "description": "Take deliveries without a signature: anybody who reaches the receiver can then forge results.",
+        "description": "Accept deliveries without a signature. Anyone who reaches the receiver can then forge results.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
     "log_error_details": {
         "label": "Quote the server's errors",
-        "description": "Whether errors and logs quote what the server says about them.",
+        "description": "Whether errors and logs quote the error message of the server.",
         "schema": {"type": ["boolean", "null"], "default": True},
     },
 }

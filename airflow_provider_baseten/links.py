@@ -1,4 +1,4 @@
-"""Links from a task to what it called."""
+"""Links from a task to the page of its model or chain."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -18,20 +18,20 @@ APP_URL = "https://app.baseten.co"
 
 
 class BasetenLink(BaseOperatorLink):
-    """The page of the model or chain that the task called, or the logs of the deployment if the task names one; for the
-    Model APIs their page.
+    """Link to the page of the model or chain that the task calls; to the logs of the deployment if the task names one;
+    to the page of the Model APIs if the task calls these.
 
-    It is there while the task runs or is deferred, and after its end. Where the connection's management API is not
-    Baseten's own (an emulator or a proxy), it leads to what that says of the model or chain.
+    The link is available while the task runs or is deferred, and after its end. If the management API of the connection
+    is not Baseten's own (an emulator or a proxy), the link leads to the description of the model or chain there.
 
-    It carries ids and the address of a host, nothing else. Baseten documents no address for the logs of one request:
-    search them for the task's ``request_id``.
+    The URL holds ids and a host name, nothing else. Baseten documents no URL for the logs of one request: search the
+    logs for the task's ``request_id``.
     """
 
     name = "Baseten"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:
-        """Return the link; empty if the task has no valid target or no usable connection.
+        """Return the URL; empty if the task has no valid target or no usable connection.
 
         :param operator: the task, with its templates rendered.
         :param ti_key: not used.
@@ -40,21 +40,21 @@ class BasetenLink(BaseOperatorLink):
 
         task: Any = operator
         names = ("model_id", "chain_id", "environment", "deployment_id")
-        named: dict[str, Any] = {name: getattr(task, name, None) for name in names}
+        arguments: dict[str, Any] = {name: getattr(task, name, None) for name in names}
         try:
-            target = None if getattr(task, "model_apis", False) else Target(**named)
+            target = None if getattr(task, "model_apis", False) else Target(**arguments)
             return page_of(target, BasetenHook(task.baseten_conn_id).connection.management_url)
         except BasetenError:
             return ""
 
 
 class LinkMixin:
-    """Mixed into an operator or sensor: the link is there as soon as it runs; Airflow itself sets links at the end."""
+    """Mixin of operators and sensors: sets the link when the task starts; Airflow itself sets links at the end."""
 
     operator_extra_links: ClassVar[Any] = (BasetenLink(),)
 
     def pre_execute(self, context: "Context") -> None:
-        """Set the link. Without one the task runs all the same."""
+        """Set the link; an error does not stop the task."""
         super().pre_execute(context)  # type: ignore[misc]
         with suppress(Exception):
             link, task = BasetenLink(), context["ti"]
@@ -64,10 +64,10 @@ class LinkMixin:
 
 
 def page_of(target: Target | None, management_url: str) -> str:
-    """Return the address of a page about what was called; empty if there is none.
+    """Return the URL of the page of a target; empty if there is no page.
 
     :param target: model or chain, and its environment or deployment; ``None`` for the Model APIs.
-    :param management_url: management API of the connection.
+    :param management_url: URL of the management API of the connection.
     """
     from airflow_provider_baseten.client.credentials import MANAGEMENT_URL
 
@@ -77,7 +77,7 @@ def page_of(target: Target | None, management_url: str) -> str:
     if management_url != MANAGEMENT_URL:
         deployment = f"/deployments/{target.deployment_id}" if target.deployment_id else ""
         return f"{management_url}/v1/{kind}/{id_}{deployment}"
-    # The logs of a chain belong to its chainlets.
+    # A chain has no page of logs: its chainlets have.
     if target.deployment_id and kind == "models":
         return f"{APP_URL}/models/{id_}/logs/{target.deployment_id}"
     return f"{APP_URL}/{kind}/{id_}/overview"

@@ -1,4 +1,4 @@
-"""Whether a task that failed is tried again, and when."""
+"""Retry policy: the decision whether a failed task is retried, and when."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,27 +20,28 @@ from airflow_provider_baseten.exceptions import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Seconds. As long as Airflow's own `[core] max_task_retry_delay`, whatever a server asks for.
+# Longest delay in seconds, whatever the server asks for; the default of Airflow's `[core] max_task_retry_delay`.
 LONGEST_DELAY = 86_400.0
 
-_HOPELESS = (
+_PERMANENT_ERRORS = (
     BasetenAuthError,
     BasetenInputError,
     BasetenNotFoundError,
     BasetenPayloadTooLargeError,
     BasetenOrphanedRequestError,
 )
-# Codes of an async request that Baseten itself does not try again.
-_HOPELESS_CODES = frozenset({"MODEL_INVALID_INPUT", "MODEL_DOES_NOT_EXIST", "ASYNC_REQUEST_NOT_SUPPORTED"})
+# Error codes of async requests that Baseten itself does not retry.
+_PERMANENT_CODES = frozenset({"MODEL_INVALID_INPUT", "MODEL_DOES_NOT_EXIST", "ASYNC_REQUEST_NOT_SUPPORTED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to happen after a failure.
+    """Decision on a failed attempt.
 
-    :param action: ``fail`` at once, ``retry`` after ``delay``, or what the task's ``retries`` say (``default``).
+    :param action: ``fail`` without a retry, ``retry`` after ``delay``, or ``default``: as the task's ``retries`` and
+        ``retry_delay`` say.
     :param delay: seconds until the retry.
-    :param reason: one sentence for the task's log.
+    :param reason: one sentence for the log of the task.
     """
 
     action: Literal["fail", "retry", "default"]
@@ -49,17 +50,17 @@ class Decision:
 
 
 def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
-    """Decide from the error alone.
+    """Return the decision for an error.
 
-    :param error: what ended the attempt.
+    :param error: the exception that ended the attempt.
     :param retry_model_errors: see :class:`BasetenRetryPolicy`.
     """
     name = type(error).__name__
     if not isinstance(error, BasetenError):
         return Decision("default")
-    if _is_hopeless(error):
+    if _is_permanent(error):
         return Decision("fail", reason=f"{name}: a retry would fail in the same way.")
-    if _is_of_the_model(error) and not retry_model_errors:
+    if _is_model_error(error) and not retry_model_errors:
         return Decision("fail", reason=f"{name}: errors of the model are not retried.")
     if error.retryable and error.retry_after is not None:
         delay = min(error.retry_after, LONGEST_DELAY)
@@ -67,31 +68,34 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
     return Decision("default")
 
 
-def _is_hopeless(error: BasetenError) -> bool:
-    # A certificate that is not trusted. A request that was cancelled is another matter, although nothing can bring it
-    # back: a worker that is told to end cancels its own, and the next attempt sends it anew.
+def _is_permanent(error: BasetenError) -> bool:
+    # A BasetenUnavailableError is not retryable if the certificate is not trusted. The error of a cancelled request is
+    # not permanent, although not retryable: a stopped worker cancels its request, and the next attempt sends it.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
-    # Retryable are an input that is not there yet, and a connection that only the triggerer can't read: the retry waits
-    # for the same request.
-    return (isinstance(error, _HOPELESS) and not error.retryable) or error.error_code in _HOPELESS_CODES
+    # Two errors of these types are retryable: an input file that does not exist yet, and a connection that the
+    # triggerer can't read, after which the retry waits for the same request.
+    is_permanent_type = isinstance(error, _PERMANENT_ERRORS) and not error.retryable
+    return is_permanent_type or error.error_code in _PERMANENT_CODES
 
 
-def _is_of_the_model(error: BasetenError) -> bool:
+def _is_model_error(error: BasetenError) -> bool:
     return isinstance(error, BasetenModelError) or error.error_code == "MODEL_PREDICT_ERROR"
 
 
 class BasetenRetryPolicy(RetryPolicy):
-    """Retries what a retry can mend. The default of every operator and sensor of this package, mapped ones too.
+    """Retry policy that does not retry permanent errors; the default of every operator and sensor of this package.
 
-    - A refused key, wrong input, an unknown model, a body that is too large, and a request that is orphaned where
-      ``on_orphaned_request="fail"``: the task fails at once.
-    - A server that says how long to wait (``Retry-After``): the task is retried after that time, at most a day, instead
-      of after its ``retry_delay``.
-    - Everything else: as ``retries`` and ``retry_delay`` say. After a lost result, or an input file that is not there,
-      a retry looks again, after a cancelled request it sends a new one.
+    - A refused API key, wrong input, an unknown model, a request body that is too large, and an orphaned request with
+      ``on_orphaned_request="fail"``: the task fails without a retry.
+    - An error with a time to wait (``Retry-After``): the task is retried after that time, at most a day, instead of
+      after its ``retry_delay``.
+    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. After a lost result, or an input
+      file that does not exist yet, the retry looks for it again; after a cancelled request it sends a new one.
 
-    There are never more retries than the task's ``retries``. Below Airflow 3.3 only the first rule is in force.
+    A task is never retried more often than its ``retries``. Below Airflow 3.3 only the first rule applies.
+
+    See :doc:`/retries`.
 
     :param retry_model_errors: whether errors of the model's own code are retried; by default true.
     """
@@ -101,15 +105,15 @@ class BasetenRetryPolicy(RetryPolicy):
         self.retry_model_errors = retry_model_errors
 
     def decide(self, error: BaseException) -> Decision:
-        """Decide from the error; see :func:`decide`."""
+        """Return the decision for an error; see :func:`decide`."""
         return decide(error, retry_model_errors=self.retry_model_errors)
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None
     ) -> RetryDecision:
-        """Tell Airflow what to do.
+        """Return the decision for an error as Airflow's type.
 
-        :param exception: what ended the attempt.
+        :param exception: the exception that ended the attempt.
         :param try_number: not used: Airflow counts the tries.
         :param max_tries: not used.
         :param context: not used.
@@ -124,12 +128,14 @@ class BasetenRetryPolicy(RetryPolicy):
 
 
 def checked_policy(policy: Any) -> Any:
-    """Return the policy of an operator or sensor; ``None`` gives the default, which a mapped task says for "not given".
+    """Return the policy of an operator or sensor, checked; the default policy for ``None``, as mapped tasks pass it.
 
-    :raises BasetenInputError: it is none, or one that this Airflow does not ask.
+    :raises BasetenInputError: the value is not a retry policy, or this version of Airflow does not call it.
     """
     if policy is None:
         return BasetenRetryPolicy()
     if not isinstance(policy, RetryPolicy if KNOWS_RETRY_POLICY else BasetenRetryPolicy):
-        raise BasetenInputError(f"retry_policy={shown(policy)} is no retry policy that this Airflow knows.")
+        raise BasetenInputError(
+            f"retry_policy={shown(policy)} is not a retry policy that this version of Airflow calls."
+        )
     return policy

@@ -20,22 +20,26 @@ async def receiver(scope: Any, receive: Any, send: Any) -> None:
 
 
 def start_receiver(app: Any) -> Any:
-    """Start the receiver's background work when the API server starts; return the API server's app unchanged.
+    """Start the receiver's background threads with the API server; return the API server's app unchanged.
 
-    Airflow does not run the lifespan of a plugin's app. It builds the middleware in each serving process at its start,
-    so this function is registered as middleware.
+    Airflow does not run the lifespan of a plugin's app. It creates the middleware when a serving process starts, so
+    this function is registered as middleware.
     """
     try:
         _app().state.start()
     except Exception as error:
-        _log.error("Spooled webhook deliveries are not stored: %s", error)
+        _log.error(
+            "The background threads of the webhook receiver did not start, so spooled deliveries are not stored: %s",
+            error,
+        )
     return app
 
 
 class BasetenPlugin(AirflowPlugin):
     """Plugin that adds ``POST /baseten/webhooks/{conn_id}`` to the API server.
 
-    The route needs no login: Baseten has none, and the signature proves the origin of a delivery.
+    The route needs no login, because Baseten has no account in Airflow: the signature proves that Baseten sent a
+    delivery.
     """
 
     name = "baseten"
@@ -44,10 +48,10 @@ class BasetenPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Check the options and Airflow itself when Airflow starts, not when the first result arrives.
+        """Check the options and Airflow's internals when Airflow starts, not when the first delivery arrives.
 
-        An Airflow that lacks something is only logged: if this method raised, Airflow would drop the plugin, and the
-        receiver with it.
+        A missing internal is only logged: if this method raised an error, Airflow would drop the plugin, and no
+        delivery would be received.
 
         :raises BasetenInputError: an option of the receiver is not valid.
         """
@@ -57,9 +61,9 @@ class BasetenPlugin(AirflowPlugin):
         config.WEBHOOK_TOLERANCE_SECONDS.get()
         if secrets_backends() is None:
             _log.error(
-                "This version of Airflow does not show the Baseten provider its secrets backends: while one of them "
-                "is down, deliveries for connections that were not used before are refused. Look for a newer version "
-                "of airflow-provider-baseten."
+                "airflow-provider-baseten can't find the secrets backends in this version of Airflow: while one of "
+                "them is down, webhook deliveries for connections that were not used before are refused. Install a "
+                "newer version of airflow-provider-baseten."
             )
 
 

@@ -62,7 +62,7 @@ def fails(monkeypatch):
 def baseten(connect, store, monkeypatch):
     monkeypatch.setattr(ledger, "_WRITE_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(predict_triggers, "_STORE_PATIENCE", 0.0)
+    monkeypatch.setattr(predict_triggers, "_STORE_TIMEOUT", 0.0)
     with Emulator(models={"echo": lambda model_input: model_input}, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": store.uri})
         yield emulator
@@ -138,7 +138,7 @@ class TestPredict:
         assert (
             f"Request {baseten.requests[0].request_id} was answered, but its output could not be kept: 1 byte" in words
         )
-        assert words.endswith("The response is lost: another attempt sends the request, and pays, again.")
+        assert words.endswith("The response is lost: the next attempt sends the request again, and pays again.")
 
     def test_held_response_is_found_through_another_proxy(self, baseten, fails, store, connect, monkeypatch):
         states = TaskStates()
@@ -216,12 +216,16 @@ class TestDeferredPredict:
         with pytest.raises(BasetenResultStoreError) as caught:
             self.operator().execute_complete(context(), event)
         (request,) = baseten.requests
-        assert f"(request id {request.request_id}) was paid and is lost: the next try sends" in str(caught.value)
+        assert f"(request id {request.request_id}) was paid for and is lost: the next attempt sends" in str(
+            caught.value
+        )
 
     def test_response_that_the_worker_can_not_read(self, baseten, fails):
         (event,) = self.run(self.trigger())
         fails("/response")
-        with pytest.raises(BasetenResultStoreError, match="The next try looks again, and sends nothing if there is"):
+        with pytest.raises(
+            BasetenResultStoreError, match="The next attempt reads it again, and sends nothing if there is"
+        ):
             self.operator().execute_complete(context(), event)
 
     def test_output_that_the_worker_can_not_write(self, baseten, fails, tmp_path):
@@ -261,7 +265,7 @@ class TestEmbedding:
         monkeypatch.setattr(files, "check_writable", lambda *arguments: None)
         monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 0.0)
         fails("out.json")
-        words = r"could not be kept: .*The vectors are kept in file://.*/embeddings/\w+: the next try reads them"
+        words = r"could not be kept: .*The vectors are kept in file://.*/embeddings/\w+: the next attempt reads them"
         with pytest.raises(BasetenResultStoreError, match=words):
             self.embed(tmp_path)
         sent = len(server.requests)

@@ -117,8 +117,8 @@ def test_a_deferred_predict(baseten, run_dag):
     )
     with pytest.raises(
         BaseException,
-        match=r"The execution_timeout of 2 s has passed\. The triggerer was waiting for "
-        r"predict of model slow .* may still run and be billed.*uses an answer that has arrived",
+        match=r"The execution_timeout of 2 s has passed\. The triggerer has stopped waiting for "
+        r"predict of model slow .* may still run and be billed.*uses a response that has arrived",
     ):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
 
@@ -180,5 +180,5 @@ def test_a_bulk_job(baseten, said, tmp_path):
             execution_timeout=LIMIT,
         )
     line = said(dag)
-    assert f"Rows that were answered, if any, are in file://{tmp_path}/out" in line
+    assert f"Rows that have an outcome, if any, are in file://{tmp_path}/out" in line
     assert "may still run and be billed" in line

@@ -1,1 +1,1 @@
-"""TaskFlow decorators: a function returns the input, the task sends it."""
+"""TaskFlow decorators: the function returns the input, the task sends it to Baseten."""

@@ -1,4 +1,4 @@
-"""``@task.baseten_async_predict``: the function returns the model input, the task the model's output."""
+"""``@task.baseten_async_predict``: the function returns the model input, the task returns the model's output."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyncPredictOperator):
-    """Queues a prediction with what a function returns."""
+    """Operator that queues a prediction with the return value of a function as its input."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenAsyncPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenAsyncPredictOperator.payload_fields)
@@ -27,14 +27,15 @@ def baseten_async_predict(
     multiple_outputs: bool = False,
     **kwargs: Unpack[AsyncPredictTaskOptions],
 ) -> "TaskDecorator":
-    """Queue a prediction with what the function returns, wait for its result and return it.
+    """Queue a prediction with the return value of the function as its input, wait for the output and return it.
 
-    Used as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again and attaches to the
-    request that was sent if the function returns the same again. A function that returns something else each time, the
-    time of day for example, has each retry cancel or abandon that request and pay for another one.
+    It is used as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again. If the
+    function returns the same input, the retry waits for the request that was sent; if not, for example because the
+    input holds the current time, the retry cancels or abandons that request and pays for another one.
 
-    It takes the arguments of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
-    ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and Airflow's own.
+    The other arguments are those of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``,
+    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and
+    Airflow's own.
 
     :param python_callable: the function; it returns the model input, never ``None``.
     :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by

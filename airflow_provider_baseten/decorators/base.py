@@ -1,4 +1,4 @@
-"""What all TaskFlow decorators share."""
+"""Base of the TaskFlow decorators."""
 
 import inspect
 from collections.abc import Callable
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
 
 class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
-    """Calls a function and hands what it returns to the operator after it in the class's bases.
+    """Operator that calls a function and uses its return value as the input of the operator that it is combined with.
 
     The function runs on the worker once in each attempt, before anything is sent, and not again when a deferred task
-    resumes. What it returns is taken as it is: nothing of it is rendered by Jinja, logged or shown. What it raises,
-    ``AirflowSkipException`` for example, is the end of the task.
+    resumes. Its return value is sent unchanged: it is not rendered by Jinja, logged or shown. An exception in it, for
+    example ``AirflowSkipException``, ends the task.
 
-    A subclass names the operator's argument in ``input_field``, says with ``takes_generator`` whether the function may
-    yield it, and has the template and payload fields of both.
+    A subclass has two bases, this class and then an operator. It names the input argument of the operator in
+    ``input_field``, sets ``takes_generator`` if the function may yield that input, and joins the template fields and
+    the payload fields of both bases.
 
-    :param python_callable: the function; it may take the variables of the task's context by their names.
-    :param op_args: its arguments. (templated, not shown among the rendered templates)
-    :param op_kwargs: its keyword arguments. (templated, not shown)
+    :param python_callable: the function; its parameters may be variables of the task's context, such as ``ti``.
+    :param op_args: positional arguments of the function. (templated, not shown among the rendered templates)
+    :param op_kwargs: keyword arguments of the function. (templated, not shown)
+
+    :raises BasetenInputError: the function is asynchronous or a generator, or its input is given as an argument.
     """
 
     payload_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
@@ -42,8 +45,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         if self.input_field in kwargs:
             raise BasetenInputError(
-                f"{self.input_field} is what the function {_name(python_callable)} returns: don't give it to "
-                f"{self.custom_operator_name}."
+                f"{self.input_field} is the return value of the function {_name(python_callable)}: remove the argument "
+                f"{self.input_field} of {self.custom_operator_name}."
             )
         generator = inspect.isgeneratorfunction(python_callable) and not self.takes_generator
         if generator or inspect.iscoroutinefunction(python_callable):
@@ -55,11 +58,11 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
         super().__init__(python_callable=python_callable, **kwargs)
 
     def run_task(self, context: "Context") -> Any:
-        """Call the function, then do with what it returned what the operator does.
+        """Call the function, and run the operator with the return value as its input.
 
-        :raises BasetenInputError: it returned nothing.
+        :raises BasetenInputError: the function returned ``None``.
         """
-        # Arguments may be called like a variable of the context, which the operator still needs.
+        # Copied, because an argument may have the name of a context variable, which the operator still needs.
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         value = self.python_callable(*self.op_args, **kwargs)
         if value is None:
@@ -70,7 +73,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
         return super().run_task(context)
 
     def take_input(self, value: Any) -> None:
-        """Give the operator what the function returned."""
+        """Set the operator's input to the return value of the function."""
         setattr(self, self.input_field, value)
 
 
@@ -81,12 +84,11 @@ def decorator_of(
     multiple_outputs: bool = False,
     **kwargs: Any,
 ) -> "TaskDecorator":
-    """Return the decorator that makes tasks of a decorated operator.
+    """Return the decorator whose tasks are of the class ``operator``.
 
-    :param operator: the class.
-    :param python_callable: the function, if the decorator is used without arguments.
-    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too. Not
-        taken from the annotation of the function, which is that of the input.
+    :param python_callable: the function, if the decorator is used without arguments; otherwise ``None``.
+    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too. Airflow
+        would take this from the return annotation of the function, which here describes the input.
     :param kwargs: arguments of the operator.
     """
     return task_decorator_factory(

@@ -1,4 +1,4 @@
-"""``@task.baseten_batch``: the function returns or yields rows, the task sends them all."""
+"""``@task.baseten_batch``: the function returns or yields rows, the task runs the model over them."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenBatchDecoratedOperator(BasetenDecoratedOperator, BasetenBatchPredictOperator):
-    """Runs a model over the rows that a function returns or yields."""
+    """Operator that runs a model over the rows that a function returns or yields."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenBatchPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenBatchPredictOperator.payload_fields)
@@ -30,14 +30,16 @@ def baseten_batch(
 ) -> "TaskDecorator":
     """Run a model over the rows that the function returns or yields, and return the manifest.
 
-    Used as ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/{{ dag_run.run_after | ds }}")``.
-    Rows that are yielded are sent as they come and never held all at once. A retry calls the function again, skips the
-    rows that have a result and sends the others; the function has to give the same rows in the same order.
+    It is used as
+    ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/{{ dag_run.run_after | ds }}")``.
+    Rows that the function yields are sent as they come, and are never all in memory. A retry calls the function again,
+    skips the rows that have an output and sends the others; the function must give the same rows in the same order.
 
-    It takes the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
-    ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``preset``, and Airflow's own.
+    The other arguments are those of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``,
+    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``preset``, and Airflow's
+    own.
 
-    :param python_callable: the function.
+    :param python_callable: the function; it returns or yields rows, any JSON values.
     :param multiple_outputs: push each field of the manifest as an XCom of its own too; by default false.
     :returns: a decorator whose tasks return the manifest.
     :raises BasetenError: see the operator.

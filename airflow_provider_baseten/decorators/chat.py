@@ -1,4 +1,4 @@
-"""``@task.baseten_chat``: the function returns the conversation, the task the answer."""
+"""``@task.baseten_chat``: the function returns the messages, the task returns the answer."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompletionOperator):
-    """Asks a chat model what a function returns: messages, or the text of the only one."""
+    """Operator that sends the return value of a function to a chat model: messages, or the text of a single one."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
@@ -20,7 +20,7 @@ class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompleti
     custom_operator_name = "@task.baseten_chat"
 
     def take_input(self, value: Any) -> None:
-        """Give the operator messages, or a prompt."""
+        """Set ``messages``, or ``prompt`` if the function returned a text."""
         self.messages, self.prompt = (None, value) if isinstance(value, str) else (value, None)
 
 
@@ -31,15 +31,16 @@ def baseten_chat(
     multiple_outputs: bool = False,
     **kwargs: Unpack[ChatTaskOptions],
 ) -> "TaskDecorator":
-    """Ask a chat model what the function returns, and return its answer.
+    """Send the return value of the function to a chat model, and return the answer.
 
-    Used as ``@task.baseten_chat(model_id="abcd1234")``, or with ``model_apis=True`` and the slug of a model. A retry of
-    the task calls the function again and sends what it returns.
+    It is used as ``@task.baseten_chat(model_id="abcd1234")``, or for Baseten's Model APIs as
+    ``@task.baseten_chat(model_apis=True, model="...")``. A retry calls the function again and sends its return value.
 
-    It takes the arguments of ``BasetenChatCompletionOperator``, such as ``model_id`` or ``chain_id``, ``environment``
-    or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``response_format``, and Airflow's own.
+    The other arguments are those of ``BasetenChatCompletionOperator``, such as ``model_id`` or ``chain_id``,
+    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``response_format``, and
+    Airflow's own.
 
-    :param python_callable: the function; it returns the messages, or the text of the only one.
+    :param python_callable: the function; it returns the messages, or the text of a single user message.
     :param multiple_outputs: push each field of the answer, which ``response_format`` or ``tools`` must make an object,
         as an XCom of its own too; by default false.
     :returns: a decorator whose tasks return the answer.

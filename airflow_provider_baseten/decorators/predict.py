@@ -1,4 +1,4 @@
-"""``@task.baseten_predict``: the function returns the model input, the task the model's output."""
+"""``@task.baseten_predict``: the function returns the model input, the task returns the model's output."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOperator):
-    """Runs a model with what a function returns."""
+    """Operator that runs a model with the return value of a function as its input."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenPredictOperator.payload_fields)
@@ -27,13 +27,14 @@ def baseten_predict(
     multiple_outputs: bool = False,
     **kwargs: Unpack[PredictTaskOptions],
 ) -> "TaskDecorator":
-    """Run a model, or a chain's ``run_remote``, with what the function returns, and return its output.
+    """Run a model, or a chain's ``run_remote``, with the return value of the function as its input; return the output.
 
-    Used as ``@task.baseten_predict(model_id="abcd1234")``. A retry of the task calls the function again and sends what
-    it returns; with ``deferrable=True`` an answer that has arrived is used if the function returns the same again.
+    It is used as ``@task.baseten_predict(model_id="abcd1234")``. A retry calls the function again and sends its return
+    value. With ``deferrable=True``, a retry uses a response that has arrived if the function returns the same input.
 
-    It takes the arguments of ``BasetenPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
-    ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and Airflow's own.
+    The other arguments are those of ``BasetenPredictOperator``, such as ``model_id`` or ``chain_id``,
+    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and
+    Airflow's own.
 
     :param python_callable: the function; it returns the model input, never ``None``.
     :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by

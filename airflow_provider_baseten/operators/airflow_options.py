@@ -1,4 +1,4 @@
-"""Arguments that Airflow gives every operator, for type checkers."""
+"""Arguments that every operator of Airflow has, for type checkers."""
 
 from collections.abc import Callable, Collection, MutableMapping, Sequence
 from datetime import datetime, timedelta
@@ -74,13 +74,13 @@ class AirflowOptions(TypedDict, total=False):
 
 
 class TaskOptions(AirflowOptions, total=False):
-    """The same with ``multiple_outputs``, which decorators take by themselves."""
+    """Airflow's own arguments of an operator, except ``task_id`` and ``retry_policy``."""
 
     multiple_outputs: bool
 
 
 class DecoratorOptions(AirflowOptions, total=False):
-    """The same with ``task_id``, which decorators need not be given."""
+    """Airflow's own arguments of a decorator, except ``multiple_outputs`` and ``retry_policy``; none is required."""
 
     task_id: str
 

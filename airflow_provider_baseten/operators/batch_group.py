@@ -1,4 +1,4 @@
-"""Bulk job on many workers: a task group of a plan, its shards, and the merged manifest."""
+"""Task group for a bulk job on many workers: its plan, its shards and the merge of their manifests."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.output_folder import FolderContents, OutputFolder
     from airflow_provider_baseten.batch.row_source import RowSource
 
-# Time limit of counting the rows for the log.
+# A limit, because the rows are counted only for the log.
 _COUNTING_SECONDS = 10.0
 
 
 class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
     """Check a bulk job before its shards start, and return the numbers of the shards.
 
-    The task finds the input, checks its first rows and makes the job the owner of the output folder. Nothing is sent. A
+    The task finds the input, checks its first rows and marks the output folder as that of this job. Nothing is sent. A
     retry repeats the check.
 
-    It has the arguments of
+    The arguments are those of
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
     """
 
     runs_one_shard = False
 
     def run_task(self, context: "Context") -> Any:
-        """Check input and output folder; return ``[0, 1, ...]``, one number for each shard.
+        """Check the input and the output folder; return ``[0, 1, ...]``, one number for each shard.
 
         :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
             another job.
-        :raises BasetenResultStoreError: the folder can't be written to.
+        :raises BasetenResultStoreError: the output folder can't be written to.
         """
         from airflow_provider_baseten.batch.fingerprint import fingerprint
         from airflow_provider_baseten.batch.output_folder import OutputFolder
@@ -91,8 +91,8 @@ def _counted(number: int, noun: str) -> str:
 class BasetenBatchShardOperator(BasetenBatchPredictOperator):
     """Run one shard of a group's job.
 
-    A shard fails if the server answered none of its rows; its retry may run on another worker. If the server answered
-    them and all have failed, the shard succeeds, and ``merge`` fails if all rows of the job have failed.
+    The shard fails if the server responded to none of its rows; a retry may run on another worker. If the server
+    responded and every row has failed, the shard succeeds: ``merge`` decides whether the whole job has failed.
     """
 
     needs_an_output = False
@@ -101,15 +101,15 @@ class BasetenBatchShardOperator(BasetenBatchPredictOperator):
 class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
     """Write the manifest of a whole bulk job once all its shards have ended, and return it.
 
-    A retry merges them again.
+    A retry merges the manifests of the shards again.
 
-    :param output_path: output folder of the shards. (templated)
+    :param output_path: URI or local path of the output folder of the shards. (templated)
     :param num_shards: number of shards.
-    :param max_failure_ratio: the task fails if more than this fraction of all rows has failed, 0 to 1; by default if
-        all have.
+    :param max_failure_ratio: the task fails if more than this fraction of all rows, 0 to 1, has failed; by default only
+        if all rows have failed.
 
-    :raises BasetenResultLostError: a shard is not complete, or shards of different jobs are in the folder.
-    :raises BasetenBatchError: too many rows have failed. The manifest is written.
+    :raises BasetenResultLostError: a shard is not complete, or the folder has shards of different jobs.
+    :raises BasetenBatchError: too many rows have failed. The manifest is written nevertheless.
     """
 
     template_fields: Sequence[str] = ("output_path",)
@@ -128,7 +128,7 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
         self.max_failure_ratio = max_failure_ratio
 
     def run_task(self, context: "Context") -> dict[str, Any]:
-        """Merge the manifests of the shards."""
+        """Merge the manifests of the shards, write the result and return it."""
         from airflow_provider_baseten.batch import failed_rows
         from airflow_provider_baseten.batch.manifest import merge_manifests
 
@@ -145,23 +145,23 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
 class BasetenBatchPredictGroup(TaskGroup):
     """Spread a bulk job over the workers of an Airflow cluster.
 
-    It has three tasks: ``plan`` checks input and output folder, ``predict`` is mapped over the shards, each of which
-    takes every ``num_shards``-th row, and ``merge`` writes one manifest for the whole job. Its XCom, ``group.output``,
-    is what :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` returns for the whole
-    job.
+    The group has three tasks: ``plan`` checks the input and the output folder; ``predict`` is mapped over the shards,
+    each of which takes every ``num_shards``-th row; ``merge`` writes one manifest for the whole job. The output of the
+    group, ``group.output``, is this manifest, as
+    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` returns it.
 
-    All workers must reach ``output_path``, and ``input_path`` if there is one. If the worker of a shard dies, a retry
-    continues on another worker, so set ``retries``. Limits of failures, rate and concurrency apply to each shard.
-    Without ``max_failure_ratio``, ``merge`` fails if every row of the whole job has failed, and a shard fails if none
-    of its rows was answered.
+    All workers must be able to read ``input_path``, if it is given, and to write to ``output_path``. If the worker of a
+    shard dies, a retry continues on another worker, so set ``retries``. The limits of failed rows, request rate and
+    concurrency apply to each shard. Without ``max_failure_ratio``, a shard fails if the server responded to none of its
+    rows, and ``merge`` fails if every row of the whole job has failed.
 
-    It has the arguments of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``, ``environment`` or
-    ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own arguments apply
-    to each of its tasks.
+    The other arguments are those of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``,
+    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's
+    own arguments apply to each task of the group, except ``merge``.
 
     :param group_id: id of the task group.
     :param num_shards: number of shards, each of which is a task.
-    :param output_path: URI of the folder for parts and manifests. (templated)
+    :param output_path: URI or local path of the folder for parts and manifests. (templated)
     """
 
     def __init__(

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.client.retries import RequestRetries
 
-# Arguments that the operator takes for the job; the base class has the others.
+# Arguments of the job that this operator stores; its base class stores the others.
 _OPTIONS = [f.name for f in fields(BatchJob) if f.name not in {"target", "output_path", "headers"}]
 
 
 class BatchOptions(CallOptions, total=False):
-    """Arguments of :class:`BasetenBatchPredictOperator` except input, output folder and shards."""
+    """Arguments of :class:`BasetenBatchPredictOperator` except those of the input, the output folder and the shards."""
 
     output_format: OutputFormat
     preset: Preset
@@ -49,11 +49,11 @@ class BatchOptions(CallOptions, total=False):
 
 
 class BatchGroupOptions(BatchOptions, AirflowOptions, total=False):
-    """These arguments and those of Airflow, for the group."""
+    """Arguments of ``BasetenBatchPredictGroup`` that its tasks have too."""
 
 
 class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
-    """Arguments of :class:`BasetenBatchPredictOperator` except its input, for its decorator."""
+    """Arguments of :class:`BasetenBatchPredictOperator` except its input, for the decorator."""
 
     output_path: Required[str]
     num_shards: int
@@ -61,20 +61,20 @@ class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
 
 
 class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
-    """Run a model over many rows; return a manifest with the places of the outputs and the number of failed rows.
+    """Run a model over many rows; return a manifest with the URIs of the outputs and the number of failed rows.
 
-    Rows stream from a file, a folder or a list, many requests are in flight at once, and the outputs are written in
-    parts of about 1,000 rows. A row that fails after the retries of its request is written with its error to a
-    separate file, and the other rows continue; the task fails if every row has failed. The manifest,
-    :class:`~airflow_provider_baseten.batch.manifest.Manifest` as an object, is written last.
+    Rows are read as a stream from a file, a folder or a list, many requests are in flight at once, and the outputs are
+    written in parts: files of about 1,000 rows. If a row fails after the retries of its request, its error is written
+    to a separate file, and the other rows are not affected; the task fails if every row has failed. The manifest, with
+    the fields of :class:`~airflow_provider_baseten.batch.manifest.Manifest`, is written last.
 
     The task holds a worker slot while it runs. A retry, or another run with the same arguments, sends only the rows
-    without an output; after a killed worker these are the rows in flight and those in the open part. A task that is
-    stopped, or whose ``execution_timeout`` has passed, finishes the open part within 5 seconds. Changed input or
-    arguments are an error, unless ``overwrite`` is given.
+    without an output. After a worker was killed, these include the rows that were in flight or in a part that was not
+    written yet; they are paid for again. A task that is stopped, or whose ``execution_timeout`` has passed, writes its
+    last part within 5 seconds. A changed input or argument is an error, unless ``overwrite`` is given.
 
-    Every 10 seconds the task logs its progress, and writes it to the task state store of Airflow 3.3 and newer as
-    ``baseten_batch_progress``.
+    Every 10 seconds the task logs its progress, and in Airflow 3.3 and newer writes it to the task state store under
+    the key ``baseten_batch_progress``.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``retry_policy`` and Airflow's own.
@@ -89,27 +89,28 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
         ``embeddings``, ``classify`` or ``rerank``.
     :param route: path on a custom server, for example ``v1/rank``, instead of predict or the preset's own route.
         (templated)
-    :param parameters: members that every request body of a preset gets, for example ``{"max_tokens": 100}``; members of
-        the row itself take precedence. (templated, not shown)
-    :param model_input: what a row becomes: the row as it is (``None``, default), the name of a column, an object or
-        list whose strings name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to
-        input.
-    :param output_filter: callable from a row's output to the output that is written.
-    :param keep_columns: columns of the input that are copied to the output.
-    :param id_column: a column that is copied to the output and has a different value in every row; a row that repeats
-        a value fails and is not sent.
+    :param parameters: fields that a preset adds to each request body, for example ``{"max_tokens": 100}``; fields of
+        the row take precedence. (templated, not shown)
+    :param model_input: model input of a row: the row itself (``None``, default), the name of a column, an object or
+        list whose strings name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a function that takes
+        the row and returns the input.
+    :param output_filter: function that takes the output of a row and returns the output to write; by default the
+        output is written unchanged.
+    :param keep_columns: columns of the input that are copied to the output files, by default none.
+    :param id_column: column that is copied to the output files and has a different value in every row; a row that
+        repeats a value fails and is not sent. By default none.
     :param rows_per_request: number of rows in one request, by default 1.
-    :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request, by default the
-        list itself.
-    :param split_output: for ``predict``: callable from the response to a list with one output for each row, by
-        default the response itself.
-    :param max_concurrency: maximum number of requests in flight, or ``auto`` (default) to find what the server can
-        take.
-    :param requests_per_second: upper limit of the request rate, by default none.
-    :param max_failed_rows: the task fails once more than this number of rows have failed; by default there is no
-        limit. It applies to each shard.
-    :param max_failure_ratio: the task fails if more than this fraction of the rows has failed, 0 to 1; by default
-        if all have.
+    :param join_inputs: for the preset ``predict``: function that takes a list of inputs and returns the body of their
+        request; by default the body is the list.
+    :param split_output: for the preset ``predict``: function that takes the decoded response and returns a list with
+        one output for each row; by default the response is this list.
+    :param max_concurrency: maximum number of requests in flight, or ``auto`` (default), which measures how many the
+        server can process.
+    :param requests_per_second: maximum number of requests per second, by default none.
+    :param max_failed_rows: the task fails once more than this number of rows of its shard have failed; by default there
+        is no limit.
+    :param max_failure_ratio: the task fails if more than this fraction of the rows, 0 to 1, has failed; by default only
+        if all rows have failed.
     :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
     :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``; by
         default they are an error.
@@ -117,18 +118,18 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :param shard: number of the shard that this task runs, from 0; required if there are several. It takes every
         ``num_shards``-th row: ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
     :param timeout: seconds to wait for each response, by default 1260.
-    :param request_retries: retries of a request,
-        :class:`~airflow_provider_baseten.client.retries.RequestRetries`. Airflow's own ``retry_policy`` is for the
-        task.
-    :param idempotent: whether a request may be sent again when the model may have run, and been paid for. By default
-        only what did not run is sent again.
-    :param job_version: any text, by default none. Without it, a job with a callable whose source has changed is another
-        job; with it, a job with another version is, and callables are not compared. It is required for a callable
-        that refers to an object that can't be compared, such as a client.
+    :param request_retries: :class:`~airflow_provider_baseten.client.retries.RequestRetries` of each request within an
+        attempt; the retries of the task are those of ``retry_policy``.
+    :param idempotent: whether a request may be sent again although the model may have run, and been charged for. By
+        default only a request that did not run is sent again.
+    :param job_version: any text that names the version of the functions above. By default a job is another job once the
+        source of one of its functions has changed. With ``job_version``, the functions are not compared, and a job is
+        another job if its version differs. It is required for a function that refers to an object that can't be
+        compared, such as a client.
 
     :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
-        another job; nothing was sent. A retry of the task looks again for a file that does not exist yet.
-    :raises BasetenBatchError: every row or too many have failed, or the task was stopped. Outputs are kept.
+        another job; nothing was sent. A retry of the task helps only if an input file did not exist yet.
+    :raises BasetenBatchError: every row or too many rows have failed, or the task was stopped. The outputs are kept.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
@@ -186,7 +187,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
 
     @property
     def _job_arguments(self) -> dict[str, Any]:
-        """The arguments of the job, except its target."""
+        """Arguments of the job, except its target."""
         arguments = {name: getattr(self, name) for name in _OPTIONS}
         shard = 0 if self.shard is None else self.shard
         return arguments | {"shard": shard, "output_path": self.output_path, "headers": self.headers}
@@ -198,7 +199,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     def run_task(self, context: "Context") -> Any:
         """Send the rows that have no output yet, and return the manifest.
 
-        A retry continues where this attempt ends, however it ends.
+        However this attempt ends, a retry continues where it ended.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 

@@ -16,7 +16,7 @@ KEY = "baseten_batch_progress"
 
 
 class ProgressReport:
-    """Receiver of a run's progress. If the numbers can't be stored, the run continues.
+    """Report of a run's progress. If the numbers can't be stored, the run continues.
 
     :param task_states: the task state store; ``None`` before Airflow 3.3.
     :param log: logger of the task.
@@ -28,7 +28,7 @@ class ProgressReport:
         self._storing: Thread | None = None
 
     def __call__(self, progress: "Progress") -> None:
-        """Log and store the numbers; the event loop of the run calls this, so it must not wait for Airflow's API."""
+        """Log and store the numbers. The event loop of the run calls this, so that a thread waits for Airflow's API."""
         self._log.info(sentence(progress))
         if self._storing is None or not self._storing.is_alive():
             self._storing = Thread(target=self._store, args=(asdict(progress),), daemon=True)

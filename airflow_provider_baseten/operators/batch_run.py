@@ -1,4 +1,4 @@
-"""Run of the bulk engine inside a task."""
+"""Run of the bulk engine in a task."""
 
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class BatchRunMixin:
-    """Mixin of operators that run the bulk engine: it reports the progress, and stops the run with the task."""
+    """Mixin of operators that run the bulk engine: reports the progress, and stops the run when the task is stopped."""
 
     log: Any
-    #: Whether the task fails if every row has failed; a shard of a group leaves that decision to the whole job.
+    #: Whether the task fails if every row has failed. In a group only the task ``merge`` does.
     needs_an_output = True
     _stop: threading.Event | None = None
     _output_path: str | None = None
@@ -28,9 +28,9 @@ class BatchRunMixin:
     def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
         """Run a job to its end, and return its manifest.
 
-        However the run ends, the open part is written within 5 seconds, and the next attempt continues there.
+        However the run ends, its last part is written within 5 seconds, and the next attempt continues there.
 
-        :raises BasetenBatchError: every row or too many have failed, or the task was stopped.
+        :raises BasetenBatchError: every row or too many rows have failed, or the task was stopped.
         """
         from airflow_provider_baseten.batch.engine import run_batch
         from airflow_provider_baseten.batch.failed_rows import check_any_output
@@ -44,7 +44,7 @@ class BatchRunMixin:
         if not manifest.complete:
             raise BasetenBatchError(
                 f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "
-                "continues with the others.",
+                "sends the others.",
                 retryable=True,
             )
         if self.needs_an_output:
@@ -53,16 +53,16 @@ class BatchRunMixin:
         return manifest
 
     def what_was_sent(self) -> str:
-        """Return a sentence on the rows, for the log of a task that ends now."""
+        """Return what happens to the rows if the task ends now."""
         if self._output_path is None:
-            words: str = super().what_was_sent()  # type: ignore[misc]
-            return words
+            note: str = super().what_was_sent()  # type: ignore[misc]
+            return note
         return (
-            f"Rows that were answered, if any, are in {self._output_path}, and the next try sends the others. Requests "
-            "that were in flight may still run and be billed, and are sent again."
+            f"Rows that have an outcome, if any, are in {self._output_path}, and the next attempt sends the others. "
+            "Requests that were in flight may still run and be billed, and are sent again."
         )
 
     def on_kill(self) -> None:
-        """Stop the run once it has written the open part. It must not block, as a signal handler calls it."""
+        """Let the run write its last part and stop. This must not block, because a signal handler calls it."""
         if self._stop is not None:
             self._stop.set()

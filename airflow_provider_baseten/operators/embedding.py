@@ -1,4 +1,4 @@
-"""Operator that makes vectors of texts."""
+"""Operator for embeddings: vectors of texts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
@@ -23,35 +23,36 @@ if TYPE_CHECKING:
 
 
 class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
-    """Make vectors of texts with a model behind an OpenAI-compatible server.
+    """Return the vectors of texts, made by a model behind an OpenAI-compatible server.
 
-    What is asked is a model with a route ``/v1/embeddings`` (BEI, or a Truss with an ``embeddings`` method).
+    The model has a route ``/v1/embeddings`` (BEI, or a Truss with an ``embeddings`` method).
 
-    A text gives a vector, a list gives a list of vectors in the same order. They go to XCom; what is larger than
-    ``[baseten] xcom_max_bytes``, or has an ``output_path``, is written to one file as JSON and returned as a reference,
-    which :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
+    The output for one text is its vector; the output for a list of texts is a list of vectors in the same order. The
+    output goes to XCom. With ``output_path``, or if the output is larger than ``[baseten] xcom_max_bytes``, it is
+    written to one JSON file, and the task returns a reference, which
+    :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
-    At most ``texts_per_request`` texts are sent in one request; a retry of the task sends it again. More texts are sent
-    in several requests at once. Their vectors are kept in the result store, below ``embeddings``, while they come, so
-    that a retry sends only texts that have no vector yet; the task fails if a text has none in the end. All vectors
-    pass through the memory of the worker. For many texts, and for vectors in parts or in Parquet files, use
+    Up to ``texts_per_request`` texts are sent in one request, and a retry of the task sends that request again. More
+    texts are sent in several concurrent requests. Their vectors are written to the folder ``embeddings`` of the result
+    store as they arrive, so that a retry sends only the texts without a vector. The task fails if a text has no vector
+    in the end. The worker holds all vectors in memory. For many texts, or for vectors in Parquet files, use
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
     ``preset="embeddings"``.
 
-    Beside the vectors are pushed ``usage`` with ``prompt_tokens`` and ``total_tokens`` (of several requests, those of
-    this attempt), and for one request its ``request_id``.
+    The XCom ``usage`` with ``prompt_tokens`` and ``total_tokens`` is pushed in addition, and for a single request its
+    ``request_id``. If there were several requests, ``usage`` counts those of this attempt.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
 
     :param texts: a text, or a list of texts. (templated, not shown among the rendered templates)
-    :param model: name under which the server serves the model, by default ``baseten``, which servers of one model
-        ignore. (templated)
-    :param dimensions: length of the vectors, for models that can shorten them; by default the model's own. Vectors of
-        another length are an error.
-    :param texts_per_request: most texts in one request, by default 32.
+    :param model: name of the model on the server; by default ``baseten``, which a server with one model ignores.
+        (templated)
+    :param dimensions: length of the vectors, for models that can shorten them; by default the model's own length.
+        Vectors of another length are an error.
+    :param texts_per_request: maximum number of texts in one request, by default 32.
 
-    :raises BasetenBatchError: a text has no vector, or the task was stopped.
+    :raises BasetenBatchError: with several requests: a text has no vector, or the task was stopped.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/engines/bei/overview
@@ -80,14 +81,17 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         self.texts_per_request = texts_per_request
 
     def run_task(self, context: "Context") -> Any:
-        """Make the vectors by one request or several, and return them or a reference to them."""
+        """Send one request or several, and return the vectors or a reference to their file."""
         texts = embeddings.checked_texts(self.texts)
         if isinstance(texts, str) or len(texts) <= self.texts_per_request:
             return super().run_task(context)
         return self._embed_many(context, texts)
 
     def build_request(self) -> "Request":
-        """Build and check the request."""
+        """Return the request for the vectors of all texts, checked.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
         return embeddings.build_embeddings(
             self.target,
             embeddings.checked_texts(self.texts),
@@ -98,14 +102,14 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         )
 
     def extra_xcoms(self, response: "Response") -> dict[str, Any]:
-        """Return what is pushed beside the vectors."""
+        """Return the XComs ``request_id`` and ``usage``."""
         try:
             return {**super().extra_xcoms(response), "usage": embeddings.read_usage(response)}
-        except BasetenResponseError:  # Reading the vectors will say that there are none.
+        except BasetenResponseError:  # read_response raises it again.
             return super().extra_xcoms(response)
 
     def read_response(self, response: "Response") -> "Output":
-        """Check the answer and return its vectors."""
+        """Return the vectors in the response, checked."""
         from airflow_provider_baseten.storage.encoding import Output
 
         texts = self.texts
@@ -144,7 +148,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         elif not self.output_path:
             return None
         with files.consequence(
-            f"The vectors are kept in {job.output_path}: the next try reads them and sends nothing."
+            f"The vectors are kept in {job.output_path}: the next attempt reads them and sends nothing."
         ):
             output = Output.of_value(_vectors(manifest, len(texts)))
             return outputs.to_xcom(
@@ -157,7 +161,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
 
 
 def _folder(context: "Context", result_store: str | None) -> str:
-    """Return the URI of the folder that all attempts of this task instance share until it is cleared."""
+    """Return the URI of the folder of a task instance, which all attempts share until the task instance is cleared."""
     from airflow_provider_baseten.storage.result_store import default_store
 
     name = identity_of(context).key_until_clear
@@ -178,8 +182,8 @@ def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
     vectors = [vector for index in range(count) if (vector := found.get(index)) is not None]
     if len(vectors) < count or len(set(map(len, vectors))) > 1:
         raise BasetenOutputError(
-            f"The model did not answer with one vector of the same length for each of the {count} texts; what it "
-            f"answered is in {', '.join(manifest.parts[:3])}.",
+            f"The model did not return one vector of the same length for each of the {count} texts; its outputs are in "
+            f"{', '.join(manifest.parts[:3])}.",
             may_have_run=True,
         )
     return vectors

@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.compat import RetryPolicy
 
-# Characters. Beside the panel of tasks a window of 1280 pixels has room for 115, and for 86 after time and level.
+# Characters of a line. In a window of 1280 pixels Airflow's log view shows 115, of a line with time and level 86.
 _LINE = 100
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
 class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
-    """Base of all operators and sensors: reports their failures, at one place.
+    """Base of all operators and sensors, which logs their failures and passes them to Airflow.
 
-    A failure is logged as one paragraph with few lines of a traceback. Below Airflow 3.3, which does not ask retry
-    policies, the task fails at once where its policy says so.
+    A failure is logged as one paragraph, with a traceback of few lines. Airflow below 3.3 does not call retry policies;
+    there, an error that the policy does not retry fails the task at once.
 
-    Airflow calls ``execute``, and ``resume_execution`` after a deferral. Operators of this package implement
-    :meth:`run_task` instead, so that both run inside :meth:`_reporting`. A subclass may override ``execute`` and call
+    Operators of this package implement :meth:`run_task`, not ``execute``, and :meth:`resume_task` for the time after a
+    deferral, because both must run inside :meth:`_reporting`. A subclass of a user may override ``execute`` and call
     ``super().execute(context)``: an error that it catches there has its own type, and was logged.
 
-    :param retry_policy: what happens to a failure, by default
+    :param retry_policy: policy that decides whether a failure is retried, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
     """
 
@@ -50,7 +50,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         self, *, task_id: str, retry_policy: "RetryPolicy | None" = None, **kwargs: Unpack[TaskOptions]
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
-        # Not an argument of Airflow below 3.3.
+        # Airflow below 3.3 has no such argument.
         self.retry_policy = checked_policy(retry_policy)
 
     def execute(self, context: "Context") -> Any:
@@ -59,7 +59,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             return self.run_task(context)
 
     def run_task(self, context: "Context") -> Any:
-        """Do the work of the task; by default what Airflow's class does, such as the pokes of a sensor."""
+        """Do the work of the task; by default the work of Airflow's base class, such as the pokes of a sensor."""
         return super().execute(context)
 
     def resume(self, call: Callable[[], Any]) -> Any:
@@ -70,12 +70,13 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
     def resume_task(self, call: Callable[[], Any]) -> Any:
         """Do the work of the task after a deferral.
 
-        :param call: calls the method that the task has named for this, or raises what ended the trigger.
+        :param call: function that calls the method that the task named when it was deferred, or raises the error of the
+            trigger.
         """
         return call()
 
     def what_was_sent(self) -> str:
-        """Return a sentence on what the task has sent, and what happens to it if the task ends now."""
+        """Return the sentences that a timeout adds: what the task has sent, and what happens to that."""
         return "Nothing was sent."
 
     @contextmanager
@@ -84,7 +85,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             yield
         except BasetenError as error:
             self.log.error("%s", shown(error))
-            self.log.debug("Where it was raised:", exc_info=True)
+            self.log.debug("The full traceback:", exc_info=True)
             failure = error.with_traceback(None)
             if not KNOWS_RETRY_POLICY and (decision := self.retry_policy.decide(error)).action == "fail":
                 self.log.info("There is no retry. %s", decision.reason)
@@ -110,9 +111,9 @@ def _final(error: BasetenError) -> BasetenError:
 
 
 def shown(error: BaseException) -> str:
-    """Return an error as it is logged: in lines that Airflow's log view shows whole, the most useful words first.
+    """Return the log message of an error, with type, status and request id first.
 
-    The view does not break long lines by itself, and they run out of a window of usual width.
+    The lines are short, because Airflow's log view does not wrap long ones.
     """
     facts = [type(error).__name__]
     if isinstance(error, BasetenError):
@@ -127,5 +128,5 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def _cause(error: BasetenError) -> BaseException | None:
-    """Return what the traceback shows beside the error: code of the author of the DAG, not libraries."""
+    """Return the cause that the traceback shows: an exception of the DAG author's code, not one of a library."""
     return error.__cause__ if isinstance(error, BasetenInputError) else None

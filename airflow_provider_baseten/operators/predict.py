@@ -1,4 +1,4 @@
-"""Runs a model or a chain and waits for its output."""
+"""Operator that runs a model or a chain and waits for its output."""
 
 import codecs
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, get_args
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.storage.encoding import Output
 
 _RESPONSE_STAYS = "The response stays in the result store: the next attempt reads it and sends nothing."
-# Characters of a line that is logged before its end is there.
+# A longer line, in characters, is logged in parts.
 _LONGEST_LINE = 65_536
 
 
@@ -42,19 +42,19 @@ class PredictTaskOptions(RequestOptions, DecoratorOptions, total=False):
 class BasetenPredictOperator(BasetenRequestOperator):
     """Run a model, or a chain's ``run_remote``, and return its output.
 
-    The output goes to XCom as it is: a JSON value, text for a streaming model, lists for numpy arrays. Bytes, what is
-    larger than ``[baseten] xcom_max_bytes``, and what Airflow would refuse or change (NaN for example), are written to
-    the result store of the connection and returned as a reference, which
-    :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The request's id is pushed beside it as
-    ``request_id``.
+    The output goes to XCom: a JSON value, the text of a streaming model, or lists in place of numpy arrays. An output
+    that is bytes, is larger than ``[baseten] xcom_max_bytes``, or has values that Airflow would refuse or change, such
+    as NaN, is written to the result store of the connection instead. The task then returns a reference, which
+    :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The XCom ``request_id`` is pushed in addition.
 
-    Holds a worker slot while it waits. When the worker dies the connection breaks and Baseten cancels the work; the
-    task's retry sends the request again. An answer that can't be stored is kept for the retry, see :doc:`/outputs`.
+    The task holds a worker slot while it waits. If the worker dies, its connection is closed and Baseten cancels the
+    work; the retry of the task sends the request again. A small response that can't be stored is kept for the next
+    attempt, see :doc:`/outputs`.
 
     With ``deferrable=True`` the triggerer sends the request and waits, and no worker slot is held. Input and output
-    travel through the result store, which worker and triggerer must share. An answer that has arrived is not paid again
-    by a retry. A triggerer that dies while it waits leaves a request that Baseten cancels; ``on_orphaned_request`` says
-    whether the next one sends it again.
+    pass through the result store, which worker and triggerer must share. A retry uses a response that has arrived, and
+    does not pay again. If the triggerer dies while it waits, Baseten cancels the work, and ``on_orphaned_request``
+    decides whether another triggerer sends the request again.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
@@ -62,11 +62,14 @@ class BasetenPredictOperator(BasetenRequestOperator):
     :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; with
         ``content_type="application/octet-stream"`` any msgpack value, numpy arrays included. (templated, not shown
         among the rendered templates)
-    :param content_type: ``application/json`` (default), or ``application/octet-stream`` for Truss's msgpack both ways.
-    :param deferrable: wait in the triggerer; by default false.
-    :param on_orphaned_request: what happens to a deferred predict whose trigger has ended without an answer:
-        ``resubmit`` sends it again with a warning (default), ``fail`` fails with ``BasetenOrphanedRequestError``.
-    :param log_stream: write the lines of a streaming model's output to the task log as they arrive; by default false.
+    :param content_type: ``application/json`` (default), or ``application/octet-stream`` for Truss's msgpack in
+        request and response.
+    :param deferrable: wait in the triggerer instead of on a worker; by default false.
+    :param on_orphaned_request: what happens to a deferred predict whose trigger has ended without a response:
+        ``resubmit`` (default) sends the request again and logs a warning, ``fail`` raises
+        ``BasetenOrphanedRequestError``.
+    :param log_stream: log the lines of a streaming model's output as they arrive; not with ``deferrable``; by default
+        false.
 
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
@@ -92,7 +95,9 @@ class BasetenPredictOperator(BasetenRequestOperator):
         check_choice("content_type", content_type, get_args(ContentType))
         check_flags(deferrable=deferrable, log_stream=log_stream)
         if deferrable and log_stream:
-            raise BasetenInputError("log_stream needs a worker that waits: give it without deferrable.")
+            raise BasetenInputError(
+                "log_stream needs a worker that waits for the response: remove log_stream or deferrable."
+            )
         self.deferrable = deferrable
         self.on_orphaned_request = on_orphaned_request
         self.model_input = model_input
@@ -101,7 +106,10 @@ class BasetenPredictOperator(BasetenRequestOperator):
         self._is_late_in_triggerer = False
 
     def build_request(self) -> Request:
-        """Build and check the predict."""
+        """Return the predict, checked.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
         check_is_there(model_input=self.model_input)
         return build_predict(
             self.target,
@@ -112,7 +120,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         )
 
     def read_response(self, response: "Response") -> "Output":
-        """Decode the model's output."""
+        """Return the model's output, decoded."""
         from airflow_provider_baseten.storage.outputs import predict_output_of
 
         return predict_output_of(response)
@@ -120,7 +128,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def send_request(
         self, context: "Context", client: "Client", request: Request, result_store: str | None
     ) -> "Response":
-        """Send the request, or leave it to the triggerer unless an earlier attempt got an answer."""
+        """Return the response of an earlier attempt's trigger; otherwise send the request, or defer the task."""
         from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
         from airflow_provider_baseten.idempotency.identity import identity_of
         from airflow_provider_baseten.storage.files import consequence
@@ -133,7 +141,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         call = DeferredCall(store, name)
         with consequence("This attempt sent nothing."):
             found = call.response()
-            if found is not None and not _can_be_used(found):
+            if found is not None and not _is_usable(found):
                 call.drop_response()
                 found = None
             if found is None:
@@ -144,10 +152,12 @@ class BasetenPredictOperator(BasetenRequestOperator):
         return found
 
     def execute_complete(self, context: "Context", event: dict[str, Any], name: str | None = None) -> Any:
-        """Pick up what the trigger left in the result store.
+        """Read the response that the trigger wrote to the result store, and return its output.
 
-        :param event: of the trigger: ``{"name"}``.
-        :param name: of the call that the task waits for; ``dag.test()`` leaves it out.
+        :param event: event of the trigger: ``{"name"}``, the name of the call.
+        :param name: name of the call that the task waits for; ``None`` in ``dag.test()``, which does not pass it.
+        :raises BasetenResultStoreError: the response is not in the result store of this worker.
+        :raises BasetenError: the trigger stored this error.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
@@ -160,7 +170,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         if name is not None and is_of_former_trigger(name, event["name"], self.log):
             self._defer(store.uri, name)
         call = DeferredCall(store, event["name"])
-        with consequence("The next try looks again, and sends nothing if there is a response."):
+        with consequence("The next attempt reads it again, and sends nothing if there is a response."):
             error = call.take_error()
             response = call.response() if error is None else None
         if error is not None:
@@ -178,9 +188,9 @@ class BasetenPredictOperator(BasetenRequestOperator):
             call.drop_response()
             raise
 
-    def hold(self, held: "HeldResponse", response: "Response") -> str:
-        """Keep a response that could not be stored; return what the next attempt does."""
-        return _RESPONSE_STAYS if self.deferrable else super().hold(held, response)
+    def keep_response(self, held: "HeldResponse", response: "Response") -> str:
+        """Keep a response that could not be stored; that of a deferred predict is in the result store already."""
+        return _RESPONSE_STAYS if self.deferrable else super().keep_response(held, response)
 
     def _defer(self, store: str, name: str) -> NoReturn:
         from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
@@ -200,7 +210,10 @@ class BasetenPredictOperator(BasetenRequestOperator):
         )
 
     def resume_task(self, call: "Callable[[], Any]") -> Any:
-        """Continue after the trigger; ``execution_timeout`` ends a deferred predict as it ends a blocking one."""
+        """Continue after the deferral.
+
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed; the same error as without ``deferrable``.
+        """
         try:
             return super().resume_task(call)
         except TaskDeferralTimeout:
@@ -208,18 +221,18 @@ class BasetenPredictOperator(BasetenRequestOperator):
             raise AirflowTaskTimeout from None
 
     def what_was_sent(self) -> str:
-        """Say what becomes of the request if the task ends while a worker or the triggerer waits for the answer."""
+        """Return what happens to the request if the task ends while a worker or the triggerer waits."""
         if not self._is_late_in_triggerer:
             return super().what_was_sent()
         again = "it sends the request again" if self.on_orphaned_request == "resubmit" else "it fails"
         return (
-            f"The triggerer was waiting for predict of {self.target} and has stopped: Baseten cancels the work, but "
-            "the model may still run and be billed (it has no id before the answer). The next try uses an answer "
-            f"that has arrived; otherwise {again}."
+            f"The triggerer has stopped waiting for predict of {self.target}: Baseten cancels the work, but the model "
+            "may still run and be billed (the request has no id before the response). The next attempt uses a "
+            f"response that has arrived; otherwise {again}."
         )
 
     def send(self, context: "Context", client: "Client", request: Request) -> "Response":
-        """Send the request; log the lines of a stream if asked to, also of one that breaks off."""
+        """Send the request; with ``log_stream``, log the lines of the stream, also if it is cut off."""
         if not self.log_stream:
             return client.send(request)
         lines = _LineLog(self.log.info)
@@ -229,7 +242,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
             lines.close()
 
 
-def _can_be_used(response: "Response") -> bool:
+def _is_usable(response: "Response") -> bool:
     from airflow_provider_baseten.storage.outputs import predict_output_of
 
     try:
@@ -240,9 +253,9 @@ def _can_be_used(response: "Response") -> bool:
 
 
 class _LineLog:
-    """Logs the lines of a stream as they arrive; a very long one, such as that of a picture, in parts.
+    """Log of the lines of a stream as they arrive; a very long line, such as an encoded picture, is logged in parts.
 
-    :param info: writes to the log: a format and its arguments.
+    :param info: function that logs a format and its arguments.
     """
 
     def __init__(self, info: "Callable[[str, str], object]") -> None:
@@ -251,7 +264,7 @@ class _LineLog:
         self._line = ""
 
     def __call__(self, chunk: bytes) -> None:
-        """Take further bytes of the stream."""
+        """Process the next bytes of the stream."""
         *lines, self._line = (self._line + self._decoder.decode(chunk)).split("\n")
         for line in lines:
             self._info("%s", line)
@@ -259,7 +272,7 @@ class _LineLog:
             self.close()
 
     def close(self) -> None:
-        """Log the line that has no end yet."""
+        """Log the bytes after the last line break."""
         if self._line:
             self._info("%s", self._line)
         self._line = ""

@@ -1,13 +1,12 @@
 """Rendering of template fields: texts stay texts, and inputs of models are not shown.
 
-With ``render_template_as_native_obj=True`` Airflow takes whatever looks like a Python literal for one: ``"2024"``
-becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies are texts and have to
-arrive as they were written. Only in the fields whose values may be of any type Airflow's conversion is what the author
-of the DAG asked for.
+With ``render_template_as_native_obj=True`` Airflow converts every text that looks like a Python literal: ``"2024"``
+becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies are texts and must not
+be converted. Airflow's conversion applies only to the fields whose values may be of any type.
 
-Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models don't belong there. Their
-fields have other values while Airflow reads what it stores, and at no other time: ``map_index_template``, callbacks and
-listeners read the rendered value.
+Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data and
+must not be there. The fields with inputs have a placeholder as their value while Airflow reads the values to store. At
+any other time, for example in ``map_index_template``, callbacks and listeners, they have the rendered value.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,12 +22,12 @@ _FIELDS_OF_ANY_TYPE = frozenset({"model_input", "json", "options", "inputs", "pa
 
 
 class RenderingMixin(RenderingSeam):
-    """Mixed into an operator: texts in its template fields stay texts, and fields with inputs of models are not shown.
+    """Mixin of operators: texts in template fields stay texts, and fields with inputs of models are not shown.
 
-    An expression that is a whole template and gives a list, a dictionary or ``None`` stays what it gives, so that
-    ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
+    A template that is a single expression whose value is a list, a dictionary or ``None`` is rendered as this value, so
+    that ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 
-    A subclass names the fields that are not shown in ``payload_fields``.
+    ``payload_fields`` of a subclass names the fields that are not shown.
     """
 
     template_fields: Any
@@ -36,7 +35,7 @@ class RenderingMixin(RenderingSeam):
     _as_texts = False
 
     def render_fields(self, names: tuple[str, ...], jinja_env: Any, render: Callable[..., None]) -> None:
-        """Render the fields; a part of Airflow's rendering."""
+        """Render the fields, and let Airflow store placeholders for those with inputs."""
         if _is_native(jinja_env):
             self._render_natively(names, render)
         else:
@@ -53,7 +52,7 @@ class RenderingMixin(RenderingSeam):
         render([name for name in names if name not in texts])
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, seen_oids: Any = None) -> Any:
-        """Render a value; a part of Airflow's rendering."""
+        """Render a value; override of Airflow's method."""
         if self._as_texts and isinstance(content, str):
             return _rendered(jinja_env.from_string(content), context)
         if _is_path(content):
@@ -69,7 +68,7 @@ def _is_native(jinja_env: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """Tell whether a value is a path object, whose ``resolve`` Airflow 3.1 takes for a method of its own."""
+    """Return whether a value is a path object. Airflow 3.1 would call its ``resolve``, as it does for an XCom."""
     if not isinstance(value, PathLike):
         return False
     from airflow.sdk import ObjectStoragePath
@@ -85,7 +84,7 @@ def _rendered(template: Any, context: Any) -> Any:
 
 
 class _NotShown:
-    """Stands for a value where Airflow stores rendered fields as text."""
+    """Placeholder for a value, whose ``repr`` Airflow stores."""
 
     __slots__ = ("_type",)
 
@@ -97,9 +96,9 @@ class _NotShown:
 
 
 class _StoredFields(Collection[str]):
-    """Names of the rendered fields of an operator, which Airflow goes through to store their values.
+    """Names of the rendered fields of an operator, over which Airflow iterates to store the values.
 
-    While the name of a payload field is yielded, the field's value is a ``_NotShown``.
+    While Airflow has the name of a payload field from the iterator, the field's value is a ``_NotShown``.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.storage.encoding import Output
 
-# Airflow makes them parts of a URL without escaping.
+# Airflow puts XCom keys into URLs without escaping them.
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
@@ -40,12 +40,12 @@ class RequestArguments(RequestOptions, TaskOptions, total=False):
 
 
 class BasetenRequestOperator(BasetenCallOperator):
-    """Base of operators that send one request to a model or a chain, and return the output of its response.
+    """Base of operators that send one request to a model or a chain, and return the output in the response.
 
-    :param timeout: seconds to wait for the response, and for each next part of a streamed one; by default 1260, which
-        is longer than Baseten lets a predict run.
-    :param idempotent: whether it may be sent again when the model may have run, and been paid for: after a read
-        timeout, a lost connection, 500 and 504. By default only what did not run is sent again.
+    :param timeout: seconds to wait for the response, and for each next part of a streamed response; by default 1260,
+        slightly more than Baseten's own limit for a predict.
+    :param idempotent: whether the request may be sent again although the model may have run, and been charged for:
+        after a read timeout, a lost connection, 500 or 504. By default only a request that did not run is sent again.
 
     https://docs.baseten.co/inference/calling-your-model
     """
@@ -62,21 +62,27 @@ class BasetenRequestOperator(BasetenCallOperator):
         self._client: Client | None = None
 
     def build_request(self) -> Request:
-        """Build and check the request; nothing is sent yet."""
+        """Return the request, checked; nothing is sent yet.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
         raise NotImplementedError
 
     def read_response(self, response: "Response") -> "Output":
-        """Check and decode the response."""
+        """Return the output in a response.
+
+        :raises BasetenError: the response is not usable.
+        """
         raise NotImplementedError
 
     def extra_xcoms(self, response: "Response") -> dict[str, Any]:
-        """Return XComs by key that are pushed beside the output, also if the output can't be used."""
+        """Return the XComs, by key, that are pushed in addition to the output, also if the output is not usable."""
         return {"request_id": response.request_id} if response.request_id else {}
 
     def run_task(self, context: "Context") -> Any:
         """Send the request, and return the output or a reference to it.
 
-        A retry of the task sends the request again, unless the earlier attempt got the response and could not store it.
+        A retry of the task sends the request again, unless an earlier attempt kept a response that could not be stored.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook  # Loads an HTTP library.
 
@@ -84,7 +90,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request()
         result_store = hook.connection.result_store
-        self._check_places(result_store)
+        self._check_storage(result_store)
         held = HeldResponse(context, request, fingerprint(request))
         response = held.find()
         if response is None:
@@ -93,20 +99,20 @@ class BasetenRequestOperator(BasetenCallOperator):
         try:
             returned = self.push_output(context, response, result_store)
         except BasetenResultStoreError as error:
-            raise _extended(error, self.hold(held, response)) from error.__cause__
+            raise _with_note(error, self.keep_response(held, response)) from error.__cause__
         held.delete()
         return returned
 
-    def hold(self, held: HeldResponse, response: "Response") -> str:
-        """Keep a response that could not be stored; return what the next attempt does."""
+    def keep_response(self, held: HeldResponse, response: "Response") -> str:
+        """Keep a response that could not be stored, if possible; return a sentence on what the next attempt does."""
         if held.keep(response):
-            return "The response is kept in the task state: the next attempt stores it and sends nothing."
-        return "The response is lost: another attempt sends the request, and pays, again."
+            return "The response is kept in the task state store: the next attempt stores it and sends nothing."
+        return "The response is lost: the next attempt sends the request again, and pays again."
 
     def send_request(
         self, context: "Context", client: "Client", request: Request, result_store: str | None
     ) -> "Response":
-        """Send the request, log it and return the response."""
+        """Send the request and return the response; log both."""
         self._call = call = CallLog(self.log, request)
         self._client = client
         response = self.send(context, client, request)
@@ -114,7 +120,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         return response
 
     def what_was_sent(self) -> str:
-        """Return a sentence on what happens to the request if the task ends while it waits for the response."""
+        """Return what happens to the request if the task ends while it waits for the response."""
         if self._call is None or self._client is None:
             return super().what_was_sent()
         return self._call.broken_off(self._client.attempt_in_flight)
@@ -126,7 +132,7 @@ class BasetenRequestOperator(BasetenCallOperator):
     def push_output(self, context: "Context", response: "Response", result_store: str | None) -> Any:
         """Push the extra XComs, check the response, and return its output or a reference to it.
 
-        A response that can't be used is saved in the result store, because it was paid.
+        A response that is not usable is saved in the result store, because it was charged for.
         """
         if self.do_xcom_push:
             for key, value in self.extra_xcoms(response).items():
@@ -140,7 +146,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         except BasetenError as error:
             if not error.may_have_run:
                 raise
-            raise _extended(error, outputs.save_response(response, result_store)) from error.__cause__
+            raise _with_note(error, outputs.save_response(response, result_store)) from error.__cause__
         if not self.do_xcom_push and not self.output_path:
             return None
         return outputs.to_xcom(
@@ -151,8 +157,8 @@ class BasetenRequestOperator(BasetenCallOperator):
             baseten_conn_id=self.baseten_conn_id,
         )
 
-    def _check_places(self, result_store: str | None) -> None:
-        """Check before anything is sent that the output can be stored."""
+    def _check_storage(self, result_store: str | None) -> None:
+        """Check that the output can be stored, before anything is sent."""
         store = ResultStore(result_store)
         with files.consequence("Nothing was sent."):
             if self.output_path:
@@ -163,18 +169,19 @@ class BasetenRequestOperator(BasetenCallOperator):
 
 
 def _check_fields(value: Any, response: "Response") -> None:
-    """Check that each field of an output can be an XCom of its own, before Airflow pushes some of them and fails."""
+    """Check that each field of an output can be an XCom of its own; Airflow would push some of them before it fails."""
     if isinstance(value, dict) and all(map(_XCOM_KEY.fullmatch, value)):
         return
-    what = "has fields whose names can't be keys of XComs" if isinstance(value, dict) else "is not an object"
+    problem = "has field names that can't be XCom keys" if isinstance(value, dict) else "is not an object"
     raise BasetenOutputError(
-        f"The output of {response.request.subject} {what}, as multiple_outputs needs"
-        f"{id_note(response.request_id)}: leave multiple_outputs out and take the output as a whole.",
+        f"The output of {response.request.subject} {problem}, so multiple_outputs can't push its fields"
+        f"{id_note(response.request_id)}: remove multiple_outputs and use the output as a whole.",
         request_id=response.request_id,
         may_have_run=True,
     )
 
 
-def _extended(error: BasetenError, note: str) -> BasetenError:
+def _with_note(error: BasetenError, note: str) -> BasetenError:
+    """Return the error, with a sentence added to its message."""
     error.args = (f"{error} {note}".strip(), *error.args[1:])
     return error

@@ -1,4 +1,4 @@
-"""Calls a route of a custom server."""
+"""Operator that calls a route of a custom server."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
@@ -23,28 +23,32 @@ if TYPE_CHECKING:
 
 
 class BasetenSyncRouteOperator(BasetenRequestOperator):
-    """Call any route of a custom server behind ``/sync/`` and return its answer.
+    """Call a route of a custom server, below ``/sync/`` of the model or chain, and return the decoded response.
 
-    The answer goes to XCom by its Content-Type: JSON as its value, text as text. Bytes, what is larger than
-    ``[baseten] xcom_max_bytes``, and what Airflow would refuse or change, are written to the result store and returned
-    as a reference. The request's id is pushed beside it as ``request_id``.
+    The Content-Type of the response decides how it is decoded: JSON as a value, text as text, anything else as bytes.
+    The output goes to XCom. An output that is bytes, is larger than ``[baseten] xcom_max_bytes``, or has values that
+    Airflow would refuse or change, is written to the result store of the connection instead. The task then returns a
+    reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The XCom ``request_id`` is
+    pushed in addition.
 
-    Holds a worker slot while it waits. A retry of the task sends the request again.
+    The task holds a worker slot while it waits. A retry of the task sends the request again.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
 
     :param route: path on the server, for example ``v1/embeddings``. (templated)
     :param method: HTTP method, by default ``GET``. (templated)
-    :param json: JSON body; at most one of ``json`` and ``data``. (templated, not shown among the rendered templates)
-    :param data: text or bytes as the body; set its ``Content-Type`` in ``headers``. (templated, not shown)
-    :param query_params: query parameters; a list repeats its name, ``None`` leaves one out. (templated, not shown)
-    :param allowed_statuses: statuses besides 2xx that count as an answer, for example ``[404]``.
-    :param response_check: called with the :class:`~airflow_provider_baseten.api.responses.Response`; the task fails if
-        it returns something false.
-    :param response_filter: called with the response; what it returns, bytes, text or JSON, takes the place of the
-        decoded answer. If it raises, the task fails without another attempt, which would pay again, and the answer is
-        saved in the result store.
+    :param json: JSON body; at most one of ``json`` and ``data`` is given. (templated, not shown among the rendered
+        templates)
+    :param data: text or bytes of the body; set its ``Content-Type`` in ``headers``. (templated, not shown)
+    :param query_params: query parameters by name; a list repeats the parameter, ``None`` omits it. (templated, not
+        shown)
+    :param allowed_statuses: statuses besides 2xx that are not errors, for example ``[404]``; by default none.
+    :param response_check: function that takes the :class:`~airflow_provider_baseten.api.responses.Response`; the task
+        fails if the function returns a false value. By default there is no check.
+    :param response_filter: function that takes the response and returns the output: bytes, text or JSON. If the
+        function raises an exception, the response is saved in the result store, and the task fails without a retry,
+        because a retry would pay again. By default the output is the decoded response.
 
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
@@ -81,7 +85,10 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
         self.response_filter = response_filter
 
     def build_request(self) -> Request:
-        """Build and check the call."""
+        """Return the request, checked.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
         return build_sync_route(
             self.target,
             self.route,
@@ -95,18 +102,18 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
         )
 
     def read_response(self, response: "Response") -> "Output":
-        """Check the answer, and decode or filter it.
+        """Return the output: the response, checked and then filtered or decoded.
 
-        :raises BasetenResponseError: ``response_check`` refused it.
-        :raises BasetenInputError: ``response_check`` or ``response_filter`` raised, or what the filter returned can't
-            be stored.
+        :raises BasetenResponseError: ``response_check`` refused the response.
+        :raises BasetenInputError: ``response_check`` or ``response_filter`` raised an exception, or the return value of
+            ``response_filter`` can't be stored.
         """
         from airflow_provider_baseten.storage.encoding import Output
         from airflow_provider_baseten.storage.outputs import output_of
 
-        if self.response_check is not None and not self._called("response_check", self.response_check, response):
+        if self.response_check is not None and not _call("response_check", self.response_check, response):
             raise BasetenResponseError(
-                f"{response.request.subject} answered {response.status}, but response_check refused the answer "
+                f"{response.request.subject} responded with {response.status}, but response_check refused the response "
                 f"(request id {response.request_id}).",
                 status=response.status,
                 request_id=response.request_id,
@@ -114,28 +121,32 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
             )
         if self.response_filter is None:
             return output_of(response)
-        filtered = self._called("response_filter", self.response_filter, response)
+        filtered = _call("response_filter", self.response_filter, response)
         try:
             return Output.of_value(filtered)
         except BasetenOutputError as error:
             raise BasetenInputError(
-                f"What response_filter returned can't be stored: {error}",
+                f"The return value of response_filter can't be stored: {error}",
                 status=response.status,
                 request_id=response.request_id,
                 may_have_run=True,
             ) from None
 
-    def _called(self, name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
-        """Call a function of the DAG's author; one that fails does so in each attempt, which must not pay each time."""
-        try:
-            return function(response.in_memory())
-        except (AirflowException, BasetenError):  # Skips the task, or fails it as its author wants.
-            raise
-        except Exception as error:
-            raise BasetenInputError(
-                f"{name} raised {type(error).__name__} for the answer of {response.request.subject}"
-                f"{id_note(response.request_id)}.",
-                status=response.status,
-                request_id=response.request_id,
-                may_have_run=True,
-            ) from error
+
+def _call(name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
+    """Call a function of the DAG author.
+
+    An exception in it becomes an error that is not retried: each retry would pay, and fail in the same way.
+    """
+    try:
+        return function(response.in_memory())
+    except (AirflowException, BasetenError):  # The DAG author has chosen how the task ends.
+        raise
+    except Exception as error:
+        raise BasetenInputError(
+            f"{name} raised {type(error).__name__} for the response of {response.request.subject}"
+            f"{id_note(response.request_id)}.",
+            status=response.status,
+            request_id=response.request_id,
+            may_have_run=True,
+        ) from error

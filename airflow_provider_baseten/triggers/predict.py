@@ -1,4 +1,4 @@
-"""Predicts that the triggerer sends, for an Airflow that no webhook can reach."""
+"""Trigger that sends a predict, for an Airflow that no webhook can reach."""
 
 import asyncio
 import logging
@@ -29,10 +29,11 @@ from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.storage.outputs import predict_output_of
 from airflow_provider_baseten.storage.result_store import ResultStore
 
-_STORE_PATIENCE = 900.0
+# Seconds for which a write to the result store is retried, and the longest wait between two retries.
+_STORE_TIMEOUT = 900.0
 _STORE_WAIT = 30.0
-# Seconds between two looks for what another trigger leaves.
-_LOOK_INTERVAL = 2.0
+# Seconds between two checks whether another trigger has ended the call.
+_CHECK_INTERVAL = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,18 +42,21 @@ log = logging.getLogger(__name__)
 
 
 class BasetenPredictTrigger(BaseTrigger):
-    """Send the request that a worker left in the result store, and leave the answer there.
+    """Trigger that sends the request that a worker wrote to the result store, and writes the response there.
 
-    Ends with one event that says where to look: ``{"name"}``. A triggerer that takes over from a dead one finds the
-    answer, or the claim of a trigger that never ended: Baseten cancels work whose client has gone, so the request may
-    be sent again. A trigger that was only stopped sees the claim of the one that took over, and sends nothing if it has
-    not done so yet.
+    It ends with one event, ``{"name"}``: the name of the call, by which the worker finds the response or an error.
+
+    Airflow moves the triggers of a dead triggerer to another one. If the earlier trigger has written a response, the
+    new one sends nothing. If not, the new trigger finds the claim of the earlier one; Baseten has cancelled its work,
+    because the connection was closed, and ``on_orphaned_request`` decides whether the request is sent again. If the
+    earlier trigger was only suspended, it finds the claim of the new one when it continues, and sends nothing.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.
-    :param name: of the call in it.
-    :param timeout: seconds to wait for the answer.
-    :param on_orphaned_request: ``resubmit`` or ``fail`` after a trigger that never ended.
+    :param name: name of the call in the result store.
+    :param timeout: seconds to wait for the response.
+    :param on_orphaned_request: what happens if an earlier trigger did not end: ``resubmit`` sends the request again,
+        ``fail`` ends with ``BasetenOrphanedRequestError``.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class BasetenPredictTrigger(BaseTrigger):
         self.on_orphaned_request = on_orphaned_request
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments: ids, addresses and numbers, no input."""
+        """Return the class path and the arguments: ids, addresses and numbers, and no input."""
         arguments = {
             "baseten_conn_id": self.baseten_conn_id,
             "store": self.store,
@@ -77,53 +81,59 @@ class BasetenPredictTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Send the request unless its answer is there, and tell that there is one."""
+        """Send the request, unless there is a response already; yield the event."""
         call, mine = DeferredCall(ResultStore(self.store), self.name), Claim(uuid4().hex, time.time())
         try:
             if await _in_thread(call.response) is None:
-                await self._answer(call, mine)
+                await self._respond(call, mine)
         except BasetenError as error:
-            await _left(call.leave_error, error)
+            await _store(call.leave_error, error)
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
-    async def _answer(self, call: DeferredCall, mine: Claim) -> None:
-        """Leave an answer, unless a trigger that has taken over does."""
+    async def _respond(self, call: DeferredCall, mine: Claim) -> None:
+        """Send the request and store the response, unless a trigger that has taken over does it."""
         request = await _in_thread(call.request)
         earlier = await _in_thread(call.claim, mine)
-        if await self._is_left_to_another(call, mine):
+        if await self._is_done_by_another(call, mine):
             return
         if earlier is not None:
-            self._meet_orphan(request.subject, earlier, mine)
+            self._check_orphan(request.subject, earlier, mine)
             await _in_thread(call.take_over, mine)
         try:
             response = await self._send(request)
         except BasetenError:
-            with suppress(BasetenResultStoreError):  # What Baseten answered matters more.
-                if await self._is_left_to_another(call, mine):
+            with suppress(BasetenResultStoreError):  # It must not replace the error of the request.
+                if await self._is_done_by_another(call, mine):
                     return
             raise
         with consequence(
-            f"The response of {request.subject}{id_note(response.request_id)} was paid and is lost: the next try sends "
-            "the request, and pays, again."
+            f"The response of {request.subject}{id_note(response.request_id)} was paid for and is lost: the next "
+            "attempt sends the request again, and pays again."
         ):
-            await _left(call.leave_response, response)
+            await _store(call.leave_response, response)
         with suppress(BasetenResultStoreError):
             if (holder := await _in_thread(call.holder)) != mine:
                 log.warning(
-                    "Trigger %s was stopped while it waited for %s, and trigger %s has sent it too: it is paid twice.",
+                    "Trigger %s was suspended while it waited for %s, and trigger %s has sent it too: it is paid for "
+                    "twice.",
                     mine.id,
                     request.subject,
                     holder.id if holder else "(unknown)",
                 )
 
     async def _send(self, request: Request) -> Response:
-        """Return an answer that can be used; anything else is an error, after which the next attempt sends again."""
+        """Return the response.
+
+        :raises BasetenError: there is no usable response; the next attempt of the task sends the request again.
+        """
         retries = RequestRetries()
         async with shared_client(self.baseten_conn_id, timeout=self.timeout, request_retries=retries) as shared:
             try:
                 client = await shared.client()
             except BasetenError as error:
-                raise type(error)(f"{error} The worker could read it: make it known to the triggerer too.") from None
+                raise type(error)(
+                    f"{error} The worker could read the connection: make it available to the triggerer too."
+                ) from None
             call = CallLog(log, request)
             try:
                 response = await client.send(request)
@@ -134,56 +144,56 @@ class BasetenPredictTrigger(BaseTrigger):
         await _in_thread(predict_output_of, response)
         return response
 
-    async def _is_left_to_another(self, call: DeferredCall, mine: Claim) -> bool:
-        """Tell whether a trigger that began later has claimed the call; wait for what it leaves.
+    async def _is_done_by_another(self, call: DeferredCall, mine: Claim) -> bool:
+        """Return whether a trigger that started later has claimed the call; wait until that trigger has ended it.
 
-        Airflow gives the triggers of a triggerer that stands still to another one, and the first one goes on with them
-        for a while when it is back.
+        Airflow moves the triggers of a triggerer that was suspended to another triggerer. When the first triggerer
+        resumes, it runs its triggers for a while, so that the same trigger runs twice.
         """
         holder = await _in_thread(call.holder)
         if holder == mine or (holder is not None and holder.started_at <= mine.started_at):
             return False
         log.warning(
-            "Trigger %s was stopped, and trigger %s has taken its call over: it sends nothing.",
+            "Trigger %s was suspended, and trigger %s has taken over its call: trigger %s sends nothing.",
             mine.id,
             holder.id if holder else "(unknown)",
+            mine.id,
         )
         deadline = time.monotonic() + self.timeout
         while not await _in_thread(call.has_ended):
             if time.monotonic() >= deadline:
                 return False
-            await asyncio.sleep(_LOOK_INTERVAL)
+            await asyncio.sleep(_CHECK_INTERVAL)
         return True
 
-    def _meet_orphan(self, subject: str, earlier: Claim, mine: Claim) -> None:
+    def _check_orphan(self, subject: str, earlier: Claim, mine: Claim) -> None:
         from airflow_provider_baseten.compat import Stats
 
         check_orphan(
             self.on_orphaned_request,
-            f"An earlier trigger no longer waits for {subject}: it was stopped, or its triggerer died. Baseten cancels "
-            "work whose client has gone; clear the task to send it again.",
+            f"An earlier trigger no longer waits for {subject}: it was suspended, or its triggerer died. Baseten has "
+            "cancelled the work, because the connection was closed; clear the task to send the request again.",
         )
         Stats.incr("baseten.predict.resent")
         log.warning(
-            "Trigger %s no longer waits for %s (it was stopped, or its triggerer died or stands still); trigger %s "
-            "is sending it again.",
+            "Trigger %s no longer waits for %s (its triggerer died or was suspended); trigger %s is sending it again.",
             earlier.id,
             subject,
             mine.id,
         )
 
 
-async def _left(leave: Callable[[T], None], end: T) -> None:
-    """Leave an answer, which is paid for, or an error. A store that is away for a while loses neither."""
+async def _store(write: Callable[[T], None], result: T) -> None:
+    """Write a response, which was paid for, or an error to the result store; retry while the store is not available."""
     storing = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
         wait=tenacity.wait_exponential(max=_STORE_WAIT),
-        stop=tenacity.stop_after_delay(_STORE_PATIENCE),
+        stop=tenacity.stop_after_delay(_STORE_TIMEOUT),
         reraise=True,
     )
-    await storing(_in_thread, leave, end)
+    await storing(_in_thread, write, result)
 
 
 async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
+    # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref can read the connection of a result store.
     return await sync_to_async(call, thread_sensitive=False)(*args, **kwargs)

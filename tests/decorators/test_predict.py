@@ -227,7 +227,7 @@ def test_input_belongs_into_the_function(mode):
     def ask():
         return "y"
 
-    with pytest.raises(BasetenInputError, match="model_input is what the function ask returns"), DAG("d"):
+    with pytest.raises(BasetenInputError, match="model_input is the return value of the function ask"), DAG("d"):
         mode(model_input="x")(ask)()
 
 

@@ -152,7 +152,7 @@ def test_a_connection_that_only_the_worker_knows_is_said_to_be_missing_in_the_tr
     error = call.take_error()
     assert isinstance(error, BasetenAuthError)
     assert "does not exist" in str(error)
-    assert "make it known to the triggerer too" in str(error)
+    assert "make it available to the triggerer too" in str(error)
     assert not baseten.requests
 
 
@@ -229,7 +229,7 @@ class TestDeadTriggerer:
         call, trigger = left(baseten, store)
         call.claim(Claim("first-trigger", 1.0))
         run(trigger("fail"))
-        assert "clear the task to send it again" in str(call.take_error())
+        assert "clear the task to send the request again" in str(call.take_error())
         assert baseten.requests == []
 
     def test_cancelled_trigger_leaves_its_claim(self, baseten, store):
@@ -251,7 +251,7 @@ class TestStoppedTriggerer:
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch):
-        monkeypatch.setattr("airflow_provider_baseten.triggers.predict._LOOK_INTERVAL", 0.02)
+        monkeypatch.setattr("airflow_provider_baseten.triggers.predict._CHECK_INTERVAL", 0.02)
 
     @pytest.mark.parametrize("ended", ["response", "error"])
     def test_sends_nothing_when_it_has_not_sent_yet(self, baseten, store, caplog, ended):
@@ -270,7 +270,7 @@ class TestStoppedTriggerer:
 
         assert asyncio.run(scenario()).payload == {"name": call.name}
         assert baseten.requests == []
-        assert "trigger second-trigger has taken its call over" in caplog.text
+        assert "trigger second-trigger has taken over its call" in caplog.text
         assert (call.response() is None) == (ended == "error")
 
     def test_takes_over_after_its_timeout_when_the_other_leaves_nothing(self, baseten, store):
@@ -294,8 +294,8 @@ class TestStoppedTriggerer:
 
         first, second = asyncio.run(scenario())
         assert f"Trigger {first.id} no longer waits for" in caplog.text
-        assert f"Trigger {first.id} was stopped while it waited" in caplog.text
-        assert f"trigger {second.id} has sent it too: it is paid twice" in caplog.text
+        assert f"Trigger {first.id} was suspended while it waited" in caplog.text
+        assert f"trigger {second.id} has sent it too: it is paid for twice" in caplog.text
         assert call.response().status == 200
 
     def test_its_error_does_not_replace_the_answer_of_the_other(self, baseten, store):
@@ -421,7 +421,7 @@ class TestDamagedFiles:
         call, trigger = left(baseten, store)
         store.write(f"calls/{call.name}/claim", content)
         run(trigger("fail"))
-        assert "clear the task to send it again" in str(call.take_error())
+        assert "clear the task to send the request again" in str(call.take_error())
 
     def test_error_of_another_version_is_an_error(self, baseten, store):
         call, _ = left(baseten, store)

@@ -140,7 +140,7 @@ def test_an_answer_too_large_for_the_task_state_is_named(baseten, storage, run_d
     assert run.states == {"t": "failed"}
     logged = "".join(capfd.readouterr())
     assert f"Request {baseten.requests[0].request_id} was answered, but its output could not be kept" in logged
-    assert "another attempt sends the request, and pays, again" in logged
+    assert "the next attempt sends the request again, and pays again" in logged
 
 
 @pytest.mark.parametrize("path", [None, "file://{tmp_path}/out.json"])
@@ -170,11 +170,11 @@ def raises(error):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"response_filter": lambda response: object()}, "What response_filter returned can't be stored"),
-        ({"response_filter": lambda response: {1, 2}}, "What response_filter returned can't be stored"),
+        ({"response_filter": lambda response: object()}, "The return value of response_filter can't be stored"),
+        ({"response_filter": lambda response: {1, 2}}, "The return value of response_filter can't be stored"),
         ({"response_filter": raises(KeyError("x"))}, "response_filter raised KeyError"),
         ({"response_check": raises(ValueError("private-3"))}, "response_check raised ValueError"),
-        ({"response_check": lambda response: False}, "response_check refused the answer"),
+        ({"response_check": lambda response: False}, "response_check refused the response"),
     ],
 )
 def test_an_answer_that_its_author_cannot_use_is_saved(serve, run_dag, store, caplog, capfd, arguments, words):
@@ -212,9 +212,9 @@ def test_a_page_in_place_of_the_model_is_not_saved(serve, run_dag, store):
     [
         (b"[1, 2]", "is not an object"),
         (b'"text"', "is not an object"),
-        (b'{"a/b": 1}', "has fields whose names can't be keys of XComs"),
-        (b'{"a?b": 1, "c": 2}', "has fields whose names"),
-        (b'{"": 1}', "has fields whose names"),
+        (b'{"a/b": 1}', "has field names that can't be XCom keys"),
+        (b'{"a?b": 1, "c": 2}', "has field names"),
+        (b'{"": 1}', "has field names"),
     ],
 )
 def test_outputs_whose_fields_cannot_be_xcoms_are_saved(serve, run_dag, store, capfd, body, words):

@@ -212,7 +212,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             state = "may still run and be billed. The next try waits for it again and sends nothing."
         self._late_note = f"Async request {submission.request_id} was sent and {state}"
 
-    def what_was_sent(self) -> str:
+    def timeout_note(self) -> str:
         """Return a sentence on the state of the request if the task ends while it is sent or waited for."""
         if self._late_note is not None:
             return self._late_note
@@ -223,7 +223,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
                 "again, unless it was cancelled."
             )
         if submission is None or submission.in_flight is None:
-            return super().what_was_sent()
+            return super().timeout_note()
         again = "sends it again" if self.on_orphaned_request == "resubmit" else "fails"
         return (
             f"{submission.in_flight.subject} was being sent: whether Baseten has queued it is unknown. The next try "

@@ -52,10 +52,10 @@ class BatchRunMixin:
         log_failed_rows(self.log, manifest)
         return manifest
 
-    def what_was_sent(self) -> str:
+    def timeout_note(self) -> str:
         """Return what happens to the rows if the task ends now."""
         if self._output_path is None:
-            note: str = super().what_was_sent()  # type: ignore[misc]
+            note: str = super().timeout_note()  # type: ignore[misc]
             return note
         return (
             f"Rows that have an outcome, if any, are in {self._output_path}, and the next attempt sends the others. "

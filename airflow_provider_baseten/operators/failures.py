@@ -75,7 +75,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         """
         return call()
 
-    def what_was_sent(self) -> str:
+    def timeout_note(self) -> str:
         """Return the sentences that a timeout adds: what the task has sent, and what happens to that."""
         return "Nothing was sent."
 
@@ -93,7 +93,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             raise failure from _cause(error)
         except AirflowTaskTimeout:
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
-            timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.what_was_sent()}")
+            timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.timeout_note()}")
             self.log.error("%s", shown(timeout))
             raise timeout from None
         except AirflowSensorTimeout as error:

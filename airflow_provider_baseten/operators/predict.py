@@ -220,10 +220,10 @@ class BasetenPredictOperator(BasetenRequestOperator):
             self._is_late_in_triggerer = True
             raise AirflowTaskTimeout from None
 
-    def what_was_sent(self) -> str:
+    def timeout_note(self) -> str:
         """Return what happens to the request if the task ends while a worker or the triggerer waits."""
         if not self._is_late_in_triggerer:
-            return super().what_was_sent()
+            return super().timeout_note()
         again = "it sends the request again" if self.on_orphaned_request == "resubmit" else "it fails"
         return (
             f"The triggerer has stopped waiting for predict of {self.target}: Baseten cancels the work, but the model "

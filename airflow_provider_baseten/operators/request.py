@@ -119,10 +119,10 @@ class BasetenRequestOperator(BasetenCallOperator):
         call.answered(response)
         return response
 
-    def what_was_sent(self) -> str:
+    def timeout_note(self) -> str:
         """Return what happens to the request if the task ends while it waits for the response."""
         if self._call is None or self._client is None:
-            return super().what_was_sent()
+            return super().timeout_note()
         return self._call.broken_off(self._client.attempt_in_flight)
 
     def send(self, context: "Context", client: "Client", request: Request) -> "Response":

@@ -192,7 +192,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             self._fail(error)
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
-    def what_was_sent(self) -> str:
+    def timeout_note(self) -> str:
         """Say that the requests go on without the sensor."""
         return "Nothing was sent: what was waited for goes on at Baseten, and the next try waits for it again."
 

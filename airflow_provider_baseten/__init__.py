@@ -1,6 +1,6 @@
 """Model inference on Baseten from Apache Airflow.
 
-What DAGs are written with can be imported from here. Nothing is imported before it is asked for.
+The public names can be imported from here. Each is loaded on first use, which keeps this import fast.
 """
 
 from importlib import import_module
@@ -70,5 +70,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names too."""
+    """Return the names of the module, including public names that are not loaded yet."""
     return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """Checks of the arguments of operators, sensors, hooks and jobs, with errors that name the argument.
 
 An invalid value is an error before anything is sent; it is never replaced by the default. Each check tests the type
-first, for the value may be an array, which has no truth value and compares element by element.
+first, because the value may be an array, which has no truth value and is compared element by element.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-#: Upper bound of all timeouts, ten years: a deadline must be before the year 10000 and fit the system's timers.
+#: Upper bound of all timeouts: ten years. A deadline must be before the year 10000 and fit the system's timers.
 MOST_SECONDS = 10 * 365 * 86_400
 
 _MAX_CHARACTERS = 80
@@ -28,10 +28,10 @@ def shown(value: Any) -> str:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Return the values that are known when the DAG is parsed.
+    """Return the values that are already known while the DAG is parsed.
 
-    The output of another task, and a function that Airflow calls for the value, are known and checked only when the
-    task runs.
+    Outputs of other tasks, and functions that Airflow calls for a value, are left out: these values are known, and
+    checked, only when the task runs.
     """
     return {
         name: value
@@ -127,7 +127,7 @@ def path_text(name: str, value: Any) -> str:
 def _is_storage_path(value: Any) -> bool:
     if value is None or isinstance(value, str) or not hasattr(value, "protocol"):
         return False
-    from airflow.sdk import ObjectStoragePath  # Imported only for such a path, to load Airflow no earlier.
+    from airflow.sdk import ObjectStoragePath  # Imported here, so that other paths do not load Airflow.
 
     return isinstance(value, ObjectStoragePath)
 

@@ -13,9 +13,9 @@ class BasetenError(Exception):
     :param message: what was called, what happened, and what to do next.
     :param status: HTTP status of the response; ``None`` if there was no response.
     :param error_code: ``error_code`` in Baseten's error body, for example ``rate_limited``.
-    :param request_id: Baseten's id of the request, by which its logs are found.
+    :param request_id: Baseten's id of the request, for finding the request in Baseten's logs.
     :param retry_after: seconds that the server asked to wait before the next attempt.
-    :param retryable: whether the same call can succeed later; by default that of the class.
+    :param retryable: whether the same call can succeed later; by default the value of the class.
     :param may_have_run: whether the model may have run, and be charged for, although there is no output.
     """
 
@@ -45,8 +45,8 @@ class BasetenError(Exception):
 
 
 class BasetenInputError(BasetenError):
-    """An argument, a field of the connection or the model's input is not valid; found before sending, or by the server
-    (400, 422).
+    """An argument, a field of the connection or the model's input is not valid. The error is detected before sending,
+    or by the server (400, 422).
     """
 
 
@@ -103,7 +103,7 @@ class BasetenOrphanedRequestError(BasetenError):
 
 
 class BasetenResponseError(BasetenError):
-    """The response is not what it should be, for example HTML from a proxy or invalid JSON."""
+    """The response is not a valid response of Baseten, for example HTML from a proxy or invalid JSON."""
 
 
 class BasetenResultStoreError(BasetenError):
@@ -111,4 +111,4 @@ class BasetenResultStoreError(BasetenError):
 
 
 class BasetenBatchError(BasetenError):
-    """More rows of a bulk run failed than it allows. The other rows' outputs are kept; the next run sends the rest."""
+    """More rows of a bulk run failed than its limits allow. Outputs are kept; the next run sends the other rows."""

@@ -136,7 +136,8 @@ class TestPredict:
             operator.execute(context())
         words = str(caught.value)
         assert (
-            f"Request {baseten.requests[0].request_id} was answered, but its output could not be kept: 1 byte" in words
+            f"Request {baseten.requests[0].request_id} got a response, but its output could not be stored: 1 byte"
+            in words
         )
         assert words.endswith("The response is lost: the next attempt sends the request again, and pays again.")
 
@@ -265,7 +266,7 @@ class TestEmbedding:
         monkeypatch.setattr(files, "check_writable", lambda *arguments: None)
         monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 0.0)
         fails("out.json")
-        words = r"could not be kept: .*The vectors are kept in file://.*/embeddings/\w+: the next attempt reads them"
+        words = r"could not be stored: .*The vectors are kept in file://.*/embeddings/\w+: the next attempt reads them"
         with pytest.raises(BasetenResultStoreError, match=words):
             self.embed(tmp_path)
         sent = len(server.requests)

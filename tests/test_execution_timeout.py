@@ -89,7 +89,7 @@ def test_a_call_says_that_it_was_sent(baseten, said, operator, subject, argument
         operator(task_id="ask", model_id="slow", execution_timeout=LIMIT, **arguments)
     line = said(dag)
     assert f"{subject} of model slow (environment production) was sent 2 s before" in line
-    assert "it has no id before the answer" in line
+    assert "it has no id before the response" in line
     assert "may still run and be billed" in line
     assert "The next try sends the request again." in line
 
@@ -108,7 +108,7 @@ def test_a_call_that_was_put_off_says_that_nothing_runs(baseten, said):
     baseten.inject(Fault(status=429, headers={"Retry-After": "30"}, times=9))
     with DAG("timeout_of_wait") as dag:
         BasetenPredictOperator(task_id="ask", model_id="slow", model_input="private-1", execution_timeout=LIMIT)
-    assert "was not under way at that moment: nothing runs." in said(dag)
+    assert "was not in flight at that moment, so nothing runs." in said(dag)
 
 
 def test_a_deferred_predict(baseten, run_dag):

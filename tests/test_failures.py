@@ -9,7 +9,7 @@ from airflow_provider_baseten.operators import failures
 from airflow_provider_baseten.operators.failures import shown
 
 MODEL_ERROR = BasetenModelError(
-    "predict of model abcd1234 (environment production) answered 500: Internal Server Error (in model/chainlet). The "
+    "predict of model abcd1234 (environment production) returned 500: Internal Server Error (in model/chainlet). The "
     "model's own code raised this: read its logs (request id 0123456789abcdef0123456789abcdef).",
     status=500,
     request_id="0123456789abcdef0123456789abcdef",
@@ -20,7 +20,7 @@ MODEL_ERROR = BasetenModelError(
 def test_the_most_useful_words_come_first():
     assert shown(MODEL_ERROR).splitlines() == [
         "BasetenModelError, status 500, request id 0123456789abcdef0123456789abcdef",
-        "predict of model abcd1234 (environment production) answered 500: Internal Server Error (in",
+        "predict of model abcd1234 (environment production) returned 500: Internal Server Error (in",
         "model/chainlet).",
         "The model's own code raised this: read its logs (request id 0123456789abcdef0123456789abcdef).",
     ]

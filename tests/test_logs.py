@@ -20,7 +20,7 @@ from tests.log_records import errors_of_tasks
 
 KEY = "abcd1234.s3cr3t"
 SUBJECT = r"predict of model echo \(environment production\)"
-ANSWERED = rf"{SUBJECT} answered 200 after \d+\.\d s with 21 bytes \(request id \w+\)\."
+ANSWERED = rf"{SUBJECT} returned 200 after \d+\.\d s with 21 bytes \(request id \w+\)\."
 
 
 def broken(model_input):
@@ -84,7 +84,7 @@ def test_a_failure_is_one_line_and_few_frames(baseten, run_dag, capfd, deferrabl
     printed = "".join(capfd.readouterr())
     errors = errors_of_tasks(printed)
     assert len(errors) == 1
-    assert "predict of model broken (environment production) answered 500" in errors[0]
+    assert "predict of model broken (environment production) returned 500" in errors[0]
     traceback = printed.partition("Task failed with exception")[2]
     frames = re.findall(r'File "(.*?)"', traceback)
     assert len([file for file in frames if "/airflow_provider_baseten/" in file]) == 1

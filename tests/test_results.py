@@ -330,7 +330,7 @@ class TestWriting:
         monkeypatch.setattr(time, "monotonic", lambda: next(clock))
         monkeypatch.setattr(Path, "replace", full)
         with pytest.raises(
-            BasetenResultStoreError, match=r"Request r1 was answered, but .* 7 bytes .*No space"
+            BasetenResultStoreError, match=r"Request r1 got a response, but .* 7 bytes .*No space"
         ) as caught:
             deliver({"a": 1}, output_path=f"file://{tmp_path}/out.json")
         assert len(waits) > 3

@@ -26,16 +26,16 @@ class Advice:
     """Advice for one kind of call.
 
     :param by_status: advice that replaces the general advice for a status.
-    :param may_run: sentence on what may have run without a whole response; empty for calls that cost nothing.
-    :param no_answer: advice after a timeout.
+    :param may_run: sentence for a call that got no complete response; empty for calls that cost nothing.
+    :param after_timeout: advice if no response came in time.
     """
 
     by_status: Mapping[int, str] = field(default_factory=dict)
     may_run: str = ""
-    no_answer: str = "Try again later."
+    after_timeout: str = "Try again later."
 
-    def after(self, status: int) -> str | None:
-        """Return the advice for a status."""
+    def for_status(self, status: int) -> str | None:
+        """Return the advice for an HTTP status."""
         return self.by_status.get(status) or _GENERAL.get(status)
 
 
@@ -56,10 +56,10 @@ PREDICT = Advice(
     by_status={
         **_MODEL,
         404: _DEPLOYMENT,
-        504: "The model took longer than Baseten waits: use async predict for long work",
+        504: "The model took longer than Baseten allows: use async predict for long work",
     },
     may_run="The model may have run.",
-    no_answer="Allow more time, or use async predict for long work.",
+    after_timeout="Allow more time, or use async predict for long work.",
 )
 
 #: Route of a custom server, for which there is no async predict.
@@ -67,10 +67,10 @@ ROUTE = Advice(
     by_status={
         **_MODEL,
         404: "Check the id, the environment or deployment, the route, and the model that the request names",
-        504: "The model took longer than Baseten waits: give it less to do in one request",
+        504: "The model took longer than Baseten allows: give it less to do in one request",
     },
     may_run="The model may have run.",
-    no_answer="Allow more time, or give the model less to do in one request.",
+    after_timeout="Allow more time, or give the model less to do in one request.",
 )
 
 MODEL_APIS = Advice(
@@ -81,14 +81,14 @@ MODEL_APIS = Advice(
         429: "Send fewer requests at a time: Model APIs limit requests and tokens per minute",
     },
     may_run="The model may have run.",
-    no_answer="Allow more time, or give the model less to do in one request.",
+    after_timeout="Allow more time, or give the model less to do in one request.",
 )
 
 #: Submission of an async request: the request is queued, and no model runs during the call.
 SUBMISSION = Advice(
     by_status={**{status: _MODEL[status] for status in (400, 413, 422)}, 404: _DEPLOYMENT},
     may_run="The request may be queued, and run.",
-    no_answer="Check the queue of the deployment before sending it again.",
+    after_timeout="Check the queue of the deployment before sending it again.",
 )
 
 #: Calls that wake a deployment or read the length of its queue.

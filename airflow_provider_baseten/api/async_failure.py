@@ -12,20 +12,21 @@ _MAX_DEPTH = 4
 Quote = Callable[[str], str]
 
 
-def failure_advice(state: Any) -> str:
-    """Return the advice for a request that ended in a state other than success."""
+def advice_for_status(state: Any) -> str:
+    """Return the advice for an async request that ended with a status other than success."""
     match state:
         case AsyncStatus.EXPIRED:
             return "It did not start in time: raise max_time_in_queue_seconds, or allow more replicas."
         case AsyncStatus.CANCELED:
-            return "It was cancelled: clear the task that sent it to send it again."
-    return "Read the model's logs; a retry of the task that sent it sends it again."
+            return "It was cancelled: to send it again, clear the task that sent it."
+    return "Read the model's logs. A retry of the task that sent it sends a new request."
 
 
-def error_words(errors: Any, quote: Quote) -> str:
-    """Return an excerpt of the errors in brackets: one line of bounded length, whatever JSON the errors are.
+def errors_excerpt(errors: Any, quote: Quote) -> str:
+    """Return a short excerpt of the errors, on one line and in brackets; empty without errors.
 
-    :param quote: removes from a server's text what must not be quoted.
+    :param errors: any JSON value.
+    :param quote: removes the input from a server's text.
     """
     text = quote("; ".join(_words_of(errors)))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -52,7 +53,7 @@ def _words_of(errors: Any, depth: int = 0) -> list[str]:
     return [f"a value of type {type(errors).__name__}"]
 
 
-def first_code(errors: Any) -> str | None:
+def first_error_code(errors: Any) -> str | None:
     """Return the ``code`` of the first error that has one, ``None`` if none has."""
     items = errors if isinstance(errors, list) else [errors]
     code = next((item["code"] for item in items if isinstance(item, Mapping) and "code" in item), None)

@@ -114,9 +114,9 @@ def build_async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
-        # A queued request runs even if the response is lost, unlike a predict, which ends with its connection.
+        # A queued request runs even if its response is lost, whereas a predict ends when its connection does.
         doubtful_statuses=frozenset({502}),
-        max_answer_bytes=MAX_STATUS_BYTES,
+        max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,
     )
 
@@ -135,7 +135,7 @@ def check_options(
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
-    """Return the seconds after which a request has ended: its time in the queue, and an hour for each attempt."""
+    """Return the most seconds that a request can take: its time in the queue, and an hour for each attempt."""
     attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 
@@ -172,7 +172,7 @@ def _status_request(method: str, host: str, path: str, subject: str, what_next: 
         path=path,
         subject=subject,
         idempotent=True,
-        max_answer_bytes=MAX_STATUS_BYTES,
+        max_response_bytes=MAX_STATUS_BYTES,
         advice=what_next,
     )
 
@@ -180,12 +180,12 @@ def _status_request(method: str, host: str, path: str, subject: str, what_next: 
 def request_id_of(output: Any, subject: str) -> str:
     """Return the request id in the response to a submission.
 
-    :raises BasetenResponseError: there is no valid id, so the request may run but can't be waited for.
+    :raises BasetenResponseError: the id is missing or not valid; the request may run, but the task can't wait for it.
     """
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
     if not is_request_id(request_id):
         raise BasetenResponseError(
-            f"{subject} was accepted, but the answer has no request_id that can be one; the request may run.",
+            f"{subject} was accepted, but the response has no valid request_id; the request may run.",
             may_have_run=True,
         )
     return request_id
@@ -195,7 +195,7 @@ def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, t
     for name, value in values.items():
         if name not in bounds:
             raise BasetenInputError(
-                f"{prefix}{name if isinstance(name, str) else shown(name)} is not known; there are {', '.join(bounds)}."
+                f"{prefix}{name if isinstance(name, str) else shown(name)} is unknown; the fields are {', '.join(bounds)}."
             )
         low, high = bounds[name]
         if value is not None:

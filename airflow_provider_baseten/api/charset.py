@@ -26,7 +26,7 @@ def encoding_of(head: bytes, content_type: str) -> str | None:
     message["content-type"] = content_type
     try:
         name = codecs.lookup(str(message.get_param("charset", "utf-8")).strip(" '\"")).name
-        "".encode(name)  # Raises for codecs that are not for texts.
+        "".encode(name)  # Raises for codecs that do not encode text, such as base64.
     except (LookupError, ValueError, TypeError):
         return None
     return None if name in {"utf-8", "ascii"} or name in _REFUSED_CODECS else name

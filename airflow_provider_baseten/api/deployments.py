@@ -9,10 +9,10 @@ from airflow_provider_baseten.api.target import Target, check_id, check_target, 
 from airflow_provider_baseten.arguments import check_texts, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Label of the host in requests.
+# Host label of requests to the management API.
 MANAGEMENT_HOST = "management"
 
-# Seconds; the management API computes nothing.
+# Seconds. Calls of the management API are short: no model runs.
 _TIMEOUT = 60.0
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -29,7 +29,7 @@ def build_management_get(path: str) -> Request:
         path=path,
         subject=f"GET {path} of the management API",
         idempotent=True,
-        max_answer_bytes=MAX_STATUS_BYTES,
+        max_response_bytes=MAX_STATUS_BYTES,
         timeout=_TIMEOUT,
         advice=advice.MANAGEMENT,
     )
@@ -54,7 +54,7 @@ def build_list_deployments(model_id: str | None = None, *, chain_id: str | None 
 
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
-    :raises BasetenInputError: both or neither is given, or the id can't be one.
+    :raises BasetenInputError: both or neither is given, or the id is not valid.
     """
     return build_management_get(f"{_path_of(model_id, chain_id)}/deployments")
 
@@ -62,10 +62,10 @@ def build_list_deployments(model_id: str | None = None, *, chain_id: str | None 
 def build_get_deployment(deployment_id: str, model_id: str | None = None, *, chain_id: str | None = None) -> Request:
     """Build the request for one deployment of a model or a chain.
 
-    :param deployment_id: its id; for a model also ``production`` or ``development``.
+    :param deployment_id: id of the deployment; for a model also ``production`` or ``development``.
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
-    :raises BasetenInputError: both or neither is given, or an id can't be one.
+    :raises BasetenInputError: both or neither is given, or an id is not valid.
     """
     path = _path_of(model_id, chain_id)
     if not isinstance(deployment_id, str) or not _ID.fullmatch(deployment_id):
@@ -87,7 +87,7 @@ def build_wake(target: Target) -> Request:
         path=target.path("wake"),
         subject=f"wake of {target}",
         idempotent=True,
-        max_answer_bytes=MAX_STATUS_BYTES,
+        max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.DEPLOYMENT,
     )
 

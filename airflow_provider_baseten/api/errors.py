@@ -11,7 +11,7 @@ from airflow_provider_baseten.api.charset import decode_text
 from airflow_provider_baseten.api.excerpts import EXCERPT_CHARACTERS, id_note, one_line
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.quotes import redact_input
-from airflow_provider_baseten.api.responses import Response, is_answer
+from airflow_provider_baseten.api.responses import Response, is_success
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -32,13 +32,13 @@ LONGEST_RETRY_AFTER = 86_400.0
 def error_for(response: Response) -> BasetenError | None:
     """Return the error for a response, ``None`` if the response is an output."""
     status, request = response.status, response.request
-    if is_answer(request, status):
+    if is_success(request, status):
         return None
     body = _json_or_none(response)
     kind, advice, retryable, may_have_run = _classify(response)
     text = quotable(_server_text(body, response), request)
     return kind(
-        f"{request.subject} answered {status}{f': {text}' if text else ''}. {advice}{id_note(response.request_id)}.",
+        f"{request.subject} returned {status}{f': {text}' if text else ''}. {advice}{id_note(response.request_id)}.",
         status=status,
         error_code=_text_or_none(body.get("error_code")) if isinstance(body, dict) else None,
         request_id=response.request_id,
@@ -61,7 +61,7 @@ def _origin(headers: Mapping[str, str]) -> str:
 def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
     """Return the type of the error, the advice, whether a retry can help and whether the model may have run."""
     status, origin, advice = response.status, _origin(response.headers), response.request.advice
-    what_to_do = advice.after(status)
+    what_to_do = advice.for_status(status)
     may_run = bool(advice.may_run)
     if status in _BY_STATUS:
         return _BY_STATUS[status], what_to_do or "", status in (408, 429, 502, 503, 529), False

@@ -17,7 +17,7 @@ import orjson
 # texts match too, which only costs time.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
-# The whole of such a number.
+# Such a number, from its first character to its last.
 _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
 _MAX_INT64_DIGITS = 18
 _MAX_FLOAT_DIGITS = 17
@@ -27,7 +27,7 @@ _MAX_INT_DIGITS = 4000
 
 
 def has_long_number(body: bytes) -> bool:
-    """Return whether JSON may hold a number that orjson would round; ``False`` is certain, ``True`` is not."""
+    """Return whether JSON may hold a number that orjson would round. ``False`` is certain, ``True`` is not."""
     return _LONG_NUMBER.search(body) is not None
 
 
@@ -65,7 +65,7 @@ def decode(body: bytes) -> Any:
 
 
 def refuse_constant(constant: str) -> None:
-    """Refuse NaN and infinities, as ``parse_constant`` of Python's decoder, which accepts them by default.
+    """Refuse NaN and infinities, which Python's decoder accepts by default; passed to it as ``parse_constant``.
 
     :raises ValueError: always.
     """
@@ -124,8 +124,8 @@ def _exact_float(text: str) -> float | Decimal:
         exact = Decimal(text)
     except InvalidOperation:
         raise ValueError("a number has an exponent beyond all bounds") from None
-    # Printed at the precision of the text, the float gives the text again unless digits were lost. More than 17 digits
-    # never fit a float.
+    # Formatted with as many digits as the text has, the float equals the text unless digits were lost. A float never
+    # keeps more than 17 digits.
     digits = len(exact.as_tuple().digits)
     is_kept = digits <= _MAX_FLOAT_DIGITS and exact == Decimal(f"{number:.{digits - 1}e}")
     return number if is_kept or exact.is_zero() else exact

@@ -24,7 +24,7 @@ MSGPACK: ContentType = "application/octet-stream"
 MAX_BODY_BYTES = 100 * 1024 * 1024
 
 
-# Largest response without a model's output: a status, an id, an object of the management API.
+# Limit for responses that hold no output of a model: a status, an id, an object of the management API.
 MAX_STATUS_BYTES = 1024 * 1024
 
 
@@ -43,7 +43,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An HTTP request, without its credentials and without where Baseten is reached: the client adds these.
+    """An HTTP request without credentials and base URL, which the client adds.
 
     :param method: HTTP method.
     :param host: label of the host: ``model-<id>``, ``chain-<id>``, ``inference`` (Model APIs) or ``management``.
@@ -51,9 +51,9 @@ class Request:
     :param subject: name of the call in error messages, for example ``predict of model abc (environment production)``.
     :param idempotent: whether the request may be sent again after a failure in which the model may have run.
     :param allowed_statuses: statuses besides 2xx that are not errors.
-    :param doubtful_statuses: statuses that usually mean that nothing ran, but not for this request: it may have been
-        accepted.
-    :param max_answer_bytes: largest body of the response; by default the limit for a model's output.
+    :param doubtful_statuses: statuses after which this request may have been accepted, although they mean for other
+        requests that nothing ran.
+    :param max_response_bytes: largest body of the response; by default the limit for a model's output.
     :param timeout: seconds to wait for the response, if that is less than the client's timeout.
     :param error_details: whether errors quote the server's error message; by default they do.
     :param advice: advice for error messages; by default that of a predict.
@@ -68,7 +68,7 @@ class Request:
     idempotent: bool = False
     allowed_statuses: frozenset[int] = frozenset()
     doubtful_statuses: frozenset[int] = frozenset()
-    max_answer_bytes: int | None = None
+    max_response_bytes: int | None = None
     timeout: float = math.inf
     error_details: bool = True
     advice: Advice = field(default=advice.PREDICT, repr=False)

@@ -14,7 +14,8 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 class PredictOptions(TypedDict, total=False):
     """Options of a predict.
 
-    :param content_type: ``application/json`` (default), or ``application/octet-stream`` for msgpack both ways.
+    :param content_type: ``application/json`` (default), or ``application/octet-stream`` for input and
+        output in msgpack.
     :param headers: extra HTTP headers.
     :param idempotent: whether the request may be sent again when the model may have run and been charged for: after a
         read timeout, a lost connection, 500 and 504. By default it may not.

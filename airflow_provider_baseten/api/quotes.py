@@ -1,4 +1,4 @@
-"""Redaction of the input in a server's error messages, which are logged: inputs must not be."""
+"""Redaction of the input in a server's error messages: the messages are logged, and the input must not be."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _REPLACEMENT = "[input]"
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 
-# Servers quote only the beginning or the end of a long text, such as a picture.
+# Of a longer text, such as a picture, only the beginning and the end are searched: servers do not quote the middle.
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 

@@ -70,7 +70,7 @@ class Response:
         return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
 
     def json_body(self) -> bytes:
-        """Return the body of a JSON response in UTF-8.
+        """Return the body of a JSON response, encoded in UTF-8.
 
         :raises UnicodeError: the body is not in the charset of its Content-Type.
         """
@@ -82,8 +82,8 @@ class Response:
     def output(self) -> Any:
         """Decode the body by its Content-Type.
 
-        JSON becomes its value (a number that no float holds exactly a ``Decimal``), msgpack Python and numpy values,
-        text and streamed text ``str``, an empty body ``None``, and everything else ``bytes``.
+        JSON becomes its value, in which a number that no float holds exactly is a ``Decimal``. Msgpack becomes Python
+        and numpy values. Text, also streamed text, becomes ``str``, an empty body ``None``, any other body ``bytes``.
 
         :raises BasetenResponseError: the body does not match its Content-Type.
         """
@@ -97,7 +97,7 @@ class Response:
                 return _unpack_or_bytes(body)
         except truss_msgpack.RefusedError as error:
             raise BasetenResponseError(
-                f"{self.request.subject} answered {self.status} with msgpack that is not accepted ({error}); change "
+                f"{self.request.subject} returned {self.status} with msgpack that is not accepted ({error}); change "
                 f"what the model returns{id_note(self.request_id)}.",
                 status=self.status,
                 request_id=self.request_id,
@@ -105,7 +105,7 @@ class Response:
             ) from None
         except ValueError as error:
             raise BasetenResponseError(
-                f"{self.request.subject} answered {self.status} with {one_line(self.media_type, 100)}, but the body is "
+                f"{self.request.subject} returned {self.status} with {one_line(self.media_type, 100)}, but the body is "
                 f"not that ({type(error).__name__}); look at what the server sends{id_note(self.request_id)}.",
                 status=self.status,
                 request_id=self.request_id,
@@ -141,12 +141,12 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def is_answer(request: Request, status: int) -> bool:
-    """Return whether a status means success for a request: 2xx, or one that the request allows."""
+def is_success(request: Request, status: int) -> bool:
+    """Return whether a status is a success for a request: 2xx, or a status that the request allows."""
     return 200 <= status < 300 or status in request.allowed_statuses
 
 
-def model_output(response: Response) -> Any:
+def decode_model_output(response: Response) -> Any:
     """Decode a model's output, after a check that the response is not an HTML page or empty.
 
     :raises BasetenResponseError: the body does not match its Content-Type, or the response is not from a model.
@@ -156,10 +156,10 @@ def model_output(response: Response) -> Any:
     return response.output()
 
 
-def object_output(response: Response) -> dict[str, Any]:
-    """Decode a response that is a JSON object: a status, or a part of the management API.
+def decode_object(response: Response) -> dict[str, Any]:
+    """Decode a response that must be a JSON object: a status, or a response of the management API.
 
-    :raises BasetenResponseError: it is something else.
+    :raises BasetenResponseError: the response is something else.
     """
     output = response.output()
     if not isinstance(output, dict):
@@ -167,13 +167,13 @@ def object_output(response: Response) -> dict[str, Any]:
     return output
 
 
-def list_output(response: Response, name: str) -> list[dict[str, Any]]:
-    """Decode a response that is a JSON object with a list of objects.
+def decode_list(response: Response, name: str) -> list[dict[str, Any]]:
+    """Decode a response that must be a JSON object with a list of objects.
 
-    :param name: of the list in the object.
-    :raises BasetenResponseError: it is something else.
+    :param name: name of the member that holds the list.
+    :raises BasetenResponseError: the response is something else.
     """
-    items = object_output(response).get(name)
+    items = decode_object(response).get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _not_as_documented(response)
     return items
@@ -181,7 +181,7 @@ def list_output(response: Response, name: str) -> list[dict[str, Any]]:
 
 def _not_as_documented(response: Response) -> BasetenResponseError:
     return BasetenResponseError(
-        f"{response.request.subject} answered {response.status} with something else than the JSON that Baseten "
+        f"{response.request.subject} returned {response.status} with something other than the JSON that Baseten "
         "documents: check the Host (the Base URL) and the management_url of the connection.",
         status=response.status,
         request_id=response.request_id,
@@ -195,8 +195,8 @@ def refuse_empty(response: Response) -> None:
     """
     if response.status == 200 and response.size == 0 and (response.is_json or not response.media_type):
         raise BasetenResponseError(
-            f"{response.request.subject} answered 200 without a body, not with a model's output. Check for a proxy in "
-            f"between, and what the server sends{id_note(response.request_id)}.",
+            f"{response.request.subject} returned 200 without a body instead of a model's output. Check for a proxy "
+            f"in between, and what the server sends{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
             may_have_run=True,
@@ -210,7 +210,7 @@ def refuse_page(response: Response) -> None:
     """
     if response.media_type == "text/html":
         raise BasetenResponseError(
-            f"{response.request.subject} answered {response.status} with an HTML page, not with a model's output. "
+            f"{response.request.subject} returned {response.status} with an HTML page instead of a model's output. "
             f"Check for a proxy or login page in between, and the Host (the Base URL) of the "
             f"connection{id_note(response.request_id)}.",
             status=response.status,

@@ -94,7 +94,7 @@ def checked_statuses(statuses: Any) -> frozenset[int]:
     listed = statuses if isinstance(statuses, list | tuple | range | Set) else [None]
     if any(not isinstance(status, int) or not 100 <= status <= 599 for status in listed):
         raise BasetenInputError(
-            f"allowed_statuses={shown(statuses)} is no list of HTTP statuses, for example [404, 409]."
+            f"allowed_statuses={shown(statuses)} is not a list of HTTP statuses, for example [404, 409]."
         )
     return frozenset(listed)
 

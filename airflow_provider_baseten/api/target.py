@@ -32,10 +32,11 @@ class Target:
 
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
-    :param environment: name of the environment, by default, also when it is an empty text, ``production``;
-        ``development`` is the development deployment.
+    :param environment: name of the environment; if it is ``None`` or empty, ``production``. ``development`` is the
+        development deployment.
     :param deployment_id: id of one deployment, instead of an environment.
-    :param regional: put the environment into the host name, which keeps the request in the environment's region.
+    :param regional: whether to put the environment into the host name, which keeps the request in the environment's
+        region.
     :raises BasetenInputError: an argument is missing, contradicts another one or is not a valid name.
 
     https://docs.baseten.co/reference/inference-api/overview
@@ -106,7 +107,7 @@ class Target:
     def async_request_path(self, request_id: str) -> str:
         """Return the path of one async request, for its status and to cancel it.
 
-        :raises BasetenInputError: the id can't be one.
+        :raises BasetenInputError: the id is not valid.
         """
         check_request_id(request_id)
         return f"/async_request/{request_id}"
@@ -145,9 +146,9 @@ class ModelApis:
 
 
 def require_model_apis_only(**arguments: object) -> None:
-    """Check that no argument names a model, a chain or a version of one, beside ``model_apis=True``.
+    """Check that, with ``model_apis=True``, no argument names a model, a chain, an environment or a deployment.
 
-    :raises BasetenInputError: one does.
+    :raises BasetenInputError: an argument does.
     """
     if any(value not in (None, False) for value in arguments.values()):
         raise BasetenInputError(
@@ -159,7 +160,7 @@ def require_model_apis_only(**arguments: object) -> None:
 def check_target(target: object) -> None:
     """Check that a request is for a model or a chain.
 
-    :raises BasetenInputError: it is for the Model APIs, which have routes only, or for something else.
+    :raises BasetenInputError: the target is the Model APIs, which have routes only, or not a target.
     """
     if isinstance(target, ModelApis):
         raise BasetenInputError("Model APIs only have OpenAI's routes: give the Target of a model or a chain.")
@@ -230,7 +231,7 @@ def check_base_url(name: str, url: str) -> str:
     :raises BasetenInputError: the URL is not an absolute http(s) URL, or has credentials, a query or a fragment.
     """
     if not isinstance(url, str):
-        raise BasetenInputError(f"{name}={shown(url)} is no URL: give it as a text.")
+        raise BasetenInputError(f"{name}={shown(url)} is not a URL: give it as a text.")
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and _is_host(parts) and (parts.port or 1) > 0
@@ -249,12 +250,14 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    """Return whether every HTTP library reads the same host: they differ for names that are not ASCII."""
+    """Return whether all HTTP libraries read the same host from a URL; for names that are not ASCII they differ."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
         return len(host) <= _MOST_HOST_CHARACTERS and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
     try:
-        return ip_address(host).version == 6 and "%" not in host  # Some libraries don't support zones.
+        return (
+            ip_address(host).version == 6 and "%" not in host
+        )  # Some libraries don't support zones of IPv6 addresses.
     except ValueError:
         return False
 
@@ -270,7 +273,7 @@ def _quoted_route(route: str) -> str:
         raise BasetenInputError(
             f"route={_shown(route)} is not a path such as 'v1/embeddings'; a query goes into query_params."
         )
-    # Decoded too, as a proxy in between may do: %2e%2e is '..'.
+    # Percent-encoding is decoded, because a proxy in between may decode it too: %2e%2e is '..'.
     segments = unquote(path).replace("\\", "/").split("/")
     if any(segment in {"", ".", ".."} for segment in segments[:-1]) or segments[-1] in {".", ".."}:
         raise BasetenInputError(

@@ -83,9 +83,9 @@ class ArrayReader:
 
     @staticmethod
     def scalar(form: dict[Any, Any]) -> "np.generic":
-        """Return the scalar of a form.
+        """Return the scalar of an encoded value.
 
-        :raises ValueError: its type is not accepted, or has another size.
+        :raises ValueError: the type is not accepted, or does not match the number of bytes.
         """
         import numpy as np
 

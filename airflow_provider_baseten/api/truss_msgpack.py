@@ -18,7 +18,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 _MAX_LEVELS = 256
 _MSGPACK_LEVELS = 1024
 
-# ``repr`` of a complex number is shorter.
+# Longer than the ``repr`` of any complex number.
 _MAX_COMPLEX_CHARACTERS = 100
 
 # First bytes of timestamps of 32, 64 and 96 bits.
@@ -111,7 +111,7 @@ def _encode_time(obj: date | time) -> dict[bytes, Any]:
         raise TypeError("a time of day with a time zone has no msgpack form")
     kind, tag = next(pair for pair in _TIMES.items() if isinstance(obj, pair[0]))
     text = obj.isoformat()
-    if not _reads_back(kind, text):  # For example a timestamp of pandas.
+    if not _reads_back(kind, text):  # For example a timestamp of pandas with nanoseconds.
         raise TypeError(f"a {type(obj).__name__:.100} with nanoseconds or without a value has no msgpack form")
     return {tag: True, b"data": f"{text[:-6]}Z" if text.endswith("+00:00") else text}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.async_failure import Quote, error_words, failure_advice, first_code
+from airflow_provider_baseten.api.async_failure import Quote, advice_for_status, errors_excerpt, first_error_code
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
     BasetenResultLostError,
@@ -66,17 +66,17 @@ class Delivery:
     def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
-        :param quote: removes from a server's text what must not be quoted.
+        :param quote: removes the input from a server's text.
         :raises BasetenAsyncRequestError: the request failed.
         :raises BasetenResultLostError: the delivery has no outcome.
         """
         if self.errors:
-            words = error_words(self.errors, quote)
+            words = errors_excerpt(self.errors, quote)
             raise BasetenAsyncRequestError(
-                f"Async request {self.request_id} ended as FAILED{words}. {failure_advice('FAILED')}",
+                f"Async request {self.request_id} ended as FAILED{words}. {advice_for_status('FAILED')}",
                 request_id=self.request_id,
                 retryable=True,
-                error_code=first_code(self.errors),
+                error_code=first_error_code(self.errors),
                 may_have_run=True,
             )
         if not self.is_whole:
@@ -91,7 +91,7 @@ class Delivery:
 
 
 def _all_errors(body: bytes) -> Any:
-    """Return the errors of a delivery with the key ``errors`` more than once: an empty one must not hide the others."""
+    """Return the errors of a delivery that has the key ``errors`` more than once: an empty value must hide no error."""
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bulk inference: rows of files or of a list become requests at a bounded concurrency, and their outputs parts.
+"""Bulk inference: rows of files or of a list become requests with bounded concurrency; outputs are written in parts.
 
 The engine knows no Airflow; a script can use it:
 
@@ -9,8 +9,8 @@ How a row travels through the modules::
 
     job.py                 BatchJob: what the user asked for, checked
     plan.py                BatchPlan: the job, compiled once for everything below
-    input_files.py         which files the input path stands for
-    formats/               how each kind of file is read, and how each kind of part is written
+    input_files.py         the files of the input path
+    formats/               each kind of file is read, and each kind of part is written
     row_source.py          rows, one after the other; checks the columns of the first ones
         row.py                 Row: decoded when its value is needed
     row_requests.py        RequestEncoder: one or several rows become a RowRequest
@@ -20,14 +20,14 @@ How a row travels through the modules::
         slots.py               requests in flight
         concurrency.py, concurrency_controller.py    how many there may be
     sender.py              sends a request, with retries; makes an output or a failure for each row
-        response_json.py, row_outputs.py    what the response is, and the part of each row in it
+        response_json.py, row_outputs.py    the JSON of the response, and the part of each row in it
         failure_record.py      the line of a failed row
     part_writer.py         collects outcomes, and writes a part when it is full or old
     output_folder.py       the job's folder: its owner, parts, manifest
         previous_runs.py       rows that need not be sent again
     manifest.py            the result of the run, written last
 
-Beside the way of a row: fingerprint.py (with description.py and source_code.py) recognizes a repeated run of the same
+Not on the path of a row: fingerprint.py (with description.py and source_code.py) recognizes a repeated run of the same
 job; run_stats.py, row_count.py, read_progress.py and progress_meter.py make the progress reports; failed_rows.py
 decides when failed rows are an error.
 """

@@ -14,7 +14,7 @@ _BUFFER = 1 << 20
 def decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
     """Return the content of a file as a stream.
 
-    Compressed files that were joined are read as one. Truncated or damaged data raises an error when it is reached.
+    Concatenated compressed files are read as one. Truncated or damaged data raises an error when it is reached.
 
     :raises BasetenInputError: the file is compressed with zstd, and pyarrow is not installed.
     """

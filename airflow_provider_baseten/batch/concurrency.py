@@ -10,31 +10,32 @@ INITIAL_LIMIT = 16
 # With fewer requests the server would be idle while a response travels.
 _MIN_LIMIT = 2
 
-# Multiplying the limit by a factor f is worth it if it brings more than f ** 0.1 times the responses. Requests beyond
-# that only wait in the server's queue: the latency grows, the rate does not.
+# A limit that is f times as high is kept if it brings more than f ** 0.1 times the responses. Otherwise the extra
+# requests only wait in the server's queue: the latency grows, the rate does not.
 _REQUIRED_GAIN = 0.1
-# A rate that is measured with n responses is off by up to 1 / sqrt(n). A difference counts if it is larger than that
-# by this factor.
+# A rate that is measured with n responses is off by up to 1 / sqrt(n). A difference counts if it is larger than
+# this error times this factor.
 _CONFIDENCE = 1.5
-# A smaller growth of the limit is not measured.
+# The effect of a smaller increase of the limit can't be measured.
 _MEASURABLE_STEP = 1.2
-# From this factor on a step is large. In a smaller one, this share of the possible measurement error is tolerated.
+# A decrease by this factor or more is large. After a large one a loss may be as large as the measurement error, after
+# a smaller one as this share of the error.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
-# A limit is held up to this share of rejected requests.
+# Share of rejected requests up to which a limit is kept.
 _RARE_REJECTIONS = 0.005
 _DOUBLING = 2.0
 _STEP = 1.1
 _PROBE = 1.25
-# Latency of a request that is answered at once.
+# Latency up to which responses count as immediate.
 _INSTANT_SECONDS = 0.5
 _HOLD_SECONDS = 15.0
 _MAX_HOLD_SECONDS = 240.0
 _WINDOW_SECONDS = 0.3
-# Length of a window whose result is undecided before.
+# A window whose result is undecided is extended up to this length.
 _LONG_WINDOW_SECONDS = 15.0
 _WINDOW_RESPONSES = 50
-# The smaller the step, the more responses it takes to see its effect.
+# Responses that are needed to see the effect of a small step; a large step needs fewer.
 _SMALL_STEP_RESPONSES = 150
 
 
@@ -42,7 +43,7 @@ _SMALL_STEP_RESPONSES = 150
 class Window:
     """Measurements of the server during a time with a constant limit.
 
-    :param responses: requests that were answered and not rejected.
+    :param responses: requests that got a response other than a rejection.
     :param rate: these responses per second.
     :param rejected: requests that were rejected with 429 or 529.
     :param seconds: length of the window.
@@ -56,7 +57,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyState:
-    """The concurrency limit, and what led to it.
+    """The concurrency limit, and the measurements that led to it.
 
     The limit rises while that increases the rate of responses. If not even the first rise does, the limit falls while
     that costs no rate. Then it is held. After ``hold_seconds`` a slightly higher limit is tried, since deployments get
@@ -155,7 +156,7 @@ def _after_rise(state: ConcurrencyState, window: Window, now: float) -> Concurre
 
 
 def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
-    # The loss of a large step is large, so that the measurement error is not taken for it.
+    # A real loss after a large step is larger than the measurement error, so that the whole error can be tolerated.
     noise = (
         _noise(state, window)
         / _CONFIDENCE
@@ -165,7 +166,7 @@ def _after_fall(state: ConcurrencyState, window: Window, now: float) -> Concurre
         return _held(state, state.previous, now)
     if state.limit <= _MIN_LIMIT:
         return _held(state, state.limit, now)
-    # The rate is the same as at the baseline, so that both windows measure it.
+    # The rate has not changed since the baseline, so both windows are measurements of it.
     responses = state.baseline_responses + window.responses
     rate = (state.baseline_rate * state.baseline_responses + window.rate * window.responses) / responses
     measured = replace(
@@ -186,7 +187,7 @@ def _probing(state: ConcurrencyState, window: Window) -> ConcurrencyState:
 
 
 def _is_worth_lowering(limit: int, rate: float) -> bool:
-    """Return whether a lower limit is worth a trial, which costs responses: not where they come at once."""
+    """Return whether to try a lower limit. A trial may cost responses, and gains nothing where they come at once."""
     return limit > _MIN_LIMIT and limit > _INSTANT_SECONDS * rate
 
 

@@ -18,7 +18,7 @@ _SETTLE_SECONDS = 0.1
 class RequestCounts:
     """Counts of a run since it began.
 
-    :param responses: requests that were answered and not rejected.
+    :param responses: requests that got a response other than a rejection.
     :param seconds: sum of the latencies of these responses.
     :param rejected: requests that were rejected.
     """
@@ -31,8 +31,8 @@ class RequestCounts:
 class ConcurrencyController:
     """Splits the run into measurement windows and sets the concurrency limit after each of them.
 
-    A window begins once as many requests were answered as were in flight at the last decision: until then the queue of
-    the server grows or shrinks, and latencies suggest too high a rate. It lasts until it has measured enough. A
+    A window begins once as many responses have arrived as requests were in flight at the last decision. Until then the
+    server's queue grows or shrinks, and latencies suggest too high a rate. It lasts until it has measured enough. A
     rejection ends it early, unless the rejected request was sent before the last decrease of the limit.
     """
 

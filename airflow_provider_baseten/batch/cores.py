@@ -16,7 +16,7 @@ def one_core() -> Iterator[None]:
     has a core, a sleeping core has to wake up every time, which costs more than the work itself: on one core a run is
     1.5 times as fast. Where the system does not allow pinning, this does nothing.
     """
-    if not _ALL:  # Not Linux.
+    if not _ALL:  # Only Linux supports pinning.
         yield
         return
     before = os.sched_getaffinity(0)
@@ -30,7 +30,7 @@ def one_core() -> Iterator[None]:
 
 
 def use_all_cores() -> None:
-    """Let this thread, which prepares rows or writes parts beside the event loop, run on every core."""
+    """Let this thread run on every core: it prepares rows or writes parts beside the event loop."""
     if _ALL:
         with suppress(OSError):
             os.sched_setaffinity(0, _ALL)

@@ -26,7 +26,7 @@ from airflow_provider_baseten.batch import source_code
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes)
 _COLLECTIONS = (list, tuple, set, frozenset, dict)
 
-# Immutable types, so that their objects are constants if a function names them.
+# Immutable types: objects of these are constants if a function names them.
 _VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
 # Type of the functions that functools.cache and functools.lru_cache return.
@@ -138,7 +138,7 @@ class _Describer:
         return found
 
     def _globals(self, names: set[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe the constants, functions and classes with these names; other objects may be caches or clients."""
+        """Describe the constants, functions and classes of these names. Others, such as caches, are left out."""
         # Names like __file__ are left out, as their values differ from machine to machine.
         found = {name: namespace[name] for name in sorted(names) if name in namespace and not name.startswith("__")}
         return {name: self.of(value) for name, value in found.items() if _is_constant(value)}

@@ -14,7 +14,7 @@ import uvloop
 from airflow_provider_baseten.batch.concurrency import INITIAL_LIMIT
 from airflow_provider_baseten.batch.concurrency_controller import ConcurrencyController, RequestCounts
 from airflow_provider_baseten.batch.cores import one_core, use_all_cores
-from airflow_provider_baseten.batch.failed_rows import check_answered, check_share
+from airflow_provider_baseten.batch.failed_rows import check_any_response, check_share
 from airflow_provider_baseten.batch.failure_record import failure_record
 from airflow_provider_baseten.batch.fingerprint import fingerprint
 from airflow_provider_baseten.batch.job import BatchJob
@@ -81,8 +81,8 @@ def run_batch(
     :raises BasetenInputError: the input can't be read or lacks a column, or the output folder belongs to another job;
         nothing was sent.
     :raises BasetenResultStoreError: the output can't be written.
-    :raises BasetenBatchError: more rows have failed than the job allows; or, without ``max_failure_ratio``, no row was
-        answered, as without a network. If the server answered all rows and all have failed, nothing is raised: see
+    :raises BasetenBatchError: more rows have failed than the job allows; or, without ``max_failure_ratio``, no request
+        got a response, as without a network. If the server responded and all rows have failed, nothing is raised: see
         ``failed`` in the manifest.
     :raises BasetenAuthError: the API key was rejected.
     """
@@ -134,7 +134,7 @@ async def _run_job(job: BatchJob, *, client: Client, stop: threading.Event, on_p
 
 def _check_failures(job: BatchJob, manifest: Manifest) -> None:
     if job.max_failure_ratio is None:
-        check_answered(manifest)
+        check_any_response(manifest)
     else:
         check_share(manifest, job.max_failure_ratio)
 

@@ -12,12 +12,12 @@ _MOST_TYPES = 5
 _MOST_FILES = 3
 _MOST_CHARACTERS = 400
 
-# Outcomes of rows that reached no model, since the server could not be reached or rejected them.
-_UNANSWERED = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLimitError"}
+# Errors of rows without a response of the model: the server could not be reached, was too slow or rejected them.
+_NO_RESPONSE = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLimitError"}
 
 
 def summary(manifest: Manifest) -> str:
-    """Return the number of failed rows, their errors, and the places of their records."""
+    """Return the number of failed rows, their errors, and the files that hold their records."""
     of_all = f"{manifest.failed:,} of {manifest.rows:,} rows have failed"
     return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {_listed(manifest.failed_parts, _MOST_FILES)}."
 
@@ -32,7 +32,7 @@ def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
 
 
 def listed(errors: Mapping[str, int]) -> str:
-    """Return the result of :func:`errors_of` as a part of a sentence."""
+    """Return the result of :func:`errors_of` for a sentence: ``9 BasetenModelError, 3 BasetenInputError``."""
     return _listed([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
 
 
@@ -45,17 +45,17 @@ def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
         raise BasetenBatchError(f"max_failure_ratio allows {max_failure_ratio:.2%}, but {summary(manifest)}")
 
 
-def check_answered(manifest: Manifest) -> None:
-    """Check that a run with rows has reached a model.
+def check_any_response(manifest: Manifest) -> None:
+    """Check that at least one row of a run got a response of the model, if there are rows.
 
-    :raises BasetenBatchError: no row was answered.
+    :raises BasetenBatchError: no row got one.
     """
-    if manifest.failed and manifest.outcomes.keys() - {"success"} <= _UNANSWERED and not manifest.succeeded:
-        raise BasetenBatchError(f"No row was answered: {summary(manifest)}{_first_error(manifest)}", retryable=True)
+    if manifest.failed and manifest.outcomes.keys() - {"success"} <= _NO_RESPONSE and not manifest.succeeded:
+        raise BasetenBatchError(f"No row got a response: {summary(manifest)}{_first_error(manifest)}", retryable=True)
 
 
 def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> None:
-    """Check that a run with rows has an output, unless the job has a limit of its own.
+    """Check that at least one row has an output, unless there are no rows or the job has a limit for failures.
 
     :raises BasetenBatchError: every row has failed.
     """

@@ -9,7 +9,7 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 MOST_ANSWER_BYTES = 1 << 20
 
-# Members of a record with the model's response, or with the place of it.
+# Members of a record that hold the model's response, or name the row whose record holds it.
 ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
 
 _MOST_CHARACTERS = 4000
@@ -50,7 +50,7 @@ def _answer(body: bytes) -> dict[str, Any]:
     try:
         text = start.decode()
     except UnicodeDecodeError as error:
-        # A character that is cut off at the end does not show another encoding.
+        # A character that was cut off at the end is not a sign of another encoding.
         if not is_cut or error.start < len(start) - 3:
             answer: dict[str, Any] = {"answer_base64": base64.b64encode(start).decode()}
         else:

@@ -1,4 +1,4 @@
-"""Fingerprint of a job: it is equal for two runs exactly if they send the same requests and write the same outputs."""
+"""Fingerprint of a job: equal for two runs if and only if both send the same requests and write the same outputs."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 # Version of the rules that make a fingerprint. Fingerprints of different versions are never equal.
 _VERSION = 2
 
-# They are compared by rules of their own.
+# Fields that are compared by rules of their own.
 _TARGET_AND_INPUT = {"target", "inputs", "input_path"}
 _OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] and f.name not in _TARGET_AND_INPUT]
 
@@ -72,7 +72,7 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
         return b"object " + describe(value).encode()
     except NotDescribableError as error:
-        # Without a callable the row will fail, as it can't be encoded as JSON.
+        # Unless a callable makes the input, the row can't be encoded as JSON and will fail: its type is enough.
         if not callable(job.model_input) or job.job_version is not None:
             return b"type " + type(value).__qualname__.encode()
         raise BasetenInputError(

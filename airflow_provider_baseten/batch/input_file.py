@@ -1,4 +1,4 @@
-"""Input file: its place, its version, and its content."""
+"""Input file: its path, its version, and its content."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class InputFile:
 
     :param uri: path or URI.
     :param size: size in bytes.
-    :param version: text that changes with the content.
+    :param version: a text that is different if the content is.
     :param raw: opens the file without decompressing it.
     """
 
@@ -39,7 +39,7 @@ class InputFile:
     def open(self, progress: ReadProgress) -> Iterator[io.BufferedReader]:
         """Open the file and decompress its content while it is read.
 
-        :param progress: follows the reading.
+        :param progress: counts the bytes that are read.
         :raises BasetenInputError: the library for the decompression is not installed.
         """
         with self.raw() as raw, progress.file(self.size, raw.raw.tell):

@@ -45,8 +45,8 @@ _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_mo
 
 _MOST_NAMES = 10
 
-# Errors of a path, a library or the content of a file, which a retry does not fix.
-_LASTING = (ValueError, ImportError, PermissionError, EOFError, gzip.BadGzipFile, zlib.error)
+# Errors of the path, a library or the content of a file. A retry does not fix them.
+_PERMANENT_ERRORS = (ValueError, ImportError, PermissionError, EOFError, gzip.BadGzipFile, zlib.error)
 
 
 def find(input_path: str) -> list[InputFile]:
@@ -68,7 +68,7 @@ def find(input_path: str) -> list[InputFile]:
         raise _missing(input_path, local) from None
     except Exception as error:
         raise BasetenInputError(
-            f"input_path {input_path} can't be read ({reason(error)}).", retryable=may_pass(error, input_path)
+            f"input_path {input_path} can't be read ({reason(error)}).", retryable=is_transient(error, input_path)
         ) from error
     _check_names(input_path, files)
     readable = [file for file in files if format_of(file) is not None]
@@ -95,14 +95,14 @@ def _unreadable(input_path: str, files: list[InputFile]) -> BasetenInputError:
     what = (
         "has no file whose name ends in one of" if files else "is an empty folder; rows are read from files that end in"
     )
-    # Another file may still be added to a folder; a file that was named itself keeps its format.
+    # A retry may find another file in a folder, but a file that was named itself keeps its format.
     is_named = len(files) == 1 and PurePosixPath(files[0].uri).name == PurePosixPath(input_path).name
     return BasetenInputError(f"input_path {input_path} {what} {endings}.", retryable=not is_named)
 
 
-def may_pass(error: Exception, uri: str) -> bool:
-    """Return whether a retry may read the file, as after a network error or if the file is created later."""
-    if isinstance(error, _LASTING):
+def is_transient(error: Exception, uri: str) -> bool:
+    """Return whether a retry may be able to read a file: after a network error, or if the file may be created later."""
+    if isinstance(error, _PERMANENT_ERRORS):
         return False
     return local_path(uri) is None or isinstance(error, FileNotFoundError | ConnectionError | TimeoutError)
 
@@ -203,7 +203,7 @@ def _find_remote(input_path: str) -> list[InputFile]:
         found = {p: info for p, info in matches if not _hidden(PurePosixPath(p).name, pattern)}
         if not found:
             raise _NothingThereError from None
-    # The storage returns paths without the connection id in "s3://conn_id@bucket".
+    # The storage returns paths without the connection id, which is in "s3://conn_id@bucket".
     scheme, _, rest = input_path.partition("://")
     authority = rest.partition("/")[0]
     prefix = f"{scheme}://{authority.rpartition('@')[0]}{'@' if '@' in authority else ''}"
@@ -234,5 +234,5 @@ def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def _hidden(name: str, pattern: str = "*") -> bool:
-    """Return whether a name is left out, which it is not if the pattern begins with the same character."""
+    """Return whether a name is left out: it begins with a dot or underscore, and the pattern does not."""
     return name.startswith((".", "_")) and not pattern.startswith(name[0])

@@ -41,7 +41,7 @@ MAX_SHARDS = 100_000
 # From one request in 30 years to one in a nanosecond. Beyond that the pause between requests is not a finite number.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
 
-# Whether a field is part of the job's fingerprint. What decides on requests and outputs is; speed, limits and
+# Metadata of the fields in the job's fingerprint: those that decide about requests and outputs. Speed, limits and
 # credentials may change between two runs of the same job.
 _FINGERPRINTED = {"is_fingerprinted": True}
 _CHANGEABLE = {"is_fingerprinted": False}
@@ -88,7 +88,7 @@ class BatchJob:
     :param max_failed_rows: the run ends with an error once more than this number of rows have failed; by default
         there is no limit.
     :param max_failure_ratio: the run ends with an error if more than this fraction of the rows has failed, 0 to 1; by
-        default if no row was answered.
+        default if no row got a response.
     :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
     :param overwrite: delete the files of another job, or of another version of this job, at ``output_path``; by default
         they are an error. A repeated run of the same job always continues it.
@@ -204,7 +204,7 @@ class BatchJob:
 
 
 def check_before_rendering(**arguments: Any) -> None:
-    """Check the arguments of a job while some of them are still templates, which are not looked at.
+    """Check the arguments of a job while some of them are still templates, which are not checked.
 
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
@@ -213,7 +213,7 @@ def check_before_rendering(**arguments: Any) -> None:
     BatchJob(**arguments | {name: value for name, value in stand_ins.items() if name in given})
 
 
-# Expressions that get the rows out of tables and arrays.
+# Expressions for error messages, which get the rows out of tables and arrays.
 _ROWS_OF_TABLES = {
     "numpy": "inputs.tolist()",
     "pandas": "inputs.to_dict('records')",

@@ -29,7 +29,7 @@ class Manifest:
     :param latency: seconds from request to response: ``p50``, ``p90``, ``p99``, ``max``; empty without responses.
     :param usage: tokens by kind, if the responses of this run have them.
     :param num_shards: number of shards of the job.
-    :param shard: number of this shard; ``None`` for the whole job of several shards.
+    :param shard: number of this shard; ``None`` in the merged manifest of all shards.
     """
 
     fingerprint: str
@@ -72,7 +72,7 @@ def manifest_name(shard: int, num_shards: int) -> str:
 
 @consequence("The shards keep their manifests: merge them again, which sends nothing.")
 def merge_manifests(output_path: str, num_shards: int) -> Manifest:
-    """Write the merged manifest of all shards of a job, and return it. It may be called again.
+    """Write the merged manifest of all shards of a job, and return it. Merging may be repeated.
 
     :param output_path: output folder of the shards.
     :param num_shards: number of shards.
@@ -112,7 +112,7 @@ def _merged(manifests: list[Manifest]) -> Manifest:
         failed_parts=[uri for manifest in manifests for uri in manifest.failed_parts],
         seconds=max(manifest.seconds for manifest in manifests),
         rows_per_second=round(sum(manifest.rows_per_second for manifest in manifests), 1),
-        # Percentiles can't be added, so these are those of the slowest shard.
+        # Percentiles can't be added up, so the merged manifest has those of the slowest shard.
         latency={key: max(latency.get(key, 0.0) for latency in latencies) for key in latencies[0]} if latencies else {},
         usage=_summed([manifest.usage for manifest in manifests]),
         num_shards=len(manifests),

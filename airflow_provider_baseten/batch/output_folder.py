@@ -26,7 +26,7 @@ _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\
 # More rows than any job has, so that a larger number shows that a part is damaged.
 _MOST_ROWS = 1 << 34
 
-# Number of the row, the columns that are copied from the input, and the output or the record of the failure.
+# Number of a row, its columns that are copied from the input, and its output or failure record.
 PartRow = tuple[int, bytes, bytes]
 
 
@@ -77,7 +77,7 @@ class OutputFolder:
         names = self._folder.names()
         for name in names:
             if name.startswith(".") and f"-{self._shard}-" in name and name.endswith(".part"):
-                self._folder.remove(name)  # A run was killed while it wrote this file.
+                self._folder.remove(name)  # A run was killed while it wrote this file, so the file has no owner.
         mine = f"_job-{self._shard}.json"
         owners = {name: self._owner(name) for name in names if _JOB.fullmatch(name)}
         self._shards = [name.removeprefix("_job-")[:-5] for name, owner in owners.items() if owner == self.fingerprint]
@@ -129,7 +129,7 @@ class OutputFolder:
 
     @consequence("Nothing was sent.")
     def previous_runs(self) -> PreviousRuns:
-        """Read which rows previous runs have done."""
+        """Return the rows that previous runs have done, read from the parts."""
         found = PreviousRuns()
         files = []
         for name in self._folder.names():

@@ -15,7 +15,7 @@ PART_ROWS = 1000
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0
 
-# A part that can't be written is kept and written again for this long, since a full disk may be cleared.
+# Seconds for which the write of a part is retried, since space on a full disk may be freed.
 WRITE_SECONDS = 60.0
 WRITE_PAUSE_SECONDS = 1.0
 
@@ -24,9 +24,9 @@ class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
     A part is closed at 1,000 rows, 64 MB or after 30 seconds, and written whole in a thread. Rows that were sent and
-    are not yet in a part are sent and billed again after a crash, so their number is bounded: :meth:`wait_for_room`
-    waits while it is the number that may be in flight plus one part. A part that can't be written is kept and written
-    again for a minute, during which no more rows than that are sent.
+    are not yet in a part are sent and billed again after a crash. So their number is limited to one part plus the rows
+    that may be in flight: beyond that, :meth:`wait_for_room` waits. The write of a part is retried for a minute, and
+    the same limit holds meanwhile.
 
     :param previous: results of the previous runs.
     """
@@ -102,7 +102,7 @@ class PartWriter:
     async def _save_part(self) -> None:
         """Write one part: a file with its outputs and a file with its failed rows.
 
-        A failed task stays, so that all who wait for it get its error.
+        If this fails, ``_saving`` stays set, so that everything that waits for the part gets the error.
         """
         outputs, self._outputs = self._next(self._outputs, PART_ROWS)
         failures, self._failures = self._next(self._failures, PART_ROWS - len(outputs))
@@ -135,7 +135,7 @@ class PartWriter:
                 if self._is_hurried or time.monotonic() >= began + WRITE_SECONDS:
                     raise
                 if not is_logged:
-                    log.warning("%s Until then it is kept, and written again for %d s.", error, WRITE_SECONDS)
+                    log.warning("%s The write of the part is retried for %d s.", error, WRITE_SECONDS)
                 is_logged = True
             await asyncio.sleep(WRITE_PAUSE_SECONDS)
 

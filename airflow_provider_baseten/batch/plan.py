@@ -28,7 +28,7 @@ class BatchPlan:
 
     :param job: the job.
     :param request_format: how rows become requests, and responses become outputs.
-    :param request: what all requests have in common: everything except the body.
+    :param request: the request without its body, the same for all rows.
     :param parameters: the job's parameters as JSON values.
     :param input_of: returns the model input of a row.
     :param input_columns: columns that the model input is made of; ``None`` if it may be any of them.

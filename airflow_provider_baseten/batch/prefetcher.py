@@ -19,8 +19,8 @@ _AHEAD = 2 * _BLOCK_REQUESTS
 class RequestPrefetcher:
     """Takes requests from an iterator in blocks.
 
-    :param requests: may block. It runs in one thread of its own, which is not joined at the end, since rows may come
-        from a slow function.
+    :param requests: iterator of the requests, which may block. It runs in a thread of its own, which is not joined at
+        the end, because a user's function may make rows slowly.
     """
 
     def __init__(self, requests: Iterator[RowRequest]) -> None:
@@ -64,7 +64,7 @@ class RequestPrefetcher:
         return request
 
     def close(self) -> None:
-        """Stop the thread once it has made its block."""
+        """Stop the thread after its current block."""
         self._wanted.put(None)
         if self._filling is not None:
             self._filling.cancel()
@@ -81,7 +81,7 @@ class RequestPrefetcher:
         self._is_all_read = not block
         self._ready.extend(block)
         self._bytes += sum(len(request.body) for request in block)
-        self._filling = None  # A failed task stays, so that the next request raises its error.
+        self._filling = None  # Only now: if the task has failed, it stays, and the next call raises its error too.
 
     def _make_blocks(self) -> None:
         use_all_cores()
@@ -90,9 +90,9 @@ class RequestPrefetcher:
             block: list[RowRequest] = []
             if error is None:
                 block, error = _block(self._requests)
-            # Requests that were made before an error come first.
+            # The requests that were made before an error are returned first.
             settle = partial(_settle, made, block, None if block else error)
-            with suppress(RuntimeError):  # The loop may be closed.
+            with suppress(RuntimeError):  # The event loop may be closed.
                 self._loop.call_soon_threadsafe(settle)
 
 

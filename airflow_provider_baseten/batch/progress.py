@@ -1,11 +1,17 @@
 """Progress of a run."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+
+from airflow_provider_baseten.batch.failed_rows import listed
+
+# Rates below this many rows per second are printed with a decimal.
+_SLOW = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run; as text a line for the log.
 
     :param rows: rows with an outcome, including those of earlier runs.
     :param total: number of this shard's rows; ``None`` until it is known.
@@ -14,7 +20,7 @@ class Progress:
     :param errors: these failed rows by type of error.
     :param rows_per_second: rate since the last progress.
     :param concurrency: maximum number of requests in flight.
-    :param eta_seconds: estimated time left, from the rows that were answered in the last minute; ``None`` before the
+    :param eta_seconds: estimated time left, from the rows that got a response in the last minute; ``None`` before the
         first response, and while the number of rows can't be estimated.
     """
 
@@ -26,3 +32,17 @@ class Progress:
     rows_per_second: float
     concurrency: int
     eta_seconds: float | None
+
+    def __str__(self) -> str:
+        """Return the numbers as a sentence."""
+        total = f" of at least {self.at_least:,}" if self.total is None else f" of {self.total:,}"
+        errors = f" ({listed(self.errors)})" if self.errors else ""
+        left = "" if self.eta_seconds is None else f", {timedelta(seconds=round(self.eta_seconds))} left"
+        return (
+            f"{self.rows:,}{total} rows, {_rate(self.rows_per_second)} rows/s, {self.failed:,} failed{errors}, "
+            f"at most {self.concurrency} requests in flight{left}."
+        )
+
+
+def _rate(rows_per_second: float) -> str:
+    return f"{rows_per_second:.1f}" if 0 < rows_per_second < _SLOW else f"{rows_per_second:,.0f}"

@@ -14,17 +14,17 @@ from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 # Number of progress reports that the time left is estimated from: about a minute.
 _REMEMBERED = 7
 
-# An estimate of more than some 30 years says nothing.
+# An estimate of more than about 30 years is useless.
 _LONGEST_ETA_SECONDS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class RowTotal:
-    """How many rows a shard has.
+    """Number of rows of a shard, as far as it is known.
 
-    :param total: their number, if it is known.
+    :param total: the number of rows, if it is known.
     :param at_least: number of rows that are known to exist.
-    :param expected: their number, or an estimate from the bytes that were read so far.
+    :param expected: the number of rows, or an estimate from the bytes that were read so far.
     """
 
     total: int | None
@@ -56,13 +56,13 @@ class ProgressMeter:
         self._began = began
         self.count = RowCount(source.files, source.total, source.at_least)
         self._done = (began, 0)
-        self._answered = deque([(began, 0)], _REMEMBERED)
+        self._finished = deque([(began, 0)], _REMEMBERED)
 
     def progress(self, now: float, *, concurrency: int, rows_read: int, all_read: bool) -> Progress:
-        """Return how far the run is.
+        """Return the progress of the run.
 
-        :param now: of the same clock as ``began``.
-        :param concurrency: requests in flight at most.
+        :param now: time, by the same clock as ``began``.
+        :param concurrency: maximum number of requests in flight.
         :param rows_read: rows of this shard that the run has read so far.
         :param all_read: whether these are all rows of this shard.
         """
@@ -101,11 +101,11 @@ class ProgressMeter:
 
     def _seconds_left(self, total: RowTotal, rows: int, now: float) -> float | None:
         """Return the estimated seconds until the end, ``None`` before the first response."""
-        answered = self._rows.done - self._rows.unsent
-        then, answered_then = self._answered[0]
-        self._answered.append((now, answered))
-        if not (self._requests.responses and answered) or total.expected is None:
+        finished = self._rows.done - self._rows.unsent
+        then, finished_then = self._finished[0]
+        self._finished.append((now, finished))
+        if not (self._requests.responses and finished) or total.expected is None:
             return None
-        if answered == answered_then:
-            then, answered_then = self._began, 0
-        return max(0.0, total.expected - rows) * (now - then) / (answered - answered_then)
+        if finished == finished_then:
+            then, finished_then = self._began, 0
+        return max(0.0, total.expected - rows) * (now - then) / (finished - finished_then)

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.responses import Response, decode_model_output
 
 # Line breaks may stand between JSON values, but never inside of a string.
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
@@ -22,9 +22,9 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class UnusableResponseError(Exception):
-    """A response, or its part for one row, is not an output. The engine turns it into a failed row.
+    """A response, or the part of it for one row, is not an output. The engine turns this error into a failed row.
 
-    :param problem: words that follow "the answer", for example ``is empty``.
+    :param problem: a sentence whose subject, the response, is left out, for example ``is empty``.
     :param part: the row's part of the response, if it has one.
     """
 
@@ -57,8 +57,8 @@ class JsonValue:
 def read_response(response: Response, *, as_json: bool) -> JsonValue:
     """Return the value of a response.
 
-    :param as_json: whether it has to be JSON, regardless of its Content-Type.
-    :raises UnusableResponseError: it is not a JSON value.
+    :param as_json: whether the body must be JSON, regardless of its Content-Type.
+    :raises UnusableResponseError: the body is not a JSON value.
     :raises BasetenResponseError: the body does not match its Content-Type.
     """
     body = response.body
@@ -69,7 +69,7 @@ def read_response(response: Response, *, as_json: bool) -> JsonValue:
         return _read_json(response)
     if not body and response.status != _NO_CONTENT and not media_type.startswith("text/"):
         raise UnusableResponseError("is empty")
-    value = model_output(response)
+    value = decode_model_output(response)
     if isinstance(value, bytes):
         raise UnusableResponseError(f"is {media_type or 'binary data'}, which has no form in JSON")
     return JsonValue(None, value)

@@ -1,4 +1,4 @@
-"""Row count of the input, which runs beside the requests: for the progress and the time left."""
+"""Row count of the input, for the progress and the time left; rows are counted while requests are sent."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from airflow_provider_baseten.batch.formats import format_of
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.storage.files import local_path
 
-# Counting reads text to its end. Remote text is fetched twice for that, so its size is limited.
+# Counting reads whole text files. Remote ones are fetched a second time for that, so their size is limited.
 _MOST_REMOTE_BYTES = 16 << 20
 
 # A pause after each block, so that counting hardly slows down the run.

@@ -63,7 +63,7 @@ def json_value(value: Any, *, sort_keys: bool = False) -> Any:
 
 
 def _simple(value: Any) -> Any:
-    """Return the value converted by one step towards JSON, or the value itself."""
+    """Return a value converted by one level towards JSON, or the value itself if it needs no conversion."""
     match value:
         case Enum():
             return value.value

@@ -23,7 +23,7 @@ _BYTES_OF_FLOAT = 4
 
 
 def chat_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the response if the chat operator would accept it; it may be cut at its length limit.
+    """Return the response if the chat operator would accept it, or if it only stopped at its length limit.
 
     :raises UnusableResponseError: the response has no usable message.
     """

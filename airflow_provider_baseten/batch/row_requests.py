@@ -1,4 +1,4 @@
-"""Requests that are made of rows."""
+"""Requests made from rows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -40,9 +40,9 @@ class RowRequest:
 
 
 class RequestEncoder:
-    """Makes requests of rows. It is used by one thread only.
+    """Makes requests from rows; used by one thread only.
 
-    ``rows`` is the number of this shard's rows that it has seen.
+    The attribute ``rows`` counts this shard's rows so far.
     """
 
     def __init__(self, plan: BatchPlan) -> None:
@@ -71,7 +71,7 @@ class RequestEncoder:
                     continue
                 value = plan.input_of(row)
                 if job.preset != "predict":
-                    self._format.join([value], plan.parameters)  # A bad row must not fail its group.
+                    self._format.join([value], plan.parameters)  # A trial, so that a bad row does not fail its group.
             except Exception as error:
                 if is_wanted:
                     yield RowRequest([number], [kept], error=_typed(row, error))
@@ -154,7 +154,7 @@ def _typed(row: Row, error: Exception) -> BasetenError:
 def sized(what: object, body: bytes) -> bytes:
     """Return the body if its size is allowed.
 
-    :raises BasetenPayloadTooLargeError: it is larger than Baseten takes.
+    :raises BasetenPayloadTooLargeError: the body is larger than Baseten accepts.
     """
     if len(body) > MAX_BODY_BYTES:
         raise BasetenPayloadTooLargeError(f"{what} has {len(body):,} bytes, Baseten takes at most 100 MB.")

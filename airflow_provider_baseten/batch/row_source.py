@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.batch.formats import format_of
 from airflow_provider_baseten.batch.input_file import InputFile
-from airflow_provider_baseten.batch.input_files import find, may_pass
+from airflow_provider_baseten.batch.input_files import find, is_transient
 from airflow_provider_baseten.batch.output_folder import is_part
 from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.batch.read_progress import ReadProgress
@@ -92,7 +92,8 @@ def rows_of(file: InputFile, read_progress: ReadProgress, columns: Collection[st
     except Exception as error:
         where = f"{file.uri} can't be read" if last is None else f"{last} is the last that can be read of its file"
         raise BasetenInputError(
-            f"{where} ({reason(error)}): it is damaged or was changed meanwhile.", retryable=may_pass(error, file.uri)
+            f"{where} ({reason(error)}): it is damaged or was changed meanwhile.",
+            retryable=is_transient(error, file.uri),
         ) from error
 
 
@@ -100,7 +101,7 @@ def _known(first: list[Row], values: Iterable[Any] | None = None) -> int | None:
     """Return the number of rows, if the first ones are all rows or the input has a length; otherwise ``None``."""
     if len(first) < _SAMPLE_ROWS:
         return len(first)
-    with suppress(Exception):  # User code or Airflow computes the length.
+    with suppress(Exception):  # The length may be computed by code of the user or of Airflow, which may raise anything.
         return len(values) if isinstance(values, Sized) else None
     return None
 

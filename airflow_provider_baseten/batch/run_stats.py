@@ -1,4 +1,4 @@
-"""Statistics of a run: what its requests did, and which outcomes its rows had."""
+"""Statistics of a run: its requests, and the outcomes of its rows."""
 
 import math
 from bisect import bisect_left
@@ -15,7 +15,7 @@ _LONGEST_KIND = 100
 
 
 class RequestStats:
-    """Counts of requests. Only the sender changes them."""
+    """Counts of requests, changed by the sender only."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -33,7 +33,7 @@ class RequestStats:
     def add_response(self, seconds: float) -> None:
         """Count a response.
 
-        :param seconds: its latency.
+        :param seconds: latency of the response.
         """
         self.responses += 1
         self.response_seconds += seconds
@@ -52,7 +52,7 @@ class RequestStats:
 
 
 class OutcomeStats:
-    """Counts of rows by outcome. Only the run changes them."""
+    """Counts of rows by outcome, changed by the run only."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()

@@ -46,6 +46,6 @@ class SeenIds:
 
 
 def id_key(value: Any) -> bytes:
-    """Return the same bytes for ids that are equal, regardless of the order of their members and trailing zeros."""
+    """Return bytes that are the same for equal ids: the order of members and trailing zeros make no difference."""
     key = encode("id_column", value, sort_keys=True)
     return key.rstrip(b"0").rstrip(b".") if isinstance(value, Decimal) and b"." in key and b"E" not in key else key

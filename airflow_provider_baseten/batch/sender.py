@@ -37,7 +37,7 @@ class Failure:
 
     :param error: why it is not an output.
     :param answer: response for the row, or for all rows of the request.
-    :param answer_row: row of the same request whose record holds the response of both.
+    :param answer_row: row of the same request whose record holds the response, if two rows share it.
     """
 
     error: BasetenError
@@ -48,7 +48,7 @@ class Failure:
 class Sender:
     """Sends the requests of a job.
 
-    ``stats`` has the counts of its requests.
+    The attribute ``stats`` counts the requests.
 
     :param slots: limits the requests in flight; a request that waits before another attempt holds no slot.
     """
@@ -58,7 +58,7 @@ class Sender:
         self._job = job = plan.job
         self._filter = job.output_filter
         self._format = plan.request_format
-        # Whether the text of a response is the output of its only row.
+        # Whether the text of a response is written unchanged, as the output of its only row.
         self._is_output = self._format.split is None and self._filter is None and not plan.packs_vectors
         self._request = transport.prepared(plan.request)
         self._retries = job.request_retries or RequestRetries()
@@ -74,9 +74,9 @@ class Sender:
 
         An output is JSON on one line, or a packed vector where the parts hold vectors.
 
-        :raises BasetenError: error of the last attempt; there is no response.
+        :raises BasetenError: error of the last attempt, if no attempt got a response.
         """
-        # A loop and not tenacity, which takes as long for a request without a retry as a fifth of all its other work.
+        # A loop instead of tenacity, which would add a fifth to the work for a request without a retry.
         began = time.monotonic()
         attempt = 0
         while True:
@@ -87,7 +87,7 @@ class Sender:
                 pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-                # A rejection takes no time. If it freed its slot at once, more requests would be sent and rejected.
+                # A rejection arrives at once. If its slot were free at once, more requests would be sent and rejected.
                 kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
                 return self._outcomes(request, response)
@@ -148,7 +148,7 @@ class Sender:
         except UnusableResponseError as error:
             problem = quotable(str(error), replace(self._request, body=body)) or "is not an output"
             return BasetenResponseError(
-                f"The answer of {self._request.subject} {problem}{id_note(response.request_id)}.",
+                f"The response to {self._request.subject} {problem}{id_note(response.request_id)}.",
                 status=response.status,
                 request_id=response.request_id,
                 may_have_run=True,
@@ -188,7 +188,7 @@ def _encoded(name: str, value: Any) -> bytes:
         return encode(name, value)
     except BasetenInputError as error:
         with suppress(TypeError, ValueError, RecursionError):
-            text = exact_json.encode_output(json_value(value))  # It writes lone surrogates as escapes.
+            text = exact_json.encode_output(json_value(value))  # encode_output writes lone surrogates as escapes.
             json.loads(text, parse_int=str, parse_float=str, parse_constant=exact_json.refuse_constant)
             return text
         raise UnusableResponseError(f"has no form in JSON: {str(error).rstrip('.')}") from None

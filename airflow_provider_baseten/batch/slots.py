@@ -39,10 +39,10 @@ class Slots:
         self._fill_free_slots()
 
     async def pause(self, seconds: float, kept: float = 0.0) -> None:
-        """Free the slot while waiting to retry, and take a slot afterwards.
+        """Wait before a retry without holding the slot, and take a slot again afterwards.
 
         :param seconds: how long to wait.
-        :param kept: how long the slot stays taken at first.
+        :param kept: for how many of these seconds the slot stays taken.
         """
         await asyncio.sleep(min(kept, seconds))
         self.release()

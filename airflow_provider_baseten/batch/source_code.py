@@ -32,7 +32,7 @@ def node_of_code(code: CodeType) -> Node | None:
     """Return the syntax tree of a function, ``None`` if there is no source or several functions match."""
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
-    if len(found) > 1:  # Lambdas in one line have different positions.
+    if len(found) > 1:  # Several lambdas in one line: their positions in the line tell them apart.
         positions = {*code.co_positions()}
         found = [node for node in found if isinstance(node, ast.Lambda) and _position(node.body) in positions]
     return found[0] if len(found) == 1 else None  # type: ignore[return-value]
@@ -102,7 +102,7 @@ def _tree(thing: Any) -> ast.Module | None:
     try:
         lines, _ = inspect.findsource(thing)
         return _parsed("".join(lines))
-    except Exception:  # There is no file, it has changed, or it is not Python.
+    except Exception:  # The file does not exist, has changed, or is not Python.
         return None
 
 

@@ -18,7 +18,7 @@ class Template:
     whose value is not a string is inserted as JSON. Doubled braces stand for one brace.
 
     :param value: the JSON value.
-    :raises BasetenInputError: it can't be encoded as JSON, or a string has braces that name no column.
+    :raises BasetenInputError: the value can't be encoded as JSON, or a string has braces that name no column.
     """
 
     def __init__(self, value: Any) -> None:
@@ -56,7 +56,7 @@ class Template:
 
 
 def _parts(text: str) -> list[tuple[str, str | None]]:
-    """Return the literal texts, each with the name of the column after it."""
+    """Return the literal texts, each with the name of the column that follows it."""
     try:
         parts = list(Formatter().parse(text))
     except ValueError:

@@ -50,7 +50,7 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     try:
         return run(options) or OK
     except BrokenPipeError:
-        # The reader, such as head, has closed the pipe. Without this Python fails again when it flushes stdout on exit.
+        # The reading program, such as head, has closed the pipe. Python would fail again as it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
         return OK
     except KeyboardInterrupt:
@@ -58,7 +58,9 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     except UsageError as error:
         return _fail(error, USAGE)
     except BasetenError as error:
-        if isinstance(error, BasetenInputError) and error.status is None:  # Found before anything was sent.
+        if (
+            isinstance(error, BasetenInputError) and error.status is None
+        ):  # The error was found before anything was sent.
             return _fail(UsageError(_replace_arguments(str(error), options)), USAGE)
         return _fail(error, FAILED)
     except CommandError as error:
@@ -71,7 +73,7 @@ def _replace_arguments(text: str, options: argparse.Namespace) -> str:
         argument = "baseten_conn_id" if name == "conn_id" else name
         option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
         text = re.sub(rf"\b{argument}=", f"{option} ", text)
-        # Not before "of", as in "webhook_endpoint of the connection": fields of the connection have the same names.
+        # Not in "webhook_endpoint of the connection": fields of the connection have the same names as arguments.
         if "_" in argument and value is not None:
             text = re.sub(rf"\b{argument}\b(?! of )", option, text)
     return re.sub(r"\bmodel_input\b", "The input", text, count=1)
@@ -159,7 +161,7 @@ def _format(output: Any) -> str:
     try:
         return exact_json.encode_output(output).decode()
     except ValueError as error:
-        raise CommandError(f"The model has answered, but the output can't be printed as JSON: {error}.") from None
+        raise CommandError(f"The model ran, but its output can't be printed as JSON: {error}.") from None
 
 
 def _format_indented(value: Any, margin: str = "\n") -> str:

@@ -4,14 +4,14 @@ import argparse
 
 from airflow_provider_baseten.api import http
 from airflow_provider_baseten.api.predict import build_predict
-from airflow_provider_baseten.api.responses import model_output
+from airflow_provider_baseten.api.responses import decode_model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_at_most_one
 from airflow_provider_baseten.cli.console import check_target, command, read_input, write, write_bytes
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-# Fewer than in a task: a person is waiting.
+# Fewer attempts than in a task, because a person is waiting.
 REQUEST_RETRIES = RequestRetries(max_attempts=3)
 
 
@@ -22,7 +22,7 @@ def predict(options: argparse.Namespace) -> None:
     hook = BasetenHook(options.conn_id, timeout=options.timeout or http.READ_TIMEOUT, request_retries=REQUEST_RETRIES)
     with hook.client() as client:
         request = build_predict(target, model_input)
-        output = model_output(client.send(request, write_bytes if options.stream else None))
+        output = decode_model_output(client.send(request, write_bytes if options.stream else None))
     if not options.stream:
         write(output)
 

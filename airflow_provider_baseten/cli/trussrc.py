@@ -11,7 +11,7 @@ from airflow_provider_baseten.api.target import check_base_url
 from airflow_provider_baseten.cli.console import UsageError, command, read_file, write
 
 _BASETEN = "https://app.baseten.co"
-# Truss itself takes a remote from them.
+# Environment variables from which Truss itself takes a remote.
 _URL_VARIABLE = "BASETEN_TRUSS_AUTH_REMOTE_URL"
 _KEY_VARIABLE = "BASETEN_TRUSS_AUTH_API_KEY"
 
@@ -31,9 +31,9 @@ def connection_from_trussrc(options: argparse.Namespace) -> None:
 
 
 def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
-    """Return the remote of Truss's environment variables, which hide the file; ``None`` if they are not set.
+    """Return the remote in Truss's environment variables, which take precedence over the file; ``None`` without them.
 
-    :raises UsageError: only one of them is set, or a remote of the file is asked for.
+    :raises UsageError: only one of them is set, or a remote of the file is requested.
     """
     url, api_key = os.environ.get(_URL_VARIABLE), os.environ.get(_KEY_VARIABLE)
     if not url and not api_key:
@@ -41,7 +41,9 @@ def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
     if not url or not api_key:
         raise UsageError(f"Set both {_URL_VARIABLE} and {_KEY_VARIABLE}, or neither, as Truss needs it.")
     if name is not None:
-        raise UsageError(f"{_URL_VARIABLE} hides the remotes of the file: leave --remote out, or give --file too.")
+        raise UsageError(
+            f"{_URL_VARIABLE} takes precedence over the remotes of the file: leave --remote out, or give --file too."
+        )
     return {"remote_url": url, "api_key": api_key}
 
 
@@ -49,7 +51,10 @@ def _remotes(path: str, content: bytes) -> Mapping[str, Mapping[str, str]]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(content.decode())
-    except (configparser.Error, UnicodeDecodeError):  # Their messages repeat lines of the file.
+    except (
+        configparser.Error,
+        UnicodeDecodeError,
+    ):  # The messages of these errors repeat lines of the file, which may hold keys.
         raise UsageError(f"{path} is not a file of sections with 'name = value' lines, as Truss writes it.") from None
     return {name: parser[name] for name in parser.sections()}
 

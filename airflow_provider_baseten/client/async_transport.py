@@ -16,7 +16,7 @@ from pyreqwest.proxy import ProxyBuilder
 
 from airflow_provider_baseten.api.content_encoding import ACCEPTED
 from airflow_provider_baseten.api.http import JSON, Request
-from airflow_provider_baseten.api.responses import Response, is_answer
+from airflow_provider_baseten.api.responses import Response, is_success
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
 from airflow_provider_baseten.client.connection_errors import async_failure, connection_lost
 from airflow_provider_baseten.client.credentials import Credentials
@@ -25,21 +25,22 @@ from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, Res
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Bytes of one response in a bulk job, which keeps the responses of all requests in flight in memory.
+# Largest response in a bulk job, in bytes: the responses of all requests in flight are in memory.
 _MAX_BULK_BYTES = 64 * 1024**2
 _BULK_IN_MEMORY_BYTES = 1024**2
 
-# Bytes of the first read, which holds most responses whole.
+# Bytes of the first read; most responses fit.
 _FIRST_READ_BYTES = 64 * 1024
 
 
 class AsyncTransport:
     """Sends requests without blocking the event loop; connections open on first use, not before a fork.
 
-    :param credentials: of the workspace.
+    :param credentials: address and keys of the workspace.
     """
 
-    # Path, host and headers of the last request, and their form for pyreqwest. Not the request: its body may be large.
+    # Path, host and headers of the last request, and pyreqwest's form of them. The request, whose body may be large, is
+    # not kept.
     _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -53,7 +54,7 @@ class AsyncTransport:
     async def send(self, request: Request) -> Response:
         """Send a request, with retries, and return the response.
 
-        :raises BasetenError: of the last attempt.
+        :raises BasetenError: error of the last attempt.
         """
         retrying = tenacity.AsyncRetrying(**self._credentials.request_retries.options(request))
         return await retrying(self._attempt, self._credentials.prepared(request))
@@ -64,7 +65,8 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close the connections."""
-        client, self._client = self._client, None  # Pooled connections close when pyreqwest's client is collected.
+        # No reference is kept: pooled connections close when pyreqwest's client is garbage-collected.
+        client, self._client = self._client, None
         if client is not None:
             await client.close()
 
@@ -98,10 +100,10 @@ class AsyncTransport:
         return cache(proxy_for) if has_proxies() else None
 
     async def attempt(self, request: Request, body: bytes | None) -> Response:
-        """Send a request once, with another body; for the rows of a bulk job, whose requests differ in the body only.
+        """Send a request once, with ``body`` as its body: the requests of a bulk job differ in the body only.
 
-        :returns: the response; its headers are not copied, and found by lower-case name.
-        :raises BasetenError: of this attempt.
+        :returns: the response in memory; its headers are found by lower-case name.
+        :raises BasetenError: error of this attempt.
         """
         response = await self._exchange(request, body, self._most_in_bulk, _BULK_IN_MEMORY_BYTES)
         return checked_response(response.in_memory(), self._credentials, body)
@@ -109,13 +111,13 @@ class AsyncTransport:
     async def _attempt(self, request: Request) -> Response:
         response = await self._exchange(request, request.body, self._credentials.max_response_bytes, IN_MEMORY_BYTES)
         response = replace(response, headers=dict(response.headers.items()))
-        if is_answer(request, response.status):
+        if is_success(request, response.status):
             return response
-        # In a thread: removing quotes of a large input from the message takes long.
+        # In a thread, because it takes long to remove quotes of a large input from the message.
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
-        """Return URL and headers as pyreqwest takes them, made once for the requests of a bulk job."""
+        """Return URL and headers in pyreqwest's types; those of the last request are reused, as in a bulk job."""
         last = self._last
         if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:
             return last[3:]
@@ -141,8 +143,8 @@ class AsyncTransport:
         if request.timeout < self._credentials.timeout:
             builder = builder.timeout(timedelta(seconds=request.timeout))
         try:
-            async with builder.build_streamed() as answer:
-                status, found, reader = answer.status, answer.headers, answer.body_reader
+            async with builder.build_streamed() as streamed:
+                status, found, reader = streamed.status, streamed.headers, streamed.body_reader
                 headers = _Headers(found)
                 # A read returns fewer bytes than asked for only at the end of the body.
                 begin = bytes(await reader.read(_FIRST_READ_BYTES) or b"")
@@ -177,7 +179,7 @@ def _is_simple(headers: HeaderMap) -> bool:
 
 
 class _Headers(Mapping[str, str]):
-    """Headers of an async response, read without a copy; the same as :func:`plain_headers` returns."""
+    """Headers of an async response, looked up without a copy; equal to the result of :func:`plain_headers`."""
 
     def __init__(self, found: HeaderMap) -> None:
         self._found = found

@@ -13,14 +13,14 @@ from airflow_provider_baseten.exceptions import (
 def ca_bundle() -> tuple[str, bytes] | None:
     """Return path and content of the CA bundle that the environment names.
 
-    :raises BasetenInputError: it can't be read or holds no certificate.
+    :raises BasetenInputError: the bundle can't be read or holds no certificate.
     """
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         if path := os.environ.get(variable):
             try:
                 content = Path(path).read_bytes()
                 _check_certificates(content)
-            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError too.
                 raise BasetenInputError(
                     f"{variable}={path} is not a usable CA bundle ({error}): name a PEM file with certificates."
                 ) from None
@@ -28,6 +28,6 @@ def ca_bundle() -> tuple[str, bytes] | None:
     return None
 
 
-@lru_cache(maxsize=1)  # It takes longer than a call to a server nearby.
+@lru_cache(maxsize=1)  # Cached, because loading a bundle takes longer than a call to a nearby server.
 def _check_certificates(content: bytes) -> None:
     ssl.create_default_context(cadata=content.decode("ascii") or "empty")

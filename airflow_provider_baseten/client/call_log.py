@@ -1,4 +1,4 @@
-"""Log lines of one call: its start, its response, and its fate when the task ends first."""
+"""Log lines of one call: its start, its response, and what happens to the call if the task ends first."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class CallLog:
     """Logs a call when it begins and when its response has arrived.
 
-    :param log: of the task or the trigger.
-    :param request: only its subject is logged.
+    :param log: logger of the task or the trigger.
+    :param request: request of the call, of which only the subject is logged.
     """
 
     def __init__(self, log: "logging.Logger | Any", request: "Request") -> None:
@@ -25,11 +25,11 @@ class CallLog:
         self._response: Response | None = None
         log.info("Calling %s.", self._subject)
 
-    def answered(self, response: "Response") -> None:
-        """Log status, duration, size and request id."""
+    def log_response(self, response: "Response") -> None:
+        """Log the status, duration, size and request id of the response."""
         self._response = response
         self._log.info(
-            "%s answered %d after %.1f s with %s bytes (request id %s).",
+            "%s returned %d after %.1f s with %s bytes (request id %s).",
             self._subject,
             response.status,
             time.monotonic() - self._start,
@@ -37,21 +37,21 @@ class CallLog:
             response.request_id,
         )
 
-    def broken_off(self, attempt: "Attempt | None") -> str:
-        """Return a sentence on what happens to the call when the task ends now.
+    def describe_interruption(self, attempt: "Attempt | None") -> str:
+        """Return a sentence on what happens to the call if the task ends now.
 
-        :param attempt: the request in flight.
+        :param attempt: the request in flight, ``None`` if there is none.
         """
         if self._response is not None:
             return (
-                f"{self._subject} was answered (request id {self._response.request_id}), but its output was not stored "
-                "yet: the next try sends the request, and pays, again."
+                f"{self._subject} got a response (request id {self._response.request_id}), but its output was not "
+                "stored yet: the next try sends the request, and pays, again."
             )
         if attempt is None:
-            return f"{self._subject} was not under way at that moment: nothing runs. The next try sends the request."
-        request_id = f"request id {attempt.request_id}" if attempt.request_id else "it has no id before the answer"
+            return f"{self._subject} was not in flight at that moment, so nothing runs. The next try sends the request."
+        request_id = f"request id {attempt.request_id}" if attempt.request_id else "it has no id before the response"
         return (
-            f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and was not answered yet "
+            f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and has no response yet "
             f"({request_id}). Its connection is closed now: Baseten cancels the work, but the model may still run and "
             "be billed. The next try sends the request again."
         )

@@ -15,7 +15,7 @@ from airflow_provider_baseten.api.async_predict import (
 from airflow_provider_baseten.api.deployments import build_wake
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.predict import PredictOptions, build_predict
-from airflow_provider_baseten.api.responses import Response, model_output, object_output
+from airflow_provider_baseten.api.responses import Response, decode_model_output, decode_object
 from airflow_provider_baseten.api.sync_route import RouteOptions, build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.client.async_transport import AsyncTransport
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class _BaseClient:
-    """What both clients have in common.
+    """Base of both clients.
 
-    :param credentials: of the workspace.
+    :param credentials: address and keys of the workspace.
     """
 
     def __init__(self, credentials: Credentials) -> None:
@@ -55,7 +55,7 @@ class Client(_BaseClient):
     >>> with Client(Credentials(api_key="...")) as client:  # doctest: +SKIP
     ...     client.predict(Target(model_id="abcd1234"), {"prompt": "Hello"})
 
-    :param credentials: of the workspace.
+    :param credentials: address and keys of the workspace.
     """
 
     def __enter__(self) -> Self:
@@ -74,7 +74,7 @@ class Client(_BaseClient):
         :returns: the decoded output; a streamed one as a whole.
         :raises BasetenError: see :mod:`airflow_provider_baseten.exceptions`.
         """
-        return model_output(self.send(build_predict(target, model_input, **options)))
+        return decode_model_output(self.send(build_predict(target, model_input, **options)))
 
     def sync_route(self, target: Target | ModelApis, route: str, **options: Unpack[RouteOptions]) -> Any:
         """Call a route of a custom server, and return its response decoded by its Content-Type: JSON, text or bytes.
@@ -98,17 +98,17 @@ class Client(_BaseClient):
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
         """Return the status of an async request: ``status``, ``webhook_status``, ``errors``, never its output.
 
-        :raises BasetenNotFoundError: Baseten does not know the id, or no longer: it keeps a status for one hour.
+        :raises BasetenNotFoundError: Baseten does not know the id. It keeps a status for one hour.
         """
-        return object_output(self.send(build_status(target, request_id)))
+        return decode_object(self.send(build_status(target, request_id)))
 
     def cancel_async_request(self, target: Target, request_id: str) -> bool:
         """Cancel an async request if it is still queued; return whether it was cancelled."""
-        return bool(object_output(self.send(build_cancel(target, request_id))).get("canceled"))
+        return bool(decode_object(self.send(build_cancel(target, request_id))).get("canceled"))
 
     def get_async_queue_status(self, target: Target) -> dict[str, Any]:
         """Return ``num_queued_requests`` and ``num_in_progress_requests`` of a deployment."""
-        return object_output(self.send(build_queue_status(target)))
+        return decode_object(self.send(build_queue_status(target)))
 
     def wake(self, target: Target) -> None:
         """Start a replica of a deployment that has scaled to zero, without waiting for it."""
@@ -117,7 +117,7 @@ class Client(_BaseClient):
     def openai(self, target: Target | ModelApis) -> "OpenAI":
         """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
 
-        It has these credentials, timeout and retries. The SDK's own retries, which may pay twice, are off:
+        It uses this client's credentials, timeout and retries. The SDK's own retries, which may pay twice, are off:
         ``openai_client.with_options(max_retries=2)`` turns them on. It follows no redirects.
 
         :param target: a model or a chain with such a server, or the Model APIs.
@@ -135,14 +135,14 @@ class Client(_BaseClient):
 
     @property
     def attempt_in_flight(self) -> Attempt | None:
-        """The request that was sent and has no response yet, also after an exception from outside ended the call."""
+        """The request without a response yet. It stays if an exception from outside, as of a signal, ends the call."""
         return self._transport.attempt_in_flight
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request that one of the ``build_`` functions made, and return the whole response.
 
         :param on_chunk: called with each part of the body as it arrives.
-        :raises BasetenError: of the last attempt.
+        :raises BasetenError: error of the last attempt.
         """
         return self._transport.send(request, on_chunk)
 
@@ -160,7 +160,7 @@ class AsyncClient(_BaseClient):
 
     A client belongs to one event loop. Close it, or use it in ``async with``.
 
-    :param credentials: of the workspace.
+    :param credentials: address and keys of the workspace.
     """
 
     async def __aenter__(self) -> Self:
@@ -171,7 +171,7 @@ class AsyncClient(_BaseClient):
 
     async def predict(self, target: Target, model_input: Any, **options: Unpack[PredictOptions]) -> Any:
         """Run a model, and return its output; see :meth:`Client.predict`."""
-        return model_output(await self.send(build_predict(target, model_input, **options)))
+        return decode_model_output(await self.send(build_predict(target, model_input, **options)))
 
     async def sync_route(self, target: Target | ModelApis, route: str, **options: Unpack[RouteOptions]) -> Any:
         """Call a route of a custom server; see :meth:`Client.sync_route`."""
@@ -184,15 +184,15 @@ class AsyncClient(_BaseClient):
 
     async def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
         """Return the status of an async request; see :meth:`Client.get_async_request`."""
-        return object_output(await self.send(build_status(target, request_id)))
+        return decode_object(await self.send(build_status(target, request_id)))
 
     async def cancel_async_request(self, target: Target, request_id: str) -> bool:
         """Cancel an async request if it is still queued; see :meth:`Client.cancel_async_request`."""
-        return bool(object_output(await self.send(build_cancel(target, request_id))).get("canceled"))
+        return bool(decode_object(await self.send(build_cancel(target, request_id))).get("canceled"))
 
     async def get_async_queue_status(self, target: Target) -> dict[str, Any]:
         """Return the length of the async queue; see :meth:`Client.get_async_queue_status`."""
-        return object_output(await self.send(build_queue_status(target)))
+        return decode_object(await self.send(build_queue_status(target)))
 
     async def wake(self, target: Target) -> None:
         """Start a replica of a deployment that has scaled to zero; see :meth:`Client.wake`."""
@@ -211,7 +211,7 @@ class AsyncClient(_BaseClient):
     async def send(self, request: Request) -> Response:
         """Send a request that one of the ``build_`` functions made, and return the whole response.
 
-        :raises BasetenError: of the last attempt.
+        :raises BasetenError: error of the last attempt.
         """
         return await self._transport.send(request)
 

@@ -1,4 +1,4 @@
-"""Errors of connections: what the exceptions of the HTTP libraries mean for a request."""
+"""Errors of connections, made from the exceptions of the HTTP libraries."""
 
 import pyreqwest.exceptions
 import requests
@@ -22,9 +22,9 @@ def blocking_failure(
     if isinstance(error, requests.exceptions.SSLError):
         return _untrusted(request, reason)
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return _not_connected(request, origin, "no answer", timeout=True)
+        return _not_connected(request, origin, "no response", timeout=True)
     if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
-        return _not_answered(request, min(request.timeout, credentials.timeout))
+        return _timed_out(request, min(request.timeout, credentials.timeout))
     if isinstance(reason, urllib3.exceptions.MaxRetryError):
         return _not_connected(request, origin, reason.reason)
     return connection_lost(request, error)
@@ -40,12 +40,12 @@ def async_failure(
     reason = causes[-1] if causes else str(error)
     if "certificate" in reason:
         return _untrusted(request, reason)
-    # Its ConnectError and ConnectTimeoutError also stand for what happens to a connection after the request was sent.
+    # pyreqwest raises ConnectError and ConnectTimeoutError also after the request was sent; only the cause is certain.
     if "client error (Connect)" in causes:
         timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
-        return _not_connected(request, origin, "no answer" if timeout else reason, timeout=timeout)
+        return _not_connected(request, origin, "no response" if timeout else reason, timeout=timeout)
     if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
-        return _not_answered(request, min(request.timeout, credentials.timeout))
+        return _timed_out(request, min(request.timeout, credentials.timeout))
     return connection_lost(request, error)
 
 
@@ -65,10 +65,10 @@ def _not_connected(request: Request, origin: str, reason: object, *, timeout: bo
     )
 
 
-def _not_answered(request: Request, read_timeout: float) -> BasetenError:
+def _timed_out(request: Request, read_timeout: float) -> BasetenError:
     return BasetenTimeoutError(
-        f"{request.subject} was sent, but no answer came within {read_timeout:g} s."
-        f"{_may_run(request)} {request.advice.no_answer}",
+        f"{request.subject} was sent, but no response came within {read_timeout:g} s."
+        f"{_may_run(request)} {request.advice.after_timeout}",
         may_have_run=bool(request.advice.may_run),
     )
 
@@ -76,7 +76,7 @@ def _not_answered(request: Request, read_timeout: float) -> BasetenError:
 def connection_lost(request: Request, error: Exception) -> BasetenError:
     """Return the error for a connection that ended before the whole response."""
     return BasetenUnavailableError(
-        f"{request.subject} was sent, but the connection was lost before the whole answer was there "
+        f"{request.subject} was sent, but the connection was lost before the whole response had arrived "
         f"({type(error).__name__}).{_may_run(request) or ' Try again later.'}",
         may_have_run=bool(request.advice.may_run),
     )

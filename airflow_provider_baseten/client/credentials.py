@@ -1,4 +1,4 @@
-"""Credentials of a client: where Baseten is reached, with which keys, and how long and how often a request is tried."""
+"""Credentials of a client: addresses and keys of a workspace, and the limits of each request."""
 
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -16,7 +16,7 @@ _MODEL_APIS_URL = "https://inference.baseten.co"
 
 MAX_RESPONSE_BYTES = config.MAX_RESPONSE_BYTES.default
 
-# Sockets count milliseconds in 32 bits.
+# Sockets take a timeout as milliseconds in a signed 32-bit integer.
 _MAX_SECONDS = 2_000_000.0
 
 
@@ -24,17 +24,17 @@ _MAX_SECONDS = 2_000_000.0
 class Credentials:
     """Address and keys of a workspace, and the limits of each request.
 
-    :param api_key: sent with every request to a model; never part of a message.
+    :param api_key: sent with every request to a model; never in messages or logs.
     :param base_url: for example ``http://127.0.0.1:8700`` for an emulator or a proxy, where the name of the model or
         chain becomes the first part of the path; by default Baseten's own hosts.
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
     :param management_api_key: key for the management API, by default the API key.
     :param management_url: address of the management API, by default the base URL, or else https://api.baseten.co.
-    :param timeout: seconds to wait for a response, and for each further part of a streamed one; by default 1260, which
+    :param timeout: seconds to wait for a response, and for each later part of a streamed one; by default 1260, which
         is longer than Baseten lets a predict run.
     :param request_retries: how often a request that did not run is sent again.
-    :param max_response_bytes: most bytes of a response of a model, decompressed; by default 1 GiB. A response of more
-        than a few megabytes is kept in a temporary file.
+    :param max_response_bytes: largest response of a model in bytes, decompressed; by default 1 GiB. A response of
+        more than a few megabytes is kept in a temporary file.
     :param error_details: whether error messages quote the server; by default they do.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
@@ -91,7 +91,7 @@ class Credentials:
         return "/".join(self.host_url(host).split("/", 3)[:3])
 
     def prepared(self, request: Request) -> Request:
-        """Return the request as it is sent: its errors quote the server only if ``error_details`` says so."""
+        """Return the request with the setting for errors: without ``error_details`` they do not quote the server."""
         return request if self.error_details else replace(request, error_details=False)
 
     def authorization(self, host: str) -> str:

@@ -29,8 +29,8 @@ SENDING: ContextVar[bool] = ContextVar("sending", default=False)
 class _HeaderLines:
     """Header lines in a form that Python's parser reads correctly.
 
-    Python's parser takes the first line that is not a header, or that has a space before its colon, for the end of the
-    head, and likewise the end of the connection.
+    Python's parser ends the head at the first line that is not a header or has a space before its colon. It does not
+    notice that a connection has ended within the head.
     """
 
     def __init__(self, file: Any) -> None:
@@ -49,7 +49,7 @@ class _HeaderLines:
                 self._begun = bool(line.strip())  # After an empty line comes another status line.
                 return line
             if len(line) == limit:
-                return line  # The caller rejects it.
+                return line  # The caller rejects a line of this length.
             if not line.endswith(b"\n"):
                 raise http.client.HTTPException("a head that is cut off")
             if _AMBIGUOUS.search(line):

@@ -10,7 +10,7 @@ from airflow_provider_baseten.api.deployments import (
     build_list_models,
 )
 from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.api.responses import Response, list_output, object_output
+from airflow_provider_baseten.api.responses import Response, decode_list, decode_object
 
 
 class _Sender(Protocol):
@@ -39,14 +39,14 @@ class Management:
         :param name: only models with exactly this name; teams may use the same one.
         :raises BasetenAuthError: the key may not use the management API.
         """
-        return list_output(self._client.send(build_list_models(name)), "models")
+        return decode_list(self._client.send(build_list_models(name)), "models")
 
     def get_model(self, model_id: str) -> dict[str, Any]:
         """Return a model: its name, and the ids of its production and development deployment.
 
         :raises BasetenNotFoundError: no model has this id.
         """
-        return object_output(self._client.send(build_get_model(model_id)))
+        return decode_object(self._client.send(build_get_model(model_id)))
 
     def list_deployments(self, model_id: str | None = None, *, chain_id: str | None = None) -> list[dict[str, Any]]:
         """Return the deployments of a model or a chain, with their ``status``.
@@ -55,19 +55,19 @@ class Management:
         :param chain_id: id of the chain.
         :raises BasetenNotFoundError: no model or chain has this id.
         """
-        return list_output(self._client.send(build_list_deployments(model_id, chain_id=chain_id)), "deployments")
+        return decode_list(self._client.send(build_list_deployments(model_id, chain_id=chain_id)), "deployments")
 
     def get_deployment(
         self, deployment_id: str, model_id: str | None = None, *, chain_id: str | None = None
     ) -> dict[str, Any]:
         """Return a deployment: its ``status``, and for a model ``active_replica_count`` and ``autoscaling_settings``.
 
-        :param deployment_id: its id; for a model also ``production`` or ``development``.
+        :param deployment_id: id of the deployment; for a model also ``production`` or ``development``.
         :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
         :param chain_id: id of the chain.
         :raises BasetenNotFoundError: no deployment has this id.
         """
-        return object_output(self._client.send(build_get_deployment(deployment_id, model_id, chain_id=chain_id)))
+        return decode_object(self._client.send(build_get_deployment(deployment_id, model_id, chain_id=chain_id)))
 
 
 class AsyncManagement:
@@ -81,20 +81,20 @@ class AsyncManagement:
 
     async def list_models(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return all models; see :meth:`Management.list_models`."""
-        return list_output(await self._client.send(build_list_models(name)), "models")
+        return decode_list(await self._client.send(build_list_models(name)), "models")
 
     async def get_model(self, model_id: str) -> dict[str, Any]:
         """Return a model; see :meth:`Management.get_model`."""
-        return object_output(await self._client.send(build_get_model(model_id)))
+        return decode_object(await self._client.send(build_get_model(model_id)))
 
     async def list_deployments(
         self, model_id: str | None = None, *, chain_id: str | None = None
     ) -> list[dict[str, Any]]:
         """Return deployments; see :meth:`Management.list_deployments`."""
-        return list_output(await self._client.send(build_list_deployments(model_id, chain_id=chain_id)), "deployments")
+        return decode_list(await self._client.send(build_list_deployments(model_id, chain_id=chain_id)), "deployments")
 
     async def get_deployment(
         self, deployment_id: str, model_id: str | None = None, *, chain_id: str | None = None
     ) -> dict[str, Any]:
         """Return a deployment; see :meth:`Management.get_deployment`."""
-        return object_output(await self._client.send(build_get_deployment(deployment_id, model_id, chain_id=chain_id)))
+        return decode_object(await self._client.send(build_get_deployment(deployment_id, model_id, chain_id=chain_id)))

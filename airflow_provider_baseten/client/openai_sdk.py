@@ -34,7 +34,7 @@ class _Attempts:
     """The attempts of one call: decides whether and when the next one follows.
 
     :param retries: how often and how long.
-    :param request: stands for the call in messages.
+    :param request: request of the call, for messages.
     """
 
     def __init__(self, retries: RequestRetries, request: Request) -> None:

@@ -10,14 +10,14 @@ from airflow_provider_baseten.api.errors import error_for
 from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.large_body import LargeBody
-from airflow_provider_baseten.api.responses import Response, is_answer
+from airflow_provider_baseten.api.responses import Response, is_success
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
 
 # Bytes of an error response; the rest of it is not read.
 MAX_ERROR_BYTES = 1024**2
 
-# A compressed body is hardly longer than the decompressed one, but a body without end may decompress to nothing.
+# Limit for received bytes, as a multiple of that for decompressed ones: an endless body may decompress to nothing.
 _MAX_COMPRESSED_RATIO = 2
 
 # Bytes of one response that stay in memory.
@@ -28,9 +28,9 @@ class ResponseReader:
     """Takes the parts of one response body as they arrive.
 
     :param headers: by lower-case name.
-    :param max_response_bytes: most bytes of a model's response, decompressed. A request may set less. Of an error
-        response at most ``MAX_ERROR_BYTES`` are kept.
-    :param in_memory: bytes above which the body is moved to a temporary file.
+    :param max_response_bytes: largest response in bytes, decompressed, if the request does not set its own limit. Of an
+        error response at most ``MAX_ERROR_BYTES`` are kept.
+    :param in_memory: size in bytes above which the body is moved to a temporary file.
     :param on_piece: called with each decompressed piece, unless the response is an error.
     """
 
@@ -47,10 +47,10 @@ class ResponseReader:
         self._request = request
         self._status = status
         self._headers = headers
-        self._is_answer = is_answer(request, status)
-        self._most = request.max_answer_bytes or max_response_bytes if self._is_answer else MAX_ERROR_BYTES
+        self._is_success = is_success(request, status)
+        self._most = request.max_response_bytes or max_response_bytes if self._is_success else MAX_ERROR_BYTES
         self._in_memory = in_memory
-        self._on_piece = on_piece if self._is_answer else None
+        self._on_piece = on_piece if self._is_success else None
         self._parts: list[bytes] = []
         self._large: LargeBody | None = None
         self._size = 0
@@ -75,7 +75,7 @@ class ResponseReader:
             return
         self._received += len(data)
         if self._received > _MAX_COMPRESSED_RATIO * self._most:
-            if self._is_answer:
+            if self._is_success:
                 raise self._too_large()
             self.is_full = True
             return
@@ -88,7 +88,7 @@ class ResponseReader:
             self._broken(error)
 
     def is_cheap(self, data: bytes) -> bool:
-        """Return whether this part takes little time: nothing to write, and little to decompress."""
+        """Return whether adding a part takes little time: nothing to write to a file, and little to decompress."""
         return self._size + len(data) <= self._in_memory and (self._decoder is None or len(data) <= 4096)
 
     def response(self) -> Response:
@@ -113,7 +113,7 @@ class ResponseReader:
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > self._most:
-            if self._is_answer:
+            if self._is_success:
                 raise self._too_large()
             piece = piece[: len(piece) - (self._size - self._most)]
             self.is_full = True
@@ -131,8 +131,8 @@ class ResponseReader:
             self._large.append(piece)
         except OSError as error:
             raise BasetenResultStoreError(
-                f"{self._request.subject} was answered, but the answer of more than {self._in_memory:,} bytes could "
-                f"not be kept in the folder for temporary files ({error.strerror}): make room there, or set TMPDIR"
+                f"{self._request.subject} got a response, but its more than {self._in_memory:,} bytes could not be "
+                f"kept in the folder for temporary files ({error.strerror}): make room there, or set TMPDIR"
                 f"{id_note(self._request_id)}.",
                 status=self._status,
                 request_id=self._request_id,
@@ -140,26 +140,26 @@ class ResponseReader:
             ) from None
 
     def _too_large(self) -> BasetenResponseError:
-        own = self._request.max_answer_bytes
+        own = self._request.max_response_bytes
         advice = (
             "look at what the Host (the Base URL) of the connection leads to"
             if own
-            else "raise [baseten] max_response_bytes, or let the model answer with a reference to its output"
+            else "raise [baseten] max_response_bytes, or let the model return a reference to its output"
         )
-        return self._unusable(f"with more than {self._most:,} bytes, which is the most that is taken: {advice}")
+        return self._unusable(f"with more than {self._most:,} bytes, which is the limit: {advice}")
 
     def _broken(self, error: ValueError) -> None:
-        # The status of an error response says enough; of its text, what could be read is kept.
-        if self._is_answer:
+        # A damaged body of an error response is cut off where the damage begins: the status says enough.
+        if self._is_success:
             encoding = (self._headers.get("content-encoding") or "")[:40]
             raise self._unusable(
-                f"with Content-Encoding {encoding}, but the body can't be unpacked ({error})"
+                f"with Content-Encoding {encoding}, but the body can't be decompressed ({error})"
             ) from None
         self.is_full = True
 
     def _unusable(self, what: str) -> BasetenResponseError:
         return BasetenResponseError(
-            f"{self._request.subject} answered {self._status} {what}{id_note(self._request_id)}.",
+            f"{self._request.subject} returned {self._status} {what}{id_note(self._request_id)}.",
             status=self._status,
             request_id=self._request_id,
             may_have_run=True,
@@ -204,13 +204,13 @@ def _transcoded(large: LargeBody, encoding: str) -> LargeBody:
 
 
 def checked_response(response: Response, credentials: Credentials, body: bytes | None = None) -> Response:
-    """Return a response that is not an error.
+    """Return the response if its status is a success.
 
-    :param credentials: what the request was sent with; no message holds a key.
-    :param body: what was sent in place of the body of the request; a message quotes nothing of it.
-    :raises BasetenError: the status stands for an error.
+    :param credentials: credentials of the request, whose keys are removed from messages.
+    :param body: the body that was sent, if it is not that of the request. Messages do not quote it.
+    :raises BasetenError: the status is an error.
     """
-    if is_answer(response.request, response.status):
+    if is_success(response.request, response.status):
         return response
     sent = response if body is None else replace(response, request=replace(response.request, body=body))
     if error := error_for(sent):

@@ -19,7 +19,7 @@ class RequestRetries:
 
     :param max_attempts: number of attempts, by default 8.
     :param total: seconds after which no new attempt begins, by default 3600.
-    :param initial: upper bound of the first random wait in seconds, by default 1; doubled before each other attempt.
+    :param initial: upper bound of the first random wait in seconds, by default 1; doubled for each later attempt.
     :param maximum: upper bound of every random wait in seconds, by default 60. A longer ``Retry-After`` is respected.
     """
 
@@ -55,7 +55,7 @@ class RequestRetries:
     def pause(self, error: BasetenError, request: Request, attempt: int, elapsed: float) -> float | None:
         """Return the seconds to wait before the next attempt, ``None`` if no attempt follows.
 
-        :param error: of the last attempt.
+        :param error: error of the last attempt.
         :param attempt: number of the last attempt, from 1.
         :param elapsed: seconds since the first attempt began.
         """

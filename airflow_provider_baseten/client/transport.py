@@ -29,7 +29,7 @@ _PART_BYTES = 64 * 1024
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return no target: requests would parse it, and read the whole body, even if it does not follow it."""
+        """Return ``None``: requests would parse a target and read the whole body, even without following it."""
         return None
 
 
@@ -48,7 +48,7 @@ class Attempt:
 class Transport:
     """Sends requests and blocks until the response has arrived. One per thread; connections open on first use.
 
-    :param credentials: of the workspace.
+    :param credentials: address and keys of the workspace.
     """
 
     #: The request in flight; still set after an exception from outside, such as that of a signal handler.
@@ -61,7 +61,7 @@ class Transport:
         """Send a request, with retries, and return the response.
 
         :param on_chunk: called with each part of the body as it arrives; a retry starts from the first part again.
-        :raises BasetenError: of the last attempt.
+        :raises BasetenError: error of the last attempt.
         """
         retrying = tenacity.Retrying(**self._credentials.request_retries.options(request))
         return retrying(self._attempt, self._credentials.prepared(request), on_chunk)
@@ -97,8 +97,8 @@ class Transport:
                 proxies={"http": proxy, "https": proxy} if proxy else {},
                 allow_redirects=False,
                 stream=True,
-            ) as answer:
-                incoming = self._read(request, answer, on_chunk)
+            ) as streamed:
+                incoming = self._read(request, streamed, on_chunk)
                 self.attempt_in_flight = None
                 return checked_response(incoming.response(), self._credentials)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -108,25 +108,25 @@ class Transport:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
-        # Not by the session, which merges its settings into each request and sends cookies back to the server.
+        # Prepared without the session, which would merge its settings into each request and send cookies back.
         authorization = self._credentials.authorization(request.host)
         headers = {**self._session.headers, **request.headers, "Authorization": authorization}
         url = self._credentials.url(request)
         return requests.Request(request.method, url, headers=headers, data=request.body).prepare()
 
-    def _read(self, request: Request, answer: requests.Response, on_chunk: OnChunk | None) -> ResponseReader:
-        headers = plain_headers(answer.raw.headers.iteritems())
+    def _read(self, request: Request, streamed: requests.Response, on_chunk: OnChunk | None) -> ResponseReader:
+        headers = plain_headers(streamed.raw.headers.iteritems())
         if self.attempt_in_flight is not None:
             self.attempt_in_flight.request_id = headers.get("x-baseten-request-id")
         incoming = ResponseReader(
             request,
-            answer.status_code,
+            streamed.status_code,
             headers,
             max_response_bytes=self._credentials.max_response_bytes,
             on_piece=on_chunk,
         )
-        data = answer.raw.read1(_PART_BYTES, decode_content=False)
+        data = streamed.raw.read1(_PART_BYTES, decode_content=False)
         while data and not incoming.is_full:
             incoming.add(data)
-            data = answer.raw.read1(_PART_BYTES, decode_content=False)
+            data = streamed.raw.read1(_PART_BYTES, decode_content=False)
         return incoming

@@ -99,7 +99,7 @@ class Container:
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        # Predictions that never ended before a restart still occupy the old threads and slots.
+        # New threads and slots: predictions that did not end before a restart still occupy the old ones.
         self._threads = DaemonThreadPool()
         self._slots = asyncio.Semaphore(self._predict_concurrency)
         try:
@@ -220,7 +220,7 @@ class Container:
             if self._is_chain:
                 raise chain_error(exc) from exc
             if is_http_exception(exc):
-                # Truss's server does this, and so it fails for a detail without the operator `in`, such as a number.
+                # Truss's server evaluates this too, and fails for details that do not support `in`, such as numbers.
                 "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015
                 raise
             raise ContainerError(500, f"{MODEL_ERROR_MESSAGE} {self.failure_note}".rstrip(), MODEL_ERROR) from exc

@@ -72,7 +72,7 @@ class Fault:
         :param method: HTTP method of the request.
         """
         if self.action is None and address.action == WEBHOOK:
-            return False  # A webhook is an outgoing request: it is matched only if named.
+            return False  # A webhook is an outgoing request, and is matched only by a fault that names it.
         expected = (self.target, self.action, self.method)
         actual = (address.id, address.action, method)
         return all(value in {None, own} for value, own in zip(expected, actual, strict=True))

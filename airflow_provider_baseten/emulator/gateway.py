@@ -81,7 +81,7 @@ class Gateway:
         except GatewayError as error:
             await exchange.respond_error(error)
         except asyncio.CancelledError:
-            if not exchange.is_abandoned:  # The server is stopping.
+            if not exchange.is_abandoned:  # Cancelled for another reason: the server is stopping.
                 await exchange.disconnect(reset=True)
         except Exception:
             logger.exception("The model's server failed")
@@ -123,7 +123,7 @@ class Gateway:
 
     async def _inject(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
         """Inject a fault; return whether it replaced the response."""
-        # A client that is still sending would not read a response, and its disconnect would not be detected.
+        # The body is read first: a client that is still sending reads no response, and its disconnect is not detected.
         request_body = await exchange.body()
         if fault.delay:
             await self._clock.sleep(fault.delay)

@@ -33,7 +33,10 @@ class HostedApp:
 
         :raises EmulatorError: the startup of the app failed.
         """
-        self._events, self._replies = asyncio.Queue(), asyncio.Queue()  # Without messages of an earlier run.
+        self._events, self._replies = (
+            asyncio.Queue(),
+            asyncio.Queue(),
+        )  # New queues, without messages of an earlier run.
         self._task = asyncio.create_task(self._run())
         await self._events.put({"type": "lifespan.startup"})
         reply = await self._replies.get()
@@ -48,6 +51,6 @@ class HostedApp:
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
-        with contextlib.suppress(Exception):  # The ASGI specification lets an app without lifespan raise.
+        with contextlib.suppress(Exception):  # The ASGI specification allows an app without lifespan to raise.
             await self._app(scope, self._events.get, self._replies.put)
         await self._replies.put({"type": "lifespan.unsupported"})

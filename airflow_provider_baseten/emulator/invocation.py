@@ -64,7 +64,7 @@ async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Invoc
 
     async def receive() -> Message:
         if not incoming:
-            await asyncio.Event().wait()  # The next message would be a disconnect, which does not happen here.
+            await asyncio.Event().wait()  # After the body only a disconnect could follow, which does not happen here.
         return incoming.pop()
 
     async def send(message: Message) -> None:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from airflow_provider_baseten.emulator.errors import EmulatorError
 
-# Cloudflare, in front of Baseten, accepts headers of this size.
+# Cloudflare, which is in front of Baseten, accepts headers up to this size.
 _MAX_HEADER_BYTES = 131_072
 # Interval of uvicorn's regular work, such as updating the Date header.
 _MAINTENANCE_SECONDS = 0.1

@@ -1,6 +1,6 @@
 """Deferred call: a request that the worker leaves in the result store for the trigger, and the response to it.
 
-Trigger arguments and events hold the name of the call alone. The name is
+Trigger arguments and events hold only the name of the call. The name is
 :meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`, so that a retry of the task finds the call
 again, and a cleared task or another input does not. The files of a call prevent a second payment:
 
@@ -29,9 +29,9 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 class Claim:
     """The right of one trigger to send a call.
 
-    :param id: of the trigger's run, made up by it.
-    :param started_at: when the trigger began to run, in seconds since the epoch. A claim with a later start is that of
-        a successor: the trigger with the earlier one was stopped, and sends nothing.
+    :param id: random id of one run of the trigger.
+    :param started_at: when the trigger began to run, in seconds since the epoch. The claim with
+        the later start belongs to the successor: the earlier trigger was stopped, and sends nothing.
     """
 
     id: str
@@ -42,7 +42,7 @@ class DeferredCall:
     """One call in a result store. All methods block; a trigger calls them in a thread.
 
     :param store: the result store that the worker and the triggerer share.
-    :param name: of the call.
+    :param name: name of the call.
     :raises BasetenResultStoreError: from every method, if the store can't be read or written.
     """
 
@@ -81,9 +81,9 @@ class DeferredCall:
             raise self._damaged("request") from None
 
     def claim(self, mine: Claim) -> Claim | None:
-        """Claim the right to send, unless another trigger has it; return the claim of that one.
+        """Claim the right to send. If another trigger has claimed it, return that trigger's claim, otherwise ``None``.
 
-        It is never the claim of an earlier attempt of the task, which :meth:`take_error` has deleted.
+        The claim of an earlier attempt of the task is never found: :meth:`take_error` has deleted it.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None
@@ -100,7 +100,7 @@ class DeferredCall:
             return None
         try:
             return Claim(**json.loads(body))
-        except (ValueError, TypeError):  # Its trigger died while it wrote the claim.
+        except (ValueError, TypeError):  # A trigger died while it wrote the claim.
             return Claim("(unknown)", 0.0)
 
     def leave_response(self, response: Response) -> None:

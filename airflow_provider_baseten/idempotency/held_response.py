@@ -1,7 +1,7 @@
-"""Held response: one that was paid and could not be stored, kept in Airflow's task state store for the next attempt.
+"""Held response: a paid response that could not be stored, kept in Airflow's task state store for the next attempt.
 
-It prevents a second payment when the result store fails after the response has come. It is a last resort: Airflow's
-database takes only a small one, and only since Airflow 3.3.
+It prevents a second payment when the result store fails after the response has arrived. It is a last resort: the task
+state store exists since Airflow 3.3, and takes only small responses.
 """
 
 import json
@@ -27,9 +27,9 @@ class HeldResponse:
 
     The response to another request, or from before a clear, is not found: the task sends its request.
 
-    :param context: of the task.
-    :param request: the request of this attempt.
-    :param fingerprint: of that request, see :func:`~airflow_provider_baseten.idempotency.ledger.fingerprint`.
+    :param context: context of the task.
+    :param request: request of this attempt.
+    :param fingerprint: its :func:`~airflow_provider_baseten.idempotency.ledger.fingerprint`.
     """
 
     def __init__(self, context: "Context", request: "Request", fingerprint: str) -> None:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class Identity:
     """The fields of a task instance that all its attempts share.
 
-    :param name: hash of DAG id, run id, task id and map index. A run that was deleted and made again under its id has
-        the same one, so that the request of the deleted run is found, and cancelled instead of paid beside the new one.
-    :param run: the start of the run, which tells it from another run under the same id: without it the new run would
-        be given the output of the deleted one. ``None`` where the context does not hold it. Airflow changes the start
-        when it restarts a run that had ended, and it does so only for tasks that are cleared.
-    :param max_tries: Airflow's, which a clear raises and a retry leaves as it is: so a retry uses what an earlier
-        attempt has paid, and a cleared task runs again.
+    :param name: hash of DAG id, run id, task id and map index. A run that was deleted and created again under
+        the same id has the same name, so that the request of the deleted run is found, and cancelled before it is paid.
+    :param run: start time of the run. It distinguishes runs with the same id: otherwise a run that was deleted and
+        created again would get the output of the deleted one. ``None`` if the context has no run. Airflow changes the
+        start time of a run that had ended only if tasks of it are cleared, which send again anyway.
+    :param max_tries: Airflow's ``max_tries``. A clear raises it, a retry does not: so a retry uses what an earlier
+        attempt has paid for, and a cleared task sends again.
     """
 
     name: str
@@ -31,18 +31,18 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Hash that only the attempts of this task instance in this run share."""
+        """Hash that is the same for all attempts of this task instance in this run, and for no others."""
         return _hash(self.name, self.run)
 
     @property
     def key_until_clear(self) -> str:
-        """Hash that only these attempts share, and only until the task is cleared."""
+        """Hash that is the same for all attempts of this task instance in this run, until the task is cleared."""
         return _hash(self.name, self.run, self.max_tries)
 
     def request_key(self, fingerprint: str) -> str:
-        """Return a hash that only attempts at the same request share: until the task is cleared or its input changes.
+        """Return a hash that is the same for all attempts until the task is cleared or its input changes.
 
-        :param fingerprint: of the request.
+        :param fingerprint: fingerprint of the request.
         """
         return _hash(self.name, self.run, self.max_tries, fingerprint)
 
@@ -50,10 +50,10 @@ class Identity:
 def identity_of(context: "Context") -> Identity:
     """Return the identity of the task instance that runs in a context.
 
-    A task does not know the key of its run in Airflow's database. The start of the run stands for it: a scheduled run
-    that is made again has the same id, dates and data interval, but another start.
+    A task does not know the primary key of its run in Airflow's database. The start time takes its place: a scheduled
+    run that is created again has the same id, dates and data interval, but another start time.
 
-    :param context: of the task; without ``dag_run`` the run is not known.
+    :param context: context of the task; without ``dag_run`` the run is not known.
     """
     ti: Any = context["ti"]
     started = getattr(context.get("dag_run"), "start_date", None)

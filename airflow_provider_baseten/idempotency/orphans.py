@@ -13,7 +13,7 @@ ON_ORPHANED_REQUEST = get_args(OnOrphanedRequest)
 
 
 def check_orphan(on_orphaned_request: str, message: str) -> None:
-    """Let an orphaned request be sent again, unless the DAG author has excluded that.
+    """Allow an orphaned request to be sent again, unless the policy is ``fail``.
 
     :param message: what happened, and what to do next.
     :raises BasetenOrphanedRequestError: the policy is ``fail``.

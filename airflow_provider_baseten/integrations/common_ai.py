@@ -54,7 +54,7 @@ class BasetenBatchAdapter(BatchAdapter):
 
     name = "baseten"
     conn_types: ClassVar[frozenset[str]] = frozenset({"baseten"})
-    # Limits of memory, not of Baseten: the operator holds all requests in memory.
+    # These limits protect the worker: the operator holds all requests in memory. Baseten has no such limits.
     max_requests = 1_000_000
     max_payload_bytes = 1 << 30
     allows_per_request_model = False
@@ -90,7 +90,9 @@ class BasetenBatchAdapter(BatchAdapter):
         for index, request in enumerate(requests):
             named = self.resolve_request_model(request.get("model"), default_bare_model=model, request_index=index)
             if named != model:
-                raise LLMBatchModelMismatchError(f"Request {index} asks for model {named}, its batch for {model}.")
+                raise LLMBatchModelMismatchError(
+                    f"Request {index} names the model {named}, but its batch is for {model}."
+                )
         self._check_sizes(self._bodies(requests, output_spec, **kwargs))
 
     def submit(
@@ -105,8 +107,8 @@ class BasetenBatchAdapter(BatchAdapter):
     ) -> SubmitResult:
         """Send all requests that have no output yet, and return when each one has an outcome.
 
-        Outputs are written at the latest 5 seconds after they arrive, and whenever the run ends with an error. Only a
-        process that is killed loses the outputs of its last 5 seconds.
+        Outputs are written at the latest 5 seconds after they arrive, and whenever the run ends with an error. A killed
+        process loses the outputs of its last 5 seconds.
 
         :raises BasetenAuthError: the key was refused.
         :raises BasetenNotFoundError: the model does not exist.
@@ -292,10 +294,8 @@ def _read_result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
 
 def _find_error(body: Any) -> dict[str, str] | None:
     problem = find_problem(body)
-    return {"type": "BasetenModelError", "message": f"The answer {problem}."} if problem else None
+    return {"type": "BasetenModelError", "message": f"The response {problem}."} if problem else None
 
 
 def _log_progress(progress: "Progress") -> None:
-    from airflow_provider_baseten.operators.batch_progress import sentence
-
-    log.info(sentence(progress))
+    log.info("%s", progress)

@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.batch.progress import Progress
 
-# Rates below this many rows per second are logged with a decimal.
-_SLOW = 10
-
 KEY = "baseten_batch_progress"
 
 
@@ -29,7 +26,7 @@ class ProgressReport:
 
     def __call__(self, progress: "Progress") -> None:
         """Log and store the numbers. The event loop of the run calls this, so that a thread waits for Airflow's API."""
-        self._log.info(sentence(progress))
+        self._log.info("%s", progress)
         if self._storing is None or not self._storing.is_alive():
             self._storing = Thread(target=self._store, args=(asdict(progress),), daemon=True)
             self._storing.start()
@@ -49,23 +46,6 @@ class ProgressReport:
             self._task_states.set(KEY, numbers, retention=NEVER_EXPIRE)
         except Exception as error:
             self._log.warning("The progress could not be stored in the task state store (%s).", type(error).__name__)
-
-
-def sentence(progress: "Progress") -> str:
-    """Return the numbers as a line for the log."""
-    from airflow_provider_baseten.batch.failed_rows import listed
-
-    total = f" of at least {progress.at_least:,}" if progress.total is None else f" of {progress.total:,}"
-    errors = f" ({listed(progress.errors)})" if progress.errors else ""
-    left = "" if progress.eta_seconds is None else f", {timedelta(seconds=round(progress.eta_seconds))} left"
-    return (
-        f"{progress.rows:,}{total} rows, {_rate(progress.rows_per_second)} rows/s, {progress.failed:,} failed{errors}, "
-        f"at most {progress.concurrency} requests in flight{left}."
-    )
-
-
-def _rate(rows_per_second: float) -> str:
-    return f"{rows_per_second:.1f}" if 0 < rows_per_second < _SLOW else f"{rows_per_second:,.0f}"
 
 
 def log_end(log: Any, manifest: "Manifest", folder: str) -> None:

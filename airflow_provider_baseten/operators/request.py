@@ -116,14 +116,14 @@ class BasetenRequestOperator(BasetenCallOperator):
         self._call = call = CallLog(self.log, request)
         self._client = client
         response = self.send(context, client, request)
-        call.answered(response)
+        call.log_response(response)
         return response
 
     def timeout_note(self) -> str:
         """Return what happens to the request if the task ends while it waits for the response."""
         if self._call is None or self._client is None:
             return super().timeout_note()
-        return self._call.broken_off(self._client.attempt_in_flight)
+        return self._call.describe_interruption(self._client.attempt_in_flight)
 
     def send(self, context: "Context", client: "Client", request: Request) -> "Response":
         """Send the request and return the response."""

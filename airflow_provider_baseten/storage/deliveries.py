@@ -20,7 +20,7 @@ class Deliveries:
     def save(self, request_id: str, body: bytes) -> None:
         """Save the body of a delivery; a second delivery of the same request changes nothing.
 
-        :raises BasetenResultStoreError: it could not be written.
+        :raises BasetenResultStoreError: the delivery could not be written.
         """
         if not self.delivered([request_id]):
             self._store.write(_file_name(request_id), body)
@@ -28,7 +28,7 @@ class Deliveries:
     def load(self, request_id: str) -> Delivery | None:
         """Return the delivery of a request, ``None`` if there is none.
 
-        :raises BasetenResultStoreError: it could not be read.
+        :raises BasetenResultStoreError: the delivery could not be read.
         """
         body = self._store.read(_file_name(request_id))
         try:
@@ -39,7 +39,7 @@ class Deliveries:
             ) from None
 
     def delivered(self, request_ids: Collection[str]) -> set[str]:
-        """Return those of the requests whose result was delivered. Blocks; a trigger calls it in a thread.
+        """Return the ids of those requests whose result was delivered. Blocks; a trigger calls it in a thread.
 
         :raises BasetenResultStoreError: the store could not be read.
         """

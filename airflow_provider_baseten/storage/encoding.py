@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES: dict[StoredFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
-# Bytes at either end of a JSON body in which its brackets are looked for.
+# Bytes at each end of a large JSON body that are searched for its brackets.
 _END_BYTES = 4096
 
 
@@ -23,9 +23,9 @@ _END_BYTES = 4096
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: for XCom, if it is small enough and Airflow can hold it; ``None`` if the body is large.
+    :param value: the value that may go to XCom; ``None`` if the body is large.
     :param body: content of the file.
-    :param format: of the body, by which :func:`read` decodes it.
+    :param format: format of the body, for :func:`read`.
     """
 
     value: Any
@@ -48,19 +48,19 @@ class Output:
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
         """Make an output of a large response, which is not decoded, except for msgpack.
 
-        :raises BasetenResponseError: its Content-Type is JSON, and it does not begin and end as JSON does.
+        :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
         """
         if response.is_json:
             if not _has_ends_of_json(body):
                 raise BasetenResponseError(
-                    f"{response.request.subject} answered {response.status} with {response.media_type}, but the body "
+                    f"{response.request.subject} returned {response.status} with {response.media_type}, but the body "
                     f"of {body.size:,} bytes does not begin and end as JSON{id_note(response.request_id)}.",
                     status=response.status,
                     request_id=response.request_id,
                     may_have_run=True,
                 )
             return cls(None, body, "json")
-        if response.is_msgpack:  # Or bytes under the same Content-Type.
+        if response.is_msgpack:  # Truss sends bytes with the same Content-Type.
             return cls(None, body, "bytes" if isinstance(response.output(), bytes) else "msgpack")
         is_text = response.media_type.startswith("text/") or not response.media_type
         return cls(None, body, "text" if is_text and body.is_utf8() else "bytes")
@@ -106,7 +106,7 @@ class Output:
             return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
-        # In XCom arrays are lists, which are longer.
+        # Measured again, because arrays become lists in XCom, which are longer.
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 
@@ -139,7 +139,7 @@ def _has_ends_of_json(body: LargeBody) -> bool:
 def _without_arrays(value: Any) -> Any:
     """Replace numpy arrays and scalars by lists and numbers, except dates and durations.
 
-    Of these numpy would make something else: a number of nanoseconds, or ``None`` of one without a value.
+    numpy would turn dates and durations into a number of nanoseconds, or into ``None`` if they have no value.
     """
     match value:
         case dict():

@@ -1,7 +1,7 @@
 """Permissions of the files and folders that this package makes on a local disk.
 
 A new folder belongs to its owner alone. A folder that exists keeps its permissions, and new files in it get the same
-ones, except to execute and as far as the umask allows: so a store that a group shares stays shared.
+permissions, without the right to execute and as far as the umask allows: a store that a group shares stays shared.
 """
 
 import os

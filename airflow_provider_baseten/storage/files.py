@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _CHUNK_BYTES = 1 << 20
-# Above this number one listing of an object store is cheaper than a call for each name.
+# Up to this number of names, a call for each name is cheaper than listing the folder in an object store.
 _MAX_LOOKUPS = 32
 # Characters of a name that its temporary file repeats: file systems allow 255 bytes, a character takes at most 4.
 _TEMPORARY_NAME_LENGTH = 50
 
-# With the id of an Airflow connection in front of the path, or the name of this machine.
+# Scheme of a local file, with or without the id of an Airflow connection or the host name localhost.
 _FILE_SCHEME = re.compile(r"(?:file|local):(?=/)(?://(?:(?:localhost|[^/]*@)(?=/))?)?", re.IGNORECASE)
 
 
@@ -58,7 +58,7 @@ def locate(uri: str) -> tuple[Path | None, Any]:
 
 @contextmanager
 def consequence(sentence: str) -> Iterator[None]:
-    """Add a sentence to the errors of this module in a block: what their failure means for the request.
+    """Add a sentence to storage errors raised in a block: what the failure means for the request.
 
     :param sentence: for example ``Nothing was sent.``
     """
@@ -72,7 +72,7 @@ def consequence(sentence: str) -> Iterator[None]:
 def read(uri: str) -> bytes | None:
     """Return the content of a file, ``None`` if there is no such file.
 
-    :raises BasetenResultStoreError: it could not be read.
+    :raises BasetenResultStoreError: the file could not be read.
     """
     with _reported(f"{uri} could not be read"):
         local, remote = locate(uri)
@@ -100,7 +100,7 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
     """Open a file to read it.
 
     :raises FileNotFoundError: there is no such file.
-    :raises BasetenResultStoreError: it could not be read, here or in the block.
+    :raises BasetenResultStoreError: the file could not be read, here or in the block.
     """
     with _reported(f"{uri} could not be read", FileNotFoundError), _open(uri) as file:
         yield file
@@ -111,7 +111,7 @@ def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None
 
     :param root: URI of a folder that the file is in: new folders in it get its permissions, others are for
         their owner alone.
-    :raises BasetenResultStoreError: it could not be written.
+    :raises BasetenResultStoreError: the file could not be written.
     """
     size = body.size if isinstance(body, LargeBody) else len(body)
     with _reported(f"{size:,} bytes could not be written to {uri}"):
@@ -134,11 +134,11 @@ def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None
 def create(uri: str, body: bytes, *, root: str | None = None) -> bool:
     """Write a file if there is no such file; return whether it was written.
 
-    Of several processes that create the same file, one gets ``True``. A storage without exclusive creation is asked for
-    the file first: there two processes at the same moment may both get ``True``.
+    Of several processes that create the same file, one gets ``True``. A storage without exclusive creation is checked
+    for the file first: there two processes at the same moment may both get ``True``.
 
     :param root: see :func:`write`.
-    :raises BasetenResultStoreError: it could not be written.
+    :raises BasetenResultStoreError: the file could not be written.
     """
     with _reported(f"{uri} could not be created"):
         local, remote = locate(uri)
@@ -156,7 +156,7 @@ def create(uri: str, body: bytes, *, root: str | None = None) -> bool:
 def remove(uri: str) -> None:
     """Delete a file if it exists.
 
-    :raises BasetenResultStoreError: it could not be deleted.
+    :raises BasetenResultStoreError: the file could not be deleted.
     """
     with _reported(f"{uri} could not be deleted"), suppress(FileNotFoundError):
         local, remote = locate(uri)
@@ -169,7 +169,7 @@ def remove(uri: str) -> None:
 def size_of(uri: str) -> int | None:
     """Return the size of a file in bytes, ``None`` if there is no such file.
 
-    :raises BasetenResultStoreError: it could not be found out.
+    :raises BasetenResultStoreError: the size could not be read.
     """
     with _reported(f"The size of {uri} could not be read"):
         local, remote = locate(uri)
@@ -195,7 +195,7 @@ def names_in(uri: str) -> list[str]:
 
 
 def existing(uri: str, names: Collection[str]) -> set[str]:
-    """Return those of the names that are files in a folder.
+    """Return those names for which there is a file in a folder.
 
     :raises BasetenResultStoreError: the folder could not be read.
     """
@@ -216,8 +216,8 @@ def existing(uri: str, names: Collection[str]) -> set[str]:
 def check_writable(uri: str, name: str = "output_path") -> None:
     """Check that a file could be written, by writing another one beside it.
 
-    :param uri: of the file, or with a trailing slash of the folder.
-    :param name: of the argument, for the message.
+    :param uri: URI of the file, or with a trailing slash that of the folder.
+    :param name: name of the argument, for the message.
     :raises BasetenResultStoreError: the scheme, the connection or the folder is not usable.
     """
     is_folder = uri.endswith("/")
@@ -234,7 +234,7 @@ def check_writable(uri: str, name: str = "output_path") -> None:
 
 def open_remote(fs: "AbstractFileSystem", path: str) -> io.BufferedReader:
     """Open a file of an object store to read it."""
-    return io.BufferedReader(fs.open(path, "rb"), _CHUNK_BYTES)  # Finds lines faster than fsspec.
+    return io.BufferedReader(fs.open(path, "rb"), _CHUNK_BYTES)  # Reads lines faster than the file objects of fsspec.
 
 
 def reason(error: Exception) -> str:
@@ -304,13 +304,13 @@ def _create_object(path: Any, body: bytes) -> bool:
 
 
 def _names_of_objects(folder: Any) -> list[str]:
-    folder.fs.invalidate_cache(folder.path)  # Other processes write there: an earlier listing is out of date.
+    folder.fs.invalidate_cache(folder.path)  # Other processes write there, so a cached listing may be out of date.
     return [PurePosixPath(found).name for found in folder.fs.ls(folder.path, detail=False)]
 
 
 def _object_exists(path: Any) -> bool:
     try:
-        path.fs.info(path.path)  # Most file systems of fsspec answer False in exists() when they can't be reached.
+        path.fs.info(path.path)  # exists() of most fsspec file systems returns False when they can't be reached.
     except FileNotFoundError:
         return False
     return True

@@ -16,10 +16,10 @@ from airflow_provider_baseten.storage.references import OutputReference, StoredF
 from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
 from airflow_provider_baseten.storage.xcom import xcom_safe
 
-# Seconds for which the write of an output is retried: it is paid, and Baseten does not keep it.
+# Seconds for which the write of an output is retried: it was paid for, and Baseten does not keep it.
 _WRITE_RETRY_SECONDS = 60.0
 
-# What Airflow accepts as the id of a connection.
+# Ids that Airflow accepts for a connection.
 _CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def to_xcom(
     """Return the XCom of an output: the value if it is small and Airflow can hold it, otherwise a reference to the file
     that is written.
 
-    A write that fails is retried for a minute: the output is paid.
+    A write that fails is retried for a minute, because the output was paid for.
 
     :param output_path: URI of the file, or with a trailing slash of its folder; with it a file is written in any case.
     :param result_store: URI of the folder for an output that does not go to XCom, by default ``[baseten]
@@ -71,7 +71,7 @@ def to_xcom(
         return _retried(written)
     except BasetenResultStoreError as error:
         raise BasetenResultStoreError(
-            f"Request {request_id or 'without an id'} was answered, but its output could not be kept: {error}",
+            f"Request {request_id or 'without an id'} got a response, but its output could not be stored: {error}",
             request_id=request_id,
             may_have_run=True,
         ) from error
@@ -80,7 +80,7 @@ def to_xcom(
 def xcom_holds(output: Output) -> bool:
     """Return whether an output goes to XCom itself: it is small, and Airflow returns it unchanged.
 
-    An output that looks like a reference goes to a file: in XCom it could not be told from a reference of this package.
+    An output that looks like a reference goes to a file: in XCom it would be taken for a reference of this package.
     """
     return not references.has_form_of_reference(output.value) and output.fits_xcom(
         config.XCOM_MAX_BYTES.get(), long_integers=not compat.xcoms_are_msgpack()
@@ -108,12 +108,12 @@ def predict_output_of(response: "Response") -> Output:
 
 
 def is_xcom_safe(value: Any) -> bool:
-    """Return whether Airflow returns a value unchanged that this process pushes to XCom."""
+    """Return whether a value that is pushed to XCom is pulled unchanged."""
     return xcom_safe(value, long_integers=not compat.xcoms_are_msgpack())
 
 
 def save_response(response: "Response", result_store: str | None) -> str:
-    """Save the body of a response that is not usable, for it is paid; return a sentence that says where."""
+    """Save the body of a response that is not usable, because it was paid for; return a sentence that says where."""
     if not response.size:
         return ""
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
@@ -122,7 +122,7 @@ def save_response(response: "Response", result_store: str | None) -> str:
         _retried(lambda: store.write(name, response.large or response.body))
     except BasetenResultStoreError as error:
         return f"The response could not be saved: {error}"
-    return f"The response as it came is saved in {store.uri}/{name}."
+    return f"The unchanged response is saved in {store.uri}/{name}."
 
 
 def file_name(request_id: str | None) -> str:
@@ -134,11 +134,11 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
     """Return the XCom of an output that the model stored itself: the value if it is small JSON or text that Airflow can
     hold, otherwise a reference to the file.
 
-    :param uri: of the file; its suffix is that of its format.
+    :param uri: URI of the file, whose suffix names the format.
     :param result_store: URI of the result store, by default ``[baseten] result_store``.
     :param baseten_conn_id: id of the connection that has this result store.
     :raises BasetenResultLostError: there is no such file.
-    :raises BasetenResultStoreError: it could not be read, or is not of the format of its suffix.
+    :raises BasetenResultStoreError: the file could not be read, or does not have the format of its suffix.
     """
     size = files.size_of(uri)
     if size is None:
@@ -166,7 +166,7 @@ def read_output(value: Any) -> Any:
     """Return the output behind a reference; any other value is returned unchanged.
 
     Only a reference that was signed with the key of the result store is opened. A model can return something that looks
-    like a reference to a file it must not read, but it can't sign it.
+    like a reference to a file that it must not read, but can't sign that.
 
     :raises BasetenResultStoreError: the output could not be read; or the signature is not valid, and nothing was
         opened.
@@ -228,7 +228,7 @@ def _result_store_of(conn_id: str) -> str | None:
 
 
 def _retried(work: Callable[[], T]) -> T:
-    """Call a function, and again for a minute while the storage fails."""
+    """Call a function; while the storage fails, call it again for a minute."""
     import tenacity
 
     return tenacity.Retrying(

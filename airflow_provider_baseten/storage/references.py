@@ -1,8 +1,8 @@
 """Reference to an output in a file: signed, and in XCom in place of the output.
 
-A model may return anything, also an object that looks like a reference to a file it must not read. So only an object
-that was signed with a key of the result store is a reference. The key stays in the store and in the processes that read
-it.
+A model may return anything, also an object that looks like a reference to a file that the model must not read. So
+only an object that was signed with a key of the result store is a reference. The key stays in the store and in the
+processes that read it.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class UnsignedReference(TypedDict):
     """The fields of a reference that are signed.
 
-    :param uri: of the file.
+    :param uri: URI of the file.
     :param bytes: size of the file.
     :param request_id: Baseten's id of the request that made the output.
-    :param format: of the file: ``json``, ``text``, ``msgpack`` or ``bytes``.
+    :param format: format of the file: ``json``, ``text``, ``msgpack`` or ``bytes``.
     :param baseten_conn_id: id of the Airflow connection whose result store has the key of the signature.
     """
 

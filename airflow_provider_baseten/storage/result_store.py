@@ -11,7 +11,7 @@ from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage import files, references
 from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
-# Folder of the store with the keys that references are signed with.
+# Folder in the store for the keys that sign references.
 _KEYS = "keys"
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -46,7 +46,7 @@ class ResultStore(StorageFolder):
 
         There is one key, or several where several workers needed the first one at the same moment.
 
-        :param create: make a key if there is none.
+        :param create: whether to create a key if there is none.
         :raises BasetenResultStoreError: a key could not be read or is damaged, or the new one could not be written.
         """
         names = [name for name in files.names_in(self.uri_of(_KEYS)) if FILE_NAME.fullmatch(name)]

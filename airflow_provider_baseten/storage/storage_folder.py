@@ -8,7 +8,7 @@ from airflow_provider_baseten.storage import files
 
 
 class StorageFolder:
-    """A folder at a local path or URI. Its files are named by their path in it.
+    """A folder at a local path or URI. Its files are named by their path relative to the folder.
 
     :param uri: local path or URI.
     :raises BasetenResultStoreError: from every method, if a file or the folder could not be read or written.
@@ -31,7 +31,7 @@ class StorageFolder:
     def prepare(self, name: str = "output_path") -> None:
         """Make the folder, and check that files can be written to it.
 
-        :param name: of the argument that names the folder, for the message.
+        :param name: name of the argument for the folder, for the message.
         """
         files.check_writable(f"{self.uri}/", name)
 

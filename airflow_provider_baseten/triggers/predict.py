@@ -140,7 +140,7 @@ class BasetenPredictTrigger(BaseTrigger):
             except BasetenAuthError:
                 shared.renew(client)
                 raise
-        call.answered(response)
+        call.log_response(response)
         await _in_thread(predict_output_of, response)
         return response
 

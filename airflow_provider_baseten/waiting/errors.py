@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from airflow_provider_baseten.api.async_failure import Quote, error_words, failure_advice, first_code
+from airflow_provider_baseten.api.async_failure import Quote, advice_for_status, errors_excerpt, first_error_code
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
@@ -50,10 +50,10 @@ def error_of(
             may_have_run=True,
         )
     return BasetenAsyncRequestError(
-        f"Async request {request_id} ended as {state}{error_words(errors, quote)}. {failure_advice(state)}",
+        f"Async request {request_id} ended as {state}{errors_excerpt(errors, quote)}. {advice_for_status(state)}",
         request_id=request_id,
         retryable=state != AsyncStatus.CANCELED,
-        error_code=first_code(errors),
+        error_code=first_error_code(errors),
         may_have_run=state == AsyncStatus.FAILED,
     )
 

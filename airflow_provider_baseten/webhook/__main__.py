@@ -150,7 +150,7 @@ def _check_store(store: ResultStore) -> None:
     except BasetenResultStoreError as error:
         raise _UsageError(str(error)) from None
     except OSError as error:
-        raise _UsageError(f"The result store {store.uri} can't be made ({error}).") from None
+        raise _UsageError(f"The result store {store.uri} can't be created ({error}).") from None
 
 
 def _is_in_use(spool: Spool) -> bool:
@@ -164,7 +164,7 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        raise _UsageError(f"Port {port} of {host} can't be listened on: {error}.") from None
+        raise _UsageError(f"Port {port} of {host} can't be used: {error}.") from None
 
 
 def _serve(
@@ -179,7 +179,7 @@ def _serve(
     app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
     config = uvicorn.Config(
         app,
-        # The log would repeat URLs that anybody can send.
+        # An access log would repeat URLs that anybody can send.
         access_log=False,
         server_header=False,
         # Anybody can claim any address in these headers.
@@ -197,8 +197,8 @@ def _serve(
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # Own handlers, for a signal may arrive before uvicorn has installed its handlers, and because uvicorn raises the
-    # signal again when it has stopped.
+    # Not uvicorn's handlers: a signal may arrive before they are installed, and uvicorn raises the signal again when it
+    # has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]

@@ -23,7 +23,7 @@ from airflow_provider_baseten.webhook.spool import Kind, Spool
 
 # Seconds. Baseten gives up after 10, and sends a delivery again only after a response of 503.
 _TIMEOUT = 8.0
-# Bodies of the largest size that may be in memory at once: in all, and unverified ones of one peer.
+# How many bodies of the largest size may be in memory at once: in all, and unverified ones of one peer.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
 
@@ -126,7 +126,7 @@ class _Receiver:
 
     async def deliver(self, request: Request) -> Response:
         """Receive one delivery: respond with 200 once it is stored, with 503 if another attempt may succeed."""
-        # Other ids are not logged: they can be anything that a stranger writes into a URL.
+        # Invalid ids are not logged: they can be anything that a stranger writes into a URL.
         conn_id = matched[0] if (matched := _CONN_ID.fullmatch(request.path_params["conn_id"])) else ""
         deadline = asyncio.get_running_loop().time() + self._timeout
         with self._buffer.body(request.client.host if request.client else None) as body:
@@ -147,12 +147,15 @@ class _Receiver:
                 return Response(status_code=400)
             except Refusal as refused:
                 _log.warning(
-                    "A delivery for connection %s was answered %d: %s", conn_id or None, refused.status, refused.reason
+                    "A delivery for connection %s was refused with %d: %s",
+                    conn_id or None,
+                    refused.status,
+                    refused.reason,
                 )
                 return JSONResponse({"error": refused.reason}, refused.status)
             except Exception as error:
-                # 503, for another attempt does no harm. Only types are logged: messages may hold paths, tracebacks the
-                # payload.
+                # 503, because another attempt does no harm. Only types are logged: messages may hold paths, and
+                # tracebacks the payload.
                 _log.error("A delivery for connection %s failed: %s", conn_id or None, error_types(error))
                 return JSONResponse({"error": "The result could not be stored."}, 503)
         if request_id:
@@ -160,7 +163,7 @@ class _Receiver:
         return JSONResponse({"request_id": request_id})
 
     async def _read(self, request: Request, body: Body, deadline: float) -> None:
-        """Read the body. Its Content-Length, which anybody can set, only counts if it is too large."""
+        """Read the body. Its Content-Length, which anybody can set, is only used to refuse a body that is too large."""
         too_large = Refusal(413, f"The body has more than {self._max_body_bytes:,} bytes.")
         if _number(request.headers.get("content-length", "")) > self._max_body_bytes:
             raise too_large

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 
-# Seconds between comparisons with a server's clock: as a rule, and when a signed delivery seems not to be recent.
+# Least seconds between comparisons with a server's clock: in general, and if a signed delivery seems not to be recent.
 _PERIOD = 600.0
 _HURRIED_PERIOD = 30.0
 _TIMEOUT = 2.0
@@ -39,7 +39,8 @@ def fetch_server_time(url: str) -> float | None:
 class Clock:
     """Clock that decides whether a delivery is recent, and notices when this machine's time is wrong.
 
-    It is compared with a server's clock from time to time. If they differ, a time is accepted by either of them.
+    This machine's clock is compared with a server's from time to time. If the two differ, a delivery is recent if it is
+    recent by either clock.
 
     :param tolerance: seconds by which a delivery's time may differ from now.
     :param ask: function that returns the time of the server behind a URL; by default there is no comparison.
@@ -80,7 +81,7 @@ class Clock:
     def judge(self, moment: str | None, url: str) -> bool:
         """Return whether a verified delivery that has just arrived is recent, and update :attr:`state`.
 
-        Compares the clock first if the delivery seems not to be recent, which blocks.
+        If the delivery seems not to be recent, the clocks are compared first, which blocks.
 
         :param url: URL of the server to compare with.
         """
@@ -139,7 +140,7 @@ def parse_time(moment: str | None) -> float | None:
     """Return an ISO 8601 time, in UTC unless it has an offset, as seconds since the epoch; ``None`` if invalid."""
     try:
         read = datetime.fromisoformat(moment or "")
-        # Converted to UTC, so that a time that falls into the year 0 or 10000 there is refused here.
+        # Converted to UTC, so that a time is refused here if it falls into the year 0 or 10000 in UTC.
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None

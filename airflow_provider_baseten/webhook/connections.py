@@ -31,7 +31,7 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
     except AirflowNotFoundException:
         from airflow_provider_baseten.compat import secrets_backends
 
-        # Airflow raises the same error when a backend is down: called directly, the backend raises its own.
+        # Airflow raises the same error if a backend is down. Called directly, a backend that is down raises its own.
         backends = secrets_backends()
         for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)

@@ -13,7 +13,7 @@ _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
 # Baseten's header is shorter.
 _MAX_SIGNATURE = 2000
 
-# Stand-in where there is no secret: random, so that no signature matches it.
+# Used if there is no secret: random, so that no signature matches it.
 _NO_SECRET = random.token_hex()
 
 
@@ -78,7 +78,7 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     # connections or request ids exist.
     if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
-            # As many verifications as for a connection, so that the response takes as long.
+            # As many verifications as for a connection, so that the response time does not show whether there is one.
             verify(attempt.body, attempt.signature, [_NO_SECRET])
         raise Refusal(401, "The signature is not valid for this connection.")
     try:
@@ -95,6 +95,6 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
 
 
 def _may_be_unsigned(attempt: ReceivedDelivery, connection: BasetenConnection) -> bool:
-    # A wrong signature is refused even here, if there are secrets to check it with: it is a forgery or the secret is
-    # wrong. Only a delivery without a signature, or a connection without secrets, is unsigned.
+    # A wrong signature is refused here too if the connection has secrets: it is a forgery, or the secret is wrong. A
+    # delivery is unsigned only if it has no signature or the connection has no secrets.
     return connection.allow_unsigned_webhooks and not (attempt.signature and connection.webhook_secrets)

@@ -18,7 +18,7 @@ from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Entry, Kind
 
 # Seconds between two searches for deliveries that other processes left behind.
 _LOOK_SECONDS = 15.0
-# Seconds. A waiting task gives a late result only a minute.
+# Seconds. A task waits only a minute for a late result.
 _LONGEST_PAUSE = 5.0
 _PARALLEL = 4
 # Deliveries that are stored only once their time or their signature has been confirmed.
@@ -147,7 +147,7 @@ class Drain:
             if not group.working:
                 group.failures = group.failures + 1 if group.has_failed else 0
                 group.has_failed = False
-                # Entries that remain without a failure are unconfirmed, or belong to another process.
+                # Entries that remain although nothing failed are unconfirmed, or another process works on them.
                 pause = _LOOK_SECONDS if entries[0].kind in _UNCONFIRMED else pause_after(group.failures)
                 group.next_at = time.monotonic() + pause
         self._awake.set()

@@ -15,7 +15,7 @@ from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
 _SPOOL_THREADS = 2
-# Shares of a delivery's timeout: for writing to the spool, and for waiting for a free thread while others hang.
+# Shares of a delivery's timeout: for the write to the spool, and for the wait for a free thread while others hang.
 _SPOOL_SHARE = 0.25
 _QUEUE_SHARE = 0.125
 
@@ -112,7 +112,7 @@ class Intake:
             return False
 
     async def _store(self, uri: str | None, metadata: DeliveryMetadata, body: bytes, deadline: float) -> str:
-        """Store a result; return what went wrong, empty if nothing did, without error messages: they may hold paths."""
+        """Store a result; return the reason of a failure without messages, which may hold paths; empty on success."""
         queue = _QUEUE_SHARE * self._timeout if self._spool else None
 
         def save() -> None:
@@ -121,7 +121,7 @@ class Intake:
         try:
             await self._stores.run(save, deadline=deadline, queue=queue)
         except TimeoutError:
-            return "the store did not answer in time"
+            return "the store did not respond in time"
         except Exception as error:
             return f"the store failed ({error_types(error)})"
         return ""

@@ -36,7 +36,7 @@ class Kind(StrEnum):
     UNVERIFIED = "unverified"
     """The connection could not be looked up."""
     HELD = "held"
-    """Signed, but the time is too far from this machine's."""
+    """The delivery is signed, but its time is too far from this machine's clock."""
 
 
 # Security: separate limits, in bytes, so that forged deliveries can't use up the space of signed ones.
@@ -163,7 +163,7 @@ class Spool:
         try:
             self._make_folder()
         except OSError as error:
-            raise BasetenResultStoreError(f"The webhook spool {self.folder} can't be made ({error}).") from error
+            raise BasetenResultStoreError(f"The webhook spool {self.folder} can't be created ({error}).") from error
         if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
             raise BasetenResultStoreError(f"The webhook spool {self.folder} can't be written by this user.")
 
@@ -237,9 +237,9 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
 
 
 def _key(kind: Kind, metadata: DeliveryMetadata, body: bytes) -> str:
-    """Return a key that is the same only for the same delivery."""
+    """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
     if kind is Kind.UNVERIFIED:
-        # Security: without the request id. A forged delivery could use any id and keep the real one from being spooled.
+        # Security: the request id is left out. Otherwise a forged delivery with that id would keep the real one out.
         return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
     return _hash(metadata.conn_id, metadata.request_id)
 
@@ -265,7 +265,7 @@ def _locked(file: IO[bytes]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # The file system has no locks. Then a result may be stored twice, which changes nothing.
+    except OSError:  # The file system has no locks. A result may then be stored twice, which changes nothing.
         pass
     return True
 

@@ -63,7 +63,7 @@ def error_of(call, status):
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_what_does_not_apply_is_not_said(call, status):
-    message = str(error_of(call, status)).partition(" answered ")[2]
+    message = str(error_of(call, status)).partition(" returned ")[2]
     assert message.count(". ") >= 1  # There is some advice.
     for words, calls in WORDS.items():
         assert words not in message or call in calls, message
@@ -79,6 +79,6 @@ def test_only_what_may_have_run_is_said_to(call, status):
 def test_an_unknown_async_request(call, called):
     message = str(error_of(call, 404))
     assert message == (
-        f"{call} of async request r1 of {called} answered 404. Check that {called} is the one that was "
+        f"{call} of async request r1 of {called} returned 404. Check that {called} is the one that was "
         "called. If it is, the id is unknown: Baseten forgets an async request an hour after its end."
     )

@@ -59,7 +59,7 @@ class TestSubmission:
             ({"inference_retry_config": {"max_attempts": 11}}, "max_attempts"),
             ({"inference_retry_config": {"initial_delay_ms": 10_001}}, "initial_delay_ms"),
             ({"inference_retry_config": {"max_delay_ms": 60_001}}, "max_delay_ms"),
-            ({"inference_retry_config": {"tries": 1}}, r"inference_retry_config\.tries is not known"),
+            ({"inference_retry_config": {"tries": 1}}, r"inference_retry_config\.tries is unknown"),
             ({"webhook_endpoint": "http://airflow.example.com/"}, "must be https"),
             ({"webhook_endpoint": "airflow.example.com/"}, "webhook_endpoint"),
             ({"webhook_endpoint": "https://h/\n"}, "webhook_endpoint"),
@@ -89,7 +89,7 @@ class TestSubmission:
         [None, {}, {"request_id": 7}, {"request_id": ""}, [], {"request_id": "../x"}, {"request_id": "\ud83d"}],
     )
     def test_answer_without_an_id_may_have_been_accepted(self, output):
-        with pytest.raises(BasetenResponseError, match="no request_id") as caught:
+        with pytest.raises(BasetenResponseError, match="no valid request_id") as caught:
             async_predict.request_id_of(output, "async predict")
         assert caught.value.may_have_run
 

@@ -63,7 +63,7 @@ def test_content_that_is_no_text_is_not_left_out():
     ):
         completion = read_completion(answer)
         assert completion.usage["prompt_tokens"] == 7
-        with pytest.raises(BasetenResponseError, match="not readable"):
+        with pytest.raises(BasetenResponseError, match="can't be read"):
             chat_output.check_received(completion, answer)
 
 
@@ -174,7 +174,7 @@ def test_reasons_for_a_complete_answer(finish_reason):
         ("length", "length limit"),
         ("MAX_TOKENS", "length limit"),
         ("content-filter", "filter"),
-        ("repetition", r"not known .*\(repetition\)"),
+        ("repetition", r"unknown finish reason .*\(repetition\)"),
         (7, r"\(7\)"),
         ("tool_calls", "holds no tool call"),
     ],
@@ -227,7 +227,7 @@ def test_several_tool_calls_in_parts_and_any_order():
     ],
 )
 def test_what_is_no_chat_completion(body):
-    with pytest.raises(BasetenResponseError, match="not with a chat completion"):
+    with pytest.raises(BasetenResponseError, match="not a chat completion"):
         read_completion(response(body))
 
 
@@ -331,8 +331,8 @@ def test_streams_as_servers_send_them(body, content_type):
         (events(stream(part(content="He"), {"type": "error", "message": "full"}, part("stop"))), "server: full"),
         (events(stream(part(content="He"), {"detail": "full"}, part("stop"))), "server: full"),
         (events(stream(part(content="He"), {"choices": [], "error": "full"}, part("stop"))), "server: full"),
-        (events(stream(part(content="He")), b"data: {oops\n\n", STOP), "not readable"),
-        (events(stream(part(content="He")), b"data: 7\n\n", STOP), "not readable"),
+        (events(stream(part(content="He")), b"data: {oops\n\n", STOP), "can't be read"),
+        (events(stream(part(content="He")), b"data: 7\n\n", STOP), "can't be read"),
         (stream({"choices": [{"delta": {"content": "He"}}]})[6:-2], "was cut"),
     ],
 )

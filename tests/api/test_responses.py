@@ -10,7 +10,7 @@ from airflow_provider_baseten import exceptions
 from airflow_provider_baseten.api import http, truss_msgpack
 from airflow_provider_baseten.api.errors import error_for
 from airflow_provider_baseten.api.predict import build_predict
-from airflow_provider_baseten.api.responses import Response, model_output
+from airflow_provider_baseten.api.responses import Response, decode_model_output
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
@@ -86,14 +86,14 @@ class TestOutput:
 
     @pytest.mark.parametrize("body", [b"{", b"not json", b"\xff\xfe\xff", b'{"a":' * 100_000])
     def test_broken_json(self, body):
-        with pytest.raises(BasetenResponseError, match=r"answered 200 .*request id req1") as caught:
+        with pytest.raises(BasetenResponseError, match=r"returned 200 .*request id req1") as caught:
             answer(body=body).output()
         assert caught.value.may_have_run
 
     def test_a_page_of_html_is_not_a_model_output(self):
         page = answer(body=b"<html>Please log in</html>", content_type="text/html; charset=utf-8")
         with pytest.raises(BasetenResponseError, match="HTML page"):
-            model_output(page)
+            decode_model_output(page)
         assert page.output() == "<html>Please log in</html>"
 
 
@@ -136,7 +136,7 @@ class TestErrors:
         assert type(error) is kind
         assert (error.status, error.error_code, error.request_id) == (status, "some_code", "req1")
         assert (error.retryable, error.may_have_run) == (retryable, may_have_run)
-        assert str(error).startswith(f"predict of model abc (environment production) answered {status}: no. ")
+        assert str(error).startswith(f"predict of model abc (environment production) returned {status}: no. ")
         assert str(error).endswith("(request id req1).")
 
     @pytest.mark.parametrize("status", [200, 201, 204])
@@ -161,10 +161,10 @@ class TestErrors:
             ({"error": None, "detail": "Not Found"}, "application/json", "Not Found"),
             ({"detail": [{"loc": ["x"]}]}, "application/json", '[{"loc": ["x"]}]'),
             ({"message": "from management"}, "application/json", "from management"),
-            ({}, "application/json", "answered 400. "),
-            ([], "application/json", "answered 400: []"),
+            ({}, "application/json", "returned 400. "),
+            ([], "application/json", "returned 400: []"),
             (b"plain words", "text/plain", "plain words"),
-            (b"", "", "answered 400. "),
+            (b"", "", "returned 400. "),
             (b"\xff\x00\x1b[31mred", "text/plain", "[31mred"),
             (b"<html>big page</html>", "text/html", "(an HTML page)"),
         ],

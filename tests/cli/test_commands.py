@@ -254,9 +254,9 @@ class TestErrors:
         ("arguments", "words"),
         [
             (["predict", "--model-id", "abc", "-d", "1", "--conn-id", "refused"], "The API key was refused"),
-            (["predict", "--model-id", "nomodel", "-d", "1"], "answered 404"),
+            (["predict", "--model-id", "nomodel", "-d", "1"], "returned 404"),
             (["models", "--conn-id", "refused"], "The API key was refused"),
-            (["status", "r1", "--model-id", "abc"], "answered 404"),
+            (["status", "r1", "--model-id", "abc"], "returned 404"),
             (["predict", "--model-id", "abc", "-d", "1", "--conn-id", "unreachable"], "can't be reached"),
         ],
     )
@@ -269,7 +269,7 @@ class TestErrors:
         baseten.inject(Fault(target="abc", delay=30))
         done = run_here("predict", "--model-id", "abc", "-d", "1", "--timeout", "0.2")
         assert (done.code, done.out) == (1, "")
-        assert "no answer came within 0.2 s" in done.err
+        assert "no response came within 0.2 s" in done.err
 
     def test_ctrl_c_ends_it_without_a_word_and_the_work_too(self, baseten):
         baseten.inject(Fault(target="abc", delay=60))

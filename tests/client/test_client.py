@@ -134,7 +134,7 @@ class TestOptions:
 
         with ScriptedServer(hang) as server:
             credentials = Credentials(api_key="k", base_url=server.url, timeout=timeout).with_options(max_attempts=1)
-            with pytest.raises(BasetenTimeoutError, match=r"no answer came within 0\.3 s"):
+            with pytest.raises(BasetenTimeoutError, match=r"no response came within 0\.3 s"):
                 call(credentials, lambda client: client.management.list_models())
 
 

@@ -220,7 +220,7 @@ class TestPackedAnswers:
     def test_broken_ones(self, send, encoding, body):
         with (
             ScriptedServer(answer(body=body, headers=[f"Content-Encoding: {encoding}"])) as server,
-            pytest.raises(BasetenResponseError, match="can't be unpacked") as caught,
+            pytest.raises(BasetenResponseError, match="can't be decompressed") as caught,
         ):
             send((server.url, build_predict(TARGET, {})))
         assert caught.value.may_have_run

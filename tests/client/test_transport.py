@@ -424,7 +424,7 @@ class TestFaults:
             server.hang(connection)
 
         with ScriptedServer(stall) as server:
-            with pytest.raises(BasetenTimeoutError, match=r"no answer came within 0.3 s") as caught:
+            with pytest.raises(BasetenTimeoutError, match=r"no response came within 0.3 s") as caught:
                 send(predict(server), timeout=0.3)
             assert (len(server.requests), caught.value.may_have_run) == (1, True)
 

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_baseten.api import truss_msgpack
 from airflow_provider_baseten.api.errors import LONGEST_RETRY_AFTER
 from airflow_provider_baseten.api.predict import build_predict
-from airflow_provider_baseten.api.responses import model_output
+from airflow_provider_baseten.api.responses import decode_model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.credentials import Credentials
@@ -83,7 +83,7 @@ class BothTransports:
                 timeout=10,
             )
             try:
-                return Ending(model_output(send(credentials, request)))
+                return Ending(decode_model_output(send(credentials, request)))
             except BasetenError as error:
                 return Ending(error=error)
 

@@ -212,10 +212,10 @@ class TestPayOnce:
     ("arguments", "words"),
     [
         ({"prompts": []}, "at least one request"),
-        ({"prompts": [{"prompt": "a", "model": "baseten:other"}]}, "asks for model other"),
+        ({"prompts": [{"prompt": "a", "model": "baseten:other"}]}, "names the model other"),
         ({"prompts": [{"prompt": "a", "model": "openai:gpt"}]}, "does not resolve"),
         ({"prompts": ["a"], "model_id": "baseten:a b"}, "model_id"),
-        ({"prompts": ["a"], "model_id": "baseten:nope"}, "answered 404"),
+        ({"prompts": ["a"], "model_id": "baseten:nope"}, "returned 404"),
     ],
 )
 def test_bad_input(baseten, server, run_dag, batch, capfd, arguments, words):

@@ -95,7 +95,7 @@ class TestPredict:
         assert predict(Target(chain_id="chain"), {"a": 1, "b": 2}) == 3
 
     def test_unknown_model(self, predict):
-        with pytest.raises(BasetenNotFoundError, match=r"predict of model nope .*answered 404") as caught:
+        with pytest.raises(BasetenNotFoundError, match=r"predict of model nope .*returned 404") as caught:
             predict(Target(model_id="nope"), 1)
         assert caught.value.request_id in str(caught.value)
 
@@ -121,7 +121,7 @@ class TestPredict:
         limits = Limits(body_bytes=1000)
         with Emulator(models={"echo": lambda model_input: 1}, api_key=KEY, limits=limits) as emulator:
             connect(host=emulator.url, password=KEY)
-            with pytest.raises(BasetenPayloadTooLargeError, match=r"answered 413.*Pass a reference"):
+            with pytest.raises(BasetenPayloadTooLargeError, match=r"returned 413.*Pass a reference"):
                 BasetenHook().predict(ECHO, "x" * 1000)
             assert len(emulator.requests) == 1
 
@@ -159,7 +159,7 @@ class TestCredentials:
     def test_wrong_key(self, baseten, connect):
         connect(host=baseten.url, password="abcd1234.wr0ng")
         with pytest.raises(
-            BasetenAuthError, match=r"answered 401.*password \(the API key\) of the connection"
+            BasetenAuthError, match=r"returned 401.*password \(the API key\) of the connection"
         ) as caught:
             BasetenHook().predict(ECHO, 1)
         assert "wr0ng" not in str(caught.value)
@@ -452,9 +452,9 @@ class TestExtra:
     def test_details_of_errors(self, connect, shown):
         with ScriptedServer(answer(422, b'{"error": "the very words"}')) as server:
             connect(host=server.url, password=KEY, extra={"log_error_details": shown})
-            with pytest.raises(BasetenInputError, match="answered 422") as caught:
+            with pytest.raises(BasetenInputError, match="returned 422") as caught:
                 BasetenHook().predict(ECHO, 1)
-            with pytest.raises(BasetenInputError, match="answered 422") as caught_async:
+            with pytest.raises(BasetenInputError, match="returned 422") as caught_async:
                 asyncio.run(predict_async(BasetenHook()))
         assert ("the very words" in str(caught.value), "the very words" in str(caught_async.value)) == (shown, shown)
 

@@ -91,7 +91,7 @@ def test_request_as_it_is_sent(ask):
             "context length exceeded",
         ),
         ({"detail": "no model of that name"}, "BasetenModelError", "no model of that name"),
-        ({"choices": []}, "BasetenResponseError", "not with a chat completion"),
+        ({"choices": []}, "BasetenResponseError", "not a chat completion"),
         (whole(None), "BasetenOutputError", "is empty"),
         (whole("", reasoning_content="private-thought"), "BasetenOutputError", "only reasoning"),
         (whole("private-half", "abort"), "BasetenModelError", "finish reason abort"),
@@ -234,7 +234,7 @@ class TestStream:
     def test_part_that_is_not_readable(self, ask):
         run, logged, _ = ask([event({"content": "x"}), "data: {oops\n\n", event({}, "stop"), END], stream=True)
         assert run.states == {"chat": "failed"}
-        assert "not readable" in logged
+        assert "can't be read" in logged
 
 
 SCHEMA = {"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"]}
@@ -294,14 +294,14 @@ class TestPaidAnswerThatIsNotUsable:
         run, logged, _ = ask({"predictions": []})
         assert run.states == {"chat": "failed"}
         assert "BasetenResponseError" in logged
-        assert "not with a chat completion" in logged
+        assert "not a chat completion" in logged
         assert run.keys("chat") == {"request_id"}
 
 
 def test_unknown_slug(ask):
     run, logged, emulator = ask(whole("x"), model_id=None, model_apis=True, model="org/other")
     assert run.states == {"chat": "failed"}
-    assert "BasetenNotFoundError: chat completion by org/other of Model APIs answered 404" in logged
+    assert "BasetenNotFoundError: chat completion by org/other of Model APIs returned 404" in logged
     assert len(emulator.requests) == 1
 
 
@@ -344,9 +344,9 @@ class TestBadInput:
             ({"tools": [{"name": "weather"}]}, "tools takes a list"),
             ({"tool_choice": "auto"}, "needs tools"),
             ({"options": {"stream": True}}, "can't hold stream"),
-            ({"options": {"n": 2}}, "more than one answer"),
+            ({"options": {"n": 2}}, "more than one choice"),
             ({"options": ["max_tokens"]}, "not a list"),
-            ({"options": {"n": None}}, "more than one answer"),
+            ({"options": {"n": None}}, "more than one choice"),
             ({"options": {1, 2}}, "not a set"),
             ({"options": {"stop": {"a"}}}, r"\['stop'\] is of type set"),
             ({"model_id": None, "model_apis": True}, "need the slug"),

@@ -279,13 +279,13 @@ class TestAnswersWithoutAVectorForEachText:
             embed(model_id="chat", texts=["a"])
         run = run_dag(dag)
         assert run.states == {"embed": "failed"}
-        assert "not with one vector for each of the 1 texts" in "".join(capfd.readouterr())
+        assert "not one vector for each of the 1 texts" in "".join(capfd.readouterr())
         assert run.xcom("embed", "usage") == {"prompt_tokens": 3, "total_tokens": 3}
         assert len(emulator.requests) == 1
 
     @pytest.mark.parametrize("answer", [None, [], 7, "text", [VECTOR]])
     def test_of_another_kind_fail(self, answer):
-        with pytest.raises(BasetenResponseError, match="not with one vector"):
+        with pytest.raises(BasetenResponseError, match="not one vector"):
             read(answer, 1)
 
     @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ class TestFailedRows:
         with DAG("no_network") as dag:
             batch("bad", tmp_path, inputs=numbers(2), request_retries=RequestRetries(max_attempts=1))
         assert run_dag(dag).state == "failed"
-        assert "No row was answered: 2 of 2 rows have failed (2 BasetenUnavailableError)" in capfd.readouterr().out
+        assert "No row got a response: 2 of 2 rows have failed (2 BasetenUnavailableError)" in capfd.readouterr().out
 
     @pytest.mark.parametrize("limit", [{"max_failed_rows": 2}, {"max_failure_ratio": 0.5}])
     def test_as_many_as_are_allowed_do_not(self, baseten, run_dag, tmp_path, limit):

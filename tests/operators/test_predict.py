@@ -218,7 +218,7 @@ def test_input_and_headers_are_in_neither_log_nor_rendered_templates(baseten, ru
     assert "private-" not in str(run.rendered)
     assert run.rendered["plain[-1]"]["model_id"] == "echo"
     seen = caplog.text + "".join(capfd.readouterr())
-    assert "answered 200" in seen
+    assert "returned 200" in seen
     for secret in ("private-2", "private-3", "private-4", "private-5", KEY):
         assert secret not in seen
 

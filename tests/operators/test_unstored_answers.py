@@ -128,7 +128,7 @@ def test_an_answer_that_could_not_be_stored_is_kept_for_the_next_attempt(baseten
     assert same(read_output(run.xcom("t")), {"score": float("nan"), "text": "x" * 10})
     assert run.xcom("t", "request_id") == baseten.requests[0].request_id
     logged = "".join(capfd.readouterr())
-    assert f"Request {baseten.requests[0].request_id} was answered, but its output could not be kept" in logged
+    assert f"Request {baseten.requests[0].request_id} got a response, but its output could not be stored" in logged
     assert "the next attempt stores it and sends nothing" in logged
 
 
@@ -139,7 +139,7 @@ def test_an_answer_too_large_for_the_task_state_is_named(baseten, storage, run_d
     run = run_dag(dag)
     assert run.states == {"t": "failed"}
     logged = "".join(capfd.readouterr())
-    assert f"Request {baseten.requests[0].request_id} was answered, but its output could not be kept" in logged
+    assert f"Request {baseten.requests[0].request_id} got a response, but its output could not be stored" in logged
     assert "the next attempt sends the request again, and pays again" in logged
 
 
@@ -188,7 +188,7 @@ def test_an_answer_that_its_author_cannot_use_is_saved(serve, run_dag, store, ca
     assert (store / "answers" / "r1.json").read_bytes() == b'{"paid": true}'
     logged = "".join(capfd.readouterr())
     assert words in logged
-    assert f"The response as it came is saved in file://{store}/answers/r1.json." in logged
+    assert f"The unchanged response is saved in file://{store}/answers/r1.json." in logged
 
 
 def test_broken_json_is_saved(serve, run_dag, store, capfd):

@@ -166,7 +166,7 @@ class Network:
         except NotReachedError:
             raise connection_errors._not_connected(request, credentials.origin(request.host), "refused") from None
         except TimeoutError:
-            raise connection_errors._not_answered(request, credentials.timeout) from None
+            raise connection_errors._timed_out(request, credentials.timeout) from None
         except ConnectionLostError as error:
             raise connection_errors.connection_lost(request, error) from None
         response = Response(request=request, status=status, headers=answered, body=body)

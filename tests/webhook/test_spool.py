@@ -405,7 +405,7 @@ class TestProcesses:
         )
         try:
             assert receiver.deliver(body("r1"), SECRET).status_code == 200
-            wait_until(lambda: "/proc/no/such/folder can't be made" in receiver.log.read_text(), 10, "the log")
+            wait_until(lambda: "/proc/no/such/folder can't be created" in receiver.log.read_text(), 10, "the log")
         finally:
             assert receiver.end() == 0
 

@@ -208,7 +208,7 @@ class TestRefusesToStart:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             told = self.refusal(capsys, "--port", str(port), "--result-store", f"file://{tmp_path}/results")
-        assert f"Port {port} of 127.0.0.1 can't be listened on" in told
+        assert f"Port {port} of 127.0.0.1 can't be used" in told
 
     @pytest.mark.parametrize("port", ["70000", "-1"])
     def test_no_port(self, capsys, tmp_path, port):

@@ -109,7 +109,7 @@ def _checked_messages(messages: Any) -> list[Any]:
             raise BasetenInputError(
                 f"messages[{index}] has a content of type {type(content).__name__}: give a text, or a list of parts."
             )
-        # Only a user message must not be empty: the output of a tool may be.
+        # A message of the user must not be empty; the output of a tool may be.
         if not any(name in message for name in _CONTENT_FIELDS) or (message["role"] == "user" and not content):
             raise BasetenInputError(f"messages[{index}] is empty: give it a 'content'.")
     return list(messages)
@@ -123,5 +123,5 @@ def _checked_options(options: Any) -> dict[str, Any]:
         raise BasetenInputError(f"options can't hold {', '.join(sorted(own))}: use the argument of that name.")
     number = checked.get("n", 1)
     if not isinstance(number, int) or number != 1:
-        raise BasetenInputError("options can't ask for more than one answer (n): only one would be read.")
+        raise BasetenInputError("options can't ask for more than one choice (n): only one would be read.")
     return checked

@@ -46,7 +46,7 @@ def find_problem(body: Any) -> str | None:
         if problem := _describe_failure(completion) or _describe_emptiness(completion):
             return problem
         if completion.is_damaged:
-            return "holds something that is not readable"
+            return "holds a part that can't be read"
         if not completion.is_ended:
             return "is a part of a stream, without its end"
     return None
@@ -70,7 +70,9 @@ def check_received(completion: Completion, response: Response) -> None:
             "was cut off: the stream ended before its final event, without an error from the server",
         )
     if completion.is_damaged or completion.has_other_content:
-        raise _error(BasetenResponseError, response, "sent something that is not readable as text: look at the server")
+        raise _error(
+            BasetenResponseError, response, "holds a part that can't be read as text: check what the server sends"
+        )
     if problem := _describe_emptiness(completion):
         raise unusable_error(response, problem)
 
@@ -89,7 +91,7 @@ def describe_incompleteness(completion: Completion) -> str | None:
     if reason in _CALLING and not completion.calls:
         return f"stopped to call a tool ({completion.finish_reason}), but holds no tool call"
     if reason and reason not in _COMPLETE:
-        return f"stopped for a reason that is not known to mean a complete answer ({completion.finish_reason})"
+        return f"stopped with an unknown finish reason ({completion.finish_reason}), so it may be incomplete"
     return None
 
 

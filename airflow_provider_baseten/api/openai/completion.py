@@ -92,7 +92,7 @@ class Completion:
     def add(self, choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool = False) -> None:
         """Append a choice with its message or delta.
 
-        :param whole: the message is whole, and so are its tool calls.
+        :param whole: whether the message is complete, with complete tool calls, and not a delta.
         :raises Exception: one of ``_UNREADABLE``: a value is of an unexpected type.
         """
         if error := choice.get("error"):
@@ -261,7 +261,7 @@ def read_completion(response: Response) -> Completion:
     if completion is not None:
         return completion
     raise BasetenResponseError(
-        f"{response.request.subject} answered {response.status}, but not with a chat completion: check that the "
+        f"{response.request.subject} returned {response.status}, but not a chat completion: check that the "
         f"model has an OpenAI-compatible server{id_note(response.request_id)}.",
         status=response.status,
         request_id=response.request_id,

@@ -89,7 +89,7 @@ def read_embeddings(response: Response, count: int, dimensions: int | None = Non
     :param count: number of texts that were sent.
     :param dimensions: requested length of the vectors; ``None`` accepts the model's own length.
     :raises BasetenModelError: the server reports an error instead of vectors.
-    :raises BasetenResponseError: the response does not hold one vector for each text, or they have another length.
+    :raises BasetenResponseError: the response does not hold one vector for each text, or a vector has the wrong length.
     """
     body = response.output()
     error = server_error(body) if isinstance(body, Mapping) else None
@@ -98,15 +98,15 @@ def read_embeddings(response: Response, count: int, dimensions: int | None = Non
         _check_lengths(vectors, dimensions, response)
         return vectors
     kind, problem = (
-        (BasetenModelError, f"with an error of the server: {quotable(error, response.request)}".removesuffix(": "))
+        (BasetenModelError, f"an error of the server: {quotable(error, response.request)}".removesuffix(": "))
         if error
         else (
             BasetenResponseError,
-            f"not with one vector for each of the {count} texts: check that the model has an embeddings route",
+            f"not one vector for each of the {count} texts: check that the model has an embeddings route",
         )
     )
     raise kind(
-        f"{response.request.subject} answered {response.status}, but {problem}{id_note(response.request_id)}.",
+        f"{response.request.subject} returned {response.status}, but {problem}{id_note(response.request_id)}.",
         status=response.status,
         request_id=response.request_id,
         may_have_run=True,

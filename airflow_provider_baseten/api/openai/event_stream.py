@@ -54,7 +54,7 @@ class EventStream:
         return [event for line in lines if (event := self._read(line))]
 
     def close(self) -> list[Event]:
-        """Return the last event if no empty line follows it: the standard drops it, but some servers omit the line."""
+        """Return the last event if no empty line follows it. The standard drops it, but some servers omit that line."""
         last, self._line = b"".join(self._line), []
         events = [self._read(line) for line in (last, b"")]
         return [event for event in events if event]

@@ -83,7 +83,7 @@ class ResponseFormat:
             if self.model_class is not None:
                 return _validate_with_pydantic(self.model_class, value)
             if self.schema is not None:
-                _validate(rounded, self.schema)  # Validators compute with floats.
+                _validate(rounded, self.schema)  # Validators compute with floats, not with Decimal.
         except FormatError:
             raise
         except Exception as error:  # Validators run the DAG author's code, which may raise anything.

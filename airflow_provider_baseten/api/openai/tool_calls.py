@@ -133,7 +133,7 @@ def _decode(text: str) -> Any:
 
 
 def _join(parts: list[str]) -> str:
-    """Join the parts of arguments; if the result is not an object, without placeholders and repetitions."""
+    """Join the parts of arguments. If the result is not an object, join them without placeholders and repetitions."""
     text = "".join(parts)
     if len(parts) < 2 or decode_arguments(text) is not None:
         return text

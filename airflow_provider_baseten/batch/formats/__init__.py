@@ -21,7 +21,7 @@ class InputFormat:
     """A format of input files.
 
     :param name: name in messages.
-    :param rows: yields the rows of a file; the columns are those that are needed, ``None`` for all.
+    :param rows: yields the rows of a file; its last argument is the columns that are needed, ``None`` for all.
     :param counts: yields numbers of rows whose sum is the number of rows in a file.
     :param compresses_itself: whether its files are never compressed as a whole.
     :param has_row_count: whether the metadata of a file has the number of rows, so that counting is cheap.

@@ -1,7 +1,7 @@
 """Arrow values as JSON values: whole columns at once, or value by value if a value of the column can't be converted.
 
-Timestamps, dates and times become ISO 8601 text, with as many digits of a second as they have: none, 6, or 9 where
-there are nanoseconds. Decimals keep every digit, maps and structs become objects, UUIDs text.
+Timestamps, dates and times become ISO 8601 text, with no digits of a second, with 6, or with 9 if there are
+nanoseconds. Decimals keep every digit, maps and structs become objects, UUIDs text.
 Binary values, durations, intervals and dates beyond the year 9999 have no standard form in JSON and are errors.
 """
 

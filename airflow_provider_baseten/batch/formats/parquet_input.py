@@ -22,7 +22,7 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
     """Yield the rows of a file.
 
     :param columns: columns that are needed; if the file has them all, no others are read.
-    :raises BasetenInputError: it is not a Parquet file, or has a column twice.
+    :raises BasetenInputError: the file is not a Parquet file, or has a column twice.
     """
     require_pyarrow()
     import pyarrow.parquet
@@ -38,7 +38,7 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
         total = table.metadata.num_rows
         wanted = None if columns is None or not {*columns} <= {*schema.names} else sorted(columns)
         _check_names(file.uri, schema, wanted)
-        # One row group at a time, as a batch of two row groups can't have dictionaries inside of lists.
+        # One row group at a time, because pyarrow can't join dictionaries inside lists of two row groups in a batch.
         groups = range(table.num_row_groups)
         for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
             for value in rows_of(batch, f"{file.uri}, row", number):

@@ -11,7 +11,7 @@ _OTHER_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_
 def skip_byte_order_mark(uri: str, stream: io.BufferedReader) -> None:
     """Skip the byte order mark of UTF-8, if there is one.
 
-    :raises BasetenInputError: the file has the mark of another encoding.
+    :raises BasetenInputError: the file has the byte order mark of another encoding.
     """
     start = stream.peek(4)[:4]
     if start.startswith(codecs.BOM_UTF8):

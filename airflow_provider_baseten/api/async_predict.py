@@ -194,9 +194,8 @@ def request_id_of(output: Any, subject: str) -> str:
 def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, tuple[int, int]]) -> None:
     for name, value in values.items():
         if name not in bounds:
-            raise BasetenInputError(
-                f"{prefix}{name if isinstance(name, str) else shown(name)} is unknown; the fields are {', '.join(bounds)}."
-            )
+            unknown = name if isinstance(name, str) else shown(name)
+            raise BasetenInputError(f"{prefix}{unknown} is unknown; the fields are {', '.join(bounds)}.")
         low, high = bounds[name]
         if value is not None:
             check_count(f"{prefix}{name}", value, low, high)

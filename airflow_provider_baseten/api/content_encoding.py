@@ -39,7 +39,7 @@ class Decoder(Protocol):
 def decoder_for(content_encoding: str) -> Decoder | None:
     """Return the decoder for a ``Content-Encoding`` header, ``None`` if the body is not compressed.
 
-    :raises ValueError: the encoding was not offered in the request, or there are too many.
+    :raises ValueError: the encoding was not offered in the request, or the body was compressed too many times.
     """
     names = [name for part in content_encoding.split(",") if (name := part.strip().lower())]
     if refused := _REFUSED.intersection(names):

@@ -44,7 +44,7 @@ def _is_kept(number: bytes) -> bool:
         return len(number) <= _MAX_INT64_DIGITS
     try:
         return repr(float(number)).encode() == number
-    except ValueError:  # Digits inside a text.
+    except ValueError:  # Not a number, but digits inside a text.
         return False
 
 

@@ -9,7 +9,7 @@ from airflow_provider_baseten.api import exact_json
 
 _REPLACEMENT = "[input]"
 
-# Characters. A shorter match is a coincidence, unless it is a whole text.
+# Minimum number of characters in a quote. A shorter match is a coincidence, unless it is a whole text.
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 

@@ -7,7 +7,7 @@ The engine knows no Airflow; a script can use it:
 
 How a row travels through the modules::
 
-    job.py                 BatchJob: what the user asked for, checked
+    job.py                 BatchJob: the user's options, checked
     plan.py                BatchPlan: the job, compiled once for everything below
     input_files.py         the files of the input path
     formats/               each kind of file is read, and each kind of part is written

@@ -1,4 +1,4 @@
-"""Concurrency limit: a pure decision for each measurement window, made from what the server did in the last one."""
+"""Concurrency limit: a pure decision for each measurement window, made from the measurements of the previous one."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,8 +18,8 @@ _REQUIRED_GAIN = 0.1
 _CONFIDENCE = 1.5
 # The effect of a smaller increase of the limit can't be measured.
 _MEASURABLE_STEP = 1.2
-# A decrease by this factor or more is large. After a large one a loss may be as large as the measurement error, after
-# a smaller one as this share of the error.
+# Factor from which a decrease is large. After a large decrease a loss within the measurement error is tolerated, after
+# a smaller one a loss within this share of the error.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
 # Share of rejected requests up to which a limit is kept.
@@ -67,7 +67,7 @@ class ConcurrencyState:
     :param is_rising: whether a higher limit than before is being tried.
     :param is_falling: whether a lower limit than before is being tried.
     :param factor: factor of the next change. It is 2 until the server rejects a request for the first time, then small.
-    :param previous: the limit before this one; 0 if that one was not good.
+    :param previous: the limit before this one; 0 if it was not good.
     :param baseline: the limit that this one is compared with; 0 if there is none.
     :param baseline_rate: responses per second at the baseline.
     :param baseline_responses: number of responses that the baseline's rate was measured with.
@@ -104,7 +104,7 @@ def is_window_over(state: ConcurrencyState, window: Window, now: float) -> bool:
 
 
 def is_window_stale(state: ConcurrencyState, window: Window) -> bool:
-    """Return whether a window goes so far back that it hides what the server does now."""
+    """Return whether a window is so long that it hides the server's present state."""
     return window.seconds >= _LONG_WINDOW_SECONDS and window.responses >= _responses_needed(state)
 
 
@@ -201,7 +201,7 @@ def _is_slower(state: ConcurrencyState, window: Window) -> bool:
 
 
 def _is_undecided(state: ConcurrencyState, window: Window) -> bool:
-    """Return whether a longer window may decide what this one does not."""
+    """Return whether a window has no clear result yet, but may have one if it lasts longer."""
     if not _is_compared(state):
         return False
     gain, noise = _gain(state, window), _noise(state, window)

@@ -151,7 +151,7 @@ class _Describer:
             raise NotDescribableError(f"an object of type {type(value).__name__}") from None
         if isinstance(parts, str):
             return ["named", type(value).__module__, parts]
-        # The parts are function, arguments, state, and iterators of items.
+        # Parts of pickle's form of an object: function, arguments, state, and iterators of items.
         return ["object", *(self.of(list(part) if hasattr(part, "__next__") else part) for part in parts)]
 
 

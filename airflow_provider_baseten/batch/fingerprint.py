@@ -33,7 +33,7 @@ def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]
     """
     digest = hashlib.blake2b(digest_size=16)
     for part in _parts(job, files, values):
-        # The length keeps [1, 23] and [12, 3] apart.
+        # The length distinguishes [1, 23] from [12, 3].
         digest.update(len(part).to_bytes(8) + part)
     return f"{_VERSION}-{digest.hexdigest()}"
 

@@ -204,7 +204,7 @@ class BatchJob:
 
 
 def check_before_rendering(**arguments: Any) -> None:
-    """Check the arguments of a job while some of them are still templates, which are not checked.
+    """Check those arguments of a job that are not templates.
 
     :raises BasetenInputError: an argument is not valid; the message names it.
     """

@@ -40,7 +40,7 @@ def is_part(uri: str, folder: StorageFolder) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FolderContents:
-    """What previous runs of all shards left in the folder, according to the names of its files.
+    """Results of previous runs of all shards, counted by the names of the files in the folder.
 
     :param complete_shards: number of complete shards.
     :param parts: number of files with outputs.

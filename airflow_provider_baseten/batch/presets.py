@@ -42,7 +42,10 @@ class RequestFormat:
 
 
 def _chat(inputs: Inputs, parameters: Parameters) -> Any:
-    """https://docs.baseten.co/reference/inference-api/chat-completions"""
+    """Return the body of a chat completion.
+
+    https://docs.baseten.co/reference/inference-api/chat-completions
+    """
     (chat,) = inputs
     if isinstance(chat, str):
         chat = {"messages": [{"role": "user", "content": chat}]}
@@ -80,7 +83,7 @@ def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
 
 
 def _rerank_group(value: Any) -> Any:
-    """Return the query, so that texts of one query share a request; a row that has all its texts is alone."""
+    """Return the query of a row, so that texts of one query share a request. A row with a list of texts has its own."""
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 
 

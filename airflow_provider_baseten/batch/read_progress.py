@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 
 
 class ReadProgress:
-    """How much of the input files was read.
+    """Progress of reading the input files, in bytes.
 
     :param total: size of all files in bytes.
     """

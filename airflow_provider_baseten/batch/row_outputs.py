@@ -147,7 +147,7 @@ def _is_classified(value: Any) -> bool:
 
 
 def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the score of each text, or the whole response for a row that has all its texts.
+    """Return the score of each text, or the whole response for a row with a list of texts.
 
     :raises UnusableResponseError: the scores can't be assigned to the texts.
     """

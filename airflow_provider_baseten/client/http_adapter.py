@@ -46,7 +46,8 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                self._begun = bool(line.strip())  # After an empty line comes another status line.
+                # An empty line ends the head of an interim response, and another status line follows.
+                self._begun = bool(line.strip())
                 return line
             if len(line) == limit:
                 return line  # The caller rejects a line of this length.

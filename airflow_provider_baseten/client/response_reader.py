@@ -17,7 +17,7 @@ from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenRes
 # Bytes of an error response; the rest of it is not read.
 MAX_ERROR_BYTES = 1024**2
 
-# Limit for received bytes, as a multiple of that for decompressed ones: an endless body may decompress to nothing.
+# Limit of received bytes, as a multiple of the limit of decompressed bytes: an endless body may decompress to nothing.
 _MAX_COMPRESSED_RATIO = 2
 
 # Bytes of one response that stay in memory.

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.api.http import Request
 
-# What is paid for, each with an entry of its own.
+# Kinds of work that is paid for. A task instance has one entry for each.
 Kind = Literal["async_request", "training_job"]
 
-# 2 has a kind, and created_at in place of at. A record without a kind is that of an async request.
+# Version 2 added kind, and renamed at to created_at. A record without a kind is for an async request.
 _VERSION = 2
 
-# For so long the write of an id is retried.
+# Seconds for which the write of an id is retried.
 _WRITE_RETRY_SECONDS = 60.0
 
 
@@ -45,18 +45,18 @@ _WRITE_RETRY_SECONDS = 60.0
 class Entry:
     """The last request of one kind that a task instance has sent, or was about to send.
 
-    :param fingerprint: of the request, see :func:`fingerprint`. An attempt with the same one uses the request that was
-        sent; an attempt with another one replaces it.
-    :param max_tries: Airflow's, when the request was sent. A retry finds the same number and sends nothing; a clear has
-        raised it, so that a cleared task sends again.
-    :param run: the start of the run that the request belongs to: a run that was deleted and made again under its id
-        sends its own request, and is not given the output of the deleted one.
+    :param fingerprint: fingerprint of the request, see :func:`fingerprint`. An attempt with the same fingerprint uses
+        the request that was sent; an attempt with another one replaces that request.
+    :param max_tries: Airflow's ``max_tries`` when the request was sent. A retry has the same number and sends nothing;
+        a clear raises the number, so that a cleared task sends again.
+    :param run: start time of the run that the request belongs to. A run that was deleted and created again under the
+        same id sends its own request, and does not get the output of the deleted run.
     :param created_at: when the request was about to be sent, in seconds since the epoch. It ties the two records of one
         request together, see :func:`open_ledger`.
-    :param request_id: ``None`` for an intent: the request may have been sent. An attempt that finds an intent alone
-        does not know, so that ``on_orphaned_request`` decides whether it risks a second payment.
+    :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
+        whether the request was sent: ``on_orphaned_request`` decides whether to risk a second payment.
     :param kind: what is paid for.
-    :param version: of the record's form. A newer record is read too, as long as its fields have the known types.
+    :param version: version of the record's format. A newer record is read too if its fields have the known types.
     """
 
     fingerprint: str
@@ -68,7 +68,7 @@ class Entry:
     version: int = _VERSION
 
     def matches(self, wanted: "Entry") -> bool:
-        """Return whether this request is the wanted one: the task was not cleared, and nothing has changed."""
+        """Return whether this is the request of the attempt: the task was not cleared, and nothing has changed."""
         same_run = self.run == wanted.run or self.run is None or wanted.run is None
         return same_run and (self.fingerprint, self.max_tries) == (wanted.fingerprint, wanted.max_tries)
 
@@ -82,7 +82,7 @@ class Send:
 class Attach:
     """Plan of an attempt: wait for the request that an earlier attempt sent, and send nothing.
 
-    :param request_id: of that request.
+    :param request_id: id of that request.
     """
 
     request_id: str
@@ -92,17 +92,17 @@ class Attach:
 class Replace:
     """Plan of an attempt: cancel the request that an earlier attempt sent, if it has not begun to run, and send.
 
-    :param request_id: of that request.
+    :param request_id: id of that request.
     """
 
     request_id: str
 
 
 def fingerprint(request: "Request") -> str:
-    """Return a hash that two requests share if they call the same thing with the same input and options.
+    """Return a hash that is equal for two requests with the same target, input and options.
 
-    The base URL of the connection is not in it: otherwise a proxy that is added between two attempts would make another
-    request of it, which is paid again.
+    The base URL of the connection is left out: otherwise adding a proxy between two attempts would change the hash, and
+    the request would be sent, and paid for, again.
     """
     content = f"{request.method} {request.host}{request.path}\n".encode() + (request.body or b"")
     return hashlib.sha256(content).hexdigest()
@@ -111,8 +111,8 @@ def fingerprint(request: "Request") -> str:
 def intent(context: "Context", fingerprint: str, kind: Kind = "async_request") -> Entry:
     """Return the entry that is recorded before a request is sent.
 
-    :param context: of the task.
-    :param fingerprint: of the request.
+    :param context: context of the task.
+    :param fingerprint: fingerprint of the request.
     """
     identity = identity_of(context)
     return Entry(
@@ -123,8 +123,8 @@ def intent(context: "Context", fingerprint: str, kind: Kind = "async_request") -
 def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequest) -> Send | Attach | Replace:
     """Decide what an attempt does.
 
-    :param entry: the record of the earlier attempts.
-    :param wanted: the intent of this attempt.
+    :param entry: record of the earlier attempts.
+    :param wanted: intent of this attempt.
     :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the same request, and the policy is
         ``fail``.
     """
@@ -182,11 +182,11 @@ def write_persistently(ledger: Ledger, entry: Entry) -> None:
 
 
 class _InTaskStates:
-    """The entry in Airflow's task state store, which decides.
+    """Ledger with its entry in Airflow's task state store.
 
-    The result store has a second record of each id. It prevents a second payment if the worker dies, or Airflow's API
-    fails, before the id is in the task state store; and it finds the request of a run that was deleted, whose task
-    states Airflow has deleted with it.
+    The result store has a second record of each id. That record prevents a second payment if the worker dies, or
+    Airflow's API fails, before the id is in the task state store. It is also needed to find the request of a deleted
+    run, whose task states Airflow has deleted.
     """
 
     def __init__(self, task_states: Any, stored: "_InResultStore", run: str | None, kind: Kind) -> None:
@@ -225,7 +225,7 @@ class _InTaskStates:
         return True
 
     def _left_by_another_run(self) -> Entry | None:
-        """Return the request of a deleted run of the same id, so that it is cancelled; best effort."""
+        """Return the request of a deleted run with the same id, to be cancelled; ``None`` if it can't be read."""
         with suppress(BasetenError):
             stored = self._stored.read()
             if stored is not None and None not in {stored.run, self._run} and stored.run != self._run:
@@ -237,7 +237,7 @@ class _InResultStore:
     def __init__(self, store: ResultStore, name: str, kind: Kind) -> None:
         self._store = store
         self._kind = kind
-        # The file of an async request had no kind in its name before there were kinds.
+        # Files of async requests are older than kinds, and keep their name without one.
         self._name = f"ledger/{name}" if kind == "async_request" else f"ledger/{name}-{kind}"
 
     def read(self) -> Entry | None:
@@ -256,9 +256,9 @@ class _InResultStore:
 
 
 def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
-    """Read a record, also one of an older or newer version of this package: unknown fields are skipped.
+    """Read a record of this or another version of the package; unknown fields are skipped.
 
-    :raises BasetenResultStoreError: a field that decides is missing or has another type, or the record is of another
+    :raises BasetenResultStoreError: a required field is missing or has another type, or the record is of another
         kind.
     """
     if value is None:
@@ -266,7 +266,7 @@ def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
     if not isinstance(value, Mapping):
         raise _damaged(where)
     if "created_at" not in value and "at" in value:
-        value = {**value, "created_at": value["at"]}  # Version 1.
+        value = {**value, "created_at": value["at"]}  # Version 1 of the record.
     known = {name: value[name] for name in _FIELDS if name in value}
     of_type = all(isinstance(item, _FIELDS[name]) and not isinstance(item, bool) for name, item in known.items())
     if not of_type or not known.keys() >= {"fingerprint", "max_tries", "created_at"}:

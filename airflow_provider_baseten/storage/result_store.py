@@ -18,9 +18,9 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class ResultStore(StorageFolder):
-    """The folder for what does not go through XCom: outputs, webhook deliveries, records of requests.
+    """Folder for data that does not go through XCom: outputs, webhook deliveries, records of requests.
 
-    The webhook receiver, workers and triggers write and read it, so all of them must see the same folder.
+    The webhook receiver, workers and triggers write and read the files, so all of them must see the same folder.
 
     :param uri: URI of the folder, by default ``[baseten] result_store``.
     """

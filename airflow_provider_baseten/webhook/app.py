@@ -21,7 +21,7 @@ from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, error_types
 from airflow_provider_baseten.webhook.spool import Kind, Spool
 
-# Seconds. Baseten gives up after 10, and sends a delivery again only after a response of 503.
+# Seconds. Baseten gives up after 10, and does not send a delivery again after a timeout.
 _TIMEOUT = 8.0
 # How many bodies of the largest size may be in memory at once: in all, and unverified ones of one peer.
 _MAX_BUFFERED = 4

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 
-# Least seconds between comparisons with a server's clock: in general, and if a signed delivery seems not to be recent.
+# Minimum seconds between comparisons with a server's clock: in general, and if a signed delivery seems not recent.
 _PERIOD = 600.0
 _HURRIED_PERIOD = 30.0
 _TIMEOUT = 2.0

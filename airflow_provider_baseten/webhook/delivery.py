@@ -20,7 +20,7 @@ _NO_SECRET = random.token_hex()
 class Refusal(Exception):  # noqa: N818 - a response, not a fault.
     """The delivery is not accepted.
 
-    :param status: HTTP status; Baseten sends the delivery again only after 503.
+    :param status: HTTP status: 503 if Baseten should send the delivery again, otherwise 4xx.
     :param reason: sentence for the response and the log; it quotes nothing of the delivery, which anybody may send.
     """
 

@@ -28,7 +28,7 @@ _SIZE_SECONDS = 1.0
 
 
 class Kind(StrEnum):
-    """How far a delivery in the spool has been checked."""
+    """Kind of a delivery in the spool: how far it has been checked."""
 
     SIGNED = "signed"
     UNSIGNED = "unsigned"

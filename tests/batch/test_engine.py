@@ -203,7 +203,8 @@ class TestFailures:
         with pytest.raises(BasetenBatchError) as raised:
             run(base_url=nowhere, inputs=[1, 2])
         assert re.fullmatch(
-            r"No row got a response: 2 of 2 rows have failed \(2 BasetenUnavailableError\); see \S+/_failed-\S+\.jsonl\. "
+            r"No row got a response: 2 of 2 rows have failed \(2 BasetenUnavailableError\); "
+            r"see \S+/_failed-\S+\.jsonl\. "
             r"Row 0: predict of model echo .+",
             str(raised.value),
         )

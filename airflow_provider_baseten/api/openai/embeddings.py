@@ -31,7 +31,7 @@ class EmbeddingUsage(TypedDict):
 
 
 def build_parameters(model: str | None, dimensions: int | None) -> dict[str, Any]:
-    """Return the fields of the body besides the texts."""
+    """Return the fields of the request body, except the texts."""
     check_texts(model=model)
     fields: dict[str, Any] = {"model": model or ONLY_MODEL}
     return fields if dimensions is None else fields | {"dimensions": dimensions}

@@ -30,7 +30,7 @@ def shown(value: Any) -> str:
 def given(**values: Any) -> dict[str, Any]:
     """Return the values that are already known while the DAG is parsed.
 
-    Outputs of other tasks, and functions that Airflow calls for a value, are left out: these values are known, and
+    Outputs of other tasks, and functions that Airflow calls for a value, are left out: their values are known, and
     checked, only when the task runs.
     """
     return {

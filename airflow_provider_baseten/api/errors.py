@@ -81,7 +81,7 @@ def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
     return BasetenInputError, "Check the request", False, False
 
 
-# Statuses that mean the same from every origin.
+# Statuses that have the same meaning for the gateway, the model server and the model's code.
 _BY_STATUS: dict[int, type[BasetenError]] = {
     400: BasetenInputError,
     408: BasetenTimeoutError,

@@ -24,7 +24,7 @@ class RouteOptions(TypedDict, total=False):
     :param method: HTTP method, by default ``GET``.
     :param json: JSON body; at most one of ``json`` and ``data``.
     :param data: raw body, text in UTF-8; set its ``Content-Type`` in ``headers``.
-    :param params: query parameters; a list repeats its name, ``None`` leaves a parameter out.
+    :param params: query parameters; a list repeats the parameter for each item, ``None`` leaves it out.
     :param headers: extra HTTP headers.
     :param allowed_statuses: statuses besides 2xx that are not errors.
     :param idempotent: as for a predict; GET, HEAD and OPTIONS are always idempotent.

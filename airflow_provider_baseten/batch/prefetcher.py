@@ -81,7 +81,9 @@ class RequestPrefetcher:
         self._is_all_read = not block
         self._ready.extend(block)
         self._bytes += sum(len(request.body) for request in block)
-        self._filling = None  # Only now: if the task has failed, it stays, and the next call raises its error too.
+        self._filling = (
+            None  # Not reset before: the task of a failed block stays, so that the next call raises the error too.
+        )
 
     def _make_blocks(self) -> None:
         use_all_cores()

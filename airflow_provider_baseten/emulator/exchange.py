@@ -171,7 +171,9 @@ class Exchange:
         if not self._is_response_finished:
             self._is_response_finished = True
             self._connections.close(self.scope, reset=reset)
-            await asyncio.sleep(0)  # Until uvicorn has noticed the close, it logs an error for an incomplete response.
+            await asyncio.sleep(
+                0
+            )  # uvicorn must notice the close first: otherwise it logs an error for an incomplete response.
 
     def close(self) -> None:
         """Stop watching for a disconnect."""

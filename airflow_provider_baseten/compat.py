@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
-    from airflow.sdk import BaseHook
+    from airflow.sdk import BaseHook, RetryDecision, RetryPolicy
     from airflow.sdk.bases.decorator import (
         DecoratedOperator,
         TaskDecorator,
@@ -42,13 +42,7 @@ if TYPE_CHECKING:
     from airflow.task.priority_strategy import PriorityWeightStrategy
     from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-try:
-    from airflow.sdk import RetryDecision, RetryPolicy
-
-    KNOWS_RETRY_POLICY = True
-except ImportError:  # Airflow below 3.3
-    RetryDecision, RetryPolicy = None, object  # type: ignore[assignment, misc]
-    KNOWS_RETRY_POLICY = False
+    KNOWS_RETRY_POLICY: bool
 
 __all__ = [
     "KNOWS_RETRY_POLICY",
@@ -120,6 +114,8 @@ _MODULES = {
     "DecoratedOperator": _DECORATOR,
     "GroupCommand": _CLI,
     "NEVER_EXPIRE": ("airflow.sdk",),
+    "RetryDecision": ("airflow.sdk",),
+    "RetryPolicy": ("airflow.sdk",),
     "SET_DURING_EXECUTION": ("airflow.sdk.definitions._internal.types",),
     "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),
     "TaskDecorator": _DECORATOR,
@@ -133,6 +129,9 @@ _MODULES = {
     "task_decorator_factory": _DECORATOR,
 }
 
+# Values of the names that Airflow below 3.3 lacks, where the package does without them.
+_STAND_INS = {"RetryDecision": None, "RetryPolicy": object}
+
 _RENDERING_METHOD = "_do_render_template_fields"
 
 
@@ -145,6 +144,10 @@ def __getattr__(name: str) -> Any:
             continue
         globals()[name] = value
         return value
+    if name == "KNOWS_RETRY_POLICY":
+        return __getattr__("RetryPolicy") is not object
+    if name in _STAND_INS:
+        return _STAND_INS[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r} with this version of Airflow")
 
 

@@ -1,8 +1,9 @@
 """How an error is logged: nothing of it is beyond the edge of Airflow's log view."""
 
 import pytest
+from airflow.sdk import BaseOperator
 
-from airflow_provider_baseten import BasetenPredictOperator
+from airflow_provider_baseten import BasetenAsyncRequestSensor, BasetenPredictOperator
 from airflow_provider_baseten.compat import AirflowFailException
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenUnavailableError
 from airflow_provider_baseten.operators import failures
@@ -106,3 +107,15 @@ class TestSubclassOfAUser:
                 "execute_complete", {"event": {"name": "n"}}, {}
             )
         assert capfd.readouterr().out.count("BasetenInputError\n") == 1
+
+
+def test_no_operator_replaces_the_methods_that_report_failures():
+    operators = {cls for cls in subclasses(BaseOperator) if cls.__module__.startswith("airflow_provider_baseten.")}
+    assert BasetenAsyncRequestSensor in operators
+    reporting = {"execute", "resume", "resume_execution"}
+    assert {cls.__name__ for cls in operators if reporting & vars(cls).keys()} == {"ReportingOperator"}
+
+
+def subclasses(cls):
+    found = set(cls.__subclasses__())
+    return found.union(*(subclasses(sub) for sub in found))

@@ -2,8 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow.sdk import BaseOperator
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 # Characters of a line. In a window of 1280 pixels Airflow's log view shows 115, of a line with time and level 86.
 _LINE = 100
+_REPORTED = (BasetenError, AirflowTaskTimeout, AirflowSensorTimeout)
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
@@ -37,8 +37,8 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
     there, an error that the policy does not retry fails the task at once.
 
     Operators of this package implement :meth:`run_task`, not ``execute``, and :meth:`resume_task` for the time after a
-    deferral, because both must run inside :meth:`_reporting`. A subclass of a user may override ``execute`` and call
-    ``super().execute(context)``: an error that it catches there has its own type, and was logged.
+    deferral, because only ``execute`` and ``resume`` report failures. A subclass of a user may override ``execute`` and
+    call ``super().execute(context)``: an error that it catches there has its own type, and was logged.
 
     :param retry_policy: policy that decides whether a failure is retried, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
@@ -55,8 +55,10 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 
     def execute(self, context: "Context") -> Any:
         """Run the task, and report its failure."""
-        with self._reporting():
+        try:
             return self.run_task(context)
+        except _REPORTED as error:
+            raise self._report(error)  # noqa: B904 - It has its cause.
 
     def run_task(self, context: "Context") -> Any:
         """Do the work of the task; by default the work of Airflow's base class, such as the pokes of a sensor."""
@@ -64,8 +66,10 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 
     def resume(self, call: Callable[[], Any]) -> Any:
         """Continue after a deferral, and report a failure."""
-        with self._reporting():
+        try:
             return self.resume_task(call)
+        except _REPORTED as error:
+            raise self._report(error)  # noqa: B904
 
     def resume_task(self, call: Callable[[], Any]) -> Any:
         """Do the work of the task after a deferral.
@@ -79,26 +83,25 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         """Return the sentences that a timeout adds: what the task has sent, and what happens to that."""
         return "Nothing was sent."
 
-    @contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except BasetenError as error:
-            self.log.error("%s", shown(error))
-            self.log.debug("The full traceback:", exc_info=True)
+    def _report(self, error: BaseException) -> BaseException:
+        """Log a failure, and return the exception to raise: without the frames of this package in its traceback."""
+        if isinstance(error, AirflowTaskTimeout):
+            limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
+            failure: BaseException = AirflowTaskTimeout(
+                f"The execution_timeout{limit} has passed. {self.timeout_note()}"
+            )
+        else:
             failure = error.with_traceback(None)
+        self.log.error("%s", shown(failure))
+        self.log.debug("The full traceback:", exc_info=True)
+        cause = None
+        if isinstance(error, BasetenError):
+            cause = _cause(error)
             if not KNOWS_RETRY_POLICY and (decision := self.retry_policy.decide(error)).action == "fail":
                 self.log.info("There is no retry. %s", decision.reason)
                 failure = _final(error)
-            raise failure from _cause(error)
-        except AirflowTaskTimeout:
-            limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
-            timeout = AirflowTaskTimeout(f"The execution_timeout{limit} has passed. {self.timeout_note()}")
-            self.log.error("%s", shown(timeout))
-            raise timeout from None
-        except AirflowSensorTimeout as error:
-            self.log.error("%s", shown(error))
-            raise error.with_traceback(None) from None
+        failure.__cause__ = cause
+        return failure
 
 
 def _final(error: BasetenError) -> BasetenError:
@@ -106,7 +109,7 @@ def _final(error: BasetenError) -> BasetenError:
     kind = type(error)
     final = type(kind.__name__, (kind, AirflowFailException), {"__module__": kind.__module__})
     copy: BasetenError = final.__new__(final, *error.args)
-    copy.__dict__.update(error.__dict__)
+    vars(copy).update(vars(error))
     return copy
 
 

@@ -1,7 +1,7 @@
-"""Queue one prediction for all support tickets each day, wait for it without a worker, and use its output.
+"""Each day, queue one prediction for all support tickets, wait for it without a worker slot, and use its output.
 
-Baseten delivers the output to the webhook that the connection names; here that is the API server of this Airflow, where
-the package's receiver stores it for the task.
+Baseten delivers the output to the webhook endpoint of the connection. Here this is the API server of this Airflow, in
+which the receiver of the package stores the output for the task.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Call the routes of a custom server that runs on Baseten.
 
-The server is `models/language_server`, whose config.yaml deploys it as it is: each of its routes is reachable below
-`sync/` of the model.
+The server is `models/language_server`, deployed as a `docker_server`: each of its routes is available below `sync/` of
+the model.
 """
 
 from typing import Any

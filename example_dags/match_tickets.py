@@ -1,6 +1,6 @@
-"""Find the help page that fits each support ticket best, by the vectors of both.
+"""Find the best help page for each support ticket, by comparing embeddings.
 
-It runs whenever another DAG has exported tickets: `nightly_scoring` updates the asset `tickets`.
+The DAG runs whenever the DAG `nightly_scoring` has exported tickets, which updates the asset `tickets`.
 """
 
 import json
@@ -37,13 +37,15 @@ def match_tickets() -> None:
 
     @task
     def match(tickets: list[list[float]], pages: list[list[float]]) -> list[str]:
-        # Vectors that are too large for XCom come as a reference to their file.
+        # If the vectors are too large for XCom, the task gets a reference to their file.
         tickets, pages = read_output(tickets), read_output(pages)
 
-        def fit(ticket: list[float], page: list[float]) -> float:
+        def similarity(ticket: list[float], page: list[float]) -> float:
             return sum(one * other for one, other in zip(ticket, page, strict=True))
 
-        return [max(zip(PAGES, pages, strict=True), key=lambda page: fit(ticket, page[1]))[0] for ticket in tickets]
+        return [
+            max(zip(PAGES, pages, strict=True), key=lambda page: similarity(ticket, page[1]))[0] for ticket in tickets
+        ]
 
     embed_tickets = BasetenEmbeddingOperator(task_id="embed_tickets", model_id=MODEL_ID, texts=read_texts())
     embed_pages = BasetenEmbeddingOperator(task_id="embed_pages", model_id=MODEL_ID, texts=PAGES)

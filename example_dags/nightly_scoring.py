@@ -1,6 +1,6 @@
-"""Every night, ask a model for the language of all tickets of the day: a folder of Parquet files in, another one out.
+"""Every night, identify the languages of the day's tickets: from a folder of Parquet files into another one.
 
-10,000 rows are one task. Its outputs are written while it runs, so a retry continues where a worker died.
+One task processes 10,000 rows. It writes outputs while it runs, so that a retry continues where a dead worker stopped.
 """
 
 import json
@@ -34,7 +34,7 @@ DAY = "{{ dag_run.run_after | ds }}"
 def nightly_scoring() -> None:
     @task(outlets=[Asset("tickets")])
     def export_tickets(folder: str) -> str:
-        """Stand in for the job that exports the tickets of a day."""
+        """Write made-up tickets, in place of a job that exports those of a day."""
         import pyarrow
         from pyarrow import parquet
 

@@ -1,7 +1,7 @@
-"""Call a model that stores its own output, and use what it has stored.
+"""Call a model that stores its output in a file, and read the file.
 
-The model is `models/language_report`. It writes to the folder that its input names, under the id of the request; the
-operator reads the output there once Baseten says that the request has succeeded. No webhook is needed.
+The model is `models/language_report`. It writes the file to the folder in its input, with the request id as the name.
+The operator reads the file once the status of the request is `SUCCEEDED`. No webhook is needed.
 """
 
 import os

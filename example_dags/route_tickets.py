@@ -1,8 +1,8 @@
-"""Ask a model for the language of each support ticket, and branch on its answers.
+"""Identify the language of each support ticket with a model, and branch on the languages.
 
-One mapped task calls the model for each ticket; the UI names its instances by the ids of the tickets.
+A mapped task calls the model once for each ticket; the UI shows the ids of the tickets as names of its instances.
 
-The model is `models/language_identifier`, pushed to Baseten with `truss push`, or served by the emulator.
+The model is `models/language_identifier`, deployed to Baseten with `truss push`, or served by the emulator.
 """
 
 import json
@@ -21,7 +21,7 @@ OTHERS = "translators"
 
 
 def desk_of(answer: dict[str, Any]) -> str:
-    """The desk for a ticket, given the model's answer, e.g. `{"language": "de", "probability": 0.99}`."""
+    """Return the desk for a ticket from the model's output, e.g. `{"language": "de", "probability": 0.99}`."""
     return DESKS.get(answer["language"], OTHERS) if answer["probability"] > 0.5 else OTHERS
 
 
@@ -42,7 +42,7 @@ def route_tickets() -> None:
         return sorted({desk_of(answer) for answer in answers})
 
     @task
-    def hand_over(tickets: list[dict[str, str]], answers: list[dict[str, Any]], desk: str) -> list[str]:
+    def assign(tickets: list[dict[str, str]], answers: list[dict[str, Any]], desk: str) -> list[str]:
         return [ticket["id"] for ticket, answer in zip(tickets, answers, strict=True) if desk_of(answer) == desk]
 
     tickets = read_tickets()
@@ -53,7 +53,7 @@ def route_tickets() -> None:
     ).expand(model_input=tickets)
     chosen = choose_desks(identify.output)
     for desk in [*DESKS.values(), OTHERS]:
-        chosen >> hand_over.override(task_id=desk)(tickets, identify.output, desk)
+        chosen >> assign.override(task_id=desk)(tickets, identify.output, desk)
 
 
 route_tickets()

@@ -1,6 +1,6 @@
-"""Spread a bulk job over the workers of a cluster: four tasks share the rows, a last one writes the manifest of all.
+"""Spread a bulk job over the workers of a cluster: each of four tasks runs a shard, another task merges the manifests.
 
-The model takes up to 1,000 texts in one request, so 50 rows at a time are sent to it.
+The model takes up to 1,000 texts in one request, so each request has 50 rows.
 """
 
 import json

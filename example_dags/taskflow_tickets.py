@@ -1,6 +1,6 @@
-"""Ask a model for the language of each support ticket, then of all together, with decorated functions.
+"""Identify the language of each support ticket, and of all tickets in one request, with decorated functions.
 
-A function returns what is sent to the model; its task returns what the model answers.
+A function returns the input of the model; the task returns the output of the model.
 """
 
 import json
@@ -35,7 +35,7 @@ def taskflow_tickets() -> None:
     @task.baseten_predict(model_id=MODEL_ID)
     def identify(ticket: dict[str, str]) -> dict[str, str]:
         if len(ticket["text"]) < SHORTEST:
-            raise AirflowSkipException("Too short to be sure of its language.")
+            raise AirflowSkipException("The ticket is too short to identify its language.")
         return {"text": ticket["text"]}
 
     @task.baseten_async_predict(model_id=MODEL_ID, deferrable=True, retries=2, retry_delay=pendulum.duration(seconds=5))

@@ -1,8 +1,8 @@
-"""Ask a model in two workspaces, and compare the answers.
+"""Call a model in two workspaces, and compare the outputs.
 
-Each workspace has an Airflow connection of its own with its API key: `baseten_default` for production,
-`baseten_staging` for a candidate that is to become production. `baseten_conn_id` says which of them a task calls; the
-ids of the models differ, too. Both are `models/language_identifier`.
+Each workspace has its own Airflow connection with its own API key: `baseten_default` for production, `baseten_staging`
+for a release candidate. `baseten_conn_id` selects the connection of a task. The ids of the models differ, too; both
+models are `models/language_identifier`.
 """
 
 import json

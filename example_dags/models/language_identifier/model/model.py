@@ -1,4 +1,4 @@
-"""Names the language of a text, in the form that Truss runs."""
+"""Truss model that identifies the language of a text."""
 
 from http import HTTPStatus
 from typing import Any
@@ -12,15 +12,15 @@ MAX_TEXTS = 1000
 class Model:
     """Input: `{"text": "Guten Tag"}`; output: `{"language": "de", "probability": 0.99}`.
 
-    A list of texts instead of one gives a list of answers in the same order.
+    If `text` is a list of texts, the output is a list in the same order.
     """
 
     def load(self) -> None:
-        """Read the weights out of the package; called once when a replica starts."""
+        """Read the weights from the package; called once when a replica starts."""
         self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
     def preprocess(self, model_input: Any) -> list[str] | str:
-        """Refuse what is not a text or a list of texts, with the status of a client's mistake."""
+        """Return the text or the list of texts; refuse any other input with status 422."""
         text = model_input.get("text") if isinstance(model_input, dict) else None
         match text:
             case str():

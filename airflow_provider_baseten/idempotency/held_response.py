@@ -12,6 +12,7 @@ from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.idempotency.ledger import fingerprint
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,15 +30,14 @@ class HeldResponse:
 
     :param context: context of the task.
     :param request: request of this attempt.
-    :param fingerprint: its :func:`~airflow_provider_baseten.idempotency.ledger.fingerprint`.
     """
 
-    def __init__(self, context: "Context", request: "Request", fingerprint: str) -> None:
+    def __init__(self, context: "Context", request: "Request") -> None:
         ti: Any = context["ti"]
         self._states: Any = task_state_store(context)
         self._request = request
         self._is_retry = ti.try_number > 1
-        self._key = identity_of(context).request_key(fingerprint)
+        self._key = identity_of(context).request_key(fingerprint(request))
         self._found = False
 
     def find(self) -> Response | None:

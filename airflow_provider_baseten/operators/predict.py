@@ -7,8 +7,7 @@ from airflow_provider_baseten.api.http import JSON, ContentType, Request
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.arguments import check_choice, check_flags, check_is_there
 from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTimeout
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResponseError, BasetenResultStoreError
-from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments, RequestOptions
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.idempotency.held_response import HeldResponse
     from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest
+    from airflow_provider_baseten.operators.deferred_predict import DeferredPredict
+    from airflow_provider_baseten.operators.task_output import TaskOutput
     from airflow_provider_baseten.storage.encoding import Output
 
-_RESPONSE_STAYS = "The response stays in the result store: the next attempt reads it and sends nothing."
 # A longer line, in characters, is logged in parts.
 _LONGEST_LINE = 65_536
 
@@ -125,31 +125,18 @@ class BasetenPredictOperator(BasetenRequestOperator):
 
         return predict_output_of(response)
 
-    def send_request(
-        self, context: "Context", client: "Client", request: Request, result_store: str | None
-    ) -> "Response":
+    def get_response(self, context: "Context", client: "Client", request: Request, output: "TaskOutput") -> "Response":
         """Return the response of an earlier attempt's trigger; otherwise send the request, or defer the task."""
-        from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
-        from airflow_provider_baseten.idempotency.identity import identity_of
-        from airflow_provider_baseten.storage.files import consequence
-        from airflow_provider_baseten.storage.result_store import ResultStore
+        from airflow_provider_baseten.operators.deferred_predict import DeferredPredict
 
         if not self.deferrable:
-            return super().send_request(context, client, request, result_store)
-        name = identity_of(context).request_key(fingerprint(request))
-        store = ResultStore(result_store)
-        call = DeferredCall(store, name)
-        with consequence("This attempt sent nothing."):
-            found = call.response()
-            if found is not None and not _is_usable(found):
-                call.drop_response()
-                found = None
-            if found is None:
-                call.leave_request(request)
-        if found is None:
+            return super().get_response(context, client, request, output)
+        predict = DeferredPredict.of_request(context, request, output.result_store)
+        response = predict.find_response(request)
+        if response is None:
             self.log.info("Deferred: the triggerer will call %s.", request.subject)
-            self._defer(store.uri, name)
-        return found
+            self._defer(predict)
+        return response
 
     def execute_complete(self, context: "Context", event: dict[str, Any], name: str | None = None) -> Any:
         """Read the response that the trigger wrote to the result store, and return its output.
@@ -160,52 +147,38 @@ class BasetenPredictOperator(BasetenRequestOperator):
         :raises BasetenError: the trigger stored this error.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
-        from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
-        from airflow_provider_baseten.storage.files import consequence
-        from airflow_provider_baseten.storage.result_store import ResultStore
+        from airflow_provider_baseten.operators.deferred_predict import DeferredPredict
+        from airflow_provider_baseten.operators.task_output import TaskOutput
 
         self.normalize_output_path()
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
-        store = ResultStore(result_store)
         if name is not None and is_of_former_trigger(name, event["name"], self.log):
-            self._defer(store.uri, name)
-        call = DeferredCall(store, event["name"])
-        with consequence("The next attempt reads it again, and sends nothing if there is a response."):
-            error = call.take_error()
-            response = call.response() if error is None else None
-        if error is not None:
-            raise error
-        if response is None:
-            raise BasetenResultStoreError(
-                "The trigger has ended, but its response is not in the result store of this worker: give worker and "
-                "triggerer the same result_store."
-            )
+            self._defer(DeferredPredict(result_store, name))
+        predict = DeferredPredict(result_store, event["name"])
+        response = predict.response()
         self.log.info("Resumed: the triggerer has received the response of %s.", response.request.subject)
-        try:
-            with consequence(_RESPONSE_STAYS):
-                return self.push_output(context, response, result_store)
-        except BasetenResponseError:
-            call.drop_response()
-            raise
+        return predict.push(TaskOutput(self, context, result_store), response)
 
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
         """Keep a response that could not be stored; that of a deferred predict is in the result store already."""
-        return _RESPONSE_STAYS if self.deferrable else super().keep_response(held, response)
+        from airflow_provider_baseten.operators.deferred_predict import RESPONSE_STAYS
 
-    def _defer(self, store: str, name: str) -> NoReturn:
+        return RESPONSE_STAYS if self.deferrable else super().keep_response(held, response)
+
+    def _defer(self, predict: "DeferredPredict") -> NoReturn:
         from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
 
         trigger = BasetenPredictTrigger(
             baseten_conn_id=self.baseten_conn_id,
-            store=store,
-            name=name,
+            store=predict.store,
+            name=predict.name,
             timeout=self.timeout,
             on_orphaned_request=self.on_orphaned_request,
         )
         self.defer(
             trigger=trigger,
             method_name="execute_complete",
-            kwargs={"name": name},
+            kwargs={"name": predict.name},
             timeout=deferral_timeout(self.execution_timeout),
         )
 
@@ -240,16 +213,6 @@ class BasetenPredictOperator(BasetenRequestOperator):
             return client.send(request, lines)
         finally:
             lines.close()
-
-
-def _is_usable(response: "Response") -> bool:
-    from airflow_provider_baseten.storage.outputs import predict_output_of
-
-    try:
-        predict_output_of(response)
-    except BasetenResponseError:
-        return False
-    return True
 
 
 class _LineLog:

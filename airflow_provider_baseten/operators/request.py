@@ -1,29 +1,22 @@
 """Base class of the operators that send one request and wait for its response."""
 
-import re
 from typing import TYPE_CHECKING, Any, Required, Unpack
 
-from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
 from airflow_provider_baseten.arguments import check_flags, check_seconds
 from airflow_provider_baseten.client.call_log import CallLog
-from airflow_provider_baseten.exceptions import BasetenError, BasetenOutputError, BasetenResultStoreError
-from airflow_provider_baseten.idempotency.held_response import HeldResponse
-from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
 from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
-from airflow_provider_baseten.storage import files, outputs
-from airflow_provider_baseten.storage.result_store import ResultStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.client.client import Client
+    from airflow_provider_baseten.idempotency.held_response import HeldResponse
+    from airflow_provider_baseten.operators.task_output import TaskOutput
     from airflow_provider_baseten.storage.encoding import Output
-
-# Airflow puts XCom keys into URLs without escaping them.
-_XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
 class RequestOptions(OutputOptions, total=False):
@@ -84,34 +77,34 @@ class BasetenRequestOperator(BasetenCallOperator):
 
         A retry of the task sends the request again, unless an earlier attempt kept a response that could not be stored.
         """
-        from airflow_provider_baseten.hooks.baseten import BasetenHook  # Loads an HTTP library.
+        from airflow_provider_baseten.hooks.baseten import BasetenHook
+        from airflow_provider_baseten.idempotency.held_response import HeldResponse
+        from airflow_provider_baseten.operators.task_output import TaskOutput, with_note
 
         self.normalize_output_path()
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request()
-        result_store = hook.connection.result_store
-        self._check_storage(result_store)
-        held = HeldResponse(context, request, fingerprint(request))
+        output = TaskOutput(self, context, hook.connection.result_store)
+        output.check_storage()
+        held = HeldResponse(context, request)
         response = held.find()
         if response is None:
             with hook.client() as client:
-                response = self.send_request(context, client, request, result_store)
+                response = self.get_response(context, client, request, output)
         try:
-            returned = self.push_output(context, response, result_store)
+            returned = output.push(response)
         except BasetenResultStoreError as error:
-            raise _with_note(error, self.keep_response(held, response)) from error.__cause__
+            raise with_note(error, self.keep_response(held, response)) from error.__cause__
         held.delete()
         return returned
 
-    def keep_response(self, held: HeldResponse, response: "Response") -> str:
+    def keep_response(self, held: "HeldResponse", response: "Response") -> str:
         """Keep a response that could not be stored, if possible; return a sentence on what the next attempt does."""
         if held.keep(response):
             return "The response is kept in the task state store: the next attempt stores it and sends nothing."
         return "The response is lost: the next attempt sends the request again, and pays again."
 
-    def send_request(
-        self, context: "Context", client: "Client", request: Request, result_store: str | None
-    ) -> "Response":
+    def get_response(self, context: "Context", client: "Client", request: Request, output: "TaskOutput") -> "Response":
         """Send the request and return the response; log both."""
         self._call = call = CallLog(self.log, request)
         self._client = client
@@ -128,60 +121,3 @@ class BasetenRequestOperator(BasetenCallOperator):
     def send(self, context: "Context", client: "Client", request: Request) -> "Response":
         """Send the request and return the response."""
         return client.send(request)
-
-    def push_output(self, context: "Context", response: "Response", result_store: str | None) -> Any:
-        """Push the extra XComs, check the response, and return its output or a reference to it.
-
-        A response that is not usable is saved in the result store, because it was charged for.
-        """
-        if self.do_xcom_push:
-            for key, value in self.extra_xcoms(response).items():
-                if outputs.is_xcom_safe(value):
-                    context["ti"].xcom_push(key=key, value=value)
-        try:
-            output = self.read_response(response)
-            is_returned = output.value is not None and not self.output_path and outputs.xcom_holds(output)
-            if self.multiple_outputs and is_returned:
-                _check_fields(output.value, response)
-        except BasetenError as error:
-            if not error.may_have_run:
-                raise
-            raise _with_note(error, outputs.save_response(response, result_store)) from error.__cause__
-        if not self.do_xcom_push and not self.output_path:
-            return None
-        return outputs.to_xcom(
-            output,
-            response.request_id,
-            output_path=self.output_path,
-            result_store=result_store,
-            baseten_conn_id=self.baseten_conn_id,
-        )
-
-    def _check_storage(self, result_store: str | None) -> None:
-        """Check that the output can be stored, before anything is sent."""
-        store = ResultStore(result_store)
-        with files.consequence("Nothing was sent."):
-            if self.output_path:
-                files.check_writable(self.output_path)
-                store.signing_keys(create=True)
-            elif self.do_xcom_push:
-                store.prepare("The result store")
-
-
-def _check_fields(value: Any, response: "Response") -> None:
-    """Check that each field of an output can be an XCom of its own; Airflow would push some of them before it fails."""
-    if isinstance(value, dict) and all(map(_XCOM_KEY.fullmatch, value)):
-        return
-    problem = "has field names that can't be XCom keys" if isinstance(value, dict) else "is not an object"
-    raise BasetenOutputError(
-        f"The output of {response.request.subject} {problem}, so multiple_outputs can't push its fields"
-        f"{id_note(response.request_id)}: remove multiple_outputs and use the output as a whole.",
-        request_id=response.request_id,
-        may_have_run=True,
-    )
-
-
-def _with_note(error: BasetenError, note: str) -> BasetenError:
-    """Return the error, with a sentence added to its message."""
-    error.args = (f"{error} {note}".strip(), *error.args[1:])
-    return error

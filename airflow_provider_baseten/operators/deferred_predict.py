@@ -1,0 +1,91 @@
+"""Deferred predict: a predict that the triggerer sends for a task, with request and response in the result store."""
+
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
+from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
+from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.operators.task_output import TaskOutput
+from airflow_provider_baseten.storage.files import consequence
+from airflow_provider_baseten.storage.outputs import predict_output_of
+from airflow_provider_baseten.storage.result_store import ResultStore
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+#: What the error says if a response can't be stored as the output of the task.
+RESPONSE_STAYS = "The response stays in the result store: the next attempt reads it and sends nothing."
+
+
+class DeferredPredict:
+    """The deferred predict of a task instance, as a worker sees it before and after the deferral.
+
+    :param result_store: URI of the connection's result store, ``None`` for the default one.
+    :param name: name of the call in the result store.
+    """
+
+    def __init__(self, result_store: str | None, name: str) -> None:
+        store = ResultStore(result_store)
+        self.name = name
+        self.store = store.uri
+        self._call = DeferredCall(store, name)
+
+    @classmethod
+    def of_request(cls, context: "Context", request: Request, result_store: str | None) -> Self:
+        """Return the deferred predict of a task instance and a request, the same for all its attempts."""
+        return cls(result_store, identity_of(context).request_key(fingerprint(request)))
+
+    def find_response(self, request: Request) -> Response | None:
+        """Return a usable response of an earlier attempt's trigger; if there is none, store the request for a trigger.
+
+        :raises BasetenResultStoreError: the result store can't be read or written.
+        """
+        with consequence("This attempt sent nothing."):
+            found = self._call.response()
+            if found is not None and _is_usable(found):
+                return found
+            if found is not None:
+                self._call.drop_response()
+            self._call.leave_request(request)
+            return None
+
+    def response(self) -> Response:
+        """Return the response that the trigger has stored.
+
+        :raises BasetenResultStoreError: the response is not in the result store of this worker.
+        :raises BasetenError: the trigger stored this error.
+        """
+        with consequence("The next attempt reads it again, and sends nothing if there is a response."):
+            error = self._call.take_error()
+            response = self._call.response() if error is None else None
+        if error is not None:
+            raise error
+        if response is None:
+            raise BasetenResultStoreError(
+                "The trigger has ended, but its response is not in the result store of this worker: give worker and "
+                "triggerer the same result_store."
+            )
+        return response
+
+    def push(self, output: TaskOutput, response: Response) -> Any:
+        """Return the output of the response or a reference to it; delete a response that is not usable.
+
+        :param output: output of the task.
+        """
+        try:
+            with consequence(RESPONSE_STAYS):
+                return output.push(response)
+        except BasetenResponseError:
+            self._call.drop_response()
+            raise
+
+
+def _is_usable(response: Response) -> bool:
+    try:
+        predict_output_of(response)
+    except BasetenResponseError:
+        return False
+    return True

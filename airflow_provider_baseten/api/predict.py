@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict, get_args
 
-from airflow_provider_baseten.api import truss_msgpack
 from airflow_provider_baseten.api.http import JSON, MSGPACK, ContentType, Request, checked_headers, sized
 from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.target import Target, check_target
@@ -57,8 +56,14 @@ def build_predict(
         path=target.path("predict"),
         subject=f"predict of {target}",
         headers=checked | {"Content-Type": content_type},
-        body=sized(
-            truss_msgpack.pack(model_input) if content_type == MSGPACK else encode_json("model_input", model_input)
-        ),
+        body=sized(_encode(model_input, content_type)),
         idempotent=idempotent,
     )
+
+
+def _encode(model_input: Any, content_type: ContentType) -> bytes:
+    if content_type != MSGPACK:
+        return encode_json("model_input", model_input)
+    from airflow_provider_baseten.api import truss_msgpack
+
+    return truss_msgpack.pack(model_input)

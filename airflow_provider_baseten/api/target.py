@@ -15,15 +15,16 @@ Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
+# The patterns are compiled when they are used, because each DAG file imports this module.
 # Ids become part of a host name: alphanumeric only, since a hyphen would begin the name of a regional environment.
-_MODEL_OR_CHAIN_ID = re.compile(r"[A-Za-z0-9]{1,63}")
+_MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
 # Host name of a model, or URL of its page at Baseten, pasted in place of the id in it.
-_PASTED_ID = re.compile(r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?")
-_PATH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_PASTED_ID = r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?"
+_PATH_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
 _MOST_HOST_CHARACTERS = 254
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_REGIONAL_ENVIRONMENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_REQUEST_ID = r"[A-Za-z0-9_-]{1,128}"
+_REGIONAL_ENVIRONMENT = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +205,7 @@ def check_id(name: str, value: str | None) -> None:
     :param name: ``model_id`` or ``chain_id``.
     :raises BasetenInputError: the id is not valid; for a pasted host name or URL the message says which part is the id.
     """
-    if pasted := _PASTED_ID.fullmatch(value) if isinstance(value, str) else None:
+    if pasted := re.fullmatch(_PASTED_ID, value) if isinstance(value, str) else None:
         kind, found = pasted.groups()
         raise BasetenInputError(f"{name}={_shown(value)} is not valid: give the id alone, {kind}_id='{found}'.")
     _check(name, value, _MODEL_OR_CHAIN_ID, "letters and digits")
@@ -212,7 +213,7 @@ def check_id(name: str, value: str | None) -> None:
 
 def is_request_id(value: object) -> TypeGuard[str]:
     """Return whether a value can be the id of an async request."""
-    return isinstance(value, str) and _REQUEST_ID.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(_REQUEST_ID, value) is not None
 
 
 def check_request_id(request_id: str, *, name: str = "request_id") -> None:
@@ -253,7 +254,8 @@ def _is_host(parts: SplitResult) -> bool:
     """Return whether all HTTP libraries read the same host from a URL; for names that are not ASCII they differ."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
-        return len(host) <= _MOST_HOST_CHARACTERS and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
+        labels = host.removesuffix(".").split(".")
+        return len(host) <= _MOST_HOST_CHARACTERS and all(re.fullmatch(_LABEL, label) for label in labels)
     try:
         return (
             ip_address(host).version == 6 and "%" not in host
@@ -262,8 +264,8 @@ def _is_host(parts: SplitResult) -> bool:
         return False
 
 
-def _check(name: str, value: str | None, pattern: re.Pattern[str], allowed: str) -> None:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
+def _check(name: str, value: str | None, pattern: str, allowed: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
         raise BasetenInputError(f"{name}={_shown(value)} is not valid: it takes {allowed}.")
 
 

@@ -3,15 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
-from airflow_provider_baseten.api.openai import chat, chat_output
-from airflow_provider_baseten.api.openai.completion import read_completion
-from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
 from airflow_provider_baseten.api.target import ModelApis, require_model_apis_only, require_one_target
 from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
 from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments, RequestOptions
-from airflow_provider_baseten.operators.stream_log import StreamLog
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -136,10 +132,13 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
+        from airflow_provider_baseten.api.openai.chat import build_chat_completion
+        from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
+
         prompt = self.prompt
         if not isinstance(prompt, str | None):
             raise BasetenInputError(f"prompt takes a text, not a {type(prompt).__name__}.")
-        return chat.build_chat_completion(
+        return build_chat_completion(
             ModelApis() if self.model_apis else self.target,
             self.messages if prompt is None else [{"role": "user", "content": prompt}],
             model=self.model,
@@ -154,6 +153,8 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
     def send(self, context: "Context", client: "Client", request: "Request") -> "Response":
         """Send the request; if its stream is cut off, push the usage that was received."""
+        from airflow_provider_baseten.operators.stream_log import StreamLog
+
         if not self.stream:
             return client.send(request)
         log = StreamLog(self.log.info, show_text=self.log_stream)
@@ -169,6 +170,8 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
     def extra_xcoms(self, response: "Response") -> dict[str, Any]:
         """Return the XComs ``request_id`` and ``usage``."""
+        from airflow_provider_baseten.api.openai.completion import read_completion
+
         try:
             return {**super().extra_xcoms(response), "usage": read_completion(response).usage}
         except BasetenResponseError:  # read_response raises it again.
@@ -176,6 +179,9 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
     def read_response(self, response: "Response") -> "Output":
         """Return the answer, checked and decoded."""
+        from airflow_provider_baseten.api.openai import chat, chat_output
+        from airflow_provider_baseten.api.openai.completion import read_completion
+        from airflow_provider_baseten.api.openai.structured_output import ResponseFormat
         from airflow_provider_baseten.storage.encoding import Output
 
         completion = read_completion(response)

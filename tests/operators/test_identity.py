@@ -71,7 +71,7 @@ def test_request_that_is_not_wanted_any_more_is_cancelled(baseten, change):
 
 
 def test_folder_of_a_run_made_again_is_another_one():
-    from airflow_provider_baseten.operators.embedding import _folder
+    from airflow_provider_baseten.operators.embedding_run import _folder
 
     assert _folder(context(), "file:///s") == _folder(context(try_number=2), "file:///s")
     assert _folder(context(), "file:///s") != _folder(context(day=2), "file:///s")

@@ -19,9 +19,6 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelE
 
 ROUTE = "v1/embeddings"
 
-# Far above the dimensions of any model's vectors.
-MOST_DIMENSIONS = 1_000_000
-
 
 class EmbeddingUsage(TypedDict):
     """Token counts of embeddings, ``None`` where the server does not report them."""

@@ -1,0 +1,91 @@
+"""Embedding run: the vectors of more texts than fit one request."""
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.api import exact_json
+from airflow_provider_baseten.api.openai import embeddings
+from airflow_provider_baseten.api.openai.completion import token_count
+from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.exceptions import BasetenOutputError
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.storage import files, outputs
+from airflow_provider_baseten.storage.encoding import Output
+from airflow_provider_baseten.storage.result_store import default_store
+from airflow_provider_baseten.storage.storage_folder import StorageFolder
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.batch.manifest import Manifest
+    from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
+
+
+def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: list[str]) -> Any:
+    """Send texts in several requests as a bulk run, and return their vectors or a reference to their file.
+
+    A retry sends only the texts without a vector.
+
+    :raises BasetenOutputError: the vectors are not one of the same length for each text.
+    """
+    operator.normalize_output_path()
+    hook = BasetenHook(operator.baseten_conn_id)
+    store = hook.connection.result_store
+    if operator.output_path:
+        with files.consequence("Nothing was sent."):
+            files.check_writable(operator.output_path)
+    job = BatchJob(
+        target=operator.target,
+        inputs=texts,
+        output_path=_folder(context, store),
+        preset="embeddings",
+        parameters=embeddings.build_parameters(operator.model, operator.dimensions),
+        rows_per_request=operator.texts_per_request,
+        max_failed_rows=0,
+        overwrite=True,
+        timeout=operator.timeout,
+        headers=operator.headers,
+        idempotent=operator.idempotent,
+    )
+    manifest = operator.run_batch(context, hook, job)
+    if operator.do_xcom_push:
+        usage = {name: token_count(manifest.usage, name) for name in ("prompt_tokens", "total_tokens")}
+        context["ti"].xcom_push(key="usage", value=usage)
+    elif not operator.output_path:
+        return None
+    with files.consequence(
+        f"The vectors are kept in {job.output_path}: the next attempt reads them and sends nothing."
+    ):
+        output = Output.of_value(_vectors(manifest, len(texts)))
+        return outputs.to_xcom(
+            output,
+            None,
+            output_path=operator.output_path,
+            result_store=store,
+            baseten_conn_id=operator.baseten_conn_id,
+        )
+
+
+def _folder(context: "Context", result_store: str | None) -> str:
+    """Return the URI of the folder of a task instance, which all attempts share until the task instance is cleared."""
+    name = identity_of(context).key_until_clear
+    return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
+
+
+def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
+    """Return the vectors of a complete run in the order of its texts."""
+    found: dict[int, list[float] | None] = {}
+    for uri in manifest.parts:
+        folder, _, name = uri.rpartition("/")
+        with StorageFolder(folder).open(name) as lines:
+            for line in lines:
+                row = exact_json.decode(line)
+                found[row["row"]] = embeddings.parse_vector(row["output"])
+    vectors = [vector for index in range(count) if (vector := found.get(index)) is not None]
+    if len(vectors) < count or len(set(map(len, vectors))) > 1:
+        raise BasetenOutputError(
+            f"The model did not return one vector of the same length for each of the {count} texts; its outputs are in "
+            f"{', '.join(manifest.parts[:3])}.",
+            may_have_run=True,
+        )
+    return vectors

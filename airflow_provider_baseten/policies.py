@@ -128,7 +128,7 @@ class BasetenRetryPolicy(RetryPolicy):
 
 
 def checked_policy(policy: Any) -> Any:
-    """Return the policy of an operator or sensor, checked; the default policy for ``None``, as mapped tasks pass it.
+    """Return the policy of an operator or sensor, checked; for ``None``, which mapped tasks pass, the default policy.
 
     :raises BasetenInputError: the value is not a retry policy, or this version of Airflow does not call it.
     """

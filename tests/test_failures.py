@@ -7,7 +7,7 @@ from airflow_provider_baseten import BasetenAsyncRequestSensor, BasetenPredictOp
 from airflow_provider_baseten.compat import AirflowFailException
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenUnavailableError
 from airflow_provider_baseten.operators import failures
-from airflow_provider_baseten.operators.failures import shown
+from airflow_provider_baseten.operators.failures import log_message
 
 MODEL_ERROR = BasetenModelError(
     "predict of model abcd1234 (environment production) returned 500: Internal Server Error (in model/chainlet). The "
@@ -19,7 +19,7 @@ MODEL_ERROR = BasetenModelError(
 
 
 def test_the_most_useful_words_come_first():
-    assert shown(MODEL_ERROR).splitlines() == [
+    assert log_message(MODEL_ERROR).splitlines() == [
         "BasetenModelError, status 500, request id 0123456789abcdef0123456789abcdef",
         "predict of model abcd1234 (environment production) returned 500: Internal Server Error (in",
         "model/chainlet).",
@@ -39,18 +39,18 @@ def test_the_most_useful_words_come_first():
     ],
 )
 def test_each_sentence_begins_a_line(error, lines):
-    assert shown(error).splitlines() == lines
+    assert log_message(error).splitlines() == lines
 
 
 def test_what_can_not_be_broken_is_kept():
     url = f"https://baseten.example.com/{'x' * 200}"
-    assert url in shown(BasetenInputError(f"The address {url} is not valid."))
+    assert url in log_message(BasetenInputError(f"The address {url} is not valid."))
 
 
 def test_no_line_is_long_and_no_word_is_lost():
     error = BasetenModelError("words of a server " * 60, request_id="r" * 100)
-    assert max(map(len, shown(error).splitlines()[1:])) <= 100
-    assert shown(error).split()[-3:] == ["of", "a", "server"]
+    assert max(map(len, log_message(error).splitlines()[1:])) <= 100
+    assert log_message(error).split()[-3:] == ["of", "a", "server"]
 
 
 def test_an_airflow_without_retry_policies_says_why_there_is_no_retry(monkeypatch, connect, capfd):

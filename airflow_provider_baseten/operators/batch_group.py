@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.output_folder import FolderContents, OutputFolder
     from airflow_provider_baseten.batch.row_source import RowSource
 
-# A limit, because the rows are counted only for the log.
+# Seconds for counting the rows, which are needed only for the log.
 _COUNTING_SECONDS = 10.0
 
 

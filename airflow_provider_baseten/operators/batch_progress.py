@@ -25,7 +25,7 @@ class ProgressReport:
         self._storing: Thread | None = None
 
     def __call__(self, progress: "Progress") -> None:
-        """Log and store the numbers. The event loop of the run calls this, so that a thread waits for Airflow's API."""
+        """Log the numbers, and store them in a thread: this runs in an event loop, and Airflow's API may be slow."""
         self._log.info("%s", progress)
         if self._storing is None or not self._storing.is_alive():
             self._storing = Thread(target=self._store, args=(asdict(progress),), daemon=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.compat import RetryPolicy
 
-# Characters of a line. In a window of 1280 pixels Airflow's log view shows 115, of a line with time and level 86.
+# Characters of a line. In a window of 1280 pixels Airflow's log view shows 115, or 86 after the time and level.
 _LINE = 100
 _REPORTED = (BasetenError, AirflowTaskTimeout, AirflowSensorTimeout)
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
@@ -92,7 +92,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             )
         else:
             failure = error.with_traceback(None)
-        self.log.error("%s", shown(failure))
+        self.log.error("%s", log_message(failure))
         self.log.debug("The full traceback:", exc_info=True)
         cause = None
         if isinstance(error, BasetenError):
@@ -113,7 +113,7 @@ def _final(error: BasetenError) -> BasetenError:
     return copy
 
 
-def shown(error: BaseException) -> str:
+def log_message(error: BaseException) -> str:
     """Return the log message of an error, with type, status and request id first.
 
     The lines are short, because Airflow's log view does not wrap long ones.

@@ -101,7 +101,7 @@ class TestAsyncPredict:
         with pytest.raises(BasetenResultStoreError) as caught:
             operator().execute(context())
         ((request_id, request),) = baseten.async_requests.items()
-        assert f"Async request {request_id} was sent, but the next try does not find its id" in str(caught.value)
+        assert f"Async request {request_id} was sent, but the next attempt does not find its id" in str(caught.value)
         assert "on_orphaned_request decides" in str(caught.value)
         assert request.status == "CANCELED"
 
@@ -109,7 +109,7 @@ class TestAsyncPredict:
         (tmp_path / "own.json").write_text("1")
         fails("own.json")
         with pytest.raises(
-            BasetenResultStoreError, match=r"The next try waits for this request again and sends nothing"
+            BasetenResultStoreError, match=r"The next attempt waits for this request again and sends nothing"
         ):
             operator(result_path=f"file://{tmp_path}/own.json").execute(context())
 

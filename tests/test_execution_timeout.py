@@ -91,7 +91,7 @@ def test_a_call_says_that_it_was_sent(baseten, said, operator, subject, argument
     assert f"{subject} of model slow (environment production) was sent 2 s before" in line
     assert "it has no id before the response" in line
     assert "may still run and be billed" in line
-    assert "The next try sends the request again." in line
+    assert "The next attempt sends the request again." in line
 
 
 def test_an_answer_that_has_begun_names_its_id(baseten, said):
@@ -127,10 +127,10 @@ def test_a_deferred_predict(baseten, run_dag):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "was cancelled before it began to run. The next try sends it again."),
+        ({}, "was cancelled before it began to run. The next attempt sends it again."),
         (
             {"cancel_on_timeout": False},
-            "may still run and be billed. The next try waits for it again and sends nothing.",
+            "may still run and be billed. The next attempt waits for it again and sends nothing.",
         ),
     ],
     ids=["cancelled", "kept"],
@@ -158,7 +158,7 @@ def test_the_submission_of_an_async_request(baseten, said):
         BasetenAsyncPredictOperator(task_id="ask", model_id="slow", model_input="private-1", execution_timeout=LIMIT)
     line = said(dag)
     assert "async predict of model slow (environment production) was being sent: whether Baseten has queued it" in line
-    assert "The next try sends it again." in line
+    assert "The next attempt sends it again." in line
 
 
 def test_a_sensor(baseten, said):
@@ -167,7 +167,7 @@ def test_a_sensor(baseten, said):
         BasetenAsyncRequestSensor(
             task_id="ask", model_id="slow", request_ids=["r1"], execution_timeout=LIMIT, timeout=60
         )
-    assert "Nothing was sent: what was waited for goes on at Baseten" in said(dag)
+    assert "Nothing was sent. The async requests continue at Baseten" in said(dag)
 
 
 def test_a_bulk_job(baseten, said, tmp_path):

@@ -45,13 +45,16 @@ class CallLog:
         if self._response is not None:
             return (
                 f"{self._subject} got a response (request id {self._response.request_id}), but its output was not "
-                "stored yet: the next try sends the request, and pays, again."
+                "stored yet: the next attempt sends the request again, and pays again."
             )
         if attempt is None:
-            return f"{self._subject} was not in flight at that moment, so nothing runs. The next try sends the request."
+            return (
+                f"{self._subject} was not in flight at that moment, so nothing runs. The next attempt sends the "
+                "request."
+            )
         request_id = f"request id {attempt.request_id}" if attempt.request_id else "it has no id before the response"
         return (
             f"{self._subject} was sent {time.monotonic() - attempt.began:.0f} s before and has no response yet "
             f"({request_id}). Its connection is closed now: Baseten cancels the work, but the model may still run and "
-            "be billed. The next try sends the request again."
+            "be billed. The next attempt sends the request again."
         )

@@ -207,9 +207,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         """Cancel the request if that is wanted and still possible, because the execution_timeout has passed."""
         self._submission = None  # Airflow calls on_kill now.
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
-            state = "was cancelled before it began to run. The next try sends it again."
+            state = "was cancelled before it began to run. The next attempt sends it again."
         else:
-            state = "may still run and be billed. The next try waits for it again and sends nothing."
+            state = "may still run and be billed. The next attempt waits for it again and sends nothing."
         self._late_note = f"Async request {submission.request_id} was sent and {state}"
 
     def timeout_note(self) -> str:
@@ -219,15 +219,15 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         submission = self._submission
         if submission is not None and submission.request_id:
             return (
-                f"Async request {submission.request_id} was sent, and may run and be billed. The next try waits for it "
-                "again, unless it was cancelled."
+                f"Async request {submission.request_id} was sent, and may run and be billed. The next attempt waits "
+                "for it again, unless it was cancelled."
             )
         if submission is None or submission.in_flight is None:
             return super().timeout_note()
         again = "sends it again" if self.on_orphaned_request == "resubmit" else "fails"
         return (
-            f"{submission.in_flight.subject} was being sent: whether Baseten has queued it is unknown. The next try "
-            f"{again}."
+            f"{submission.in_flight.subject} was being sent: whether Baseten has queued it is unknown. The next "
+            f"attempt {again}."
         )
 
     def build_request(self) -> "Request":
@@ -316,7 +316,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         results.submission = self._submitted_body()
         if is_late and self.cancel_on_timeout and results.cancel(request_id):
             submission.delete(
-                f"Async request {request_id} came too late and was cancelled: the next try sends it again."
+                f"Async request {request_id} came too late and was cancelled: the next attempt sends it again."
             )
         try:
             if ended[request_id] is not Outcome.ENDED:

@@ -107,7 +107,7 @@ class Submission:
         :param result_path: URI where the model stores its output.
         :param output_path: URI to write a delivered output to.
         """
-        with consequence("The next try waits for this request again and sends nothing."):
+        with consequence("The next attempt waits for this request again and sends nothing."):
             return self.results.output(self.request_id, result_path=result_path, output_path=output_path)
 
     def delete(self, note: str) -> None:
@@ -138,7 +138,7 @@ class Submission:
             if not error.may_have_run:
                 self.delete(
                     f"The request was not accepted: {error} But its record stays, so that on_orphaned_request decides "
-                    "whether the next try sends it again."
+                    "whether the next attempt sends it again."
                 )
             raise
 
@@ -146,7 +146,7 @@ class Submission:
         """Record the request that was sent. If that fails, cancel it, because a retry sends it again."""
         try:
             with consequence(
-                f"Async request {entry.request_id} was sent, but the next try does not find its id: "
+                f"Async request {entry.request_id} was sent, but the next attempt does not find its id: "
                 "on_orphaned_request decides whether it sends another one."
             ):
                 write_persistently(self._ledger, entry)

@@ -193,8 +193,8 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
     def timeout_note(self) -> str:
-        """Say that the requests go on without the sensor."""
-        return "Nothing was sent: what was waited for goes on at Baseten, and the next try waits for it again."
+        """Return that the requests continue without the sensor."""
+        return "Nothing was sent. The async requests continue at Baseten, and the next attempt waits for them again."
 
     def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
         try:

@@ -31,7 +31,7 @@ def test_the_result_is_stored_once_the_tolerance_is_raised(
     cluster.end("api-server", signal.SIGTERM)
     cluster.start("api-server", config={"AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS": "900"})
     cluster.wait_until_healthy()
-    # A waiting task gives a late result a minute; if the start took longer, the next try finds it.
+    # A waiting task gives a late result a minute; if the start took longer, the next attempt finds it.
     scenario.finish()
     scenario.check_counts(1, 1, ["WEBHOOK_FAILED"])
     assert scenario.output == ANSWER

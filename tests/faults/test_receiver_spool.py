@@ -79,7 +79,7 @@ def test_receiver_killed_before_the_store_is_back(
     cluster.start("api-server")
     cluster.wait_until_healthy()
 
-    # The start may take longer than the minute that a waiting task gives a late result; the next try finds it.
+    # The start may take longer than the minute that a waiting task gives a late result; the next attempt finds it.
     scenario.finish()
     scenario.check_counts(1, 1, ["SUCCEEDED"])
     assert scenario.output == ANSWER

@@ -41,7 +41,8 @@ __all__ = [
     "read_output",
 ]
 
-_MODULES = {
+#: Module of each public name. Airflow learns of the operators, sensors and decorators from it.
+MODULES = {
     "BasetenAsyncPredictOperator": "operators.async_predict",
     "BasetenAsyncRequestSensor": "sensors.async_request",
     "BasetenBatchPredictGroup": "operators.batch_group",
@@ -62,9 +63,9 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module."""
-    if name not in _MODULES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -19,6 +19,10 @@ class BasetenError(Exception):
     :param may_have_run: whether the model may have run, and be charged for, although there is no output.
     """
 
+    #: Whether a retry of the task fails in the same way, unless ``retryable`` says otherwise.
+    is_permanent = False
+    #: Whether every other request over the connection fails in the same way. This ends a bulk run.
+    fails_all_requests = False
     _retryable = False
 
     def __init__(
@@ -49,17 +53,26 @@ class BasetenInputError(BasetenError):
     or by the server (400, 422).
     """
 
+    is_permanent = True
+
 
 class BasetenAuthError(BasetenError):
     """The API key is missing, refused or lacks a permission, or the account is out of credits (401, 402, 403)."""
+
+    is_permanent = True
+    fails_all_requests = True
 
 
 class BasetenNotFoundError(BasetenError):
     """The model, chain, deployment, environment or route does not exist (404)."""
 
+    is_permanent = True
+
 
 class BasetenPayloadTooLargeError(BasetenError):
     """The request body is larger than Baseten accepts (413)."""
+
+    is_permanent = True
 
 
 class BasetenRateLimitError(BasetenError):
@@ -100,6 +113,8 @@ class BasetenResultLostError(BasetenError):
 
 class BasetenOrphanedRequestError(BasetenError):
     """An earlier attempt died while sending the request, and it is unknown whether Baseten received it."""
+
+    is_permanent = True
 
 
 class BasetenResponseError(BasetenError):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airflow_provider_baseten import config
+from airflow_provider_baseten import MODULES, config
 
 _REPOSITORY = "https://github.com/airflow-provider-baseten/airflow-provider-baseten"
 _HOOK = "airflow_provider_baseten.hooks.baseten.BasetenHook"
@@ -23,23 +23,8 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": "Baseten", "python-modules": ["airflow_provider_baseten.hooks.baseten"]}],
-        "operators": [
-            {
-                "integration-name": "Baseten",
-                "python-modules": [
-                    "airflow_provider_baseten.operators.async_predict",
-                    "airflow_provider_baseten.operators.batch_group",
-                    "airflow_provider_baseten.operators.batch_predict",
-                    "airflow_provider_baseten.operators.chat_completion",
-                    "airflow_provider_baseten.operators.embedding",
-                    "airflow_provider_baseten.operators.predict",
-                    "airflow_provider_baseten.operators.sync_route",
-                ],
-            }
-        ],
-        "sensors": [
-            {"integration-name": "Baseten", "python-modules": ["airflow_provider_baseten.sensors.async_request"]}
-        ],
+        "operators": [{"integration-name": "Baseten", "python-modules": _modules("operators")}],
+        "sensors": [{"integration-name": "Baseten", "python-modules": _modules("sensors")}],
         "triggers": [
             {
                 "integration-name": "Baseten",
@@ -50,11 +35,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "task-decorators": [
-            {
-                "name": f"baseten_{name}",
-                "class-name": f"airflow_provider_baseten.decorators.{name}.baseten_{name}",
-            }
-            for name in ("async_predict", "batch", "chat", "predict")
+            {"name": name, "class-name": f"airflow_provider_baseten.{module}.{name}"}
+            for name, module in MODULES.items()
+            if module.startswith("decorators.")
         ],
         "connection-types": [
             {
@@ -75,6 +58,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         },
     }
+
+
+def _modules(folder: str) -> list[str]:
+    """Return the modules of a folder that have public names."""
+    names = {f"airflow_provider_baseten.{module}" for module in MODULES.values() if module.startswith(f"{folder}.")}
+    return sorted(names)
 
 
 # For a connection without a port, the Test button of Airflow 3.3 sends port 0, and Airflow's API refuses this as a

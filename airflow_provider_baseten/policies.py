@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_baseten.arguments import check_flags, shown
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, RetryDecision, RetryPolicy
 from airflow_provider_baseten.exceptions import (
-    BasetenAuthError,
     BasetenError,
     BasetenInputError,
     BasetenModelError,
-    BasetenNotFoundError,
-    BasetenOrphanedRequestError,
-    BasetenPayloadTooLargeError,
     BasetenUnavailableError,
 )
 
@@ -23,13 +19,6 @@ if TYPE_CHECKING:
 # Longest delay in seconds, whatever the server asks for; the default of Airflow's `[core] max_task_retry_delay`.
 LONGEST_DELAY = 86_400.0
 
-_PERMANENT_ERRORS = (
-    BasetenAuthError,
-    BasetenInputError,
-    BasetenNotFoundError,
-    BasetenPayloadTooLargeError,
-    BasetenOrphanedRequestError,
-)
 # Error codes of async requests that Baseten itself does not retry.
 _PERMANENT_CODES = frozenset({"MODEL_INVALID_INPUT", "MODEL_DOES_NOT_EXIST", "ASYNC_REQUEST_NOT_SUPPORTED"})
 
@@ -75,8 +64,7 @@ def _is_permanent(error: BasetenError) -> bool:
         return True
     # Two errors of these types are retryable: an input file that does not exist yet, and a connection that the
     # triggerer can't read, after which the retry waits for the same request.
-    is_permanent_type = isinstance(error, _PERMANENT_ERRORS) and not error.retryable
-    return is_permanent_type or error.error_code in _PERMANENT_CODES
+    return (error.is_permanent and not error.retryable) or error.error_code in _PERMANENT_CODES
 
 
 def _is_model_error(error: BasetenError) -> bool:

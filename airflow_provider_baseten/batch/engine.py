@@ -34,7 +34,6 @@ from airflow_provider_baseten.batch.slots import Slots
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.exceptions import (
-    BasetenAuthError,
     BasetenBatchError,
     BasetenError,
     BasetenInputError,
@@ -260,8 +259,8 @@ class _Run:
             for half in self._encoder.halves(request):
                 await self._send(half)
             return
-        fatal = BasetenAuthError if self._rows.succeeded else (BasetenAuthError, BasetenNotFoundError)
-        if isinstance(error, fatal):  # Every other row would fail in the same way.
+        is_target_unknown = isinstance(error, BasetenNotFoundError) and not self._rows.succeeded
+        if error.fails_all_requests or is_target_unknown:
             raise error
         record = failure_record(error)
         for number, kept in zip(request.numbers, request.kept, strict=True):

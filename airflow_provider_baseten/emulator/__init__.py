@@ -1,7 +1,7 @@
 """Emulator of Baseten's inference API on this machine, for tests and for work without an account.
 
-The emulator is written from Baseten's documentation, and imports nothing of the client side of this package. Otherwise
-an error in the client could be hidden by the same error in the emulator.
+The emulator is written from Baseten's documentation, and imports nothing of the client side of this package. If both
+sides shared code, an error in the client could be hidden by the same error in the emulator.
 """
 
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, AsyncRequestError, WebhookAttempt

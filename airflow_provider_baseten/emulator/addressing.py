@@ -23,10 +23,11 @@ class Address:
     :param id: id of the model or chain; empty for management and Model APIs.
     :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``; for
         Model APIs ``model_apis``.
-    :param environment: name of the environment; ``None`` if the address contains a deployment or needs neither.
+    :param environment: name of the environment; ``None`` if the address contains a deployment instead, or neither.
     :param deployment_id: id of the deployment, if the address contains one instead of an environment.
     :param regional: whether the environment was part of the host name.
-    :param route: for ``sync`` and Model APIs, the path on the model's server, percent-encoded.
+    :param route: rest of the path, percent-encoded: for ``sync`` and Model APIs the path on the model's server, for
+        ``async_request`` a slash and the id of the request.
     """
 
     kind: AddressKind
@@ -41,7 +42,8 @@ class Address:
 def parse_address(host: str, path: str) -> Address:
     """Return the address of a request.
 
-    :param host: the ``Host`` header. If it is not a host name of Baseten's, the model or chain is read from the path.
+    :param host: the ``Host`` header. If the header is not a host name of Baseten's, the model or chain is
+        read from the path.
     :param path: percent-encoded path, without the query.
     :raises GatewayError: 404 for a path that Baseten does not have.
     """

@@ -1,7 +1,8 @@
-"""numpy arrays and scalars in a msgpack body.
+"""Decoder of numpy arrays and scalars in a msgpack body.
 
-Truss decodes them with msgpack-numpy, which accepts every type that a request declares. With an object type, the bytes
-of a request would be used as memory addresses of this process. Therefore only types of plain data are accepted here.
+Truss decodes them with msgpack-numpy, which accepts every numpy type that a request declares. If a request declared an
+object type, numpy would use bytes of the request as memory addresses. Therefore this decoder accepts only types of
+plain data, such as numbers and text.
 """
 
 import math
@@ -17,10 +18,11 @@ _MAX_DIMENSIONS = 64
 class ArrayDecoder:
     """Decoder of the arrays in one body.
 
-    An empty array such as ``(1000000000, 0)`` needs no bytes in the body, but becomes a billion lists when a model
-    converts it to lists. Therefore the total number of lists is limited.
+    An array of the shape ``(1000000000, 0)`` needs no bytes in the body, but becomes a billion lists when a model
+    converts the array to nested lists. Therefore the decoder counts these lists for all arrays of the body, and limits
+    their number.
 
-    :param body_bytes: size of the body.
+    :param body_bytes: size of the body in bytes. A larger body may contain more lists.
     """
 
     def __init__(self, body_bytes: int) -> None:
@@ -28,7 +30,7 @@ class ArrayDecoder:
         self._lists = 0
 
     def decode(self, value: dict[Any, Any]) -> Any:
-        """Return the array or scalar that a msgpack map encodes; the map itself if it encodes neither.
+        """Return the array or scalar that a msgpack map encodes. Return any other map unchanged.
 
         :raises ValueError: the type of the array is not accepted, or the array does not have the declared size.
         """
@@ -57,7 +59,7 @@ class ArrayDecoder:
         if math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"an array of this shape does not have {len(data)} bytes")
         self._count_lists(shape)
-        # numpy does not check that booleans are 0 or 1, nor that characters exist, but relies on both.
+        # numpy relies on every boolean being 0 or 1 and on every character being in Unicode, but checks neither.
         if dtype.kind == "b" and any(data.translate(None, b"\x00\x01")):
             raise ValueError("a boolean is neither 0 nor 1")
         if dtype.kind == "U" and data and numpy.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:

@@ -16,9 +16,9 @@ SUBMIT_ACTIONS = {"model": "async_predict", "chain": "async_run_remote"}
 class AsyncInference:
     """All async requests, and one queue for each deployment.
 
-    To be used in the server's event loop only.
+    The methods must be called in the server's event loop.
 
-    :param limits: body sizes and time limits.
+    :param limits: limits of body sizes and times.
     :param clock: source of time.
     :param webhooks: sender of webhooks.
     """
@@ -58,20 +58,20 @@ class AsyncInference:
         return request
 
     def status(self, endpoint: Endpoint, request_id: str) -> dict[str, Any]:
-        """Return the content of the response to a status call.
+        """Return the JSON content of the response to a status call.
 
         :param endpoint: the called model or chain.
         :param request_id: id of the async request.
-        :raises GatewayError: 404 for an unknown request, or after the retention time.
+        :raises GatewayError: 404 if the request is unknown, or if its retention time has passed.
         """
         return self._find(endpoint, request_id).as_json()
 
     def cancel(self, endpoint: Endpoint, request_id: str) -> dict[str, Any]:
-        """Cancel a request if it is still queued, and return the content of the response.
+        """Cancel a request if it is still queued, and return the JSON content of the response.
 
         :param endpoint: the called model or chain.
         :param request_id: id of the async request.
-        :raises GatewayError: 404 for an unknown request, or after the retention time.
+        :raises GatewayError: 404 if the request is unknown, or if its retention time has passed.
         """
         request = self._find(endpoint, request_id)
         status = request.status
@@ -81,10 +81,10 @@ class AsyncInference:
         return {"request_id": request_id, "canceled": canceled, "message": message}
 
     def queue_status(self, endpoint: Endpoint, deployment: Deployment) -> dict[str, Any]:
-        """Return the content of ``async_queue_status``: how many requests are queued and in progress."""
+        """Return the JSON content for ``async_queue_status``: the numbers of queued and running requests."""
         queue = self._queue(endpoint, deployment)
         return {
-            # According to Baseten's documentation the field has this name for chains too.
+            # According to Baseten's documentation, the field is called `model_id` for chains too.
             "model_id": endpoint.id,
             "deployment_id": deployment.id,
             "num_queued_requests": queue.queued,
@@ -92,9 +92,9 @@ class AsyncInference:
         }
 
     def hold(self, id_: str | None) -> None:
-        """Start no more requests.
+        """Keep queued requests in the queue until :meth:`release` is called.
 
-        :param id_: id of the model or chain, ``None`` for all.
+        :param id_: id of the model or chain whose requests are kept, ``None`` for all.
         """
         if id_ is None:
             self._are_all_held = True
@@ -102,9 +102,9 @@ class AsyncInference:
             self._held_ids.add(id_)
 
     def release(self, id_: str | None) -> None:
-        """Start requests again.
+        """Start queued requests again after :meth:`hold`.
 
-        :param id_: id of the model or chain, ``None`` for all.
+        :param id_: id of the model or chain whose requests are started, ``None`` for all.
         """
         if id_ is None:
             self._are_all_held = False

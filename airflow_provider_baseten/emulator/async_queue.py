@@ -17,20 +17,20 @@ from airflow_provider_baseten.emulator.webhooks import Webhooks
 logger = logging.getLogger(__name__)
 
 _PRIORITIES = 3
-# Pauses of the queue after responses with 429: 1, 2, 4, then 5 seconds.
+# After a 429 from the model, the queue pauses. Consecutive 429s lengthen the pause: 1, 2, 4, then always 5 seconds.
 _PAUSES = RetryConfig()
 
 
 class AsyncQueue:
-    """Queue that starts async requests when a replica has a free slot that no synchronous request waits for.
+    """Queue that starts an async request when a replica is free and no synchronous request waits for the replica.
 
-    To be used in the server's event loop only.
+    A slot is the right to send one request to a replica. The methods must be called in the server's event loop.
 
     :param deployment: deployment that runs the requests.
     :param limits: time limits.
     :param clock: source of time.
     :param webhooks: sender of webhooks.
-    :param is_held: function that returns whether no request may be started.
+    :param is_held: function that returns whether the queue is held. A held queue starts no requests.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AsyncQueue:
         self.start_requests()
 
     def cancel(self, request: AsyncRequest) -> bool:
-        """Cancel a request; return whether it was in this queue."""
+        """Cancel a request if it is in this queue, and return whether it was."""
         if request.request_id not in self._queued_by_priority[request.priority]:
             return False
         self._dequeue(request)
@@ -68,7 +68,7 @@ class AsyncQueue:
         return True
 
     def start_requests(self) -> None:
-        """Start requests until no slot is free; without a replica, start one."""
+        """Start queued requests until no slot is free. If the deployment has no replica, start a replica instead."""
         while (self._due_retries or self.queued) and self._may_start():
             if not self._deployment.replicas.try_acquire_slot():
                 self._deployment.replicas.wake()
@@ -112,7 +112,7 @@ class AsyncQueue:
         self._end_without_run(request, "EXPIRED")
 
     def _end_without_run(self, request: AsyncRequest, status: Status) -> None:
-        """End a request for which the model was not invoked; no webhook is sent."""
+        """End a canceled or expired request: the model does not run, and no webhook is sent."""
         now = self._clock.now()
         request.set_status(status, now)
         if request.webhook_endpoint is not None:
@@ -162,7 +162,7 @@ class AsyncQueue:
             return CRASHED
 
     def _requeue(self, request: AsyncRequest) -> None:
-        """Put a request back to the head of the queue, and pause the queue, because the model is busy."""
+        """Put a request back at the head of the queue and pause the queue, because the model responded with 429."""
         self.in_progress -= 1
         self._busy_responses += 1
         request.set_status("QUEUED", self._clock.now())

@@ -36,7 +36,8 @@ class WebhookAttempt:
 
     :param attempted_at: time of the attempt in seconds since the epoch.
     :param was_sent: whether the webhook was sent; an injected fault can drop it.
-    :param status: HTTP status of the receiver's response or of the injected fault, ``None`` without a response.
+    :param status: HTTP status of the receiver's response or of the injected fault, ``None`` if there
+        was no response.
     """
 
     attempted_at: float
@@ -53,16 +54,16 @@ class AsyncRequest:
     :param target: id of the model or chain.
     :param deployment_id: id of the deployment that runs the request.
     :param created_at: time of acceptance in seconds since the epoch.
-    :param submission: parsed body of the submission. The input is removed when the model has finished.
+    :param submission: parsed body of the submission. The input is removed from it when the model has finished.
     :param status: status of the request.
     :param status_at: time of the last change of ``status`` in seconds since the epoch.
     :param webhook_status: status of the webhook's delivery.
     :param errors: errors of a failed request.
     :param model_runs: number of times the model was invoked.
-    :param failures: number of failed attempts among them.
+    :param failures: number of these invocations that failed.
     :param webhook_attempts: attempts to deliver the webhook.
-    :param settled_at: time in seconds since the epoch at which the request reached its final state, after the delivery
-        of the webhook; ``None`` before.
+    :param settled_at: time in seconds since the epoch at which the request reached its final state, ``None`` until
+        then. A request with a webhook reaches the final state after the delivery of the webhook.
     """
 
     request_id: str
@@ -89,12 +90,12 @@ class AsyncRequest:
 
     @property
     def priority(self) -> int:
-        """Priority from 0 (highest) to 2."""
+        """Priority from 0 (highest) to 2 (lowest)."""
         return self.submission.priority
 
     @property
     def webhook_endpoint(self) -> str | None:
-        """URL to which the output is delivered."""
+        """URL to which a webhook delivers the output, ``None`` for no webhook."""
         return self.submission.webhook_endpoint
 
     @property
@@ -103,11 +104,11 @@ class AsyncRequest:
         return self.created_at + self.submission.max_time_in_queue_seconds
 
     def set_status(self, status: Status, now: float) -> None:
-        """Change the status."""
+        """Change the status, and record ``now``, in seconds since the epoch, as the time of the change."""
         self.status, self.status_at = status, now
 
     def settle(self, now: float) -> None:
-        """Record that the request has reached its final state."""
+        """Record that the request has reached its final state at ``now``, in seconds since the epoch."""
         self.settled_at = now
         self.settled.set()
 
@@ -137,14 +138,14 @@ class AsyncRequests:
         self._lock = threading.Lock()
 
     def add(self, request: AsyncRequest) -> None:
-        """Add a request; beyond the limit the oldest request is removed."""
+        """Add a request. If there are then more requests than the limit, remove the oldest one."""
         with self._lock:
             self._requests[request.request_id] = request
             if len(self._requests) > self._limit:
                 self._requests.popitem(last=False)
 
     def get(self, request_id: str) -> AsyncRequest | None:
-        """Return the request with an id, ``None`` if there is none."""
+        """Return the request with this id, ``None`` if no such request is stored."""
         return self._requests.get(request_id)
 
     def all(self) -> dict[str, AsyncRequest]:

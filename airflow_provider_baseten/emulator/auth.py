@@ -11,9 +11,9 @@ _SCHEMES = ("bearer", "api-key")
 
 
 def parse_scheme(authorization: str) -> str:
-    """Return the scheme of an ``Authorization`` header.
+    """Return the scheme of an ``Authorization`` header, or an empty string if the scheme is unknown.
 
-    An unknown scheme is returned as an empty string: it may be an API key that was sent without a scheme.
+    An unknown scheme is not returned, because it may be an API key that was sent without a scheme.
     """
     scheme, space, _ = authorization.partition(" ")
     return scheme if space and scheme.lower() in _SCHEMES else ""
@@ -22,7 +22,7 @@ def parse_scheme(authorization: str) -> str:
 class ApiKeys:
     """Accepted API keys.
 
-    :param keys: key -> type of the key. If empty, every request is accepted, even without a key.
+    :param keys: API key -> its type. If there are no keys, every request is accepted, even without a key.
     """
 
     def __init__(self, keys: dict[str, KeyType]) -> None:

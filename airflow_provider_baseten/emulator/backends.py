@@ -1,4 +1,4 @@
-"""Backends of models and chains, as ASGI apps."""
+"""Backends of models and chains: each kind of backend, such as a callable or a Truss directory, becomes an ASGI app."""
 
 import inspect
 import os
@@ -24,11 +24,11 @@ class _CallableModel:
 
 
 def make_app(kind: EndpointKind, id_: str, model: Model) -> tuple[ASGIApp, str]:
-    """Return the ASGI app of a backend, and the path of predictions on that app.
+    """Return the ASGI app for the backend of a model or chain, and the path on which the app makes predictions.
 
     :param kind: ``model`` or ``chain``.
     :param id_: id of the model or chain.
-    :param model: model or chain with the backend.
+    :param model: the model or chain; its ``backend`` is made an ASGI app.
     :raises EmulatorError: the backend has a type that is not supported.
     """
     backend, predict_path = model.backend, model.predict_path
@@ -48,7 +48,7 @@ def make_app(kind: EndpointKind, id_: str, model: Model) -> tuple[ASGIApp, str]:
 
 
 def _single_environment(environments: tuple[str, ...]) -> str | None:
-    """Return the environment to pass to the model; ``None`` if several environments share the model."""
+    """Return the name of the environment to pass to the model, ``None`` if several environments share the model."""
     return environments[0] if len(environments) == 1 else None
 
 

@@ -12,9 +12,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnections:
-    """TCP connections of requests, for early closes, resets and interim responses, which ASGI does not support.
+    """TCP connections of the clients: closes or resets them early, and sends interim responses.
 
-    To be used in the server's event loop only.
+    ASGI supports none of these. The methods must be called in the server's event loop.
     """
 
     server: uvicorn.Server | None = None
@@ -23,7 +23,7 @@ class ClientConnections:
         """Close the connection of a request before the response is complete.
 
         :param scope: ASGI scope of the request.
-        :param reset: whether to reset the connection, which also drops data that the client has not read.
+        :param reset: whether to reset the connection. A reset also drops data that the client has not read yet.
         """
         transport = self._transport(scope)
         if transport is None:
@@ -35,7 +35,7 @@ class ClientConnections:
             transport.close()
 
     def send_interim(self, scope: Scope, status: int) -> None:
-        """Send an interim response, which the final response follows.
+        """Send an interim response. The final response follows later on the same connection.
 
         :param scope: ASGI scope of the request.
         :param status: HTTP status, for example 103.

@@ -1,4 +1,4 @@
-"""Clock of the emulator, which a test can replace to let an hour pass at once."""
+"""Clock of the emulator. A test can replace the clock, and let an hour pass at once."""
 
 import asyncio
 import heapq
@@ -11,19 +11,19 @@ from typing import Protocol
 
 
 def timestamp(seconds: float) -> str:
-    """Format seconds since the epoch in the way of Baseten's API."""
+    """Format seconds since the epoch as Baseten's API does."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Timer(Protocol):
-    """Scheduled callback."""
+    """Callback that a clock calls later, unless it is canceled."""
 
     def cancel(self) -> None:
         """Cancel the callback."""
 
 
 class Clock:
-    """Clock with the real time. All delays and timeouts of the emulator use its clock."""
+    """Clock that shows the real time. The emulator measures all its delays and timeouts with one clock."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -44,7 +44,7 @@ class Clock:
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:
-        """Raise TimeoutError in the block if it takes longer than ``seconds``."""
+        """Cancel the block and raise TimeoutError if the block takes longer than ``seconds``."""
         async with asyncio.timeout(None) as scope:
             timer = self.call_later(seconds, lambda: scope.reschedule(0))
             try:
@@ -54,7 +54,7 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """Clock that stands still until :meth:`advance` is called, which any thread can do.
+    """Clock that stands still until :meth:`advance` is called. Any thread can call that method.
 
     :param start: initial time in seconds since the epoch, by default the real time.
     """
@@ -70,7 +70,7 @@ class ManualClock(Clock):
         return self._now
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` when the clock has been advanced by ``seconds``."""
+        """Call ``callback`` in the running event loop when the clock has been advanced by ``seconds``."""
         self._loop = asyncio.get_running_loop()
         if seconds <= 0:
             return self._loop.call_soon(callback)

@@ -1,4 +1,4 @@
-"""HTTP server of a model's container, with the routes and responses of Truss's server."""
+"""HTTP server of a model's container, with the routes and responses of the server of Truss, Baseten's model format."""
 
 import asyncio
 import inspect
@@ -51,14 +51,16 @@ Stream = Generator[Any, None, None] | AsyncGenerator[Any, None]
 class Container:
     """ASGI app that loads one model object at startup and serves it.
 
-    :param load: function that constructs and loads the model; called once, in a thread.
+    :param load: function that constructs and loads the model. It is called at each startup, in a thread.
     :param predict_concurrency: maximum number of concurrent predictions, ``None`` for no limit.
     :param streaming_read_timeout: maximum seconds between two chunks of a stream.
-    :param is_chain: whether an error response contains the model's exception, as those of chains do.
-    :param request_context: context manager in which each request is handled.
+    :param is_chain: whether the app serves a chain. Error responses of a chain contain the exception and its traceback.
+    :param request_context: function that returns a context manager. It is called for each request, and the request is
+        handled inside the context manager.
     """
 
-    #: Text added to Truss's message when the model raises. The emulator's command sets it, since it logs the traceback.
+    #: Text that is added to Truss's error message when the model raises an exception. The command line of the emulator
+    #: sets this text to say where the traceback is.
     failure_note: ClassVar[str] = ""
 
     def __init__(
@@ -99,7 +101,7 @@ class Container:
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        # New threads and slots: predictions that did not end before a restart still occupy the old ones.
+        # Make new threads and slots, because predictions from before a restart may still occupy the old ones.
         self._threads = DaemonThreadPool()
         self._slots = asyncio.Semaphore(self._predict_concurrency)
         try:
@@ -173,7 +175,7 @@ class Container:
         return _serialize(output, request)
 
     async def _complete(self, prediction: Coroutine[Any, Any, Any], slot: ExitStack) -> Any:
-        """Await a prediction, which continues and keeps its slot if the client disconnects, as in Truss's server."""
+        """Await a prediction. As in Truss's server, it continues and keeps its slot if the client disconnects."""
         task = asyncio.create_task(prediction)
         try:
             return await asyncio.shield(task)
@@ -220,7 +222,7 @@ class Container:
             if self._is_chain:
                 raise chain_error(exc) from exc
             if is_http_exception(exc):
-                # Truss's server evaluates this too, and fails for details that do not support `in`, such as numbers.
+                # Truss's server evaluates this expression too. It fails for a detail without `in`, such as a number.
                 "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015
                 raise
             raise ContainerError(500, f"{MODEL_ERROR_MESSAGE} {self.failure_note}".rstrip(), MODEL_ERROR) from exc
@@ -235,7 +237,7 @@ class Container:
             finally:
                 on_end()
             return _serialize(text, request)
-        # The queue is unbounded: a slow client does not occupy the model's slot.
+        # The queue is unbounded, so that the model can finish and free its slot even if the client reads slowly.
         queue: asyncio.Queue[Any] = asyncio.Queue()
         producer = asyncio.create_task(_fill(queue, chunks))
         self._running.add(producer)
@@ -265,7 +267,7 @@ async def _fill(queue: asyncio.Queue[Any], chunks: AsyncIterator[Any]) -> None:
         async for chunk in chunks:
             queue.put_nowait(chunk)
     except Exception:
-        # Like Truss's server: the status was sent long ago, and the stream ends as if it were complete.
+        # The status was sent long ago. As with Truss's server, the stream therefore ends as if it were complete.
         logger.exception("The generator raised while streaming")
     finally:
         queue.put_nowait(_END_OF_STREAM)

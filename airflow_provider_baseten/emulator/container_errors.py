@@ -21,7 +21,7 @@ class ContainerError(Exception):
     """Error response of the container.
 
     :param status: HTTP status.
-    :param error: ``error`` in the body, any JSON.
+    :param error: value of the field ``error`` in the body, any JSON.
     :param code: value of the header ``X-BASETEN-ERROR-CODE``.
     """
 
@@ -60,26 +60,26 @@ def error_response(exc: Exception) -> Response:
 
 
 def with_error_headers(response: Response) -> Response:
-    """Add Truss's error headers to a response that the model itself made, if its status is 300 or above."""
+    """Return a response that the model made, with Truss's error headers added if the status is 300 or above."""
     if response.status_code >= 300:
         response.headers.update(_headers(CLIENT_ERROR))
     return response
 
 
 def is_http_exception(exc: Exception) -> bool:
-    """Return whether the exception is FastAPI's HTTPException, with which a model sends an error response."""
-    # FastAPI is slow to import, and a model that has not imported it cannot raise its exception.
+    """Return whether an exception is FastAPI's HTTPException. A model raises it to send its own error response."""
+    # FastAPI is not imported here, because that is slow. A model cannot raise the exception without importing FastAPI.
     fastapi = sys.modules.get("fastapi")
     return fastapi is not None and isinstance(exc, fastapi.HTTPException)
 
 
 def chain_error(exc: Exception) -> ContainerError:
-    """Return the error for an exception in a chain, which contains the exception and its traceback."""
+    """Return the error response for an exception that a chain raised. The body contains the exception and traceback."""
     frames = traceback.extract_tb(exc.__traceback__)
     user_frames = [frame for frame in frames if not frame.filename.startswith(_EMULATOR_DIRECTORY)]
     description = {
         "exception_cls_name": type(exc).__name__,
-        "exception_module_name": getattr(exc, "__module__", None),  # Instances of built-in classes have none.
+        "exception_module_name": getattr(exc, "__module__", None),  # Built-in exceptions have no __module__.
         "exception_message": str(exc),
         "user_stack_trace": [
             {"filename": frame.filename, "lineno": frame.lineno, "name": frame.name, "line": frame.line}

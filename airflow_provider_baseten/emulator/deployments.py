@@ -1,4 +1,4 @@
-"""Deployments of models and chains, and the environments that point at them."""
+"""Deployments of models and chains, and the environments that point at the deployments."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +15,17 @@ EndpointKind = Literal["model", "chain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Maximum body sizes and time limits. The defaults are Baseten's own; shorter times make tests fast.
+    """Maximum body sizes in bytes, time limits in seconds. The defaults are Baseten's; shorter times make tests fast.
 
-    :param body_bytes: maximum size of a request body; a larger one gets status 413.
-    :param predict_seconds: maximum duration of a prediction; after it the caller gets status 504.
-    :param parking_seconds: maximum time that a request waits for a replica; after it the caller gets status 500.
-    :param async_body_bytes: maximum size of the body of an async submission; a larger one gets status 413.
+    :param body_bytes: maximum size of a request body. A request with a larger body gets status 413.
+    :param predict_seconds: maximum duration of a prediction. A caller whose prediction takes longer gets status 504.
+    :param parking_seconds: maximum time that a request waits for a replica. After this time, it gets status 500.
+    :param async_body_bytes: maximum size of the body of an async submission. A submission with a larger body gets
+        status 413.
     :param async_predict_seconds: maximum duration of a prediction for an async request.
-    :param async_retention_seconds: time for which the status of an ended async request can be read; after it, status
-        calls get 404.
-    :param webhook_seconds: timeout for the receiver of a webhook.
+    :param async_retention_seconds: time for which the status of an ended async request can be read. Later status calls
+        get status 404.
+    :param webhook_seconds: maximum time for one attempt to deliver a webhook.
     :param webhook_retry_seconds: time between the two attempts to deliver a webhook.
     """
 
@@ -45,13 +46,13 @@ class Model:
     :param backend: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
     :param name: name in the management API, by default the id.
-    :param environments: names of the environments. Each environment gets its own deployment with its own replicas, and
-        all deployments share one loaded model; ``development`` uses the first deployment.
+    :param environments: names of the environments. ``development`` uses the first deployment. Each other environment
+        has a deployment of its own, with its own replicas. All deployments share one loaded model.
     :param regional_environments: names of the regional environments, which can be part of the host name.
-    :param deployment_id: id of the first deployment, by default ``{id}d1``; the others are ``{id}d2`` and so on.
+    :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.
     :param scaling: replicas and concurrency of each deployment.
-    :param predict_path: path of predictions on the backend's server, by default the one of Truss's server, for an ASGI
-        app ``/predict``.
+    :param predict_path: path on which the backend makes predictions. The default is ``/predict`` for an ASGI app, and
+        the path of Truss's server for the other backends.
     :param secrets: secrets of a Truss directory, by name.
     """
 
@@ -69,8 +70,8 @@ class Deployment:
     """Deployment of a model or chain.
 
     :param id: id of the deployment.
-    :param app: server in the model's container.
-    :param predict_path: path of predictions on that server.
+    :param app: ASGI app that runs the model.
+    :param predict_path: path on which the app makes predictions.
     :param replicas: replicas of the deployment.
     """
 
@@ -91,7 +92,7 @@ class Deployment:
         return "WAKING_UP" if self.replicas.starting else "SCALED_TO_ZERO"
 
     def deactivate(self) -> None:
-        """Stop the replicas; until the deployment is activated again, requests get status 400."""
+        """Stop the replicas. From then on requests get status 400, until the deployment is activated again."""
         self.is_active = False
         self.replicas.stop(_deactivated())
 
@@ -101,7 +102,7 @@ class Deployment:
         self.replicas.restart()
 
     def check_active(self) -> None:
-        """Raise the gateway's 400 if the deployment is deactivated."""
+        """Raise GatewayError with status 400 if the deployment is deactivated."""
         if not self.is_active:
             raise _deactivated()
 
@@ -141,7 +142,7 @@ class Endpoint:
 
         :param kind: ``model`` or ``chain``.
         :param id_: id of the model or chain.
-        :param model: what to deploy.
+        :param model: the model or chain to deploy, with its backend and environments.
         :param make_deployment: function that returns a new deployment with the given id.
         :param created_at: time of creation in seconds since the epoch.
         """
@@ -157,7 +158,7 @@ class Endpoint:
         )
 
     def find(self, address: Address) -> Deployment:
-        """Return the deployment with an address.
+        """Return the deployment that a request addresses.
 
         :param address: address of a request to this model or chain.
         :raises GatewayError: 404 if there is no such deployment.
@@ -176,7 +177,7 @@ class Endpoint:
 
 
 def _assign_environments(id_: str, model: Model) -> dict[str, str]:
-    """Return the id of the deployment of each environment."""
+    """Assign a deployment to each environment: return name of the environment -> id of its deployment."""
     first = model.deployment_id or f"{id_}d1"
     names = dict.fromkeys((*model.environments, *model.regional_environments))
     stable = [name for name in names if name != "development"]

@@ -11,12 +11,13 @@ _POLL_SECONDS = 0.5
 
 
 def make_watch_disconnect(request: Request) -> Callable[[], AbstractContextManager[threading.Event]]:
-    """Return ``request.state.watch_disconnect``, a function of Truss that a model can call.
+    """Return the function that Truss gives to a model as ``request.state.watch_disconnect``.
 
-    That function returns a context manager, for async code and for threads, with an event that is set when the client
-    disconnects.
+    The model calls that function as ``with watch_disconnect() as disconnected:``, in async code or in a thread. The
+    value ``disconnected`` is an event that is set when the client disconnects. ``make_watch_disconnect`` itself must
+    be called in the event loop.
 
-    :param request: request of the client. ``make_watch_disconnect`` must be called in the event loop.
+    :param request: request of the client.
     """
     loop = asyncio.get_running_loop()
 
@@ -25,7 +26,7 @@ def make_watch_disconnect(request: Request) -> Callable[[], AbstractContextManag
         disconnected = threading.Event()
 
         async def poll() -> None:
-            while not await request.is_disconnected():  # noqa: ASYNC110 - Starlette offers no event.
+            while not await request.is_disconnected():  # noqa: ASYNC110 - Starlette has no event for it.
                 await asyncio.sleep(_POLL_SECONDS)
             disconnected.set()
 

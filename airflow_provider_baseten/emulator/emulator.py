@@ -33,19 +33,19 @@ class Emulator:
     >>> with Emulator(models={"abc": lambda model_input: {"echo": model_input}}) as baseten:
     ...     print(f"{baseten.url}/model-abc/environments/production/predict")  # doctest: +SKIP
 
-    :param models: model id -> a :class:`Model`, or a backend: a Python callable, the path of a Truss directory, an
-        ASGI app, or an :class:`Upstream`.
+    :param models: model id -> a :class:`Model`, or only its backend. A backend is a Python callable, the path of a
+        Truss directory, an ASGI app, or an :class:`Upstream`.
     :param chains: chain id -> a :class:`Model` or a backend.
-    :param model_apis: slug of a Model API, for example ``org/name`` -> a :class:`Model` or a backend; served at
-        ``/inference/v1``.
+    :param model_apis: slug of a model of the Model APIs, such as ``org/name`` -> a :class:`Model` or a backend. All of
+        them are served at ``/inference/v1``.
     :param api_key: API key with all permissions. Without any key, every request is accepted.
-    :param api_keys: additional API keys -> the type of each.
+    :param api_keys: additional API key -> its type, which determines the permissions.
     :param host: address to listen on, by default only this machine.
     :param port: port to listen on, by default a free one.
-    :param limits: body sizes and time limits, by default Baseten's own.
+    :param limits: limits of body sizes and times, by default Baseten's own.
     :param clock: source of time, by default the real time.
     :param webhook_secrets: secrets that sign webhooks. During a rotation: the new secret, then the old one.
-    :param keep_requests: number of most recent requests that :attr:`requests` returns.
+    :param keep_requests: maximum number of requests in :attr:`requests`. Older requests are dropped.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Base URL, to be followed by ``/model-{id}/...``.
+        """Base URL, without a trailing slash. The URL of a model begins with it and ``/model-{id}/``.
 
         :raises EmulatorError: the emulator is not running.
         """
@@ -106,17 +106,17 @@ class Emulator:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Requests received so far, oldest first."""
+        """The most recent requests, oldest first. Their number is at most ``keep_requests``."""
         return self._gateway.records.all()
 
     @property
     def async_requests(self) -> dict[str, AsyncRequest]:
-        """Async requests received so far by id, oldest first, including those past Baseten's retention time."""
+        """Async requests received so far, by id, oldest first. They remain here after their retention time is over."""
         return self._gateway.async_inference.requests.all()
 
     @property
     def webhook_secrets(self) -> Sequence[str]:
-        """Secrets that sign webhooks, the newest first; can be set at any time."""
+        """Secrets that sign webhooks, the newest first. They can be replaced at any time."""
         return self._gateway.async_inference.webhooks.secrets
 
     @webhook_secrets.setter
@@ -169,7 +169,7 @@ class Emulator:
     def start(self) -> None:
         """Start the server, and return when it listens and all models are loaded.
 
-        :raises EmulatorError: the port is in use, or a model could not be loaded.
+        :raises EmulatorError: the emulator is already running, the port is in use, or a model could not be loaded.
         """
         if self._thread is not None:
             raise EmulatorError("The emulator is already running.")
@@ -215,7 +215,7 @@ class Emulator:
         return Endpoint.deploy(kind, id_, model, self._host_model(kind, id_, model), created_at=self._clock.now())
 
     def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[str], Deployment]:
-        """Host one instance of the model, and return a factory of deployments that share it."""
+        """Host one instance of the model. Return a function that makes deployments, which all share this instance."""
         app, predict_path = make_app(kind, id_, model)
         hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}")
         self._hosted_apps.append(hosted_app)
@@ -241,7 +241,7 @@ class Emulator:
         return [endpoint.deployments[deployment_id]]
 
     def _run_in_loop(self, function: Callable[[], None]) -> None:
-        """Call a function in the server's event loop, or directly while the server is not running."""
+        """Call a function in the server's event loop. If the server is not running, call the function directly."""
         if self._loop is None:
             function()
             return

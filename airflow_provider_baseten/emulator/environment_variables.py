@@ -13,11 +13,13 @@ _context_variables: ContextVar[dict[str, str]] = ContextVar("environment_variabl
 class EnvironmentVariables:
     """Environment variables of a Truss.
 
-    While the model is loaded, they are in the environment of the process, so that libraries and child processes of the
-    model get them; models are loaded one at a time. While a request is handled, the emulator's coroutines and threads
-    for that request see them, but not child processes and threads that the model starts then.
+    While the model is being loaded, the variables are set for the whole process, so that libraries and child processes
+    of the model get them. Models are loaded one at a time, so the variables of two models do not mix.
 
-    :param variables: name -> value; booleans become ``true`` and ``false`` as in Truss.
+    While a request is handled, only the emulator's own coroutines and threads for the request see the variables. Child
+    processes and threads that the model starts at that time do not see them.
+
+    :param variables: name -> value. Booleans become ``true`` and ``false``, as in Truss.
     """
 
     def __init__(self, variables: Mapping[Any, Any]) -> None:
@@ -26,7 +28,7 @@ class EnvironmentVariables:
 
     @contextmanager
     def set_in_process(self) -> Iterator[None]:
-        """Set the variables in the environment of the process during the block, and keep the block's changes."""
+        """Set the variables for the process during the block. Keep the block's changes for :meth:`set_in_context`."""
         before = {name: os.environ.get(name) for name in self._variables}
         os.environ.update(self._variables)
         try:
@@ -41,7 +43,7 @@ class EnvironmentVariables:
 
     @contextmanager
     def set_in_context(self) -> Iterator[None]:
-        """Set the variables for the block only, and for the emulator's tasks and threads that it starts."""
+        """Set the variables during the block, for the block itself and for tasks and emulator threads started in it."""
         if self._current and type(os.environ) is not _LayeredEnviron:
             os.environ.__class__ = _LayeredEnviron
         token = _context_variables.set(self._current)
@@ -52,7 +54,7 @@ class EnvironmentVariables:
 
 
 class _LayeredEnviron(type(os.environ)):  # type: ignore[misc]
-    """``os.environ`` with the variables of the current context on top of those of the process."""
+    """``os.environ`` in which the variables of the current ``contextvars`` context override those of the process."""
 
     def __getitem__(self, name: str) -> str:
         own = _context_variables.get()

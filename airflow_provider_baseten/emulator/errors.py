@@ -9,11 +9,12 @@ class EmulatorError(Exception):
 
 
 class GatewayError(Exception):
-    """Error response that the gateway sends itself, without a response of the model.
+    """Error response of the gateway itself, sent in place of a response of the model.
 
     :param status: HTTP status.
-    :param message: ``error`` in the body.
-    :param error_code: ``error_code`` in the body, one of the values that the inference API documents.
+    :param message: value of the field ``error`` in the body.
+    :param error_code: value of the field ``error_code`` in the body, as documented for the inference API. ``None``
+        leaves the field out.
     :param headers: additional response headers.
     """
 

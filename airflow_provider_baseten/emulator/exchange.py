@@ -24,7 +24,7 @@ class Exchange:
     :param scope: ASGI scope of the request.
     :param receive: the server's ``receive``.
     :param send: the server's ``send``.
-    :param record: record of the request, completed by this class.
+    :param record: record of the request, to which this class adds the status and the sizes.
     :param body_limit: maximum size of the request body in bytes.
     :param connections: open connections of the server.
     """
@@ -44,11 +44,11 @@ class Exchange:
         self.method = record.method
         #: Whether the request was cancelled because the client disconnected or the request body was too large.
         self.is_abandoned = False
-        #: Whether the model's response is dropped, because a fault replaces it.
+        #: Whether the model's response is dropped, because an injected fault replaces it.
         self.discard_response = False
-        #: Number of bytes of the response body after which the connection is closed.
+        #: Number of bytes of the response body after which the connection is closed, ``None`` to send the whole body.
         self.truncate_after: int | None = None
-        #: Whether the response to an async submission waits until the webhook was delivered.
+        #: Whether the response to an async submission is sent only after the webhook has been delivered.
         self.after_webhook = False
         self._receive = receive
         self._send = send
@@ -62,11 +62,11 @@ class Exchange:
         self._disconnect_watcher: asyncio.Task[None] | None = None
 
     async def prefetch(self, *, whole: bool) -> None:
-        """Read the first part of the request body, or the whole body.
+        """Read the first part of the request body, or the whole body, before the model's server asks for it.
 
-        A disconnect of the client is detected only after the whole body was read.
+        Once the whole body has been read, the client is watched for a disconnect, which cancels the request.
 
-        :param whole: whether to read the whole body.
+        :param whole: whether to read the whole body instead of the first part.
         """
         while not self._is_body_complete and not self.is_abandoned:
             self._buffered.append(await self._next())
@@ -102,7 +102,7 @@ class Exchange:
         return message
 
     def check_content_length(self) -> None:
-        """Raise the gateway's 413 if the ``Content-Length`` header exceeds the limit."""
+        """Raise GatewayError with status 413 if the ``Content-Length`` header exceeds the limit."""
         length = self.record.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._body_limit:
             raise self._too_large()
@@ -138,11 +138,11 @@ class Exchange:
         return {**message, "body": body, "more_body": True}
 
     async def respond(self, status: int, body: bytes, content_type: str | None, headers: dict[str, str]) -> None:
-        """Send a response of the gateway's own.
+        """Send a response that the gateway itself makes.
 
         :param status: HTTP status.
         :param body: response body.
-        :param content_type: content type, unless ``headers`` contains one.
+        :param content_type: content type. It is ignored if ``headers`` contains one; ``None`` sends none.
         :param headers: response headers.
         """
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -153,11 +153,11 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def respond_json(self, status: int, content: Any) -> None:
-        """Send a JSON response of the gateway's own."""
+        """Send a JSON response that the gateway itself makes."""
         await self.respond(status, json.dumps(content).encode(), "application/json", {})
 
     async def respond_error(self, error: GatewayError) -> None:
-        """Send an error response, or close the connection if the response has already started."""
+        """Send an error response. If the response has already started, close the connection instead."""
         if self._is_response_started:
             await self.disconnect(reset=False)
         else:
@@ -166,17 +166,17 @@ class Exchange:
     async def disconnect(self, *, reset: bool) -> None:
         """Close the connection before the response is complete.
 
-        :param reset: whether to reset the connection, which also drops data that the client has not read.
+        :param reset: whether to reset the connection. A reset also drops data that the client has not read yet.
         """
         if not self._is_response_finished:
             self._is_response_finished = True
             self._connections.close(self.scope, reset=reset)
             await asyncio.sleep(
                 0
-            )  # uvicorn must notice the close first: otherwise it logs an error for an incomplete response.
+            )  # Now uvicorn notices the close. Without the pause, it would log an error for an incomplete response.
 
     def close(self) -> None:
-        """Stop watching for a disconnect."""
+        """Stop watching the client for a disconnect."""
         if self._disconnect_watcher is not None:
             self._disconnect_watcher.cancel()
 
@@ -186,7 +186,7 @@ class Exchange:
             await self._abandon()
 
     async def _abandon(self) -> None:
-        """Cancel the request's task."""
+        """Cancel the task that handles the request. If no response has started, record the status 499."""
         if self.record.status is None:
             self.record.status = 499
         self.is_abandoned = True

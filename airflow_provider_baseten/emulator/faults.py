@@ -1,4 +1,4 @@
-"""Injected faults."""
+"""Faults that are injected into requests and into deliveries of webhooks."""
 
 import json
 import threading
@@ -18,26 +18,28 @@ class Fault:
     :param target: id of the model or chain to match, by default any.
     :param action: action to match (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
         ``async_run_remote``, ``async_request``, ``async_queue_status``, ``model_apis``, or the path of a management
-        call without ``/v1/``), by default any; ``webhook`` for deliveries of webhooks, see below.
+        call without ``/v1/``), by default any of these. ``webhook`` matches deliveries of webhooks, see below.
     :param method: HTTP method to match, by default any.
     :param times: number of requests into which the fault is injected; ``None`` for all until the faults are cleared.
     :param delay: seconds to wait before anything else happens.
     :param status: HTTP status to send in place of the model's response.
-    :param body: body to send with ``status``: bytes and str unchanged, anything else as JSON; by default
-        ``{"error": "Injected fault"}``. A function is called with the request's body and returns one of these, for
-        example an error that quotes the input.
-    :param headers: headers to send with ``status``, for example ``{"Retry-After": "2"}``; encoded in UTF-8.
-    :param interim_status: status of an interim response that precedes the response, for example 103 (Early Hints).
-    :param reset: whether to reset the connection in place of a response.
-    :param after_model: whether to run the model first and discard its response. An async request is accepted, but
-        the caller does not get its id.
+    :param body: body to send with ``status``, by default ``{"error": "Injected fault"}``. Bytes and str are sent
+        unchanged, anything else as JSON. If ``body`` is a function, it is called with the request's body and returns
+        the body to send, for example an error that quotes the input.
+    :param headers: headers to send with ``status``, for example ``{"Retry-After": "2"}``. They are encoded in
+        UTF-8.
+    :param interim_status: HTTP status of an interim response to send before the response, such as 103 (Early Hints).
+    :param reset: whether to reset the connection instead of sending a response.
+    :param after_model: whether to run the model and discard its response before ``status`` is sent or the connection is
+        reset. An async request is accepted in this case, but the caller does not get its id.
     :param truncate_after: number of bytes of the response body after which the connection is closed.
-    :param after_webhook: whether the response to an async submission waits until the request has ended and its
-        webhook was delivered.
+    :param after_webhook: whether the response to an async submission is sent only after the request has ended and its
+        webhook has been delivered.
 
-    For webhooks, ``delay`` delays the delivery. ``status`` or ``reset`` drop the webhook, and the emulator continues
-    as if the receiver had responded with that status (200: delivered, 503: retry, 400 or ``reset``: not delivered).
-    With ``after_model``, the webhook is sent nevertheless: ``after_model=True, status=503`` delivers it twice.
+    With the action ``webhook``, ``delay`` delays the delivery. With ``status`` or ``reset``, the webhook is not sent,
+    and the emulator continues as if the receiver had responded in this way: after 200 the webhook counts as delivered,
+    after 503 the delivery is retried, after 400 or ``reset`` the webhook counts as not delivered. If ``after_model`` is
+    true too, the webhook is sent first. So ``after_model=True, status=503`` leads to two deliveries.
     """
 
     target: str | None = None
@@ -72,7 +74,7 @@ class Fault:
         :param method: HTTP method of the request.
         """
         if self.action is None and address.action == WEBHOOK:
-            return False  # A webhook is an outgoing request, and is matched only by a fault that names it.
+            return False  # A fault without an action matches incoming requests, and a webhook is an outgoing one.
         expected = (self.target, self.action, self.method)
         actual = (address.id, address.action, method)
         return all(value in {None, own} for value, own in zip(expected, actual, strict=True))
@@ -91,14 +93,14 @@ class Fault:
 
 
 class Faults:
-    """Injected faults that have not happened yet; can be used from any thread."""
+    """Injected faults that have not happened yet. Every thread can use the methods."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: list[tuple[Fault, int | None]] = []
 
     def add(self, *faults: Fault) -> None:
-        """Add faults; the first fault that matches a request is injected into it."""
+        """Add faults. If several faults match a request, the one that was added first is injected."""
         with self._lock:
             self._pending.extend((fault, fault.times) for fault in faults)
 
@@ -114,7 +116,7 @@ class Faults:
             return [fault for fault, _ in self._pending]
 
     def take(self, address: Address, method: str) -> Fault | None:
-        """Return the fault to inject into a request, and count it; ``None`` if there is none."""
+        """Return the fault to inject into a request, and count this use of it. Return ``None`` if no fault matches."""
         if not self._pending:
             return None
         with self._lock:

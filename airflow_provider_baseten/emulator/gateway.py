@@ -1,4 +1,4 @@
-"""Gateway in front of all models and chains."""
+"""Gateway: the ASGI app that receives the requests for all models and chains."""
 
 import asyncio
 import logging
@@ -33,9 +33,9 @@ class Gateway:
 
     :param models: models by id.
     :param chains: chains by id.
-    :param model_apis: models of the Model APIs by slug.
+    :param model_apis: deployments of the models of the Model APIs, by the slug of the model.
     :param keys: accepted API keys.
-    :param limits: body sizes and time limits.
+    :param limits: limits of body sizes and times.
     :param clock: source of time.
     :param connections: open connections of the server.
     :param records: records of received requests.
@@ -81,7 +81,7 @@ class Gateway:
         except GatewayError as error:
             await exchange.respond_error(error)
         except asyncio.CancelledError:
-            if not exchange.is_abandoned:  # Cancelled for another reason: the server is stopping.
+            if not exchange.is_abandoned:  # The client is still there, but the server is stopping.
                 await exchange.disconnect(reset=True)
         except Exception:
             logger.exception("The model's server failed")
@@ -122,8 +122,8 @@ class Gateway:
         await self._dispatch(exchange, address)
 
     async def _inject(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
-        """Inject a fault; return whether it replaced the response."""
-        # The body is read first: a client that is still sending reads no response, and its disconnect is not detected.
+        """Inject a fault, and return whether the fault replaced the response."""
+        # Read the body first. While a client sends its body, it reads no response, and its disconnect is not detected.
         request_body = await exchange.body()
         if fault.delay:
             await self._clock.sleep(fault.delay)
@@ -215,9 +215,10 @@ class Gateway:
 
 
 def _with_relative_path(scope: Scope) -> Scope:
-    """Return the scope with a path that starts with a slash.
+    """Return the scope, with a path that starts with a slash.
 
-    A client that takes the emulator for a proxy sends ``GET http://host/path``; that host replaces the Host header.
+    A client that uses the emulator as a proxy sends ``GET http://host/path``. Then ``/path`` becomes the path, and
+    ``host`` replaces the ``Host`` header.
     """
     scheme, separator, rest = scope["raw_path"].partition(b"://")
     if not separator or scheme.lower() not in {b"http", b"https"}:
@@ -229,7 +230,7 @@ def _with_relative_path(scope: Scope) -> Scope:
 
 
 def _container_scope(exchange: Exchange, path: str) -> Scope:
-    # As with Baseten, a model never gets the caller's API key.
+    # The caller's API key is removed: Baseten does not pass it to the model either.
     replaced = {b"authorization", _REQUEST_ID_HEADER}
     headers = [pair for pair in exchange.scope["headers"] if pair[0] not in replaced]
     headers.append((_REQUEST_ID_HEADER, exchange.record.request_id.encode()))

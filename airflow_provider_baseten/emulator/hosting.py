@@ -10,7 +10,7 @@ from airflow_provider_baseten.emulator.errors import EmulatorError
 
 
 class HostedApp:
-    """ASGI app whose startup and shutdown the emulator runs.
+    """ASGI app that the emulator starts and stops, by the lifespan events of ASGI.
 
     :param app: the app.
     :param label: name of the app in error messages.
@@ -36,7 +36,7 @@ class HostedApp:
         self._events, self._replies = (
             asyncio.Queue(),
             asyncio.Queue(),
-        )  # New queues, without messages of an earlier run.
+        )  # The old queues may contain messages of an earlier run.
         self._task = asyncio.create_task(self._run())
         await self._events.put({"type": "lifespan.startup"})
         reply = await self._replies.get()
@@ -51,6 +51,6 @@ class HostedApp:
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
-        with contextlib.suppress(Exception):  # The ASGI specification allows an app without lifespan to raise.
+        with contextlib.suppress(Exception):  # An app that does not support lifespan events may raise.
             await self._app(scope, self._events.get, self._replies.put)
         await self._replies.put({"type": "lifespan.unsupported"})

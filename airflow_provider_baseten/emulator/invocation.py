@@ -12,7 +12,7 @@ from airflow_provider_baseten.emulator.async_requests import AsyncRequestError
 from airflow_provider_baseten.emulator.errors import GatewayError
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER
 
-# HTTP status of the model's response -> error code, and whether the model is invoked again.
+# HTTP status of the model's response -> error code of the async request, and whether the model is invoked again.
 _ERRORS = {
     400: ("MODEL_NOT_READY", True),
     404: ("MODEL_DOES_NOT_EXIST", False),
@@ -31,10 +31,10 @@ _MAX_EXCERPT_BYTES = 300
 class InvocationResult:
     """Result of one invocation of the model.
 
-    :param data: output, any JSON.
-    :param error: error, if there is no output.
+    :param data: output of the model, any JSON.
+    :param error: error, ``None`` if the invocation succeeded.
     :param is_retryable: whether the error allows another attempt.
-    :param is_busy: whether the model responded with 429, which does not count as a failed attempt.
+    :param is_busy: whether the model responded with 429. This does not count as a failed attempt.
     """
 
     data: Any = None
@@ -54,8 +54,8 @@ CRASHED = InvocationResult(
 async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> InvocationResult:
     """Send a request to the model in its container, and return the result.
 
-    :param app: server in the model's container.
-    :param path: path of predictions on that server.
+    :param app: ASGI app that runs the model.
+    :param path: path on which the app makes predictions.
     :param request_id: value of the header ``x-baseten-request-id``.
     :param body: input in JSON.
     """
@@ -64,7 +64,7 @@ async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Invoc
 
     async def receive() -> Message:
         if not incoming:
-            await asyncio.Event().wait()  # After the body only a disconnect could follow, which does not happen here.
+            await asyncio.Event().wait()  # Wait forever: after the body, only a disconnect could follow.
         return incoming.pop()
 
     async def send(message: Message) -> None:
@@ -81,7 +81,7 @@ async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Invoc
 
 
 def interpret_response(status: int, content_type: str, content: bytes) -> InvocationResult:
-    """Return the result that a model's response stands for.
+    """Convert the HTTP response of a model to the result of the invocation.
 
     :param status: HTTP status.
     :param content_type: content type, empty if the response has none.

@@ -1,4 +1,4 @@
-"""Management API: the user, models, chains and their deployments. Read-only."""
+"""Management API, read-only: information on the user, the models, the chains and their deployments."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ Content = dict[str, Any]
 class ManagementRequest:
     """Request to the management API.
 
-    :param parameters: values of the placeholders in the route's path.
+    :param parameters: name of a placeholder in the route's path -> its value in the request.
     :param names: values of the query parameter ``name``, which filters lists; ``None`` if the parameter is missing.
     """
 
@@ -29,7 +29,7 @@ class ManagementRequest:
 
 
 class ManagementRoute:
-    """Method and path of the management API, and the function that makes the content of the response.
+    """Route of the management API: a method, a path, and the function that makes the content of the response.
 
     :param method: HTTP method.
     :param path: path without ``/v1/``, with placeholders such as ``{id}``.
@@ -123,7 +123,7 @@ def _is_selected(name: str, request: ManagementRequest) -> bool:
 
 
 def _find_deployment(endpoint: Endpoint, deployment_id: str) -> Deployment:
-    # Baseten has these two paths for models only.
+    # For models only, Baseten has paths with these two names in place of a deployment's id.
     if endpoint.kind == "model" and deployment_id in {"production", "development"}:
         found = endpoint.deployments.get(endpoint.environments.get(deployment_id, ""))
     else:
@@ -157,7 +157,8 @@ def _deployment_content(endpoint: Endpoint, deployment: Deployment) -> Content:
         "autoscaling_settings": _autoscaling_settings(deployment),
         "instance_type_name": _INSTANCE_TYPE,
     }
-    # In the emulator `development` shares a deployment, and for Baseten it is not an environment.
+    # `development` is not shown as the environment: Baseten does not count it as one, and in the emulator it only
+    # shares the deployment of another environment.
     environments = [name for name, id_ in endpoint.environments.items() if id_ == deployment.id]
     stable = next((name for name in environments if name != "development"), None)
     content = {"id": deployment.id, "created_at": timestamp(endpoint.created_at), "environment": stable}
@@ -184,7 +185,7 @@ def _autoscaling_settings(deployment: Deployment) -> Content:
         "max_replica": scaling.max_replica,
         "autoscaling_window": 60,
         "scale_down_delay": int(scaling.scale_down_delay),
-        # The emulator can have no concurrency limit; Baseten has no value for that.
+        # In the emulator, `None` means no limit. Baseten has no value for that, so it is shown as 1.
         "concurrency_target": scaling.concurrency_target or 1,
         "target_utilization_percentage": 70,
     }

@@ -1,4 +1,4 @@
-"""Methods of a model object, inspected once before the model is served."""
+"""Methods of a model object. They are inspected once, when the model has been loaded."""
 
 import inspect
 from collections.abc import Callable
@@ -21,9 +21,9 @@ class Method:
 
     :param name: name of the method.
     :param function: the bound method.
-    :param takes_input: whether the model's input is an argument.
-    :param takes_request: whether the HTTP request is an argument.
-    :param input_type: pydantic model into which the input is parsed.
+    :param takes_input: whether the method has an argument for the model's input.
+    :param takes_request: whether the method has an argument for the HTTP request.
+    :param input_type: pydantic model into which the input is parsed, ``None`` if the input has no such type.
     :param is_async: whether the method is a coroutine function.
     :param is_generator: whether the method is a generator function.
     """
@@ -67,7 +67,7 @@ class Method:
         )
 
     def arguments(self, model_input: Any, request: Request) -> list[Any]:
-        """Return the arguments of a call."""
+        """Return the arguments with which to call the method."""
         arguments = [model_input] if self.takes_input else []
         return [*arguments, request] if self.takes_request else arguments
 
@@ -77,8 +77,8 @@ class ModelMethods:
     """Methods of a model that the container calls.
 
     :param predict: makes a prediction.
-    :param preprocess: runs before ``predict``, without a concurrency limit.
-    :param postprocess: runs after ``predict``, without a concurrency limit.
+    :param preprocess: runs before ``predict``. The concurrency limit of ``predict`` does not apply to it.
+    :param postprocess: runs after ``predict``. The concurrency limit does not apply to it either.
     :param is_healthy: returns whether the model is healthy.
     :param openai: methods of the OpenAI routes, by name.
     """
@@ -112,7 +112,7 @@ class ModelMethods:
 
     @property
     def input_type(self) -> type[BaseModel] | None:
-        """Pydantic model into which request bodies are parsed."""
+        """Pydantic model into which request bodies are parsed, ``None`` if the model declares none."""
         return (self.preprocess or self.predict).input_type
 
     def schema(self) -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ class ModelMethods:
 
     @property
     def reads_body_itself(self) -> bool:
-        """Whether the model takes only the request, so that the container does not parse the body."""
+        """Whether the container does not parse the body, because the model takes the request and no input."""
         return _takes_only_request(self.predict) and self.preprocess is None
 
 

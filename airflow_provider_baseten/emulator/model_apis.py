@@ -1,4 +1,4 @@
-"""Model APIs: one OpenAI-compatible base URL, on which the ``model`` in the request body selects the model."""
+"""Model APIs: one OpenAI-compatible base URL for several models. ``model`` in the request body names the model."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ LIST_ROUTE = "/v1/models"
 
 
 def make_model_list(models: Mapping[str, Deployment]) -> dict[str, Any]:
-    """Return the content of ``GET /v1/models``.
+    """Return the JSON content of the response to ``GET /v1/models``.
 
     :param models: models by slug.
     """
@@ -20,7 +20,7 @@ def make_model_list(models: Mapping[str, Deployment]) -> dict[str, Any]:
 
 
 def select_model(models: Mapping[str, Deployment], body: bytes) -> Deployment:
-    """Return the model whose slug is the ``model`` of a request body.
+    """Return the deployment of the model that a request body names in its field ``model``.
 
     :param models: models by slug.
     :param body: request body.

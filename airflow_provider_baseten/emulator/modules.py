@@ -1,4 +1,4 @@
-"""Separate sets of modules for several Truss directories in one process, which all have a module ``model``."""
+"""Separate modules for each Truss directory in this process, since every directory has a module named ``model``."""
 
 import builtins
 import sys
@@ -18,8 +18,8 @@ _active: list["ModuleSpace"] = []
 class ModuleSpace:
     """Modules of one Truss directory.
 
-    They are in ``sys.modules`` only while the space is active. The import statements of these modules activate the
-    space, also later, for example inside a function.
+    The modules are in ``sys.modules`` only while the space is active. An import statement in one of the modules
+    activates the space, even if the statement runs later, for example inside a function.
 
     :param root: folder that contains the ``model`` package.
     :param module_dir: name of that package.
@@ -33,7 +33,7 @@ class ModuleSpace:
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     def load(self, name: str, path: Path) -> ModuleType:
-        """Import a file as a module; the space must be active.
+        """Import a file as a module. The space must be active.
 
         :param name: name of the module.
         :param path: the file.
@@ -47,7 +47,7 @@ class ModuleSpace:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the modules importable in the block; only one space is active at a time."""
+        """Activate the space during the block, so that its modules can be imported. At most one space is active."""
         with _lock:
             if _active and _active[-1] is self:
                 yield
@@ -67,7 +67,7 @@ class ModuleSpace:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module of this directory, as a finder in ``sys.meta_path``."""
+        """Find a module of this directory. Python calls this method while the space is in ``sys.meta_path``."""
         if not self._owns(name):
             return None
         spec = PathFinder.find_spec(name, self._search if path is None else path, target)
@@ -96,7 +96,7 @@ class ModuleSpace:
 
 
 class _Loader(SourceFileLoader):
-    """Loader that replaces a module's ``__import__`` by the one of its space."""
+    """Loader that makes the import statements of a module call :meth:`ModuleSpace._import`."""
 
     def __init__(self, name: str, path: str, module_builtins: dict[str, Any]) -> None:
         super().__init__(name, path)

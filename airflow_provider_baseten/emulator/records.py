@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """Request that the emulator received, including a rejected one.
+    """Request that the emulator received. Rejected requests are recorded too.
 
     :param method: HTTP method.
     :param path: path as received, percent-encoded.
@@ -21,10 +21,12 @@ class RecordedRequest:
     :param environment: name of the called environment, if any.
     :param deployment_id: id of the called deployment, if the path contains one.
     :param regional: whether the environment was part of the host name.
-    :param route: for ``sync`` and Model APIs, the path on the model's server.
-    :param status: HTTP status of the response, 499 if the client disconnected first, ``None`` before the response.
+    :param route: rest of the path: for ``sync`` and Model APIs the path on the model's server, for ``async_request`` a
+        slash and the id of the async request.
+    :param status: HTTP status of the response. It is ``None`` until the response begins, and 499 if the client
+        disconnected before that.
     :param body_bytes: number of bytes read from the request body.
-    :param response_bytes: number of bytes sent of the response body.
+    :param response_bytes: number of bytes of the response body that were sent.
     """
 
     method: str

@@ -17,12 +17,14 @@ BackpressurePolicy = Literal["QUEUE_ON_FULL", "REJECT_ON_FULL"]
 class Scaling:
     """Number of replicas and concurrency of a deployment.
 
-    :param min_replica: minimum number of replicas. With 0, the deployment starts without replicas and scales to zero.
+    :param min_replica: minimum number of replicas. With 0, the deployment starts without replicas, and stops
+        all of them when it is idle.
     :param max_replica: maximum number of replicas.
-    :param concurrency_target: number of concurrent requests per replica, ``None`` for no limit.
+    :param concurrency_target: maximum number of concurrent requests per replica, ``None`` for no limit.
     :param cold_start: seconds that a new replica takes to start.
     :param scale_down_delay: idle seconds after which the replicas above ``min_replica`` are stopped.
-    :param policy: with ``QUEUE_ON_FULL`` a request waits for a replica, with ``REJECT_ON_FULL`` it gets status 529.
+    :param policy: what happens to a request if all replicas are busy. With ``QUEUE_ON_FULL`` it waits for a replica,
+        with ``REJECT_ON_FULL`` it gets status 529.
     """
 
     min_replica: int = 1
@@ -44,7 +46,7 @@ class Scaling:
 class Replicas:
     """Replicas of one deployment. A slot is the right to send one request to a replica.
 
-    To be used in the server's event loop only.
+    A request without a slot is parked until it gets one. The methods must be called in the server's event loop.
 
     :param scaling: scaling of the deployment.
     :param parking_seconds: maximum time that a request waits for a slot.
@@ -56,7 +58,7 @@ class Replicas:
         self.ready = scaling.min_replica
         self.starting = 0
         self.in_flight = 0
-        #: Called when there may be a free slot that no parked request waits for.
+        #: Function that is called when a slot may be free and no parked request waits for it.
         self.on_free_slot: Callable[[], None] = lambda: None
         self._parking_seconds = parking_seconds
         self._clock = clock
@@ -66,14 +68,14 @@ class Replicas:
 
     @property
     def parked(self) -> int:
-        """Number of parked requests: those that wait for a slot."""
+        """Number of parked requests, that is, of requests that wait for a slot."""
         return sum(not waiter.done() for waiter in self._parked)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot, and hold it during the block.
 
-        :raises GatewayError: 529 if no slot is free under ``REJECT_ON_FULL``, 500 if no slot became free in time.
+        :raises GatewayError: 529 if no slot is free and the policy is ``REJECT_ON_FULL``, 500 if the wait was too long.
         """
         if self._has_free_slot() and not self._parked:
             self.in_flight += 1
@@ -98,14 +100,14 @@ class Replicas:
         self._schedule_scale_down()
 
     def wake(self) -> None:
-        """Start a replica if there is none. The replica stops after ``scale_down_delay`` without requests."""
+        """Start a replica if none is running or starting. It stops after ``scale_down_delay`` without requests."""
         if self.ready + self.starting == 0:
             self._start_replica()
 
     def stop(self, error: GatewayError) -> None:
         """Stop all replicas, because the deployment is deactivated.
 
-        :param error: error response to the parked requests.
+        :param error: error response that the waiting requests get.
         """
         self.ready = self.starting = 0
         for timer in self._cold_starts:
@@ -144,7 +146,7 @@ class Replicas:
             raise
 
     def _stop_waiting(self, waiter: asyncio.Future[None]) -> None:
-        """Release the slot that the waiter may have got just before its timeout or cancellation."""
+        """Release the slot of a waiting request if it got one just before its timeout or cancellation."""
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.in_flight -= 1
             self._admit_parked()

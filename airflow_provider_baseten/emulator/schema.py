@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 def describe_types(first_method: Callable[..., Any], last_method: Callable[..., Any]) -> dict[str, Any] | None:
-    """Return the schema of a model, ``None`` if neither its input nor its output is annotated.
+    """Return the schema of a model's input and output, ``None`` if no type annotation describes either of them.
 
     :param first_method: method that takes the input.
     :param last_method: method that returns the output.
@@ -28,7 +28,7 @@ def describe_types(first_method: Callable[..., Any], last_method: Callable[..., 
 
 
 def _read_output_type(annotation: Any) -> tuple[type[BaseModel] | None, bool] | None:
-    """Return the type of the output and whether it can be a stream, ``None`` if the annotation shows neither."""
+    """Return the type of the output and whether it can be a stream, ``None`` if the annotation shows neither fact."""
     if is_pydantic_model(annotation):
         return annotation, False
     if _is_iterator(annotation):

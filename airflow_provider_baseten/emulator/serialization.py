@@ -15,7 +15,7 @@ from airflow_provider_baseten.emulator.arrays import ArrayDecoder
 _DATETIME, _DATE, _TIME = b"__dt_datetime_iso__", b"__dt_date_iso__", b"__dt_time_iso__"
 _TIMEDELTA, _DECIMAL, _UUID = b"__dt_timedelta__", b"__decimal__", b"__uuid__"
 
-# Size up to which the memory that msgpack allocates for an incomplete body is negligible.
+# For an incomplete body of up to this size, msgpack allocates a negligible amount of memory.
 _SMALL_BODY_BYTES = 1000
 
 
@@ -27,8 +27,8 @@ def parse_input(body: bytes, *, is_msgpack: bool, input_type: type[BaseModel] | 
     """Return the model's input.
 
     :param body: request body.
-    :param is_msgpack: whether the body is msgpack; otherwise it is JSON.
-    :param input_type: pydantic model into which the input is parsed, if the model has a typed input.
+    :param is_msgpack: whether the body is msgpack instead of JSON.
+    :param input_type: pydantic model into which the input is parsed, ``None`` to return the parsed JSON or msgpack.
     :raises InputParsingError: the body cannot be parsed, or does not match ``input_type``.
     """
     try:
@@ -50,7 +50,7 @@ def parse_input(body: bytes, *, is_msgpack: bool, input_type: type[BaseModel] | 
 
 
 def to_json(output: Any) -> bytes:
-    """Return an output as JSON; numpy arrays become nested lists.
+    """Return an output as JSON. numpy arrays become nested lists.
 
     :raises TypeError: the output contains a value that has no JSON form.
     """
@@ -60,7 +60,7 @@ def to_json(output: Any) -> bytes:
 
 
 def to_msgpack(output: Any) -> bytes:
-    """Return an output as msgpack; bytes are returned unchanged."""
+    """Return an output as msgpack. An output that is bytes already is returned unchanged."""
     if isinstance(output, bytes):
         return output
     import msgpack
@@ -75,7 +75,7 @@ def to_msgpack(output: Any) -> bytes:
 def from_msgpack(body: bytes) -> Any:
     """Return the content of a msgpack body.
 
-    :raises ValueError: the body is not msgpack, or contains an invalid array or tagged value.
+    :raises ValueError: the body is not msgpack, or contains an invalid array, date or other encoded value.
     """
     import msgpack
 
@@ -88,10 +88,10 @@ def from_msgpack(body: bytes) -> Any:
 
 
 def _check_complete(body: bytes) -> None:
-    """Raise ValueError for an incomplete body.
+    """Raise ValueError for a large incomplete body, before msgpack unpacks the body.
 
-    msgpack allocates memory for the lengths that the body declares, and does not free it when the body turns out to be
-    incomplete. A small body is left to msgpack, which raises an error of its own.
+    While unpacking, msgpack allocates memory for the lengths that the body declares. It does not free this memory if
+    the body is incomplete. Small bodies are not checked here, since msgpack itself raises an error for them.
     """
     if len(body) <= _SMALL_BODY_BYTES:
         return
@@ -106,7 +106,7 @@ def _check_complete(body: bytes) -> None:
 
 
 def _numpy_to_json(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")  # numpy is slow to import, and a numpy value exists only after its import.
+    numpy = sys.modules.get("numpy")  # Importing numpy is slow. If nobody imported it, no value is a numpy value.
     if numpy is not None:
         if isinstance(value, numpy.integer):
             return int(value)

@@ -13,18 +13,18 @@ from starlette.types import ASGIApp
 
 from airflow_provider_baseten.emulator.errors import EmulatorError
 
-# Cloudflare, which is in front of Baseten, accepts headers up to this size.
+# Maximum size of the headers of a request, the same as that of Cloudflare, which is in front of Baseten.
 _MAX_HEADER_BYTES = 131_072
 # Interval of uvicorn's regular work, such as updating the Date header.
 _MAINTENANCE_SECONDS = 0.1
-# Requests in flight get this long to react to the shutdown.
+# Maximum time that the shutdown waits for requests in flight.
 _MAX_SHUTDOWN_SECONDS = 5.0
 
 
 class Server(uvicorn.Server):
     """uvicorn server that signals another thread when it is ready, and that stops without delay.
 
-    uvicorn itself checks only every 0.1 seconds whether it should stop.
+    An unmodified uvicorn server checks every 0.1 seconds whether it should stop.
 
     :param app: ASGI app to serve.
     """
@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
-                # Truss's server uses h11 too. httptools drops the body of a request that offers an upgrade.
+                # As in Truss's server. The alternative, httptools, drops the body of a request that offers an upgrade.
                 http="h11",
                 h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
                 ws="none",
@@ -46,21 +46,21 @@ class Server(uvicorn.Server):
                 backlog=2048,
             )
         )
-        #: Set when the server listens, or when it failed to start.
+        #: Event that is set when the server listens, or when it failed to start.
         self.start_completed = threading.Event()
-        #: Reason for which the server failed to start.
+        #: Exception with which the server failed, ``None`` if it did not fail.
         self.failure: Exception | None = None
         self._stop_requested = asyncio.Event()
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End :meth:`serve`; to be called from a thread other than the server's.
+        """Stop the server. Call this method from a thread other than the server's.
 
         :param loop: event loop in which the server runs.
         """
         loop.call_soon_threadsafe(self._stop_requested.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening and signal it."""
+        """Start listening, and then set ``start_completed``."""
         await super().startup(sockets)
         self.start_completed.set()
 
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
                     await asyncio.wait(tasks)
                 for connection in list(self.server_state.connections):
                     connection.shutdown()
-                while self.server_state.connections:  # noqa: ASYNC110 - uvicorn offers no event.
+                while self.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for it.
                     await asyncio.sleep(0.001)
 
 
@@ -108,7 +108,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory of event loops, ``None`` (asyncio's own) if uvloop is not installed."""
+    """Return uvloop's factory of event loops. Return ``None``, for asyncio's own, if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,4 @@
-"""Startup message of the emulator: URLs, and commands that call it."""
+"""Startup message of the emulator: URLs, a command that calls a model, and one that adds an Airflow connection."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ def build_startup_message(emulator: Emulator, api_key: str | None) -> list[str]:
 
 
 def _list_calls(emulator: Emulator) -> list[tuple[str, Any]]:
-    """Return the URL and the body of one call of each model and chain in each environment."""
+    """Return URL and body of an example call for each environment, except ``development``, and for each Model API."""
     calls: list[tuple[str, Any]] = []
     for endpoint in (*emulator.models.values(), *emulator.chains.values()):
         action = "predict" if endpoint.kind == "model" else "run_remote"

@@ -22,11 +22,11 @@ _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """Retries of a failing model.
+    """How often, and after which delays, a failing model is invoked again.
 
     :param max_attempts: maximum number of attempts, including the first.
-    :param initial_delay_ms: milliseconds before the second attempt; doubled for each later one.
-    :param max_delay_ms: maximum delay in milliseconds.
+    :param initial_delay_ms: delay before the second attempt, in milliseconds. It doubles before each later attempt.
+    :param max_delay_ms: maximum delay before an attempt, in milliseconds.
     """
 
     max_attempts: int = 3
@@ -34,7 +34,7 @@ class RetryConfig:
     max_delay_ms: int = 5000
 
     def delay(self, failures: int) -> float:
-        """Return the seconds to wait after a number of failed attempts."""
+        """Return the seconds to wait before the next attempt when ``failures`` attempts, at least one, have failed."""
         return float(min(self.initial_delay_ms * 2 ** (failures - 1), self.max_delay_ms)) / 1000
 
 
@@ -43,10 +43,10 @@ class Submission:
     """Parsed body of an async submission.
 
     :param model_input: input of the model in JSON.
-    :param webhook_endpoint: URL to which the output is delivered.
-    :param priority: 0 (highest) to 2.
+    :param webhook_endpoint: URL to which a webhook delivers the output, ``None`` for no webhook.
+    :param priority: 0 (highest) to 2 (lowest).
     :param max_time_in_queue_seconds: time after which a request that is still queued expires.
-    :param retry_config: retries when the model fails.
+    :param retry_config: how the model is invoked again when it fails.
     """
 
     model_input: bytes = field(repr=False)
@@ -59,7 +59,8 @@ class Submission:
 def parse_submission(kind: EndpointKind, body: bytes) -> Submission:
     """Parse the body of ``async_predict`` or ``async_run_remote``.
 
-    :param kind: ``model`` or ``chain``. The body for a chain can also be only the arguments of ``run_remote``.
+    :param kind: ``model`` or ``chain``. For a chain, the body may be just the object with the arguments of
+        ``run_remote``.
     :param body: request body.
     :raises GatewayError: 400 if the body is not a JSON object, or a field is missing or has an invalid value.
     """
@@ -101,7 +102,7 @@ def _parse_integer(fields: Mapping[str, Any], name: str, low: int, high: int, de
     if value is None:
         return default
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # For JSON Schema, 1.0 is an integer.
+        value = int(value)  # In JSON Schema, 1.0 is an integer.
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise bad_request(f"{name} must be an integer from {low} to {high}.")
     return value

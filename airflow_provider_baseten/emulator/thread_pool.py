@@ -12,9 +12,9 @@ _Call = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
 
 
 class DaemonThreadPool:
-    """Pool of daemon threads: a model that never returns does not keep the process from exiting.
+    """Pool of daemon threads. The process can exit even if a model in a daemon thread never returns.
 
-    :param limit: maximum number of threads; more calls wait for a free thread.
+    :param limit: maximum number of threads. If all are busy, further calls wait for a free thread.
     """
 
     def __init__(self, limit: int = 256) -> None:
@@ -24,7 +24,7 @@ class DaemonThreadPool:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in a thread, in the context of the caller, and return its result."""
+        """Call a function in a thread, with a copy of the caller's ``contextvars``, and return the result."""
         loop = asyncio.get_running_loop()
         result = loop.create_future()
         self._calls.put((loop, result, partial(copy_context().run, function, *arguments)))

@@ -1,4 +1,4 @@
-"""Truss directory whose model runs in this process."""
+"""Truss directory, that is, a model in Baseten's packaging format, which runs in this process."""
 
 import inspect
 import logging
@@ -37,7 +37,8 @@ _DEFAULTS: dict[str, Any] = {
     "system_packages": [],
 }
 
-# Options with an effect on the running model that the emulator ignores. The user installs `requirements`.
+# Options that the emulator ignores although they can affect the running model. `requirements` is not in the list,
+# because the user installs them.
 _UNSUPPORTED_OPTIONS = (
     "base_image",
     "build_commands",
@@ -51,15 +52,15 @@ _UNSUPPORTED_OPTIONS = (
 
 
 class Truss:
-    """Unmodified Truss directory.
+    """Truss directory, used as it is.
 
     The model runs in this process. ``requirements`` must be installed in this Python environment. System packages, base
     images and GPUs are not provided, and the working directory is not changed. Unsupported options of ``config.yaml``
     are logged as a warning when the model is loaded. ``environment_variables`` are set for this model only.
 
     :param directory: directory that contains ``config.yaml``.
-    :param secrets: values of secrets by name. Other secrets are read from the environment variable
-        ``TRUSS_SECRET_{name}``, or from their default in ``config.yaml``.
+    :param secrets: values of secrets by name. The value of any other secret is read from the environment variable
+        ``TRUSS_SECRET_{name}``. If this variable is not set, the default in ``config.yaml`` is used.
     :param environment: name of the environment to pass to the model, if any.
     :raises EmulatorError: the directory is not a Truss, or the Truss has its own server.
     """
@@ -82,7 +83,7 @@ class Truss:
         self._space = ModuleSpace(self.directory, self.config["model_module_dir"], self._package_dirs())
 
     def container(self) -> Container:
-        """Return the server for the model."""
+        """Return the ASGI app that loads the model and serves it."""
         runtime = self.config["runtime"]
         return Container(
             self.load,
@@ -97,7 +98,8 @@ class Truss:
             logger.warning("%s: the emulator ignores in config.yaml: %s", self.directory, ", ".join(unsupported))
         with self._space.active(), self._variables.set_in_process():
             folder, stem = self._file.parent.name, self._file.stem
-            # The name `model` belongs to the package, from which model/model.py can import other modules.
+            # The file model/model.py becomes the module `model.model`. The name `model` is left to the folder, so that
+            # the file can import other modules of the folder.
             module = self._space.load(f"{folder}.{stem}" if folder == stem else stem, self._file)
             model_class = getattr(module, self.config["model_class_name"])
             model = model_class(**self._constructor_arguments(model_class))
@@ -137,7 +139,7 @@ class Secrets(Mapping[str, str]):
     """Secrets that ``config.yaml`` of a Truss declares.
 
     :param declared: name -> default value in ``config.yaml``.
-    :param values: name -> value.
+    :param values: name -> value that takes precedence over the environment variable and the default.
     """
 
     def __init__(self, declared: Mapping[str, str | None], values: Mapping[str, str]) -> None:
@@ -162,13 +164,13 @@ class Secrets(Mapping[str, str]):
         return len(self._declared)
 
 
-class SecretNotFound(Exception):  # noqa: N818 - the name in Truss.
+class SecretNotFound(Exception):  # noqa: N818 - Truss uses this name.
     """The secret is not declared, or has no value."""
 
 
 class _NoDownloads:
     def block_until_download_complete(self, *args: Any, **kwargs: Any) -> None:
-        """Return at once: the emulator downloads no weights."""
+        """Return at once, because the emulator downloads no weights."""
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -190,7 +192,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
 
 
 def _list_unsupported(config: Mapping[str, Any]) -> list[str]:
-    """Return the options of a configuration that the emulator ignores."""
+    """Return the names of those options in a configuration that the emulator ignores."""
     names = [name for name in _UNSUPPORTED_OPTIONS if config.get(name)]
     if config["resources"].get("use_gpu") or config["resources"].get("accelerator"):
         names.append("resources.accelerator")

@@ -9,7 +9,7 @@ from airflow_provider_baseten.emulator.errors import EmulatorError, GatewayError
 
 Headers = list[tuple[bytes, bytes]]
 
-# Headers of one connection, which a proxy must not forward (RFC 9110, 7.6.1).
+# Headers that apply to a single connection. A proxy must not forward them (RFC 9110, 7.6.1).
 _HOP_BY_HOP = {
     b"connection",
     b"keep-alive",
@@ -26,7 +26,7 @@ _HOP_BY_HOP = {
 class Upstream:
     """ASGI app that forwards requests to another server and streams bodies in both directions.
 
-    :param url: base URL, for example ``http://127.0.0.1:9000``; its path is prepended to every route.
+    :param url: base URL, for example ``http://127.0.0.1:9000``. If it has a path, requests are sent below that path.
     :raises EmulatorError: the URL is not an http(s) URL.
     """
 
@@ -43,8 +43,9 @@ class Upstream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "http":
-            # Connections are not reused: Truss's server closes one after an unhandled error without announcing it, and
-            # a request sent at that moment would be lost. With many requests this is also faster than a pool.
+            # Connections are not reused. After an unhandled error, Truss's server closes the connection without notice,
+            # and the next request on that connection would be lost. With many requests, new connections are also faster
+            # than a pool.
             async with httpx.AsyncHTTPTransport(verify=self._ssl_context, trust_env=False) as transport:
                 await self._forward(transport, scope, receive, send)
 

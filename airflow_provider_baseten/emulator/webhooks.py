@@ -1,4 +1,4 @@
-"""Webhooks, which deliver the outputs of async requests."""
+"""Webhooks: HTTP requests that deliver the outputs of async requests."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ _MAX_CONCURRENT_DELIVERIES = 256
 
 
 def sign(body: bytes, secrets: Sequence[str]) -> str:
-    """Return the value of ``X-BASETEN-SIGNATURE``: one signature for each secret, in the order of the secrets.
+    """Return the value of the header ``X-BASETEN-SIGNATURE``: a signature for each secret, in the order of the secrets.
 
     :param body: body of the webhook.
     :param secrets: secrets that sign the body.
@@ -35,7 +35,7 @@ def sign(body: bytes, secrets: Sequence[str]) -> str:
 def make_webhook_body(request: AsyncRequest, data: Any, now: float) -> bytes:
     """Return the body of a webhook.
 
-    :param request: the request, for which the model has finished.
+    :param request: async request whose invocation of the model has ended.
     :param data: output of the model.
     :param now: current time in seconds since the epoch.
     """
@@ -56,7 +56,7 @@ class Webhooks:
 
     :param limits: time limits.
     :param clock: source of time.
-    :param faults: faults to inject.
+    :param faults: faults to inject into the deliveries.
     """
 
     def __init__(self, limits: Limits, clock: Clock, faults: Faults) -> None:
@@ -68,9 +68,9 @@ class Webhooks:
         self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def deliver(self, request: AsyncRequest, data: Any) -> bool:
-        """Deliver the output of a request, and record each attempt; return whether the delivery succeeded.
+        """Deliver the output of a request, record each attempt, and return whether the delivery succeeded.
 
-        :param request: the request, for which the model has finished.
+        :param request: async request whose invocation of the model has ended.
         :param data: output of the model.
         """
         body = make_webhook_body(request, data, self._clock.now())
@@ -83,7 +83,7 @@ class Webhooks:
         return False
 
     def stop(self) -> None:
-        """Discard the semaphore, because a restarted server has another event loop."""
+        """Replace the semaphore, which belongs to the old event loop: a restarted server has another event loop."""
         self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def _attempt(self, request: AsyncRequest, body: bytes) -> int | None:
@@ -100,7 +100,7 @@ class Webhooks:
         return status
 
     async def _post(self, request: AsyncRequest, body: bytes) -> int | None:
-        """Send the webhook without following redirects; return the HTTP status, ``None`` without a response."""
+        """Send the webhook, without following redirects. Return the HTTP status, ``None`` if there was no response."""
         headers = {"Content-Type": "application/json", "X-BASETEN-REQUEST-ID": request.request_id}
         if self.secrets:
             headers["X-BASETEN-SIGNATURE"] = sign(body, self.secrets)
@@ -120,7 +120,7 @@ class Webhooks:
             OSError,
             ValueError,
             OverflowError,
-        ):  # ValueError and OverflowError: the port is invalid.
+        ):  # ValueError and OverflowError are raised for an invalid port.
             return None
 
     @cached_property

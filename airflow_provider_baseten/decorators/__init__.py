@@ -1,1 +1,1 @@
-"""TaskFlow decorators: the function returns the input, the task sends it to Baseten."""
+"""TaskFlow decorators: the decorated function returns the input of a model, and the task sends it to Baseten."""

@@ -1,4 +1,4 @@
-"""``@task.baseten_async_predict``: the function returns the model input, the task returns the model's output."""
+"""Decorator ``@task.baseten_async_predict``: the function returns the model input, the task returns the output."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyncPredictOperator):
-    """Operator that queues a prediction with the return value of a function as its input."""
+    """Operator that calls a function and queues a prediction with the return value as the model input."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenAsyncPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenAsyncPredictOperator.payload_fields)
@@ -27,19 +27,20 @@ def baseten_async_predict(
     multiple_outputs: bool = False,
     **kwargs: Unpack[AsyncPredictTaskOptions],
 ) -> "TaskDecorator":
-    """Queue a prediction with the return value of the function as its input, wait for the output and return it.
+    """Queue a prediction with the return value of the function as the input, wait for the output and return it.
 
-    It is used as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again. If the
-    function returns the same input, the retry waits for the request that was sent; if not, for example because the
-    input holds the current time, the retry cancels or abandons that request and pays for another one.
+    Use it as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again. If the function
+    returns the same input as before, the retry waits for the request that was already sent. If the input differs, for
+    example because it contains the current time, the retry cancels or abandons the earlier request, and pays for
+    another one.
 
     The other arguments are those of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and
     Airflow's own.
 
-    :param python_callable: the function; it returns the model input, never ``None``.
-    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
-        default false.
+    :param python_callable: the decorated function. It must return the model input, which can't be ``None``.
+    :param multiple_outputs: whether to push each field of the output as an XCom of its own too, by default false. If
+        true, the output must be an object.
     :returns: a decorator whose tasks return the model's output.
     :raises BasetenError: see the operator.
 

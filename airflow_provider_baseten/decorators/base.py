@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 
 
 class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
-    """Operator that calls a function and uses its return value as the input of the operator that it is combined with.
+    """Base of operators that call a decorated function and send its return value to a model as the input.
 
-    The function runs on the worker once in each attempt, before anything is sent, and not again when a deferred task
-    resumes. Its return value is sent unchanged: it is not rendered by Jinja, logged or shown. An exception in it, for
-    example ``AirflowSkipException``, ends the task.
+    The function runs on the worker once in each attempt, before anything is sent. It does not run again when a
+    deferred task resumes. The return value is sent unchanged: it is neither rendered by Jinja, nor logged or shown.
+    An exception in the function, for example ``AirflowSkipException``, ends the task.
 
-    A subclass has two bases, this class and then an operator. It names the input argument of the operator in
-    ``input_field``, sets ``takes_generator`` if the function may yield that input, and joins the template fields and
-    the payload fields of both bases.
+    A subclass has two bases: first this class, then the operator that sends the input. The subclass sets
+    ``input_field`` to the name of the operator's input argument, and ``takes_generator`` to true if the function may
+    yield the input. It joins the ``template_fields`` and the ``payload_fields`` of both bases.
 
-    :param python_callable: the function; its parameters may be variables of the task's context, such as ``ti``.
+    :param python_callable: the function. A parameter with the name of a variable of the task's context, such as
+        ``ti``, gets that variable.
     :param op_args: positional arguments of the function. (templated, not shown among the rendered templates)
-    :param op_kwargs: keyword arguments of the function. (templated, not shown)
+    :param op_kwargs: keyword arguments of the function. (templated, not shown among the rendered templates)
 
-    :raises BasetenInputError: the function is asynchronous or a generator, or its input is given as an argument.
+    :raises BasetenInputError: the function is asynchronous, it is a generator although ``takes_generator`` is false,
+        or the argument that ``input_field`` names is given too.
     """
 
     payload_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
@@ -62,7 +64,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
         :raises BasetenInputError: the function returned ``None``.
         """
-        # Copied, because an argument may have the name of a context variable, which the operator still needs.
+        # Merged into a copy: op_kwargs may replace a variable of the context, which the operator needs unchanged.
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         value = self.python_callable(*self.op_args, **kwargs)
         if value is None:
@@ -84,11 +86,14 @@ def decorator_of(
     multiple_outputs: bool = False,
     **kwargs: Any,
 ) -> "TaskDecorator":
-    """Return the decorator whose tasks are of the class ``operator``.
+    """Return a TaskFlow decorator whose tasks are of the class ``operator``.
 
-    :param python_callable: the function, if the decorator is used without arguments; otherwise ``None``.
-    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too. Airflow
-        would take this from the return annotation of the function, which here describes the input.
+    :param operator: class of the tasks.
+    :param python_callable: the decorated function if the decorator is used without parentheses, ``None`` if it is
+        called with arguments.
+    :param multiple_outputs: whether to push each field of the output as an XCom of its own too. The output must then be
+        an object. Airflow would infer this flag from the return annotation of the function, but here that annotation
+        describes the input.
     :param kwargs: arguments of the operator.
     """
     return task_decorator_factory(

@@ -1,4 +1,4 @@
-"""``@task.baseten_batch``: the function returns or yields rows, the task runs the model over them."""
+"""Decorator ``@task.baseten_batch``: the function returns or yields rows, the task runs the model over them."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -28,19 +28,22 @@ def baseten_batch(
     multiple_outputs: bool = False,
     **kwargs: Unpack[BatchTaskOptions],
 ) -> "TaskDecorator":
-    """Run a model over the rows that the function returns or yields, and return the manifest.
+    """Run a model over the rows that the function returns or yields, and return the manifest of the outputs.
 
-    It is used as
+    Use it as
     ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/{{ dag_run.run_after | ds }}")``.
-    Rows that the function yields are sent as they come, and are never all in memory. A retry calls the function again,
-    skips the rows that have an output and sends the others; the function must give the same rows in the same order.
+    Rows that the function yields are sent as they come, so that they are never all in memory. A retry calls the
+    function again, skips the rows that already have an output, and sends the others. Therefore the function must give
+    the same rows in the same order in every attempt.
+
+    The manifest contains the URIs of the outputs and the number of failed rows.
 
     The other arguments are those of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``preset``, and Airflow's
     own.
 
-    :param python_callable: the function; it returns or yields rows, any JSON values.
-    :param multiple_outputs: push each field of the manifest as an XCom of its own too; by default false.
+    :param python_callable: the decorated function. It returns or yields the rows. A row can be any JSON value.
+    :param multiple_outputs: whether to push each field of the manifest as an XCom of its own too, by default false.
     :returns: a decorator whose tasks return the manifest.
     :raises BasetenError: see the operator.
 

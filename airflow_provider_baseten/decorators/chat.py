@@ -1,4 +1,4 @@
-"""``@task.baseten_chat``: the function returns the messages, the task returns the answer."""
+"""Decorator ``@task.baseten_chat``: the function returns the messages, the task returns the answer of the model."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompletionOperator):
-    """Operator that sends the return value of a function to a chat model: messages, or the text of a single one."""
+    """Operator that calls a function and sends the messages or the text that it returns to a chat model."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
@@ -20,7 +20,7 @@ class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompleti
     custom_operator_name = "@task.baseten_chat"
 
     def take_input(self, value: Any) -> None:
-        """Set ``messages``, or ``prompt`` if the function returned a text."""
+        """Set ``prompt`` if the function returned a string, or ``messages`` if it returned anything else."""
         self.messages, self.prompt = (None, value) if isinstance(value, str) else (value, None)
 
 
@@ -33,16 +33,17 @@ def baseten_chat(
 ) -> "TaskDecorator":
     """Send the return value of the function to a chat model, and return the answer.
 
-    It is used as ``@task.baseten_chat(model_id="abcd1234")``, or for Baseten's Model APIs as
-    ``@task.baseten_chat(model_apis=True, model="...")``. A retry calls the function again and sends its return value.
+    Use it as ``@task.baseten_chat(model_id="abcd1234")``, or for Baseten's Model APIs as
+    ``@task.baseten_chat(model_apis=True, model="...")``. A retry calls the function again and sends the new return
+    value.
 
     The other arguments are those of ``BasetenChatCompletionOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``response_format``, and
     Airflow's own.
 
-    :param python_callable: the function; it returns the messages, or the text of a single user message.
-    :param multiple_outputs: push each field of the answer, which ``response_format`` or ``tools`` must make an object,
-        as an XCom of its own too; by default false.
+    :param python_callable: the decorated function. It returns the messages, or the text of a single user message.
+    :param multiple_outputs: whether to push each field of the answer as an XCom of its own too, by default false. If
+        true, the answer must be an object, which ``response_format`` or ``tools`` can ensure.
     :returns: a decorator whose tasks return the answer.
     :raises BasetenError: see the operator.
 

@@ -1,4 +1,4 @@
-"""``@task.baseten_predict``: the function returns the model input, the task returns the model's output."""
+"""Decorator ``@task.baseten_predict``: the function returns the model input, the task returns the output."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOperator):
-    """Operator that runs a model with the return value of a function as its input."""
+    """Operator that calls a function and runs a model with the return value as the input."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenPredictOperator.payload_fields)
@@ -27,18 +27,19 @@ def baseten_predict(
     multiple_outputs: bool = False,
     **kwargs: Unpack[PredictTaskOptions],
 ) -> "TaskDecorator":
-    """Run a model, or a chain's ``run_remote``, with the return value of the function as its input; return the output.
+    """Run a model or a chain's ``run_remote`` with the return value of the function as input, and return the output.
 
-    It is used as ``@task.baseten_predict(model_id="abcd1234")``. A retry calls the function again and sends its return
-    value. With ``deferrable=True``, a retry uses a response that has arrived if the function returns the same input.
+    Use it as ``@task.baseten_predict(model_id="abcd1234")``. A retry calls the function again and sends the new return
+    value. With ``deferrable=True``, the retry does not send the input again if it is the same as before and the
+    response to the earlier attempt has arrived: the task then returns that response.
 
     The other arguments are those of ``BasetenPredictOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and
     Airflow's own.
 
-    :param python_callable: the function; it returns the model input, never ``None``.
-    :param multiple_outputs: push each field of the output, which must be an object, as an XCom of its own too; by
-        default false.
+    :param python_callable: the decorated function. It must return the model input, which can't be ``None``.
+    :param multiple_outputs: whether to push each field of the output as an XCom of its own too, by default false. If
+        true, the output must be an object.
     :returns: a decorator whose tasks return the model's output.
     :raises BasetenError: see the operator.
 

@@ -29,10 +29,10 @@ def baseten_async_predict(
 ) -> "TaskDecorator":
     """Queue a prediction with the return value of the function as the input, wait for the output and return it.
 
-    Use it as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again. If the function
-    returns the same input as before, the retry waits for the request that was already sent. If the input differs, for
-    example because it contains the current time, the retry cancels or abandons the earlier request, and pays for
-    another one.
+    Use the decorator as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again. If the
+    function returns the same input as before, the retry waits for the request that was already sent. If the input
+    differs, for example because it contains the current time, the retry cancels or abandons the earlier request, and
+    pays for another one.
 
     The other arguments are those of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and

@@ -64,7 +64,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
         :raises BasetenInputError: the function returned ``None``.
         """
-        # Merged into a copy: op_kwargs may replace a variable of the context, which the operator needs unchanged.
+        # Merge into a new dict, because op_kwargs may replace variables of the context that the operator still needs.
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         value = self.python_callable(*self.op_args, **kwargs)
         if value is None:

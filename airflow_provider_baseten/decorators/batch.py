@@ -30,7 +30,7 @@ def baseten_batch(
 ) -> "TaskDecorator":
     """Run a model over the rows that the function returns or yields, and return the manifest of the outputs.
 
-    Use it as
+    Use the decorator as
     ``@task.baseten_batch(model_id="abcd1234", output_path="s3://conn@bucket/{{ dag_run.run_after | ds }}")``.
     Rows that the function yields are sent as they come, so that they are never all in memory. A retry calls the
     function again, skips the rows that already have an output, and sends the others. Therefore the function must give

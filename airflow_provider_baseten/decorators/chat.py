@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompletionOperator):
-    """Operator that calls a function and sends the messages or the text that it returns to a chat model."""
+    """Operator that calls a function, and sends the returned messages or text to a chat model."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
@@ -33,7 +33,7 @@ def baseten_chat(
 ) -> "TaskDecorator":
     """Send the return value of the function to a chat model, and return the answer.
 
-    Use it as ``@task.baseten_chat(model_id="abcd1234")``, or for Baseten's Model APIs as
+    Use the decorator as ``@task.baseten_chat(model_id="abcd1234")``, or for Baseten's Model APIs as
     ``@task.baseten_chat(model_apis=True, model="...")``. A retry calls the function again and sends the new return
     value.
 

@@ -29,9 +29,9 @@ def baseten_predict(
 ) -> "TaskDecorator":
     """Run a model or a chain's ``run_remote`` with the return value of the function as input, and return the output.
 
-    Use it as ``@task.baseten_predict(model_id="abcd1234")``. A retry calls the function again and sends the new return
-    value. With ``deferrable=True``, the retry does not send the input again if it is the same as before and the
-    response to the earlier attempt has arrived: the task then returns that response.
+    Use the decorator as ``@task.baseten_predict(model_id="abcd1234")``. A retry calls the function again and sends the
+    new return value. With ``deferrable=True``, a retry does not send again if the function returns the same input as
+    before and the response to the earlier attempt has arrived. The retry then uses that response.
 
     The other arguments are those of ``BasetenPredictOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and

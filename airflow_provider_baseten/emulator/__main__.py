@@ -13,8 +13,8 @@ from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Sc
 from airflow_provider_baseten.emulator.container import Container
 from airflow_provider_baseten.emulator.startup_message import build_startup_message
 
-# At least 8 characters: Airflow does not mask very short keys in its logs, and masking a short key would also replace
-# parts of ordinary words. Only ASCII characters without spaces: Baseten's own keys contain no others.
+# A key has at least 8 characters, because Airflow does not mask very short keys in its logs, and masking a short key
+# would also replace parts of ordinary words. It has only ASCII characters without spaces, as Baseten's own keys do.
 _VALID_KEY = re.compile(r"[\x21-\x7e]{8,}")
 
 _EXAMPLES = """\

@@ -22,7 +22,7 @@ _PAUSES = RetryConfig()
 
 
 class AsyncQueue:
-    """Queue that starts an async request when a replica is free and no synchronous request waits for the replica.
+    """Queue that starts an async request when a replica has a free slot and no synchronous request waits for a slot.
 
     A slot is the right to send one request to a replica. The methods must be called in the server's event loop.
 

@@ -35,7 +35,7 @@ class WebhookAttempt:
     """One attempt to deliver a webhook.
 
     :param attempted_at: time of the attempt in seconds since the epoch.
-    :param was_sent: whether the webhook was sent; an injected fault can drop it.
+    :param was_sent: whether the webhook was sent, false if an injected fault dropped it.
     :param status: HTTP status of the receiver's response or of the injected fault, ``None`` if there
         was no response.
     """

@@ -12,9 +12,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnections:
-    """TCP connections of the clients: closes or resets them early, and sends interim responses.
+    """TCP connections of the clients, for what ASGI does not support: early closes, resets and interim responses.
 
-    ASGI supports none of these. The methods must be called in the server's event loop.
+    The methods must be called in the server's event loop.
     """
 
     server: uvicorn.Server | None = None

@@ -175,7 +175,7 @@ class Container:
         return _serialize(output, request)
 
     async def _complete(self, prediction: Coroutine[Any, Any, Any], slot: ExitStack) -> Any:
-        """Await a prediction. As in Truss's server, it continues and keeps its slot if the client disconnects."""
+        """Await a prediction. If the client disconnects, the prediction goes on and keeps its slot, as in Truss."""
         task = asyncio.create_task(prediction)
         try:
             return await asyncio.shield(task)
@@ -222,7 +222,7 @@ class Container:
             if self._is_chain:
                 raise chain_error(exc) from exc
             if is_http_exception(exc):
-                # Truss's server evaluates this expression too. It fails for a detail without `in`, such as a number.
+                # Truss's server evaluates this too. It raises TypeError if the detail is, for example, a number.
                 "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015
                 raise
             raise ContainerError(500, f"{MODEL_ERROR_MESSAGE} {self.failure_note}".rstrip(), MODEL_ERROR) from exc

@@ -46,7 +46,7 @@ def method_not_allowed(allowed: str) -> Response:
 
 
 def error_response(exc: Exception) -> Response:
-    """Return the response for an exception."""
+    """Return the HTTP response to a request whose handling raised ``exc``."""
     if isinstance(exc, ContainerError):
         status, error, code = exc.status, exc.error, exc.code
     elif is_http_exception(exc):

@@ -19,7 +19,8 @@ class Limits:
 
     :param body_bytes: maximum size of a request body. A request with a larger body gets status 413.
     :param predict_seconds: maximum duration of a prediction. A caller whose prediction takes longer gets status 504.
-    :param parking_seconds: maximum time that a request waits for a replica. After this time, it gets status 500.
+    :param parking_seconds: maximum time that a request waits for a replica. A request that waits longer gets status
+        500.
     :param async_body_bytes: maximum size of the body of an async submission. A submission with a larger body gets
         status 413.
     :param async_predict_seconds: maximum duration of a prediction for an async request.
@@ -177,7 +178,7 @@ class Endpoint:
 
 
 def _assign_environments(id_: str, model: Model) -> dict[str, str]:
-    """Assign a deployment to each environment: return name of the environment -> id of its deployment."""
+    """Return a mapping from the name of each environment to the id of the deployment that it uses."""
     first = model.deployment_id or f"{id_}d1"
     names = dict.fromkeys((*model.environments, *model.regional_environments))
     stable = [name for name in names if name != "development"]

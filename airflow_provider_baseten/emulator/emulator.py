@@ -152,7 +152,7 @@ class Emulator:
         """Deactivate deployments: new and waiting requests get status 400.
 
         :param id_: id of the model or chain.
-        :param deployment_id: id of the deployment, by default all of them.
+        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
         """
         for deployment in self._deployments(id_, deployment_id):
             self._run_in_loop(deployment.deactivate)
@@ -161,7 +161,7 @@ class Emulator:
         """Activate deployments again.
 
         :param id_: id of the model or chain.
-        :param deployment_id: id of the deployment, by default all of them.
+        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
         """
         for deployment in self._deployments(id_, deployment_id):
             self._run_in_loop(deployment.activate)

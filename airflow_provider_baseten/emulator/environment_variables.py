@@ -28,7 +28,7 @@ class EnvironmentVariables:
 
     @contextmanager
     def set_in_process(self) -> Iterator[None]:
-        """Set the variables for the process during the block. Keep the block's changes for :meth:`set_in_context`."""
+        """Set the variables for the process during the block. Keep the changes of the block for ``set_in_context``."""
         before = {name: os.environ.get(name) for name in self._variables}
         os.environ.update(self._variables)
         try:

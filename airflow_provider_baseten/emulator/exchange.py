@@ -19,7 +19,7 @@ _DISCONNECT: Message = {"type": "http.disconnect"}
 class Exchange:
     """One request and its response.
 
-    Limits the size of the request body, records the request, and detects that the client disconnected.
+    The exchange limits the size of the request body, records the request, and cancels it if the client disconnects.
 
     :param scope: ASGI scope of the request.
     :param receive: the server's ``receive``.
@@ -64,7 +64,7 @@ class Exchange:
     async def prefetch(self, *, whole: bool) -> None:
         """Read the first part of the request body, or the whole body, before the model's server asks for it.
 
-        Once the whole body has been read, the client is watched for a disconnect, which cancels the request.
+        Once the whole body has been read, the client is watched for a disconnect. A disconnect cancels the request.
 
         :param whole: whether to read the whole body instead of the first part.
         """

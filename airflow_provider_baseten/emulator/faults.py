@@ -39,7 +39,8 @@ class Fault:
     With the action ``webhook``, ``delay`` delays the delivery. With ``status`` or ``reset``, the webhook is not sent,
     and the emulator continues as if the receiver had responded in this way: after 200 the webhook counts as delivered,
     after 503 the delivery is retried, after 400 or ``reset`` the webhook counts as not delivered. If ``after_model`` is
-    true too, the webhook is sent first. So ``after_model=True, status=503`` leads to two deliveries.
+    true too, the webhook is sent, but the receiver's response is replaced in the same way. So
+    ``after_model=True, status=503`` leads to two deliveries.
     """
 
     target: str | None = None
@@ -64,7 +65,7 @@ class Fault:
 
     @property
     def replaces_response(self) -> bool:
-        """Whether the client does not get the model's response."""
+        """Whether the fault replaces the model's response."""
         return self.reset or self.status is not None
 
     def matches(self, address: Address, method: str) -> bool:
@@ -74,7 +75,7 @@ class Fault:
         :param method: HTTP method of the request.
         """
         if self.action is None and address.action == WEBHOOK:
-            return False  # A fault without an action matches incoming requests, and a webhook is an outgoing one.
+            return False  # A fault without an action matches incoming requests. A webhook is an outgoing request.
         expected = (self.target, self.action, self.method)
         actual = (address.id, address.action, method)
         return all(value in {None, own} for value, own in zip(expected, actual, strict=True))
@@ -93,7 +94,7 @@ class Fault:
 
 
 class Faults:
-    """Injected faults that have not happened yet. Every thread can use the methods."""
+    """Injected faults that have not happened yet. The methods can be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

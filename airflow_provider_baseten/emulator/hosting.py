@@ -10,7 +10,7 @@ from airflow_provider_baseten.emulator.errors import EmulatorError
 
 
 class HostedApp:
-    """ASGI app that the emulator starts and stops, by the lifespan events of ASGI.
+    """ASGI app that the emulator starts and stops with ASGI's lifespan events.
 
     :param app: the app.
     :param label: name of the app in error messages.

@@ -185,7 +185,7 @@ def _autoscaling_settings(deployment: Deployment) -> Content:
         "max_replica": scaling.max_replica,
         "autoscaling_window": 60,
         "scale_down_delay": int(scaling.scale_down_delay),
-        # In the emulator, `None` means no limit. Baseten has no value for that, so it is shown as 1.
+        # In the emulator, `None` means no limit. Baseten has no value for that, so the response contains 1.
         "concurrency_target": scaling.concurrency_target or 1,
         "target_utilization_percentage": 70,
     }

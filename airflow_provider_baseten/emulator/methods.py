@@ -121,7 +121,7 @@ class ModelMethods:
 
     @property
     def reads_body_itself(self) -> bool:
-        """Whether the container does not parse the body, because the model takes the request and no input."""
+        """Whether the container leaves the body unparsed, because the model takes the HTTP request and no input."""
         return _takes_only_request(self.predict) and self.preprocess is None
 
 

@@ -100,7 +100,7 @@ class Replicas:
         self._schedule_scale_down()
 
     def wake(self) -> None:
-        """Start a replica if none is running or starting. It stops after ``scale_down_delay`` without requests."""
+        """Start a replica if none is running or starting. It stops if no request comes within ``scale_down_delay``."""
         if self.ready + self.starting == 0:
             self._start_replica()
 

@@ -34,7 +34,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
-                # As in Truss's server. The alternative, httptools, drops the body of a request that offers an upgrade.
+                # Truss's server uses h11 too. The alternative in uvicorn, httptools, drops the body of a request that
+                # offers an upgrade.
                 http="h11",
                 h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
                 ws="none",

@@ -1,4 +1,4 @@
-"""Truss directory, that is, a model in Baseten's packaging format, which runs in this process."""
+"""Truss directory: a model in Baseten's packaging format. The emulator runs the model in this process."""
 
 import inspect
 import logging
@@ -38,7 +38,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 # Options that the emulator ignores although they can affect the running model. `requirements` is not in the list,
-# because the user installs them.
+# because the user installs the requirements.
 _UNSUPPORTED_OPTIONS = (
     "base_image",
     "build_commands",

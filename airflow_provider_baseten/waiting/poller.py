@@ -71,7 +71,7 @@ class Poller:
         self._missing: set[WaitingRequest] = set()
         # Monotonic time since which the result store has been readable; `None` while it is not.
         self._readable_since: float | None = float("-inf")
-        self._store_poller = StorePoller(_REPEAT_AFTER, lambda: self._warn("the result store does not answer", None))
+        self._store_poller = StorePoller(_REPEAT_AFTER, lambda: self._warn("the result store does not respond", None))
         self._connected_at = float("-inf")
         self._renewed_at = float("-inf")
         self._warned_at: dict[str, float] = {}
@@ -247,7 +247,7 @@ class Poller:
 
     async def _observe(self, client: AsyncClient, request: WaitingRequest) -> Observation:
         try:
-            answer = await client.get_async_request(request.waiter.target, request.request_id)
+            status = await client.get_async_request(request.waiter.target, request.request_id)
         except BasetenNotFoundError:
             self._limiter.accepted()
             return Observation(gone=True)
@@ -261,7 +261,7 @@ class Poller:
             self._warn("a status call failed", error)
         else:
             self._limiter.accepted()
-            return Observation.of_status(answer)
+            return Observation.of_status(status)
         return Observation()
 
     def _plan(self, request: WaitingRequest) -> None:

@@ -203,7 +203,7 @@ class TestStore:
 
         async def scenario():
             wait = asyncio.create_task(outcomes(trigger("r1", expects_delivery=True)))
-            await until(lambda: "the result store does not answer" in caplog.text)
+            await until(lambda: "the result store does not respond" in caplog.text)
             answer_now.set()
             return await wait
 

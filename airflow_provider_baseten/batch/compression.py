@@ -12,10 +12,11 @@ _BUFFER = 1 << 20
 
 
 def decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
-    """Return the content of a file as a stream.
+    """Return the decompressed content of a file as a stream.
 
     Concatenated compressed files are read as one. Truncated or damaged data raises an error when it is reached.
 
+    :param compression: ``gzip``, ``zstd``, or ``None`` for a file that is not compressed.
     :raises BasetenInputError: the file is compressed with zstd, and pyarrow is not installed.
     """
     match compression:

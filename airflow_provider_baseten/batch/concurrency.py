@@ -1,4 +1,8 @@
-"""Concurrency limit: a pure decision for each measurement window, made from the measurements of the previous one."""
+"""Concurrency limit of a bulk run: pure functions that choose the next limit from measurements with the present one.
+
+The limit is the maximum number of requests in flight. A window is a time with a constant limit, in which responses and
+rejections are counted.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,22 +11,22 @@ from airflow_provider_baseten.batch.job import MAX_CONCURRENCY
 
 INITIAL_LIMIT = 16
 
-# With fewer requests the server would be idle while a response travels.
+# With only one request in flight, the server would be idle while the response travels.
 _MIN_LIMIT = 2
 
-# A limit that is f times as high is kept if it brings more than f ** 0.1 times the responses. Otherwise the extra
-# requests only wait in the server's queue: the latency grows, the rate does not.
+# A limit that is f times as high is kept if the rate of responses becomes more than f ** 0.1 times as high. Otherwise
+# the extra requests only wait in the server's queue: the latency grows, the rate does not.
 _REQUIRED_GAIN = 0.1
-# A rate that is measured with n responses is off by up to 1 / sqrt(n). A difference counts if it is larger than
-# this error times this factor.
+# The relative error of a rate that is measured with n responses is about 1 / sqrt(n). Two rates count as different if
+# they differ by more than their error times this factor.
 _CONFIDENCE = 1.5
-# The effect of a smaller increase of the limit can't be measured.
+# Smallest factor between two limits whose rates are compared. The effect of a smaller increase can't be measured.
 _MEASURABLE_STEP = 1.2
-# Factor from which a decrease is large. After a large decrease a loss within the measurement error is tolerated, after
-# a smaller one a loss within this share of the error.
+# A decrease of the limit by this factor or more is large. After a large decrease, a loss of rate within the whole
+# measurement error is tolerated; after a smaller one, a loss within _SMALL_STEP_SHARE of the error.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
-# Share of rejected requests up to which a limit is kept.
+# Share of rejected requests up to which a limit that is not rising is kept.
 _RARE_REJECTIONS = 0.005
 _DOUBLING = 2.0
 _STEP = 1.1
@@ -59,23 +63,25 @@ class Window:
 class ConcurrencyState:
     """The concurrency limit, and the measurements that led to it.
 
-    The limit rises while that increases the rate of responses. If not even the first rise does, the limit falls while
-    that costs no rate. Then it is held. After ``hold_seconds`` a slightly higher limit is tried, since deployments get
-    more replicas, and the next time a slightly lower one, since they lose some.
+    The limit is raised as long as each rise increases the rate of responses. If even the first rise does not, the limit
+    is lowered as long as the rate stays the same. Then the limit is held for ``hold_seconds``. After that a slightly
+    higher limit is tried, because the deployment may have more replicas by then. The next time a slightly lower limit
+    is tried, because it may have fewer.
 
     :param limit: maximum number of requests in flight.
     :param is_rising: whether a higher limit than before is being tried.
     :param is_falling: whether a lower limit than before is being tried.
-    :param factor: factor of the next change. It is 2 until the server rejects a request for the first time, then small.
-    :param previous: the limit before this one; 0 if it was not good.
+    :param factor: factor by which the next change raises or lowers the limit. It is 2 at first, and smaller after a
+        rejection and for a trial after holding.
+    :param previous: the limit before this one; 0 if there was none, or if the server rejected requests at that limit.
     :param baseline: the limit that this one is compared with; 0 if there is none.
     :param baseline_rate: responses per second at the baseline.
     :param baseline_responses: number of responses that the baseline's rate was measured with.
-    :param has_climbed: whether a rise increased the rate, or the server rejected requests; a lower limit is then known
-        to be worse.
+    :param has_climbed: whether a rise without effect is followed by holding instead of a fall. This is so once a rise
+        has increased the rate, the server has rejected requests, or the limit has been held.
     :param probes_lower: whether the next trial after holding is a lower limit.
     :param hold_seconds: how long the limit is held.
-    :param held_since: when holding began.
+    :param held_since: when holding began, in seconds of the caller's clock.
     """
 
     limit: int = INITIAL_LIMIT
@@ -93,7 +99,7 @@ class ConcurrencyState:
 
 
 def is_window_over(state: ConcurrencyState, window: Window, now: float) -> bool:
-    """Return whether a window has measured enough to decide."""
+    """Return whether a window has measured enough to decide about the next limit."""
     if _is_overloaded(state, window):
         return True
     if window.responses < _responses_needed(state):
@@ -126,14 +132,14 @@ def next_state(state: ConcurrencyState, window: Window, now: float) -> Concurren
 
 
 def _is_overloaded(state: ConcurrencyState, window: Window) -> bool:
-    # A rise ends with the first rejection. Any other limit falls only if rejections are not rare.
+    # While the limit rises, one rejection is too many. At other times rare rejections are tolerated.
     return window.rejected > (0 if state.is_rising else max(2, _RARE_REJECTIONS * window.responses))
 
 
 def _after_rejection(state: ConcurrencyState, now: float) -> ConcurrencyState:
     if state.is_rising and state.previous and state.factor <= _STEP:
         return _held(state, state.previous, now)
-    # The previous limit was good. If there is none, the server takes less than before.
+    # Return to the limit before the rise. If there is none, lower the limit: the server takes less than before.
     limit = state.previous if state.is_rising and state.previous else max(1, int(state.limit * 0.8))
     return replace(
         state, limit=limit, is_rising=True, is_falling=False, factor=_STEP, previous=0, baseline=0, has_climbed=True
@@ -156,7 +162,7 @@ def _after_rise(state: ConcurrencyState, window: Window, now: float) -> Concurre
 
 
 def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
-    # A real loss after a large step is larger than the measurement error, so that the whole error can be tolerated.
+    # If a large step costs rate, the loss is larger than the measurement error. So the whole error can be tolerated.
     noise = (
         _noise(state, window)
         / _CONFIDENCE
@@ -166,7 +172,7 @@ def _after_fall(state: ConcurrencyState, window: Window, now: float) -> Concurre
         return _held(state, state.previous, now)
     if state.limit <= _MIN_LIMIT:
         return _held(state, state.limit, now)
-    # The rate has not changed since the baseline, so both windows are measurements of it.
+    # The rate is the same as at the baseline, so the new baseline is the average of both measurements.
     responses = state.baseline_responses + window.responses
     rate = (state.baseline_rate * state.baseline_responses + window.rate * window.responses) / responses
     measured = replace(
@@ -187,7 +193,7 @@ def _probing(state: ConcurrencyState, window: Window) -> ConcurrencyState:
 
 
 def _is_worth_lowering(limit: int, rate: float) -> bool:
-    """Return whether to try a lower limit. A trial may cost responses, and gains nothing where they come at once."""
+    """Return whether a lower limit is worth a trial. It is not while responses arrive within half a second."""
     return limit > _MIN_LIMIT and limit > _INSTANT_SECONDS * rate
 
 
@@ -196,7 +202,7 @@ def _is_compared(state: ConcurrencyState) -> bool:
 
 
 def _is_slower(state: ConcurrencyState, window: Window) -> bool:
-    """Return whether the server has become much slower than its baseline, as after the loss of replicas."""
+    """Return whether the rate is less than half of the baseline's rate, as after the loss of replicas."""
     return state.baseline > 0 and _gain(state, window) < -math.log(_DOUBLING)
 
 
@@ -211,7 +217,7 @@ def _is_undecided(state: ConcurrencyState, window: Window) -> bool:
 
 
 def _gain(state: ConcurrencyState, window: Window) -> float:
-    """Return the logarithm of the rate compared with the baseline."""
+    """Return the logarithm of the window's rate divided by the baseline's rate."""
     return math.log(max(window.rate, 1e-9) / max(state.baseline_rate, 1e-9))
 
 

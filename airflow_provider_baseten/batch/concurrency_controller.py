@@ -10,7 +10,7 @@ from airflow_provider_baseten.batch.concurrency import (
     next_state,
 )
 
-# After a change of the limit nothing is measured for this long.
+# After a change of the limit, nothing is measured for this long.
 _SETTLE_SECONDS = 0.1
 
 
@@ -29,11 +29,12 @@ class RequestCounts:
 
 
 class ConcurrencyController:
-    """Splits the run into measurement windows and sets the concurrency limit after each of them.
+    """Splits a run into measurement windows, and sets the concurrency limit after each window.
 
-    A window begins once as many responses have arrived as requests were in flight at the last decision. Until then the
-    server's queue grows or shrinks, and latencies suggest too high a rate. It lasts until it has measured enough. A
-    rejection ends it early, unless the rejected request was sent before the last decrease of the limit.
+    After a change of the limit, the next window begins when as many responses have arrived as requests could be in
+    flight. The server's queue has adapted to the limit by then; before, the measured rate would be too high. A window
+    ends when it has measured enough for a decision. Too many rejections end it early. After a decrease of the limit,
+    rejections before the window begins do not count, because those requests were sent under the higher limit.
     """
 
     def __init__(self, now: float) -> None:
@@ -45,12 +46,12 @@ class ConcurrencyController:
         self._lowered = False
 
     def update(self, counts: RequestCounts, now: float, *, starved: bool = False) -> int:
-        """Return how many requests may be in flight from now on.
+        """Take new counts, and return how many requests may be in flight from now on.
 
         :param counts: counts of the run so far.
-        :param now: seconds of any clock.
-        :param starved: whether rows arrive more slowly than the server takes them. The window then says nothing about
-            the server.
+        :param now: time in seconds, always by the same clock.
+        :param starved: whether rows are read more slowly than the server takes them. Measurements then say nothing
+            about the server, so the window begins again.
         """
         if starved and counts.rejected == self._before.rejected:
             self._window_began, self._before = None, counts
@@ -73,7 +74,7 @@ class ConcurrencyController:
         if self._window_began is None or not responses:
             return Window(responses=0, rate=0.0, rejected=rejected, seconds=0.0)
         seconds = max(now - self._window_began, 1e-6)
-        # Responses come in waves, and a window may hold one wave too many; the latency bounds the rate.
+        # Responses come in waves, so a window may hold one wave too many. The latency gives an upper bound of the rate.
         latency = (counts.seconds - self._before.seconds) / responses
         rate = min(1.25 * responses / seconds, self.state.limit / max(latency, 1e-6))
         return Window(responses=responses, rate=rate, rejected=rejected, seconds=seconds)

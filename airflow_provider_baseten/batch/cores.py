@@ -10,11 +10,11 @@ _ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Pin this thread, and those that it starts, to one core.
+    """Pin this thread, and the threads that it starts in the block, to one core.
 
     The event loop and the thread of the HTTP client pass the interpreter lock to each other for every response. If each
-    has a core, a sleeping core has to wake up every time, which costs more than the work itself: on one core a run is
-    1.5 times as fast. Where the system does not allow pinning, this does nothing.
+    of them had its own core, a sleeping core would have to wake up every time. That costs more than the work itself: on
+    one core a run is 1.5 times as fast. Where the system does not allow pinning, the block runs on all cores.
     """
     if not _ALL:  # Only Linux supports pinning.
         yield
@@ -30,7 +30,7 @@ def one_core() -> Iterator[None]:
 
 
 def use_all_cores() -> None:
-    """Let this thread run on every core: it prepares rows or writes parts beside the event loop."""
+    """Let this thread run on every core again, because it works beside the pinned event loop."""
     if _ALL:
         with suppress(OSError):
             os.sched_setaffinity(0, _ALL)

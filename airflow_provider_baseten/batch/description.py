@@ -1,8 +1,8 @@
-"""Description of Python objects by their content, equal in every process and Python version.
+"""Description of Python objects by their content; the same content has the same description in every Python version.
 
-A function or class of the user is described by its source, its defaults, its closure, and the constants, functions and
-classes of its module that it names; one of Python or of an installed package by its name. Other objects are described
-by the state that pickle would store.
+A function or class of the user is described by its source, defaults and closure, and by the constants, functions and
+classes of its module that the source names. A function or class of Python or of an installed package is described by
+its name. Other objects are described by the state that pickle would store.
 """
 
 import copyreg
@@ -26,7 +26,7 @@ from airflow_provider_baseten.batch import source_code
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes)
 _COLLECTIONS = (list, tuple, set, frozenset, dict)
 
-# Immutable types: objects of these are constants if a function names them.
+# Immutable types. A variable of the module whose value has such a type counts as a constant.
 _VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
 # Type of the functions that functools.cache and functools.lru_cache return.
@@ -40,7 +40,7 @@ class NotDescribableError(ValueError):
 def describe(value: Any) -> str:
     """Return the description of an object.
 
-    :raises NotDescribableError: it is or refers to an object such as an open file or a lock.
+    :raises NotDescribableError: the object is, or refers to, something like an open file or a lock.
     """
     try:
         return json.dumps(_Describer().of(value))
@@ -49,7 +49,10 @@ def describe(value: Any) -> str:
 
 
 class _Describer:
-    """Describes an object and the objects it refers to; a function or class that occurs again by its number."""
+    """Describes an object and the objects that it refers to.
+
+    A function or class that occurs again is described by the number of its first occurrence.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
@@ -138,7 +141,7 @@ class _Describer:
         return found
 
     def _globals(self, names: set[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe the constants, functions and classes of these names. Others, such as caches, are left out."""
+        """Describe the constants, functions and classes with these names; leave out other objects, such as caches."""
         # Names like __file__ are left out, as their values differ from machine to machine.
         found = {name: namespace[name] for name in sorted(names) if name in namespace and not name.startswith("__")}
         return {name: self.of(value) for name, value in found.items() if _is_constant(value)}
@@ -151,7 +154,7 @@ class _Describer:
             raise NotDescribableError(f"an object of type {type(value).__name__}") from None
         if isinstance(parts, str):
             return ["named", type(value).__module__, parts]
-        # Parts of pickle's form of an object: function, arguments, state, and iterators of items.
+        # pickle reduces an object to a function, its arguments, the state, and iterators over the object's items.
         return ["object", *(self.of(list(part) if hasattr(part, "__next__") else part) for part in parts)]
 
 
@@ -173,7 +176,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """Return whether a value is immutable or code, or a collection of these, such as a table of functions."""
+    """Return whether a value is immutable or code, or a collection of such values, like a table of functions."""
     if isinstance(value, dict):
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):
@@ -182,7 +185,7 @@ def _is_constant(value: Any) -> bool:
 
 
 def _own_module(value: Any) -> Mapping[str, Any] | None:
-    """Return the namespace of a module of the user, ``None`` for other values."""
+    """Return the namespace of a module that the user wrote, ``None`` for other values."""
     if isinstance(value, ModuleType) and not source_code.is_installed(getattr(value, "__file__", None)):
         return vars(value)
     return None
@@ -194,7 +197,7 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _instructions(code: CodeType) -> Any:
-    """Return the code and constants of a compiled function without source."""
+    """Return the bytecode, names and constants of a function whose source is not available."""
     constants = [_instructions(part) if isinstance(part, CodeType) else _sorted_repr(part) for part in code.co_consts]
     return [code.co_code.hex(), [*code.co_names], [*code.co_varnames], constants]
 

@@ -46,12 +46,12 @@ _LOG = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
 
-# Requests in flight may take this long after a stop, which leaves time to write the last part within 5 seconds.
+# After a stop, requests in flight may take this long. The last part can then still be written within 5 seconds.
 GRACE_SECONDS = 2.5
 
 _TICK_SECONDS = 0.1
 
-# Errors that a single row of a request may cause.
+# Errors that a single row may have caused. The other rows of its request may succeed without it.
 _ERRORS_OF_ONE_ROW = (BasetenInputError, BasetenModelError, BasetenPayloadTooLargeError)
 
 OnProgress = Callable[[Progress], object]
@@ -66,23 +66,25 @@ def run_batch(
 ) -> Manifest:
     """Run a job and block until it has ended.
 
-    Parts are written while it runs, each of them whole, and the manifest last. After a crash the next run of the same
-    job sends only the rows without an output: at most the requests that were in flight and one open part are sent
-    again. A job that is complete and has no failed rows is not run again; its manifest is returned.
+    During the run, outcomes are written as parts, files of up to 1,000 rows; the manifest is written last. After a
+    crash, the next run of the same job sends only the rows without an output in a part. So at most the requests that
+    were in flight, and the rows of one part that was not written yet, are sent twice. If the job is complete and has no
+    failed rows, nothing is sent, and its manifest is returned.
 
     :param job: the job.
-    :param client: client whose credentials are used; the run opens connections of its own. A row whose response is
-        larger than the client allows, at most 64 MiB, fails.
-    :param stop: ends the run within 5 seconds once a signal handler or another thread sets it. It is always set when
-        this function returns.
+    :param client: client whose credentials are used; the run opens connections of its own. A row fails if its response
+        is larger than the client allows, or than 64 MiB.
+    :param stop: ends the run within 5 seconds once a signal handler or another thread sets it. The event is always set
+        when this function returns.
     :param on_progress: called every 10 seconds, in another thread.
-    :returns: the manifest; after a stop it is not ``complete`` and was not written.
+    :returns: the manifest. If a stop has left rows without an outcome, its ``complete`` is ``False``, and it was not
+        written.
     :raises BasetenInputError: the input can't be read or lacks a column, or the output folder belongs to another job;
         nothing was sent.
     :raises BasetenResultStoreError: the output can't be written.
-    :raises BasetenBatchError: more rows have failed than the job allows; or, without ``max_failure_ratio``, no request
-        got a response, as without a network. If the server responded and all rows have failed, nothing is raised: see
-        ``failed`` in the manifest.
+    :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. Without
+        ``max_failure_ratio``: rows have failed, and none got a response, as without a network. If the server responded
+        and all rows have failed, nothing is raised: ``failed`` of the manifest has the number.
     :raises BasetenAuthError: the API key was rejected.
     """
     stop = stop or threading.Event()
@@ -92,8 +94,8 @@ def run_batch(
         stop=stop,
         on_progress=on_progress,
     )
-    # In a thread, because an event loop would swallow the exception of a signal handler, such as the one of Airflow's
-    # execution_timeout.
+    # The event loop runs in a thread of its own. In this thread it would swallow the exception of a signal handler,
+    # such as that of Airflow's execution_timeout.
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(_in_loop, work)
         try:
@@ -170,7 +172,7 @@ class _Run:
         self._reported = now
 
     async def run(self, stop: threading.Event, on_progress: OnProgress | None) -> Manifest:
-        """Send the rows that have no output. When this returns or raises, the outcomes so far are in parts."""
+        """Send the rows that have no output. The outcomes so far are in parts when this method returns or raises."""
         if on_progress is not None:
             self._meter.count.start()
         ticker = asyncio.create_task(self._tick(stop, on_progress))
@@ -194,7 +196,7 @@ class _Run:
         return self._manifest()
 
     def _start_workers(self) -> None:
-        """Start workers until each slot has one; a worker that waits before another attempt needs no slot."""
+        """Start a worker for each slot, and with an automatic limit one for each worker that pauses without a slot."""
         paused = 0 if self._controller is None else self._slots.paused
         while len(self._workers) < self._slots.limit + paused and not self._prefetcher.exhausted:
             worker = asyncio.create_task(self._work())
@@ -213,7 +215,7 @@ class _Run:
             self._stop_soon()
 
     def _stop_soon(self) -> None:
-        """Send nothing more, and wait a little for the requests in flight, which are billed."""
+        """Send no more requests, and wait a little for those in flight, because they are billed."""
         if not self._stopping:
             self._stopping = True
             asyncio.get_running_loop().call_later(GRACE_SECONDS, self._ended.set)
@@ -254,7 +256,10 @@ class _Run:
             self._check_failed_rows(last)
 
     async def _fail(self, request: RowRequest, error: BasetenError) -> None:
-        """Record that a request has failed, or send each half of its rows in a request of its own."""
+        """Record that all rows of a request have failed.
+
+        If a single row may have caused the error, send each half of the rows in a request of its own instead.
+        """
         if len(request.numbers) > 1 and isinstance(error, _ERRORS_OF_ONE_ROW):
             for half in self._encoder.halves(request):
                 await self._send(half)

@@ -25,19 +25,19 @@ def summary(manifest: Manifest) -> str:
 def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
     """Return the number of failed rows by type of error, the most frequent first.
 
-    :param outcomes: number of rows by ``success`` or type of error.
+    :param outcomes: number of rows by outcome: ``success`` or the type of the error.
     """
     errors = [(name, count) for name, count in outcomes.items() if name != "success" and count]
     return dict(sorted(errors, key=lambda error: (-error[1], error[0])))
 
 
 def listed(errors: Mapping[str, int]) -> str:
-    """Return the result of :func:`errors_of` for a sentence: ``9 BasetenModelError, 3 BasetenInputError``."""
+    """Return the result of :func:`errors_of` as text, such as ``9 BasetenModelError, 3 BasetenInputError``."""
     return _listed([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
 
 
 def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
-    """Check the number of failed rows against the limit of the job, if there is one.
+    """Check that the fraction of failed rows is not above the job's limit, if there is one.
 
     :raises BasetenBatchError: too many rows have failed.
     """
@@ -46,16 +46,16 @@ def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
 
 
 def check_any_response(manifest: Manifest) -> None:
-    """Check that at least one row of a run got a response of the model, if there are rows.
+    """Check that at least one row got a response of the model. A run without rows passes.
 
-    :raises BasetenBatchError: no row got one.
+    :raises BasetenBatchError: rows have failed, and none of them got a response.
     """
     if manifest.failed and manifest.outcomes.keys() - {"success"} <= _NO_RESPONSE and not manifest.succeeded:
         raise BasetenBatchError(f"No row got a response: {summary(manifest)}{_first_error(manifest)}", retryable=True)
 
 
 def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> None:
-    """Check that at least one row has an output, unless there are no rows or the job has a limit for failures.
+    """Check that at least one row has an output. Without rows, or with a ``max_failure_ratio``, nothing is checked.
 
     :raises BasetenBatchError: every row has failed.
     """

@@ -20,9 +20,9 @@ def failure_record(error: BasetenError, answer: bytes | None = None, answer_row:
     """Return the JSON of a failure.
 
     :param error: the error.
-    :param answer: body of the response, of which the first 1 MiB is recorded: as text if it is UTF-8, otherwise as
-        Base64.
-    :param answer_row: row of the same request whose record holds the response.
+    :param answer: body of the response, if there is one. Its first 1 MiB is recorded: as text if it is UTF-8, otherwise
+        as Base64.
+    :param answer_row: number of another row of the same request, if that row's record holds the response.
     """
     record = {
         "type": type(error).__name__,
@@ -50,7 +50,7 @@ def _answer(body: bytes) -> dict[str, Any]:
     try:
         text = start.decode()
     except UnicodeDecodeError as error:
-        # A character that was cut off at the end is not a sign of another encoding.
+        # If only the last character was cut off, the body is UTF-8 all the same.
         if not is_cut or error.start < len(start) - 3:
             answer: dict[str, Any] = {"answer_base64": base64.b64encode(start).decode()}
         else:

@@ -24,16 +24,17 @@ _OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] a
 def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
     """Return the fingerprint of a job.
 
-    A file is compared by name, size and the version that its storage reports; a callable by its source, defaults,
-    closure and the constants and functions that it names, or by ``job_version`` if there is one.
+    A file counts by its name, its size and the version that its storage reports. A callable counts by its source,
+    defaults and closure, and by the constants and functions that it names. With a ``job_version``, that text counts
+    instead of all callables.
 
     :param files: the input files.
-    :param values: rows that are not in files, all or the first ones.
+    :param values: rows of ``inputs``: all rows of a list, the first 100 of another iterable; none if there are files.
     :raises BasetenInputError: a callable or a row refers to something that can't be compared between two runs.
     """
     digest = hashlib.blake2b(digest_size=16)
     for part in _parts(job, files, values):
-        # The length distinguishes [1, 23] from [12, 3].
+        # Without the lengths, the parts 1 and 23 would have the same digest as the parts 12 and 3.
         digest.update(len(part).to_bytes(8) + part)
     return f"{_VERSION}-{digest.hexdigest()}"
 
@@ -72,7 +73,8 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
         return b"object " + describe(value).encode()
     except NotDescribableError as error:
-        # Unless a callable makes the input, the row can't be encoded as JSON and will fail: its type is enough.
+        # The type is enough in two cases. With job_version, the user tells whether the rows are the same. Without a
+        # callable, a row that has no form in JSON usually fails anyway.
         if not callable(job.model_input) or job.job_version is not None:
             return b"type " + type(value).__qualname__.encode()
         raise BasetenInputError(

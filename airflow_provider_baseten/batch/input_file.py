@@ -16,7 +16,7 @@ class InputFile:
 
     :param uri: path or URI.
     :param size: size in bytes.
-    :param version: a text that is different if the content is.
+    :param version: a text that changes when the content changes.
     :param raw: opens the file without decompressing it.
     """
 
@@ -27,7 +27,7 @@ class InputFile:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the format in lower case: the last one, or the one before the suffix of a compression."""
+        """The suffix that names the format, in lower case: ``.jsonl`` for both ``A.JSONL`` and ``a.jsonl.gz``."""
         return suffixes_of(self.uri)[-1 if self.compression is None else -2]
 
     @property
@@ -47,5 +47,5 @@ class InputFile:
 
 
 def suffixes_of(uri: str) -> list[str]:
-    """Return the suffixes of a name in lower case, padded with empty ones to at least two."""
+    """Return the suffixes of a name in lower case, after two empty texts, so that the last two always exist."""
     return ["", "", *(suffix.lower() for suffix in PurePosixPath(uri).suffixes)]

@@ -1,4 +1,4 @@
-"""Input files: the files of a path, a folder or a glob."""
+"""Input files: a single file, the files of a folder, or the matches of a glob."""
 
 import glob
 import gzip
@@ -21,7 +21,7 @@ from airflow_provider_baseten.storage.files import local_path, object_path, open
 
 _LOG = logging.getLogger(__name__)
 
-# Suffixes of data files that can't be read. Such a file is an error instead of a warning.
+# Suffixes of data files that this package can't read. Such a file is an error instead of a warning.
 _OTHER_DATA = {
     ".json",
     ".jsonlines",
@@ -40,7 +40,7 @@ _OTHER_DATA = {
 _OTHER_COMPRESSIONS = {".bz2", ".xz", ".zip", ".lz4", ".snappy", ".gzip", ".zstd", ".tar", ".tgz", ".7z"}
 _DATA_SUFFIXES = {*INPUT_FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
 
-# Metadata of object stores that identifies a version of an object, the most precise first.
+# Keys of an object's metadata whose value changes with its content, the most precise first.
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
 
 _MOST_NAMES = 10
@@ -50,13 +50,15 @@ _PERMANENT_ERRORS = (ValueError, ImportError, PermissionError, EOFError, gzip.Ba
 
 
 def find(input_path: str) -> list[InputFile]:
-    """Return the files of a path, sorted: the file itself, those of a folder and its subfolders, or those of a glob.
+    """Return the input files of a path, sorted by name.
 
-    A file or folder with exactly this name takes precedence over a glob. Folders and globs leave out names that begin
-    with a dot or an underscore. Files of other formats are an error if their suffix is one of data files, otherwise a
+    If a file or folder has exactly this name, these are the file itself, or the files of the folder and its subfolders.
+    Otherwise the path is a glob. Names that begin with a dot or an underscore are left out of folders and globs. A file
+    of a format that can't be read is an error if it holds data, such as ``.xlsx``; otherwise it is left out with a
     warning.
 
-    :raises BasetenInputError: there is no file, or one that can't be read; ``retryable`` if it may exist later.
+    :raises BasetenInputError: there is no file, or a file can't be read. The error is ``retryable`` if a retry may
+        succeed.
     """
     local = local_path(input_path)
     try:
@@ -95,13 +97,13 @@ def _unreadable(input_path: str, files: list[InputFile]) -> BasetenInputError:
     what = (
         "has no file whose name ends in one of" if files else "is an empty folder; rows are read from files that end in"
     )
-    # A retry may find another file in a folder, but a file that was named itself keeps its format.
+    # A retry may find new files in a folder, but the format of a file that the path itself names stays the same.
     is_named = len(files) == 1 and PurePosixPath(files[0].uri).name == PurePosixPath(input_path).name
     return BasetenInputError(f"input_path {input_path} {what} {endings}.", retryable=not is_named)
 
 
 def is_transient(error: Exception, uri: str) -> bool:
-    """Return whether a retry may be able to read a file: after a network error, or if the file may be created later."""
+    """Return whether a retry may succeed after this error: the network failed, or the file may be created later."""
     if isinstance(error, _PERMANENT_ERRORS):
         return False
     return local_path(uri) is None or isinstance(error, FileNotFoundError | ConnectionError | TimeoutError)
@@ -144,7 +146,7 @@ def _find_local(input_path: str) -> list[InputFile]:
     assert given is not None  # noqa: S101
     paths = [given]
     if "://" in input_path and "%" in input_path:
-        paths.append(Path(unquote(str(given))))  # Path.as_uri() writes some characters in this form.
+        paths.append(Path(unquote(str(given))))  # Path.as_uri() percent-encodes some characters.
     for path in paths:
         if path.exists():
             return list(map(_local_file, _files_of(path)))
@@ -203,7 +205,7 @@ def _find_remote(input_path: str) -> list[InputFile]:
         found = {p: info for p, info in matches if not _hidden(PurePosixPath(p).name, pattern)}
         if not found:
             raise _NothingThereError from None
-    # The storage returns paths without the connection id, which is in "s3://conn_id@bucket".
+    # The storage returns paths without the connection id of "s3://conn_id@bucket", so the id is put in again.
     scheme, _, rest = input_path.partition("://")
     authority = rest.partition("/")[0]
     prefix = f"{scheme}://{authority.rpartition('@')[0]}{'@' if '@' in authority else ''}"
@@ -234,5 +236,5 @@ def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def _hidden(name: str, pattern: str = "*") -> bool:
-    """Return whether a name is left out: it begins with a dot or underscore, and the pattern does not."""
+    """Return whether a name is left out: it begins with a dot or underscore, and the pattern begins otherwise."""
     return name.startswith((".", "_")) and not pattern.startswith(name[0])

@@ -35,22 +35,23 @@ RESERVED_COLUMNS = frozenset({"row", "output", "error"})
 
 MAX_CONCURRENCY = 1024
 
-# The names of the manifests have five digits for a shard.
+# The names of the shards' manifests have five digits for the number of a shard.
 MAX_SHARDS = 100_000
 
-# From one request in 30 years to one in a nanosecond. Beyond that the pause between requests is not a finite number.
+# Requests per second: from one request in 30 years to one in a nanosecond. The pause between requests is computed from
+# the rate, and would be no usable number beyond these.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
 
-# Metadata of the fields in the job's fingerprint: those that decide about requests and outputs. Speed, limits and
-# credentials may change between two runs of the same job.
+# Metadata of a field that decides about requests or outputs, and is part of the job's fingerprint; and of a field that
+# may change between two runs of the same job, such as speed, limits and credentials.
 _FINGERPRINTED = {"is_fingerprinted": True}
 _CHANGEABLE = {"is_fingerprinted": False}
 
 
 def _rendered(stand_in: Any) -> dict[str, Any]:
-    """Return the metadata of a field that may hold a template until the task runs.
+    """Return the metadata of a field that may hold a Jinja template until the task runs.
 
-    :param stand_in: a valid value, which stands in for the template while the other fields are checked.
+    :param stand_in: a valid value that takes the place of the template while the other fields are checked.
     """
     return {"stand_in": stand_in}
 
@@ -60,46 +61,48 @@ class BatchJob:
     """A bulk job: its rows, how they become requests, and where the outputs go.
 
     :param target: the model or chain.
-    :param inputs: the rows, any JSON values; exactly one of ``inputs`` and ``input_path`` is given. A run that is
-        repeated must be given the same rows in the same order.
-    :param input_path: a ``.jsonl``, ``.csv`` or ``.parquet`` file, the first two also with an extra suffix ``.gz`` or
-        ``.zst``; a folder of them or a glob; a local path or any URI that Airflow's ``ObjectStoragePath`` knows.
-    :param output_path: folder for parts and manifest; a local path or a URI.
+    :param inputs: the rows, any JSON values; exactly one of ``inputs`` and ``input_path`` is given. Every run of the
+        same job must be given the same rows in the same order.
+    :param input_path: a file, a folder of files or a glob; a local path or any URI that Airflow's ``ObjectStoragePath``
+        knows. A file ends in ``.jsonl``, ``.csv`` or ``.parquet``; ``.gz`` or ``.zst`` may follow the first two.
+    :param output_path: folder for the parts, files of up to 1,000 rows, and the manifest; a local path or a URI.
     :param output_format: ``jsonl`` (default) or ``parquet``.
     :param preset: how rows become requests and responses become outputs: ``predict`` (default), ``chat``,
         ``embeddings``, ``classify`` or ``rerank``.
     :param route: path on a custom server, instead of predict or the preset's own route.
     :param parameters: members that every request body of a preset gets, for example ``{"model": "...",
         "max_tokens": 100}``; members of the row itself take precedence.
-    :param model_input: the row as it is (``None``, default), the name of a column, an object or list whose texts name
-        columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable from row to input.
+    :param model_input: what a row sends to the model: the row as it is (``None``, default), the name of a column, an
+        object or list whose texts name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable
+        from row to input.
     :param output_filter: callable from a row's output to the output that is written.
     :param keep_columns: columns of the input that are copied to the output.
     :param id_column: a column that is copied to the output and has a different value in every row; a row that repeats
         a value fails and is not sent.
     :param rows_per_request: number of rows in one request, by default 1.
-    :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request, by default the
-        list itself.
-    :param split_output: for ``predict``: callable from the response to a list with one output for each row, by
-        default the response itself.
+    :param join_inputs: for ``predict``: callable from a list of inputs to the body of their request; by default the
+        list itself is the body.
+    :param split_output: for ``predict``: callable from the response to a list with one output for each row; by
+        default the response itself is that list.
     :param max_concurrency: maximum number of requests in flight, or ``auto`` (default) to find what the server can
         take.
     :param requests_per_second: upper limit of the request rate, by default none.
     :param max_failed_rows: the run ends with an error once more than this number of rows have failed; by default
         there is no limit.
-    :param max_failure_ratio: the run ends with an error if more than this fraction of the rows has failed, 0 to 1; by
-        default if no row got a response.
+    :param max_failure_ratio: the run ends with an error if more than this fraction of the rows, 0 to 1, has failed. By
+        default it ends with an error if rows have failed and none got a response.
     :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
-    :param overwrite: delete the files of another job, or of another version of this job, at ``output_path``; by default
-        they are an error. A repeated run of the same job always continues it.
+    :param overwrite: delete the files that another job, or this job with another input or other options, left at
+        ``output_path``; by default such files are an error. With files of the same job, the run continues that job in
+        both cases.
     :param num_shards: number of shards that the job is split into, by default 1.
-    :param shard: number of the shard that this job runs, from 0; it takes every ``num_shards``-th row.
+    :param shard: number of the shard that this job runs, from 0. A shard takes every ``num_shards``-th row.
     :param timeout: seconds to wait for each response, by default 1260.
     :param request_retries: retries of a request.
     :param headers: extra HTTP headers.
     :param idempotent: whether a request may be sent again when the model may have run; by default not.
-    :param job_version: any text that changes whenever the callables of the job change. If it is given, two runs with
-        the same version are runs of the same job, whatever their callables are.
+    :param job_version: a text that you change whenever the callables of the job change. If it is given, two runs are
+        compared by this text instead of their callables.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
 
@@ -204,7 +207,7 @@ class BatchJob:
 
 
 def check_before_rendering(**arguments: Any) -> None:
-    """Check those arguments of a job that are not templates.
+    """Check the arguments of a job that can't be templates.
 
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
@@ -213,7 +216,7 @@ def check_before_rendering(**arguments: Any) -> None:
     BatchJob(**arguments | {name: value for name, value in stand_ins.items() if name in given})
 
 
-# Expressions for error messages, which get the rows out of tables and arrays.
+# For error messages: the expression that makes rows of a library's tables or arrays.
 _ROWS_OF_TABLES = {
     "numpy": "inputs.tolist()",
     "pandas": "inputs.to_dict('records')",

@@ -21,13 +21,13 @@ class Manifest:
     :param succeeded: number of rows with an output.
     :param failed: number of rows that have failed.
     :param sent: number of requests that this run has sent, including retries.
-    :param outcomes: number of rows by ``success`` or type of error.
+    :param outcomes: number of rows by outcome: ``success`` or the type of the error.
     :param parts: URIs of the files with outputs.
-    :param failed_parts: URIs of the files with failed rows, one JSON line each with the error.
-    :param seconds: duration of this run.
+    :param failed_parts: URIs of the files with failed rows. Each line is JSON and holds the error of a row.
+    :param seconds: duration of this run in seconds.
     :param rows_per_second: rate of this run.
     :param latency: seconds from request to response: ``p50``, ``p90``, ``p99``, ``max``; empty without responses.
-    :param usage: tokens by kind, if the responses of this run have them.
+    :param usage: number of tokens by kind, such as ``prompt_tokens``; empty if no response of this run names them.
     :param num_shards: number of shards of the job.
     :param shard: number of this shard; ``None`` in the merged manifest of all shards.
     """
@@ -58,7 +58,7 @@ class Manifest:
 
 
 def read_manifest(body: bytes | None) -> Manifest | None:
-    """Return a manifest that was written as JSON, ``None`` if there is none or it is damaged."""
+    """Return the manifest in a file's content, ``None`` if there is no content or it is damaged."""
     try:
         return msgspec.json.decode(body, type=Manifest) if body else None
     except (ValueError, msgspec.MsgspecError):  # Below msgspec 0.21, MsgspecError is not a ValueError.
@@ -76,8 +76,8 @@ def merge_manifests(output_path: str, num_shards: int) -> Manifest:
 
     :param output_path: output folder of the shards.
     :param num_shards: number of shards.
-    :raises BasetenResultLostError: a shard has no manifest, so it is not complete, or the shards belong to different
-        jobs.
+    :raises BasetenResultLostError: a shard has no manifest, because it is not complete; or the shards belong to
+        different jobs.
     :raises BasetenResultStoreError: the folder can't be read or written.
     """
     folder = StorageFolder(output_path)
@@ -112,7 +112,7 @@ def _merged(manifests: list[Manifest]) -> Manifest:
         failed_parts=[uri for manifest in manifests for uri in manifest.failed_parts],
         seconds=max(manifest.seconds for manifest in manifests),
         rows_per_second=round(sum(manifest.rows_per_second for manifest in manifests), 1),
-        # Percentiles can't be added up, so the merged manifest has those of the slowest shard.
+        # Percentiles can't be merged, so the merged manifest has the highest value of all shards.
         latency={key: max(latency.get(key, 0.0) for latency in latencies) for key in latencies[0]} if latencies else {},
         usage=_summed([manifest.usage for manifest in manifests]),
         num_shards=len(manifests),

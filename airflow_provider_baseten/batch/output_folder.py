@@ -1,4 +1,4 @@
-"""Output folder of a job: its owner, the results of previous runs, and new parts."""
+"""Output folder of a job: the job that owns it, the results of previous runs, and new parts."""
 
 import json
 import re
@@ -23,10 +23,10 @@ _PART = re.compile(
 _JOB = re.compile(r"_job-(?P<shard>\d{5})-of-(?P<shards>\d{5})\.json")
 _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\d{5})?\.json")
 
-# More rows than any job has, so that a larger number shows that a part is damaged.
+# No job has so many rows. A part that holds a larger row number is damaged.
 _MOST_ROWS = 1 << 34
 
-# Number of a row, its columns that are copied from the input, and its output or failure record.
+# A row of a part: its number, its columns that are copied from the input, and its output or failure record.
 PartRow = tuple[int, bytes, bytes]
 
 
@@ -77,7 +77,7 @@ class OutputFolder:
         names = self._folder.names()
         for name in names:
             if name.startswith(".") and f"-{self._shard}-" in name and name.endswith(".part"):
-                self._folder.remove(name)  # A run was killed while it wrote this file, so the file has no owner.
+                self._folder.remove(name)  # The file is unfinished: a run was killed while it wrote it.
         mine = f"_job-{self._shard}.json"
         owners = {name: self._owner(name) for name in names if _JOB.fullmatch(name)}
         self._shards = [name.removeprefix("_job-")[:-5] for name, owner in owners.items() if owner == self.fingerprint]
@@ -101,8 +101,13 @@ class OutputFolder:
             return None
 
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
-        """Delete the files of another job, but not those that another shard of this run will replace."""
-        # Ownership files last: if this process dies, the next run still sees that the folder has another owner.
+        """Delete the files of another job.
+
+        Files of a job with the same number of shards are left to the shard of this job that has their number.
+
+        :param all_of_mine: whether the files with the number of this shard are of another job, and are deleted.
+        """
+        # Ownership files are deleted last: if this process dies, the next run still finds that another job owns them.
         for name in sorted(names, key=lambda name: bool(_JOB.fullmatch(name))):
             others = f"-of-{self._job.num_shards:05d}" not in name
             if _OWN.fullmatch(name) and (others or (all_of_mine and f"-{self._shard}" in name)):
@@ -110,13 +115,13 @@ class OutputFolder:
 
     @consequence("Nothing was sent.")
     def manifest(self) -> Manifest | None:
-        """Return the manifest of a complete previous run of this job."""
+        """Return the manifest of a complete previous run of this job, ``None`` if there is none."""
         manifest = read_manifest(self._folder.read(self._manifest_name))
         return manifest if manifest is not None and manifest.fingerprint == self.fingerprint else None
 
     @consequence("Nothing was sent.")
     def contents(self) -> FolderContents:
-        """Count what previous runs of all shards left in the claimed folder, without reading the files."""
+        """Count the results of previous runs by file names, without reading the files. Call :meth:`claim` before."""
         names = self._folder.names()
         parts = [match for name in names if (match := _PART.fullmatch(name)) and match["kind"] == "part"]
         if self._job.num_shards == 1:
@@ -129,7 +134,7 @@ class OutputFolder:
 
     @consequence("Nothing was sent.")
     def previous_runs(self) -> PreviousRuns:
-        """Return the rows that previous runs have done, read from the parts."""
+        """Return the results of this shard's previous runs, read from its parts."""
         found = PreviousRuns()
         files = []
         for name in self._folder.names():
@@ -166,8 +171,10 @@ class OutputFolder:
         return numbers
 
     def write(self, sequence: int, rows: list[PartRow], *, failed: bool = False) -> str:
-        """Write a part whole and return its name.
+        """Write a part, so that its file is complete or does not exist, and return the name of the file.
 
+        :param sequence: number of the part.
+        :param failed: whether the rows have failed.
         :raises BasetenResultStoreError: the part could not be written.
         """
         rows.sort()

@@ -23,10 +23,10 @@ WRITE_PAUSE_SECONDS = 1.0
 class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
-    A part is closed at 1,000 rows, 64 MB or after 30 seconds, and written whole in a thread. Rows that were sent and
-    are not yet in a part are sent and billed again after a crash. So their number is limited to one part plus the rows
-    that may be in flight: beyond that, :meth:`wait_for_room` waits. The write of a part is retried for a minute, and
-    the same limit holds meanwhile.
+    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. Rows that were sent and
+    are not in a written part are sent and billed again after a crash. So their number is limited to one part plus the
+    rows that may be in flight: at this limit :meth:`wait_for_room` waits. If a write fails, it is retried for a minute,
+    with the same limit.
 
     :param previous: results of the previous runs.
     """
@@ -55,14 +55,15 @@ class PartWriter:
             await asyncio.shield(self._saving)
 
     def expect(self, rows: int) -> None:
-        """Count rows that are about to be sent; :meth:`add` is called for each of them."""
+        """Count rows that are about to be sent. The caller calls :meth:`add` for each of them later."""
         self._unsaved += rows
 
     def add(self, number: int, kept: bytes, outcome: bytes, *, failed: bool = False) -> None:
         """Add the outcome of a row.
 
+        :param number: number of the row.
         :param kept: columns that are copied from the input, as JSON.
-        :param outcome: output of the row, or record of its failure.
+        :param outcome: output of the row, or with ``failed`` the record of its failure.
         """
         (self._failures if failed else self._outputs).append((number, kept, outcome))
         self._bytes += len(kept) + len(outcome)
@@ -70,7 +71,7 @@ class PartWriter:
             self._save()
 
     def close_old_part(self, now: float) -> None:
-        """Close the part if it has been open for 30 seconds.
+        """Begin to write the open part if it has been open for 30 seconds.
 
         :raises BasetenResultStoreError: an earlier part could not be written.
         """
@@ -80,7 +81,7 @@ class PartWriter:
             self._save()
 
     def hurry(self) -> None:
-        """Stop retrying to write a part."""
+        """Stop retrying failed writes."""
         self._is_hurried = True
 
     async def close(self) -> None:
@@ -102,7 +103,7 @@ class PartWriter:
     async def _save_part(self) -> None:
         """Write one part: a file with its outputs and a file with its failed rows.
 
-        If this fails, ``_saving`` stays set, so that everything that waits for the part gets the error.
+        If the write fails, ``_saving`` stays set, so that each caller that waits for the part gets the error.
         """
         outputs, self._outputs = self._next(self._outputs, PART_ROWS)
         failures, self._failures = self._next(self._failures, PART_ROWS - len(outputs))
@@ -119,7 +120,7 @@ class PartWriter:
             self._save()
 
     def _next(self, outcomes: list[PartRow], most: int) -> tuple[list[PartRow], list[PartRow]]:
-        """Return the rows of the next part, and the rest."""
+        """Return the rows of the next part, at most ``most``, and the rest of the rows."""
         if self._bytes >= PART_BYTES:
             sizes = accumulate(map(_size, outcomes[:most]))
             most = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)

@@ -1,4 +1,4 @@
-"""The plan of a run: the job, compiled once for everything that reads rows, sends requests or writes outputs."""
+"""Plan of a run: the job, compiled once for everything that reads rows, sends requests or writes outputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class BatchPlan:
     :param request: the request without its body, the same for all rows.
     :param parameters: the job's parameters as JSON values.
     :param input_of: returns the model input of a row.
-    :param input_columns: columns that the model input is made of; ``None`` if it may be any of them.
+    :param input_columns: columns that the model input is made of; ``None`` if any column may be used.
     :param kept_columns: columns that are copied to the output.
-    :param sends_rows_unchanged: whether a row is the body of its request.
+    :param sends_rows_unchanged: whether each row is sent unchanged, as the body of a request of its own.
     :param part_format: format of the parts with outputs.
-    :param packs_vectors: whether outputs are vectors and are packed for the parts.
+    :param packs_vectors: whether outputs are vectors that parts take as packed 32-bit floats.
     """
 
     job: BatchJob
@@ -76,7 +76,7 @@ class BatchPlan:
 
     @property
     def named_columns(self) -> frozenset[str]:
-        """Columns that the job names."""
+        """Columns that the job names for the model input or for copying."""
         return (self.input_columns or frozenset()).union(self.kept_columns)
 
     @property
@@ -87,13 +87,13 @@ class BatchPlan:
 
 def _request_of(job: BatchJob, request_format: RequestFormat) -> Request:
     route = job.route or request_format.route
-    if route is None:  # build_predict refuses the Model APIs.
+    if route is None:  # If the target is the Model APIs, which need a route, build_predict raises an error.
         return build_predict(cast("Target", job.target), {}, headers=job.headers, idempotent=job.idempotent)
     return build_sync_route(job.target, route, method="POST", json={}, headers=job.headers, idempotent=job.idempotent)
 
 
 def _compiled(model_input: ModelInput) -> tuple[Callable[[Row], Any], frozenset[str] | None]:
-    """Return the function from a row to its input, and the columns that it reads, ``None`` for any."""
+    """Return the function that makes the input of a row, and the columns that it reads: ``None`` if it may read any."""
     if model_input is None:
         return lambda row: row.value, None
     if isinstance(model_input, str):

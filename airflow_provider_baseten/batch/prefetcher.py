@@ -19,8 +19,8 @@ _AHEAD = 2 * _BLOCK_REQUESTS
 class RequestPrefetcher:
     """Takes requests from an iterator in blocks.
 
-    :param requests: iterator of the requests, which may block. It runs in a thread of its own, which is not joined at
-        the end, because a user's function may make rows slowly.
+    :param requests: iterator of the requests. It runs in a thread of its own, because it may block. The thread is not
+        joined at the end, because a function of the user may take long to make the next row.
     """
 
     def __init__(self, requests: Iterator[RowRequest]) -> None:
@@ -35,17 +35,17 @@ class RequestPrefetcher:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all requests were taken."""
+        """Whether all requests were made and returned by :meth:`next`."""
         return self._is_all_read and not self._ready
 
     @property
     def all_read(self) -> bool:
-        """Whether all requests were made; some of them may not have been taken yet."""
+        """Whether all requests were made; :meth:`next` may not have returned some of them yet."""
         return self._is_all_read
 
     @property
     def starved(self) -> bool:
-        """Whether the next request is not ready yet."""
+        """Whether :meth:`next` would have to wait."""
         return not self._is_all_read and not self._ready
 
     async def next(self) -> RowRequest | None:
@@ -82,7 +82,7 @@ class RequestPrefetcher:
         self._ready.extend(block)
         self._bytes += sum(len(request.body) for request in block)
         self._filling = (
-            None  # Not reset before: the task of a failed block stays, so that the next call raises the error too.
+            None  # Reset after a success only: the task of a failed block stays, so that each later call raises too.
         )
 
     def _make_blocks(self) -> None:
@@ -92,7 +92,7 @@ class RequestPrefetcher:
             block: list[RowRequest] = []
             if error is None:
                 block, error = _block(self._requests)
-            # The requests that were made before an error are returned first.
+            # The requests that were made before an error are returned first; the error comes with the next block.
             settle = partial(_settle, made, block, None if block else error)
             with suppress(RuntimeError):  # The event loop may be closed.
                 self._loop.call_soon_threadsafe(settle)

@@ -30,8 +30,9 @@ class RequestFormat:
     :param join: makes the body of a request from the inputs of its rows and the job's parameters.
     :param split: makes the outputs of the rows from the response, their inputs and the job's parameters; ``None`` if
         the response is the output of its only row.
-    :param group_key: returns a key of an input; only rows with the same key go into one request.
-    :param sends_inputs_unchanged: whether an input is the body of its request.
+    :param group_key: returns a key of an input; only rows with the same key go into one request. ``None`` if all rows
+        may share a request.
+    :param sends_inputs_unchanged: whether each input is sent unchanged, as the body of a request of its own.
     """
 
     route: str | None
@@ -83,7 +84,10 @@ def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
 
 
 def _rerank_group(value: Any) -> Any:
-    """Return the query of a row, so that texts of one query share a request. A row with a list of texts has its own."""
+    """Return the query of a row, so that rows with the same query share a request.
+
+    For a row with a list of texts, return a new object: such a row has a request of its own.
+    """
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 
 
@@ -96,7 +100,7 @@ _PRESETS: dict[str, RequestFormat] = {
 
 
 def request_format_of(job: BatchJob) -> RequestFormat:
-    """Return the format of a job's requests."""
+    """Return the format of a job's requests and responses."""
     if job.preset != "predict":
         return _PRESETS[job.preset]
     join, split = job.join_inputs, job.split_output

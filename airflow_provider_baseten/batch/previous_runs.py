@@ -35,10 +35,10 @@ class PreviousRuns:
     """Results of the previous runs of this shard.
 
     :param done: rows with an output.
-    :param failed: rows that have failed; a later run may have done them.
+    :param failed: rows that failed in a run; some of them may have an output from a later run.
     :param parts: names of the files with outputs.
     :param failed_parts: names of the files with failed rows.
-    :param sequence: number of the last file.
+    :param sequence: number of the last part.
     """
 
     done: RowSet = field(default_factory=RowSet)
@@ -48,9 +48,10 @@ class PreviousRuns:
     sequence: int = 0
 
     def wanted(self, only_failed: bool) -> Callable[[int], bool]:
-        """Return the predicate for rows that are to be sent.
+        """Return a function that tells from the number of a row whether the row is to be sent.
 
-        :param only_failed: whether to send only the failed ones; otherwise also those that were never sent.
+        :param only_failed: whether to send only failed rows without an output. Otherwise all rows without an output are
+            sent.
         """
         done, failed = self.done, self.failed
         return (lambda row: row in failed and row not in done) if only_failed else (lambda row: row not in done)

@@ -11,17 +11,17 @@ _SLOW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Progress of a run; as text a line for the log.
+    """Progress of a run. ``str()`` makes a line for the log.
 
     :param rows: rows with an outcome, including those of earlier runs.
     :param total: number of this shard's rows; ``None`` until it is known.
-    :param at_least: rows of this shard that are known to exist; equal to ``total`` once that is known.
+    :param at_least: number of this shard's rows that were found so far; equal to ``total`` once that is known.
     :param failed: rows of this run that have failed.
-    :param errors: these failed rows by type of error.
-    :param rows_per_second: rate since the last progress.
+    :param errors: number of these failed rows by type of error.
+    :param rows_per_second: rate since the previous progress report.
     :param concurrency: maximum number of requests in flight.
-    :param eta_seconds: estimated time left, from the rows that got a response in the last minute; ``None`` before the
-        first response, and while the number of rows can't be estimated.
+    :param eta_seconds: seconds left, estimated from the rows that got a response in the last minute; ``None`` before
+        the first response, and while the number of rows can't be estimated.
     """
 
     rows: int

@@ -11,7 +11,7 @@ from airflow_provider_baseten.batch.row_count import RowCount
 from airflow_provider_baseten.batch.row_source import RowSource
 from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 
-# Number of progress reports that the time left is estimated from: about a minute.
+# The time left is estimated from this number of progress reports, which is about the last minute.
 _REMEMBERED = 7
 
 # An estimate of more than about 30 years is useless.
@@ -23,8 +23,9 @@ class RowTotal:
     """Number of rows of a shard, as far as it is known.
 
     :param total: the number of rows, if it is known.
-    :param at_least: number of rows that are known to exist.
-    :param expected: the number of rows, or an estimate from the bytes that were read so far.
+    :param at_least: number of rows that were found so far; the total is not smaller.
+    :param expected: the number of rows, or an estimate from the fraction of bytes that was read so far; ``None``
+        without either.
     """
 
     total: int | None
@@ -35,7 +36,7 @@ class RowTotal:
 class ProgressMeter:
     """Makes progress reports.
 
-    :param began: time at which the run began.
+    :param began: time at which the run began, in seconds.
     """
 
     def __init__(
@@ -100,7 +101,10 @@ class ProgressMeter:
         return len(range(self._job.shard, rows, self._job.num_shards))
 
     def _seconds_left(self, total: RowTotal, rows: int, now: float) -> float | None:
-        """Return the estimated seconds until the end, ``None`` before the first response."""
+        """Return the estimated seconds until the end.
+
+        Return ``None`` before the first response, and while the number of rows can't be estimated.
+        """
         finished = self._rows.done - self._rows.unsent
         then, finished_then = self._finished[0]
         self._finished.append((now, finished))

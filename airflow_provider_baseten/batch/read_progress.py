@@ -20,7 +20,7 @@ class ReadProgress:
         """Follow the reading of one file.
 
         :param size: size in bytes.
-        :param position: returns how many bytes were read; called from another thread.
+        :param position: returns the number of bytes that were read so far; called from another thread.
         """
         self._position = position
         try:
@@ -31,7 +31,7 @@ class ReadProgress:
 
     @property
     def fraction(self) -> float:
-        """Fraction of all bytes that was read, from 0 to 1; 0 without files."""
+        """Fraction of all bytes that was read so far, from 0 to 1; 0 without files."""
         position = 0.0
         with suppress(ValueError):  # The file may have been closed meanwhile.
             position = self._position()

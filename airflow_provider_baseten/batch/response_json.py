@@ -10,10 +10,10 @@ import orjson
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.responses import Response, decode_model_output
 
-# Line breaks may stand between JSON values, but never inside of a string.
+# JSON has line breaks only between values, never inside a string, so they can be replaced by spaces.
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
-# Python refuses to read larger numbers.
+# Python refuses to read integers with more digits.
 _MOST_INT_DIGITS = 4300
 
 _NO_CONTENT = 204
@@ -22,10 +22,10 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class UnusableResponseError(Exception):
-    """A response, or the part of it for one row, is not an output. The engine turns this error into a failed row.
+    """A response, or a row's part of it, can't be used as an output. The engine turns this error into a failed row.
 
-    :param problem: a sentence whose subject, the response, is left out, for example ``is empty``.
-    :param part: the row's part of the response, if it has one.
+    :param problem: the rest of a sentence that begins with "The response", for example ``is empty``.
+    :param part: the row's part of the response, if the row has one.
     """
 
     def __init__(self, problem: str, part: "JsonValue | None" = None) -> None:
@@ -36,8 +36,8 @@ class UnusableResponseError(Exception):
 class JsonValue:
     """A JSON value.
 
-    :param text: the text that the server wrote, in UTF-8 and without line breaks; ``None`` if there is none.
-    :param value: the value; its numbers may be rounded if there is a text.
+    :param text: the text that the server wrote, in UTF-8 and without line breaks; ``None`` if there is no such text.
+    :param value: the decoded value. If there is a text, numbers with many digits may be rounded in the value.
     """
 
     __slots__ = ("text", "value")
@@ -48,17 +48,17 @@ class JsonValue:
 
     @property
     def exact(self) -> Any:
-        """The value with every digit of its numbers."""
+        """The value, decoded so that no number is rounded."""
         if self.text is not None and exact_json.has_long_number(self.text):
             return exact_json.decode(self.text)
         return self.value
 
 
 def read_response(response: Response, *, as_json: bool) -> JsonValue:
-    """Return the value of a response.
+    """Return the value in the body of a response.
 
     :param as_json: whether the body must be JSON, regardless of its Content-Type.
-    :raises UnusableResponseError: the body is not a JSON value.
+    :raises UnusableResponseError: the body is empty, is binary data, or should be JSON and is not.
     :raises BasetenResponseError: the body does not match its Content-Type.
     """
     body = response.body
@@ -87,7 +87,7 @@ def _read_json(response: Response) -> JsonValue:
 def _read_odd_json(response: Response) -> JsonValue:
     """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, other encodings than UTF-8, and NaN.
 
-    A response with NaN, which standard JSON does not have, gets a value and no text.
+    NaN is not standard JSON, so a response with NaN gets a value but no text.
     """
     constants: list[str] = []
     try:
@@ -109,10 +109,10 @@ def _check_digits(number: str) -> None:
 def parts_of(
     response: JsonValue, texts: Callable[[bytes], Iterable[msgspec.Raw]], values: Callable[[Any], Iterable[Any]]
 ) -> list[JsonValue]:
-    """Return parts of a response, each with its own text.
+    """Return the parts of a response, each with its own text.
 
-    :param texts: returns the parts of a text.
-    :param values: returns the same parts of a value.
+    :param texts: cuts the text of the response into the texts of the parts.
+    :param values: takes the values of the same parts, in the same order, from the value of the response.
     """
     try:
         found = [bytes(text) for text in texts(response.text or b"")]
@@ -122,5 +122,5 @@ def parts_of(
 
 
 def items_of(response: JsonValue) -> list[JsonValue]:
-    """Return the items of a list."""
+    """Return the items of a response that is a list."""
     return parts_of(response, _LIST.decode, iter)

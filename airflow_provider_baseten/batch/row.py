@@ -1,4 +1,4 @@
-"""A row of the input."""
+"""Row of the input, decoded when its value is needed."""
 
 from contextlib import suppress
 from typing import Any
@@ -13,9 +13,10 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 class Row:
     """A row that is decoded when its value is needed.
 
-    :param location: for messages: a file, the unit that is counted in it (``line`` or ``row``) and the number.
-    :param raw: the row's JSON in the file, if the file has JSON.
-    :param value: the row as a Python value, or the error of a broken row.
+    :param location: file, unit and number for messages, such as ``("a.csv", "line", 7)``. A row of ``inputs`` has the
+        location ``("inputs", "", index)``.
+    :param raw: the row as JSON text, if it comes from a JSON Lines file.
+    :param value: if there is no text: the row as a Python value, or the error of a broken row.
     """
 
     __slots__ = ("location", "raw", "stored")
@@ -27,7 +28,7 @@ class Row:
 
     @property
     def value(self) -> Any:
-        """The row as a Python value whose numbers have every digit.
+        """The row as a Python value in which no number is rounded.
 
         :raises BasetenError: the row is broken; the message names file and line.
         """
@@ -40,7 +41,7 @@ class Row:
 
     @property
     def rounded(self) -> Any:
-        """The row as a Python value whose numbers may be rounded, which is faster.
+        """The row as a Python value in which numbers with many digits may be rounded; faster than :attr:`value`.
 
         :raises BasetenError: the row is broken; the message names file and line.
         """

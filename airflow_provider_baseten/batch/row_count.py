@@ -1,4 +1,4 @@
-"""Row count of the input, for the progress and the time left; rows are counted while requests are sent."""
+"""Row count of the input for progress reports; the rows are counted while requests are sent."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,8 @@ from airflow_provider_baseten.batch.formats import format_of
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.storage.files import local_path
 
-# Counting reads whole text files. Remote ones are fetched a second time for that, so their size is limited.
+# Text files must be read to count their rows. Remote text files are fetched a second time for the count, so their rows
+# are counted only up to this total size.
 _MOST_REMOTE_BYTES = 16 << 20
 
 # A pause after each block, so that counting hardly slows down the run.
@@ -16,11 +17,11 @@ _PAUSE_SECONDS = 0.004
 
 
 class RowCount:
-    """Counts the rows of files in a thread: Parquet from its metadata, text by reading it.
+    """Counts the rows of files in a thread: for Parquet it reads the metadata, for text the whole file.
 
     :param files: the files.
     :param known: number of rows if it is already known; then nothing is read.
-    :param at_least: number of rows that were already read.
+    :param at_least: number of rows that were found before the count; the total is not smaller.
     """
 
     def __init__(self, files: Iterable[InputFile], known: int | None, at_least: int = 0) -> None:
@@ -60,13 +61,13 @@ class RowCount:
 
 
 def counts(files: Iterable[InputFile]) -> Iterator[int]:
-    """Yield numbers whose sum is the number of rows in all files."""
+    """Yield the number of rows of each block of the files; the sum is the number of rows in all files."""
     for file in files:
         if found := format_of(file):
             yield from found.counts(file)
 
 
 def is_cheap(files: Iterable[InputFile]) -> bool:
-    """Return whether counting the files does not fetch much text over the network a second time."""
+    """Return whether the rows can be counted without fetching more than 16 MiB of text over the network."""
     remote = [(file, format_of(file)) for file in files if local_path(file.uri) is None]
     return sum(file.size for file, found in remote if found and not found.has_row_count) <= _MOST_REMOTE_BYTES

@@ -21,8 +21,8 @@ _FAST = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
     """Encode a value as JSON. Integers of any size and ``Decimal`` keep every digit.
 
-    Besides JSON values, dates and times (as ISO 8601), UUIDs, enumerations (by value), data classes and other
-    mappings (as objects) are encoded.
+    Dates and times are encoded as ISO 8601, UUIDs as text, enumerations by their value, data classes and all mappings
+    as objects.
 
     :param name: name of the value in error messages.
     :param sort_keys: whether to sort the members of objects, for comparing values.
@@ -46,9 +46,9 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
-    """Return a value in which all types that :func:`encode` accepts are replaced by JSON values.
+    """Replace dates, data classes and the other types that :func:`encode` accepts in a value by JSON values.
 
-    Other objects stay unchanged.
+    Objects of other types stay unchanged.
     """
     match value:
         case str() | int() | float() | Decimal() | None if not isinstance(value, Enum):
@@ -63,7 +63,7 @@ def json_value(value: Any, *, sort_keys: bool = False) -> Any:
 
 
 def _simple(value: Any) -> Any:
-    """Return a value converted by one level towards JSON, or the value itself if it needs no conversion."""
+    """Convert the outer level of a value towards JSON; return the same value if it needs no conversion."""
     match value:
         case Enum():
             return value.value

@@ -23,7 +23,7 @@ _BYTES_OF_FLOAT = 4
 
 
 def chat_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the response if the chat operator would accept it, or if it only stopped at its length limit.
+    """Return the response as the output of its row, also if the reply stopped at its length limit.
 
     :raises UnusableResponseError: the response has no usable message.
     """
@@ -72,7 +72,7 @@ def _length(vector: list[Any] | str) -> int:
 
 
 def sends_floats(parameters: Parameters | None) -> bool:
-    """Return whether the server is asked for vectors as lists of numbers."""
+    """Return whether the parameters ask the server for vectors as lists of numbers, and not in Base64."""
     return (parameters or {}).get("encoding_format") in (None, "float")
 
 
@@ -105,7 +105,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _by_index(items: Sequence[Any], parts: list[JsonValue], count: int) -> list[JsonValue]:
-    """Return the parts in the order of their ``index``."""
+    """Return the parts of a response, ordered by the ``index`` of their items.
+
+    :param items: the items of the response, each with an ``index`` from 0.
+    :param parts: for each item, the part that is the output.
+    :param count: number of outputs that are needed.
+    """
     indexes = [item.get("index") if isinstance(item, dict) else None for item in items]
     found = dict(zip(indexes, parts, strict=True)) if all(type(index) is int for index in indexes) else {}
     if len(items) != count or any(index not in found for index in range(count)):
@@ -140,14 +145,14 @@ def classify_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters
 
 
 def _is_classified(value: Any) -> bool:
-    """Return whether a value is a label with its score, or a list of these."""
+    """Return whether a value is a label with its score, or a list of such labels."""
     if isinstance(value, list):
         return bool(value) and all(isinstance(item, dict) and _is_classified(item) for item in value)
     return isinstance(value, dict) and bool(value) and not value.get("error") and _is_number(value.get("score", 0))
 
 
 def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the score of each text, or the whole response for a row with a list of texts.
+    """Return the score of each row's text; if the only row has a list of texts, return the whole response for it.
 
     :raises UnusableResponseError: the scores can't be assigned to the texts.
     """
@@ -166,7 +171,7 @@ def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) 
 def predict_outputs(split: Callable[[Any], Sequence[Any]] | None, response: JsonValue, inputs: Inputs) -> Outputs:
     """Return an output for each row.
 
-    :param split: ``split_output`` of the job; without it the response is the list of outputs.
+    :param split: ``split_output`` of the job; if it is ``None``, the response must be the list of outputs.
     :raises UnusableResponseError: the response does not hold one output for each row.
     """
     return _one_for_each(_listed(response) if split is None else _split(split, response), inputs)

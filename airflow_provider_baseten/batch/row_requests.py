@@ -13,13 +13,13 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError,
 
 
 class RowRequest:
-    """The request of one or several rows; or rows that can't be sent, and the reason.
+    """A request for one or several rows; or, with an ``error``, rows that can't be sent.
 
     :param numbers: numbers of the rows, from 0.
     :param kept: for each row, the columns that are copied to its output line, as JSON.
     :param body: body of the request.
     :param inputs: inputs of the rows, if they are needed to split the response or the request.
-    :param error: why nothing is sent.
+    :param error: why the rows can't be sent; ``None`` if they can.
     """
 
     __slots__ = ("body", "error", "inputs", "kept", "numbers")
@@ -40,9 +40,9 @@ class RowRequest:
 
 
 class RequestEncoder:
-    """Makes requests from rows; used by one thread only.
+    """Makes requests from rows.
 
-    The attribute ``rows`` counts this shard's rows so far.
+    The attribute ``rows`` is the number of this shard's rows that were read so far.
     """
 
     def __init__(self, plan: BatchPlan) -> None:
@@ -53,7 +53,11 @@ class RequestEncoder:
         self.rows = 0
 
     def requests(self, rows: Iterable[Row], wanted: Callable[[int], bool]) -> Iterator[RowRequest]:
-        """Yield the requests of the wanted rows, and one with an error for each row that can't be sent."""
+        """Yield the requests of this shard's wanted rows, and a request with an error for each row that can't be sent.
+
+        :param rows: all rows of the input, in order.
+        :param wanted: tells from the number of a row whether the row is to be sent.
+        """
         job, plan, group = self._job, self._plan, RowGroup()
         for number, row in enumerate(rows):
             is_own = number % job.num_shards == job.shard
@@ -71,7 +75,7 @@ class RequestEncoder:
                     continue
                 value = plan.input_of(row)
                 if job.preset != "predict":
-                    self._format.join([value], plan.parameters)  # A trial, so that a bad row does not fail its group.
+                    self._format.join([value], plan.parameters)  # Raises for a bad row before it is in a group.
             except Exception as error:
                 if is_wanted:
                     yield RowRequest([number], [kept], error=_typed(row, error))
@@ -129,7 +133,7 @@ class RequestEncoder:
 
 
 class RowGroup:
-    """The rows of one request."""
+    """The rows that are collected for one request."""
 
     __slots__ = ("inputs", "kept", "numbers")
 

@@ -30,9 +30,10 @@ class RowSource:
 
     :param rows: all rows; can be read once.
     :param total: number of rows, if it is known without reading them all.
-    :param at_least: number of rows that were read already.
-    :param files: files that the rows are in.
-    :param sample: rows that are not in files, all or the first ones, for the fingerprint.
+    :param at_least: number of first rows that were checked, at most 100. The total is not smaller.
+    :param files: files that the rows are in; empty if the job has ``inputs``.
+    :param sample: rows of ``inputs`` for the job's fingerprint: all rows of a list, the first 100 of another iterable;
+        empty if the rows are in files.
     :param read_progress: how much of the files was read.
     """
 
@@ -45,9 +46,9 @@ class RowSource:
 
 
 def open_source(plan: BatchPlan) -> RowSource:
-    """Find the rows of a job, and check the first ones.
+    """Open the rows of a job, and check the columns of the first 100.
 
-    :raises BasetenInputError: there are no rows, or none of the first 100 has a column that the job names.
+    :raises BasetenInputError: the files hold no rows, or a column that the job names is in none of the first 100 rows.
     """
     job = plan.job
     if plan.input_columns is not None and not plan.input_columns:
@@ -57,7 +58,7 @@ def open_source(plan: BatchPlan) -> RowSource:
         )
     if job.input_path is not None:
         folder = StorageFolder(path_text("output_path", job.output_path))
-        # The output folder may be in the input folder; the parts of previous runs are not input.
+        # If the output folder is inside the input folder, the parts of previous runs must not be read as input.
         files = tuple(file for file in find(path_text("input_path", job.input_path)) if not is_part(file.uri, folder))
         read_progress = ReadProgress(sum(file.size for file in files))
         first, rows = _peek(row for file in files for row in rows_of(file, read_progress, plan.read_columns))
@@ -80,7 +81,7 @@ def rows_of(file: InputFile, read_progress: ReadProgress, columns: Collection[st
     :raises BasetenInputError: the file can't be read to its end.
     """
     input_format = format_of(file)
-    assert input_format is not None  # noqa: S101 - find() returns no other files.
+    assert input_format is not None  # noqa: S101 - find() returns only files of a known format.
     last: Row | None = None
     try:
         for last in input_format.rows(file, read_progress, columns):
@@ -98,7 +99,13 @@ def rows_of(file: InputFile, read_progress: ReadProgress, columns: Collection[st
 
 
 def _known(first: list[Row], values: Iterable[Any] | None = None) -> int | None:
-    """Return the number of rows, if the first ones are all rows or the input has a length; otherwise ``None``."""
+    """Return the number of rows if it is known, otherwise ``None``.
+
+    It is known if there are fewer than 100 rows, or if the input has a length.
+
+    :param first: the first rows, at most 100.
+    :param values: the ``inputs`` of the job; ``None`` if the rows are in files.
+    """
     if len(first) < _SAMPLE_ROWS:
         return len(first)
     with suppress(Exception):  # The length may be computed by code of the user or of Airflow, which may raise anything.

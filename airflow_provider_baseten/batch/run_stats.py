@@ -27,7 +27,7 @@ class RequestStats:
 
     @property
     def latency(self) -> float:
-        """Mean latency in seconds; a guess before the first response."""
+        """Mean latency in seconds; 0.1 before the first response."""
         return self.response_seconds / self.responses if self.responses else 0.1
 
     def add_response(self, seconds: float) -> None:
@@ -76,7 +76,7 @@ class OutcomeStats:
 
 
 class Latencies:
-    """Percentiles of latencies, from counts on a logarithmic scale: within 5 % and of constant size."""
+    """Percentiles of latencies. They are made from counts on a logarithmic scale: exact to 5 %, in constant memory."""
 
     def __init__(self) -> None:
         self._counts = [0] * 400

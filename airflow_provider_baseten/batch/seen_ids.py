@@ -9,10 +9,10 @@ from airflow_provider_baseten.batch.row_json import encode
 
 
 class SeenIds:
-    """A set of ids: a hash table of 64-bit digests in one array, which takes 16 to 32 bytes for each id.
+    """A set of ids: a hash table of their 64-bit digests in one array.
 
-    Two ids with the same digest are taken for the same id. In a million rows that happens with a
-    probability of 1 in 37 million.
+    A large set takes 16 to 32 bytes for each id. Two ids with the same digest are taken for the same id; in a million
+    rows, the probability of such a pair is 1 in 37 million.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,9 @@ class SeenIds:
 
 
 def id_key(value: Any) -> bytes:
-    """Return bytes that are the same for equal ids: the order of members and trailing zeros make no difference."""
+    """Return bytes that are the same for equal ids.
+
+    The order of an object's members makes no difference, nor do trailing zeros of a decimal.
+    """
     key = encode("id_column", value, sort_keys=True)
     return key.rstrip(b"0").rstrip(b".") if isinstance(value, Decimal) and b"." in key and b"E" not in key else key

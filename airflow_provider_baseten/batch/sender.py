@@ -33,11 +33,12 @@ from airflow_provider_baseten.exceptions import (
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A row whose response, which is billed, is not an output.
+    """The failure of a row whose response is billed but can't be used as an output.
 
-    :param error: why it is not an output.
-    :param answer: response for the row, or for all rows of the request.
-    :param answer_row: row of the same request whose record holds the response, if two rows share it.
+    :param error: why the response is not an output.
+    :param answer: the row's part of the response, or the response for all rows of the request.
+    :param answer_row: number of another row of the same request whose failure record holds the response; ``answer`` is
+        ``None`` then.
     """
 
     error: BasetenError
@@ -63,18 +64,19 @@ class Sender:
         self._request = transport.prepared(plan.request)
         self._retries = job.request_retries or RequestRetries()
         rate = job.requests_per_second
-        # Bursts of a tenth of a second at most, so that a server with the same limit does not reject them.
+        # A burst has at most as many requests as a tenth of a second allows: a server with the same limit would reject
+        # larger ones.
         self._limiter = None if rate is None else AsyncLimiter(max(1.0, rate / 10), max(0.1, 1 / rate))
         self._transport = transport
         self._slots = slots
         self.stats = RequestStats()
 
     async def send(self, request: RowRequest) -> list[bytes | Failure]:
-        """Send a request, with retries, and return each row's output or why it has none.
+        """Send a request, with retries, and return an output or a failure for each of its rows.
 
-        An output is JSON on one line, or a packed vector where the parts hold vectors.
+        An output is JSON on one line, or a packed vector if the parts hold vectors.
 
-        :raises BasetenError: error of the last attempt, if no attempt got a response.
+        :raises BasetenError: no attempt got a successful response; this is the error of the last attempt.
         """
         # A loop instead of tenacity, which would add a fifth to the work for a request without a retry.
         began = time.monotonic()
@@ -87,7 +89,7 @@ class Sender:
                 pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-                # A rejection arrives at once. If its slot were free at once, more requests would be sent and rejected.
+                # A rejection takes no time. If it freed its slot at once, more requests would be sent and rejected.
                 kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
                 return self._outcomes(request, response)

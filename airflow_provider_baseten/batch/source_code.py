@@ -1,6 +1,6 @@
-"""Source code of functions and classes, as text that changes only with the behavior of the code.
+"""Source code of functions and classes, in a form that changes only with the behavior of the code.
 
-The text has no comments, line breaks, positions and docstrings, and is equal in every Python version.
+The form has no comments, line breaks, positions or docstrings, and is the same in every Python version.
 """
 
 import ast
@@ -21,7 +21,10 @@ _COSMETIC = frozenset({"ctx", "kind", "type_comment"})
 
 
 def is_installed(filename: str | None) -> bool:
-    """Return whether code is part of Python or an installed package, and not of the user."""
+    """Return whether code belongs to Python or to an installed package. Other code is the user's.
+
+    :param filename: file of the code; ``None`` if it is built into Python.
+    """
     if filename is None or filename.startswith("<frozen "):
         return True
     path = Path(filename)
@@ -29,7 +32,7 @@ def is_installed(filename: str | None) -> bool:
 
 
 def node_of_code(code: CodeType) -> Node | None:
-    """Return the syntax tree of a function, ``None`` if there is no source or several functions match."""
+    """Return the syntax tree of a function; ``None`` if there is no source, or if several functions in it match."""
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
     if len(found) > 1:  # Several lambdas in one line: their positions in the line tell them apart.
@@ -49,7 +52,7 @@ def node_of_class(kind: type) -> ast.ClassDef | None:
 
 
 def file_of_class(kind: type) -> str | None:
-    """Return the file that a class is from, ``None`` for a built-in class."""
+    """Return the file that defines a class: ``None`` for a built-in class, ``<unknown>`` if there is no such file."""
     module = sys.modules.get(kind.__module__)
     unknown = "<unknown>" if module is None or kind.__module__ == "__main__" else None
     return getattr(module, "__file__", None) or unknown
@@ -60,7 +63,7 @@ def normalized(node: Any) -> Any:
     match node:
         case ast.Constant():
             return ["Constant", type(node.value).__name__, ascii(node.value)]
-        case ast.JoinedStr():  # Some Python versions add empty texts.
+        case ast.JoinedStr():  # Some Python versions add empty texts to an f-string.
             parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
             return ["JoinedStr", *map(normalized, parts)]
         case ast.AST():
@@ -73,7 +76,10 @@ def normalized(node: Any) -> Any:
 
 
 def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
-    """Return the outer names that code uses, and the dotted names that begin with one of them."""
+    """Return the names that code uses but does not define, and its dotted names that begin with one of these.
+
+    Code that calls ``json.dumps`` uses the name ``json`` and the dotted name ``("json", "dumps")``.
+    """
     names = {*_outer_names(symtable.symtable(ast.unparse(node), "<source>", "exec"))}
     paths = {_dotted(n) for n in ast.walk(node) if isinstance(n, ast.Attribute)}
     return names, {path for path in paths if path and path[0] in names}
@@ -81,7 +87,7 @@ def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
 
 def _outer_names(table: symtable.SymbolTable) -> Iterator[str]:
     for symbol in table.get_symbols():
-        # In a class body, a name refers to the module until it is assigned.
+        # In a class body, a name refers to the module's variable until the body assigns the name.
         if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "class"):
             yield symbol.get_name()
     for inner in table.get_children():

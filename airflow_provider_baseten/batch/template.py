@@ -28,7 +28,7 @@ class Template:
     def fill(self, column: Column) -> Any:
         """Return the input of a row.
 
-        :param column: returns the value of a column.
+        :param column: returns the row's value of the column with a name.
         """
         return self._fill(column)
 
@@ -56,7 +56,10 @@ class Template:
 
 
 def _parts(text: str) -> list[tuple[str, str | None]]:
-    """Return the literal texts, each with the name of the column that follows it."""
+    """Split a string of a template into pairs: a literal text, and the name of the column in the braces after it.
+
+    The name is ``None`` if no column follows. ``{a} or {b}!`` gives ``("", "a")``, ``(" or ", "b")``, ``("!", None)``.
+    """
     try:
         parts = list(Formatter().parse(text))
     except ValueError:

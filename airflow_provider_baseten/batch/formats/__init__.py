@@ -1,4 +1,4 @@
-"""Formats of input files and of output parts: a module for each, and two registries."""
+"""Formats of input files and of output parts: each has a module, and is listed in a registry here."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class InputFormat:
 
     :param name: name in messages.
     :param rows: yields the rows of a file; its last argument is the columns that are needed, ``None`` for all.
-    :param counts: yields numbers of rows whose sum is the number of rows in a file.
-    :param compresses_itself: whether its files are never compressed as a whole.
+    :param counts: yields the number of rows of each block of a file; the sum is the number of rows in the file.
+    :param compresses_itself: whether a file compresses its content itself, and can't be compressed as a whole.
     :param has_row_count: whether the metadata of a file has the number of rows, so that counting is cheap.
     """
 
@@ -36,7 +36,7 @@ class InputFormat:
 
 _JSONL = InputFormat(name="JSON Lines", rows=jsonl_input.rows, counts=jsonl_input.counts)
 
-#: By the suffix of the files, in lower case.
+#: Formats by the suffix of the files, in lower case.
 INPUT_FORMATS = {
     ".jsonl": _JSONL,
     ".ndjson": _JSONL,
@@ -61,10 +61,10 @@ class PartFormat:
     """A format of parts with outputs. Parts with failed rows are always JSON Lines.
 
     :param check: raises ``BasetenInputError`` where a library is missing.
-    :param encode: returns the content of a part, from its rows, the names of the copied columns, and whether the
-        outputs are packed vectors.
-    :param row_numbers: returns the numbers of the rows in a part; raises ``ValueError`` if it is damaged.
-    :param packs_vectors: whether outputs that are lists of numbers come as packed 32-bit floats instead of JSON.
+    :param encode: returns the content of a part. It takes the rows (number, copied columns and output), the names of
+        the copied columns, and whether the outputs are packed vectors.
+    :param row_numbers: returns the numbers of the rows in a part; raises ``ValueError`` if the part is damaged.
+    :param packs_vectors: whether ``encode`` takes lists of numbers as packed 32-bit floats instead of JSON.
     """
 
     check: Callable[[], None]
@@ -73,7 +73,7 @@ class PartFormat:
     packs_vectors: bool = False
 
 
-#: By ``output_format``, which is also the suffix of the parts.
+#: Formats by the job's ``output_format``, which is also the suffix of the parts.
 PART_FORMATS = {
     "jsonl": PartFormat(check=lambda: None, encode=jsonl_parts.encode, row_numbers=jsonl_parts.row_numbers),
     "parquet": PartFormat(

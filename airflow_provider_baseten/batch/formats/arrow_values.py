@@ -1,7 +1,7 @@
 """Arrow values as JSON values: whole columns at once, or value by value if a value of the column can't be converted.
 
-Timestamps, dates and times become ISO 8601 text, with no digits of a second, with 6, or with 9 if there are
-nanoseconds. Decimals keep every digit, maps and structs become objects, UUIDs text.
+Timestamps, dates and times become ISO 8601 text. A fraction of a second has 6 digits, or 9 if there are nanoseconds; a
+full second has none. Decimals keep every digit, maps and structs become objects, UUIDs become text.
 Binary values, durations, intervals and dates beyond the year 9999 have no standard form in JSON and are errors.
 """
 
@@ -32,7 +32,7 @@ def rows_of(batch: "pa.RecordBatch", where: str, before: int) -> Iterator[Any]:
     """Yield the rows of a batch as objects, and an error for each row with a value that can't be converted.
 
     :param where: words before the row number in error messages.
-    :param before: number of rows before the batch.
+    :param before: number of the file's rows before the batch.
     """
     names = batch.schema.names
     errors: dict[int, str] = {}
@@ -144,7 +144,10 @@ def _key(key: Any) -> str:
 
 
 def _text_of(kind: "pa.DataType") -> Callable[[int], str]:
-    """Return the function from stored numbers of dates, times or timestamps to ISO 8601 text."""
+    """Return the function that turns a stored number into ISO 8601 text.
+
+    :param kind: a type of dates, times or timestamps. Arrow stores them as numbers.
+    """
     import pyarrow as pa
 
     if pa.types.is_date32(kind):

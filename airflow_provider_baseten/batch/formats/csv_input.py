@@ -16,7 +16,7 @@ from airflow_provider_baseten.batch.read_progress import ReadProgress
 from airflow_provider_baseten.batch.row import Row
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# A line that Excel writes above the header, with the delimiter.
+# A line such as "sep=;" above the header, with which Excel names the delimiter.
 _DELIMITER = re.compile(r'"?sep=([^\r\n"])"?\s*', re.IGNORECASE)
 
 _COUNTED_ROWS = 1000
@@ -25,9 +25,9 @@ _COUNTED_ROWS = 1000
 def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    Empty lines above the header and blank lines below it are skipped. A broken line is a failed row.
+    Empty lines above the header and blank lines below it are skipped. A broken line becomes a row that fails.
 
-    :raises BasetenInputError: the header has a name twice, or is not UTF-8.
+    :raises BasetenInputError: the header has a name twice, the file is UTF-16 or UTF-32, or a line has over 100 MB.
     """
     with _opened(file, progress) as (above, reader):
         header: list[str] = next(reader, [])
@@ -40,7 +40,7 @@ def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | No
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield numbers whose sum is the number of rows."""
+    """Yield the number of rows of each block; the sum is the number of rows in the file."""
     with _opened(file, ReadProgress()) as (_, reader):
         next(reader, [])
         fields = iter(lambda: _fields(reader), None)
@@ -54,7 +54,7 @@ def _opened(file: InputFile, progress: ReadProgress) -> Iterator[tuple[int, Any]
     csv.field_size_limit(MAX_BODY_BYTES)
     with file.open(progress) as stream:
         skip_byte_order_mark(file.uri, stream)
-        # A row that is not UTF-8 fails when its request is made.
+        # Bytes that are not UTF-8 are let through here. Their row fails when its request is made.
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
         above, delimiter, lines = _start(_lines(file.uri, text))
         yield above, csv.reader(lines, strict=True, delimiter=delimiter)
@@ -87,7 +87,10 @@ def _check_header(uri: str, header: list[str]) -> None:
 
 
 def _fields(reader: Any) -> list[str] | csv.Error | None:
-    """Return the fields of the next line or its error; ``None`` at the end."""
+    """Return the fields of the next row, or the error of a broken row; ``None`` at the end.
+
+    The arguments of the error are the number of the row's first line, and the problem.
+    """
     first = reader.line_num + 1
     try:
         return next(reader, None)

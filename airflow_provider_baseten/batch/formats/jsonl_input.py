@@ -14,7 +14,7 @@ _COUNTED_BYTES = 1 << 18
 
 
 def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
-    """Yield the rows of a file; blank lines are skipped."""
+    """Yield the rows of a file. Blank lines are skipped; a line of over 100 MB becomes a row that fails."""
     uri = file.uri
     with file.open(progress) as stream:
         skip_byte_order_mark(uri, stream)
@@ -30,10 +30,10 @@ def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | No
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield numbers whose sum is the number of rows."""
+    """Yield the number of rows of each block; the sum is the number of rows in the file."""
     with file.open(ReadProgress()) as stream:
         skip_byte_order_mark(file.uri, stream)
-        holds_text = False  # Whether the last line of the previous block has text.
+        holds_text = False  # Whether the unfinished last line of the previous block has text.
         for block in iter(partial(stream.read, _COUNTED_BYTES), b""):
             start, *lines = map(bytes.strip, block.split(b"\n"))
             holds_text = holds_text or bool(start)

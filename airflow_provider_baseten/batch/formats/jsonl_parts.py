@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Sequence
 from typing import IO
 
-# Characters that JSON allows in strings and some readers take for the end of a line.
+# Characters that JSON allows in strings, but that some readers take for the end of a line.
 _LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
 
 _LINE_START = b'{"row":'
@@ -13,7 +13,10 @@ _LINE_START = b'{"row":'
 def encode(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
     """Return rows with their outputs as JSON Lines.
 
-    :param rows: number, copied columns as members of JSON, and output as JSON.
+    :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output as
+        JSON.
+    :param columns: not used in this format.
+    :param are_vectors: not used in this format.
     """
     return _lines(rows, b"output")
 
@@ -21,7 +24,7 @@ def encode(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vec
 def encode_failed(rows: list[tuple[int, bytes, bytes]]) -> bytes:
     """Return failed rows as JSON Lines.
 
-    :param rows: number, copied columns as members of JSON, and record of the failure.
+    :param rows: for each row its number, its copied columns as in :func:`encode`, and the record of its failure.
     """
     return _lines(rows, b"error")
 

@@ -21,7 +21,8 @@ _BATCH_ROWS = 1000
 def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    :param columns: columns that are needed; if the file has them all, no others are read.
+    :param columns: columns that are needed, ``None`` for all. If the file has all of them, only these are read;
+        otherwise every column is read.
     :raises BasetenInputError: the file is not a Parquet file, or has a column twice.
     """
     require_pyarrow()
@@ -38,7 +39,7 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
         total = table.metadata.num_rows
         wanted = None if columns is None or not {*columns} <= {*schema.names} else sorted(columns)
         _check_names(file.uri, schema, wanted)
-        # One row group at a time, because pyarrow can't join dictionaries inside lists of two row groups in a batch.
+        # One row group at a time: pyarrow can't put two row groups into one batch if lists hold dictionary values.
         groups = range(table.num_row_groups)
         for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
             for value in rows_of(batch, f"{file.uri}, row", number):
@@ -47,7 +48,7 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield the number of rows from the metadata of the file."""
+    """Yield one number, the number of rows in the metadata of the file."""
     import pyarrow.parquet
 
     with file.raw() as binary:

@@ -31,7 +31,7 @@ def require_pyarrow() -> None:
 
 
 def packed(vector: Sequence[float]) -> bytes | None:
-    """Return a vector of finite numbers as 32-bit floats, ``None`` if a number is too large for that."""
+    """Return a vector of finite numbers as the bytes of 32-bit floats, ``None`` if a number is too large for that."""
     floats = array("f", vector)
     return floats.tobytes() if math.isfinite(sum(floats)) else None
 
@@ -39,10 +39,12 @@ def packed(vector: Sequence[float]) -> bytes | None:
 def encode(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
     """Return rows with their outputs as a Parquet file.
 
-    It has the column ``row``, the copied columns (text as it is, other values as JSON), and ``output``, a list of
-    numbers for vectors and otherwise JSON. The types depend on the job alone, so that all parts have the same.
+    The file has the column ``row``, the copied columns (text as it is, other values as JSON), and the column
+    ``output``: a list of numbers if the outputs are vectors, otherwise JSON. The types of the columns depend only on
+    the job, so all parts of a job have the same types.
 
-    :param rows: number, copied columns as members of JSON, and output: JSON, or what :func:`packed` returns.
+    :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output: as
+        JSON, or for vectors as :func:`packed` returns it.
     :param columns: names of the copied columns.
     :param are_vectors: whether the outputs are packed vectors.
     """

@@ -33,7 +33,7 @@ class CommandError(Exception):
 
 
 def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
-    """Turn a function into a command: errors are printed as one sentence and become an exit code."""
+    """Turn a function into a command, which prints an error as one sentence and exits with a code for it."""
 
     @wraps(run)
     def main(options: argparse.Namespace) -> None:
@@ -50,7 +50,8 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     try:
         return run(options) or OK
     except BrokenPipeError:
-        # The reading program, such as head, has closed the pipe. Python would fail again as it flushes stdout at exit.
+        # The reading program, such as head, has closed the pipe. stdout becomes the null device, because Python would
+        # fail again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
         return OK
     except KeyboardInterrupt:
@@ -73,7 +74,7 @@ def _replace_arguments(text: str, options: argparse.Namespace) -> str:
         argument = "baseten_conn_id" if name == "conn_id" else name
         option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
         text = re.sub(rf"\b{argument}=", f"{option} ", text)
-        # Not in "webhook_endpoint of the connection": fields of the connection have the same names as arguments.
+        # A name before "of" stays: in "webhook_endpoint of the connection" it is a field and no argument.
         if "_" in argument and value is not None:
             text = re.sub(rf"\b{argument}\b(?! of )", option, text)
     return re.sub(r"\bmodel_input\b", "The input", text, count=1)
@@ -86,7 +87,7 @@ def _fail(error: Exception, code: int) -> int:
 
 @contextmanager
 def _separate_stdout() -> Iterator[None]:
-    """Keep stdout for the command's output: redirect to stderr what Airflow writes to stdout, such as its logs."""
+    """Keep stdout for the command's output. What Airflow writes to stdout, such as logs, goes to stderr."""
     global _stdout  # noqa: PLW0603
     sys.stdout.flush()
     shared = sys.stdout.fileno()
@@ -104,7 +105,7 @@ def _separate_stdout() -> Iterator[None]:
 def read_input(options: argparse.Namespace) -> Any:
     """Return the JSON value of ``--data``, ``--file`` or stdin.
 
-    :raises UsageError: there is no input, or it can't be read or is not JSON.
+    :raises UsageError: there is no input, or the input can't be read or is not JSON.
     :raises BasetenInputError: both ``--data`` and ``--file`` are given.
     """
     check_at_most_one(**{"--data": options.data, "--file": options.file})
@@ -148,7 +149,7 @@ def _parse(source: str, text: bytes) -> Any:
 
 
 def write(output: Any) -> None:
-    """Print a value as JSON, bytes unchanged."""
+    """Print a value as JSON; print bytes unchanged."""
     if not isinstance(output, bytes):
         # A lone surrogate can't be encoded in UTF-8, but can be escaped in JSON.
         output = f"{_format(output)}\n".encode(errors="backslashreplace")

@@ -1,6 +1,6 @@
 """Definition of the commands and their arguments.
 
-Every ``airflow`` command imports this module, so it imports nothing heavy.
+Every ``airflow`` command imports this module, so the module itself imports nothing heavy.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def _seconds(text: str) -> float:
 
 
 class _CommandLine(Arg):
-    """Argument that takes the rest of the command line, including options, for a command with its own parser."""
+    """Argument that takes the rest of the command line, options included, for a command that has its own parser."""
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         parser.prefix_chars = "\0"

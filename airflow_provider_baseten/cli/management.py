@@ -11,7 +11,7 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 @command
 def models(options: argparse.Namespace) -> None:
-    """Print all models, or one."""
+    """Print all models, or the model that an option names."""
     check_at_most_one(**{"--model-id": options.model_id, "--name": options.name})
     with _client(options) as client:
         management = client.management

@@ -1,4 +1,7 @@
-"""The command that prints an Airflow connection made of the settings of Truss."""
+"""Command that prints an Airflow connection made of the settings of Truss.
+
+Truss calls a server with its API key a remote. The file of Truss can hold several remotes, each in a section.
+"""
 
 import argparse
 import configparser
@@ -31,9 +34,12 @@ def connection_from_trussrc(options: argparse.Namespace) -> None:
 
 
 def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
-    """Return the remote in Truss's environment variables, which take precedence over the file; ``None`` without them.
+    """Return the remote in Truss's environment variables, ``None`` if they are not set.
 
-    :raises UsageError: only one of them is set, or a remote of the file is requested.
+    The variables take precedence over the file of Truss.
+
+    :param name: name of the remote of the file that the user asks for, if any.
+    :raises UsageError: only one of the two variables is set; or both are set, and there is a ``name``.
     """
     url, api_key = os.environ.get(_URL_VARIABLE), os.environ.get(_KEY_VARIABLE)
     if not url and not api_key:
@@ -70,7 +76,7 @@ def _remote(remotes: Mapping[str, Mapping[str, str]], name: str | None, path: st
 
 
 def _host(name: str, remote: Mapping[str, str]) -> str | None:
-    """Return the host of the connection; ``None`` for Baseten's own hosts."""
+    """Return the host of the connection for a remote; ``None`` if it has Baseten's own hosts."""
     if remote.get("remote_provider", "baseten") != "baseten":
         raise UsageError(f"Remote {name} does not have the remote_provider baseten.")
     url = check_base_url(f"remote_url of remote {name}", remote.get("remote_url", _BASETEN))

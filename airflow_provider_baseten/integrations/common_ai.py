@@ -1,6 +1,6 @@
 """Adapter that runs ``@task.llm_batch`` of ``apache-airflow-providers-common-ai`` on Baseten.
 
-That package loads it by the prefix ``baseten``; no module of this package imports it.
+That package loads the adapter for models whose id has the prefix ``baseten:``. No module of this package imports it.
 """
 
 import logging
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 class BasetenBatchAdapter(BatchAdapter):
     """Batches of chat completions on the OpenAI-compatible server of a model, or on Model APIs.
 
-    Baseten has no batch endpoint: :meth:`submit` sends the requests with the bulk engine and returns when each one has
-    an outcome, so a batch that has an id is complete. Outcomes are written to ``[baseten] result_store``, below
-    ``llm_batches``, while the batch runs. If an attempt dies, its outputs stay there, and the next attempt sends and
-    pays for only the requests without one.
+    Baseten has no batch endpoint, so :meth:`submit` sends the requests with the bulk engine. It returns the id of the
+    batch when each request has succeeded or failed: a batch that has an id is complete. Outputs are written to
+    ``[baseten] result_store``, below ``llm_batches``, while the batch runs. If an attempt dies, its outputs stay there,
+    and the next attempt sends only the requests that have no output.
 
     :param api_key: password of the connection.
     :param base_url: host of the connection; ``None`` means Baseten's own hosts.
@@ -74,7 +74,7 @@ class BasetenBatchAdapter(BatchAdapter):
         idempotency_key: str,
         **kwargs: Any,
     ) -> None:
-        """Check model, number and sizes before anything is sent.
+        """Check the model, the number of requests and their sizes before anything is sent.
 
         :raises LLMBatchLimitExceededError: the batch, or one request, is too large.
         :raises LLMBatchModelMismatchError: a request has another model than the batch.
@@ -105,10 +105,10 @@ class BasetenBatchAdapter(BatchAdapter):
         output_spec: "OutputSpec",
         **kwargs: Any,
     ) -> SubmitResult:
-        """Send all requests that have no output yet, and return when each one has an outcome.
+        """Send all requests that have no output yet, and return when each request has succeeded or failed.
 
-        Outputs are written at the latest 5 seconds after they arrive, and whenever the run ends with an error. A killed
-        process loses the outputs of its last 5 seconds.
+        Outputs are written at every 1,000 outputs, every 30 seconds, and at the end of the run, also if it ends with an
+        error. A process that is killed loses the outputs that were not written yet.
 
         :raises BasetenAuthError: the key was refused.
         :raises BasetenNotFoundError: the model does not exist.
@@ -123,7 +123,7 @@ class BasetenBatchAdapter(BatchAdapter):
         return SubmitResult(batch_id=batch_id, provider_input_ref=None)
 
     def get_batch(self, batch_id: str) -> BatchState:
-        """Return the number of requests that succeeded and failed.
+        """Return the numbers of requests that have succeeded and failed; the status is always ``completed``.
 
         :raises BasetenBatchUnknownError: the outcomes are not in the result store.
         """
@@ -132,7 +132,7 @@ class BasetenBatchAdapter(BatchAdapter):
         return BatchState(status="completed", counts=counts, error_message=None)
 
     def cancel_batch(self, batch_id: str) -> None:
-        """Do nothing: a batch that has an id is complete. Requests in flight end with the process that sent them."""
+        """Do nothing, because a batch that has an id is complete."""
 
     def iter_results(self, batch_id: str) -> Iterator[RawResultItem]:
         """Yield the result of each request: outputs first, then failures.
@@ -150,16 +150,16 @@ class BasetenBatchAdapter(BatchAdapter):
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
     def extract_output(self, raw: RawResultItem, spec: "OutputSpec") -> ExtractedOutput:
-        """Return the text of a result, to be parsed as JSON for structured output."""
+        """Return the text of a result; for structured output, the operator parses it as JSON."""
         if raw.raw is None:
             return ExtractedOutput(kind="absent")
         return ExtractedOutput(kind="json_text" if spec.is_structured else "text", text=raw.raw)
 
     def find_orphaned_batch(self, idempotency_key: str, input_fingerprint: str, not_before: str) -> str | None:
-        """Return the batch of an attempt that died after its last request, but before the batch id was recorded.
+        """Return the id of the batch if an earlier attempt completed it and died before it recorded the id.
 
-        The batch of an attempt that died earlier is incomplete and is not returned: with
-        ``on_orphaned_intent="resubmit"`` :meth:`submit` continues it.
+        If the attempt died earlier, the batch is incomplete, and ``None`` is returned. With
+        ``on_orphaned_intent="resubmit"``, :meth:`submit` then continues the batch.
         """
         batch_id = _batch_id(idempotency_key, input_fingerprint)
         try:
@@ -244,7 +244,7 @@ class BasetenBatchAdapter(BatchAdapter):
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
-    """A batch is not in the result store. The operator sends it again, as if a provider had expired it."""
+    """A batch is not in the result store. The operator sends it again, like a batch that a provider has expired."""
 
     status_code = 404
 

@@ -39,7 +39,9 @@ class Deliveries:
             ) from None
 
     def delivered(self, request_ids: Collection[str]) -> set[str]:
-        """Return the ids of those requests whose result was delivered. Blocks; a trigger calls it in a thread.
+        """Return the ids of those requests whose result was delivered.
+
+        This blocks, so a trigger calls it in a thread.
 
         :raises BasetenResultStoreError: the store could not be read.
         """

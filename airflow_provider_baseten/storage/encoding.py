@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES: dict[StoredFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
-# Bytes at each end of a large JSON body that are searched for its brackets.
+# Number of bytes at each end of a large JSON body in which its first and last bracket are looked for.
 _END_BYTES = 4096
 
 
@@ -24,7 +24,7 @@ class Output:
     """A value, and the bytes in which it is stored.
 
     :param value: the value that may go to XCom; ``None`` if the body is large.
-    :param body: content of the file.
+    :param body: the bytes in which the value is stored.
     :param format: format of the body, for :func:`read`.
     """
 
@@ -34,7 +34,7 @@ class Output:
 
     @classmethod
     def of_response(cls, response: "Response", value: Any) -> "Output":
-        """Make an output of a response, with the bytes that the server sent.
+        """Make an output of a response. For JSON and msgpack, the body is the bytes that the server sent.
 
         :param value: the decoded response.
         """
@@ -46,7 +46,7 @@ class Output:
 
     @classmethod
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
-        """Make an output of a large response, which is not decoded, except for msgpack.
+        """Make an output of a large response without decoding it; only msgpack is decoded, to find out if it is bytes.
 
         :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
         """
@@ -60,7 +60,7 @@ class Output:
                     may_have_run=True,
                 )
             return cls(None, body, "json")
-        if response.is_msgpack:  # Truss sends bytes with the same Content-Type.
+        if response.is_msgpack:  # Truss sends plain bytes with the Content-Type of msgpack, too.
             return cls(None, body, "bytes" if isinstance(response.output(), bytes) else "msgpack")
         is_text = response.media_type.startswith("text/") or not response.media_type
         return cls(None, body, "text" if is_text and body.is_utf8() else "bytes")
@@ -69,7 +69,7 @@ class Output:
     def of_value(cls, value: Any) -> "Output":
         """Encode a value that was made from a response: bytes as they are, text in UTF-8, everything else as JSON.
 
-        In a text, surrogate pairs are joined, and lone surrogates, which UTF-8 does not have, become U+FFFD.
+        In a text, surrogate pairs are joined. UTF-8 has no lone surrogates, so they become U+FFFD.
 
         :raises BasetenOutputError: the value can't be encoded.
         """
@@ -88,7 +88,7 @@ class Output:
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
+        """Size of the body in bytes."""
         return self.body.size if isinstance(self.body, LargeBody) else len(self.body)
 
     @property
@@ -99,21 +99,21 @@ class Output:
     def fits_xcom(self, max_bytes: int, *, long_integers: bool) -> bool:
         """Return whether the value is small enough for XCom, and Airflow returns it unchanged.
 
-        :param max_bytes: most bytes in XCom.
+        :param max_bytes: maximum size in XCom, in bytes.
         :param long_integers: whether XCom holds integers beyond 64 bits.
         """
         if isinstance(self.body, LargeBody):
             return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
-        # Measured again, because arrays become lists in XCom, which are longer.
+        # The size of the body does not count here: in XCom arrays are lists, which are longer.
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 
 def read(body: bytes, stored_format: StoredFormat) -> Any:
     """Decode the bytes of an output.
 
-    :raises ValueError: the bytes are not of that format.
+    :raises ValueError: the bytes do not have this format.
     """
     match stored_format:
         case "json":
@@ -126,7 +126,7 @@ def read(body: bytes, stored_format: StoredFormat) -> Any:
 
 
 def format_of(suffix: str) -> StoredFormat:
-    """Return the format of a file that a model or user wrote, by its suffix."""
+    """Return the format of a file that a model or user wrote, by its suffix; ``bytes`` for an unknown suffix."""
     return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
 
 
@@ -137,9 +137,9 @@ def _has_ends_of_json(body: LargeBody) -> bool:
 
 
 def _without_arrays(value: Any) -> Any:
-    """Replace numpy arrays and scalars by lists and numbers, except dates and durations.
+    """Replace numpy arrays by lists and numpy scalars by numbers, but keep dates and durations.
 
-    numpy would turn dates and durations into a number of nanoseconds, or into ``None`` if they have no value.
+    numpy would turn a date or duration into a number of nanoseconds, or into ``None`` if it has no value.
     """
     match value:
         case dict():

@@ -1,7 +1,7 @@
 """Permissions of the files and folders that this package makes on a local disk.
 
-A new folder belongs to its owner alone. A folder that exists keeps its permissions, and new files in it get the same
-permissions, without the right to execute and as far as the umask allows: a store that a group shares stays shared.
+Only its owner can use a new folder. A folder that exists keeps its permissions. A new file gets the permissions of its
+folder without the right to execute, as far as the umask allows. So a store that a group shares stays shared.
 """
 
 import os
@@ -12,9 +12,9 @@ OWNER_ONLY = 0o700
 
 
 def make_folder(folder: Path, mode: int = OWNER_ONLY) -> None:
-    """Make a folder, and those above it, unless they exist.
+    """Make a folder and the folders above it, as far as they do not exist.
 
-    :param mode: permissions of the new folders, by default for their owner alone.
+    :param mode: permissions of the new folders; by default only their owner can use them.
     :raises OSError: the folder could not be made.
     """
     missing = []

@@ -1,8 +1,8 @@
 """Files at any URI, read and written whole: local ones directly, all others through Airflow's ``ObjectStoragePath``.
 
-A reader of a file that is being written sees all of it or nothing. A file that can't be read is an error and never
-taken for one that does not exist. An error names the file and the reason; what the failure means for a request is known
-to the caller alone, which adds it with :func:`consequence`.
+While :func:`write` writes a file, a reader sees all of it or nothing. A file that can't be read is an error, and is
+never taken for a missing file. An error names the file and the reason. Only the caller knows what the failure means for
+a request, and adds that with :func:`consequence`.
 """
 
 import io
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _CHUNK_BYTES = 1 << 20
-# Up to this number of names, a call for each name is cheaper than listing the folder in an object store.
+# In an object store, a call for each of up to this number of names is cheaper than listing the folder.
 _MAX_LOOKUPS = 32
-# Characters of a name that its temporary file repeats: file systems allow 255 bytes, a character takes at most 4.
+# The name of a temporary file repeats this number of characters of the file's name. File systems allow 255 bytes, and a
+# character takes up to 4.
 _TEMPORARY_NAME_LENGTH = 50
 
 # Scheme of a local file, with or without the id of an Airflow connection or the host name localhost.
@@ -36,7 +37,7 @@ _FILE_SCHEME = re.compile(r"(?:file|local):(?=/)(?://(?:(?:localhost|[^/]*@)(?=/
 def local_path(uri: str) -> Path | None:
     """Return the local path that a URI stands for, ``None`` if the file is somewhere else.
 
-    Everything after the scheme is the path, ``#``, ``?`` and ``%`` too, as for Airflow's ``ObjectStoragePath``.
+    Everything after the scheme belongs to the path, also ``#``, ``?`` and ``%``, as in Airflow's ``ObjectStoragePath``.
     """
     if scheme := _FILE_SCHEME.match(uri):
         return Path(uri[scheme.end() :])
@@ -51,16 +52,16 @@ def object_path(uri: str) -> "ObjectStoragePath":
 
 
 def locate(uri: str) -> tuple[Path | None, Any]:
-    """Return the local path of a URI, or else ``None`` and its :func:`object_path`."""
+    """Return a pair for a URI: its local path and ``None``, or ``None`` and its :func:`object_path`."""
     local = local_path(uri)
     return local, None if local is not None else object_path(uri)
 
 
 @contextmanager
 def consequence(sentence: str) -> Iterator[None]:
-    """Add a sentence to storage errors raised in a block: what the failure means for the request.
+    """Add a sentence to the storage errors that a block raises.
 
-    :param sentence: for example ``Nothing was sent.``
+    :param sentence: what the failure means for the request, for example ``Nothing was sent.``
     """
     try:
         yield
@@ -107,16 +108,16 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
 
 
 def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None:
-    """Write a file whole.
+    """Write a file, so that a reader sees all of it or nothing.
 
-    :param root: URI of a folder that the file is in: new folders in it get its permissions, others are for
-        their owner alone.
+    :param root: URI of a folder above the file. New folders below it get its permissions; without a ``root``, only
+        their owner can use new folders.
     :raises BasetenResultStoreError: the file could not be written.
     """
     size = body.size if isinstance(body, LargeBody) else len(body)
     with _reported(f"{size:,} bytes could not be written to {uri}"):
         local, remote = locate(uri)
-        if local is None:  # An object store shows an object when its upload is complete.
+        if local is None:  # An object store shows an object only when its upload is complete.
             remote.parent.mkdir(parents=True, exist_ok=True)
             with remote.fs.open(remote.path, "wb") as file:
                 _copy(body, file)
@@ -134,8 +135,8 @@ def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None
 def create(uri: str, body: bytes, *, root: str | None = None) -> bool:
     """Write a file if there is no such file; return whether it was written.
 
-    Of several processes that create the same file, one gets ``True``. A storage without exclusive creation is checked
-    for the file first: there two processes at the same moment may both get ``True``.
+    If several processes create the same file, one of them gets ``True``. Some storages have no exclusive creation: the
+    function looks for the file first there, and two processes at the same moment may both get ``True``.
 
     :param root: see :func:`write`.
     :raises BasetenResultStoreError: the file could not be written.
@@ -195,8 +196,9 @@ def names_in(uri: str) -> list[str]:
 
 
 def existing(uri: str, names: Collection[str]) -> set[str]:
-    """Return those names for which there is a file in a folder.
+    """Return those of the names that a file in the folder has.
 
+    :param uri: URI of the folder.
     :raises BasetenResultStoreError: the folder could not be read.
     """
     with _reported(f"{uri} could not be read"):
@@ -214,10 +216,10 @@ def existing(uri: str, names: Collection[str]) -> set[str]:
 
 
 def check_writable(uri: str, name: str = "output_path") -> None:
-    """Check that a file could be written, by writing another one beside it.
+    """Check that a file can be written. On a local disk, write another file beside it; elsewhere make its folder.
 
-    :param uri: URI of the file, or with a trailing slash that of the folder.
-    :param name: name of the argument, for the message.
+    :param uri: URI of the file; with a trailing slash, URI of its folder.
+    :param name: name of the argument that holds the URI, for the message.
     :raises BasetenResultStoreError: the scheme, the connection or the folder is not usable.
     """
     is_folder = uri.endswith("/")
@@ -286,7 +288,7 @@ def _check_local(path: Path, *, is_folder: bool) -> None:
     file_rights.create(probe).close()
     probe.unlink()
     with suppress(FileNotFoundError):
-        path.lstat()  # Raises for a name that no file can have.
+        path.lstat()  # Raises an error for a name that no file can have, such as one that is too long.
 
 
 def _create_object(path: Any, body: bytes) -> bool:

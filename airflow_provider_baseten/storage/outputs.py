@@ -16,7 +16,7 @@ from airflow_provider_baseten.storage.references import OutputReference, StoredF
 from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
 from airflow_provider_baseten.storage.xcom import xcom_safe
 
-# Seconds for which the write of an output is retried: it was paid for, and Baseten does not keep it.
+# Seconds for which the write of an output is retried, because the output was paid for and Baseten does not keep it.
 _WRITE_RETRY_SECONDS = 60.0
 
 # Ids that Airflow accepts for a connection.
@@ -33,15 +33,15 @@ def to_xcom(
     result_store: str | None,
     baseten_conn_id: str,
 ) -> Any:
-    """Return the XCom of an output: the value if it is small and Airflow can hold it, otherwise a reference to the file
-    that is written.
+    """Return what goes to XCom for an output: the value, or a reference to a file that this function writes.
 
-    A write that fails is retried for a minute, because the output was paid for.
+    The value goes to XCom if it is small, Airflow can hold it, and there is no ``output_path``. A write that fails is
+    retried for a minute, because the output was paid for.
 
-    :param output_path: URI of the file, or with a trailing slash of its folder; with it a file is written in any case.
-    :param result_store: URI of the folder for an output that does not go to XCom, by default ``[baseten]
-        result_store``.
-    :param baseten_conn_id: id of the connection that has this result store.
+    :param request_id: Baseten's id of the request.
+    :param output_path: URI of the file; with a trailing slash, URI of its folder.
+    :param result_store: URI of the folder for a file without an ``output_path``, by default ``[baseten] result_store``.
+    :param baseten_conn_id: id of the connection that names this result store.
     :raises BasetenResultStoreError: the file could not be written; the message names the request.
     """
     if not output_path and xcom_holds(output):
@@ -80,7 +80,7 @@ def to_xcom(
 def xcom_holds(output: Output) -> bool:
     """Return whether an output goes to XCom itself: it is small, and Airflow returns it unchanged.
 
-    An output that looks like a reference goes to a file: in XCom it would be taken for a reference of this package.
+    An output that looks like a reference goes to a file, because in XCom it would be taken for a reference.
     """
     return not references.has_form_of_reference(output.value) and output.fits_xcom(
         config.XCOM_MAX_BYTES.get(), long_integers=not compat.xcoms_are_msgpack()
@@ -88,7 +88,7 @@ def xcom_holds(output: Output) -> bool:
 
 
 def output_of(response: "Response") -> Output:
-    """Return the output in a response; a large one is decoded only if it may go to XCom.
+    """Return the output in a response. A large body is decoded only if it may go to XCom.
 
     :raises BasetenResponseError: the body does not match the Content-Type.
     """
@@ -98,9 +98,9 @@ def output_of(response: "Response") -> Output:
 
 
 def predict_output_of(response: "Response") -> Output:
-    """Return the output in the response to a predict; an HTML page or an empty body is not an output.
+    """Return the output in the response to a predict request.
 
-    :raises BasetenResponseError: the response is not usable.
+    :raises BasetenResponseError: the body is an HTML page or empty, or does not match the Content-Type.
     """
     refuse_page(response)
     refuse_empty(response)
@@ -108,12 +108,12 @@ def predict_output_of(response: "Response") -> Output:
 
 
 def is_xcom_safe(value: Any) -> bool:
-    """Return whether a value that is pushed to XCom is pulled unchanged."""
+    """Return whether a value that is pushed to XCom comes back unchanged."""
     return xcom_safe(value, long_integers=not compat.xcoms_are_msgpack())
 
 
 def save_response(response: "Response", result_store: str | None) -> str:
-    """Save the body of a response that is not usable, because it was paid for; return a sentence that says where."""
+    """Save the body of an unusable response, because the response was paid for. Return a sentence about the file."""
     if not response.size:
         return ""
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
@@ -126,17 +126,21 @@ def save_response(response: "Response", result_store: str | None) -> str:
 
 
 def file_name(request_id: str | None) -> str:
-    """Return the name of the file for the output of a request, without suffix; random if the id is not a file name."""
+    """Return the name, without suffix, of the file for a request's output.
+
+    It is the id of the request, or random if there is no id or it can't be a file name.
+    """
     return request_id if request_id and FILE_NAME.fullmatch(request_id) else uuid4().hex
 
 
 def stored_output(uri: str, request_id: str, *, result_store: str | None, baseten_conn_id: str) -> Any:
-    """Return the XCom of an output that the model stored itself: the value if it is small JSON or text that Airflow can
-    hold, otherwise a reference to the file.
+    """Return what goes to XCom for an output that the model stored itself: its value, or a reference to its file.
+
+    The value goes to XCom if it is small JSON or text, and Airflow can hold it.
 
     :param uri: URI of the file, whose suffix names the format.
     :param result_store: URI of the result store, by default ``[baseten] result_store``.
-    :param baseten_conn_id: id of the connection that has this result store.
+    :param baseten_conn_id: id of the connection that names this result store.
     :raises BasetenResultLostError: there is no such file.
     :raises BasetenResultStoreError: the file could not be read, or does not have the format of its suffix.
     """
@@ -165,10 +169,10 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
 def read_output(value: Any) -> Any:
     """Return the output behind a reference; any other value is returned unchanged.
 
-    Only a reference that was signed with the key of the result store is opened. A model can return something that looks
-    like a reference to a file that it must not read, but can't sign that.
+    The file is opened only if the reference was signed with a key of the result store. A model can return an object
+    that looks like a reference, to reach a file that it must not read, but the model can't sign it.
 
-    :raises BasetenResultStoreError: the output could not be read; or the signature is not valid, and nothing was
+    :raises BasetenResultStoreError: the output could not be read; or the signature is not valid, so that no file was
         opened.
     """
     if not references.has_form_of_reference(value):
@@ -211,7 +215,7 @@ def _read(uri: str, stored_format: StoredFormat, request_id: str | None, size: i
 
 
 def _result_store_of(conn_id: str) -> str | None:
-    """Return the result store of a connection, ``None`` if it names none or does not exist."""
+    """Return the result store that a connection names, ``None`` if it names none or the connection does not exist."""
     from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 
     if not isinstance(conn_id, str) or not _CONN_ID.fullmatch(conn_id):
@@ -228,7 +232,7 @@ def _result_store_of(conn_id: str) -> str | None:
 
 
 def _retried(work: Callable[[], T]) -> T:
-    """Call a function; while the storage fails, call it again for a minute."""
+    """Call a function. If it raises a storage error, call it again, for up to a minute."""
     import tenacity
 
     return tenacity.Retrying(

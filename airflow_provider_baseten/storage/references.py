@@ -1,8 +1,8 @@
-"""Reference to an output in a file: signed, and in XCom in place of the output.
+"""Reference to an output in a file: a signed object that goes to XCom in place of the output.
 
-A model may return anything, also an object that looks like a reference to a file that the model must not read. So
-only an object that was signed with a key of the result store is a reference. The key stays in the store and in the
-processes that read it.
+A model may return anything, also an object that looks like a reference, to reach a file that it must not read. So an
+object counts as a reference only if it was signed with a key of the result store. Models do not get the key: it is only
+in the store and in the processes that read the store.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class UnsignedReference(TypedDict):
-    """The fields of a reference that are signed.
+    """The fields of a reference that its signature covers.
 
     :param uri: URI of the file.
-    :param bytes: size of the file.
+    :param bytes: size of the file in bytes.
     :param request_id: Baseten's id of the request that made the output.
     :param format: format of the file: ``json``, ``text``, ``msgpack`` or ``bytes``.
     :param baseten_conn_id: id of the Airflow connection whose result store has the key of the signature.
@@ -59,12 +59,12 @@ def new_key() -> bytes:
 
 
 def signed(reference: UnsignedReference, key: bytes) -> OutputReference:
-    """Return a reference with its signature."""
+    """Return the reference with its signature."""
     return {**reference, "signature": _signature(dict(reference), key)}
 
 
 def has_form_of_reference(value: Any) -> TypeGuard[OutputReference]:
-    """Return whether a value has the fields of a reference; a model may have made it."""
+    """Return whether a value has the fields of a reference. Its signature is not checked: a model may have made it."""
     return isinstance(value, dict) and value.keys() == OutputReference.__annotations__.keys()
 
 

@@ -36,15 +36,16 @@ class ResultStore(StorageFolder):
         return files.read_large(self.uri_of(name))
 
     def create(self, name: str, body: bytes) -> bool:
-        """Write a file if there is no such file; return whether it was written, see
-        :func:`~airflow_provider_baseten.storage.files.create`.
+        """Write a file if there is no such file; return whether it was written.
+
+        See :func:`~airflow_provider_baseten.storage.files.create`.
         """
         return files.create(self.uri_of(name), body, root=self.uri)
 
     def signing_keys(self, *, create: bool = False) -> list[bytes]:
-        """Return the keys that references to outputs are signed with. A signature of any of them is valid.
+        """Return the keys that references to outputs are signed with. A signature with any of the keys is valid.
 
-        There is one key, or several where several workers needed the first one at the same moment.
+        Usually there is one key. There are several if several workers needed the first key at the same moment.
 
         :param create: whether to create a key if there is none.
         :raises BasetenResultStoreError: a key could not be read or is damaged, or the new one could not be written.

@@ -8,7 +8,7 @@ from airflow_provider_baseten.storage import files
 
 
 class StorageFolder:
-    """A folder at a local path or URI. Its files are named by their path relative to the folder.
+    """A folder at a local path or URI. The name of a file in it is the path relative to the folder.
 
     :param uri: local path or URI.
     :raises BasetenResultStoreError: from every method, if a file or the folder could not be read or written.
@@ -18,11 +18,14 @@ class StorageFolder:
         self.uri = uri.rstrip("/")
 
     def uri_of(self, name: str) -> str:
-        """Return the URI of a file in it."""
+        """Return the URI of a file in the folder."""
         return f"{self.uri}/{name}"
 
     def holds(self, uri: str) -> bool:
-        """Return whether a local path or URI is that of a file in it."""
+        """Return whether a file is directly in the folder.
+
+        :param uri: local path or URI of the file. The file need not exist.
+        """
         mine, other = files.local_path(self.uri), files.local_path(uri)
         if mine is None or other is None:
             return uri.rpartition("/")[0] == self.uri
@@ -31,12 +34,12 @@ class StorageFolder:
     def prepare(self, name: str = "output_path") -> None:
         """Make the folder, and check that files can be written to it.
 
-        :param name: name of the argument for the folder, for the message.
+        :param name: name of the argument that holds the folder's URI, for the message.
         """
         files.check_writable(f"{self.uri}/", name)
 
     def names(self) -> list[str]:
-        """Return the names of the files in it, sorted; none if there is no such folder."""
+        """Return the names of the files in the folder, sorted; none if the folder does not exist."""
         return files.names_in(self.uri)
 
     def read(self, name: str) -> bytes | None:
@@ -51,7 +54,7 @@ class StorageFolder:
         return files.opened(self.uri_of(name))
 
     def write(self, name: str, body: bytes | LargeBody) -> None:
-        """Write a file whole: a reader sees all of it or nothing."""
+        """Write a file, so that a reader sees all of it or nothing."""
         files.write(self.uri_of(name), body, root=self.uri)
 
     def remove(self, name: str) -> None:

@@ -1,25 +1,27 @@
 """Check of values for XCom: whether Airflow returns them exactly as they were pushed.
 
-An XCom is serialised by the task SDK, which takes certain objects and keys for instructions to build objects; packed
-with msgpack for the supervisor; validated by Pydantic; and stored as JSON, by PostgreSQL as JSONB and by MySQL with at
-most 100 levels. A value that one of these refuses or changes does not pass. Checked with Airflow 3.1.0 and 3.3.2.
+An XCom goes through four steps. The task SDK serialises the value, and takes certain objects and keys for instructions
+to build objects. The value is packed with msgpack for the supervisor. Pydantic validates it. The database stores it as
+JSON: PostgreSQL as JSONB, MySQL with at most 100 levels. A value that one of these steps refuses or changes does not
+pass the check. The rules were tested with Airflow 3.1.0 and 3.3.2.
 """
 
 from typing import Any
 
-# MySQL accepts 100 with the value itself, Pydantic 254.
+# Levels of nesting below the value. MySQL accepts 100 levels, with the value as the first level; Pydantic accepts 254.
 _MAX_LEVELS = 90
-# MySQL accepts 65,535 bytes.
+# Characters of a dictionary's key. MySQL accepts 65,535 bytes, and a character takes up to 4.
 _MAX_KEY_LENGTH = 16_000
-# From here on Python writes a float with an exponent, which JSONB stores as an integer.
+# Python writes floats from this size on with an exponent, and JSONB stores a number like 1e+16 as an integer.
 _LARGE_FLOAT = 1e16
 
 
 def xcom_safe(value: Any, *, long_integers: bool) -> bool:
     """Return whether Airflow returns this value unchanged, with the same types.
 
-    Only ``None``, booleans, integers, finite floats, texts without NUL and lone surrogates, lists, and dictionaries
-    with such texts as keys pass. Keys that begin with two underscores do not: Airflow would build objects from them.
+    These pass: ``None``, booleans, integers, floats between -1e16 and 1e16, texts without NUL or lone surrogates,
+    lists, and dictionaries whose keys are such texts. Keys that begin with two underscores do not pass, because Airflow
+    would build objects from them.
 
     :param long_integers: whether integers beyond 64 bits pass.
     """
@@ -27,7 +29,7 @@ def xcom_safe(value: Any, *, long_integers: bool) -> bool:
     for _ in range(_MAX_LEVELS + 1):
         deeper: list[Any] = []
         for item in level:
-            # Not isinstance: Airflow returns an enumeration, a subclass or a numpy number as another type.
+            # isinstance would be wrong: Airflow returns an enumeration, a subclass or a numpy number as another type.
             kind = type(item)
             if kind is str:
                 is_safe = _is_storable_text(item)

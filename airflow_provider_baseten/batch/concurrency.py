@@ -47,10 +47,10 @@ _SMALL_STEP_RESPONSES = 150
 class Window:
     """Measurements of the server during a time with a constant limit.
 
-    :param responses: requests that got a response other than a rejection.
+    :param responses: number of responses, without rejections (429 or 529).
     :param rate: these responses per second.
-    :param rejected: requests that were rejected with 429 or 529.
-    :param seconds: length of the window.
+    :param rejected: number of rejections.
+    :param seconds: length of the window in seconds.
     """
 
     responses: int

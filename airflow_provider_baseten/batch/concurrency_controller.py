@@ -18,9 +18,9 @@ _SETTLE_SECONDS = 0.1
 class RequestCounts:
     """Counts of a run since it began.
 
-    :param responses: requests that got a response other than a rejection.
-    :param seconds: sum of the latencies of these responses.
-    :param rejected: requests that were rejected.
+    :param responses: number of responses, without rejections (429 or 529).
+    :param seconds: sum of the latencies of these responses, in seconds.
+    :param rejected: number of rejections.
     """
 
     responses: int = 0
@@ -32,9 +32,9 @@ class ConcurrencyController:
     """Splits a run into measurement windows, and sets the concurrency limit after each window.
 
     After a change of the limit, the next window begins when as many responses have arrived as requests could be in
-    flight. The server's queue has adapted to the limit by then; before, the measured rate would be too high. A window
-    ends when it has measured enough for a decision. Too many rejections end it early. After a decrease of the limit,
-    rejections before the window begins do not count, because those requests were sent under the higher limit.
+    flight. The server's queue has adapted to the limit by then; an earlier measurement would show too high a rate. A
+    window ends when it has measured enough for a decision. Too many rejections end it early. After a decrease of the
+    limit, rejections before the window begins do not count, because their requests were sent under the higher limit.
     """
 
     def __init__(self, now: float) -> None:

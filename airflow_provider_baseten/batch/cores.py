@@ -30,7 +30,7 @@ def one_core() -> Iterator[None]:
 
 
 def use_all_cores() -> None:
-    """Let this thread run on every core again, because it works beside the pinned event loop."""
+    """Let this thread run on every core, although the thread that started it is pinned to one."""
     if _ALL:
         with suppress(OSError):
             os.sched_setaffinity(0, _ALL)

@@ -196,7 +196,10 @@ class _Run:
         return self._manifest()
 
     def _start_workers(self) -> None:
-        """Start a worker for each slot, and with an automatic limit one for each worker that pauses without a slot."""
+        """Start a worker for each slot.
+
+        With an automatic limit, also start one for each worker that pauses before a retry, because it holds no slot.
+        """
         paused = 0 if self._controller is None else self._slots.paused
         while len(self._workers) < self._slots.limit + paused and not self._prefetcher.exhausted:
             worker = asyncio.create_task(self._work())

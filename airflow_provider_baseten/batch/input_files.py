@@ -54,8 +54,8 @@ def find(input_path: str) -> list[InputFile]:
 
     If a file or folder has exactly this name, these are the file itself, or the files of the folder and its subfolders.
     Otherwise the path is a glob. Names that begin with a dot or an underscore are left out of folders and globs. A file
-    of a format that can't be read is an error if it holds data, such as ``.xlsx``; otherwise it is left out with a
-    warning.
+    of another format is an error if its suffix is known as one of data files, such as ``.xlsx``. Otherwise the file is
+    left out with a warning.
 
     :raises BasetenInputError: there is no file, or a file can't be read. The error is ``retryable`` if a retry may
         succeed.

@@ -38,12 +38,12 @@ MAX_CONCURRENCY = 1024
 # The names of the shards' manifests have five digits for the number of a shard.
 MAX_SHARDS = 100_000
 
-# Requests per second: from one request in 30 years to one in a nanosecond. The pause between requests is computed from
-# the rate, and would be no usable number beyond these.
+# Requests per second: from one request in 30 years to one in a nanosecond. Beyond these limits, the pause between two
+# requests would be no usable number.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
 
-# Metadata of a field that decides about requests or outputs, and is part of the job's fingerprint; and of a field that
-# may change between two runs of the same job, such as speed, limits and credentials.
+# Metadata of the job's fields. A field that decides about requests or outputs is part of the job's fingerprint. A field
+# for speed, limits or credentials may change between two runs of the same job.
 _FINGERPRINTED = {"is_fingerprinted": True}
 _CHANGEABLE = {"is_fingerprinted": False}
 
@@ -93,8 +93,8 @@ class BatchJob:
         default it ends with an error if rows have failed and none got a response.
     :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
     :param overwrite: delete the files that another job, or this job with another input or other options, left at
-        ``output_path``; by default such files are an error. With files of the same job, the run continues that job in
-        both cases.
+        ``output_path``; by default such files are an error. Files of the same job are never deleted: a repeated run
+        continues the job.
     :param num_shards: number of shards that the job is split into, by default 1.
     :param shard: number of the shard that this job runs, from 0. A shard takes every ``num_shards``-th row.
     :param timeout: seconds to wait for each response, by default 1260.
@@ -207,7 +207,7 @@ class BatchJob:
 
 
 def check_before_rendering(**arguments: Any) -> None:
-    """Check the arguments of a job that can't be templates.
+    """Check a job's arguments before its templates are rendered; arguments that may be templates are not checked.
 
     :raises BasetenInputError: an argument is not valid; the message names it.
     """

@@ -103,9 +103,10 @@ class OutputFolder:
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
         """Delete the files of another job.
 
-        Files of a job with the same number of shards are left to the shard of this job that has their number.
+        If the other job has the same number of shards, this shard deletes only the files with its own shard number. The
+        other shards of this job delete the rest.
 
-        :param all_of_mine: whether the files with the number of this shard are of another job, and are deleted.
+        :param all_of_mine: whether the files with this shard's number belong to another job, and are deleted.
         """
         # Ownership files are deleted last: if this process dies, the next run still finds that another job owns them.
         for name in sorted(names, key=lambda name: bool(_JOB.fullmatch(name))):
@@ -171,7 +172,7 @@ class OutputFolder:
         return numbers
 
     def write(self, sequence: int, rows: list[PartRow], *, failed: bool = False) -> str:
-        """Write a part, so that its file is complete or does not exist, and return the name of the file.
+        """Write a part and return its file name. A reader sees the complete file or none.
 
         :param sequence: number of the part.
         :param failed: whether the rows have failed.

@@ -35,7 +35,7 @@ class BatchPlan:
     :param kept_columns: columns that are copied to the output.
     :param sends_rows_unchanged: whether each row is sent unchanged, as the body of a request of its own.
     :param part_format: format of the parts with outputs.
-    :param packs_vectors: whether outputs are vectors that parts take as packed 32-bit floats.
+    :param packs_vectors: whether outputs are vectors, and are written to the parts as packed 32-bit floats.
     """
 
     job: BatchJob

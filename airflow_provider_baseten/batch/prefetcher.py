@@ -82,7 +82,7 @@ class RequestPrefetcher:
         self._ready.extend(block)
         self._bytes += sum(len(request.body) for request in block)
         self._filling = (
-            None  # Reset after a success only: the task of a failed block stays, so that each later call raises too.
+            None  # Reset after a success only: a failed task stays, so that each later next() raises its error too.
         )
 
     def _make_blocks(self) -> None:

@@ -1,4 +1,4 @@
-"""Results of the previous runs of a shard: which rows are done, and the files that they are in."""
+"""Results of the previous runs of a shard: which rows have an output or have failed, and the files with these rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

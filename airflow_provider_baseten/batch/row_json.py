@@ -46,7 +46,7 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
-    """Replace dates, data classes and the other types that :func:`encode` accepts in a value by JSON values.
+    """Return a value in which dates, data classes and the other types that :func:`encode` accepts are JSON values.
 
     Objects of other types stay unchanged.
     """
@@ -63,7 +63,10 @@ def json_value(value: Any, *, sort_keys: bool = False) -> Any:
 
 
 def _simple(value: Any) -> Any:
-    """Convert the outer level of a value towards JSON; return the same value if it needs no conversion."""
+    """Convert a value, but not the values in it: a data class becomes a dictionary of its fields, a date a text.
+
+    JSON values and objects of other types are returned unchanged.
+    """
     match value:
         case Enum():
             return value.value

@@ -109,7 +109,7 @@ def _by_index(items: Sequence[Any], parts: list[JsonValue], count: int) -> list[
 
     :param items: the items of the response, each with an ``index`` from 0.
     :param parts: for each item, the part that is the output.
-    :param count: number of outputs that are needed.
+    :param count: number of items that there must be.
     """
     indexes = [item.get("index") if isinstance(item, dict) else None for item in items]
     found = dict(zip(indexes, parts, strict=True)) if all(type(index) is int for index in indexes) else {}

@@ -30,7 +30,7 @@ class RowSource:
 
     :param rows: all rows; can be read once.
     :param total: number of rows, if it is known without reading them all.
-    :param at_least: number of first rows that were checked, at most 100. The total is not smaller.
+    :param at_least: number of rows that were read to check their columns, at most 100. The total is not smaller.
     :param files: files that the rows are in; empty if the job has ``inputs``.
     :param sample: rows of ``inputs`` for the job's fingerprint: all rows of a list, the first 100 of another iterable;
         empty if the rows are in files.

@@ -64,8 +64,8 @@ class Sender:
         self._request = transport.prepared(plan.request)
         self._retries = job.request_retries or RequestRetries()
         rate = job.requests_per_second
-        # A burst has at most as many requests as a tenth of a second allows: a server with the same limit would reject
-        # larger ones.
+        # At most the requests of a tenth of a second are sent in a burst. A server with the same limit would reject a
+        # larger burst.
         self._limiter = None if rate is None else AsyncLimiter(max(1.0, rate / 10), max(0.1, 1 / rate))
         self._transport = transport
         self._slots = slots
@@ -89,7 +89,7 @@ class Sender:
                 pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-                # A rejection takes no time. If it freed its slot at once, more requests would be sent and rejected.
+                # A rejection arrives fast. If it freed its slot at once, more requests would be sent and rejected.
                 kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
                 return self._outcomes(request, response)

@@ -52,7 +52,7 @@ def node_of_class(kind: type) -> ast.ClassDef | None:
 
 
 def file_of_class(kind: type) -> str | None:
-    """Return the file that defines a class: ``None`` for a built-in class, ``<unknown>`` if there is no such file."""
+    """Return the file that defines a class: ``None`` for a built-in class, ``<unknown>`` if the file is not known."""
     module = sys.modules.get(kind.__module__)
     unknown = "<unknown>" if module is None or kind.__module__ == "__main__" else None
     return getattr(module, "__file__", None) or unknown

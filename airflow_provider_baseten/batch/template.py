@@ -28,7 +28,7 @@ class Template:
     def fill(self, column: Column) -> Any:
         """Return the input of a row.
 
-        :param column: returns the row's value of the column with a name.
+        :param column: takes the name of a column, and returns the row's value in it.
         """
         return self._fill(column)
 

@@ -74,7 +74,7 @@ def _replace_arguments(text: str, options: argparse.Namespace) -> str:
         argument = "baseten_conn_id" if name == "conn_id" else name
         option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
         text = re.sub(rf"\b{argument}=", f"{option} ", text)
-        # A name before "of" stays: in "webhook_endpoint of the connection" it is a field and no argument.
+        # A name before "of" stays: in "webhook_endpoint of the connection" it is a field of the connection.
         if "_" in argument and value is not None:
             text = re.sub(rf"\b{argument}\b(?! of )", option, text)
     return re.sub(r"\bmodel_input\b", "The input", text, count=1)

@@ -46,7 +46,9 @@ class Output:
 
     @classmethod
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
-        """Make an output of a large response without decoding it; only msgpack is decoded, to find out if it is bytes.
+        """Make an output of a large response.
+
+        Only msgpack is decoded, to find out whether the response is plain bytes.
 
         :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
         """

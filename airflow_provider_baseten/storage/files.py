@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _CHUNK_BYTES = 1 << 20
-# In an object store, a call for each of up to this number of names is cheaper than listing the folder.
+# In an object store, up to this number of names are looked up one by one, because that is cheaper than a list of the
+# folder.
 _MAX_LOOKUPS = 32
 # The name of a temporary file repeats this number of characters of the file's name. File systems allow 255 bytes, and a
 # character takes up to 4.
@@ -196,7 +197,7 @@ def names_in(uri: str) -> list[str]:
 
 
 def existing(uri: str, names: Collection[str]) -> set[str]:
-    """Return those of the names that a file in the folder has.
+    """Return those names that belong to files in a folder.
 
     :param uri: URI of the folder.
     :raises BasetenResultStoreError: the folder could not be read.

@@ -113,7 +113,10 @@ def is_xcom_safe(value: Any) -> bool:
 
 
 def save_response(response: "Response", result_store: str | None) -> str:
-    """Save the body of an unusable response, because the response was paid for. Return a sentence about the file."""
+    """Save the body of an unusable response, because the response was paid for.
+
+    Return a sentence that names the file, or why it could not be saved. Return an empty text for an empty body.
+    """
     if not response.size:
         return ""
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
@@ -128,7 +131,7 @@ def save_response(response: "Response", result_store: str | None) -> str:
 def file_name(request_id: str | None) -> str:
     """Return the name, without suffix, of the file for a request's output.
 
-    It is the id of the request, or random if there is no id or it can't be a file name.
+    The name is the request id. Without an id that can be a file name, it is random.
     """
     return request_id if request_id and FILE_NAME.fullmatch(request_id) else uuid4().hex
 

@@ -1,5 +1,9 @@
 """How an error is logged: nothing of it is beyond the edge of Airflow's log view."""
 
+import pickle
+import traceback
+from types import SimpleNamespace
+
 import pytest
 from airflow.sdk import BaseOperator
 
@@ -60,6 +64,31 @@ def test_an_airflow_without_retry_policies_says_why_there_is_no_retry(monkeypatc
     with pytest.raises(AirflowFailException, match="has to be of type baseten"):
         task.execute({})
     assert "There is no retry. BasetenInputError: a retry would fail in the same way." in capfd.readouterr().out
+
+
+def test_the_error_that_is_not_retried_can_be_pickled_for_a_callback(monkeypatch, connect):
+    monkeypatch.setattr(failures, "KNOWS_RETRY_POLICY", False)
+    connect(conn_type="http", password="abcd1234.s3cr3t")
+    with pytest.raises(BasetenInputError) as caught:
+        BasetenPredictOperator(task_id="ask", model_id="abc", model_input=1).execute({})
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy)) == (BasetenInputError, str(caught.value))
+
+
+def test_at_debug_level_the_whole_traceback_is_logged(connect, monkeypatch):
+    connect(conn_type="http", password="abcd1234.s3cr3t")
+    logged = []
+    log = SimpleNamespace(
+        error=lambda *_: None,
+        info=lambda *_: None,
+        debug=lambda text, exc_info: logged.append((text, "".join(traceback.format_exception(exc_info)))),
+    )
+    monkeypatch.setattr(BasetenPredictOperator, "log", log, raising=False)
+    with pytest.raises(BasetenInputError):
+        BasetenPredictOperator(task_id="ask", model_id="abc", model_input=1).execute({})
+    ((text, lines),) = logged
+    assert text == "The full traceback:"
+    assert "in find_connection" in lines
 
 
 class Caught(BasetenPredictOperator):

@@ -310,7 +310,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         ended = results.check_again({request_id: outcome})
         results.log_end(ended, seconds, result_path=self.result_path)
         is_late = ended[request_id] is Outcome.TIMEOUT
-        if is_late and self._longest_deferral < self.wait_timeout:
+        if is_late and self.deferrable and self._longest_deferral < self.wait_timeout:
             self._cancel_late(submission)
             raise AirflowTaskTimeout
         results.submission = self._submitted_body()

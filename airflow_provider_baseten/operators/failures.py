@@ -38,7 +38,8 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 
     Operators of this package implement :meth:`run_task`, not ``execute``, and :meth:`resume_task` for the time after a
     deferral, because only ``execute`` and ``resume`` report failures. A subclass of a user may override ``execute`` and
-    call ``super().execute(context)``: an error that it catches there has its own type, and was logged.
+    call ``super().execute(context)``: an error that it catches there has its own type, and was logged. An error that
+    such a method raises itself is not reported here; Airflow handles it like that of any other operator.
 
     :param retry_policy: policy that decides whether a failure is retried, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
@@ -85,6 +86,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 
     def _report(self, error: BaseException) -> BaseException:
         """Log a failure, and return the exception to raise: without the frames of this package in its traceback."""
+        self.log.debug("The full traceback:", exc_info=error)
         if isinstance(error, AirflowTaskTimeout):
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
             failure: BaseException = AirflowTaskTimeout(
@@ -93,7 +95,6 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         else:
             failure = error.with_traceback(None)
         self.log.error("%s", log_message(failure))
-        self.log.debug("The full traceback:", exc_info=True)
         cause = None
         if isinstance(error, BasetenError):
             cause = _cause(error)
@@ -107,7 +108,13 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 def _final(error: BasetenError) -> BasetenError:
     """Return an error of the same type that is an ``AirflowFailException`` too, after which Airflow does not retry."""
     kind = type(error)
-    final = type(kind.__name__, (kind, AirflowFailException), {"__module__": kind.__module__})
+
+    def reduce(self: BasetenError) -> tuple[Any, ...]:
+        # Pickle finds no class that is made at run time. A copy in another process is an error of the original type.
+        return (kind, self.args, vars(self))
+
+    namespace = {"__module__": kind.__module__, "__reduce__": reduce}
+    final = type(kind.__name__, (kind, AirflowFailException), namespace)
     copy: BasetenError = final.__new__(final, *error.args)
     vars(copy).update(vars(error))
     return copy

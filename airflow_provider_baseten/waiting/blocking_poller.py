@@ -38,6 +38,9 @@ class BlockingPoller:
         self._client = client
         self._store = store
         self._log = log
+        # Read before anything is sent, so that a value that is not valid costs nothing.
+        self._call_interval = 1 / config.STATUS_CALLS_PER_SECOND.get()
+        self._store_interval = config.STORE_CHECK_INTERVAL.get()
 
     def wait(self, waiter: Waiter) -> None:
         """Block until each request has an outcome or the deadline has passed."""
@@ -48,7 +51,9 @@ class BlockingPoller:
                 waiter.settle_late(now)
             if not waiter.open:
                 return
-            time.sleep(max(0.05, _next_round(waiter, now) - time.time()))
+            next_read = now + (self._store_interval if waiter.may_be_delivered else waiter.poll_interval)
+            next_round = min(next_read, waiter.deadline, *(request.due_at for request in waiter.open.values()))
+            time.sleep(max(0.05, next_round - time.time()))
 
     def poll(self, waiter: Waiter) -> None:
         """Observe the open requests in one round, and log changes.
@@ -60,14 +65,15 @@ class BlockingPoller:
         delivered = self.delivered([*waiter.open]) if waiter.may_be_delivered else set()
         for request_id in delivered or ():
             self._take(waiter, request_id, Observation(delivered=True))
-        spacing = 1 / config.STATUS_CALLS_PER_SECOND.get()
+        for request in waiter.open.values():
+            request.seen = replace(request.seen, store_read=delivered is not None)
         next_call = time.monotonic()
         until, failures = next_call + _LONGEST_ROUND, 0
         for request_id in _due(waiter):
             time.sleep(max(0.0, next_call - time.monotonic()))
             if time.monotonic() >= until or failures >= _MOST_FAILURES:
                 break
-            next_call = time.monotonic() + spacing
+            next_call = time.monotonic() + self._call_interval
             seen = self.ask(waiter.target, request_id)
             failures = failures + 1 if seen == Observation() else 0
             self._take(waiter, request_id, replace(seen, store_read=delivered is not None))
@@ -107,9 +113,3 @@ def _due(waiter: Waiter) -> list[str]:
     random.shuffle(due)
     due.sort(key=lambda request: request.wait.doubtful_since is None)
     return [request.request_id for request in due]
-
-
-def _next_round(waiter: Waiter, now: float) -> float:
-    """Return the time of the next round in seconds since the epoch."""
-    next_read = now + (config.STORE_CHECK_INTERVAL.get() if waiter.may_be_delivered else waiter.poll_interval)
-    return min(next_read, waiter.deadline, *(request.due_at for request in waiter.open.values()))

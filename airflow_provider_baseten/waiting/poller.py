@@ -265,9 +265,9 @@ class Poller:
         return Observation()
 
     def _plan(self, request: WaitingRequest) -> None:
-        delay = request.delay(random.random())  # noqa: S311 - only spreads calls.
-        if request.wait.expects_delivery:  # The store has the result itself, and reading it is cheaper.
-            delay = max(delay, min(request.waiter.poll_interval, self._store_interval))
+        # Reading the store is cheaper than a status call, and finds the result itself.
+        least = self._store_interval if request.wait.expects_delivery else 0.0
+        delay = request.delay(random.random(), least)  # noqa: S311 - only spreads calls.
         self._schedule.add(request, delay)
 
     async def _cancel(self, target: Target, request_id: str) -> None:

@@ -124,15 +124,16 @@ class WaitingRequest:
         """Whether the task still waits for it."""
         return self.waiter.open.get(self.request_id) is self
 
-    def delay(self, draw: float) -> float:
+    def delay(self, draw: float, least: float = 0.0) -> float:
         """Return the seconds until the next status call.
 
         :param draw: a random number from 0 to 1.
+        :param least: shortest delay in seconds, unless the longest delay of the request is shorter.
         """
         longest = self.waiter.poll_interval
         if self.wait.doubtful_since is not None:
             longest = min(longest, GRACE)
-        return poll_delay(self.polls, longest, draw)
+        return max(poll_delay(self.polls, longest, draw), min(longest, least))
 
     def take(self, seen: Observation, now: float) -> Outcome | None:
         """Take an observation; return the outcome that it suggests, ``None`` while the wait continues.

@@ -297,6 +297,14 @@ class TestPayOnce:
         assert run_dag(dag).xcom("t") == 5
         assert len(submitted(baseten)) == 2
 
+    @pytest.mark.parametrize("option", ["status_calls_per_second", "store_check_interval"])
+    def test_wrong_option_is_found_before_the_request_is_sent(self, baseten, run_dag, monkeypatch, deferrable, option):
+        monkeypatch.setenv(f"AIRFLOW__BASETEN__{option.upper()}", "0")
+        with DAG(f"wrong_option_{option}_{deferrable}") as dag:
+            predict(deferrable=deferrable, **NOW)
+        assert run_dag(dag).state == "failed"
+        assert submitted(baseten) == []
+
     def test_cancelled_request_never_ran_and_is_sent_again(self, baseten, run_dag, deferrable):
         baseten.hold()
         with DAG(f"timeout_retry_{deferrable}") as dag:

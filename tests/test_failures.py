@@ -81,6 +81,7 @@ def test_at_debug_level_the_whole_traceback_is_logged(connect, monkeypatch):
     log = SimpleNamespace(
         error=lambda *_: None,
         info=lambda *_: None,
+        warning=lambda *_: None,
         debug=lambda text, exc_info: logged.append((text, "".join(traceback.format_exception(exc_info)))),
     )
     monkeypatch.setattr(BasetenPredictOperator, "log", log, raising=False)

@@ -99,9 +99,10 @@ class SensorOptions(AirflowOptions, total=False):
 
 
 def is_deferrable(deferrable: bool | None) -> bool:
-    """Return whether a task waits in the triggerer: its argument, by default ``[operators] default_deferrable``.
+    """Return whether a task waits in the triggerer.
 
-    :raises BasetenInputError: the argument is neither true nor false.
+    :param deferrable: argument of the task; ``None`` stands for Airflow's option ``[operators] default_deferrable``.
+    :raises BasetenInputError: the argument is neither true, false nor ``None``.
     """
     if deferrable is None:
         return bool(conf.getboolean("operators", "default_deferrable"))

@@ -53,14 +53,15 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     """Queue a prediction, wait for its result and return it.
 
     The output comes by webhook: Baseten delivers it to ``webhook_endpoint``, where the receiver of this package writes
-    it to the result store, and the task reads it there. A model that stores its own output is given by ``result_path``.
-    With neither, the task returns ``{"request_id", "status"}``, for Baseten keeps no outputs.
+    it to the result store, and the task reads it there. If the model stores its output itself, the task reads it at
+    ``result_path``. Without a webhook and ``result_path`` the task returns ``{"request_id", "status"}``, because
+    Baseten keeps no outputs.
 
-    The request is sent once. Its id is recorded before anything is waited for, under the identity of the task instance,
-    so that a retry, a dead worker or a restarted triggerer attaches to it again. It is sent anew when the task is
-    cleared, when the input or an option has changed, or when it has ended without success. A worker that dies in the
-    moment of sending leaves an intent without an id: ``on_orphaned_request`` says what the next attempt does then. A
-    queued request is cancelled when the task is killed, cleared or too late; one that runs can't be.
+    The request is sent once. Its id is recorded for the task instance before the task waits. So a retry, also after the
+    death of a worker, waits for the same request again. The request is sent again if the task is cleared, if the input
+    or an option has changed, or if the request has ended without success. If a worker dies while it sends the request,
+    nobody knows whether Baseten has it: ``on_orphaned_request`` decides what the next attempt does. A queued request is
+    cancelled when the task is killed, is cleared or times out. A running request can't be cancelled.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``retry_policy`` and Airflow's own.
@@ -71,21 +72,22 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     :param result_path: URI where the model stores its output; ``{request_id}`` in it stands for the id. (templated)
     :param priority: 0 (first, Baseten's default) to 2.
     :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200;
-        Baseten's
-        default is 600.
+        Baseten's default is 600.
     :param inference_retry_config: how often Baseten runs the model again:
         :class:`~airflow_provider_baseten.api.async_predict.InferenceRetryConfig`.
     :param deferrable: wait in the triggerer instead of a worker slot, by default ``[operators] default_deferrable``.
     :param wait_for_completion: false returns the request id at once; by default true.
-    :param poll_interval: longest wait between two status calls, in seconds, by default 30. The first ones come sooner.
-    :param timeout: seconds to wait for the result, counted for each attempt of the task; by default as long as Baseten
-        may take: the time in the queue, and an hour for each of its attempts.
+    :param poll_interval: longest wait between two status calls, in seconds, by default 30. The first status calls come
+        sooner.
+    :param timeout: seconds to wait for the result, counted for each attempt of the task. By default it is the longest
+        time that Baseten may take: the time in the queue, and an hour for each run of the model.
     :param cancel_on_kill: cancel the request if the task is killed; by default true.
-    :param cancel_on_timeout: cancel the request if it is too late; by default true.
-    :param on_orphaned_request: ``resubmit`` (default, with a warning) or ``fail``.
+    :param cancel_on_timeout: cancel the request if the task times out; by default true.
+    :param on_orphaned_request: what happens if an earlier attempt died while it sent the request: ``resubmit``
+        (default) sends the request again and logs a warning, ``fail`` raises ``BasetenOrphanedRequestError``.
 
     :raises BasetenAsyncRequestError: the request failed, expired or was cancelled.
-    :raises BasetenResultLostError: it may have succeeded, but its output is nowhere. A retry looks again.
+    :raises BasetenResultLostError: the request may have succeeded, but its output was not found. A retry looks again.
     :raises BasetenTimeoutError: there was no result in time.
     :raises BasetenOrphanedRequestError: see ``on_orphaned_request``.
 
@@ -144,11 +146,11 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self.on_orphaned_request = on_orphaned_request
         self._submission: Submission | None = None
         self._is_killed = False
-        # What happens to the request, once the execution_timeout has passed.
+        # Sentence on what happens to the request; set when the execution_timeout has passed.
         self._late_note: str | None = None
 
     def run_task(self, context: "Context") -> Any:
-        """Send the request or attach to the one that was sent, and wait for it."""
+        """Send the request, or find the request that an earlier attempt sent; wait for it and return its output."""
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.operators.submission import Submission
 
@@ -178,9 +180,10 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     ) -> Any:
         """Return the result of the request that the trigger waited for.
 
-        :param event: of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
-        :param request_id: what the task waits for; ``dag.test()`` leaves it out.
-        :param deadline: seconds since the epoch.
+        :param event: event of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
+        :param request_id: id of the request that the task waits for; ``None`` in ``dag.test()``, which does not pass
+            it.
+        :param deadline: end of the wait in seconds since the epoch.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.operators.submission import Submission
@@ -204,8 +207,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
                 self._submission.kill()
 
     def _cancel_late(self, submission: "Submission") -> None:
-        """Cancel the request if that is wanted and still possible, because the execution_timeout has passed."""
-        self._submission = None  # Airflow calls on_kill now.
+        """Cancel the request after the execution_timeout, if ``cancel_on_timeout`` is set and it is still queued."""
+        self._submission = None  # Airflow calls on_kill next, which must not cancel the request.
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next attempt sends it again."
         else:
@@ -213,7 +216,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self._late_note = f"Async request {submission.request_id} was sent and {state}"
 
     def timeout_note(self) -> str:
-        """Return a sentence on the state of the request if the task ends while it is sent or waited for."""
+        """Return sentences on what happens to the request if the task ends now."""
         if self._late_note is not None:
             return self._late_note
         submission = self._submission
@@ -231,7 +234,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         )
 
     def build_request(self) -> "Request":
-        """Build and check the submission."""
+        """Return the async request, checked."""
         check_is_there(model_input=self.model_input)
         return build_async_predict(
             self.target,
@@ -266,7 +269,10 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     @property
     def _longest_deferral(self) -> float:
-        """Seconds that the trigger waits: Airflow does not watch ``execution_timeout`` while a task is deferred."""
+        """Seconds for which the trigger waits at most.
+
+        The trigger keeps ``execution_timeout`` too, because Airflow does not while a task is deferred.
+        """
         limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
         return min(self.wait_timeout, limit)
 
@@ -290,7 +296,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         )
 
     def _submitted_body(self) -> bytes | None:
-        """Return the body that was sent; ``None`` after a deferral of a decorated task, whose function is not called
+        """Return the body that was sent.
+
+        It is ``None`` for a decorated task after a deferral, because the function that returns the input is not called
         again.
         """
         try:
@@ -301,7 +309,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     def _finish(self, context: "Context", submission: "Submission", outcome: str, seconds: float | None) -> Any:
         """Return the output of the request after the wait for it has ended, or raise its error.
 
-        :param outcome: of the wait.
+        :param outcome: outcome of the wait.
         :param seconds: duration of the wait.
         """
         from airflow_provider_baseten.waiting.state import Outcome

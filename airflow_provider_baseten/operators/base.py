@@ -101,14 +101,15 @@ class BasetenModelOperator(BasetenOperator):
     :param environment: environment to call, by default ``production``; ``development`` is the development deployment.
         (templated)
     :param deployment_id: id of the deployment to call, instead of an environment. (templated)
-    :param regional: put the environment into the host name, which keeps the request in the region of the environment;
+    :param regional: put the environment into the host name, so that the request stays in the region of the environment;
         by default false.
 
     :raises BasetenInputError: the arguments name no model or chain, or contradict each other.
     """
 
     template_fields = (*BasetenOperator.template_fields, "model_id", "chain_id", "environment", "deployment_id")
-    #: Whether a model or chain must be given. An operator for which another argument decides this checks it by itself.
+    #: Whether ``model_id`` or ``chain_id`` is always required. If this is false, the operator itself checks when they
+    #: are.
     requires_target: ClassVar[bool] = True
 
     def __init__(
@@ -157,9 +158,9 @@ class BasetenCallOperator(BasetenModelOperator):
 
     :param headers: additional HTTP headers, by default none. (templated, not shown among the rendered templates)
     :param output_path: URI or local path of the file for the output, for example
-        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``; with a trailing slash, of the folder for it. The task
-        then returns a reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By default
-        the output goes to XCom, and only a large one to a file. (templated)
+        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``; with a trailing slash, the folder for this file. The
+        task then returns a reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By
+        default the output goes to XCom; only a large output goes to a file. (templated)
     """
 
     template_fields = (*BasetenModelOperator.template_fields, "headers", "output_path")

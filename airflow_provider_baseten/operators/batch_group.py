@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.output_folder import FolderContents, OutputFolder
     from airflow_provider_baseten.batch.row_source import RowSource
 
-# Seconds for counting the rows, which are needed only for the log.
+# Seconds. Counting the rows ends after this time, because their number is only for the log.
 _COUNTING_SECONDS = 10.0
 
 
@@ -91,8 +91,9 @@ def _counted(number: int, noun: str) -> str:
 class BasetenBatchShardOperator(BasetenBatchPredictOperator):
     """Run one shard of a group's job.
 
-    The shard fails if the server responded to none of its rows; a retry may run on another worker. If the server
-    responded and every row has failed, the shard succeeds: ``merge`` decides whether the whole job has failed.
+    The shard fails if the server responded to none of its rows, because a retry may run on another worker. If the
+    server responded but every row has failed, the shard still succeeds: ``merge`` decides whether the whole job has
+    failed.
     """
 
     needs_an_output = False
@@ -105,8 +106,8 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
 
     :param output_path: URI or local path of the output folder of the shards. (templated)
     :param num_shards: number of shards.
-    :param max_failure_ratio: the task fails if more than this fraction of all rows, 0 to 1, has failed; by default only
-        if all rows have failed.
+    :param max_failure_ratio: fraction of all rows, from 0 to 1; the task fails if more rows have failed. By default it
+        fails only if all rows have failed.
 
     :raises BasetenResultLostError: a shard is not complete, or the folder has shards of different jobs.
     :raises BasetenBatchError: too many rows have failed. The manifest is written nevertheless.
@@ -146,12 +147,12 @@ class BasetenBatchPredictGroup(TaskGroup):
     """Spread a bulk job over the workers of an Airflow cluster.
 
     The group has three tasks: ``plan`` checks the input and the output folder; ``predict`` is mapped over the shards,
-    each of which takes every ``num_shards``-th row; ``merge`` writes one manifest for the whole job. The output of the
-    group, ``group.output``, is this manifest, as
-    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` returns it.
+    and each shard takes every ``num_shards``-th row; ``merge`` writes one manifest for the whole job. The output of the
+    group, ``group.output``, is this manifest. It has the same form as the output of
+    :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
 
     All workers must be able to read ``input_path``, if it is given, and to write to ``output_path``. If the worker of a
-    shard dies, a retry continues on another worker, so set ``retries``. The limits of failed rows, request rate and
+    shard dies, a retry continues on another worker, so set ``retries``. The limits on failed rows, request rate and
     concurrency apply to each shard. Without ``max_failure_ratio``, a shard fails if the server responded to none of its
     rows, and ``merge`` fails if every row of the whole job has failed.
 
@@ -160,7 +161,7 @@ class BasetenBatchPredictGroup(TaskGroup):
     own arguments apply to each task of the group, except ``merge``.
 
     :param group_id: id of the task group.
-    :param num_shards: number of shards, each of which is a task.
+    :param num_shards: number of shards; each shard is one mapped task of ``predict``.
     :param output_path: URI or local path of the folder for parts and manifests. (templated)
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.client.retries import RequestRetries
 
-# Arguments of the job that this operator stores; its base class stores the others.
+# Arguments of the job that this class stores as attributes of the operator. Its base class stores the others.
 _OPTIONS = [f.name for f in fields(BatchJob) if f.name not in {"target", "output_path", "headers"}]
 
 
@@ -69,9 +69,9 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     the fields of :class:`~airflow_provider_baseten.batch.manifest.Manifest`, is written last.
 
     The task holds a worker slot while it runs. A retry, or another run with the same arguments, sends only the rows
-    without an output. After a worker was killed, these include the rows that were in flight or in a part that was not
-    written yet; they are paid for again. A task that is stopped, or whose ``execution_timeout`` has passed, writes its
-    last part within 5 seconds. A changed input or argument is an error, unless ``overwrite`` is given.
+    without an output. If a worker was killed, the rows that were in flight, or in a part that was not written yet, are
+    sent and paid for again. A task that is stopped, or whose ``execution_timeout`` has passed, writes its last part
+    within 5 seconds. A changed input or argument is an error if ``overwrite`` is not set.
 
     Every 10 seconds the task logs its progress, and in Airflow 3.3 and newer writes it to the task state store under
     the key ``baseten_batch_progress``.
@@ -106,25 +106,26 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
         one output for each row; by default the response is this list.
     :param max_concurrency: maximum number of requests in flight, or ``auto`` (default), which measures how many the
         server can process.
-    :param requests_per_second: maximum number of requests per second, by default none.
-    :param max_failed_rows: the task fails once more than this number of rows of its shard have failed; by default there
-        is no limit.
-    :param max_failure_ratio: the task fails if more than this fraction of the rows, 0 to 1, has failed; by default only
-        if all rows have failed.
-    :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
-    :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``; by
-        default they are an error.
+    :param requests_per_second: maximum number of requests per second; by default there is no limit.
+    :param max_failed_rows: number of rows of the task's shard; the task fails once more rows have failed. By default
+        there is no limit.
+    :param max_failure_ratio: fraction of the rows, from 0 to 1; the task fails if more rows have failed. By default it
+        fails only if all rows have failed.
+    :param only_failed: send only rows whose last outcome is a failure. By default rows that were never sent are sent
+        too.
+    :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``. By
+        default such files are an error.
     :param num_shards: number of shards that the job is split into, by default 1.
     :param shard: number of the shard that this task runs, from 0; required if there are several. It takes every
         ``num_shards``-th row: ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
     :param timeout: seconds to wait for each response, by default 1260.
     :param request_retries: :class:`~airflow_provider_baseten.client.retries.RequestRetries` of each request within an
         attempt; the retries of the task are those of ``retry_policy``.
-    :param idempotent: whether a request may be sent again although the model may have run, and been charged for. By
-        default only a request that did not run is sent again.
-    :param job_version: any text that names the version of the functions above. By default a job is another job once the
-        source of one of its functions has changed. With ``job_version``, the functions are not compared, and a job is
-        another job if its version differs. It is required for a function that refers to an object that can't be
+    :param idempotent: whether a request may be sent again if the model may already have run and been charged for. By
+        default a request is sent again only if the model did not run.
+    :param job_version: any text that names the version of the functions above. By default, a change to the source of
+        one of the functions makes the job another job. With ``job_version`` the functions are not compared: the job is
+        another job if the version differs. ``job_version`` is required if a function refers to an object that can't be
         compared, such as a client.
 
     :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to

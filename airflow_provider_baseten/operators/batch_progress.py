@@ -25,7 +25,10 @@ class ProgressReport:
         self._storing: Thread | None = None
 
     def __call__(self, progress: "Progress") -> None:
-        """Log the numbers, and store them in a thread: this runs in an event loop, and Airflow's API may be slow."""
+        """Log the numbers, and store them in a thread.
+
+        This method runs in an event loop, and a slow call of Airflow's API would block the loop.
+        """
         self._log.info("%s", progress)
         if self._storing is None or not self._storing.is_alive():
             self._storing = Thread(target=self._store, args=(asdict(progress),), daemon=True)

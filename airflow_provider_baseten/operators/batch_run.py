@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 class BatchRunMixin:
-    """Mixin of operators that run the bulk engine: reports the progress, and stops the run when the task is stopped."""
+    """Mixin of operators that run the bulk engine.
+
+    It reports the progress of the run, and stops the run when the task is stopped.
+    """
 
     log: Any
-    #: Whether the task fails if every row has failed. In a group only the task ``merge`` does.
+    #: Whether the task fails if all its rows have failed. False for the shards of a task group, because there the task
+    #: ``merge`` decides.
     needs_an_output = True
     _stop: threading.Event | None = None
     _output_path: str | None = None
@@ -28,7 +32,7 @@ class BatchRunMixin:
     def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
         """Run a job to its end, and return its manifest.
 
-        However the run ends, its last part is written within 5 seconds, and the next attempt continues there.
+        However the run ends, it writes its last part within 5 seconds. The next attempt sends the remaining rows.
 
         :raises BasetenBatchError: every row or too many rows have failed, or the task was stopped.
         """
@@ -63,6 +67,6 @@ class BatchRunMixin:
         )
 
     def on_kill(self) -> None:
-        """Let the run write its last part and stop. This must not block, because a signal handler calls it."""
+        """Let the run write its last part and stop. This method must not block: a signal handler calls it."""
         if self._stop is not None:
             self._stop.set()

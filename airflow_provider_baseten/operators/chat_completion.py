@@ -1,4 +1,4 @@
-"""Operator for chat models: behind an OpenAI-compatible server, or one of Baseten's Model APIs."""
+"""Operator for chat models behind an OpenAI-compatible server, and for Baseten's Model APIs."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
@@ -40,14 +40,15 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     The model runs behind an OpenAI-compatible server (Engine Builder, BIS, vLLM, SGLang, or a Truss with a
     ``chat_completions`` method); with ``model_apis=True`` it is one of Baseten's Model APIs.
 
-    The answer goes to XCom: a text; with ``response_format`` the value in that format, validated; with ``tools`` an
-    object ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded ``arguments``. An answer
-    that is larger than ``[baseten] xcom_max_bytes`` is written to the result store of the connection and returned as a
-    reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
+    The answer goes to XCom. It is a text; with ``response_format``, it is the validated value in that format; with
+    ``tools``, it is an object ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded
+    ``arguments``. An answer that is larger than ``[baseten] xcom_max_bytes`` is written to the result store of the
+    connection. The task then returns a reference, which
+    :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
-    The XComs ``request_id`` and ``usage`` are pushed in addition, also if the task fails because the answer, which was
-    charged for, is not usable. ``usage`` has ``prompt_tokens``, ``completion_tokens``, ``cached_tokens``,
-    ``reasoning_tokens`` and ``finish_reason``; a number that the server does not report is ``None``.
+    The XComs ``request_id`` and ``usage`` are pushed in addition. They are also pushed if the task fails because the
+    answer is not usable: such an answer was charged for too. ``usage`` has ``prompt_tokens``, ``completion_tokens``,
+    ``cached_tokens``, ``reasoning_tokens`` and ``finish_reason``; a number that the server does not report is ``None``.
 
     The task holds a worker slot while it waits. If the worker dies, its connection is closed and Baseten cancels the
     work; the retry of the task sends the request again.
@@ -68,8 +69,8 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
         decides.
     :param options: additional fields of the request, for example ``{"max_tokens": 200, "temperature": 0}``; by default
         none. (templated)
-    :param stream: receive the answer as a stream, which keeps the connection alive while a long answer is generated,
-        and log the progress without the text; by default false.
+    :param stream: receive the answer as a stream, and log its progress without its text; by default false. A stream
+        keeps the connection alive while a long answer is generated.
     :param log_stream: log the lines of a streamed answer as they arrive; needs ``stream``; by default false.
     :param on_incomplete: what happens to an answer that stopped at its length limit, was filtered or refused, or has a
         ``finish_reason`` that is not known to mean a complete answer: ``fail`` (default) fails the task, ``warn`` logs

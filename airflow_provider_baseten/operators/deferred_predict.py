@@ -35,11 +35,13 @@ class DeferredPredict:
 
     @classmethod
     def of_request(cls, context: "Context", request: Request, result_store: str | None) -> Self:
-        """Return the deferred predict of a task instance and a request, the same for all its attempts."""
+        """Return the deferred predict of a task instance for a request. All attempts get the same one."""
         return cls(result_store, identity_of(context).request_key(fingerprint(request)))
 
     def find_response(self, request: Request) -> Response | None:
-        """Return a usable response of an earlier attempt's trigger; if there is none, store the request for a trigger.
+        """Return the response if the trigger of an earlier attempt has stored a usable one.
+
+        Otherwise store the request for a new trigger, and return ``None``.
 
         :raises BasetenResultStoreError: the result store can't be read or written.
         """
@@ -71,7 +73,7 @@ class DeferredPredict:
         return response
 
     def push(self, output: TaskOutput, response: Response) -> Any:
-        """Return the output of the response or a reference to it; delete a response that is not usable.
+        """Return the output of the response, or a reference to the output. Delete a response that is not usable.
 
         :param output: output of the task.
         """

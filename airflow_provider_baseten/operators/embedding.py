@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.storage.encoding import Output
 
-# Far above the dimensions of any model's vectors.
+# Far more dimensions than the vectors of any model have.
 _MOST_DIMENSIONS = 1_000_000
 
 
@@ -36,8 +36,8 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
     ``preset="embeddings"``.
 
-    The XCom ``usage`` with ``prompt_tokens`` and ``total_tokens`` is pushed in addition, and for a single request its
-    ``request_id``. If there were several requests, ``usage`` counts those of this attempt.
+    The XCom ``usage`` with ``prompt_tokens`` and ``total_tokens`` is pushed in addition. If the task sends one request,
+    the XCom ``request_id`` is pushed too. If it sends several requests, ``usage`` counts those of this attempt.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
@@ -49,7 +49,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         Vectors of another length are an error.
     :param texts_per_request: maximum number of texts in one request, by default 32.
 
-    :raises BasetenBatchError: with several requests: a text has no vector, or the task was stopped.
+    :raises BasetenBatchError: a text has no vector, or the task was stopped; raised only after several requests.
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/engines/bei/overview

@@ -1,4 +1,4 @@
-"""Embedding run: the vectors of more texts than fit one request."""
+"""Embedding run: the vectors of more texts than fit into one request."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
 
     A retry sends only the texts without a vector.
 
-    :raises BasetenOutputError: the vectors are not one of the same length for each text.
+    :raises BasetenOutputError: a text has no vector, or the vectors differ in length.
     """
     operator.normalize_output_path()
     hook = BasetenHook(operator.baseten_conn_id)
@@ -67,7 +67,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
 
 
 def _folder(context: "Context", result_store: str | None) -> str:
-    """Return the URI of the folder of a task instance, which all attempts share until the task instance is cleared."""
+    """Return the URI of a task instance's folder. All attempts share it until the task instance is cleared."""
     name = identity_of(context).key_until_clear
     return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
 

@@ -24,22 +24,25 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.compat import RetryPolicy
 
-# Characters of a line. In a window of 1280 pixels Airflow's log view shows 115, or 86 after the time and level.
+# Characters in a line of the log message. In a window 1280 pixels wide, a line of Airflow's log view has room for 115
+# characters, or for 86 after the time and the level.
 _LINE = 100
 _REPORTED = (BasetenError, AirflowTaskTimeout, AirflowSensorTimeout)
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
 class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
-    """Base of all operators and sensors, which logs their failures and passes them to Airflow.
+    """Base of all operators and sensors. It logs their failures and passes them to Airflow.
 
     A failure is logged as one paragraph, with a traceback of few lines. Airflow below 3.3 does not call retry policies;
     there, an error that the policy does not retry fails the task at once.
 
-    Operators of this package implement :meth:`run_task`, not ``execute``, and :meth:`resume_task` for the time after a
-    deferral, because only ``execute`` and ``resume`` report failures. A subclass of a user may override ``execute`` and
-    call ``super().execute(context)``: an error that it catches there has its own type, and was logged. An error that
-    such a method raises itself is not reported here; Airflow handles it like that of any other operator.
+    Operators of this package implement :meth:`run_task` instead of ``execute``, and :meth:`resume_task` for the work
+    after a deferral. ``execute`` and ``resume`` of this class call these methods and report failures. A user's subclass
+    may override ``execute`` and catch the errors of ``super().execute(context)``. Such an error was logged already, and
+    its type is one of :mod:`airflow_provider_baseten.exceptions` or Airflow's timeouts.
+    An error that the subclass raises itself is not reported here. Airflow handles it like an error of any other
+    operator.
 
     :param retry_policy: policy that decides whether a failure is retried, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
@@ -51,7 +54,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         self, *, task_id: str, retry_policy: "RetryPolicy | None" = None, **kwargs: Unpack[TaskOptions]
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
-        # Airflow below 3.3 has no such argument.
+        # Set here, because Airflow's class has no such argument below 3.3.
         self.retry_policy = checked_policy(retry_policy)
 
     def execute(self, context: "Context") -> Any:
@@ -59,7 +62,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         try:
             return self.run_task(context)
         except _REPORTED as error:
-            raise self._report(error)  # noqa: B904 - It has its cause.
+            raise self._report(error)  # noqa: B904 - _report has set the cause.
 
     def run_task(self, context: "Context") -> Any:
         """Do the work of the task; by default the work of Airflow's base class, such as the pokes of a sensor."""
@@ -75,17 +78,20 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
     def resume_task(self, call: Callable[[], Any]) -> Any:
         """Do the work of the task after a deferral.
 
-        :param call: function that calls the method that the task named when it was deferred, or raises the error of the
-            trigger.
+        :param call: function that does this work by default. It calls the method that the task named for its deferral,
+            for example ``execute_complete``. If the trigger has failed, it raises the trigger's error instead.
         """
         return call()
 
     def timeout_note(self) -> str:
-        """Return the sentences that a timeout adds: what the task has sent, and what happens to that."""
+        """Return the sentences that follow "The execution_timeout has passed." in the error.
+
+        They say what the task has sent, and what happens to the requests that were sent.
+        """
         return "Nothing was sent."
 
     def _report(self, error: BaseException) -> BaseException:
-        """Log a failure, and return the exception to raise: without the frames of this package in its traceback."""
+        """Log a failure, and return the exception to raise. Its traceback has no frames of this package."""
         self.log.debug("The full traceback:", exc_info=error)
         if isinstance(error, AirflowTaskTimeout):
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
@@ -106,7 +112,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 
 
 def _final(error: BasetenError) -> BasetenError:
-    """Return an error of the same type that is an ``AirflowFailException`` too, after which Airflow does not retry."""
+    """Return a copy of an error that is an ``AirflowFailException`` too, so that Airflow does not retry the task."""
     kind = type(error)
 
     def reduce(self: BasetenError) -> tuple[Any, ...]:
@@ -138,5 +144,8 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def _cause(error: BasetenError) -> BaseException | None:
-    """Return the cause that the traceback shows: an exception of the DAG author's code, not one of a library."""
+    """Return the cause to show in the traceback.
+
+    An exception of the DAG author's code is shown. An exception of a library is not: ``None`` is returned.
+    """
     return error.__cause__ if isinstance(error, BasetenInputError) else None

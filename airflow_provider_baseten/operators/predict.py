@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.operators.task_output import TaskOutput
     from airflow_provider_baseten.storage.encoding import Output
 
-# A longer line, in characters, is logged in parts.
+# Characters. A longer line is logged in parts.
 _LONGEST_LINE = 65_536
 
 
@@ -52,8 +52,8 @@ class BasetenPredictOperator(BasetenRequestOperator):
     attempt, see :doc:`/outputs`.
 
     With ``deferrable=True`` the triggerer sends the request and waits, and no worker slot is held. Input and output
-    pass through the result store, which worker and triggerer must share. A retry uses a response that has arrived, and
-    does not pay again. If the triggerer dies while it waits, Baseten cancels the work, and ``on_orphaned_request``
+    pass through the result store, which worker and triggerer must share. If the response has arrived, a retry uses it
+    and does not pay again. If the triggerer dies while it waits, Baseten cancels the work, and ``on_orphaned_request``
     decides whether another triggerer sends the request again.
 
     Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
@@ -68,8 +68,8 @@ class BasetenPredictOperator(BasetenRequestOperator):
     :param on_orphaned_request: what happens to a deferred predict whose trigger has ended without a response:
         ``resubmit`` (default) sends the request again and logs a warning, ``fail`` raises
         ``BasetenOrphanedRequestError``.
-    :param log_stream: log the lines of a streaming model's output as they arrive; not with ``deferrable``; by default
-        false.
+    :param log_stream: log the lines of a streaming model's output as they arrive; by default false. It can't be
+        combined with ``deferrable``.
 
     :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
 
@@ -126,7 +126,10 @@ class BasetenPredictOperator(BasetenRequestOperator):
         return predict_output_of(response)
 
     def get_response(self, context: "Context", client: "Client", request: Request, output: "TaskOutput") -> "Response":
-        """Return the response of an earlier attempt's trigger; otherwise send the request, or defer the task."""
+        """Send the request and return the response. With ``deferrable``, defer the task instead.
+
+        If the trigger of an earlier attempt has stored a response, return that response and send nothing.
+        """
         from airflow_provider_baseten.operators.deferred_predict import DeferredPredict
 
         if not self.deferrable:
@@ -160,7 +163,10 @@ class BasetenPredictOperator(BasetenRequestOperator):
         return predict.push(TaskOutput(self, context, result_store), response)
 
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
-        """Keep a response that could not be stored; that of a deferred predict is in the result store already."""
+        """Keep a response whose output could not be stored; return a sentence on what the next attempt does.
+
+        The response of a deferred predict is in the result store already.
+        """
         from airflow_provider_baseten.operators.deferred_predict import RESPONSE_STAYS
 
         return RESPONSE_STAYS if self.deferrable else super().keep_response(held, response)
@@ -194,7 +200,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
             raise AirflowTaskTimeout from None
 
     def timeout_note(self) -> str:
-        """Return what happens to the request if the task ends while a worker or the triggerer waits."""
+        """Return sentences on what happens to the request if the task ends while a worker or the triggerer waits."""
         if not self._is_late_in_triggerer:
             return super().timeout_note()
         again = "it sends the request again" if self.on_orphaned_request == "resubmit" else "it fails"
@@ -205,7 +211,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         )
 
     def send(self, context: "Context", client: "Client", request: Request) -> "Response":
-        """Send the request; with ``log_stream``, log the lines of the stream, also if it is cut off."""
+        """Send the request and return the response. With ``log_stream``, log each line of the stream that arrives."""
         if not self.log_stream:
             return client.send(request)
         lines = _LineLog(self.log.info)

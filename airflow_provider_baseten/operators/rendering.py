@@ -4,9 +4,9 @@ With ``render_template_as_native_obj=True`` Airflow converts every text that loo
 becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies are texts and must not
 be converted. Airflow's conversion applies only to the fields whose values may be of any type.
 
-Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data and
-must not be there. The fields with inputs have a placeholder as their value while Airflow reads the values to store. At
-any other time, for example in ``map_index_template``, callbacks and listeners, they have the rendered value.
+Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data, so
+they must not be stored. While Airflow reads the values to store, the fields with inputs have a placeholder as their
+value. At any other time, for example in ``map_index_template``, callbacks and listeners, they have the rendered value.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,8 +24,8 @@ _FIELDS_OF_ANY_TYPE = frozenset({"model_input", "json", "options", "inputs", "pa
 class RenderingMixin(RenderingSeam):
     """Mixin of operators: texts in template fields stay texts, and fields with inputs of models are not shown.
 
-    A template that is a single expression whose value is a list, a dictionary or ``None`` is rendered as this value, so
-    that ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
+    If a template is a single expression, and its value is a list, a dictionary or ``None``, the template is rendered as
+    this value. So ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 
     ``payload_fields`` of a subclass names the fields that are not shown.
     """
@@ -35,7 +35,7 @@ class RenderingMixin(RenderingSeam):
     _as_texts = False
 
     def render_fields(self, names: tuple[str, ...], jinja_env: Any, render: Callable[..., None]) -> None:
-        """Render the fields, and let Airflow store placeholders for those with inputs."""
+        """Render the fields, and let Airflow store placeholders for the fields with inputs of models."""
         if _is_native(jinja_env):
             self._render_natively(names, render)
         else:
@@ -68,7 +68,10 @@ def _is_native(jinja_env: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """Return whether a value is a path object. Airflow 3.1 would call its ``resolve``, as it does for an XCom."""
+    """Return whether a value is a path object.
+
+    Airflow 3.1 would call the ``resolve`` method of a path, because it takes the path for an XCom of another task.
+    """
     if not isinstance(value, PathLike):
         return False
     from airflow.sdk import ObjectStoragePath
@@ -84,7 +87,7 @@ def _rendered(template: Any, context: Any) -> Any:
 
 
 class _NotShown:
-    """Placeholder for a value, whose ``repr`` Airflow stores."""
+    """Placeholder for a value. Airflow stores the ``repr`` of the placeholder."""
 
     __slots__ = ("_type",)
 
@@ -96,9 +99,9 @@ class _NotShown:
 
 
 class _StoredFields(Collection[str]):
-    """Names of the rendered fields of an operator, over which Airflow iterates to store the values.
+    """Names of the rendered fields of an operator. Airflow iterates over them to store the values.
 
-    While Airflow has the name of a payload field from the iterator, the field's value is a ``_NotShown``.
+    Between the name of a field with inputs and the next name, the value of this field is a ``_NotShown``.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:

@@ -37,8 +37,9 @@ class BasetenRequestOperator(BasetenCallOperator):
 
     :param timeout: seconds to wait for the response, and for each next part of a streamed response; by default 1260,
         slightly more than Baseten's own limit for a predict.
-    :param idempotent: whether the request may be sent again although the model may have run, and been charged for:
-        after a read timeout, a lost connection, 500 or 504. By default only a request that did not run is sent again.
+    :param idempotent: whether the request may be sent again after a read timeout, a lost connection, 500 or 504. After
+        these the model may have run and been charged for. By default the request is sent again only if the model did
+        not run.
 
     https://docs.baseten.co/inference/calling-your-model
     """
@@ -69,13 +70,14 @@ class BasetenRequestOperator(BasetenCallOperator):
         raise NotImplementedError
 
     def extra_xcoms(self, response: "Response") -> dict[str, Any]:
-        """Return the XComs, by key, that are pushed in addition to the output, also if the output is not usable."""
+        """Return by key the XComs to push in addition to the output. They are pushed even if it is not usable."""
         return {"request_id": response.request_id} if response.request_id else {}
 
     def run_task(self, context: "Context") -> Any:
         """Send the request, and return the output or a reference to it.
 
-        A retry of the task sends the request again, unless an earlier attempt kept a response that could not be stored.
+        If an earlier attempt kept a response that could not be stored, a retry of the task uses this response.
+        Otherwise it sends the request again.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.idempotency.held_response import HeldResponse
@@ -113,7 +115,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         return response
 
     def timeout_note(self) -> str:
-        """Return what happens to the request if the task ends while it waits for the response."""
+        """Return sentences on what happens to the request if the task ends while it waits for the response."""
         if self._call is None or self._client is None:
             return super().timeout_note()
         return self._call.describe_interruption(self._client.attempt_in_flight)

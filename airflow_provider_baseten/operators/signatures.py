@@ -1,7 +1,7 @@
 """Signatures and docstrings of classes and functions with ``**kwargs``: the arguments behind ``**kwargs`` are added.
 
-``inspect.signature``, ``help()`` and the reference show these arguments. Type checkers and editors read the
-``TypedDict`` that is unpacked in the signature instead; a test compares the two.
+``inspect.signature``, ``help()`` and the reference show these arguments. Type checkers and editors read them from the
+``TypedDict`` that annotates ``**kwargs`` instead. A test checks that the two have the same arguments.
 """
 
 import inspect
@@ -31,8 +31,10 @@ class SignatureMixin:
 def takes_arguments_of(operator: type, *, without: Collection[str]) -> Callable[[Documented], Documented]:
     """Return a decorator for a function or class that passes its keyword arguments to an operator.
 
+    The decorator adds the arguments of the operator to the signature and the docstring.
+
     :param operator: class of the operator.
-    :param without: names of the arguments, besides ``task_id``, that are not passed on.
+    :param without: names of arguments that are not added. ``task_id`` is never added.
     """
 
     def complete(documented: Documented) -> Documented:
@@ -61,7 +63,7 @@ def _complete(documented: Any, sources: Sequence[type], without: Collection[str]
 
 
 def _docstring(own: str, others: Sequence[str], names: Collection[str]) -> str:
-    """Return a docstring to which the named parameters of other docstrings are added."""
+    """Return the docstring ``own``, with the parameters in ``names`` added from the docstrings ``others``."""
     text = inspect.cleandoc(own)
     found = {match[1]: match for match in _PARAMETER.finditer(text) if match[1] != "kwargs"}
     extra: dict[str, str] = {}

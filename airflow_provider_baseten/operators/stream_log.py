@@ -10,9 +10,9 @@ INTERVAL = 10.0
 
 
 class StreamLog:
-    """Log of the progress of one stream, every ten seconds and at its end.
+    """Log of one stream: its progress every ten seconds, and its totals at the end.
 
-    :param info: function that logs a format and its arguments.
+    :param info: function that logs a message format with its arguments, such as ``log.info``.
     :param show_text: whether the lines of the answer are logged too.
     :param now: clock that returns seconds.
     """
@@ -41,7 +41,7 @@ class StreamLog:
             self._log("So far")
 
     def close(self) -> Completion:
-        """Log the last line and the totals; return the answer, which is incomplete if the stream was cut off."""
+        """Log the last line and the totals; return the answer. It is incomplete if the stream was cut off."""
         if self._line:
             self._info("%s", readable(self._line))
         self._log("In total")

@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 
 
 class Submission:
-    """The async request of a task instance: sent by one attempt, and found in the ledger by each later one.
+    """The async request of a task instance. One attempt sends it, and each later attempt finds it in the ledger.
 
-    The intent is recorded before the request is sent, and its id right after, so that a retry, a dead worker or a
-    restarted triggerer does not pay again. See :mod:`~airflow_provider_baseten.idempotency.ledger`.
+    Before the request is sent, the ledger records that it is about to be sent; right after, it records the id. So the
+    task does not pay again after a retry or the death of a worker. See
+    :mod:`~airflow_provider_baseten.idempotency.ledger`.
 
-    :param operator: of the task, for its log.
-    :param context: of the task.
-    :param results: waits for the request, and cancels it.
-    :param request_id: id of the request if it is known, after a deferral.
+    :param operator: operator of the task, for its log.
+    :param context: context of the task.
+    :param results: object that waits for the request, and cancels it.
+    :param request_id: id of the request after a deferral; before, it is empty because the id is not known yet.
     """
 
-    #: Request that is being sent: whether Baseten has queued it is unknown.
+    #: Request that is being sent. Until its id is known, nobody knows whether Baseten has queued it.
     in_flight: Request | None = None
 
     def __init__(
@@ -56,10 +57,10 @@ class Submission:
         self._is_killed = False
 
     def ensure_sent(self, request: Request, hook: "BasetenHook", on_orphaned_request: "OnOrphanedRequest") -> str:
-        """Return the id of the request; send it if no earlier attempt has.
+        """Send the request if no earlier attempt has sent it. Return its id in any case.
 
-        :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the request, and the policy is
-            ``fail``.
+        :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the request, and
+            ``on_orphaned_request`` is ``fail``.
         :raises BasetenResultStoreError: the ledger can't be read or written.
         """
         log = self._operator.log
@@ -94,7 +95,7 @@ class Submission:
         """Block until the request has an outcome or the deadline has passed.
 
         :param began: start of the task in seconds since the epoch.
-        :param deadline: seconds since the epoch.
+        :param deadline: end of the wait in seconds since the epoch.
         :param poll_interval: longest wait between two status calls, in seconds.
         """
         waiter = self.results.new_waiter([self.request_id], deadline, poll_interval, WaitProgress(began=began))
@@ -111,15 +112,15 @@ class Submission:
             return self.results.output(self.request_id, result_path=result_path, output_path=output_path)
 
     def delete(self, note: str) -> None:
-        """Delete the record of the request: it was refused or has ended without success, so a retry sends it.
+        """Delete the record of a request that was refused or has ended without success, so that a retry sends it.
 
-        :param note: sentence for the error, if the record can't be deleted.
+        :param note: sentence that is added to the error if the record can't be deleted.
         """
         with consequence(note):
             self._ledger.delete()
 
     def kill(self) -> None:
-        """Cancel the request if it is still queued; a request that is being sent, as soon as its id is known."""
+        """Cancel the request if it is still queued. If it is being sent, cancel it as soon as its id is known."""
         self._is_killed = True
         if self.request_id:
             self.results.cancel_quickly(self.request_id)
@@ -143,7 +144,7 @@ class Submission:
             raise
 
     def _record(self, entry: Entry) -> None:
-        """Record the request that was sent. If that fails, cancel it, because a retry sends it again."""
+        """Record the request that was sent. If that fails, cancel the request, because a retry may send another."""
         try:
             with consequence(
                 f"Async request {entry.request_id} was sent, but the next attempt does not find its id: "

@@ -43,7 +43,8 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
     :param data: text or bytes of the body; set its ``Content-Type`` in ``headers``. (templated, not shown)
     :param query_params: query parameters by name; a list repeats the parameter, ``None`` omits it. (templated, not
         shown)
-    :param allowed_statuses: statuses besides 2xx that are not errors, for example ``[404]``; by default none.
+    :param allowed_statuses: HTTP statuses besides 2xx that do not count as errors, for example ``[404]``; by default
+        none.
     :param response_check: function that takes the :class:`~airflow_provider_baseten.api.responses.Response`; the task
         fails if the function returns a false value. By default there is no check.
     :param response_filter: function that takes the response and returns the output: bytes, text or JSON. If the
@@ -136,11 +137,12 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 def _call(name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
     """Call a function of the DAG author.
 
-    An exception in it becomes an error that is not retried: each retry would pay, and fail in the same way.
+    An exception of the function becomes an error that is not retried, because each retry would pay and fail in the same
+    way.
     """
     try:
         return function(response.in_memory())
-    except (AirflowException, BasetenError):  # The DAG author has chosen how the task ends.
+    except (AirflowException, BasetenError):  # The function has raised it to choose how the task ends.
         raise
     except Exception as error:
         raise BasetenInputError(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.operators.request import BasetenRequestOperator
 
-# Airflow puts XCom keys into URLs without escaping them.
+# Airflow puts XCom keys into URLs without escaping them, so only these characters are allowed.
 _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 
 
@@ -34,7 +34,7 @@ class TaskOutput:
     def check_storage(self) -> None:
         """Check that the output can be stored, before anything is sent.
 
-        :raises BasetenResultStoreError: it can't.
+        :raises BasetenResultStoreError: the output can't be stored.
         """
         store = ResultStore(self.result_store)
         with files.consequence("Nothing was sent."):
@@ -83,7 +83,10 @@ def with_note(error: BasetenError, note: str) -> BasetenError:
 
 
 def _check_fields(value: Any, response: Response) -> None:
-    """Check that each field of an output can be an XCom of its own; Airflow would push some of them before it fails."""
+    """Check that each field of an output can be an XCom of its own.
+
+    Without this check Airflow would push some of the fields, and then fail at a field that can't be an XCom.
+    """
     if isinstance(value, dict) and all(map(_XCOM_KEY.fullmatch, value)):
         return
     problem = "has field names that can't be XCom keys" if isinstance(value, dict) else "is not an object"

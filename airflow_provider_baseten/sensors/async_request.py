@@ -35,30 +35,31 @@ if TYPE_CHECKING:
 class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
-    Each poke looks into the result store once and makes status calls at the pace of ``[baseten]
-    status_calls_per_second`` for ten seconds at most, however many requests there are. A request that Baseten no longer
-    knows, or whose result is late, counts as lost after a minute.
+    Each poke reads the result store once. It then makes status calls for ten seconds at most, however many requests
+    there are, at the rate of ``[baseten] status_calls_per_second``. A request that Baseten no longer knows, or whose
+    result is late, counts as lost after a minute.
 
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
-    :param expects_delivery: whether the outputs come by webhook into the result store. By default what Baseten says of
-        each request decides, and, while it says nothing, whether the connection names a webhook. For a request without
-        one the sensor returns ``{"request_id", "status"}``.
+    :param expects_delivery: whether the outputs come by webhook into the result store. By default, the webhook status
+        that Baseten reports for each request decides; as long as it reports none, outputs are expected if the
+        connection names a webhook. For a request without a webhook the sensor returns ``{"request_id", "status"}``.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
-    :param retry_policy: what happens to a failure, by default
+    :param retry_policy: policy that decides whether a failure is retried, by default
         :class:`~airflow_provider_baseten.policies.BasetenRetryPolicy`.
 
     ``mode="reschedule"``, ``poke_interval``, ``timeout`` and ``soft_fail`` are Airflow's own.
 
-    :raises BasetenInputError: an argument is not valid, also an id that can't be one.
+    :raises BasetenInputError: an argument or a request id is not valid.
     :raises BasetenAsyncRequestError: one of the requests failed, expired or was cancelled.
-    :raises BasetenResultLostError: one may have succeeded, but its output is nowhere.
+    :raises BasetenResultLostError: one of the requests may have succeeded, but its output was not found.
     :raises AirflowSensorTimeout: there was no result in time.
 
-    It sends nothing and pays nothing; a retry looks again. https://docs.baseten.co/inference/async
+    The sensor sends no requests to models and costs nothing. A retry looks for the results again.
+    https://docs.baseten.co/inference/async
     """
 
     template_fields = (*BasetenOperator.template_fields, "request_ids", "model_id", "chain_id", "result_path")
@@ -102,9 +103,9 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     def run_task(self, context: "Context") -> Any:
         """Wait for all requests.
 
-        :raises BasetenInputError: there is no id, or one is not valid; nothing is waited for then.
+        :raises BasetenInputError: no id is given, or an id is not valid. This is checked before the wait.
         """
-        self._ids  # noqa: B018 - checks them.
+        self._ids  # noqa: B018 - the property checks the ids.
         self._normalize_result_path()
         if self.deferrable:
             began = time.time()
@@ -135,8 +136,8 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     def execute_complete(self, context: "Context", event: Mapping[str, Any], deadline: float | None = None) -> Any:
         """Return the outputs, or fail or skip as a poke would.
 
-        :param event: of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
-        :param deadline: seconds since the epoch; ``dag.test()`` leaves it out.
+        :param event: event of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
+        :param deadline: end of the wait in seconds since the epoch; ``None`` in ``dag.test()``, which does not pass it.
         """
         self._normalize_result_path()
         if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
@@ -157,7 +158,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             return self._outputs(outcomes, results)
 
     def poke(self, context: "Context") -> PokeReturnValue:
-        """Look at all requests once. How long a request has looked lost is remembered from poke to poke."""
+        """Look at all requests once. The pokes of an attempt remember since when a request has looked lost."""
         from airflow_provider_baseten.sensors.progress_record import ProgressRecord
 
         try:
@@ -165,7 +166,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         except BasetenError as error:
             if self._progress is None and not context.get("task_reschedule_count"):
                 raise
-            # An earlier poke could read it, so the next one may be able to.
+            # An earlier poke could read the connection, so the next poke may be able to read it again.
             self.log.warning("Still waiting: the connection can't be read now. %s", error)
             return PokeReturnValue(False)
         with results:
@@ -181,7 +182,10 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             return self._end_of_poke(waiter, results)
 
     def _end_of_poke(self, waiter: "Waiter", results: "AsyncResults") -> PokeReturnValue:
-        """Return the outputs once all requests have succeeded; fail, or skip, because of the first that has not."""
+        """Return the outputs if all requests have a result.
+
+        If a request has ended without a result, fail; with ``soft_fail``, skip.
+        """
         outcomes = results.check_again(waiter.outcomes)
         is_done = not waiter.open
         error = results.first_error(outcomes, timeout=self.timeout)
@@ -193,7 +197,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
     def timeout_note(self) -> str:
-        """Return that the requests continue without the sensor."""
+        """Return sentences which say that the requests continue without the sensor."""
         return "Nothing was sent. The async requests continue at Baseten, and the next attempt waits for them again."
 
     def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
@@ -244,9 +248,10 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
 
 
 def _checked_ids(request_ids: Any) -> list[str]:
-    """Return the ids, each once.
+    """Return the ids without repetitions.
 
-    :raises BasetenInputError: there is none, or one can't be an id: waiting for it would end with the timeout.
+    :raises BasetenInputError: there is no id, or a value can't be an id. Waiting for such a value would only end with
+        the timeout.
     """
     is_list = isinstance(request_ids, Sequence | Set) and not isinstance(request_ids, bytes)
     ids = [request_ids] if isinstance(request_ids, str) else list(request_ids) if is_list else []
@@ -258,7 +263,7 @@ def _checked_ids(request_ids: Any) -> list[str]:
 
 
 def _is_rendered(value: Any) -> bool:
-    """Tell whether a value is what it will be when the task runs: no template, and no output of another task."""
+    """Return whether a value is final before the task runs: no template, and no output of another task."""
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     if isinstance(value, list | tuple | set | frozenset):

@@ -20,12 +20,13 @@ _KEY = "baseten_sensor_progress"
 class ProgressRecord:
     """Keeps the progress of a wait between two pokes of one attempt.
 
-    It is in the task state store of Airflow 3.3 and newer, otherwise in the result store. Without it a poke repeats
-    status calls, and counts the time anew for which a request has looked lost. So an error is only logged.
+    The record is in the task state store of Airflow 3.3 and newer, otherwise in the result store. If it can't be read
+    or written, that is only logged, because the wait works without it: the next poke then repeats status calls, and
+    measures from zero how long a request has looked lost.
 
-    :param context: of the task.
+    :param context: context of the task.
     :param store: the result store.
-    :param log: where trouble is logged.
+    :param log: log of the task.
     """
 
     def __init__(self, context: "Context", store: "ResultStore", log: Log) -> None:
@@ -37,7 +38,7 @@ class ProgressRecord:
         self._log = log
 
     def load(self) -> WaitProgress:
-        """Return the progress; that of an earlier attempt does not count."""
+        """Return the progress of this attempt. It is empty if there is only a record of an earlier attempt."""
         try:
             value = self._states.get(_KEY) if self._states is not None else self._read()
             if value is None or value["attempt"] != self._attempt:
@@ -48,7 +49,7 @@ class ProgressRecord:
                 value.get("began"),
                 value.get("logged"),
             )
-        except Exception as error:  # Whatever Airflow makes of its API, or somebody has written there.
+        except Exception as error:  # Any error: Airflow's API may change, and the record may be damaged.
             self._warn("read", error)
             return WaitProgress()
 

@@ -17,31 +17,32 @@ from airflow_provider_baseten.waiting.trigger_waiter import TriggerWaiter
 
 log = logging.getLogger(__name__)
 
-# Seconds; less than the time that Airflow allows for on_kill by default.
+# Seconds for on_kill. By default Airflow allows more.
 _KILL_TIMEOUT = 20.0
 
 
 class BasetenAsyncRequestTrigger(BaseTrigger):
     """Wait for async requests that a task has sent.
 
-    The trigger sends status calls only, which cost nothing, so that any triggerer may run it again at any time. All
-    triggers of a process share one client and one rate limit for each connection.
+    The trigger sends only status calls, which cost nothing. So any triggerer may run it again at any time. All triggers
+    of a process share one client and one rate limit for each connection.
 
-    Its one event is ``{"outcomes": {request_id: outcome}, "seconds"}``. An outcome is ``ended``, ``failed``, ``lost``
-    or ``timeout``, and ``seconds`` is the duration of the wait. If the connection could never be read, the event has an
-    ``error`` too, and each outcome is ``lost``.
+    The trigger yields one event, ``{"outcomes": {request_id: outcome}, "seconds"}``. An outcome is ``ended``,
+    ``failed``, ``lost`` or ``timeout``, and ``seconds`` is the duration of the wait. If the connection could never be
+    read, the event has an ``error`` too, and each outcome is ``lost``.
 
     :param baseten_conn_id: id of the Airflow connection.
-    :param target: what was called, as keyword arguments of :class:`~airflow_provider_baseten.api.target.Target`.
+    :param target: the model or chain that was called, as keyword arguments of
+        :class:`~airflow_provider_baseten.api.target.Target`.
     :param request_ids: ids of the requests.
     :param expects_delivery: whether outputs come by webhook into the result store.
-    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides; by default
-        false.
+    :param is_assumed: whether ``expects_delivery`` is a guess; by default false. A known webhook status overrides a
+        guess.
     :param began: start of the wait in seconds since the epoch; by default now.
-    :param deadline: seconds since the epoch.
+    :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
-    :param cancel_on_kill: whether a user who marks or clears the task cancels what is still queued; by default true.
-        Airflow tells triggers about it since 3.3.
+    :param cancel_on_kill: whether the requests that are still queued are cancelled when a user marks or clears the
+        task; by default true. Only Airflow 3.3 and newer tells triggers that a user did so.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         self._outcomes: dict[str, Any] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return class path and arguments."""
+        """Return the class path and the arguments."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -89,7 +90,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event.
 
-        :raises BasetenInputError: the target or an id can't be one.
+        :raises BasetenInputError: the target or an id is not valid.
         """
         waiter = TriggerWaiter(
             Target(**self.target),
@@ -113,17 +114,18 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Cancel what is still queued, if a user has ended the task."""
+        """Cancel the requests that are still queued, if a user has ended the task."""
         unsettled = [name for name in self.request_ids if name not in self._outcomes]
-        # Past the deadline another triggerer may already have resumed the task.
+        # After the deadline nothing is cancelled, because another triggerer may already have resumed the task.
         if self.cancel_on_kill and unsettled and time.time() < self.deadline and await self._is_ended_by_user():
             async with asyncio.timeout(_KILL_TIMEOUT):
                 await poller_of(self.baseten_conn_id).cancel(Target(**self.target), unsettled)
 
     async def _is_ended_by_user(self) -> bool:
-        """Return whether a user has ended the task. Airflow also kills a trigger when another triggerer takes it over.
+        """Return whether a user has ended the task.
 
-        A task instance that Airflow does not know was deleted with its run.
+        If not, Airflow has killed the trigger because another triggerer takes it over. A task instance that Airflow no
+        longer knows counts as ended, because it was deleted with its run.
         """
         try:
             state = await asyncio.to_thread(state_of_waiting_task, self)

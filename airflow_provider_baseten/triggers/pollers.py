@@ -8,7 +8,7 @@ from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.shared_clients import shared_client
 from airflow_provider_baseten.waiting.poller import Poller
 
-# Seconds.
+# Seconds to wait for the response to a status or cancel call.
 _CALL_TIMEOUT = 30.0
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
@@ -24,7 +24,7 @@ def poller_of(baseten_conn_id: str) -> Poller:
 
 def new_poller(baseten_conn_id: str) -> Poller:
     """Return a poller that shares the client of its connection with other users of the event loop."""
-    # The poller repeats a call that failed, at its own pace.
+    # The client does not retry, because the poller itself repeats a call that failed.
     once = RequestRetries(max_attempts=1)
     share = partial(shared_client, baseten_conn_id, timeout=_CALL_TIMEOUT, request_retries=once)
     return Poller(baseten_conn_id, share)

@@ -46,17 +46,18 @@ class BasetenPredictTrigger(BaseTrigger):
 
     It ends with one event, ``{"name"}``: the name of the call, by which the worker finds the response or an error.
 
-    Airflow moves the triggers of a dead triggerer to another one. If the earlier trigger has written a response, the
-    new one sends nothing. If not, the new trigger finds the claim of the earlier one; Baseten has cancelled its work,
-    because the connection was closed, and ``on_orphaned_request`` decides whether the request is sent again. If the
-    earlier trigger was only suspended, it finds the claim of the new one when it continues, and sends nothing.
+    A trigger writes a claim, which says that it is about to send, before it sends. Airflow moves the triggers of a dead
+    triggerer to another triggerer. If the earlier trigger has written a response, the new trigger sends nothing. If
+    there is only the claim of the earlier trigger, Baseten has cancelled the work, because the connection was closed.
+    Then ``on_orphaned_request`` decides whether the new trigger sends the request again. If the earlier trigger was
+    only suspended, it finds the claim of the new trigger when it continues, and sends nothing.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.
     :param name: name of the call in the result store.
     :param timeout: seconds to wait for the response.
-    :param on_orphaned_request: what happens if an earlier trigger did not end: ``resubmit`` sends the request again,
-        ``fail`` ends with ``BasetenOrphanedRequestError``.
+    :param on_orphaned_request: what happens if an earlier trigger has left a claim and no response: ``resubmit`` sends
+        the request again, ``fail`` ends with ``BasetenOrphanedRequestError``.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class BasetenPredictTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Send the request, unless there is a response already; yield the event."""
+        """Send the request if there is no response yet, and yield the event."""
         call, mine = DeferredCall(ResultStore(self.store), self.name), Claim(uuid4().hex, time.time())
         try:
             if await _in_thread(call.response) is None:
@@ -91,7 +92,7 @@ class BasetenPredictTrigger(BaseTrigger):
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
     async def _respond(self, call: DeferredCall, mine: Claim) -> None:
-        """Send the request and store the response, unless a trigger that has taken over does it."""
+        """Send the request and store the response. If another trigger has taken over, leave the work to that one."""
         request = await _in_thread(call.request)
         earlier = await _in_thread(call.claim, mine)
         if await self._is_done_by_another(call, mine):
@@ -102,7 +103,7 @@ class BasetenPredictTrigger(BaseTrigger):
         try:
             response = await self._send(request)
         except BasetenError:
-            with suppress(BasetenResultStoreError):  # It must not replace the error of the request.
+            with suppress(BasetenResultStoreError):  # An error of the store must not replace that of the request.
                 if await self._is_done_by_another(call, mine):
                     return
             raise
@@ -122,9 +123,9 @@ class BasetenPredictTrigger(BaseTrigger):
                 )
 
     async def _send(self, request: Request) -> Response:
-        """Return the response.
+        """Send the request and return the response.
 
-        :raises BasetenError: there is no usable response; the next attempt of the task sends the request again.
+        :raises BasetenError: there is no usable response. The next attempt of the task sends the request again.
         """
         retries = RequestRetries()
         async with shared_client(self.baseten_conn_id, timeout=self.timeout, request_retries=retries) as shared:
@@ -145,10 +146,10 @@ class BasetenPredictTrigger(BaseTrigger):
         return response
 
     async def _is_done_by_another(self, call: DeferredCall, mine: Claim) -> bool:
-        """Return whether a trigger that started later has claimed the call; wait until that trigger has ended it.
+        """Return whether a trigger that started later has claimed the call. If so, first wait until it has ended.
 
-        Airflow moves the triggers of a triggerer that was suspended to another triggerer. When the first triggerer
-        resumes, it runs its triggers for a while, so that the same trigger runs twice.
+        Airflow moves the triggers of a suspended triggerer to another triggerer. When the first triggerer resumes, it
+        runs its triggers for a while too. During that time the same trigger runs twice.
         """
         holder = await _in_thread(call.holder)
         if holder == mine or (holder is not None and holder.started_at <= mine.started_at):
@@ -184,7 +185,10 @@ class BasetenPredictTrigger(BaseTrigger):
 
 
 async def _store(write: Callable[[T], None], result: T) -> None:
-    """Write a response, which was paid for, or an error to the result store; retry while the store is not available."""
+    """Write a response or an error to the result store.
+
+    Retry for 15 minutes while the store is not available, because the response was paid for.
+    """
     storing = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
         wait=tenacity.wait_exponential(max=_STORE_WAIT),
@@ -195,5 +199,5 @@ async def _store(write: Callable[[T], None], result: T) -> None:
 
 
 async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref can read the connection of a result store.
+    # Not asyncio.to_thread, because in Airflow 3.1 only threads of asgiref can read the connection of a result store.
     return await sync_to_async(call, thread_sensitive=False)(*args, **kwargs)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
 
-# Seconds of one round of status calls for many requests, and failed calls in a row that end the round.
+# A round of status calls ends after this many seconds, or after this many failed calls in a row.
 _LONGEST_ROUND = 10.0
 _MOST_FAILURES = 3
 
@@ -29,9 +29,9 @@ class BlockingPoller:
 
     Errors of a status call or of a read of the result store are logged, and never end a wait.
 
-    :param client: makes the status calls.
+    :param client: client that makes the status calls.
     :param store: the result store.
-    :param log: of the task.
+    :param log: log of the task.
     """
 
     def __init__(self, client: "Client", store: ResultStore, log: Log) -> None:
@@ -56,11 +56,11 @@ class BlockingPoller:
             time.sleep(max(0.05, next_round - time.time()))
 
     def poll(self, waiter: Waiter) -> None:
-        """Observe the open requests in one round, and log changes.
+        """Look at the requests that have no outcome yet in one round, and log the changes.
 
-        It reads the result store once, and makes the status calls that are due, within ``[baseten]
-        status_calls_per_second``, for at most ten seconds, in random order. Requests that look lost come first. A
-        request that has no turn keeps its state.
+        The round reads the result store once. Then it makes the status calls that are due, for ten seconds at most, at
+        the rate of ``[baseten] status_calls_per_second``. Requests that look lost come first; otherwise the order is
+        random. A request whose turn does not come in this round keeps its state.
         """
         delivered = self.delivered([*waiter.open]) if waiter.may_be_delivered else set()
         for request_id in delivered or ():
@@ -82,7 +82,7 @@ class BlockingPoller:
     def _take(self, waiter: Waiter, request_id: str, seen: Observation) -> None:
         request, now = waiter.open[request_id], time.time()
         outcome = request.take(seen, now)
-        if outcome not in {None, Outcome.TIMEOUT}:  # `wait` keeps the deadline.
+        if outcome not in {None, Outcome.TIMEOUT}:  # `wait` settles the requests at the deadline.
             waiter.settle(request_id, outcome)
         request.polls += 1
         request.due_at = now + request.delay(random.random())  # noqa: S311 - only spreads calls.
@@ -96,7 +96,7 @@ class BlockingPoller:
             return None
 
     def ask(self, target: "Target", request_id: str) -> Observation:
-        """Make a status call for one request."""
+        """Make a status call for one request, and return what it shows."""
         try:
             return Observation.of_status(self._client.get_async_request(target, request_id))
         except BasetenNotFoundError:

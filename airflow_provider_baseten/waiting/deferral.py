@@ -8,20 +8,22 @@ from typing import Any
 from airflow_provider_baseten.api.error_record import error_from
 from airflow_provider_baseten.arguments import MOST_SECONDS
 
-# Seconds between the deadline of a trigger, which returns the outcome, and the time at which Airflow ends the deferral.
+# Seconds. A trigger returns the outcome at its own deadline; Airflow ends the deferral this much later.
 _MARGIN = 300.0
 
 
 def timeout_after(deadline: float) -> timedelta:
-    """Return the time after which Airflow ends a deferral whose trigger has not kept its own deadline.
+    """Return the duration after which Airflow ends a deferral, in case the trigger does not end at its deadline.
 
-    :param deadline: of the trigger, in seconds since the epoch.
+    :param deadline: deadline of the trigger in seconds since the epoch.
     """
     return timedelta(seconds=max(0.0, deadline - time.time()) + _MARGIN)
 
 
 def deferral_timeout(limit: timedelta | None) -> timedelta | None:
-    """Return the time after which Airflow ends a deferral, at most the longest one that Airflow can compute with.
+    """Return the duration after which Airflow ends a deferral.
+
+    It is the limit, but never longer than the longest duration that Airflow can compute with.
 
     :param limit: the task's ``execution_timeout``; ``None`` for no limit.
     """
@@ -35,7 +37,7 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
     :param expected: request that the task waits for; ``None`` if Airflow does not pass it on, as in ``dag.test()``.
     :param found: request that the event names.
-    :param log: of the task.
+    :param log: log of the task.
     """
     if expected is None or expected == found:
         return False
@@ -46,7 +48,7 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 def raise_error_of(event: Mapping[str, Any]) -> None:
     """Raise the error in an event, if the trigger could not wait.
 
-    :param event: of the trigger.
+    :param event: event of the trigger.
     """
     if event.get("error") is not None:
         raise error_from(event["error"])

@@ -27,10 +27,10 @@ def error_of(
 ) -> BasetenError:
     """Return the error for a wait that ended without a result.
 
-    :param status: response of the last status call that succeeded.
+    :param status: response of the last status call; ``None`` if the call failed.
     :param timeout: longest wait in seconds.
     :param result_store: URI of the result store that was read.
-    :param quote: returns the part of a server's text that a message may quote.
+    :param quote: function that takes a text of the server, and returns what a message may quote of it.
     """
     fields = status if isinstance(status, Mapping) else {}
     seen = Observation.of_status(fields)
@@ -75,9 +75,9 @@ def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
 
 
 def no_connection(conn_id: str, error: Exception, request_ids: Collection[str], *, after: float) -> BasetenError:
-    """Return the error for a wait that never had a readable connection. A retry may find the connection.
+    """Return the error for a wait during which the connection could never be read. A retry may find the connection.
 
-    :param error: of the last attempt to read it.
+    :param error: error of the last attempt to read the connection.
     :param after: seconds since the wait began.
     """
     kind = type(error) if isinstance(error, BasetenError) else BasetenUnavailableError

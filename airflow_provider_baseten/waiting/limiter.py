@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-# Part of a second by which calls may be delayed on their way. The spacing is longer by this part, so that the limit
-# holds at the server too.
+# Calls may be delayed on their way by this fraction of a second. The time between two calls is longer by the same
+# fraction, so that the limit also holds for the times at which the calls reach the server.
 _JITTER = 0.1
 
 _LONGEST_PAUSE = 600.0
@@ -15,7 +15,7 @@ class StatusCallLimiter:
 
     Unlike a limiter of ``aiolimiter``, it allows no burst, respects ``Retry-After`` and belongs to no event loop.
 
-    :param calls_per_second: the limit.
+    :param calls_per_second: maximum number of calls in each second.
     """
 
     def __init__(self, calls_per_second: float) -> None:
@@ -30,7 +30,7 @@ class StatusCallLimiter:
             now = time.monotonic()
             if turn <= self._resumes:
                 turn = self._reserved = max(now, self._reserved + self._spacing)
-            # After a blocked event loop many waiters wake together; they are still spaced.
+            # After the event loop was blocked, many waiters wake at the same time. Their calls are spaced too.
             wait = max(turn, self._taken + self._spacing) - now
             if wait <= 0:
                 self._taken = now
@@ -40,10 +40,11 @@ class StatusCallLimiter:
     def refused(self, retry_after: float | None) -> None:
         """Pause all calls after a 429.
 
-        :param retry_after: seconds that the server asks to wait; without it each 429 in a row doubles the pause.
+        :param retry_after: seconds that the server asks to wait. If it is ``None``, each 429 in a row doubles the
+            pause.
         """
         now = time.monotonic()
-        if retry_after is None or not retry_after >= 0:  # Also NaN.
+        if retry_after is None or not retry_after >= 0:  # `not >=` is true for NaN too.
             if now < self._resumes:  # The refused call was sent before the pause.
                 return
             self._refusals = min(self._refusals + 1, 6)

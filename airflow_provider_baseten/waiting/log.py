@@ -8,7 +8,7 @@ from airflow_provider_baseten.waiting.state import Observation, Outcome
 
 # Seconds after the last line until a line says that the wait continues.
 HEARTBEAT = 300.0
-# More requests than these are logged as counts, at most once in `COUNTS_INTERVAL` seconds.
+# A wait for more than `MOST_NAMED` requests logs counts instead of ids, at most once in `COUNTS_INTERVAL` seconds.
 MOST_NAMED = 5
 COUNTS_INTERVAL = 60.0
 
@@ -26,15 +26,18 @@ class Log(Protocol):
 
 
 class WaitLog:
-    """Logs the progress of a wait: a line for each status of up to five requests, and counts of more requests.
+    """Logs the progress of a wait.
 
-    :param log: of the task or the trigger.
+    For up to five requests, each change of a status gets a line. For more requests, the number of requests with each
+    status is logged.
+
+    :param log: log of the task or the trigger.
     :param request_ids: ids of the requests.
     :param began: start of the wait in seconds since the epoch.
     :param logged: what :meth:`logged` returned in an earlier process that waited.
     """
 
-    #: Problem with status calls or with the result store, for the next line.
+    #: Sentence on a problem with status calls or with the result store, for the next line.
     problem: str = ""
 
     def __init__(
@@ -50,7 +53,7 @@ class WaitLog:
         self._logged_at = float((logged or {}).get("at", began))
 
     def note(self, request_id: str, seen: Observation) -> bool:
-        """Take an observation of a request; return whether its status has changed."""
+        """Remember what was seen of a request; return whether its status has changed."""
         status = _status_words(seen)
         if status is None or self._statuses.get(request_id) == status:
             return False

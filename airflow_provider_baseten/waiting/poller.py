@@ -34,24 +34,26 @@ log = logging.getLogger(__name__)
 _CALLS_IN_FLIGHT = 32
 # Seconds between two warnings about the same problem, and between two attempts to read a new key.
 _REPEAT_AFTER = 60.0
-# Seconds until a connection that could not be read is read again, and until a wait ends that has never had a readable
-# connection: long enough for a short outage of Airflow's API server or of a secrets backend.
+# Seconds until a connection that can't be read is read again. A wait during which it could never be read ends after
+# `_CONNECTION_GRACE` seconds: long enough for a short outage of Airflow's API server or of a secrets backend.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
-# Requests that are settled before the event loop runs other tasks.
+# Number of requests to settle before other tasks of the event loop may run.
 _AT_ONCE = 100
 
 
 class Poller:
     """Waits for the async requests of one connection, for all triggers of an event loop.
 
-    It reads the result store for all requests at once, makes status calls one after the other within a rate limit, and
-    keeps the deadlines. A failed read or status call never ends a wait. Only a connection that can't be read during the
-    first two minutes does: the triggerer does not have it. The poller lives as long as the event loop, so that the rate
-    limit holds while triggers come and go; it has a client and runs tasks only while a trigger waits.
+    It reads the result store for all requests at once, makes status calls within a rate limit, and keeps the deadlines.
+    A failed read or status call never ends a wait. If the connection can't be read during the first two minutes of a
+    wait, the wait ends, because the triggerer probably does not have the connection. The poller lives as long as the
+    event loop, so that the rate limit holds while triggers come and go. It has a client and runs tasks only while a
+    trigger waits.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
-    :param share: makes the source of the client for as long as the poller works.
+    :param share: function that returns a context manager with the source of the client. The context is open while a
+        trigger waits.
     """
 
     _source: ClientSource
@@ -79,7 +81,7 @@ class Poller:
     async def wait(self, waiter: TriggerWaiter) -> None:
         """Wait until every request has an outcome or the deadline has passed.
 
-        :raises BasetenError: the connection could not be read since the wait began.
+        :raises BasetenError: the connection could never be read during the wait.
         """
         async with self._in_use():
             self._join(waiter)
@@ -112,21 +114,21 @@ class Poller:
     async def _open(self) -> None:
         self._source = await self._sharing.enter_async_context(self._share())
         self._schedule = Schedule()
-        # In its own context: in the context of the first trigger, all log lines would go to the log of its task.
+        # In a new context, because in the context of the first trigger all log lines would go to the log of its task.
         self._work = asyncio.create_task(self._keep_working(self._schedule), context=contextvars.Context())
         self._work.add_done_callback(self._wake_all)
 
     async def _close(self) -> None:
-        # Taken at once: a wait that begins during the awaits below opens its own.
+        # Taken before the awaits below, because a wait that begins during them sets these attributes again.
         work, sharing = self._work, self._sharing
         self._sharing = AsyncExitStack()
-        del self._work, self._source, self._schedule  # They keep the event loop alive, which may end now.
+        del self._work, self._source, self._schedule  # They would keep the event loop in memory.
         work.cancel()
         await asyncio.wait({work})
         await sharing.aclose()
 
     def _wake_all(self, work: asyncio.Task[None]) -> None:
-        if work is getattr(self, "_work", None):  # A bug has ended it: waiters must not wait.
+        if work is getattr(self, "_work", None):  # A bug has ended the work, so waiters would wait in vain.
             for waiter in self._waiters:
                 waiter.end()
 
@@ -151,9 +153,10 @@ class Poller:
                 async with asyncio.timeout(min(left, waiter.log.pause(time.time()))):
                     await waiter.changed.wait()
             waiter.changed.clear()
-            # In the context of the trigger, so that the lines go to the log of its task.
+            # Logged here, in the context of the trigger, so that the lines go to the log of its task.
             waiter.log.write(time.time())
-        # The deadline may have passed while no triggerer ran; a result delivered meanwhile still counts.
+        # The deadline may have passed while no triggerer ran. A result that was delivered meanwhile still counts, so
+        # wait until the store was read once.
         if waiter in self._not_looked_for:
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._store_interval):
@@ -188,7 +191,7 @@ class Poller:
             await asyncio.sleep(self._store_interval)
 
     async def _read_store(self) -> None:
-        """Settle the requests whose result is in the store, and those that are lost because it is not there."""
+        """Settle the requests whose result is in the store. Settle as lost those whose result is missing there."""
         try:
             store = ResultStore(await self._source.result_store())
             missing, not_looked_for = [*self._missing], [*self._not_looked_for]
@@ -199,7 +202,7 @@ class Poller:
             return
         if self._readable_since is None:
             self._readable_since = time.monotonic()
-        if time.monotonic() - self._readable_since < GRACE:  # The receiver may still be storing its spool.
+        if time.monotonic() - self._readable_since < GRACE:  # The receiver may still be storing what it has spooled.
             missing = []
         found = {request for name in delivered for request in self._undelivered.get(name, ())}
         for number, request in enumerate(found.union(missing), 1):
@@ -216,7 +219,7 @@ class Poller:
                 waiter.end()
 
     async def _keep_asking(self, schedule: Schedule[WaitingRequest]) -> None:
-        # The schedule is an argument, because a closing poller must not touch that of its successor.
+        # The schedule is an argument, because `self._schedule` may be a new one while this task is being cancelled.
         free = asyncio.Semaphore(_CALLS_IN_FLIGHT)
         async with asyncio.TaskGroup() as calls:
             while True:
@@ -238,7 +241,7 @@ class Poller:
         match request.take(seen, time.time()):
             case None:
                 self._plan(request)
-            case Outcome.TIMEOUT:  # `wait` keeps the deadline.
+            case Outcome.TIMEOUT:  # `wait` settles the request at the deadline.
                 return
             case Outcome.LOST if request.waiter.may_be_delivered:  # The next read of the store decides.
                 self._missing.add(request)
@@ -281,7 +284,7 @@ class Poller:
             log.info("Async request %s %s.", request_id, cancel_words(canceled))
 
     async def _connected(self) -> AsyncClient:
-        """Return the client once the connection could be read."""
+        """Return the client; wait until the connection can be read."""
         while True:
             try:
                 client = await self._source.client()
@@ -294,14 +297,14 @@ class Poller:
                 return client
 
     def _give_up(self, error: Exception) -> None:
-        """End the waits that are older than the grace time and never had a readable connection."""
+        """End the waits that have lasted two minutes or more, during which the connection could never be read."""
         latest = time.monotonic() - _CONNECTION_GRACE
         for waiter in [*self._waiters]:
             if self._connected_at < waiter.joined_at <= latest and not waiter.ended.is_set():
                 waiter.end(no_connection(self._conn_id, error, waiter.open, after=_CONNECTION_GRACE))
 
     def _renew(self, refused: AsyncClient) -> None:
-        """Read the connection again, since its key may have been replaced."""
+        """Have the connection read again, at most once a minute, because its key may have been replaced."""
         if time.monotonic() - self._renewed_at >= _REPEAT_AFTER:
             self._renewed_at = time.monotonic()
             self._source.renew(refused)
@@ -323,5 +326,5 @@ class Poller:
 
 
 def _words(error: Any) -> str:
-    """Return the text of our errors, the type of others: the text of others may hold secrets."""
+    """Return the text of an error of this package, but only the type of others, whose text may hold secrets."""
     return str(error) if isinstance(error, BasetenError) else "" if error is None else type(error).__name__

@@ -9,9 +9,9 @@ from typing import Any
 class WaitProgress:
     """Progress of a wait for async requests.
 
-    :param doubtful_since: when a request began to look lost, in seconds since the epoch, by id.
-    :param succeeded: ids of the requests whose status calls are over.
-    :param began: start of the wait in seconds since the epoch; ``None`` before the first look.
+    :param doubtful_since: times at which requests began to look lost, in seconds since the epoch, by request id.
+    :param succeeded: ids of the requests that are known from their status to have a result.
+    :param began: start of the wait in seconds since the epoch; ``None`` if it has not begun.
     :param logged: state of the log, see :meth:`~airflow_provider_baseten.waiting.log.WaitLog.logged`.
     """
 

@@ -21,24 +21,27 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
 
-# Seconds of a status or cancel call. Airflow kills a process five seconds after it asked it to end.
+# Seconds to wait for the response to a status or cancel call. After on_kill they are fewer, because Airflow asks a
+# process to end, and kills it five seconds later.
 _CALL_TIMEOUT = 30.0
 _KILL_TIMEOUT = 3.0
 
 
 class AsyncResults:
-    """Async requests of one target, as a worker sees them. It opens a client; close it, or use it in ``with``.
+    """Async requests of one model or chain, as a worker sees them.
 
-    :param client: whose credentials and connection settings are used.
-    :param target: what was called.
+    An object of this class opens connections to Baseten: close it, or use it in ``with``.
+
+    :param client: client whose credentials and settings are used.
+    :param target: the model or chain that was called.
     :param store: the result store.
     :param baseten_conn_id: id of the connection that has this result store.
     :param expects_delivery: whether outputs come by webhook.
-    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides.
-    :param log: of the task.
+    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
+    :param log: log of the task.
     """
 
-    #: Body of the submission, if it is known: error messages quote nothing of it.
+    #: Body of the request that was sent, ``None`` if it is not known. Error messages quote nothing of it.
     submission: bytes | None = None
 
     def __init__(
@@ -78,8 +81,9 @@ class AsyncResults:
         poll_interval: float,
         progress: WaitProgress | None = None,
     ) -> Waiter:
-        """Return a waiter for requests of the target; parameters as of
-        :class:`~airflow_provider_baseten.waiting.waiter.Waiter`.
+        """Return a waiter for requests of the target.
+
+        The parameters are those of :class:`~airflow_provider_baseten.waiting.waiter.Waiter`.
         """
         return Waiter(
             self.target,
@@ -97,13 +101,15 @@ class AsyncResults:
         self._poller.wait(waiter)
 
     def poll(self, waiter: Waiter) -> None:
-        """Observe the open requests in one round."""
+        """Look at the requests that have no outcome yet, in one round."""
         self._poller.poll(waiter)
 
     def check_again(self, outcomes: Mapping[str, str]) -> dict[str, Outcome]:
-        """Return the outcomes of a wait: success where the result has arrived since the store was read last.
+        """Read the result store again, and return the outcomes of a wait.
 
-        :param outcomes: outcomes, also as the texts in the event of a trigger, by request id.
+        A request whose result has arrived meanwhile gets the outcome ``ENDED``; the others keep their outcome.
+
+        :param outcomes: outcomes by request id; the texts in the event of a trigger are accepted too.
         """
         return {
             request_id: Outcome.ENDED if outcome is not Outcome.ENDED and self._has_arrived(request_id) else outcome
@@ -143,7 +149,7 @@ class AsyncResults:
 
         :param seconds: duration of the wait.
         :param result_path: URI where the model stores its output.
-        :param waiter: the waiter of this process; the end of a wait in a triggerer is logged without it.
+        :param waiter: waiter with which this process has waited; ``None`` after a wait in a triggerer.
         """
         if waiter is not None:
             delivered: Collection[str] = waiter.delivered
@@ -164,8 +170,9 @@ class AsyncResults:
         )
 
     def output(self, request_id: str, *, result_path: str | None = None, output_path: str | None = None) -> Any:
-        """Return the output of a request that succeeded, a reference to it, or, without webhook and result path, its
-        id and status.
+        """Return the output of a request that succeeded, or a reference to the output.
+
+        Without a webhook and a result path, return the id and the status of the request.
 
         :param result_path: URI where the model stores its output, with ``{request_id}`` for the id.
         :param output_path: URI to write a delivered output to.
@@ -214,7 +221,7 @@ class AsyncResults:
         return self._cancel(self._client, request_id)
 
     def cancel_quickly(self, request_id: str) -> bool:
-        """Cancel a request within the time that Airflow leaves a process that it ends; otherwise as :meth:`cancel`."""
+        """Cancel a request as :meth:`cancel` does, but within three seconds, because Airflow soon kills the process."""
         with self._client.with_options(timeout=_KILL_TIMEOUT) as client:
             return self._cancel(client, request_id)
 

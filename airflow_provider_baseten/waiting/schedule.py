@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 class Schedule(Generic[Item]):
-    """Items ordered by due time, for one consumer."""
+    """Items ordered by the time at which they are due. Only one consumer may call :meth:`next`."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
-# Seconds for which a request may look lost before it counts as lost. Meanwhile an object store may list a new file, a
-# second delivery may arrive, or a new request id may become known to all of Baseten.
+# Seconds for which a request may look lost before it counts as lost. During this time an object store may begin to list
+# a new file, a second delivery may arrive, or a new request id may become known to all of Baseten.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.
@@ -21,11 +21,11 @@ _LONGEST_STATUS = 64
 class Observation:
     """State of an async request at one moment, as far as it is known.
 
-    :param delivered: whether its result is in the result store.
-    :param status: its status; ``None`` if the status call failed or was not made.
-    :param webhook_status: status of the delivery.
-    :param gone: whether Baseten no longer knows, or does not yet know, the id.
-    :param store_read: whether the result store could be read; true where no delivery is expected.
+    :param delivered: whether the result of the request is in the result store.
+    :param status: status of the request; ``None`` if the status call failed or was not made.
+    :param webhook_status: status of the delivery of the result.
+    :param gone: whether Baseten does not know the id: it has forgotten the request, or has only just accepted it.
+    :param store_read: whether the result store could be read; also true if no delivery is expected.
     """
 
     delivered: bool = False
@@ -55,7 +55,7 @@ class Outcome(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Outcome | None":
-        return cls.ENDED if value == "succeeded" else None  # From triggers that an older version started.
+        return cls.ENDED if value == "succeeded" else None  # Triggers that an older version started return it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +64,11 @@ class Wait:
 
     Blocking waits, deferred waits and sensors all decide with :meth:`after`, so that they end alike.
 
-    :param expects_delivery: whether the output comes by webhook; otherwise the status alone decides.
-    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status then overrides it.
-    :param deadline: seconds since the epoch.
-    :param doubtful_since: when the request began to look lost, in seconds since the epoch; the time during which the
-        result store can't be read does not count.
+    :param expects_delivery: whether the output comes by webhook. If not, the status alone decides.
+    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
+    :param deadline: end of the wait in seconds since the epoch.
+    :param doubtful_since: when the request began to look lost, in seconds since the epoch. While the result store can't
+        be read, it is set to the current time again and again, so that this time does not count.
     :param outcome: end of the wait; ``None`` while it continues.
     """
 
@@ -106,7 +106,7 @@ class Wait:
 
 
 def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
-    """Return the outcome that one observation suggests; ``LOST`` counts only after ``GRACE``."""
+    """Return the outcome that one observation suggests. The caller accepts ``LOST`` only after ``GRACE`` seconds."""
     if seen.delivered:
         return Outcome.ENDED
     if seen.gone:

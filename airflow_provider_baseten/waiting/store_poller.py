@@ -12,11 +12,11 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 class StorePoller:
     """Reads result stores in a thread, one read at a time.
 
-    A thread can't be cancelled, and reads of a slow store must not fill the thread pool. So the next read waits for the
-    last one, also after the caller of the last one was cancelled.
+    A thread can't be cancelled, and reads of a slow store must not fill the thread pool. So each read waits until the
+    previous read has ended, even if the caller of the previous read was cancelled.
 
-    :param warn_after: seconds of one read after which ``warn_slow`` is called, repeatedly.
-    :param warn_slow: logs that the store is slow.
+    :param warn_after: seconds; ``warn_slow`` is called each time that a read has taken this much longer.
+    :param warn_slow: function that logs that the store is slow.
     """
 
     def __init__(self, warn_after: float, warn_slow: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class StorePoller:
         :raises BasetenResultStoreError: the store can't be read.
         """
         await self._finish()
-        # Not asyncio.to_thread: in Airflow 3.1 only threads of asgiref may read the connection of a store.
+        # Not asyncio.to_thread, because in Airflow 3.1 only threads of asgiref may read the connection of a store.
         read = sync_to_async(Deliveries(store).delivered, thread_sensitive=False)
         reading = self._read = asyncio.create_task(read(request_ids))
         reading.add_done_callback(self._on_done)
@@ -47,4 +47,4 @@ class StorePoller:
     def _on_done(self, reading: asyncio.Task[set[str]]) -> None:
         self._read = None
         if not reading.cancelled():
-            reading.exception()  # Marks it as retrieved: the caller may be gone.
+            reading.exception()  # Marks the exception as retrieved, because the caller may be gone.

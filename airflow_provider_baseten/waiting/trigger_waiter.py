@@ -17,19 +17,19 @@ class TriggerWaiter(Waiter):
     Parameters are those of :class:`~airflow_provider_baseten.waiting.waiter.Waiter`.
     """
 
-    #: Start of the wait in this trigger, on the monotonic clock.
+    #: Start of the wait in this trigger, in seconds of the monotonic clock.
     joined_at: float = 0.0
     #: Reason why the wait can't continue.
     error: "BasetenError | None" = None
 
     @cached_property
     def ended(self) -> asyncio.Event:
-        """Set when each request has an outcome, or the wait can't continue."""
+        """Event that is set when each request has an outcome, or the wait can't continue."""
         return asyncio.Event()
 
     @cached_property
     def changed(self) -> asyncio.Event:
-        """Set when a status has changed or the wait has ended."""
+        """Event that is set when a status has changed or the wait has ended."""
         return asyncio.Event()
 
     def note(self, request_id: str, seen: Observation) -> bool:
@@ -40,7 +40,7 @@ class TriggerWaiter(Waiter):
         return is_new
 
     def settle(self, request_id: str, outcome: Outcome) -> None:
-        """End the wait for one request, and the whole wait with the last one."""
+        """End the wait for one request. With the last request, end the whole wait."""
         super().settle(request_id, outcome)
         if not self.open:
             self.end()

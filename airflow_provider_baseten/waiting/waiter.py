@@ -15,20 +15,21 @@ _SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
 
 
 class Waiter:
-    """The async requests that one task waits for; without I/O.
+    """The async requests that one task waits for. This class does no I/O.
 
     A poller observes them: :class:`~airflow_provider_baseten.waiting.blocking_poller.BlockingPoller` on a worker,
     :class:`~airflow_provider_baseten.waiting.poller.Poller` in a triggerer. Both pass each observation to
     :meth:`WaitingRequest.take` and settle the request with the outcome, so that a wait ends alike in all modes.
 
-    :param target: what was called.
+    :param target: the model or chain that was called.
     :param request_ids: ids of the requests; repeated ids count once.
     :param expects_delivery: whether outputs come by webhook into the result store.
-    :param is_assumed: whether ``expects_delivery`` is a guess, which a known webhook status overrides.
-    :param deadline: seconds since the epoch.
+    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
+    :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
-    :param log: of the task or the trigger.
-    :param progress: of an earlier process that waited, or the start of the wait; by default the wait begins now.
+    :param log: log of the task or the trigger.
+    :param progress: progress of an earlier process that has waited for the same requests, or a progress with only the
+        start of the wait. By default the wait begins now.
     :raises BasetenInputError: an id is not valid.
     """
 
@@ -53,11 +54,11 @@ class Waiter:
         self.request_ids = list(dict.fromkeys(request_ids))
         began = time.time() if progress.began is None else progress.began
         self.log = WaitLog(log, self.request_ids, began=began, logged=progress.logged)
-        #: Requests whose wait has ended.
+        #: Outcomes of the requests whose wait has ended, by id.
         self.outcomes: dict[str, Outcome] = {}
         #: Ids of the requests whose result is in the result store.
         self.delivered: set[str] = set()
-        #: Requests that have no outcome yet.
+        #: Requests that have no outcome yet, by id.
         self.open: dict[str, WaitingRequest] = {}
         for request_id in self.request_ids:
             target.async_request_path(request_id)
@@ -72,7 +73,8 @@ class Waiter:
     def progress(self) -> WaitProgress:
         """Progress for the process that continues the wait.
 
-        A delivery is not in it: the result may be deleted before the next process reads it.
+        Requests whose result was delivered are left out, so that the next process looks for the result again: it may
+        have been deleted.
         """
         doubts = {name: request.wait.doubtful_since for name, request in self.open.items()}
         ended = {name for name, outcome in self.outcomes.items() if outcome is Outcome.ENDED}
@@ -109,7 +111,7 @@ class WaitingRequest:
     :param wait: state of the wait.
     :param seen: the last observation that showed a status.
     :param polls: number of status calls so far.
-    :param due_at: time of the next status call in seconds since the epoch, for pollers that keep no schedule.
+    :param due_at: time of the next status call in seconds since the epoch; used by pollers without a schedule.
     """
 
     request_id: str
@@ -121,7 +123,7 @@ class WaitingRequest:
 
     @property
     def is_open(self) -> bool:
-        """Whether the task still waits for it."""
+        """Whether the task still waits for this request."""
         return self.waiter.open.get(self.request_id) is self
 
     def delay(self, draw: float, least: float = 0.0) -> float:
@@ -136,7 +138,7 @@ class WaitingRequest:
         return max(poll_delay(self.polls, longest, draw), min(longest, least))
 
     def take(self, seen: Observation, now: float) -> Outcome | None:
-        """Take an observation; return the outcome that it suggests, ``None`` while the wait continues.
+        """Take an observation; return the outcome if the wait ends with it, ``None`` if the wait continues.
 
         :param now: seconds since the epoch.
         """

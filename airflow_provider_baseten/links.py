@@ -18,8 +18,10 @@ APP_URL = "https://app.baseten.co"
 
 
 class BasetenLink(BaseOperatorLink):
-    """Link to the page of the model or chain that the task calls; to the logs of the deployment if the task names one;
-    to the page of the Model APIs if the task calls these.
+    """Link from a task to the page of what it calls.
+
+    This is the page of the model or chain, or that of the Model APIs. If the task names a deployment of a model, it is
+    the page with the logs of the deployment.
 
     The link is available while the task runs or is deferred, and after its end. If the management API of the connection
     is not Baseten's own (an emulator or a proxy), the link leads to the description of the model or chain there.
@@ -49,7 +51,7 @@ class BasetenLink(BaseOperatorLink):
 
 
 class LinkMixin:
-    """Mixin of operators and sensors: sets the link when the task starts; Airflow itself sets links at the end."""
+    """Mixin of operators and sensors. It sets the link when the task starts; Airflow itself sets links at the end."""
 
     operator_extra_links: ClassVar[Any] = (BasetenLink(),)
 
@@ -77,7 +79,7 @@ def page_of(target: Target | None, management_url: str) -> str:
     if management_url != MANAGEMENT_URL:
         deployment = f"/deployments/{target.deployment_id}" if target.deployment_id else ""
         return f"{management_url}/v1/{kind}/{id_}{deployment}"
-    # A chain has no page of logs: its chainlets have.
+    # Baseten has pages with logs for models and chainlets, but not for chains.
     if target.deployment_id and kind == "models":
         return f"{APP_URL}/models/{id_}/logs/{target.deployment_id}"
     return f"{APP_URL}/{kind}/{id_}/overview"

@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Longest delay in seconds, whatever the server asks for; the default of Airflow's `[core] max_task_retry_delay`.
+# Longest delay in seconds, even if the server asks for more; the default of Airflow's `[core] max_task_retry_delay`.
 LONGEST_DELAY = 86_400.0
 
 # Error codes of async requests that Baseten itself does not retry.
@@ -58,12 +58,12 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
 
 
 def _is_permanent(error: BasetenError) -> bool:
-    # A BasetenUnavailableError is not retryable if the certificate is not trusted. The error of a cancelled request is
-    # not permanent, although not retryable: a stopped worker cancels its request, and the next attempt sends it.
+    # A BasetenUnavailableError that is not retryable means that the certificate is not trusted. Not every error that is
+    # not retryable is permanent: a stopped worker cancels its request, and the next attempt sends the request again.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
-    # Two errors of these types are retryable: an input file that does not exist yet, and a connection that the
-    # triggerer can't read, after which the retry waits for the same request.
+    # Errors of a permanent type are permanent, with two exceptions: an input file that does not exist yet, and a
+    # connection that the triggerer can't read. In both cases the error is retryable, because a retry may find them.
     return (error.is_permanent and not error.retryable) or error.error_code in _PERMANENT_CODES
 
 
@@ -78,8 +78,8 @@ class BasetenRetryPolicy(RetryPolicy):
       ``on_orphaned_request="fail"``: the task fails without a retry.
     - An error with a time to wait (``Retry-After``): the task is retried after that time, at most a day, instead of
       after its ``retry_delay``.
-    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. After a lost result, or an input
-      file that does not exist yet, the retry looks for it again; after a cancelled request it sends a new one.
+    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. If a result was lost, or an input
+      file did not exist yet, the retry looks for it again. If a request was cancelled, the retry sends a new one.
 
     A task is never retried more often than its ``retries``. Below Airflow 3.3 only the first rule applies.
 
@@ -116,7 +116,7 @@ class BasetenRetryPolicy(RetryPolicy):
 
 
 def checked_policy(policy: Any) -> Any:
-    """Return the policy of an operator or sensor, checked; for ``None``, which mapped tasks pass, the default policy.
+    """Return the policy of an operator or sensor, checked. ``None``, which mapped tasks pass, gives the default policy.
 
     :raises BasetenInputError: the value is not a retry policy, or this version of Airflow does not call it.
     """

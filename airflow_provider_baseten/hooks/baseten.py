@@ -112,7 +112,7 @@ class BasetenHook(BaseHook):
         return self._client.async_predict(target, model_input, **options)
 
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
-        """Return the status of an async request, which never includes the output."""
+        """Return the status of an async request. The status never includes the output."""
         return self._client.get_async_request(target, request_id)
 
     def cancel_async_request(self, target: Target, request_id: str) -> bool:
@@ -138,7 +138,7 @@ class BasetenHook(BaseHook):
         :returns: whether the connection works, and a sentence that confirms it or names the error.
         """
         try:
-            # Errors do not name the id: Airflow tests the connection under a random one.
+            # Errors name no id, because Airflow tests the connection under a random id.
             connection = find_connection(self.baseten_conn_id, called="the connection")
             return check_keys(connection.credentials(self._timeout, self._request_retries))
         except BasetenError as error:

@@ -37,7 +37,7 @@ EXTRAS = (
 # In a connection that is written as a URI, all extras are texts.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off", ""), False)
 
-# Names that are given as extras by mistake, and the field of the connection that has the value.
+# Names that users give as extras by mistake, and the field of the connection where the value belongs.
 _FIELDS = dict.fromkeys(("api_key", "apikey", "key", "token", "password"), "password") | {
     "base_url": "host",
     "url": "host",
@@ -47,7 +47,7 @@ _FIELDS = dict.fromkeys(("api_key", "apikey", "key", "token", "password"), "pass
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 
-# Hosts of Baseten, whose addresses are pasted from its pages by mistake.
+# Baseten's own hosts. Users copy their addresses from Baseten's pages into the connection by mistake.
 _OWN_HOST = re.compile(r"((www|app|api|docs|inference)\.)?baseten\.co|(model|chain)-[a-z0-9-]+\.api\.baseten\.co")
 
 _FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
@@ -58,15 +58,16 @@ class BasetenConnection:
     """Credentials and settings of a connection, checked.
 
     :param conn_id: id of the Airflow connection.
-    :param api_key: the password.
-    :param base_url: the host; ``None`` means Baseten's own hosts.
+    :param api_key: API key, from the password of the Airflow connection.
+    :param base_url: base URL, from the host of the Airflow connection; ``None`` means Baseten's own hosts.
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``, from the extra of that name.
     :param management_api_key: key for the management API, by default the API key.
-    :param management_url: URL of the management API, by default the base URL, or else https://api.baseten.co.
+    :param management_url: URL of the management API; by default the base URL, or https://api.baseten.co if there is no
+        base URL.
     :param result_store: URI of the folder for webhook deliveries and for outputs that are too large for XCom; by
         default ``[baseten] result_store``.
     :param webhook_endpoint: URL to which Baseten delivers async results.
-    :param webhook_secrets: secrets that Baseten signs deliveries with; several while they are rotated.
+    :param webhook_secrets: secrets that Baseten signs deliveries with; several during a rotation.
     :param allow_unsigned_webhooks: whether the receiver accepts deliveries without a signature; by default false.
     :param log_error_details: whether errors and logs quote the error message of the server; by default true.
     """
@@ -143,7 +144,9 @@ class BasetenConnection:
 
 
 def check_variable(conn_id: str) -> None:
-    """Check that a missing connection has no environment variable: Airflow ignores a variable that it can't read.
+    """Check that no environment variable is set for a connection that Airflow does not find.
+
+    Airflow ignores a variable that it can't parse, so that the connection seems to be missing.
 
     :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
     """
@@ -156,7 +159,7 @@ def check_variable(conn_id: str) -> None:
 
 
 class _Fields:
-    """Fields of an Airflow connection, each checked when it is read; an error names the field and the connection."""
+    """Fields of an Airflow connection. Each is checked when it is read. Errors name the field and the connection."""
 
     def __init__(self, connection: "Connection", called: str) -> None:
         self._connection = connection
@@ -217,9 +220,9 @@ class _Fields:
     def base_url(self) -> str | None:
         """Return the URL in the fields Host, Port and Schema, ``None`` for Baseten's own hosts.
 
-        The API key is sent to this URL, so fields that contradict each other are an error. A host without a scheme is
-        reached by https, unless it is this machine: the key crosses a network unencrypted only if the connection has
-        the scheme http.
+        The API key is sent to this URL, so fields that contradict each other are an error. A host without a scheme gets
+        https; only this machine gets http. So the key crosses a network unencrypted only if the connection has the
+        scheme http.
         """
         connection = self._connection
         name, host, port = f"Host (the Base URL) of {self._called}", connection.host, self._port()
@@ -245,7 +248,7 @@ class _Fields:
         return check_base_url(name, parts._replace(netloc=f"{parts.netloc}:{port}").geturl())
 
     def _port(self) -> int | None:
-        """Return the port, ``None`` if it is missing or 0, which the form has for no port."""
+        """Return the port; ``None`` if it is missing or 0. In the connection form, 0 stands for no port."""
         try:
             port = int(self._connection.port or 0)  # Some secrets backends return a text.
         except ValueError:
@@ -291,7 +294,10 @@ def _sentence(name: str) -> str:
 
 
 def _right_name(name: str) -> str:
-    """Return a hint for an extra that does not exist: its field of the connection, or the nearest extra."""
+    """Return a hint for an extra that does not exist.
+
+    It names the field of the connection where the value belongs, or the extra with the most similar name.
+    """
     if field_name := _FIELDS.get(name.lower()):
         return f"enter it as the {field_name} of the connection, not in extra"
     nearest = get_close_matches(name.lower(), EXTRAS, 1)

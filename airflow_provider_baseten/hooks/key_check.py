@@ -23,7 +23,7 @@ def check_keys(credentials: Credentials) -> tuple[bool, str]:
     if credentials.api_key == _AIRFLOW_MASK:
         return False, _KEY_NOT_PASSED
     keys = {credentials.management_api_key or credentials.api_key: "management_api_key"}
-    keys[credentials.api_key] = "API key"  # It replaces an equal management key, which is tested once.
+    keys[credentials.api_key] = "API key"  # If the two keys are equal, one entry remains and is tested once.
     try:
         return True, " ".join(_test_key(credentials, name, key) for key, name in keys.items())
     except BasetenError as error:
@@ -41,7 +41,7 @@ def _test_key(credentials: Credentials, name: str, api_key: str) -> str:
     url = tested.host_url(build_management_get("").host)
     try:
         with Client(tested) as client:
-            for path in ("/v1/users/me", "/v1/models"):  # The key of a team has no user, and gets 404.
+            for path in ("/v1/users/me", "/v1/models"):  # A team's key has no user: the first path responds 404.
                 try:
                     client.send(build_management_get(path))
                 except BasetenNotFoundError:

@@ -34,7 +34,8 @@ async def afind_connection(conn_id: str) -> BasetenConnection:
         found = await BaseHook.aget_connection(conn_id)
         return await _in_thread(BasetenConnection.from_airflow, found)
     except AirflowNotFoundException:
-        # In dag.test() a trigger finds the connections in Airflow's database only by the blocking call.
+        # In dag.test() the async call of a trigger does not find connections in Airflow's database. The blocking call
+        # does.
         return await _in_thread(find_connection, conn_id)
 
 
@@ -48,8 +49,8 @@ def _without_connection(conn_id: str) -> BasetenConnection:
 
 
 async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a blocking function, which may read from Airflow's supervisor, in a thread.
+    """Call a blocking function in a thread of asgiref.
 
-    The thread is one of asgiref: in Airflow 3.1 other threads can't read from the supervisor of a triggerer.
+    The function may read from Airflow's supervisor. In Airflow 3.1 only threads of asgiref can do so in a triggerer.
     """
     return await sync_to_async(function, thread_sensitive=False)(*arguments)

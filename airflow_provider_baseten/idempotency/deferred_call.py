@@ -1,15 +1,16 @@
 """Deferred call: a request that the worker leaves in the result store for the trigger, and the response to it.
 
 Trigger arguments and events hold only the name of the call. The name is
-:meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`, so that a retry of the task finds the call
-again, and a cleared task or another input does not. The files of a call prevent a second payment:
+:meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`. So a retry of the task finds the call
+again, but a cleared task, or a task with another input, does not. The files of a call prevent a second payment:
 
-- ``claim``, created by the trigger before it sends. Another triggerer that takes the trigger over finds it and knows
-  that the request may have been sent: ``on_orphaned_request`` decides whether it is sent again. A trigger that was
-  stopped meanwhile finds the claim of its successor, and sends nothing.
-- ``response``, written before the trigger ends. Triggers and attempts that find it send nothing.
-- ``error``, in place of a response. The worker that raises it deletes it and the claim, so that the next attempt sends
-  again; after ``on_orphaned_request="fail"`` the claim stays, as an intent stays in the ledger, until a clear.
+- ``claim``: created by the trigger before it sends the request. If the trigger moves to another triggerer, the claim
+  shows there that the request may have been sent, and ``on_orphaned_request`` decides whether to send it again. A
+  trigger that was suspended meanwhile finds the claim of its successor when it resumes, and sends nothing.
+- ``response``: written before the trigger ends. Triggers and attempts that find it send nothing.
+- ``error``: written if there is no usable response. The worker that raises the error deletes this file and the claim,
+  so that the next attempt sends the request. With ``on_orphaned_request="fail"`` the claim stays, so that nothing is
+  sent until the task is cleared.
 """
 
 import json
@@ -30,8 +31,8 @@ class Claim:
     """The right of one trigger to send a call.
 
     :param id: random id of one run of the trigger.
-    :param started_at: when the trigger began to run, in seconds since the epoch. The claim with
-        the later start belongs to the successor: the earlier trigger was stopped, and sends nothing.
+    :param started_at: when the trigger began to run, in seconds since the epoch. Of two triggers with a claim, the one
+        that started later has taken over the call, and the other sends nothing.
     """
 
     id: str
@@ -83,7 +84,7 @@ class DeferredCall:
     def claim(self, mine: Claim) -> Claim | None:
         """Claim the right to send. If another trigger has claimed it, return that trigger's claim, otherwise ``None``.
 
-        The claim of an earlier attempt of the task is never found: :meth:`take_error` has deleted it.
+        The claim of an earlier attempt of the task is never found, because :meth:`take_error` has deleted it.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None
@@ -104,7 +105,7 @@ class DeferredCall:
             return Claim("(unknown)", 0.0)
 
     def leave_response(self, response: Response) -> None:
-        """Write the response, which must be usable: no attempt sends again while it is there."""
+        """Write the response. It must be usable, because no attempt sends the request again while it is there."""
         head: dict[str, Any] = {"status": response.status, "headers": dict(response.headers)}
         if response.large is not None:
             head["large"] = f"{self._folder}/{uuid4().hex}"
@@ -140,9 +141,9 @@ class DeferredCall:
         self._write("error", error_fields(error), b"")
 
     def take_error(self) -> BasetenError | None:
-        """Return the error, if there is one, and delete the claim, so that the next attempt sends again.
+        """Return the error, ``None`` if there is none. Delete it and the claim, so that the next attempt sends again.
 
-        The claim of an orphaned request that must not be sent again stays.
+        After ``on_orphaned_request="fail"`` the claim is not deleted, because nothing may be sent.
         """
         found = self._read("error")
         if found is None:

@@ -1,7 +1,7 @@
 """Held response: a paid response that could not be stored, kept in Airflow's task state store for the next attempt.
 
-It prevents a second payment when the result store fails after the response has arrived. It is a last resort: the task
-state store exists since Airflow 3.3, and takes only small responses.
+It prevents a second payment when the result store fails after the response has arrived. It does not always help,
+because the task state store exists only in Airflow 3.3 and newer, and takes only small responses.
 """
 
 import json
@@ -24,9 +24,9 @@ _MAX_BYTES = 60_000
 
 
 class HeldResponse:
-    """The response to the request of a task instance, if an earlier attempt had to hold it.
+    """The response to the request of a task instance, if an earlier attempt could not store it and kept it.
 
-    The response to another request, or from before a clear, is not found: the task sends its request.
+    A response to another request, or from before the task was cleared, is not found. Then the task sends its request.
 
     :param context: context of the task.
     :param request: request of this attempt.
@@ -41,7 +41,7 @@ class HeldResponse:
         self._found = False
 
     def find(self) -> Response | None:
-        """Return the response that an earlier attempt held.
+        """Return the response that an earlier attempt held, ``None`` if there is none.
 
         :raises BasetenResultStoreError: the task state store can't be read.
         """
@@ -79,7 +79,7 @@ class HeldResponse:
         return True
 
     def delete(self) -> None:
-        """Delete the response, which is stored by now; if that fails, Airflow deletes it after 30 days."""
+        """Delete the held response, whose output is stored by now. If that fails, Airflow deletes it after 30 days."""
         if self._found:
             try:
                 self._states.delete(_KEY)

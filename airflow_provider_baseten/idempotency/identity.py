@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class Identity:
     """The fields of a task instance that all its attempts share.
 
-    :param name: hash of DAG id, run id, task id and map index. A run that was deleted and created again under
-        the same id has the same name, so that the request of the deleted run is found, and cancelled before it is paid.
-    :param run: start time of the run. It distinguishes runs with the same id: otherwise a run that was deleted and
-        created again would get the output of the deleted one. ``None`` if the context has no run. Airflow changes the
-        start time of a run that had ended only if tasks of it are cleared, which send again anyway.
-    :param max_tries: Airflow's ``max_tries``. A clear raises it, a retry does not: so a retry uses what an earlier
-        attempt has paid for, and a cleared task sends again.
+    :param name: hash of DAG id, run id, task id and map index. If a run is deleted and created again with the same id,
+        the name stays the same. So the new run finds the request of the deleted run, and can cancel it.
+    :param run: start time of the run, ``None`` if the context has no run. It differs between a deleted run and a new
+        run with the same id, so that the new run does not get the output of the deleted run. Airflow changes the start
+        time of a finished run only when some of its tasks are cleared. Those tasks send again anyway.
+    :param max_tries: Airflow's ``max_tries``. A retry does not change this number, so a retry uses what an earlier
+        attempt has paid for. A clear raises the number, so a cleared task sends again.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Identity:
 def identity_of(context: "Context") -> Identity:
     """Return the identity of the task instance that runs in a context.
 
-    A task does not know the primary key of its run in Airflow's database. The start time takes its place: a scheduled
-    run that is created again has the same id, dates and data interval, but another start time.
+    A task does not know the primary key of its run in Airflow's database, so the start time of the run identifies it. A
+    scheduled run that is created again has the same id, dates and data interval, but another start time.
 
-    :param context: context of the task; without ``dag_run`` the run is not known.
+    :param context: context of the task. If it has no ``dag_run``, the identity has no start time.
     """
     ti: Any = context["ti"]
     started = getattr(context.get("dag_run"), "start_date", None)

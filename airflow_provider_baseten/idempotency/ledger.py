@@ -1,15 +1,15 @@
 """Ledger: the record of what a task instance has sent, so that none of its attempts pays for the same work twice.
 
-Airflow's own mixin for resumable jobs is not used: it loses the result when it reconnects, skips the work of a cleared
-task, and keeps no record of a request that is about to be sent.
+Airflow's own mixin for resumable jobs is not used, because it loses the result when it reconnects, skips the work of a
+cleared task, and keeps no record of a request that is about to be sent.
 
-Two rules prevent a second payment. The intent is recorded before the request is sent, and the id before anything is
-waited for: a later attempt finds the request, or at least learns that there may be one. A record that can't be read is
-an error, never the absence of a record, for that would send the request again.
+Two rules prevent a second payment. First, an intent (a record without an id) is written before the request is sent,
+and the id before the task waits. So a later attempt finds the request, or at least learns that there may be one.
+Second, a record that can't be read is an error. If it counted as missing, the request would be sent again.
 
-A task instance has one entry for each kind of thing that is paid for, see :data:`Kind`. A deferred predict has no id by
-which it could be found again; its record is :mod:`~airflow_provider_baseten.idempotency.deferred_call`, under the same
-identity, fingerprint and rule for orphaned requests.
+A task instance has one entry for each kind of work that is paid for, see :data:`Kind`. A deferred predict has no id by
+which it could be found again, so its record is a :mod:`~airflow_provider_baseten.idempotency.deferred_call`. It has the
+same identity, fingerprint and rule for orphaned requests.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Kinds of work that is paid for. A task instance has one entry for each.
 Kind = Literal["async_request", "training_job"]
 
-# Version 2 added kind, and renamed at to created_at. A record without a kind is for an async request.
+# Version 2 added the field `kind`, and renamed `at` to `created_at`. A record without a kind is for an async request.
 _VERSION = 2
 
 # Seconds for which the write of an id is retried.
@@ -55,7 +55,7 @@ class Entry:
         request together, see :func:`open_ledger`.
     :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
         whether the request was sent: ``on_orphaned_request`` decides whether to risk a second payment.
-    :param kind: what is paid for.
+    :param kind: kind of the work that is paid for.
     :param version: version of the record's format. A newer record is read too if its fields have the known types.
     """
 
@@ -68,7 +68,12 @@ class Entry:
     version: int = _VERSION
 
     def matches(self, wanted: "Entry") -> bool:
-        """Return whether this is the request of the attempt: the task was not cleared, and nothing has changed."""
+        """Return whether an attempt can use the request of this entry instead of sending its own.
+
+        It can if the run and the request are the same, and the task was not cleared.
+
+        :param wanted: intent of the attempt.
+        """
         same_run = self.run == wanted.run or self.run is None or wanted.run is None
         return same_run and (self.fingerprint, self.max_tries) == (wanted.fingerprint, wanted.max_tries)
 
@@ -90,7 +95,7 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Plan of an attempt: cancel the request that an earlier attempt sent, if it has not begun to run, and send.
+    """Plan of an attempt: cancel the request that an earlier attempt sent, if it is still queued; then send a new one.
 
     :param request_id: id of that request.
     """
@@ -125,8 +130,8 @@ def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequ
 
     :param entry: record of the earlier attempts.
     :param wanted: intent of this attempt.
-    :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the same request, and the policy is
-        ``fail``.
+    :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the same request, and
+        ``on_orphaned_request`` is ``fail``.
     """
     if entry is None:
         return Send()
@@ -142,10 +147,10 @@ def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequ
 
 
 class Ledger(Protocol):
-    """The entry of one kind of a task instance, the same for all its attempts.
+    """Storage of one entry: that of a task instance for one kind of work. All attempts share it.
 
-    :raises BasetenResultStoreError: from every method: the entry can't be read or written. Airflow's own errors of the
-        task state store are passed on.
+    :raises BasetenResultStoreError: from every method, if the entry can't be read or written. Airflow's own errors of
+        the task state store are passed on.
     """
 
     def read(self) -> Entry | None:
@@ -155,14 +160,14 @@ class Ledger(Protocol):
         """Replace the entry."""
 
     def delete(self) -> None:
-        """Delete the entry: its request has ended, or was not accepted, and may be sent again."""
+        """Delete the entry, because its request has ended or was not accepted, and may be sent again."""
 
 
 def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_request") -> Ledger:
-    """Return the ledger of a task instance for one kind.
+    """Return the ledger of a task instance for one kind of work.
 
-    With Airflow 3.3 and newer the entry is in the task state store, and each id in the result store too; otherwise it
-    is in the result store alone.
+    With Airflow 3.3 and newer the entry is in the task state store, and an entry with an id is in the result store too.
+    With older versions the entry is only in the result store.
     """
     identity = identity_of(context)
     stored = _InResultStore(store, identity.name, kind)
@@ -171,9 +176,9 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
 
 
 def write_persistently(ledger: Ledger, entry: Entry) -> None:
-    """Replace the entry, and retry for a minute: a request that was sent and has no record is paid again by a retry.
+    """Replace the entry of a request that was sent. Retry for a minute, because without the entry the task pays again.
 
-    :raises Exception: the last failure of the ledger, Airflow's or that of the result store.
+    :raises Exception: the last error of Airflow or of the result store.
     """
     import tenacity
 
@@ -202,7 +207,7 @@ class _InTaskStates:
             return self._left_by_another_run()
         if entry.request_id is not None:
             return entry
-        # The worker that wrote the intent may have died after its first record of the id.
+        # A worker writes the id to the result store first. It may have died before it wrote the id here.
         stored = self._stored.read()
         return stored if stored is not None and replace(stored, request_id=None) == entry else entry
 
@@ -225,7 +230,10 @@ class _InTaskStates:
         return True
 
     def _left_by_another_run(self) -> Entry | None:
-        """Return the request of a deleted run with the same id, to be cancelled; ``None`` if it can't be read."""
+        """Return the entry of a deleted run with the same id, whose request is to be cancelled.
+
+        Return ``None`` if there is none or it can't be read.
+        """
         with suppress(BasetenError):
             stored = self._stored.read()
             if stored is not None and None not in {stored.run, self._run} and stored.run != self._run:
@@ -237,7 +245,7 @@ class _InResultStore:
     def __init__(self, store: ResultStore, name: str, kind: Kind) -> None:
         self._store = store
         self._kind = kind
-        # Files of async requests are older than kinds, and keep their name without one.
+        # Earlier versions wrote files of async requests without a kind in the name, so they keep this name.
         self._name = f"ledger/{name}" if kind == "async_request" else f"ledger/{name}-{kind}"
 
     def read(self) -> Entry | None:

@@ -1,7 +1,7 @@
-"""Orphaned requests: an earlier attempt began to send one and ended without a record of the result.
+"""Orphaned requests: an earlier attempt began to send such a request and ended without a record of the result.
 
-Baseten may have accepted such a request, so a second one may be paid twice. The DAG author decides, by
-``on_orphaned_request``: ``resubmit`` sends it again, ``fail`` sends nothing until the task is cleared.
+Baseten may have accepted the request, so sending it again may cost twice. The DAG author decides with
+``on_orphaned_request``: ``resubmit`` sends the request again, ``fail`` sends nothing until the task is cleared.
 """
 
 from typing import Literal, get_args
@@ -13,10 +13,10 @@ ON_ORPHANED_REQUEST = get_args(OnOrphanedRequest)
 
 
 def check_orphan(on_orphaned_request: str, message: str) -> None:
-    """Allow an orphaned request to be sent again, unless the policy is ``fail``.
+    """Raise an error if an orphaned request must not be sent again; otherwise do nothing.
 
-    :param message: what happened, and what to do next.
-    :raises BasetenOrphanedRequestError: the policy is ``fail``.
+    :param message: text of the error, which says what happened and what to do next.
+    :raises BasetenOrphanedRequestError: ``on_orphaned_request`` is ``fail``.
     """
     if on_orphaned_request == "fail":
         raise BasetenOrphanedRequestError(message, may_have_run=True)

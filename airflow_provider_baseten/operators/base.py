@@ -108,8 +108,7 @@ class BasetenModelOperator(BasetenOperator):
     """
 
     template_fields = (*BasetenOperator.template_fields, "model_id", "chain_id", "environment", "deployment_id")
-    #: Whether ``model_id`` or ``chain_id`` is always required. If this is false, the operator itself checks when they
-    #: are.
+    #: Whether ``model_id`` or ``chain_id`` is always required. If not, the operator itself checks whether it needs one.
     requires_target: ClassVar[bool] = True
 
     def __init__(

@@ -91,7 +91,7 @@ def _counted(number: int, noun: str) -> str:
 class BasetenBatchShardOperator(BasetenBatchPredictOperator):
     """Run one shard of a group's job.
 
-    The shard fails if the server responded to none of its rows, because a retry may run on another worker. If the
+    The shard fails if the server responded to none of its rows, because a retry on another worker may help. If the
     server responded but every row has failed, the shard still succeeds: ``merge`` decides whether the whole job has
     failed.
     """
@@ -106,8 +106,8 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
 
     :param output_path: URI or local path of the output folder of the shards. (templated)
     :param num_shards: number of shards.
-    :param max_failure_ratio: fraction of all rows, from 0 to 1; the task fails if more rows have failed. By default it
-        fails only if all rows have failed.
+    :param max_failure_ratio: fraction of all rows, from 0 to 1; the task fails if a larger fraction has failed. By
+        default it fails only if all rows have failed.
 
     :raises BasetenResultLostError: a shard is not complete, or the folder has shards of different jobs.
     :raises BasetenBatchError: too many rows have failed. The manifest is written nevertheless.

@@ -109,8 +109,8 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :param requests_per_second: maximum number of requests per second; by default there is no limit.
     :param max_failed_rows: number of rows of the task's shard; the task fails once more rows have failed. By default
         there is no limit.
-    :param max_failure_ratio: fraction of the rows, from 0 to 1; the task fails if more rows have failed. By default it
-        fails only if all rows have failed.
+    :param max_failure_ratio: fraction of the rows, from 0 to 1; the task fails if a larger fraction has failed. By
+        default it fails only if all rows have failed.
     :param only_failed: send only rows whose last outcome is a failure. By default rows that were never sent are sent
         too.
     :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``. By

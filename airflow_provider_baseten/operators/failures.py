@@ -69,7 +69,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         return super().execute(context)
 
     def resume(self, call: Callable[[], Any]) -> Any:
-        """Continue after a deferral, and report a failure."""
+        """Run :meth:`resume_task` after a deferral, and report its failure."""
         try:
             return self.resume_task(call)
         except _REPORTED as error:

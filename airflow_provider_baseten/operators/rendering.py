@@ -101,7 +101,8 @@ class _NotShown:
 class _StoredFields(Collection[str]):
     """Names of the rendered fields of an operator. Airflow iterates over them to store the values.
 
-    Between the name of a field with inputs and the next name, the value of this field is a ``_NotShown``.
+    When the iteration yields the name of a field with inputs, the field has a ``_NotShown`` as its value until the next
+    name.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:

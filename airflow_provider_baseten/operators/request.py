@@ -70,7 +70,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         raise NotImplementedError
 
     def extra_xcoms(self, response: "Response") -> dict[str, Any]:
-        """Return by key the XComs to push in addition to the output. They are pushed even if it is not usable."""
+        """Return the additional XComs by key. They are pushed even if the output is not usable."""
         return {"request_id": response.request_id} if response.request_id else {}
 
     def run_task(self, context: "Context") -> Any:

@@ -103,7 +103,7 @@ class Submission:
         return waiter.outcomes[self.request_id]
 
     def output(self, result_path: str | None, output_path: str | None) -> Any:
-        """Return the output of the request that has succeeded, or a reference to it.
+        """Return the output of the request that has succeeded, or a reference to the output.
 
         :param result_path: URI where the model stores its output.
         :param output_path: URI to write a delivered output to.

@@ -63,7 +63,7 @@ class WaitLog:
         return True
 
     def write(self, now: float) -> None:
-        """Log the changes of status, or, after `HEARTBEAT` seconds without a line, that the wait continues.
+        """Log the changes of status. After `HEARTBEAT` seconds without a line, log that the wait continues.
 
         :param now: seconds since the epoch.
         """

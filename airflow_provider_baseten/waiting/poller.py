@@ -32,13 +32,13 @@ from airflow_provider_baseten.waiting.waiter import WaitingRequest
 log = logging.getLogger(__name__)
 
 _CALLS_IN_FLIGHT = 32
-# Seconds between two warnings about the same problem, and between two attempts to read a new key.
+# Seconds between two warnings about the same problem, and between two attempts to read a new API key.
 _REPEAT_AFTER = 60.0
 # Seconds until a connection that can't be read is read again. A wait during which it could never be read ends after
 # `_CONNECTION_GRACE` seconds: long enough for a short outage of Airflow's API server or of a secrets backend.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
-# Number of requests to settle before other tasks of the event loop may run.
+# Number of requests whose wait is ended in a row before other tasks of the event loop may run.
 _AT_ONCE = 100
 
 
@@ -191,7 +191,10 @@ class Poller:
             await asyncio.sleep(self._store_interval)
 
     async def _read_store(self) -> None:
-        """Settle the requests whose result is in the store. Settle as lost those whose result is missing there."""
+        """Read the result store, and end the wait for the requests whose result is there.
+
+        The wait for a request that looked lost before, and still has no result in the store, ends as lost.
+        """
         try:
             store = ResultStore(await self._source.result_store())
             missing, not_looked_for = [*self._missing], [*self._not_looked_for]
@@ -284,7 +287,7 @@ class Poller:
             log.info("Async request %s %s.", request_id, cancel_words(canceled))
 
     async def _connected(self) -> AsyncClient:
-        """Return the client; wait until the connection can be read."""
+        """Return the client. While the connection can't be read, wait and try again."""
         while True:
             try:
                 client = await self._source.client()

@@ -9,8 +9,10 @@ from typing import Any
 class WaitProgress:
     """Progress of a wait for async requests.
 
-    :param doubtful_since: times at which requests began to look lost, in seconds since the epoch, by request id.
-    :param succeeded: ids of the requests that are known from their status to have a result.
+    :param doubtful_since: times at which requests began to look lost, in seconds since the epoch, by request id. A
+        request looks lost while Baseten does not know it, or says that it has ended although its result has not
+        arrived.
+    :param succeeded: ids of the requests whose status says that they have a result.
     :param began: start of the wait in seconds since the epoch; ``None`` if it has not begun.
     :param logged: state of the log, see :meth:`~airflow_provider_baseten.waiting.log.WaitLog.logged`.
     """

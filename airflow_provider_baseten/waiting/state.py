@@ -1,4 +1,4 @@
-"""State of the wait for one async request: decides from what is observed, without I/O."""
+"""State of the wait for one async request. It decides how the wait ends, and does no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
-# Seconds for which a request may look lost before it counts as lost. During this time an object store may begin to list
-# a new file, a second delivery may arrive, or a new request id may become known to all of Baseten.
+# Seconds. A request looks lost while Baseten does not know it, or says that it has ended although its result has not
+# arrived. It counts as lost only after this time, in which an object store may begin to list a new file, a second
+# delivery may arrive, or a new request id may become known to all of Baseten.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.
@@ -60,15 +61,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """State of the wait for one async request; immutable, and without I/O.
+    """State of the wait for one async request. It is immutable and does no I/O.
 
     Blocking waits, deferred waits and sensors all decide with :meth:`after`, so that they end alike.
 
     :param expects_delivery: whether the output comes by webhook. If not, the status alone decides.
     :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
     :param deadline: end of the wait in seconds since the epoch.
-    :param doubtful_since: when the request began to look lost, in seconds since the epoch. While the result store can't
-        be read, it is set to the current time again and again, so that this time does not count.
+    :param doubtful_since: when the request began to look lost, in seconds since the epoch. Each look at a store that
+        can't be read moves it to the current time, so that an outage of the store does not count.
     :param outcome: end of the wait; ``None`` while it continues.
     """
 

@@ -138,7 +138,7 @@ class WaitingRequest:
         return max(poll_delay(self.polls, longest, draw), min(longest, least))
 
     def take(self, seen: Observation, now: float) -> Outcome | None:
-        """Take an observation; return the outcome if the wait ends with it, ``None`` if the wait continues.
+        """Process an observation. Return the outcome if the wait ends with it, ``None`` if the wait continues.
 
         :param now: seconds since the epoch.
         """

@@ -24,7 +24,8 @@ from airflow_provider_baseten.webhook.spool import Spool, default_folder
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 _DEFAULT_CONN_ID = "baseten_default"
 
-# Baseten waits ten seconds for a response. The number of connections stays below the usual limit of open files, 1024.
+# A connection is closed after these seconds; Baseten waits only ten seconds for a response. The number of connections
+# stays below 1024, the usual limit of open files.
 _CONNECTION_SECONDS = 15.0
 _MAX_CONNECTIONS = 500
 
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _log_to_stderr() -> None:
-    # Airflow has configured the root logger for its own components.
+    # This package's logger gets a handler of its own, because Airflow has set up the root logger for other purposes.
     log = logging.getLogger("airflow_provider_baseten")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -107,7 +108,7 @@ def _clock() -> Clock:
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Return the served connection, after a check of it and of its result store."""
+    """Check the connection that the receiver serves, and its result store. Return a lookup that finds only it."""
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
     def lookup(conn_id: str) -> BasetenConnection | None:
@@ -126,8 +127,8 @@ def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
     try:
         _check_store(ResultStore(connection.result_store))
     except _UsageError as error:
-        # Deliveries in the spool mean that the store has worked before: start anyway, as without a receiver results
-        # are lost.
+        # If there are deliveries in the spool, the store has worked before. Then the receiver starts anyway, because
+        # without a receiver results are lost.
         if not _is_in_use(spool):
             raise
         print(f"{error} Results are spooled until the store works again.", file=sys.stderr)
@@ -136,7 +137,7 @@ def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
 
 def _find_environment_connection(conn_id: str) -> BasetenConnection:
     secrets = tuple(filter(None, (secret.strip() for secret in os.environ[_SECRETS].split(","))))
-    # No API key: nothing is sent to Baseten.
+    # The API keys are empty, because the receiver sends nothing to Baseten.
     return BasetenConnection(conn_id=conn_id, api_key="", management_api_key="", webhook_secrets=secrets)
 
 
@@ -182,9 +183,9 @@ def _serve(
         # An access log would repeat URLs that anybody can send.
         access_log=False,
         server_header=False,
-        # Anybody can claim any address in these headers.
+        # Not trusted, because anybody can write any address into these headers.
         proxy_headers=False,
-        # One request per connection, so that the age of a connection is the age of its request.
+        # Only one request per connection, so that the age of a connection is the age of its request.
         headers=[("connection", "close")],
         log_level="warning",
         lifespan="on",
@@ -197,8 +198,8 @@ def _serve(
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # Not uvicorn's handlers: a signal may arrive before they are installed, and uvicorn raises the signal again when it
-    # has stopped.
+    # Own handlers instead of uvicorn's, because a signal may arrive before uvicorn's are installed, and because uvicorn
+    # raises the signal again when it has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]

@@ -21,9 +21,9 @@ from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, error_types
 from airflow_provider_baseten.webhook.spool import Kind, Spool
 
-# Seconds. Baseten gives up after 10, and does not send a delivery again after a timeout.
+# Seconds. Baseten gives up after ten seconds, and does not send a delivery again after a timeout.
 _TIMEOUT = 8.0
-# How many bodies of the largest size may be in memory at once: in all, and unverified ones of one peer.
+# How many bodies of the largest size may be in memory at once: in total, and from one sender while they are unverified.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
 
@@ -48,10 +48,10 @@ def create_app(
     :param max_body_bytes: size above which deliveries are refused.
     :param timeout: seconds within which every delivery gets its response.
     :param prefix: path prefix of the routes; empty if the app is mounted below a path.
-    :param spool: where deliveries are kept that can't be stored; by default they are refused. Draining the spool begins
+    :param spool: spool for deliveries that can't be stored; without a spool they are refused. Draining the spool begins
         with the app's lifespan, or with ``app.state.start()`` for servers that don't run the lifespan of a mounted app.
     :param clock: clock that checks the times of deliveries, by default with a tolerance of five minutes.
-    :param conn_id: connection whose server the clock is compared with at the start, if there is such a connection.
+    :param conn_id: id of a connection. If it exists, the clock is compared with that of its server at the start.
     """
     receiver = _Receiver(
         connections,
@@ -104,7 +104,7 @@ class _Receiver:
         self._buffer = Buffer(_MAX_BUFFERED * max_body_bytes, _MAX_BUFFERED_OF_PEER * max_body_bytes)
 
     def start(self) -> None:
-        """Compare the clock and drain the spool, both in the background."""
+        """Begin to compare the clock and to drain the spool, both in the background."""
         self._clock.compare_soon(self._url_of_server)
         self._wake_drain()
 
@@ -125,7 +125,7 @@ class _Receiver:
         return JSONResponse({"status": status, "clock": clock, "spooled": sum(counts.values()) - held, "held": held})
 
     async def deliver(self, request: Request) -> Response:
-        """Receive one delivery: respond with 200 once it is stored, with 503 if another attempt may succeed."""
+        """Receive one delivery. Respond with 200 once it is stored or spooled, with 503 if a second try may succeed."""
         # Invalid ids are not logged: they can be anything that a stranger writes into a URL.
         conn_id = matched[0] if (matched := _CONN_ID.fullmatch(request.path_params["conn_id"])) else ""
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -154,8 +154,8 @@ class _Receiver:
                 )
                 return JSONResponse({"error": refused.reason}, refused.status)
             except Exception as error:
-                # 503, because another attempt does no harm. Only types are logged: messages may hold paths, and
-                # tracebacks the payload.
+                # 503, because Baseten then sends the delivery again, which does no harm. Only types are logged, because
+                # messages may hold paths, and tracebacks may hold the payload.
                 _log.error("A delivery for connection %s failed: %s", conn_id or None, error_types(error))
                 return JSONResponse({"error": "The result could not be stored."}, 503)
         if request_id:
@@ -163,7 +163,7 @@ class _Receiver:
         return JSONResponse({"request_id": request_id})
 
     async def _read(self, request: Request, body: Body, deadline: float) -> None:
-        """Read the body. Its Content-Length, which anybody can set, is only used to refuse a body that is too large."""
+        """Read the body. Its Content-Length is not trusted: it only serves to refuse a body that is too large."""
         too_large = Refusal(413, f"The body has more than {self._max_body_bytes:,} bytes.")
         if _number(request.headers.get("content-length", "")) > self._max_body_bytes:
             raise too_large
@@ -174,7 +174,7 @@ class _Receiver:
                     size += len(chunk)
                     if size > self._max_body_bytes:
                         raise too_large
-                    # A dropped body is still read to its end: only then does the sender read the response, 503.
+                    # A dropped body is still read to its end, because the sender reads the response (503) only then.
                     self._buffer.add(body, chunk)
         except TimeoutError:
             raise Refusal(408, "The body did not arrive in time.") from None
@@ -192,5 +192,5 @@ class _Receiver:
 
 
 def _number(digits: str) -> int:
-    """Return a decimal number, 0 for any other text; only the first 18 digits count, which exceed every limit."""
+    """Return a decimal number, 0 for any other text. 18 digits are enough to exceed every limit, so the rest is cut."""
     return int(digits[:18]) if digits.isdecimal() else 0

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address
 class Body:
     """Body of a request.
 
-    :param peer: the sender, see :func:`peer_of`.
+    :param peer: sender of the body, see :func:`peer_of`.
     :param number: sequence number of the request.
     :param content: the bytes received so far; empty once the body is dropped.
     :param is_open: whether the body is still being received, and can be dropped.
@@ -27,16 +27,16 @@ class Body:
     is_dropped: bool = False
 
     def mark_verified(self) -> None:
-        """Stop counting the body towards its peer's share."""
+        """Note that the body comes from Baseten. From now on the limit for unverified bodies does not apply to it."""
         self.is_verified = True
 
 
 class Buffer:
-    """Limit on the memory of all bodies; beyond it bodies are dropped.
+    """Limit on the memory of all bodies. Beyond it bodies are dropped.
 
-    Anybody can send a body. Unverified bytes are therefore counted for each peer and limited to its share, and the
-    largest body of the peer with the most unverified bytes is dropped first, so that a flood of forged deliveries does
-    not crowd out a real one.
+    Anybody can send a body. Therefore the unverified bodies of each sender (peer) have a limit of their own, and the
+    largest body of the peer with the most unverified bytes is dropped first. So a flood of forged deliveries does not
+    crowd out a real one.
 
     :param total: limit for all bodies, in bytes.
     :param peer_share: limit for unverified bodies of one peer, in bytes.
@@ -63,7 +63,7 @@ class Buffer:
             self._bodies.remove(body)
 
     def add(self, body: Body, chunk: bytes) -> None:
-        """Append a chunk to a body, and drop bodies, possibly this one, if a limit is exceeded."""
+        """Append a chunk to a body. If a limit is exceeded, drop bodies, possibly this one too."""
         if body.is_dropped:
             return
         body.content += chunk
@@ -78,7 +78,10 @@ class Buffer:
 
 
 def choose_victim(bodies: Iterable[Body]) -> Body | None:
-    """Return the body to drop: the largest of the peer with the most unverified bytes, the newest of equal ones."""
+    """Return the body to drop: the largest body of the peer with the most unverified bytes.
+
+    Of several such bodies, return the newest.
+    """
     shares: Counter[str] = Counter()
     for body in bodies:
         if not body.is_verified:
@@ -88,7 +91,10 @@ def choose_victim(bodies: Iterable[Body]) -> Body | None:
 
 
 def peer_of(host: str | None) -> str:
-    """Return the owner of an address: for IPv6 the first 64 bits, as a network is assigned all addresses below them."""
+    """Return what identifies a sender: an IPv4 address, or the first 64 bits of an IPv6 address.
+
+    One sender may use all IPv6 addresses that begin with the same 64 bits.
+    """
     try:
         address = ip_address(host or "")
     except ValueError:

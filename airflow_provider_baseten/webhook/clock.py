@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 
-# Minimum seconds between comparisons with a server's clock: in general, and if a signed delivery seems not recent.
+# Minimum seconds between comparisons with a server's clock: in general, and if a verified delivery seems not recent.
 _PERIOD = 600.0
 _HURRIED_PERIOD = 30.0
 _TIMEOUT = 2.0
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def fetch_server_time(url: str) -> float | None:
     """Return the ``Date`` of a web server, in seconds since the epoch; ``None`` if there is none. Blocks.
 
-    No key is sent, and any status is accepted.
+    No key is sent, and any HTTP status is accepted.
     """
     import requests
 
@@ -30,7 +30,7 @@ def fetch_server_time(url: str) -> float | None:
 
     try:
         response = requests.head(url, timeout=_TIMEOUT, allow_redirects=False, auth=without_key)
-        # A response with an Age comes from a cache, with an old Date.
+        # A response with the header Age comes from a cache, and its Date is old.
         return None if "age" in response.headers else parsedate_to_datetime(response.headers["date"]).timestamp()
     except Exception:  # No connection, no date, or an invalid one.
         return None
@@ -64,26 +64,27 @@ class Clock:
 
     @property
     def state(self) -> str:
-        """``ok``, ``off``, or ``unknown`` before the first comparison or delivery."""
+        """State of this machine's clock: ``ok`` or ``off``; ``unknown`` before the first comparison or delivery."""
         if self._ahead is not None:
             return "off" if abs(self._ahead) > self._tolerance else "ok"
         return {None: "unknown", True: "off", False: "ok"}[self._doubtful]
 
     def is_recent(self, moment: str | None, *, at: float) -> bool:
-        """Return whether a time is close enough to another, by this machine's clock or by the server's.
+        """Return whether ``moment`` is close enough to ``at``, by this machine's clock or by the server's.
 
-        :param moment: ISO 8601.
+        :param moment: time in ISO 8601, such as the sending of a delivery.
         :param at: seconds since the epoch by this machine's clock, such as the arrival of a delivery.
         """
         clocks = {at, at + (self._ahead or 0.0)}
         return any(is_recent(moment, now=clock, tolerance=self._tolerance) for clock in clocks)
 
     def judge(self, moment: str | None, url: str) -> bool:
-        """Return whether a verified delivery that has just arrived is recent, and update :attr:`state`.
+        """Return whether a verified delivery that arrives now was sent recently. Update :attr:`state` accordingly.
 
-        If the delivery seems not to be recent, the clocks are compared first, which blocks.
+        If it seems old, this machine's clock is first compared with that of a server, which may block for some seconds.
 
-        :param url: URL of the server to compare with.
+        :param moment: time at which the delivery was sent, in ISO 8601.
+        :param url: URL of the server.
         """
         recent = self.is_recent(moment, at=self.now())
         if not recent:
@@ -93,7 +94,7 @@ class Clock:
         return recent
 
     def compare_soon(self, find_url: Callable[[], str | None]) -> None:
-        """Compare with a server's clock in the background, unless that was done recently.
+        """Compare with a server's clock in the background. Do nothing if that was done in the last ten minutes.
 
         :param find_url: function that returns the URL of the server, ``None`` if it is not known; may block.
         """
@@ -107,9 +108,12 @@ class Clock:
             threading.Thread(target=compare, name="baseten-clock", daemon=True).start()
 
     def compare(self, url: str, *, period: float = _PERIOD) -> None:
-        """Compare with a server's clock, unless that was done recently or is under way. Blocks for some seconds.
+        """Compare this machine's clock with that of a server. Blocks for some seconds.
+
+        Do nothing if another thread is comparing, or if that was done recently.
 
         :param url: URL of the server.
+        :param period: minimum seconds between two comparisons.
         """
         if not self._lock.acquire(blocking=False):
             return
@@ -137,10 +141,10 @@ class Clock:
 
 
 def parse_time(moment: str | None) -> float | None:
-    """Return an ISO 8601 time, in UTC unless it has an offset, as seconds since the epoch; ``None`` if invalid."""
+    """Return an ISO 8601 time as seconds since the epoch; ``None`` if invalid. A time without an offset is in UTC."""
     try:
         read = datetime.fromisoformat(moment or "")
-        # Converted to UTC, so that a time is refused here if it falls into the year 0 or 10000 in UTC.
+        # Converted to UTC, because a time that falls into the year 0 or 10000 in UTC is to be refused here.
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None

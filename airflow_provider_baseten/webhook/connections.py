@@ -14,7 +14,7 @@ Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
-# Beyond this the ids are probes, not connections.
+# Maximum number of entries. More ids are not those of connections, but guesses of strangers.
 _MAX_ENTRIES = 256
 
 
@@ -31,7 +31,8 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
     except AirflowNotFoundException:
         from airflow_provider_baseten.compat import secrets_backends
 
-        # Airflow raises the same error if a backend is down. Called directly, a backend that is down raises its own.
+        # Airflow raises this error also if a backend is down. A backend that is called directly raises its own error
+        # then.
         backends = secrets_backends()
         for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)
@@ -46,13 +47,13 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
 
 
 class Connections:
-    """Cache of connections for a few seconds: a burst of deliveries is one lookup, and a new secret is soon known.
+    """Cache of connections for a few seconds. A burst of deliveries needs one lookup, and a new secret is soon known.
 
     While the lookup fails, the last known state of a connection is used, so that no result is lost in an outage of the
     database.
 
     :param lookup: function that finds a connection; called by one thread at a time.
-    :param seconds: time to live of an entry.
+    :param seconds: time to live of an entry, in seconds.
     :param clock: monotonic clock in seconds.
     """
 
@@ -73,9 +74,9 @@ class Connections:
     def identify(self, attempt: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
         """Check that a delivery to a connection comes from Baseten, as :func:`~.delivery.identify` does.
 
-        The result of a refused delivery is lost, as Baseten does not send it again. So a delivery is never refused
-        because of a cached connection: the connection, or its secret, may be new and is looked up first. Deliveries
-        refused at the same time share one lookup.
+        The result of a refused delivery is lost, because Baseten does not send it again. The connection or its secret
+        may be newer than the cache. So before a delivery is refused, the connection is looked up again. Deliveries
+        that arrive at the same time share this lookup.
 
         :raises Refusal: the delivery is not accepted.
         :raises Exception: the lookup failed, and the connection is not cached.
@@ -90,7 +91,7 @@ class Connections:
         if (entry := self._entries.get(conn_id)) and is_good(entry):
             return entry.connection
         with self._lock:
-            # Another thread may have looked it up while this one waited for the lock.
+            # Another thread may have looked up the connection while this one waited for the lock.
             entry = self._entries.get(conn_id)
             if entry and is_good(entry):
                 return entry.connection

@@ -10,10 +10,10 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
-# Baseten's header is shorter.
+# Characters; Baseten's signature header is shorter.
 _MAX_SIGNATURE = 2000
 
-# Used if there is no secret: random, so that no signature matches it.
+# Used if there is no secret. It is random, so that no signature matches it.
 _NO_SECRET = random.token_hex()
 
 
@@ -21,7 +21,8 @@ class Refusal(Exception):  # noqa: N818 - a response, not a fault.
     """The delivery is not accepted.
 
     :param status: HTTP status: 503 if Baseten should send the delivery again, otherwise 4xx.
-    :param reason: sentence for the response and the log; it quotes nothing of the delivery, which anybody may send.
+    :param reason: sentence for the response and the log. It quotes nothing of the delivery, because anybody may have
+        sent it.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -78,7 +79,7 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     # connections or request ids exist.
     if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
-            # As many verifications as for a connection, so that the response time does not show whether there is one.
+            # Verify once, as for a connection that exists, so that the response time does not show that there is none.
             verify(attempt.body, attempt.signature, [_NO_SECRET])
         raise Refusal(401, "The signature is not valid for this connection.")
     try:
@@ -88,13 +89,13 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     # Security: the id becomes a file name in the result store, so it must not hold a path.
     if not _REQUEST_ID.fullmatch(delivery.request_id):
         raise Refusal(400, "The request id is not one of Baseten's.")
-    # The signature covers the body, not this header, so the header proves nothing; a difference shows a mix-up.
+    # The signature covers the body, not this header, so an equal id proves nothing. But another id shows a mix-up.
     if attempt.request_id not in {None, delivery.request_id}:
         raise Refusal(400, "The request ids in header and body differ.")
     return VerifiedDelivery(connection=connection, request_id=delivery.request_id, time=delivery.time, signed=signed)
 
 
 def _may_be_unsigned(attempt: ReceivedDelivery, connection: BasetenConnection) -> bool:
-    # A wrong signature is refused here too if the connection has secrets: it is a forgery, or the secret is wrong. A
-    # delivery is unsigned only if it has no signature or the connection has no secrets.
+    # A delivery counts as unsigned if it has no signature, or if the connection has no secrets to check it with. With
+    # secrets, a wrong signature is never accepted: it is a forgery, or the secret is wrong.
     return connection.allow_unsigned_webhooks and not (attempt.signature and connection.webhook_secrets)

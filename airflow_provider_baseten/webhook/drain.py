@@ -18,7 +18,7 @@ from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Entry, Kind
 
 # Seconds between two searches for deliveries that other processes left behind.
 _LOOK_SECONDS = 15.0
-# Seconds. A task waits only a minute for a late result.
+# Longest pause between two attempts, in seconds. It is short, because a task waits only a minute for a late result.
 _LONGEST_PAUSE = 5.0
 _PARALLEL = 4
 # Deliveries that are stored only once their time or their signature has been confirmed.
@@ -37,7 +37,7 @@ class _Group:
 
     :param working: number of threads at work.
     :param has_failed: whether one of these threads has failed.
-    :param failures: failed rounds in a row.
+    :param failures: number of rounds that have failed in a row.
     :param next_at: time of the next round, on the monotonic clock.
     """
 
@@ -82,7 +82,7 @@ class Drain:
         self._awake.set()
 
     def stop(self) -> None:
-        """Stop after the deliveries that are being stored; the others stay in the spool."""
+        """Stop draining. Deliveries that are not stored yet stay in the spool."""
         self._stopped = True
         self._awake.set()
         if self._thread:
@@ -103,7 +103,7 @@ class Drain:
             self._awake.wait(pause)
 
     def _begin(self, entries: list[Entry]) -> float:
-        """Start threads for the groups that are due; return the seconds until the next one is."""
+        """Start threads for the groups that are due; return the seconds until the next group is due."""
         waiting: dict[str, list[Entry]] = {}
         for entry in entries:
             waiting.setdefault(_group_of(entry), []).append(entry)
@@ -126,7 +126,7 @@ class Drain:
         return min(pauses)
 
     def _work(self, group: _Group, entries: list[Entry]) -> None:
-        """Store the entries that no other thread or process works on, until one fails."""
+        """Store the entries one after the other until one fails. Skip those that another thread or process stores."""
         # In a new order each time, so that an entry that always fails does not block the others.
         random.shuffle(entries)
         problem = None
@@ -147,13 +147,13 @@ class Drain:
             if not group.working:
                 group.failures = group.failures + 1 if group.has_failed else 0
                 group.has_failed = False
-                # Entries that remain although nothing failed are unconfirmed, or another process works on them.
+                # If nothing failed, the entries that remain are unconfirmed, or another process works on them.
                 pause = _LOOK_SECONDS if entries[0].kind in _UNCONFIRMED else pause_after(group.failures)
                 group.next_at = time.monotonic() + pause
         self._awake.set()
 
     def _finish(self, entry: Entry, file: IO[bytes]) -> None:
-        """Store one delivery and delete its file; leave an unconfirmed one whose time is not confirmed yet.
+        """Store one delivery and delete its file. A held or unverified one stays if its time is still too far off.
 
         :raises Exception: the delivery can't be stored now.
         """

@@ -11,11 +11,11 @@ class Guard:
     """Limits on connections.
 
     The port is public: without limits, anybody could open connections, keep them open without sending, and so keep
-    Baseten from connecting. A connection is closed when it takes too long. When there are too many, the oldest
-    connection of the peer with the most is closed, so that one sender can't use up the connections of the others.
+    Baseten from connecting. A connection is closed when it takes too long. If there are too many connections, the
+    sender with the most connections loses its oldest one, so that it can't use up the connections of the others.
 
     :param seconds: longest duration of a connection, from its opening to the end of the response.
-    :param most: most connections at a time.
+    :param most: maximum number of connections at a time.
     """
 
     def __init__(self, *, seconds: float, most: int) -> None:

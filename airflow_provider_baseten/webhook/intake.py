@@ -15,7 +15,7 @@ from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
 _SPOOL_THREADS = 2
-# Shares of a delivery's timeout: for the write to the spool, and for the wait for a free thread while others hang.
+# Fractions of a delivery's timeout: for the write to the spool, and for the wait for a thread while all are busy.
 _SPOOL_SHARE = 0.25
 _QUEUE_SHARE = 0.125
 
@@ -27,8 +27,9 @@ class Intake:
 
     :param connections: connections that may receive deliveries.
     :param clock: clock that checks the times of deliveries.
-    :param spool: where deliveries are kept until the store works again; without a spool they are refused.
-    :param on_spooled: called after each delivery that was spooled.
+    :param spool: where deliveries are kept until the store works again. Without a spool, a delivery that can't be
+        stored is refused.
+    :param on_spooled: function that is called after each delivery that was spooled.
     :param timeout: seconds for one delivery.
     """
 
@@ -53,12 +54,14 @@ class Intake:
     async def take(
         self, attempt: ReceivedDelivery, conn_id: str, *, peer: str, deadline: float, on_verified: Callable[[], None]
     ) -> str | None:
-        """Store or spool a result and return its request id; ``None`` if it was spooled without a check.
+        """Store or spool a result, and return its request id.
 
-        :param conn_id: connection in the URL of the delivery; empty if that is not a valid id.
-        :param peer: the sender.
+        Return ``None`` if the delivery could not be checked and was spooled without a check.
+
+        :param conn_id: connection in the URL of the delivery; empty if the URL has no valid id.
+        :param peer: sender of the delivery, see :func:`~.buffer.peer_of`.
         :param deadline: when the response is due, in the event loop's time.
-        :param on_verified: called once the delivery is known to come from Baseten.
+        :param on_verified: function that is called once the delivery is known to come from Baseten.
         :raises Refusal: the delivery is not accepted.
         """
         arrived = self._clock.now()
@@ -68,8 +71,9 @@ class Intake:
         except Refusal:
             raise
         except Exception as error:
-            # Security: without the connection the signature can't be checked. A delivery that could be signed is
-            # spooled, within the quota for unverified ones, as a refused result is lost; others would only fill it.
+            # Security: without the connection the signature can't be checked. A delivery with a signature of the right
+            # form is spooled, because its result would be lost otherwise. The spool has a quota for such deliveries,
+            # which other deliveries would only use up.
             if not (conn_id and attempt.may_be_signed):
                 raise Refusal(503, "The connection could not be looked up.") from None
             metadata = DeliveryMetadata(conn_id=conn_id, arrived=arrived, signature=attempt.signature)
@@ -81,8 +85,9 @@ class Intake:
         metadata = DeliveryMetadata(
             conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
         )
-        # Security: an old delivery may be a copy, sent again to bring back a result that was deleted. One whose result
-        # is still stored changes nothing. The others are held, not lost: the clock of this machine may be wrong.
+        # Security: an old delivery may be a copy, sent again to bring back a result that was deleted. If the result is
+        # still stored, the delivery changes nothing. If not, the delivery is refused. If it is signed, it is also held
+        # in the spool, because the clock of this machine may be wrong.
         if not recent and not await self._is_stored(uri, metadata, until):
             if verified.signed and self._spool:
                 await self._hold(metadata, attempt.body, deadline)
@@ -112,7 +117,10 @@ class Intake:
             return False
 
     async def _store(self, uri: str | None, metadata: DeliveryMetadata, body: bytes, deadline: float) -> str:
-        """Store a result; return the reason of a failure without messages, which may hold paths; empty on success."""
+        """Store a result. Return an empty text on success, otherwise the reason of the failure.
+
+        The reason quotes no error messages, because they may hold paths.
+        """
         queue = _QUEUE_SHARE * self._timeout if self._spool else None
 
         def save() -> None:

@@ -39,7 +39,7 @@ class Kind(StrEnum):
     """The delivery is signed, but its time is too far from this machine's clock."""
 
 
-# Security: separate limits, in bytes, so that forged deliveries can't use up the space of signed ones.
+# Security: each kind has its own limit, in bytes, so that forged deliveries can't use up the space of signed ones.
 QUOTAS: Mapping[Kind, int] = {
     Kind.SIGNED: 1024 * _MIB,
     Kind.UNSIGNED: 128 * _MIB,
@@ -87,10 +87,11 @@ class Entry:
 class Spool:
     """A folder of deliveries, one file each, which several processes may share.
 
-    A file appears whole or not at all. It is on disk before the response is sent, and is deleted once the result is in
-    the store. Only one process at a time works on a file; when that process dies, another can continue at once.
+    A file appears only when it is complete. It is on disk before the response is sent, and is deleted once the result
+    is in the store. Only one process at a time works on a file. If that process dies, another can continue at once.
 
-    :param folder: path of the folder, created on first use with access for its owner only, as it holds model outputs.
+    :param folder: path of the folder. It is created on first use; only its owner has access, because it holds outputs
+        of models.
     :param quotas: limit for each kind, in bytes.
     :param peer_quota: limit for unverified deliveries of one peer, in bytes.
     """
@@ -169,7 +170,7 @@ class Spool:
 
     @contextmanager
     def claim(self, entry: Entry) -> Iterator[IO[bytes] | None]:
-        """Open and lock a file; ``None`` if another process has locked or deleted it."""
+        """Yield the file of an entry, open and locked; ``None`` if another process has locked or deleted it."""
         path = self.folder / entry.name
         try:
             file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
@@ -260,7 +261,7 @@ def _on_disk(size: int) -> int:
 
 
 def _locked(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed, or its process ends."""
+    """Lock a file until it is closed or the process ends. Return whether no other process has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -271,7 +272,7 @@ def _locked(file: IO[bytes]) -> bool:
 
 
 def _is_there(path: Path, file: IO[bytes]) -> bool:
-    """Return whether a file is still at its path: it may have been deleted before it was locked."""
+    """Return whether an open file is still at its path. It may have been deleted before it was locked."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
     return False

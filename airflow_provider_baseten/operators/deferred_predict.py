@@ -24,7 +24,7 @@ class DeferredPredict:
     """The deferred predict of a task instance, as a worker sees it before and after the deferral.
 
     :param result_store: URI of the connection's result store, ``None`` for the default one.
-    :param name: name of the call in the result store.
+    :param name: name of the call (the request and its response) in the result store.
     """
 
     def __init__(self, result_store: str | None, name: str) -> None:

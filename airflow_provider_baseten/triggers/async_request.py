@@ -41,8 +41,8 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     :param began: start of the wait in seconds since the epoch; by default now.
     :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
-    :param cancel_on_kill: whether the requests that are still queued are cancelled when a user marks or clears the
-        task; by default true. Only Airflow 3.3 and newer tells triggers that a user did so.
+    :param cancel_on_kill: whether the requests that are still queued are cancelled when a user marks the task as
+        success or failed, or clears it; by default true. Only Airflow 3.3 and newer tells triggers that a user did so.
     """
 
     def __init__(

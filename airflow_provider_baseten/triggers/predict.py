@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 class BasetenPredictTrigger(BaseTrigger):
     """Trigger that sends the request that a worker wrote to the result store, and writes the response there.
 
-    It ends with one event, ``{"name"}``: the name of the call, by which the worker finds the response or an error.
+    It ends with one event, ``{"name"}``. The worker finds the response, or an error, under this name in the store.
 
     A trigger writes a claim, which says that it is about to send, before it sends. Airflow moves the triggers of a dead
     triggerer to another triggerer. If the earlier trigger has written a response, the new trigger sends nothing. If
@@ -54,7 +54,7 @@ class BasetenPredictTrigger(BaseTrigger):
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.
-    :param name: name of the call in the result store.
+    :param name: name of the call (the request and its response) in the result store.
     :param timeout: seconds to wait for the response.
     :param on_orphaned_request: what happens if an earlier trigger has left a claim and no response: ``resubmit`` sends
         the request again, ``fail`` ends with ``BasetenOrphanedRequestError``.

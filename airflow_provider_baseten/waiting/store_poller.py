@@ -15,7 +15,7 @@ class StorePoller:
     A thread can't be cancelled, and reads of a slow store must not fill the thread pool. So each read waits until the
     previous read has ended, even if the caller of the previous read was cancelled.
 
-    :param warn_after: seconds; ``warn_slow`` is called each time that a read has taken this much longer.
+    :param warn_after: seconds between two calls of ``warn_slow`` while a read takes longer than this.
     :param warn_slow: function that logs that the store is slow.
     """
 

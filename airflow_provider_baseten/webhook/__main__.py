@@ -108,7 +108,7 @@ def _clock() -> Clock:
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Check the connection that the receiver serves, and its result store. Return a lookup that finds only it."""
+    """Check the served connection and its result store. Return a lookup that finds only this connection."""
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
     def lookup(conn_id: str) -> BasetenConnection | None:

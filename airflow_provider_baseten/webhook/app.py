@@ -104,7 +104,7 @@ class _Receiver:
         self._buffer = Buffer(_MAX_BUFFERED * max_body_bytes, _MAX_BUFFERED_OF_PEER * max_body_bytes)
 
     def start(self) -> None:
-        """Begin to compare the clock and to drain the spool, both in the background."""
+        """Begin to compare the clock with a server's, and to drain the spool, both in the background."""
         self._clock.compare_soon(self._url_of_server)
         self._wake_drain()
 
@@ -192,5 +192,8 @@ class _Receiver:
 
 
 def _number(digits: str) -> int:
-    """Return a decimal number, 0 for any other text. 18 digits are enough to exceed every limit, so the rest is cut."""
+    """Return the number in a text of digits, 0 for any other text.
+
+    Only the first 18 digits count, because a number with 18 digits exceeds every limit.
+    """
     return int(digits[:18]) if digits.isdecimal() else 0

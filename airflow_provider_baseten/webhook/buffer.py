@@ -80,7 +80,7 @@ class Buffer:
 def choose_victim(bodies: Iterable[Body]) -> Body | None:
     """Return the body to drop: the largest body of the peer with the most unverified bytes.
 
-    Of several such bodies, return the newest.
+    Of equally large bodies, return the newest.
     """
     shares: Counter[str] = Counter()
     for body in bodies:

@@ -14,7 +14,7 @@ Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
-# Maximum number of entries. More ids are not those of connections, but guesses of strangers.
+# Maximum number of entries in the cache. Nobody has so many connections: more ids are guesses of strangers.
 _MAX_ENTRIES = 256
 
 

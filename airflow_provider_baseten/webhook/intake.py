@@ -72,8 +72,8 @@ class Intake:
             raise
         except Exception as error:
             # Security: without the connection the signature can't be checked. A delivery with a signature of the right
-            # form is spooled, because its result would be lost otherwise. The spool has a quota for such deliveries,
-            # which other deliveries would only use up.
+            # form is spooled, because its result would be lost otherwise. Other deliveries are refused, because they
+            # would only use up the spool's quota for unverified deliveries.
             if not (conn_id and attempt.may_be_signed):
                 raise Refusal(503, "The connection could not be looked up.") from None
             metadata = DeliveryMetadata(conn_id=conn_id, arrived=arrived, signature=attempt.signature)

@@ -74,7 +74,8 @@ class Entry:
 
     :param name: name of the file.
     :param kind: how far the delivery has been checked.
-    :param group: key of the deliveries that succeed or fail together: those of one connection, or of one peer.
+    :param group: key of the deliveries that succeed or fail together: those for one connection, or, if they are
+        unverified, those from one sender.
     :param size: size in bytes.
     """
 

@@ -13,7 +13,7 @@ from airflow_provider_baseten.hooks.lookup import afind_connection
 
 
 class SharedClient:
-    """Async client of a connection. The first call of a method opens the client, and so does the first after `renew`.
+    """Async client of a connection. The first call of a method opens it, and the next call after `renew` a new one.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param timeout: seconds to wait for a response.

@@ -8,8 +8,8 @@ from typing import Any, Self
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
 # Seconds. A request looks lost while Baseten does not know it, or says that it has ended although its result has not
-# arrived. It counts as lost only after this time, in which an object store may begin to list a new file, a second
-# delivery may arrive, or a new request id may become known to all of Baseten.
+# arrived. It counts as lost only after this time or at the deadline, because an object store may begin to list a new
+# file, a second delivery may arrive, or a new request id may become known to all of Baseten.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.
@@ -107,7 +107,10 @@ class Wait:
 
 
 def _verdict(seen: Observation, expects_delivery: bool) -> Outcome | None:
-    """Return the outcome that one observation suggests. The caller accepts ``LOST`` only after ``GRACE`` seconds."""
+    """Return the outcome that one observation suggests, ``None`` if the wait continues.
+
+    The caller accepts ``LOST`` only after ``GRACE`` seconds or at the deadline.
+    """
     if seen.delivered:
         return Outcome.ENDED
     if seen.gone:

@@ -1,7 +1,7 @@
 """Checks of the arguments of operators, sensors, hooks and jobs, with errors that name the argument.
 
 An invalid value is an error before anything is sent; it is never replaced by the default. Each check tests the type
-first, because the value may be an array, which has no truth value and is compared element by element.
+first, because the value may be a numpy array: an array has no truth value, and ``==`` compares each of its elements.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-#: Upper bound of all timeouts: ten years. A deadline must be before the year 10000 and fit the system's timers.
+#: Upper bound of all timeouts in seconds: ten years. A longer one may end after the year 9999, or overflow a timer.
 MOST_SECONDS = 10 * 365 * 86_400
 
 _MAX_CHARACTERS = 80
@@ -22,7 +22,7 @@ def shown(value: Any) -> str:
     """Return the ``repr`` of any value for an error message: on one line and truncated."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # The value's class may raise anything, and Python refuses to convert huge integers.
+    except Exception:  # A class may raise anything, and Python refuses to write huge integers.
         return f"(of type {type(value).__name__})"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 3]}..."
 
@@ -30,8 +30,8 @@ def shown(value: Any) -> str:
 def given(**values: Any) -> dict[str, Any]:
     """Return the values that are already known while the DAG is parsed.
 
-    Outputs of other tasks, and functions that Airflow calls for a value, are left out: their values are known, and
-    checked, only when the task runs.
+    Outputs of other tasks, and functions that Airflow calls to get a value, are left out. Their values are known when
+    the task runs, and are checked then.
     """
     return {
         name: value
@@ -41,7 +41,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether a text can be encoded in UTF-8: one with a lone surrogate can't."""
+    """Return whether a text can be encoded in UTF-8; a text with a lone surrogate can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -60,7 +60,7 @@ def check_texts(**values: Any) -> None:
 
 
 def check_is_there(**values: Any) -> None:
-    """Check that no value is ``None``, the result of a task that returns nothing.
+    """Check that no value is ``None``. An input is ``None`` if it comes from a task that returns nothing.
 
     :raises BasetenInputError: a value is ``None``.
     """
@@ -73,7 +73,7 @@ def check_is_there(**values: Any) -> None:
 
 
 def check_exactly_one(**values: Any) -> None:
-    """Check that exactly one of two values is not ``None``; the values may still be templates.
+    """Check that exactly one of two values is not ``None``; the values may be templates that are not rendered yet.
 
     :raises BasetenInputError: both are given, or neither.
     """
@@ -84,7 +84,7 @@ def check_exactly_one(**values: Any) -> None:
 
 
 def check_at_most_one(**values: Any) -> None:
-    """Check that at most one of two values is not ``None``; the values may still be templates.
+    """Check that at most one of two values is not ``None``; the values may be templates that are not rendered yet.
 
     :raises BasetenInputError: both are given.
     """
@@ -133,17 +133,18 @@ def _is_storage_path(value: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """Check that a value is one of a few texts.
+    """Check that a value is one of the ``choices``.
 
     :param name: name of the argument.
-    :raises BasetenInputError: the value is not one of them.
+    :param choices: the valid texts.
+    :raises BasetenInputError: the value is none of them.
     """
     if not isinstance(value, str) or value not in choices:
         raise BasetenInputError(f"{name}={shown(value)} is not one of {', '.join(map(repr, choices))}.")
 
 
 def check_flags(**values: Any) -> None:
-    """Check that values are booleans: the text ``"false"`` would count as true.
+    """Check that values are booleans, because the text ``"false"`` would count as true.
 
     :raises BasetenInputError: a value is not a boolean.
     """
@@ -189,9 +190,10 @@ def check_seconds(**values: Any) -> None:
 
 
 def seconds(name: str, value: Any) -> float:
-    """Return a number of seconds, or a ``timedelta``, as seconds.
+    """Return a duration in seconds.
 
     :param name: name of the argument.
+    :param value: a number of seconds, or a ``timedelta``.
     :raises BasetenInputError: see :func:`check_seconds`.
     """
     number: float = value.total_seconds() if isinstance(value, timedelta) else value

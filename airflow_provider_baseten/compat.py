@@ -1,8 +1,8 @@
-"""Private names of Airflow, and names that its supported versions have in different modules, or not at all.
+"""Private names of Airflow, and names that are in another module, or missing, in some supported version of Airflow.
 
-No other module uses such a name. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, unless its docstring names
-other versions. A change in Airflow that would disclose a secret or lose a result unnoticed is an ``ImportError`` or a
-log line when Airflow starts.
+Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
+in the versions that its docstring names. If Airflow changes a name in a way that would disclose a secret or lose a
+result unnoticed, an ``ImportError`` or a log line says so when Airflow starts.
 """
 
 import os
@@ -94,10 +94,11 @@ _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
 _DECORATOR = ("airflow.sdk.bases.decorator",)
 _CLI = ("airflow.cli.cli_config",)
 _TRIGGERS = ("airflow.triggers.base",)
-# The modules of each name, that of the newest Airflow first. A module is imported when the name is first used, because
-# the plugin manager and the decorators are slow to import. Airflow's exceptions, `conf`, the plugin class and
-# `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` exists from 3.3 on. `SET_DURING_EXECUTION` is private: it is the
-# placeholder for an argument that a decorated function returns. If Airflow drops a name, importing it fails.
+# The modules in which each name is looked up, beginning with its module in the newest Airflow. A module is imported
+# when the name is first used, because the plugin manager and the decorators are slow to import. Airflow's exceptions,
+# `conf`, the plugin class and `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` exists from 3.3 on. The private
+# `SET_DURING_EXECUTION` stands for an operator's argument until the decorated function has returned its value. If
+# Airflow drops a name, the import of the name fails.
 _MODULES = {
     "ActionCommand": _CLI,
     "AirflowException": _EXCEPTIONS,
@@ -129,14 +130,14 @@ _MODULES = {
     "task_decorator_factory": _DECORATOR,
 }
 
-# Values of the names that Airflow below 3.3 lacks, where the package does without them.
+# Replacements of names that Airflow below 3.3 lacks, if the package can do without them.
 _STAND_INS = {"RetryDecision": None, "RetryPolicy": object}
 
 _RENDERING_METHOD = "_do_render_template_fields"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of Airflow from the module in which this version has it."""
+    """Import a name of Airflow from the module in which the installed version has it."""
     for module in _MODULES.get(name, ()):
         try:
             value = getattr(import_module(module), name)
@@ -152,11 +153,11 @@ def __getattr__(name: str) -> Any:
 
 
 class RenderingSeam:
-    """Base of operators: Airflow renders their template fields with :meth:`render_fields`.
+    """Base class of operators that render their template fields themselves, with :meth:`render_fields`.
 
     Airflow calls its private method ``_do_render_template_fields`` for mapped and plain operators alike, before it
-    stores the rendered fields. If a version did not call this method, inputs of models would be stored and shown in the
-    UI without an error, so :func:`check_rendering_method` checks at import that the method exists.
+    stores the rendered fields. If a version did not call this method, Airflow would store inputs of models and show
+    them in the UI, without an error. :func:`check_rendering_method` therefore checks at import that the method exists.
     """
 
     def _do_render_template_fields(
@@ -179,7 +180,7 @@ class RenderingSeam:
 
         :param names: names of the fields.
         :param jinja_env: Jinja environment of the DAG.
-        :param render: function that renders the fields whose names it gets.
+        :param render: Airflow's own rendering: a function that takes names of fields and renders these fields.
         """
         render(names)
 
@@ -187,7 +188,7 @@ class RenderingSeam:
 def check_rendering_method() -> None:
     """Check that Airflow renders operators with the method that :class:`RenderingSeam` overrides.
 
-    :raises ImportError: there is no such method, so that inputs of models would be shown in the UI.
+    :raises ImportError: there is no such method; Airflow would show inputs of models in the UI.
     """
     from airflow.sdk import BaseOperator
 
@@ -199,11 +200,12 @@ def check_rendering_method() -> None:
 
 
 class ResumingSeam:
-    """Base of operators: Airflow continues a deferred task through :meth:`resume`.
+    """Base class of operators that continue through :meth:`resume` after a deferral.
 
-    Airflow's task runner calls the undocumented method ``resume_execution``. If Airflow drops it, failures of resumed
-    tasks are logged with their whole traceback, an ``execution_timeout`` is a ``TaskDeferralTimeout``, and below
-    Airflow 3.3 the retry policy does not apply to resumed tasks. Nothing is disclosed or lost.
+    Airflow's task runner calls the undocumented method ``resume_execution`` to continue a deferred task. If Airflow
+    drops it, failures of resumed tasks are logged with their whole traceback, an expired ``execution_timeout`` raises
+    ``TaskDeferralTimeout``, and below Airflow 3.3 the retry policy does not apply to resumed tasks. Nothing is
+    disclosed or lost.
     """
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
@@ -213,18 +215,18 @@ class ResumingSeam:
     def resume(self, call: Callable[[], Any]) -> Any:
         """Continue the task after its trigger has ended.
 
-        :param call: function that calls the method that the task named when it was deferred, or raises the error of the
-            trigger.
+        :param call: function that continues the task. It calls the method that the task named when it was deferred, or
+            raises the error of the trigger.
         """
         return call()
 
 
 def push_link(task_instance: Any, key: str, url: str) -> None:
-    """Set a link of the running task for Airflow's UI.
+    """Set a link that Airflow's UI shows while the task runs.
 
-    The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow writes it at
-    the end of a task with the private method ``BaseXCom._set_xcom_in_db``. If Airflow drops this method, a task has its
-    link only after its end.
+    The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow itself writes
+    the link when the task ends, with the private method ``BaseXCom._set_xcom_in_db``. If Airflow drops this method, the
+    link appears at the end of the task.
     """
     from airflow.sdk.bases.xcom import BaseXCom
 
@@ -242,8 +244,8 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
     ``ensure_secrets_backend_loaded`` is private. Without it the webhook receiver can't distinguish a connection that
-    does not exist from a backend that is down, and refuses deliveries permanently; the plugin logs this when it is
-    loaded.
+    does not exist from a backend that is down. While a backend is down, the receiver then refuses deliveries for good.
+    The plugin logs an error when it is loaded without this function.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
@@ -264,23 +266,24 @@ def allow_database_connections() -> None:
 def clear_count(task_instance: Any) -> int:
     """Return a number that is the same for all retries of a task instance, and differs after a clear.
 
-    The number is ``max_tries``, which a clear increases and a retry does not; this is observed and not documented. If
-    this changed, a cleared task would return its old result, or each retry would pay again.
+    The number is ``max_tries``: a clear increases it, a retry does not. Airflow does not document this. If Airflow
+    changed it, a cleared task would return its old result, or each retry would pay again.
     """
     count: int = task_instance.max_tries
     return count
 
 
 def task_state_store(context: Mapping[str, Any] | Any) -> Any:
-    """Return the task state store of a task; ``None`` below Airflow 3.3, where there is none."""
+    """Return the task state store of a task; ``None`` below Airflow 3.3, which has no such store."""
     return context.get("task_state_store")
 
 
 def state_of_waiting_task(trigger: Any) -> str | None:
-    """Return the state of the task of a trigger; ``None`` if the task no longer exists. Blocks.
+    """Return the state of the deferred task that a trigger runs for, with a call that blocks.
 
-    The fields of ``BaseTrigger.task_instance`` and ``RuntimeTaskInstance.get_task_states`` are undocumented. If Airflow
-    drops them, the request of a deferred task is not cancelled when a user ends or clears the task; that is logged.
+    The result is ``None`` if the task no longer exists. The fields of ``BaseTrigger.task_instance`` and
+    ``RuntimeTaskInstance.get_task_states`` are undocumented. If Airflow drops them, the request of a deferred task is
+    not cancelled when a user ends or clears the task; a log line then says so.
 
     :raises LookupError: the trigger has no task instance.
     :raises Exception: Airflow's API does not respond.
@@ -303,7 +306,7 @@ def state_of_waiting_task(trigger: Any) -> str | None:
 def count_resumable_job(event: str, operator: object) -> None:
     """Count an event under the metric names of Airflow's ``ResumableJobMixin``, for dashboards that show them.
 
-    The names are not documented; they are those of Airflow 3.3.2.
+    Airflow does not document the names; these are the names in Airflow 3.3.2.
 
     :param event: ``fresh_submit``, ``reconnect_success`` or ``terminal_resubmit``.
     """
@@ -314,7 +317,7 @@ def xcoms_are_msgpack() -> bool:
     """Return whether this process sends XComs to a supervisor as msgpack, which has no integers beyond 64 bits.
 
     A task on a worker does; ``dag.test()``, and a process without a task, do not. ``SUPERVISOR_COMMS`` is private. If
-    Airflow drops it, such an integer fails the task after its request was paid for.
+    Airflow drops it, an output with a larger integer fails the task after its request was paid for.
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     channel = getattr(runner, "SUPERVISOR_COMMS", None)

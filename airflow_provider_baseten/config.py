@@ -1,6 +1,7 @@
 """Options of the section ``[baseten]`` of Airflow's configuration, each defined once.
 
-The provider info is made from these definitions, and modules read an option with :meth:`Option.get`.
+The package's provider info, which Airflow reads, is made from these definitions. Modules read an option with
+:meth:`Option.get`.
 """
 
 import math
@@ -20,14 +21,14 @@ class Option(Generic[Value]):
 
     :param name: key of the option.
     :param description: one or two sentences for Airflow's configuration reference.
-    :param default: value if Airflow's configuration has no value, or an empty one.
+    :param default: value of the option if Airflow's configuration has none, or an empty one.
     :param version_added: first version of this package with the option.
-    :param example: value for the configuration reference.
+    :param example: example value in the configuration reference.
     """
 
-    #: Airflow's name of the type.
+    #: Airflow's name for the type of the value.
     type: ClassVar[str]
-    #: Description of a valid value, for errors.
+    #: Description of a valid value, for error messages.
     form: ClassVar[str]
 
     name: str
@@ -43,7 +44,7 @@ class Option(Generic[Value]):
         """
         from airflow_provider_baseten.compat import (
             conf,
-        )  # Making the provider info must not load Airflow's configuration.
+        )  # Imported here, because making the provider info must not load Airflow's configuration.
 
         text = conf.get(SECTION, self.name, fallback=None)
         if not text:
@@ -61,7 +62,7 @@ class Option(Generic[Value]):
         raise NotImplementedError
 
     def description_for_airflow(self) -> dict[str, Any]:
-        """Return the entry of the provider info."""
+        """Return the option's entry in the provider info."""
         default = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
         return {
             "description": self.description,
@@ -97,7 +98,7 @@ class SizeOption(Option[int]):
 
     def parse(self, text: str) -> int:
         """Return the number of bytes."""
-        # int() also takes signs, underscores and digits of other scripts.
+        # Checked first, because int() also accepts signs, underscores and digits of other scripts.
         if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < self.least:
             raise ValueError
         return int(text)
@@ -111,7 +112,7 @@ class SizeOrZeroOption(SizeOption):
 
 
 class TextOption(Option[str]):
-    """Any text; an empty one is the same as none."""
+    """Any text; an empty text counts as not configured."""
 
     __slots__ = ()
     type = "string"

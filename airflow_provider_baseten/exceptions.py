@@ -1,7 +1,7 @@
 """Exceptions of this package.
 
-All derive from :class:`BasetenError`, which does not derive from Airflow's exceptions: the package is also used in
-scripts without Airflow, and whether a task is retried is decided by the DAG author, with ``retryable`` as a hint.
+All derive from :class:`BasetenError`. It does not derive from Airflow's exceptions, because the package is also used in
+scripts without Airflow. The DAG author decides whether a task is retried; ``retryable`` is a hint for this decision.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ class BasetenError(Exception):
     :param error_code: ``error_code`` in Baseten's error body, for example ``rate_limited``.
     :param request_id: Baseten's id of the request, for finding the request in Baseten's logs.
     :param retry_after: seconds that the server asked to wait before the next attempt.
-    :param retryable: whether the same call can succeed later; by default the value of the class.
-    :param may_have_run: whether the model may have run, and be charged for, although there is no output.
+    :param retryable: whether the same call can succeed later; ``None`` takes the default of the exception class.
+    :param may_have_run: whether the model may have run and been charged for, although there is no usable output.
     """
 
     #: Whether a retry of the task fails in the same way, unless ``retryable`` says otherwise.
@@ -49,8 +49,8 @@ class BasetenError(Exception):
 
 
 class BasetenInputError(BasetenError):
-    """An argument, a field of the connection or the model's input is not valid. The error is detected before sending,
-    or by the server (400, 422).
+    """An argument, a field of the connection or the model's input is not valid. This package detects the error before
+    it sends the request, or the server does (400, 422).
     """
 
     is_permanent = True
@@ -82,13 +82,13 @@ class BasetenRateLimitError(BasetenError):
 
 
 class BasetenUnavailableError(BasetenError):
-    """The server could not be reached, or has no replica ready (500 of the gateway, 502, 503, lost connections)."""
+    """The server could not be reached, lost the connection, or has no replica ready (500 of the gateway, 502, 503)."""
 
     _retryable = True
 
 
 class BasetenTimeoutError(BasetenError):
-    """There was no connection or response in time, or Baseten's own timeout expired (408, 504)."""
+    """No connection was made or no response came in time, or Baseten's own timeout expired (408, 504)."""
 
     _retryable = True
 
@@ -112,7 +112,7 @@ class BasetenResultLostError(BasetenError):
 
 
 class BasetenOrphanedRequestError(BasetenError):
-    """An earlier attempt died while sending the request, and it is unknown whether Baseten received it."""
+    """An earlier attempt of the task died while it sent the request: nobody knows whether Baseten received it."""
 
     is_permanent = True
 
@@ -126,4 +126,4 @@ class BasetenResultStoreError(BasetenError):
 
 
 class BasetenBatchError(BasetenError):
-    """More rows of a bulk run failed than its limits allow. Outputs are kept; the next run sends the other rows."""
+    """More rows of a bulk run failed than allowed. Outputs are kept; the next run sends the rows that have none."""

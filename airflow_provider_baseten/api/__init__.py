@@ -1,1 +1,1 @@
-"""The Baseten contract as pure data: no I/O and no Airflow."""
+"""Requests, responses and errors of Baseten's APIs as plain values, without network access and without Airflow."""

@@ -23,10 +23,10 @@ def advice_for_status(state: Any) -> str:
 
 
 def errors_excerpt(errors: Any, quote: Quote) -> str:
-    """Return a short excerpt of the errors, on one line and in brackets; empty without errors.
+    """Return a short excerpt of the errors, on one line and in brackets; empty if there are no errors.
 
     :param errors: any JSON value.
-    :param quote: removes the input from a server's text.
+    :param quote: function that removes the model's input from a text of the server.
     """
     text = quote("; ".join(_words_of(errors)))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -16,7 +16,8 @@ PIECE_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_LAYERS = 3
-# Other unknown names, such as "utf-8", are ignored: some servers send them with a body that is not compressed.
+# Encodings that can't be decoded here. Any other unknown name, such as "utf-8", is ignored, because some servers send
+# one with a body that is not compressed.
 _REFUSED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "exi", "pack200-gzip"})
 
 
@@ -30,9 +31,9 @@ class Decoder(Protocol):
         """
 
     def end(self) -> None:
-        """Check that the body is whole.
+        """Check that the compressed data is complete.
 
-        :raises ValueError: the end is missing.
+        :raises ValueError: the end of the data is missing.
         """
 
 
@@ -55,7 +56,7 @@ def decoder_for(content_encoding: str) -> Decoder | None:
 
 
 class _Gzip:
-    """Decoder of one or more gzip members; bytes after the last one are ignored, as in browsers."""
+    """Decoder of one or more gzip members; bytes after the last member are ignored, as browsers do."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(_GZIP)
@@ -80,7 +81,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """Decoder of the zlib format, as in the standard, or of raw deflate, as sent by some servers."""
+    """Decoder of the zlib format, which the standard calls deflate, or of raw deflate, which some servers send."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -103,7 +104,7 @@ class _Deflate:
 
 
 class _Layers:
-    """Decoder of a body that was compressed twice."""
+    """Decoder of a body that was compressed more than once."""
 
     def __init__(self, outer: Decoder, inner: Decoder) -> None:
         self._outer = outer
@@ -127,6 +128,6 @@ def _inflate(inflater: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
         if piece:
             yield piece
         data = inflater.unconsumed_tail
-        # After a full piece zlib may hold more output.
+        # After a full piece zlib may hold more output, so it is called again.
         if inflater.eof or (not data and len(piece) < PIECE_BYTES):
             return

@@ -1,4 +1,4 @@
-"""Management API: requests that read models and deployments, and the request that wakes a deployment."""
+"""Requests that read models and deployments in the management API, and the request that wakes a deployment."""
 
 import re
 from urllib.parse import urlencode
@@ -9,10 +9,10 @@ from airflow_provider_baseten.api.target import Target, check_id, check_target, 
 from airflow_provider_baseten.arguments import check_texts, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Host label of requests to the management API.
+# Label that stands for the host of the management API in a request.
 MANAGEMENT_HOST = "management"
 
-# Seconds. Calls of the management API are short: no model runs.
+# Seconds. Calls of the management API are short, because they run no model.
 _TIMEOUT = 60.0
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -38,7 +38,7 @@ def build_management_get(path: str) -> Request:
 def build_list_models(name: str | None = None) -> Request:
     """Build the request for all models that the API key may see.
 
-    :param name: restricts the list to models with exactly this name; several teams may use the same one.
+    :param name: restricts the list to models with exactly this name; several teams may use the same name.
     """
     check_texts(name=name)
     return build_management_get("/v1/models" + (f"?{urlencode({'name': name})}" if name is not None else ""))
@@ -78,7 +78,7 @@ def build_get_deployment(deployment_id: str, model_id: str | None = None, *, cha
 def build_wake(target: Target) -> Request:
     """Build the request that wakes a deployment that has scaled to zero.
 
-    It goes to the model's host, not to the management API, and any API key may send it.
+    The request goes to the model's host instead of the management API, and every API key may send it.
     """
     check_target(target)
     return Request(

@@ -25,12 +25,12 @@ from airflow_provider_baseten.exceptions import (
     BasetenUnavailableError,
 )
 
-# Seconds. A server that asks to wait longer than a day is mistaken.
+# Seconds. If a server asks to wait longer than a day, a day counts: the server is mistaken.
 LONGEST_RETRY_AFTER = 86_400.0
 
 
 def error_for(response: Response) -> BasetenError | None:
-    """Return the error for a response, ``None`` if the response is an output."""
+    """Return the error for a response, ``None`` if its status is a success."""
     status, request = response.status, response.request
     if is_success(request, status):
         return None
@@ -51,7 +51,8 @@ def error_for(response: Response) -> BasetenError | None:
 def _origin(headers: Mapping[str, str]) -> str:
     """Return the origin of a response: the ``gateway``, the model ``server``, or the ``model``'s own code.
 
-    A Truss server sets error source 04, and error code 600 for an exception of the model's code.
+    Error source 04 means that the response is from a Truss server; with it, error code 600 means that the model's code
+    raised an exception.
     """
     if headers.get("x-baseten-error-source") != "04":
         return "gateway"
@@ -81,7 +82,7 @@ def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
     return BasetenInputError, "Check the request", False, False
 
 
-# Statuses that have the same meaning for the gateway, the model server and the model's code.
+# Statuses that mean the same whether the gateway, the model server or the model's code sends them.
 _BY_STATUS: dict[int, type[BasetenError]] = {
     400: BasetenInputError,
     408: BasetenTimeoutError,
@@ -127,7 +128,10 @@ def _server_text(body: Any, response: Response) -> str:
 
 
 def quotable(text: str, request: Request) -> str:
-    """Return the part of a server's text that an error may quote: one line of bounded length, without the input."""
+    """Return the part of a server's text that an error may quote: one line of bounded length, without the input.
+
+    The result is empty if the request forbids quotes.
+    """
     if not request.error_details:
         return ""
     return one_line(redact_input(text[: 2 * EXCERPT_CHARACTERS], request.body), EXCERPT_CHARACTERS)

@@ -1,7 +1,7 @@
-"""JSON whose numbers keep every digit.
+"""Decoder and encoder of JSON that keep every digit of a number.
 
-Python's own decoder rounds decimals to 64-bit floats, orjson also integers beyond 64 bits, and neither encodes a
-``Decimal``.
+Python's own decoder rounds decimals to 64-bit floats. orjson also rounds integers beyond 64 bits. Neither of them
+encodes a ``Decimal``.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Any
 
 import orjson
 
-# A number that may not fit a 64-bit float or integer: 16 digits or more, or an exponent of three digits. Digits inside
-# texts match too, which only costs time.
+# A number that a 64-bit float or integer may not hold exactly, because it has 16 digits or more (the decimal point
+# counts as one), or an exponent of three digits. Digits inside texts match too; such a match only costs time.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
-# Such a number, from its first character to its last.
+# The complete text of such a number.
 _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
 _MAX_INT64_DIGITS = 18
 _MAX_FLOAT_DIGITS = 17
 
-# Python refuses to convert integers with more than 4,300 digits.
+# Longer integers become a `Decimal`: Python refuses to make an integer of more than 4,300 digits.
 _MAX_INT_DIGITS = 4000
 
 
@@ -34,7 +34,7 @@ def has_long_number(body: bytes) -> bool:
 def is_rounded(body: bytes) -> bool:
     """Return whether orjson may round a number in JSON; slower than :func:`has_long_number`, with fewer false alarms.
 
-    Floats written by Python have 16 or 17 digits and are not rounded.
+    Floats that Python wrote are no false alarm here: many have 16 or 17 digits, but none is rounded.
     """
     return has_long_number(body) and not all(map(_is_kept, _WHOLE_NUMBER.findall(body)))
 
@@ -65,7 +65,7 @@ def decode(body: bytes) -> Any:
 
 
 def refuse_constant(constant: str) -> None:
-    """Refuse NaN and infinities, which Python's decoder accepts by default; passed to it as ``parse_constant``.
+    """Refuse NaN and infinities. Python's decoder accepts them unless it gets this function as ``parse_constant``.
 
     :raises ValueError: always.
     """
@@ -84,15 +84,15 @@ def encode(value: Any) -> bytes:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except TypeError:
-        # Only orjson can write a number that is already encoded.
+        # The value may hold a Decimal. orjson, unlike json, can write its digits as they are.
         return orjson.dumps(_with_fragments(value))
 
 
 def encode_output(value: Any) -> bytes:
     """Encode an output as JSON that :func:`decode` accepts.
 
-    NaN and infinities are written as by Python's encoder, lone surrogates as escapes, and numpy arrays and numbers as
-    lists and numbers.
+    NaN and infinities are written in the same way as by Python's encoder, and lone surrogates as escapes. numpy arrays
+    become lists, and numpy numbers become numbers.
 
     :raises TypeError: a part of the value can't be encoded as JSON.
     :raises ValueError: the value contains itself, is nested too deeply, or has an integer with too many digits.
@@ -124,8 +124,8 @@ def _exact_float(text: str) -> float | Decimal:
         exact = Decimal(text)
     except InvalidOperation:
         raise ValueError("a number has an exponent beyond all bounds") from None
-    # Formatted with as many digits as the text has, the float equals the text unless digits were lost. A float never
-    # keeps more than 17 digits.
+    # The float is formatted with as many digits as the text has: if the result equals the text, no digit was lost. A
+    # float never keeps more than 17 digits.
     digits = len(exact.as_tuple().digits)
     is_kept = digits <= _MAX_FLOAT_DIGITS and exact == Decimal(f"{number:.{digits - 1}e}")
     return number if is_kept or exact.is_zero() else exact

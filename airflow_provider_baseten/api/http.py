@@ -20,11 +20,11 @@ JSON: ContentType = "application/json"
 MSGPACK: ContentType = "application/octet-stream"
 
 
-# Baseten documents "100 MB", which may mean 100 or 95 MiB: only a body above both is refused here.
+# Bytes. Baseten documents "100 MB", which may mean 95 or 100 MiB. A body above 100 MiB is certainly too large.
 MAX_BODY_BYTES = 100 * 1024 * 1024
 
 
-# Limit for responses that hold no output of a model: a status, an id, an object of the management API.
+# Largest response in bytes if it holds no output of a model: a status, an id, an object of the management API.
 MAX_STATUS_BYTES = 1024 * 1024
 
 
@@ -51,12 +51,12 @@ class Request:
     :param subject: name of the call in error messages, for example ``predict of model abc (environment production)``.
     :param idempotent: whether the request may be sent again after a failure in which the model may have run.
     :param allowed_statuses: statuses besides 2xx that are not errors.
-    :param doubtful_statuses: statuses after which this request may have been accepted, although they mean for other
-        requests that nothing ran.
-    :param max_response_bytes: largest body of the response; by default the limit for a model's output.
-    :param timeout: seconds to wait for the response, if that is less than the client's timeout.
+    :param doubtful_statuses: statuses after which this request may have been accepted. For other requests the same
+        statuses mean that nothing ran.
+    :param max_response_bytes: largest body of the response in bytes; by default the limit for a model's output.
+    :param timeout: seconds to wait for the response; a shorter timeout of the client takes precedence.
     :param error_details: whether errors quote the server's error message; by default they do.
-    :param advice: advice for error messages; by default that of a predict.
+    :param advice: what error messages advise to do next; by default the advice for a predict.
     """
 
     method: str
@@ -85,7 +85,7 @@ def sized(body: bytes) -> bytes:
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Return a copy of the caller's headers.
 
-    :raises BasetenInputError: a header is not valid, or is one that the connection or the request sets.
+    :raises BasetenInputError: a header is not valid, or the connection or the request sets it.
     """
     if not isinstance(headers, Mapping | None):
         raise BasetenInputError(f"headers takes an object of names and values, not a {type(headers).__name__}.")

@@ -1,4 +1,4 @@
-"""HTTP responses and their decoding into the output of a model."""
+"""HTTP responses, and how they are decoded into the output of a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,8 +20,8 @@ class Response:
     """An HTTP response that was read to its end.
 
     :param headers: headers by lower-case name.
-    :param body: the body; empty if it is in ``large``.
-    :param large: a body of more than a few megabytes.
+    :param body: the body, unless it is in ``large``.
+    :param large: the body if it has more than a few megabytes, else ``None``.
     """
 
     request: Request = field(repr=False)
@@ -66,7 +66,7 @@ class Response:
 
     @property
     def is_text(self) -> bool:
-        """Whether the Content-Type is text, or one that Truss also uses for text."""
+        """Whether the body may be text: the Content-Type is text, or missing, or octets, which Truss also sends for text."""
         return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
 
     def json_body(self) -> bytes:
@@ -74,7 +74,8 @@ class Response:
 
         :raises UnicodeError: the body is not in the charset of its Content-Type.
         """
-        # JSON is always UTF-8 in the standard: another charset counts only if the body is not valid UTF-8.
+        # The standard allows UTF-8 only, so a body that is valid UTF-8 is taken as such, whatever the headers say. For
+        # any other body the charset in the headers counts.
         body = self.read()
         encoding = encoding_of(body[:3], self.headers.get("content-type", ""))
         return body if encoding is None or _is_utf8(body) else body.decode(encoding).encode()
@@ -82,8 +83,9 @@ class Response:
     def output(self) -> Any:
         """Decode the body by its Content-Type.
 
-        JSON becomes its value, in which a number that no float holds exactly is a ``Decimal``. Msgpack becomes Python
-        and numpy values. Text, also streamed text, becomes ``str``, an empty body ``None``, any other body ``bytes``.
+        JSON becomes its value; a decimal in it that no float holds exactly becomes a ``Decimal``. Msgpack becomes
+        Python and numpy values. Text, streamed or not, becomes ``str``. An empty body becomes ``None``, and any other
+        body ``bytes``.
 
         :raises BasetenResponseError: the body does not match its Content-Type.
         """
@@ -124,7 +126,7 @@ def _media_type(content_type: str) -> str:
 
 
 def _unpack_or_bytes(body: bytes) -> Any:
-    # Truss sends the bytes that a model returns as they are, with the same Content-Type as msgpack.
+    # If a model returns bytes, Truss sends them unchanged, with the same Content-Type as msgpack.
     try:
         return truss_msgpack.unpack(body)
     except truss_msgpack.RefusedError:
@@ -157,7 +159,7 @@ def decode_model_output(response: Response) -> Any:
 
 
 def decode_object(response: Response) -> dict[str, Any]:
-    """Decode a response that must be a JSON object: a status, or a response of the management API.
+    """Decode a response that must be a JSON object, such as a status or a response of the management API.
 
     :raises BasetenResponseError: the response is something else.
     """
@@ -189,9 +191,9 @@ def _not_as_documented(response: Response) -> BasetenResponseError:
 
 
 def refuse_empty(response: Response) -> None:
-    """Refuse a response without a body: the output of a model that returns nothing is ``null``.
+    """Refuse a response without a body. A model never sends one: if its code returns nothing, the body is ``null``.
 
-    :raises BasetenResponseError: the status is 200 and there is no body.
+    :raises BasetenResponseError: the status is 200, there is no body, and the Content-Type is JSON or missing.
     """
     if response.status == 200 and response.size == 0 and (response.is_json or not response.media_type):
         raise BasetenResponseError(

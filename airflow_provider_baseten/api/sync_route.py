@@ -22,12 +22,12 @@ class RouteOptions(TypedDict, total=False):
     """Options of a call to a route of a custom server.
 
     :param method: HTTP method, by default ``GET``.
-    :param json: JSON body; at most one of ``json`` and ``data``.
-    :param data: raw body, text in UTF-8; set its ``Content-Type`` in ``headers``.
-    :param params: query parameters; a list repeats the parameter for each item, ``None`` leaves it out.
+    :param json: JSON body; give at most one of ``json`` and ``data``.
+    :param data: raw body, of which a text is sent in UTF-8; set its ``Content-Type`` in ``headers``.
+    :param params: query parameters; a list repeats a parameter for each item, and ``None`` leaves a parameter out.
     :param headers: extra HTTP headers.
     :param allowed_statuses: statuses besides 2xx that are not errors.
-    :param idempotent: as for a predict; GET, HEAD and OPTIONS are always idempotent.
+    :param idempotent: whether the request may be sent again when the model may have run; GET, HEAD and OPTIONS always may.
     """
 
     method: str
@@ -87,7 +87,7 @@ def route_advice(target: Target | ModelApis) -> Advice:
 
 
 def checked_statuses(statuses: Any) -> frozenset[int]:
-    """Return the statuses besides 2xx that are not errors.
+    """Check the statuses besides 2xx that are not errors, and return them as a set.
 
     :raises BasetenInputError: the value is not a list or set of HTTP statuses.
     """
@@ -104,7 +104,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
         raise BasetenInputError(f"query_params takes an object of names and values, not a {type(params).__name__}.")
     try:
         return urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
-    except Exception as error:  # The value's class may run any code.
+    except Exception as error:  # A class may raise anything.
         raise BasetenInputError(f"query_params has a value that a URL can't hold ({type(error).__name__}).") from None
 
 

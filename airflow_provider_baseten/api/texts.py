@@ -7,8 +7,8 @@ from typing import Any
 def readable(text: str) -> str:
     """Return a text in which surrogate pairs are joined to one character, and lone surrogates replaced by U+FFFD.
 
-    A model that stops inside an emoji, or a server that splits one, sends surrogates, which can't be written to files,
-    logs or XCom.
+    Surrogates can't be written to files, logs or XCom. They arrive when a model stops inside an emoji, or a server splits
+    an emoji.
     """
     try:
         text.encode()

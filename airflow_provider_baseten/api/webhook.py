@@ -1,4 +1,4 @@
-"""Webhook deliveries: the result of an async request, its signature and its age."""
+"""Webhook deliveries with the results of async requests, and checks of their signature and age."""
 
 import hmac
 import json
@@ -16,10 +16,10 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultLostError,
 )
 
-# Seconds.
+# Default for the seconds by which the time in a delivery may differ from now.
 TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
 
-# Baseten sends one signature for each valid secret: two during a rotation.
+# A header with more is not from Baseten, which sends one signature for each valid secret: two during a rotation.
 _MAX_SIGNATURES = 16
 _SIGNATURE = re.compile(r"v1=([0-9a-f]{64})", re.ASCII)
 
@@ -31,9 +31,9 @@ class Delivery:
     :param request_id: id of the async request.
     :param data: the model's output.
     :param errors: the errors, as received; empty for a success.
-    :param time: time of sending, as written by Baseten.
-    :param is_whole: whether there is an outcome: an output, an error, or a null output, which Baseten writes as
-        ``"data": null, "errors": []``.
+    :param time: time of sending, as Baseten writes it; ``None`` if it is missing.
+    :param is_whole: whether the delivery has an outcome: an output (null included, which Baseten sends as
+        ``"data": null, "errors": []``) or an error.
     """
 
     request_id: str
@@ -66,7 +66,7 @@ class Delivery:
     def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
-        :param quote: removes the input from a server's text.
+        :param quote: function that removes the model's input from a text of the server.
         :raises BasetenAsyncRequestError: the request failed.
         :raises BasetenResultLostError: the delivery has no outcome.
         """
@@ -91,7 +91,10 @@ class Delivery:
 
 
 def _all_errors(body: bytes) -> Any:
-    """Return the errors of a delivery that has the key ``errors`` more than once: an empty value must hide no error."""
+    """Return the first value of ``errors`` that is not empty, for a delivery that has this key more than once.
+
+    A JSON decoder keeps the last value. If the last value is empty, it must not hide an error before it.
+    """
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,13 +111,14 @@ def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
     """Return whether one of the signatures was made with one of the secrets.
 
     While secrets are rotated there are several signatures and several secrets, in any order, so every pair is compared.
-    The time this takes depends on their number and on the size of the body, not on which of them match: an early exit
-    would show a sender how close a forged signature is.
+    The time that this takes depends on the number of pairs and on the size of the body, but not on which pairs match,
+    because an early exit would show a sender how close a forged signature is.
 
     :param body: the bytes as received.
     :param header: ``X-BASETEN-SIGNATURE``: items ``v1=<hex>`` separated by commas. Other items are ignored; a header
         with more than 16 items is not from Baseten and is refused.
-    :param secrets: the whole secrets, with ``whsec_``. Empty ones are ignored: anybody could sign with them.
+    :param secrets: the secrets, with their prefix ``whsec_``. Empty secrets are ignored, because anybody could sign with
+        an empty one.
     """
     items = header.split(",", _MAX_SIGNATURES)
     if len(items) > _MAX_SIGNATURES:
@@ -134,11 +138,12 @@ def is_recent(time: str | None, *, now: float, tolerance: float = TOLERANCE) -> 
     """Return whether a delivery's ``time`` is close enough to now.
 
     The clocks of sender and receiver may differ in either direction, so a time in the future is treated like one in the
-    past. A missing or invalid time is not recent: only its age distinguishes a delivery from a replayed copy of it.
+    past. A missing or invalid time counts as not recent, because without its age a delivery can't be distinguished from
+    a replayed copy of it.
 
-    :param time: ISO 8601, in UTC unless it has an offset.
+    :param time: time in ISO 8601; without an offset it is in UTC.
     :param now: seconds since the epoch.
-    :param tolerance: seconds, by default the 300 that Baseten recommends.
+    :param tolerance: largest difference in seconds, by default the 300 that Baseten recommends.
     """
     try:
         moment = datetime.fromisoformat(time or "")

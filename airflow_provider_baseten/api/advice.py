@@ -25,8 +25,8 @@ _GENERAL = {
 class Advice:
     """Advice for one kind of call.
 
-    :param by_status: advice that replaces the general advice for a status.
-    :param may_run: sentence for a call that got no complete response; empty for calls that cost nothing.
+    :param by_status: advice by HTTP status, in place of the general advice for this status.
+    :param may_run: warning that the work may run although no complete response came; empty for calls that cost nothing.
     :param after_timeout: advice if no response came in time.
     """
 
@@ -62,7 +62,7 @@ PREDICT = Advice(
     after_timeout="Allow more time, or use async predict for long work.",
 )
 
-#: Route of a custom server, for which there is no async predict.
+#: Calls of a custom server's route. Async predict can't call one, so the advice does not name it.
 ROUTE = Advice(
     by_status={
         **_MODEL,
@@ -94,7 +94,7 @@ SUBMISSION = Advice(
 #: Calls that wake a deployment or read the length of its queue.
 DEPLOYMENT = Advice(by_status={404: _DEPLOYMENT})
 
-#: Management API, for which a connection may have a separate key.
+#: Calls of the management API. A connection may have a separate key for them.
 MANAGEMENT = Advice(
     by_status={
         401: "The API key was refused: check management_api_key of the connection, or its password if that is not set"

@@ -36,9 +36,9 @@ class InferenceRetryConfig(TypedDict, total=False):
     """Baseten's own retries of a model that fails.
 
     :param max_attempts: attempts including the first, 1 to 10, by default 3.
-    :param initial_delay_ms: milliseconds before the second attempt, 0 to 10000, by default 1000; doubled before each
-        later one.
-    :param max_delay_ms: longest delay in milliseconds, 0 to 60000, by default 5000.
+    :param initial_delay_ms: milliseconds before the second attempt, 0 to 10000, by default 1000; the delay doubles
+        before each later attempt.
+    :param max_delay_ms: upper bound of the delay in milliseconds, 0 to 60000, by default 5000.
     """
 
     max_attempts: int
@@ -50,7 +50,7 @@ class AsyncPredictOptions(TypedDict, total=False):
     """Options of an async predict.
 
     :param webhook_endpoint: URL that Baseten delivers the output to.
-    :param priority: 0 (first, the default) to 2.
+    :param priority: from 0 (runs first; the default) to 2.
     :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200, by
         default 600.
     :param inference_retry_config: Baseten's own retries of a model that fails.
@@ -82,7 +82,8 @@ def build_async_predict(
 ) -> Request:
     """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
 
-    The request is not sent again after a failure in which it may have been accepted: Baseten has no idempotency key.
+    The request is not sent again after a failure in which it may have been accepted. It could run twice, because
+    Baseten has no idempotency keys.
 
     :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
     :raises BasetenInputError: a value is out of bounds or the input can't be encoded as JSON.
@@ -114,7 +115,8 @@ def build_async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
-        # A queued request runs even if its response is lost, whereas a predict ends when its connection does.
+        # A 502 may mean that only the response was lost: the request then is queued, and runs. A predict, in contrast,
+        # ends with its connection.
         doubtful_statuses=frozenset({502}),
         max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,
@@ -135,7 +137,7 @@ def check_options(
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
-    """Return the most seconds that a request can take: its time in the queue, and an hour for each attempt."""
+    """Return the most seconds that a request can take: time in the queue, an hour for each attempt, and 600 spare."""
     attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 
@@ -146,7 +148,7 @@ def build_status(target: Target, request_id: str) -> Request:
 
 
 def build_cancel(target: Target, request_id: str) -> Request:
-    """Build the request that cancels an async request; only a queued one can be cancelled."""
+    """Build the request that cancels an async request. Baseten cancels only requests that are still queued."""
     return _about_one("DELETE", "cancel", target, request_id)
 
 
@@ -180,7 +182,7 @@ def _status_request(method: str, host: str, path: str, subject: str, what_next: 
 def request_id_of(output: Any, subject: str) -> str:
     """Return the request id in the response to a submission.
 
-    :raises BasetenResponseError: the id is missing or not valid; the request may run, but the task can't wait for it.
+    :raises BasetenResponseError: the id is missing or not valid. The request may run, but nobody can wait for it.
     """
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
     if not is_request_id(request_id):

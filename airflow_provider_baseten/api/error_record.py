@@ -15,7 +15,7 @@ def error_fields(error: BasetenError) -> dict[str, Any]:
 
 
 def error_from(record: Mapping[str, Any]) -> BasetenError:
-    """Restore an error from the record of :func:`error_fields`, also from a newer version of this package."""
+    """Restore an error from a record of :func:`error_fields`, which may be from a newer version of this package."""
     kind = getattr(exceptions, str(record.get("type")), BasetenError)
     known = inspect.signature(BasetenError).parameters
     fields = dict(record.get("fields") or {})

@@ -65,7 +65,7 @@ def decode(body: bytes) -> Any:
 
 
 def refuse_constant(constant: str) -> None:
-    """Refuse NaN and infinities. Python's decoder accepts them unless it gets this function as ``parse_constant``.
+    """Refuse NaN and infinities, if passed to Python's decoder as ``parse_constant``. By default it accepts them.
 
     :raises ValueError: always.
     """

@@ -16,8 +16,8 @@ def encode_json(name: str, value: Any) -> bytes:
     """Encode a value as standard JSON; integers of any size and ``Decimal`` keep every digit.
 
     :param name: name of the value in error messages.
-    :raises BasetenInputError: a part of the value is NaN, infinite or of a type without JSON; the message names the
-        first such part.
+    :raises BasetenInputError: JSON can't hold a part of the value, for example NaN or a ``datetime``; the message names
+        the first such part.
     """
     try:
         return exact_json.encode(value)

@@ -11,12 +11,13 @@ _PIECE_BYTES = 1 << 20
 
 
 class LargeBody:
-    """Body in a temporary file without a name, which is deleted with this object or when the process ends.
+    """Body in a temporary file without a name. The file is deleted with this object, or when the process ends.
 
     The body is written once and can then be read any number of times, also concurrently. It belongs to one process and
     can't be pickled.
 
-    :raises OSError: the folder for temporary files (``TMPDIR``) is full or can't be written; also from :meth:`append`.
+    :raises OSError: the folder for temporary files (``TMPDIR``) is full or can't be written; :meth:`append` raises this
+        too.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class LargeBody:
         return True
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Return up to ``count`` bytes from an offset on, none beyond the end."""
+        """Return ``count`` bytes from an offset on, or fewer if the body ends before."""
         return os.pread(self._file.fileno(), count, offset)
 
 

@@ -35,7 +35,7 @@ def build_predict(
 ) -> Request:
     """Build the request that runs a model, or a chain's ``run_remote``; see :class:`PredictOptions`.
 
-    :param model_input: any JSON value, or any msgpack value (numpy arrays too) with ``application/octet-stream``.
+    :param model_input: any JSON value; with ``application/octet-stream`` any msgpack value, numpy arrays included.
     :raises BasetenInputError: the input can't be encoded in the content type, or a header is not valid.
     :raises BasetenPayloadTooLargeError: the body is over Baseten's 100 MB.
     """
@@ -49,7 +49,7 @@ def build_predict(
     checked = checked_headers(headers)
     if any(name.lower() == "content-type" for name in checked):
         raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
-    # No Accept header: with application/json a Truss server buffers a stream instead of sending it piece by piece.
+    # No Accept header is set: if it is application/json, a Truss server gathers a stream before it sends it.
     return Request(
         method="POST",
         host=target.host,

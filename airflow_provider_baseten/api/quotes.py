@@ -1,4 +1,4 @@
-"""Redaction of the input in a server's error messages: the messages are logged, and the input must not be."""
+"""Redaction of the model's input in a server's error messages, because messages are logged and input must not be."""
 
 import json
 import re
@@ -9,18 +9,20 @@ from airflow_provider_baseten.api import exact_json
 
 _REPLACEMENT = "[input]"
 
-# Minimum number of characters in a quote. A shorter match is a coincidence, unless it is a whole text.
+# Minimum number of characters in a quote: of a piece of a text, and of a whole text. A shorter match is taken for a
+# coincidence.
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 
-# Of a longer text, such as a picture, only the beginning and the end are searched: servers do not quote the middle.
+# Characters. Of a text longer than the first number, such as a picture, only the beginning and the end are searched,
+# each as long as the second number. Servers do not quote the middle.
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
-# Characters. A larger request is not searched: it would take too long.
+# Characters. The texts of a larger request are not searched, because that would take too long.
 _MAX_SEARCHED = 1 << 20
 
-# Words of the protocol, which error messages use without quoting the input.
+# Words of the chat protocol. Error messages use these words of their own accord, so they are no quotes of the input.
 _PROTOCOL = frozenset(
     {"user", "assistant", "system", "tool", "developer", "function", "text", "string", "object", "number", "true"}
 )
@@ -29,11 +31,11 @@ _PROTOCOL = frozenset(
 def redact_input(text: str, body: bytes | None) -> str:
     """Return a server's text in which quotes from the request are replaced by ``[input]``.
 
-    A quote is a whole text or a long number of the request, or ten characters or more of one of its texts, verbatim or
-    escaped as in JSON or Python. Names of fields and the name of the model are not redacted.
+    A quote is a whole text of the request, a piece of ten characters or more of one of its texts, or a long number. It
+    is verbatim, or escaped as in JSON or Python. Names of fields and the name of the model are not redacted.
 
-    :param text: a few hundred characters; the time this takes grows with the length.
-    :param body: body of the request: JSON, or anything else, which is treated as one text.
+    :param text: a few hundred characters; the search takes longer for a longer text.
+    :param body: body of the request. A body that is not JSON is treated as one text.
     """
     texts = [*_texts(body)] if body else []
     if sum(map(len, texts)) > _MAX_SEARCHED:

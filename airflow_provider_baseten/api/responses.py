@@ -66,7 +66,10 @@ class Response:
 
     @property
     def is_text(self) -> bool:
-        """Whether the body may be text: the Content-Type is text, or missing, or octets, which Truss also sends for text."""
+        """Whether the body may be text.
+
+        The Content-Type is text, or missing, or ``application/octet-stream``: Truss sends texts with this type too.
+        """
         return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
 
     def json_body(self) -> bytes:

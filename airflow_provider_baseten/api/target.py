@@ -1,4 +1,4 @@
-"""Targets of calls: a model or a chain, in an environment or as one deployment, or the Model APIs."""
+"""Targets of calls: an environment or a deployment of a model or a chain, or the Model APIs."""
 
 import re
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 
 Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 
-# Label of the host of the Model APIs in requests.
+# Label that stands for the host of the Model APIs in a request.
 MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
-# The patterns are compiled when they are used, because each DAG file imports this module.
-# Ids become part of a host name: alphanumeric only, since a hyphen would begin the name of a regional environment.
+# The patterns are texts and are compiled when they are used, because each DAG file imports this module.
+# An id becomes part of a host name. It is alphanumeric, because a hyphen begins the name of a regional environment.
 _MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
-# Host name of a model, or URL of its page at Baseten, pasted in place of the id in it.
+# Host name of a model or chain, or URL of its page at Baseten, which a user pasted instead of the id in it.
 _PASTED_ID = r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?"
 _PATH_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
@@ -33,11 +33,10 @@ class Target:
 
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
-    :param environment: name of the environment; if it is ``None`` or empty, ``production``. ``development`` is the
-        development deployment.
-    :param deployment_id: id of one deployment, instead of an environment.
-    :param regional: whether to put the environment into the host name, which keeps the request in the environment's
-        region.
+    :param environment: name of the environment; ``None`` or an empty text stands for ``production``. ``development`` is
+        the development deployment.
+    :param deployment_id: id of one deployment, given instead of an environment.
+    :param regional: whether the host name contains the environment. Such a request stays in the environment's region.
     :raises BasetenInputError: an argument is missing, contradicts another one or is not a valid name.
 
     https://docs.baseten.co/reference/inference-api/overview
@@ -98,15 +97,15 @@ class Target:
         return f"{self._version}/{name}"
 
     def sync_path(self, route: str) -> str:
-        """Return the path that reaches ``/{route}`` of the custom server.
+        """Return the path at Baseten that leads to ``/{route}`` of the custom server.
 
         :param route: path on the server, with or without a leading slash, without query.
-        :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
+        :raises BasetenInputError: the route is not a plain path: it has a query, a fragment or a part such as ``..``.
         """
         return f"{self._version}/sync/{_quoted_route(route)}"
 
     def async_request_path(self, request_id: str) -> str:
-        """Return the path of one async request, for its status and to cancel it.
+        """Return the path of one async request; GET reads its status there, and DELETE cancels it.
 
         :raises BasetenInputError: the id is not valid.
         """
@@ -124,7 +123,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ModelApis:
-    """Baseten's Model APIs, one OpenAI-compatible server for all models: the ``model`` of a request selects the model.
+    """Baseten's Model APIs: one OpenAI-compatible server for many models. ``model`` in a request selects the model.
 
     https://docs.baseten.co/inference/model-apis/overview
     """
@@ -141,15 +140,16 @@ class ModelApis:
         """Return the path of a route.
 
         :param route: path on the server, with or without a leading slash, without query.
-        :raises BasetenInputError: the route could leave the server's own paths or hide a query or fragment.
+        :raises BasetenInputError: the route is not a plain path: it has a query, a fragment or a part such as ``..``.
         """
         return f"/{_quoted_route(route)}"
 
 
 def require_model_apis_only(**arguments: object) -> None:
-    """Check that, with ``model_apis=True``, no argument names a model, a chain, an environment or a deployment.
+    """Check that no argument is given that selects another target, in a call with ``model_apis=True``.
 
-    :raises BasetenInputError: an argument does.
+    :param arguments: arguments such as ``model_id`` and ``environment``.
+    :raises BasetenInputError: one of them is given.
     """
     if any(value not in (None, False) for value in arguments.values()):
         raise BasetenInputError(
@@ -159,9 +159,9 @@ def require_model_apis_only(**arguments: object) -> None:
 
 
 def check_target(target: object) -> None:
-    """Check that a request is for a model or a chain.
+    """Check that a target is a model or a chain.
 
-    :raises BasetenInputError: the target is the Model APIs, which have routes only, or not a target.
+    :raises BasetenInputError: the target is the Model APIs, which only have OpenAI's routes, or is not a target at all.
     """
     if isinstance(target, ModelApis):
         raise BasetenInputError("Model APIs only have OpenAI's routes: give the Target of a model or a chain.")
@@ -170,9 +170,9 @@ def check_target(target: object) -> None:
 
 
 def check_route_target(target: object) -> None:
-    """Check that a route can be called.
+    """Check that a target has routes: it is a model, a chain or the Model APIs.
 
-    :raises BasetenInputError: the target is neither a model, a chain nor the Model APIs.
+    :raises BasetenInputError: the target is something else.
     """
     if not isinstance(target, ModelApis):
         check_target(target)
@@ -191,9 +191,10 @@ def openai_target(target: Target | None, model_apis: bool) -> Target | ModelApis
 
 
 def require_one_target(model_id: object, chain_id: object, environment: object, deployment_id: object) -> None:
-    """Check that the arguments name one target; their values may still be templates.
+    """Check that the arguments name one target; their values may be templates that are not rendered yet.
 
-    :raises BasetenInputError: both or neither of model_id and chain_id, or both of environment and deployment_id.
+    :raises BasetenInputError: ``model_id`` and ``chain_id`` are both given or both missing, or ``environment`` and
+        ``deployment_id`` are both given.
     """
     check_exactly_one(model_id=model_id, chain_id=chain_id)
     check_at_most_one(environment=environment, deployment_id=deployment_id)
@@ -203,7 +204,8 @@ def check_id(name: str, value: str | None) -> None:
     """Check the id of a model or a chain.
 
     :param name: ``model_id`` or ``chain_id``.
-    :raises BasetenInputError: the id is not valid; for a pasted host name or URL the message says which part is the id.
+    :raises BasetenInputError: the id is not valid. If it is a pasted host name or URL, the message says which part is
+        the id.
     """
     if pasted := re.fullmatch(_PASTED_ID, value) if isinstance(value, str) else None:
         kind, found = pasted.groups()
@@ -226,7 +228,7 @@ def check_request_id(request_id: str, *, name: str = "request_id") -> None:
 
 
 def check_base_url(name: str, url: str) -> str:
-    """Return the URL without its trailing slash.
+    """Check a URL, and return it without a trailing slash.
 
     :param name: name of the argument.
     :raises BasetenInputError: the URL is not an absolute http(s) URL, or has credentials, a query or a fragment.
@@ -251,7 +253,7 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    """Return whether all HTTP libraries read the same host from a URL; for names that are not ASCII they differ."""
+    """Return whether all HTTP libraries read the same host from a URL. For names that are not ASCII they do not."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
         labels = host.removesuffix(".").split(".")

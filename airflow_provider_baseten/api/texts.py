@@ -7,8 +7,8 @@ from typing import Any
 def readable(text: str) -> str:
     """Return a text in which surrogate pairs are joined to one character, and lone surrogates replaced by U+FFFD.
 
-    Surrogates can't be written to files, logs or XCom. They arrive when a model stops inside an emoji, or a server splits
-    an emoji.
+    Surrogates can't be written to files, logs or XCom. They arrive if a model stops inside an emoji, or if a server
+    splits one.
     """
     try:
         text.encode()

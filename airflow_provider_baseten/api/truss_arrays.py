@@ -1,7 +1,7 @@
-"""numpy values in msgpack, encoded as by msgpack-numpy, but of plain types only.
+"""numpy values in msgpack, in the format of the library msgpack-numpy, but restricted to plain types.
 
-msgpack-numpy reinterprets the sender's bytes as whatever type the sender names. As type ``|O`` they would be used as
-addresses in this process's memory.
+msgpack-numpy itself is not used: it reinterprets the sender's bytes as whatever type the sender names. If the sender
+names ``|O``, numpy's type of Python objects, the bytes are used as addresses in this process's memory.
 """
 
 import math
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # numpy's ``dtype.str`` of booleans, integers, floats, complex numbers, bytes, texts, dates and durations. Long doubles
-# are missing: their byte format depends on the machine.
+# are missing, because their byte format depends on the machine.
 _PLAIN_DTYPE = re.compile(
     r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,7}"
     r"|[mM]8(\[([1-9][0-9]{0,8})?(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
@@ -22,7 +22,7 @@ _PLAIN_DTYPE = re.compile(
 
 _MAX_DIMENSIONS = 64
 
-# Nested lists that the arrays of a body may expand to, beyond those that its size allows.
+# Number of nested lists that the arrays of any body may expand to; the size of the body allows more.
 _SPARE_LISTS = 65_536
 
 _LAST_CHARACTER = 0x10FFFF
@@ -51,8 +51,9 @@ def encode(value: Any) -> dict[bytes, Any] | None:
 class ArrayReader:
     """Decoder of the numpy values of one body.
 
-    Arrays are read-only views of the body. The number of nested lists that they expand to is bounded by the size of the
-    body: the shape ``(1000000000, 0)`` is a gigabyte of lists without one byte of data.
+    Arrays are read-only views of the body. As JSON they expand to nested lists. The number of these lists is limited in
+    proportion to the size of the body, because an array of the shape ``(1000000000, 0)`` has no data, but expands to a
+    billion lists.
 
     :param body_bytes: size of the body.
     """
@@ -111,7 +112,7 @@ def _dtype(name: Any) -> "np.dtype[Any]":
 
 
 def _check_values(dtype: "np.dtype[Any]", data: bytes) -> None:
-    """Refuse bytes that are not valid booleans or characters: numpy and Python trust them unchecked."""
+    """Refuse bytes that are not valid booleans or characters, because numpy and Python do not check them."""
     import numpy as np
 
     if not data or dtype.kind not in "bU":

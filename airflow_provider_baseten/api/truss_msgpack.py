@@ -14,14 +14,14 @@ from uuid import UUID
 from airflow_provider_baseten.api import truss_arrays
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Deeper values exceed the recursion limit of Python code that walks through them. msgpack allows 1,024 levels.
+# msgpack allows 1,024 levels, but Python code that walks through more than 256 may exceed the recursion limit.
 _MAX_LEVELS = 256
 _MSGPACK_LEVELS = 1024
 
-# Longer than the ``repr`` of any complex number.
+# More characters than the ``repr`` of any complex number has.
 _MAX_COMPLEX_CHARACTERS = 100
 
-# First bytes of timestamps of 32, 64 and 96 bits.
+# First bytes of msgpack's own timestamps, of 32, 64 and 96 bits.
 _TIMESTAMP_HEADS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 
@@ -46,8 +46,8 @@ def unpack(body: bytes) -> Any:
 
     Arrays are read-only views of the body. msgpack's own timestamps become ``datetime`` in UTC.
 
-    :raises RefusedError: the body is msgpack, but is nested too deeply, or holds extension types, or an invalid array
-        or tagged value.
+    :raises RefusedError: the body is msgpack, but is nested too deeply, has an extension type, or holds an array, date,
+        number or UUID that is not valid.
     :raises ValueError: the body is not msgpack.
     :raises BasetenInputError: the extra ``msgpack`` is not installed.
     """
@@ -65,7 +65,7 @@ def unpack(body: bytes) -> Any:
 
 
 def _check_form(msgpack: ModuleType, body: bytes) -> None:
-    """Refuse a body that is not one whole value, before memory is reserved for the sizes that it declares."""
+    """Refuse a body that is not one complete value. Decoding it would reserve memory for any size that it declares."""
     if _is_one_value(msgpack, body, levels=_MAX_LEVELS):
         return
     if _is_one_value(msgpack, body, levels=_MSGPACK_LEVELS):
@@ -184,7 +184,7 @@ def _refuse_extension(code: int, data: bytes) -> Any:
 
 
 def _with_datetimes(value: Any, timestamp: type[Any]) -> Any:
-    """Replace msgpack's own timestamps."""
+    """Replace msgpack's own timestamps by ``datetime``."""
     match value:
         case timestamp():
             if value.nanoseconds % 1000:

@@ -117,8 +117,8 @@ def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
     :param body: the bytes as received.
     :param header: ``X-BASETEN-SIGNATURE``: items ``v1=<hex>`` separated by commas. Other items are ignored; a header
         with more than 16 items is not from Baseten and is refused.
-    :param secrets: the secrets, with their prefix ``whsec_``. Empty secrets are ignored, because anybody could sign with
-        an empty one.
+    :param secrets: the secrets, with their prefix ``whsec_``. Empty ones are ignored, because anybody could sign with
+        them.
     """
     items = header.split(",", _MAX_SIGNATURES)
     if len(items) > _MAX_SIGNATURES:

@@ -1,1 +1,1 @@
-"""Client: sends requests to Baseten; knows no Airflow."""
+"""Client that sends requests to Baseten, without use of Airflow."""

@@ -25,22 +25,22 @@ from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, Res
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Largest response in a bulk job, in bytes: the responses of all requests in flight are in memory.
+# Largest response in a bulk job, in bytes. It is small, because the responses of many requests are in memory at once.
 _MAX_BULK_BYTES = 64 * 1024**2
 _BULK_IN_MEMORY_BYTES = 1024**2
 
-# Bytes of the first read; most responses fit.
+# Bytes of the first read, in which most responses fit completely.
 _FIRST_READ_BYTES = 64 * 1024
 
 
 class AsyncTransport:
-    """Sends requests without blocking the event loop; connections open on first use, not before a fork.
+    """Sends requests without blocking the event loop. Connections open on first use, so that no fork inherits them.
 
     :param credentials: address and keys of the workspace.
     """
 
-    # Path, host and headers of the last request, and pyreqwest's form of them. The request, whose body may be large, is
-    # not kept.
+    # Path, host and headers of the last request, and the URL and headers that pyreqwest made of them. The request itself
+    # is not kept, because its body may be large.
     _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -60,12 +60,12 @@ class AsyncTransport:
         return await retrying(self._attempt, self._credentials.prepared(request))
 
     def prepared(self, request: Request) -> Request:
-        """Return the request for :meth:`attempt`; see :meth:`Credentials.prepared`."""
+        """Return a request as :meth:`attempt` takes it; see :meth:`Credentials.prepared`."""
         return self._credentials.prepared(request)
 
     async def close(self) -> None:
         """Close the connections."""
-        # No reference is kept: pooled connections close when pyreqwest's client is garbage-collected.
+        # No reference is kept, because pooled connections close when pyreqwest's client is garbage-collected.
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -100,9 +100,10 @@ class AsyncTransport:
         return cache(proxy_for) if has_proxies() else None
 
     async def attempt(self, request: Request, body: bytes | None) -> Response:
-        """Send a request once, with ``body`` as its body: the requests of a bulk job differ in the body only.
+        """Send a request once, with another body. The requests of a bulk job are one request with different bodies.
 
-        :returns: the response in memory; its headers are found by lower-case name.
+        :param body: the body that is sent instead of ``request.body``.
+        :returns: the response, with its body in memory. Its headers are found by lower-case name.
         :raises BasetenError: error of this attempt.
         """
         response = await self._exchange(request, body, self._most_in_bulk, _BULK_IN_MEMORY_BYTES)
@@ -117,7 +118,7 @@ class AsyncTransport:
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
-        """Return URL and headers in pyreqwest's types; those of the last request are reused, as in a bulk job."""
+        """Return URL and headers in pyreqwest's types. In a bulk job they are the same for all requests, and are reused."""
         last = self._last
         if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:
             return last[3:]
@@ -132,7 +133,7 @@ class AsyncTransport:
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
-            # Raises a readable error for a wrong proxy variable, which pyreqwest does not.
+            # The result is not used. The call raises a readable error for a wrong proxy variable; pyreqwest would not.
             self._proxy_for(self._credentials.host_url(request.host))
         url, sent_headers = self._prepared(request)
         if self._client is None:
@@ -146,7 +147,7 @@ class AsyncTransport:
             async with builder.build_streamed() as streamed:
                 status, found, reader = streamed.status, streamed.headers, streamed.body_reader
                 headers = _Headers(found)
-                # A read returns fewer bytes than asked for only at the end of the body.
+                # If a read returns fewer bytes than asked for, the body has ended.
                 begin = bytes(await reader.read(_FIRST_READ_BYTES) or b"")
                 if status == 200 and len(begin) < _FIRST_READ_BYTES and len(begin) <= most and _is_simple(found):
                     return Response(request=request, status=status, headers=headers, body=begin)
@@ -167,7 +168,7 @@ class AsyncTransport:
 
 
 def _is_simple(headers: HeaderMap) -> bool:
-    """Return whether the body needs no decoding, like almost all small responses of bulk jobs."""
+    """Return whether the body needs no decoding. Almost all small responses of bulk jobs need none."""
     try:
         return (
             headers.get("content-type") == JSON
@@ -179,7 +180,10 @@ def _is_simple(headers: HeaderMap) -> bool:
 
 
 class _Headers(Mapping[str, str]):
-    """Headers of an async response, looked up without a copy; equal to the result of :func:`plain_headers`."""
+    """Headers of an async response, looked up in pyreqwest's headers without a copy.
+
+    They equal the headers that the blocking transport makes with :func:`plain_headers`.
+    """
 
     def __init__(self, found: HeaderMap) -> None:
         self._found = found

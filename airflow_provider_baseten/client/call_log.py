@@ -15,7 +15,7 @@ class CallLog:
     """Logs a call when it begins and when its response has arrived.
 
     :param log: logger of the task or the trigger.
-    :param request: request of the call, of which only the subject is logged.
+    :param request: request of the call; only its subject is logged.
     """
 
     def __init__(self, log: "logging.Logger | Any", request: "Request") -> None:

@@ -38,7 +38,7 @@ class _BaseClient:
         self.credentials = credentials
 
     def with_options(self, *, timeout: float | None = None, max_attempts: int | None = None) -> Self:
-        """Return another client with the same credentials and other limits; it opens, and closes, its own connections.
+        """Return another client with the same credentials and other limits. It has connections of its own.
 
         :param timeout: seconds to wait for a response.
         :param max_attempts: attempts of each request in all; 1 for no retry.
@@ -71,7 +71,7 @@ class Client(_BaseClient):
         :param model_input: any JSON value; with ``content_type="application/octet-stream"`` any msgpack value, numpy
             arrays included.
         :param options: see :class:`~airflow_provider_baseten.api.predict.PredictOptions`.
-        :returns: the decoded output; a streamed one as a whole.
+        :returns: the decoded output; a streamed output is returned when it is complete.
         :raises BasetenError: see :mod:`airflow_provider_baseten.exceptions`.
         """
         return decode_model_output(self.send(build_predict(target, model_input, **options)))
@@ -90,15 +90,15 @@ class Client(_BaseClient):
         """Queue a prediction and return its request id.
 
         :param options: see :class:`~airflow_provider_baseten.api.async_predict.AsyncPredictOptions`.
-        :raises BasetenError: with ``may_have_run`` the prediction may be queued although no id came back.
+        :raises BasetenError: no id came back. If ``may_have_run`` is set, the prediction may be queued nevertheless.
         """
         request = build_async_predict(target, model_input, **options)
         return request_id_of(self.send(request).output(), request.subject)
 
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
-        """Return the status of an async request: ``status``, ``webhook_status``, ``errors``, never its output.
+        """Return the state of an async request: ``status``, ``webhook_status`` and ``errors``, but not the output.
 
-        :raises BasetenNotFoundError: Baseten does not know the id. It keeps a status for one hour.
+        :raises BasetenNotFoundError: Baseten does not know the id. It forgets a request one hour after its end.
         """
         return decode_object(self.send(build_status(target, request_id)))
 
@@ -111,14 +111,14 @@ class Client(_BaseClient):
         return decode_object(self.send(build_queue_status(target)))
 
     def wake(self, target: Target) -> None:
-        """Start a replica of a deployment that has scaled to zero, without waiting for it."""
+        """Start a replica of a deployment that has scaled to zero, and return before the replica is ready."""
         self.send(build_wake(target))
 
     def openai(self, target: Target | ModelApis) -> "OpenAI":
         """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
 
-        It uses this client's credentials, timeout and retries. The SDK's own retries, which may pay twice, are off:
-        ``openai_client.with_options(max_retries=2)`` turns them on. It follows no redirects.
+        The SDK's client uses this client's credentials, timeout and retries, and follows no redirects. The SDK's own
+        retries are off, because they may pay twice; ``openai_client.with_options(max_retries=2)`` turns them on.
 
         :param target: a model or a chain with such a server, or the Model APIs.
         :raises BasetenInputError: the package ``openai`` is not installed (extra ``openai``).
@@ -135,7 +135,10 @@ class Client(_BaseClient):
 
     @property
     def attempt_in_flight(self) -> Attempt | None:
-        """The request without a response yet. It stays if an exception from outside, as of a signal, ends the call."""
+        """The request that was sent and has no complete response yet, ``None`` if there is none.
+
+        It stays set if an exception from outside, such as that of a signal handler, ends the call.
+        """
         return self._transport.attempt_in_flight
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:

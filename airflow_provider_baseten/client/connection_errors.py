@@ -40,7 +40,8 @@ def async_failure(
     reason = causes[-1] if causes else str(error)
     if "certificate" in reason:
         return _untrusted(request, reason)
-    # pyreqwest raises ConnectError and ConnectTimeoutError also after the request was sent; only the cause is certain.
+    # Only this cause proves that the request was not sent. pyreqwest raises ConnectError and ConnectTimeoutError also
+    # after the request was sent.
     if "client error (Connect)" in causes:
         timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
         return _not_connected(request, origin, "no response" if timeout else reason, timeout=timeout)
@@ -74,7 +75,7 @@ def _timed_out(request: Request, read_timeout: float) -> BasetenError:
 
 
 def connection_lost(request: Request, error: Exception) -> BasetenError:
-    """Return the error for a connection that ended before the whole response."""
+    """Return the error for a connection that ended before the whole response had arrived."""
     return BasetenUnavailableError(
         f"{request.subject} was sent, but the connection was lost before the whole response had arrived "
         f"({type(error).__name__}).{_may_run(request) or ' Try again later.'}",

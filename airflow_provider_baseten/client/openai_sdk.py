@@ -24,17 +24,17 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenUnavailable
 
 log = logging.getLogger(__name__)
 
-# The library below the SDK: httpx, or httpx2 in newer versions.
+# The HTTP library that the SDK uses: httpx, or httpx2 in newer versions.
 _httpx: Any = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
 _NOT_SENT = (_httpx.ConnectError, _httpx.ConnectTimeout, _httpx.PoolTimeout)
 
 
 class _Attempts:
-    """The attempts of one call: decides whether and when the next one follows.
+    """Counts the attempts of one call, and decides whether and when the next attempt follows.
 
-    :param retries: how often and how long.
-    :param request: request of the call, for messages.
+    :param retries: limits for the number of attempts and the time between them.
+    :param request: request that stands for the call; see :func:`_request_of`.
     """
 
     def __init__(self, retries: RequestRetries, request: Request) -> None:
@@ -44,12 +44,12 @@ class _Attempts:
         self._count = 0
 
     def pause_after_response(self, response: Any) -> float | None:
-        """Return the seconds until the next attempt, ``None`` if the response is to be returned."""
+        """Return the seconds until the next attempt, ``None`` if no attempt follows and the response is the result."""
         found = Response(request=self._request, status=response.status_code, headers=response.headers, body=b"")
         return self._pause(error_for(found))
 
     def pause_after_exception(self, exception: Exception) -> float | None:
-        """Return the seconds until the next attempt, ``None`` if the exception is to be raised."""
+        """Return the seconds until the next attempt, ``None`` if no attempt follows and the exception is the result."""
         if not isinstance(exception, _NOT_SENT):
             return self._pause(None)
         is_retryable = "certificate" not in str(exception).lower()
@@ -130,17 +130,17 @@ def make_async_client(credentials: Credentials, target: Target | ModelApis) -> o
     return openai.AsyncOpenAI(http_client=http_client, **_settings(credentials, request))
 
 
-# The library would read proxies from the environment by rules of its own, and keys from a ~/.netrc.
+# With trust_env, the library would choose proxies by rules of its own, and would take keys from a ~/.netrc.
 _CLIENT_SETTINGS: dict[str, Any] = {"follow_redirects": False, "trust_env": False}
 
 
 def _request_of(target: Target | ModelApis) -> Request:
-    """Return the request that stands for each call of the SDK: its address and what its errors advise."""
+    """Return a request that stands for every call of the SDK: it has the base URL, and the advice for errors."""
     return replace(build_sync_route(target, "v1", method="POST"), subject=f"Call of {target}")
 
 
 def _settings(credentials: Credentials, request: Request) -> dict[str, Any]:
-    # A Truss server gathers a stream into one response unless the user agent names OpenAI.
+    # The user agent names OpenAI, because a Truss server otherwise gathers a stream into one response.
     headers = {"User-Agent": f"{USER_AGENT} OpenAI/Python {openai.__version__}"}
     if credentials.auth_scheme != "Bearer":
         headers["Authorization"] = credentials.authorization(request.host)
@@ -156,6 +156,6 @@ def _settings(credentials: Credentials, request: Request) -> dict[str, Any]:
 def _transport_settings(credentials: Credentials, request: Request) -> dict[str, Any]:
     bundle = ca_bundle()
     trust = {"verify": ssl.create_default_context(cafile=bundle[0])} if bundle else {}
-    # As many connections as the SDK's own transport opens.
+    # The same limits as in the SDK's own transport.
     limits = _httpx.Limits(max_connections=1000, max_keepalive_connections=100)
     return {"trust_env": False, "limits": limits, "proxy": proxy_for(credentials.url(request)), **trust}

@@ -1,4 +1,4 @@
-"""Proxies of the environment, decided in one place for all HTTP libraries."""
+"""Choice of a proxy from the environment variables, by the same rules for all HTTP libraries."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -13,10 +13,10 @@ _PORTS = {"http": 80, "https": 443}
 def proxy_for(url: str) -> str | None:
     """Return the URL of the proxy for a request, ``None`` for a direct connection.
 
-    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` name proxies, ``NO_PROXY`` the hosts that are reached directly; a
-    variable in lower case takes precedence.
+    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` name proxies. ``NO_PROXY`` names the hosts that are reached
+    directly. A variable in lower case takes precedence over the same one in upper case.
 
-    :raises BasetenInputError: the variable is not the URL of a proxy.
+    :raises BasetenInputError: the variable for this request does not hold the URL of a proxy.
     """
     parts = urlsplit(url)
     proxies = getproxies_environment()

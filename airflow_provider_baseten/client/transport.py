@@ -23,13 +23,13 @@ from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 OnChunk = Callable[[bytes], object]
 
 
-# Bytes of one read from the socket.
+# Largest number of bytes of one read from the socket.
 _PART_BYTES = 64 * 1024
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return ``None``: requests would parse a target and read the whole body, even without following it."""
+        """Return ``None``. If there is a target, requests parses it and reads the whole body without following it."""
         return None
 
 
@@ -37,7 +37,7 @@ class _Session(requests.Session):
 class Attempt:
     """A request that was sent and has no complete response yet.
 
-    :param began: start on the monotonic clock.
+    :param began: time of sending, in seconds of the monotonic clock.
     :param request_id: Baseten's request id, once the response has begun.
     """
 
@@ -46,12 +46,12 @@ class Attempt:
 
 
 class Transport:
-    """Sends requests and blocks until the response has arrived. One per thread; connections open on first use.
+    """Sends requests and blocks until the response has arrived. Each thread needs its own; it connects on first use.
 
     :param credentials: address and keys of the workspace.
     """
 
-    #: The request in flight; still set after an exception from outside, such as that of a signal handler.
+    #: The request in flight, if any. It stays set after an exception from outside, such as that of a signal handler.
     attempt_in_flight: Attempt | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -60,7 +60,7 @@ class Transport:
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request, with retries, and return the response.
 
-        :param on_chunk: called with each part of the body as it arrives; a retry starts from the first part again.
+        :param on_chunk: called with each part of the body as it arrives; in a retry again from the first part on.
         :raises BasetenError: error of the last attempt.
         """
         retrying = tenacity.Retrying(**self._credentials.request_retries.options(request))
@@ -76,7 +76,7 @@ class Transport:
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
-        # With trust_env, requests replaces the key by an entry of ~/.netrc, and looks up proxies for each request.
+        # With trust_env, requests would replace the API key by an entry of ~/.netrc, and look up proxies each time.
         session.trust_env = False
         if bundle := ca_bundle():
             session.verify = bundle[0]

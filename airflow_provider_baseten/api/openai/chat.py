@@ -12,10 +12,10 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 
 ROUTE = "v1/chat/completions"
 
-# A server of a single model ignores the model's name, or serves the model under this one.
+# Model name for a server of a single model. Such a server ignores the name, or serves its model under this name.
 ONLY_MODEL = "baseten"
 
-# Fields that give a message its content; at least one of them must be there.
+# Fields that give a message its content; a message must have at least one of them.
 _CONTENT_FIELDS = ("content", "tool_calls", "function_call", "refusal", "audio")
 
 _OWN_FIELDS = frozenset({"messages", "model", "response_format", "tools", "tool_choice", "stream"})
@@ -38,7 +38,7 @@ def build_chat_completion(
 
     :param target: a model with an OpenAI-compatible server, or the Model APIs.
     :param messages: the conversation, a list of objects with ``role`` and ``content``.
-    :param model: name under which the server serves the model, or the slug of a model of the Model APIs.
+    :param model: name under which the server serves the model; for the Model APIs the slug of the model.
     :param response_format: format that the reply must have.
     :param tools: functions that the model may call.
     :param tool_choice: ``none``, ``auto``, ``required``, or an object that names a tool.

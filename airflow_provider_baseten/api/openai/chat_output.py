@@ -30,13 +30,14 @@ _BROKEN = re.compile(r"abort|cancel|error|fail|insufficient|interrupt|overload|t
 
 
 def find_problem(body: Any) -> str | None:
-    """Return the reason why a response with status 200 is not a success, ``None`` if it is one.
+    """Return why a response with status 200 is a failure, ``None`` if it is a success.
 
-    A truncated, filtered or refused completion counts as a success: its finish reason or refusal says what happened,
-    see :func:`describe_incompleteness`.
+    A truncated, filtered or refused completion counts as a success. :func:`describe_incompleteness` tells from its
+    finish reason or refusal what happened.
 
     :param body: the decoded body of a chat completion that was not streamed.
-    :returns: a sentence without its subject, for example ``is empty``; an error of the server as a bounded excerpt.
+    :returns: a sentence without its subject, for example ``is empty``. If it quotes an error of the server, the quote
+        has a bounded length.
     """
     choices = body.get("choices") if isinstance(body, Mapping) else None
     for choice in choices if isinstance(choices, list) and len(choices) > 1 else [None]:
@@ -53,10 +54,10 @@ def find_problem(body: Any) -> str | None:
 
 
 def check_received(completion: Completion, response: Response) -> None:
-    """Check that a completion was received whole and is not empty.
+    """Check that a completion was received completely, and is not empty.
 
-    :raises BasetenModelError: the server reports an error, instead of a completion or in the middle of one.
-    :raises BasetenUnavailableError: the stream ended early.
+    :raises BasetenModelError: the server reports an error instead of a completion, or in the middle of a completion.
+    :raises BasetenUnavailableError: the stream ended before its final event.
     :raises BasetenResponseError: a part of the completion is not readable.
     :raises BasetenOutputError: the completion is empty, or holds only reasoning.
     """
@@ -78,7 +79,10 @@ def check_received(completion: Completion, response: Response) -> None:
 
 
 def describe_incompleteness(completion: Completion) -> str | None:
-    """Return why a completion is incomplete and what to do, ``None`` if it is complete."""
+    """Return why a completion is incomplete and what to do about it, ``None`` if it is complete.
+
+    :returns: a sentence without its subject, for example ``was refused by the model``.
+    """
     reason = _reason(completion)
     if reason in _CUT:
         tokens = completion.usage["completion_tokens"]
@@ -134,12 +138,12 @@ def parse_output(
 ) -> Any:
     """Return the output of a completion.
 
-    :param response_format: format of its text.
+    :param response_format: format that the text must have.
     :param functions: names of the functions that the model may call, ``None`` if it was given no tools.
-    :returns: the text (of a refusal the refusal), or with structured output the decoded value; with tools
+    :returns: without tools the content: the text or refusal, or with structured output the decoded value. With tools
         ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded ``arguments``.
-    :raises BasetenOutputError: the text does not match the format, or a call does not name one of the functions with
-        a JSON object as arguments.
+    :raises BasetenOutputError: the text does not match the format, or a tool call names an unknown function or has
+        arguments that are not a JSON object.
     """
     if functions is None:
         if completion.calls and not completion.text:

@@ -1,4 +1,4 @@
-"""Chat completions: the reply of a chat model, whole or streamed."""
+"""Chat completions: the reply of a chat model, streamed or not."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "
 # Errors from reading a value of an unexpected type.
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 
-# Events whose data is a part of the completion; others, such as ``ping``, may hold anything.
+# Types of events whose data is a part of the completion. Events of other types, such as ``ping``, may hold anything.
 _ORDINARY_EVENTS = frozenset({"", "message"})
 
 # Values that servers send as the finish reason while the model has not finished.
@@ -29,7 +29,7 @@ _NO_REASON = frozenset({"", "null", "none"})
 
 
 class Usage(TypedDict):
-    """Token counts of a completion, ``None`` where the server does not report them.
+    """Token counts and finish reason of a completion; a value is ``None`` if the server does not report it.
 
     :param prompt_tokens: tokens of the input.
     :param completion_tokens: tokens of the output.
@@ -49,16 +49,16 @@ class Usage(TypedDict):
 class Completion:
     """A chat completion as received so far.
 
-    :param texts: text of the message, in the parts that were received.
+    :param texts: parts of the message's text, in the order in which they arrived.
     :param refusal: text of the model's refusal.
     :param calls: tool calls of the message.
     :param has_reasoning: whether the server sends the model's reasoning apart from its text.
     :param has_other_content: whether the message holds content that is not text, for example audio.
     :param finish_reason: why the model stopped.
     :param tokens: the server's ``usage``, as received.
-    :param is_ended: whether there is a finish reason, or the final event of a stream.
-    :param error: the server's error message.
-    :param is_damaged: whether a part of it could not be read.
+    :param is_ended: whether the end was received: a finish reason, a complete message, or the final event of a stream.
+    :param error: the server's error message, if any.
+    :param is_damaged: whether a part of the completion could not be read.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -92,19 +92,19 @@ class Completion:
     def add(self, choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool = False) -> None:
         """Append a choice with its message or delta.
 
-        :param whole: whether the message is complete, with complete tool calls, and not a delta.
-        :raises Exception: one of ``_UNREADABLE``: a value is of an unexpected type.
+        :param whole: whether ``message`` is a complete message with complete tool calls. By default it is a delta.
+        :raises Exception: a value is of an unexpected type; the exception is one of ``_UNREADABLE``.
         """
         if error := choice.get("error"):
             self.error = excerpt(error)
         if message.get("content") or message.get("tool_calls"):
-            self.is_ended = False  # Content after a finish reason: the model had not stopped.
+            self.is_ended = False  # If content follows a finish reason, the model had not stopped.
         self._add_content(message.get("content"))
         self._add_content(message.get("refusal"), refused=True)
         add_call = self.calls.add if whole else self.calls.add_part
         for call in message.get("tool_calls") or ():
             add_call(call)
-        # The predecessor of tool_calls, which some servers send beside it.
+        # function_call is the predecessor of tool_calls; some servers send both.
         if (function := message.get("function_call")) and not message.get("tool_calls"):
             add_call({"index": 0, "function": function})
         if not _REASONING.isdisjoint(message):
@@ -147,13 +147,13 @@ class CompletionStream:
         self.events = 0
         self._stream = EventStream()
         self._is_over = False
-        self._index: Any = None  # Index of the only choice that is read: requests ask for one.
+        self._index: Any = None  # Index of the only choice that is read, as requests ask for one.
         self._has_deltas = False
 
     def feed(self, chunk: bytes) -> str:
-        """Read more bytes.
+        """Read the next bytes of the stream.
 
-        :returns: the text that they add to the message.
+        :returns: the text that these bytes add to the message.
         """
         known = len(self.completion.texts)
         for event in self._stream.feed(chunk):
@@ -161,7 +161,7 @@ class CompletionStream:
         return "".join(self.completion.texts[known:])
 
     def close(self) -> Completion:
-        """Return the completion after the last bytes."""
+        """Read what is left after the last bytes, and return the completion."""
         for event in self._stream.close():
             self._read(event, is_whole=False)
         return self.completion
@@ -204,7 +204,10 @@ class CompletionStream:
 
 
 def _documents(event: Event) -> list[str]:
-    """Return the JSON texts of an event: one, or one per line from servers that omit the empty line between events."""
+    """Return the JSON texts of an event, of which there usually is one.
+
+    Some servers omit the empty lines between events. Their events arrive here as one event with a JSON text per line.
+    """
     if event.name == "error":
         return [event.data]
     if not event.data or event.data.isspace():
@@ -218,14 +221,16 @@ def _documents(event: Event) -> list[str]:
 
 
 def _decode(document: str) -> Any:
-    # Only the arguments of a tool call, which some servers send as an object, need numbers with every digit.
+    # Numbers need every digit in the arguments of a tool call only. Some servers send the arguments as an object.
     return exact_json.decode(document.encode()) if '"arguments"' in document else json.loads(document)
 
 
 def parse_completion(body: Any) -> Completion | None:
-    """Return a completion that was not streamed, ``None`` if the body is not one.
+    """Return a completion that was not streamed, ``None`` if the body is not a completion.
 
-    :param body: the decoded body of the response; an error of the server is a completion with an error.
+    If the body is an error of the server, the result is a completion with this error.
+
+    :param body: the decoded body of the response.
     """
     if not isinstance(body, Mapping):
         return None
@@ -239,7 +244,7 @@ def parse_completion(body: Any) -> Completion | None:
         completion.add(choice, message, whole=True)
     except _UNREADABLE:
         completion.is_damaged = True
-    # A delta instead of a message is the beginning of a stream that was cut off, unless it has a finish reason.
+    # A message is complete. A delta without a finish reason is the beginning of a stream that was cut off.
     completion.is_ended = completion.is_ended or "message" in choice
     return completion
 
@@ -273,7 +278,7 @@ def server_error(body: Mapping[str, Any]) -> str | None:
     """Return a server's error message, sent instead of a completion or beside it; ``None`` if there is none."""
     if error := body.get("error") or body.get("errors"):
         return excerpt(error)
-    # Older servers send the error itself, not an object with an error in it.
+    # Older servers send the fields of the error at the top level of the body, instead of under the key "error".
     if "error" in (body.get("object"), body.get("type")):
         return excerpt(body)
     if body.get("choices") or body.get("usage"):

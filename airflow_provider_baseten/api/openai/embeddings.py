@@ -21,7 +21,7 @@ ROUTE = "v1/embeddings"
 
 
 class EmbeddingUsage(TypedDict):
-    """Token counts of embeddings, ``None`` where the server does not report them."""
+    """Token counts of embeddings; a count is ``None`` if the server does not report it."""
 
     prompt_tokens: int | None
     total_tokens: int | None
@@ -35,7 +35,7 @@ def build_parameters(model: str | None, dimensions: int | None) -> dict[str, Any
 
 
 def checked_texts(texts: Any) -> str | list[str]:
-    """Return a text, or a list of texts.
+    """Check the texts to embed, and return them: a text, or a list of texts.
 
     :raises BasetenInputError: ``texts`` is neither, is empty or holds an empty text.
     """
@@ -111,11 +111,12 @@ def read_embeddings(response: Response, count: int, dimensions: int | None = Non
 
 
 def wrong_length(length: int, dimensions: Any) -> str | None:
-    """Describe a vector of the wrong length, in a sentence without its subject; ``None`` if the length is right.
+    """Return what is wrong with the length of a vector, ``None`` if the length is right.
 
     A server that can't shorten vectors ignores ``dimensions`` and responds with vectors of the model's own length.
 
-    :param dimensions: requested length.
+    :param dimensions: requested length, if any.
+    :returns: a sentence without its subject, which begins with ``holds a vector``.
     """
     if not isinstance(dimensions, int) or length == dimensions:
         return None

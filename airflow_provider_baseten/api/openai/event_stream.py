@@ -14,7 +14,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Event:
     """An event of a stream.
 
-    :param name: type of the event; empty where the server gives none.
+    :param name: type of the event; empty if the server gives none.
     :param data: data lines of the event, joined by line feeds.
     """
 
@@ -25,7 +25,7 @@ class Event:
 class EventStream:
     """Parser of an event stream whose bytes may be split anywhere.
 
-    The fields ``id`` and ``retry`` are ignored: they are for reconnecting.
+    The fields ``id`` and ``retry`` are ignored, because their only use is to reconnect.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class EventStream:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Read more bytes.
+        """Read the next bytes.
 
-        :returns: the events that end in them.
+        :returns: the events whose end is in these bytes.
         """
         if not chunk:
             return []
@@ -54,7 +54,10 @@ class EventStream:
         return [event for line in lines if (event := self._read(line))]
 
     def close(self) -> list[Event]:
-        """Return the last event if no empty line follows it. The standard drops it, but some servers omit that line."""
+        """Return, in a list, the last event if the stream ended without an empty line after it.
+
+        The standard drops such an event, but some servers omit the last empty line.
+        """
         last, self._line = b"".join(self._line), []
         events = [self._read(line) for line in (last, b"")]
         return [event for event in events if event]

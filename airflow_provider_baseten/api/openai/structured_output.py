@@ -22,7 +22,7 @@ class FormatError(ValueError):
 class ResponseFormat:
     """Format of a reply.
 
-    :param wire: ``response_format`` of the request; ``None`` leaves it out.
+    :param wire: ``response_format`` in the body of the request; ``None`` leaves the field out.
     :param schema: JSON schema that the reply is validated against, if any.
     :param model_class: Pydantic class that the reply is validated with, if any.
     """
@@ -35,8 +35,8 @@ class ResponseFormat:
     def of(cls, response_format: Any) -> "ResponseFormat":
         """Return the format for a ``response_format`` argument.
 
-        :param response_format: a Pydantic class; a JSON schema; or a ``response_format`` of the API, an object with
-            the ``type`` ``text``, ``json_object`` or ``json_schema``; ``None`` for text.
+        :param response_format: a Pydantic class; or a JSON schema; or an object as OpenAI's API takes it, whose
+            ``type`` is ``text``, ``json_object`` or ``json_schema``; or ``None`` for text.
         :raises BasetenInputError: the argument is none of these, or the schema is not valid.
         """
         if response_format is None:
@@ -62,13 +62,14 @@ class ResponseFormat:
 
     @property
     def is_text(self) -> bool:
-        """Whether any text matches."""
+        """Whether the format is plain text, which every reply matches."""
         return self.wire is None or self.wire["type"] == "text"
 
     def read(self, text: str) -> Any:
-        """Return the value of a reply: the text, or the decoded JSON value, a Pydantic object as a dictionary.
+        """Return the value of a reply: the text itself, or the decoded JSON value.
 
-        Numbers keep every digit, except where a Pydantic class converts them.
+        The value of a Pydantic class is returned as JSON, usually a dictionary. Numbers keep every digit if no Pydantic
+        class converts them.
 
         :raises FormatError: the text does not match the format.
         """
@@ -131,7 +132,7 @@ def _validate(value: Any, schema: dict[str, Any]) -> None:
     # An empty registry keeps the validator from fetching the URL of a $ref.
     validator = validator_for(schema)(schema, registry=Registry())
     try:
-        # Path and keyword only: the library's own messages quote the value, which must not be logged.
+        # Only path and keyword are kept: the library's own messages quote the value, and it must not be logged.
         violations = [f"{error.json_path} breaks {error.validator!r}" for error in validator.iter_errors(value)]
     except Unresolvable as error:
         raise FormatError(f"the schema refers to {error.ref!r:.100}, which it does not contain") from None
@@ -146,7 +147,7 @@ def _validate_with_pydantic(model_class: Any, value: Any) -> Any:
     try:
         model = model_class.model_validate_json(body)
         if exact_json.has_long_number(body):
-            # Pydantic parses decimals in JSON as floats, even for Decimal fields.
+            # Pydantic reads decimals in JSON as floats, even for Decimal fields. The decoded value has their digits.
             with suppress(ValidationError):
                 model = model_class.model_validate(value)
         return texts.readable_value(model.model_dump(mode="json"))

@@ -39,8 +39,8 @@ class AsyncTransport:
     :param credentials: address and keys of the workspace.
     """
 
-    # Path, host and headers of the last request, and the URL and headers that pyreqwest made of them. The request itself
-    # is not kept, because its body may be large.
+    # Path, host and headers of the last request, and the URL and headers that pyreqwest made of them. The request
+    # itself may have a large body, so it is not kept.
     _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -118,7 +118,10 @@ class AsyncTransport:
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
-        """Return URL and headers in pyreqwest's types. In a bulk job they are the same for all requests, and are reused."""
+        """Return URL and headers in pyreqwest's types.
+
+        The result for the last request is reused if nothing in it changes, as in a bulk job.
+        """
         last = self._last
         if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:
             return last[3:]

@@ -16,7 +16,7 @@ _MODEL_APIS_URL = "https://inference.baseten.co"
 
 MAX_RESPONSE_BYTES = config.MAX_RESPONSE_BYTES.default
 
-# Sockets take a timeout as milliseconds in a signed 32-bit integer.
+# Seconds. Sockets take a timeout in milliseconds, as a signed 32-bit integer, which can't hold much more.
 _MAX_SECONDS = 2_000_000.0
 
 
@@ -24,17 +24,17 @@ _MAX_SECONDS = 2_000_000.0
 class Credentials:
     """Address and keys of a workspace, and the limits of each request.
 
-    :param api_key: sent with every request to a model; never in messages or logs.
-    :param base_url: for example ``http://127.0.0.1:8700`` for an emulator or a proxy, where the name of the model or
-        chain becomes the first part of the path; by default Baseten's own hosts.
+    :param api_key: key that is sent with every request to a model; it never appears in messages or logs.
+    :param base_url: URL of an emulator or a proxy that is called instead of Baseten's own hosts, for example
+        ``http://127.0.0.1:8700``. The path then begins with the model or chain, for example ``/model-abc``.
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
     :param management_api_key: key for the management API, by default the API key.
-    :param management_url: address of the management API, by default the base URL, or else https://api.baseten.co.
+    :param management_url: address of the management API; by default ``base_url`` if given, else https://api.baseten.co.
     :param timeout: seconds to wait for a response, and for each later part of a streamed one; by default 1260, which
         is longer than Baseten lets a predict run.
-    :param request_retries: how often a request that did not run is sent again.
-    :param max_response_bytes: largest response of a model in bytes, decompressed; by default 1 GiB. A response of
-        more than a few megabytes is kept in a temporary file.
+    :param request_retries: limits for sending a request again after an error.
+    :param max_response_bytes: largest decompressed response of a model in bytes, by default 1 GiB. A response of more
+        than a few megabytes is kept in a temporary file.
     :param error_details: whether error messages quote the server; by default they do.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
@@ -91,7 +91,7 @@ class Credentials:
         return "/".join(self.host_url(host).split("/", 3)[:3])
 
     def prepared(self, request: Request) -> Request:
-        """Return the request with the setting for errors: without ``error_details`` they do not quote the server."""
+        """Return the request with this object's ``error_details``, which says whether errors quote the server."""
         return request if self.error_details else replace(request, error_details=False)
 
     def authorization(self, host: str) -> str:
@@ -100,7 +100,7 @@ class Credentials:
         return f"{self.auth_scheme} {key or self.api_key}"
 
     def redacted(self, text: str) -> str:
-        """Return a text without the keys."""
+        """Return a text in which the keys are replaced by ``***``."""
         for key in filter(None, (self.api_key, self.management_api_key)):
             text = text.replace(key, "***")
         return text

@@ -1,4 +1,4 @@
-"""HTTP/1.1 for the blocking transport: corrects what Python's HTTP client gets wrong in response heads."""
+"""HTTP/1.1 for the blocking transport, with corrections of what Python's HTTP client gets wrong in responses."""
 
 import http.client
 import logging
@@ -16,21 +16,21 @@ _MAX_INTERIM_RESPONSES = 10_000
 _MOST_LINES = 1000
 _MOST_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
-# Python's parser takes a lone carriage return for the end of a line.
+# Control characters that are refused. Python's parser takes a lone carriage return for the end of a line.
 _AMBIGUOUS = re.compile(rb"\0|\r(?!\n)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _EMPTY_LINES = (b"\r\n", b"\n")
 _PLAIN = re.compile(r"[\t\x20-\x7e]*")
 
-# Whether the request in progress is one of this package.
+# Whether this package sends the request in progress.
 SENDING: ContextVar[bool] = ContextVar("sending", default=False)
 
 
 class _HeaderLines:
-    """Header lines in a form that Python's parser reads correctly.
+    """File of header lines, corrected so that Python's parser reads all of them.
 
-    Python's parser ends the head at the first line that is not a header or has a space before its colon. It does not
-    notice that a connection has ended within the head.
+    Without a correction, Python's parser ends the head at the first line that is not a header or has a space before its
+    colon. It also does not notice that a connection has ended within the head.
     """
 
     def __init__(self, file: Any) -> None:
@@ -46,7 +46,7 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                # An empty line ends the head of an interim response, and another status line follows.
+                # An empty line ends a head. After the head of an interim response another status line follows.
                 self._begun = bool(line.strip())
                 return line
             if len(line) == limit:
@@ -70,7 +70,7 @@ class _HeaderLines:
 
 class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
-        """Read the head of the response, and skip the interim responses before it: 102 and 103, not only 100."""
+        """Read the head of the response, and skip the interim responses before it. The base class only skips 100."""
         for _ in range(_MAX_INTERIM_RESPONSES):
             self._read_head()
             if self.status >= 200 or self.status == http.client.SWITCHING_PROTOCOLS:
@@ -141,7 +141,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Adapter of a session: reads interim responses and unusual heads as the async transport does."""
+    """Adapter for a session of requests that reads interim responses and unusual heads as the async transport does."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -154,9 +154,10 @@ class Adapter(requests.adapters.HTTPAdapter):
 
 
 def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by lower-case name: the first one of each name, without values that are not printable ASCII.
+    """Return headers by lower-case name, of each name the first.
 
-    The async transport can't read other values, and no header that this package uses has one.
+    A header is left out if its value is not printable ASCII: the async transport can't read such a value, and no header
+    that this package uses has one.
     """
     headers: dict[str, str] = {}
     for name, value in pairs:
@@ -165,7 +166,7 @@ def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class _WithoutQuery(logging.Filter):
-    """Removes the query from urllib3's log lines about requests of this package: it may hold a model's input."""
+    """Removes queries from urllib3's log lines about requests of this package, as a query may hold a model's input."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if SENDING.get() and isinstance(record.args, tuple):

@@ -23,7 +23,7 @@ class _AsyncSender(Protocol):
 
 
 class Management:
-    """Reads models and deployments with the management key; an attribute of :class:`~.client.Client`.
+    """Reads models and deployments with the management key; used as ``management`` of a :class:`~.client.Client`.
 
     :param client: sends the requests.
 
@@ -36,7 +36,7 @@ class Management:
     def list_models(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return all models that the key may see.
 
-        :param name: only models with exactly this name; teams may use the same one.
+        :param name: restricts the list to models with exactly this name; several teams may use the same name.
         :raises BasetenAuthError: the key may not use the management API.
         """
         return decode_list(self._client.send(build_list_models(name)), "models")

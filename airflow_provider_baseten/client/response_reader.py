@@ -1,4 +1,4 @@
-"""Reader of a response while it arrives: decompresses, limits the size, and moves large bodies to a temporary file."""
+"""Reader of an arriving response. It decompresses the body, limits its size, and keeps a large one in a file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,24 +14,25 @@ from airflow_provider_baseten.api.responses import Response, is_success
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
 
-# Bytes of an error response; the rest of it is not read.
+# Number of bytes that are read of an error response; the rest of the response is ignored.
 MAX_ERROR_BYTES = 1024**2
 
-# Limit of received bytes, as a multiple of the limit of decompressed bytes: an endless body may decompress to nothing.
+# Limit for the received bytes of a compressed body, as a multiple of the limit for decompressed bytes. Both are limited,
+# because an endless body may decompress to nothing.
 _MAX_COMPRESSED_RATIO = 2
 
-# Bytes of one response that stay in memory.
+# Largest body in bytes that is kept in memory; a larger body is moved to a temporary file.
 IN_MEMORY_BYTES = 4 * 1024**2
 
 
 class ResponseReader:
     """Takes the parts of one response body as they arrive.
 
-    :param headers: by lower-case name.
-    :param max_response_bytes: largest response in bytes, decompressed, if the request does not set its own limit. Of an
+    :param headers: headers by lower-case name.
+    :param max_response_bytes: largest decompressed body in bytes; a limit of the request itself takes precedence. Of an
         error response at most ``MAX_ERROR_BYTES`` are kept.
     :param in_memory: size in bytes above which the body is moved to a temporary file.
-    :param on_piece: called with each decompressed piece, unless the response is an error.
+    :param on_piece: called with each decompressed piece of a response that is not an error.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class ResponseReader:
     def add(self, data: bytes) -> None:
         """Take the next part.
 
-        :raises BasetenResponseError: the response is too large, or not compressed as its headers say.
+        :raises BasetenResponseError: the response is too large, or can't be decompressed as its headers say.
         :raises BasetenResultStoreError: the folder for temporary files is full.
         """
         if self.is_full:
@@ -88,7 +89,7 @@ class ResponseReader:
             self._broken(error)
 
     def is_cheap(self, data: bytes) -> bool:
-        """Return whether adding a part takes little time: nothing to write to a file, and little to decompress."""
+        """Return whether adding a part takes little time: nothing goes to a file, and there is little to decompress."""
         return self._size + len(data) <= self._in_memory and (self._decoder is None or len(data) <= 4096)
 
     def response(self) -> Response:
@@ -149,7 +150,7 @@ class ResponseReader:
         return self._unusable(f"with more than {self._most:,} bytes, which is the limit: {advice}")
 
     def _broken(self, error: ValueError) -> None:
-        # A damaged body of an error response is cut off where the damage begins: the status says enough.
+        # If the body of an error response is damaged, the part before the damage is used: the status says enough.
         if self._is_success:
             encoding = (self._headers.get("content-encoding") or "")[:40]
             raise self._unusable(
@@ -173,7 +174,7 @@ class ResponseReader:
 def _in_utf8(response: Response) -> Response:
     """Return a response with its text in UTF-8, so that a stored body can be read without its headers.
 
-    A body that is not in the charset that it names stays as it is.
+    A body stays as it is if its bytes are not valid in the charset of its Content-Type.
     """
     large = response.large
     head = response.body[:3] if large is None else large.read_at(0, 3)
@@ -207,7 +208,7 @@ def checked_response(response: Response, credentials: Credentials, body: bytes |
     """Return the response if its status is a success.
 
     :param credentials: credentials of the request, whose keys are removed from messages.
-    :param body: the body that was sent, if it is not that of the request. Messages do not quote it.
+    :param body: the body that was sent, if it is not ``response.request.body``. Messages do not quote it.
     :raises BasetenError: the status is an error.
     """
     if is_success(response.request, response.status):

@@ -244,8 +244,8 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
     ``ensure_secrets_backend_loaded`` is private. Without it the webhook receiver can't distinguish a connection that
-    does not exist from a backend that is down. While a backend is down, the receiver then refuses deliveries for good.
-    The plugin logs an error when it is loaded without this function.
+    does not exist from a backend that is down: while a backend is down, it refuses deliveries for connections that were
+    not used before. The plugin logs an error when it is loaded without this function.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
@@ -279,7 +279,7 @@ def task_state_store(context: Mapping[str, Any] | Any) -> Any:
 
 
 def state_of_waiting_task(trigger: Any) -> str | None:
-    """Return the state of the deferred task that a trigger runs for, with a call that blocks.
+    """Return the state of the deferred task that a trigger runs for. The function blocks.
 
     The result is ``None`` if the task no longer exists. The fields of ``BaseTrigger.task_instance`` and
     ``RuntimeTaskInstance.get_task_states`` are undocumented. If Airflow drops them, the request of a deferred task is

@@ -137,7 +137,7 @@ def check_options(
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
-    """Return the most seconds that a request can take: time in the queue, an hour for each attempt, and 600 spare."""
+    """Return the most seconds that a request can take: time in the queue, an hour per attempt, 10 minutes to spare."""
     attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 

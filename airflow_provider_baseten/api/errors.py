@@ -25,7 +25,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenUnavailableError,
 )
 
-# Seconds. If a server asks to wait longer than a day, a day counts: the server is mistaken.
+# Seconds: a day. A server that asks to wait longer is taken to be mistaken, and a day is used.
 LONGEST_RETRY_AFTER = 86_400.0
 
 
@@ -51,7 +51,7 @@ def error_for(response: Response) -> BasetenError | None:
 def _origin(headers: Mapping[str, str]) -> str:
     """Return the origin of a response: the ``gateway``, the model ``server``, or the ``model``'s own code.
 
-    Error source 04 means that the response is from a Truss server; with it, error code 600 means that the model's code
+    Error source 04 means that the response is from a Truss server. Its error code 600 means that the model's code
     raised an exception.
     """
     if headers.get("x-baseten-error-source") != "04":
@@ -128,9 +128,9 @@ def _server_text(body: Any, response: Response) -> str:
 
 
 def quotable(text: str, request: Request) -> str:
-    """Return the part of a server's text that an error may quote: one line of bounded length, without the input.
+    """Return the part of a server's text that an error may quote: one line of bounded length.
 
-    The result is empty if the request forbids quotes.
+    Quotes of the model's input are removed from it. It is empty if the request forbids quotes (``error_details``).
     """
     if not request.error_details:
         return ""

@@ -22,7 +22,7 @@ _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+
 _MAX_INT64_DIGITS = 18
 _MAX_FLOAT_DIGITS = 17
 
-# Longer integers become a `Decimal`: Python refuses to make an integer of more than 4,300 digits.
+# Longer integers become a `Decimal`, because Python refuses to make an `int` of more than 4,300 digits.
 _MAX_INT_DIGITS = 4000
 
 
@@ -51,7 +51,8 @@ def _is_kept(number: bytes) -> bool:
 def decode(body: bytes) -> Any:
     """Decode JSON in UTF-8, with or without a byte order mark.
 
-    Integers become ``int`` of any size. Decimals become ``float`` if a float keeps every digit, otherwise ``Decimal``.
+    Integers become ``int``, or ``Decimal`` above 4,000 digits. Decimals become ``float`` if a float keeps every digit,
+    otherwise ``Decimal``.
     ``NaN``, ``Infinity`` and lone surrogates are accepted, as by Python's decoder.
 
     :raises ValueError: the body is not JSON, or is nested too deeply.
@@ -65,7 +66,7 @@ def decode(body: bytes) -> Any:
 
 
 def refuse_constant(constant: str) -> None:
-    """Refuse NaN and infinities, if passed to Python's decoder as ``parse_constant``. By default it accepts them.
+    """Refuse NaN or an infinity. Python's decoder calls the function for them if it is given as ``parse_constant``.
 
     :raises ValueError: always.
     """
@@ -91,8 +92,8 @@ def encode(value: Any) -> bytes:
 def encode_output(value: Any) -> bytes:
     """Encode an output as JSON that :func:`decode` accepts.
 
-    NaN and infinities are written in the same way as by Python's encoder, and lone surrogates as escapes. numpy arrays
-    become lists, and numpy numbers become numbers.
+    NaN and infinities are written as Python's encoder writes them, and lone surrogates as escapes. numpy arrays become
+    lists, and numpy numbers become numbers.
 
     :raises TypeError: a part of the value can't be encoded as JSON.
     :raises ValueError: the value contains itself, is nested too deeply, or has an integer with too many digits.

@@ -20,7 +20,7 @@ class Response:
     """An HTTP response that was read to its end.
 
     :param headers: headers by lower-case name.
-    :param body: the body, unless it is in ``large``.
+    :param body: the body; empty if the body is in ``large``.
     :param large: the body if it has more than a few megabytes, else ``None``.
     """
 

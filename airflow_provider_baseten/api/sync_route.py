@@ -23,7 +23,7 @@ class RouteOptions(TypedDict, total=False):
 
     :param method: HTTP method, by default ``GET``.
     :param json: JSON body; give at most one of ``json`` and ``data``.
-    :param data: raw body, of which a text is sent in UTF-8; set its ``Content-Type`` in ``headers``.
+    :param data: raw body; a text is sent in UTF-8. Set the body's ``Content-Type`` in ``headers``.
     :param params: query parameters; a list repeats a parameter for each item, and ``None`` leaves a parameter out.
     :param headers: extra HTTP headers.
     :param allowed_statuses: statuses besides 2xx that are not errors.
@@ -105,7 +105,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
         raise BasetenInputError(f"query_params takes an object of names and values, not a {type(params).__name__}.")
     try:
         return urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
-    except Exception as error:  # A class may raise anything.
+    except Exception as error:  # The class of a value may raise anything.
         raise BasetenInputError(f"query_params has a value that a URL can't hold ({type(error).__name__}).") from None
 
 

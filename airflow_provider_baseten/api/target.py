@@ -88,7 +88,7 @@ class Target:
         return f"{name}-{self.environment}" if self.regional else name
 
     def path(self, action: Action) -> str:
-        """Return the path of an action; for a chain ``predict`` is ``run_remote``.
+        """Return the path of an action; for a chain the action ``predict`` is called ``run_remote``.
 
         >>> Target(model_id="abc").path("predict")
         '/environments/production/predict'
@@ -146,7 +146,7 @@ class ModelApis:
 
 
 def require_model_apis_only(**arguments: object) -> None:
-    """Check that no argument is given that selects another target, in a call with ``model_apis=True``.
+    """Check that a call with ``model_apis=True`` has no argument that names a model, a chain or a deployment.
 
     :param arguments: arguments such as ``model_id`` and ``environment``.
     :raises BasetenInputError: one of them is given.

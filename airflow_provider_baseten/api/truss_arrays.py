@@ -22,7 +22,7 @@ _PLAIN_DTYPE = re.compile(
 
 _MAX_DIMENSIONS = 64
 
-# Number of nested lists that the arrays of any body may expand to; the size of the body allows more.
+# Number of nested lists that the arrays of every body may expand to. A larger body may expand to more.
 _SPARE_LISTS = 65_536
 
 _LAST_CHARACTER = 0x10FFFF

@@ -65,7 +65,7 @@ def unpack(body: bytes) -> Any:
 
 
 def _check_form(msgpack: ModuleType, body: bytes) -> None:
-    """Refuse a body that is not one complete value. Decoding it would reserve memory for any size that it declares."""
+    """Refuse a body that is not one complete value. Its decoding could reserve memory for any size that it declares."""
     if _is_one_value(msgpack, body, levels=_MAX_LEVELS):
         return
     if _is_one_value(msgpack, body, levels=_MSGPACK_LEVELS):

@@ -19,7 +19,7 @@ from airflow_provider_baseten.exceptions import (
 # Default for the seconds by which the time in a delivery may differ from now.
 TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
 
-# A header with more is not from Baseten, which sends one signature for each valid secret: two during a rotation.
+# A header with more signatures is not from Baseten, which sends one for each valid secret: two during a rotation.
 _MAX_SIGNATURES = 16
 _SIGNATURE = re.compile(r"v1=([0-9a-f]{64})", re.ASCII)
 
@@ -138,7 +138,7 @@ def is_recent(time: str | None, *, now: float, tolerance: float = TOLERANCE) -> 
     """Return whether a delivery's ``time`` is close enough to now.
 
     The clocks of sender and receiver may differ in either direction, so a time in the future is treated like one in the
-    past. A missing or invalid time counts as not recent, because without its age a delivery can't be distinguished from
+    past. A missing or invalid time counts as not recent, because without an age a delivery can't be distinguished from
     a replayed copy of it.
 
     :param time: time in ISO 8601; without an offset it is in UTC.

@@ -114,7 +114,7 @@ class AsyncTransport:
         response = replace(response, headers=dict(response.headers.items()))
         if is_success(request, response.status):
             return response
-        # In a thread, because it takes long to remove quotes of a large input from the message.
+        # Checked in a thread, because it takes long to remove quotes of a large input from the error message.
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:

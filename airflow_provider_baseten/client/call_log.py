@@ -1,4 +1,4 @@
-"""Log lines of one call: its start, its response, and what happens to the call if the task ends first."""
+"""Log lines of one call: its start, its response, and what happens to it if the task ends before the response."""
 
 import time
 from typing import TYPE_CHECKING, Any

@@ -70,7 +70,7 @@ class _HeaderLines:
 
 class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
-        """Read the head of the response, and skip the interim responses before it. The base class only skips 100."""
+        """Read the head of the response, and skip the interim responses before it. The base class skips 100 only."""
         for _ in range(_MAX_INTERIM_RESPONSES):
             self._read_head()
             if self.status >= 200 or self.status == http.client.SWITCHING_PROTOCOLS:
@@ -154,7 +154,7 @@ class Adapter(requests.adapters.HTTPAdapter):
 
 
 def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers by lower-case name, of each name the first.
+    """Return headers by lower-case name. If a name occurs several times, its first header counts.
 
     A header is left out if its value is not printable ASCII: the async transport can't read such a value, and no header
     that this package uses has one.
@@ -166,7 +166,7 @@ def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class _WithoutQuery(logging.Filter):
-    """Removes queries from urllib3's log lines about requests of this package, as a query may hold a model's input."""
+    """Removes queries from urllib3's log lines about this package's requests, because they may hold a model's input."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if SENDING.get() and isinstance(record.args, tuple):

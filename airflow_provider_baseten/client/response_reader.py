@@ -17,7 +17,7 @@ from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenRes
 # Number of bytes that are read of an error response; the rest of the response is ignored.
 MAX_ERROR_BYTES = 1024**2
 
-# Limit for the received bytes of a compressed body, as a multiple of the limit for decompressed bytes. Both are limited,
+# Limit for the received bytes of a compressed body, as a multiple of the limit for decompressed bytes. It is needed
 # because an endless body may decompress to nothing.
 _MAX_COMPRESSED_RATIO = 2
 

@@ -29,7 +29,7 @@ _PART_BYTES = 64 * 1024
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return ``None``. If there is a target, requests parses it and reads the whole body without following it."""
+        """Return ``None``, because requests parses a target and reads the whole body even if it does not follow it."""
         return None
 
 
@@ -60,7 +60,7 @@ class Transport:
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request, with retries, and return the response.
 
-        :param on_chunk: called with each part of the body as it arrives; in a retry again from the first part on.
+        :param on_chunk: called with each part of the body as it arrives; a retry begins again with the first part.
         :raises BasetenError: error of the last attempt.
         """
         retrying = tenacity.Retrying(**self._credentials.request_retries.options(request))
@@ -108,7 +108,7 @@ class Transport:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
-        # Prepared without the session, which would merge its settings into each request and send cookies back.
+        # The request is prepared without the session, which would add its own settings to it and send cookies back.
         authorization = self._credentials.authorization(request.host)
         headers = {**self._session.headers, **request.headers, "Authorization": authorization}
         url = self._credentials.url(request)

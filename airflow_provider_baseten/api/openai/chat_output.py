@@ -32,8 +32,8 @@ _BROKEN = re.compile(r"abort|cancel|error|fail|insufficient|interrupt|overload|t
 def find_problem(body: Any) -> str | None:
     """Return why a response with status 200 is a failure, ``None`` if it is a success.
 
-    A truncated, filtered or refused completion counts as a success. :func:`describe_incompleteness` tells from its
-    finish reason or refusal what happened.
+    A truncated, filtered or refused completion counts as a success. For such a completion
+    :func:`describe_incompleteness` returns what happened.
 
     :param body: the decoded body of a chat completion that was not streamed.
     :returns: a sentence without its subject, for example ``is empty``. If it quotes an error of the server, the quote

@@ -147,7 +147,7 @@ class CompletionStream:
         self.events = 0
         self._stream = EventStream()
         self._is_over = False
-        self._index: Any = None  # Index of the only choice that is read, as requests ask for one.
+        self._index: Any = None  # Index of the only choice that is read, because requests ask for one.
         self._has_deltas = False
 
     def feed(self, chunk: bytes) -> str:
@@ -221,7 +221,8 @@ def _documents(event: Event) -> list[str]:
 
 
 def _decode(document: str) -> Any:
-    # Numbers need every digit in the arguments of a tool call only. Some servers send the arguments as an object.
+    # Every digit of a number matters in the arguments of a tool call, which some servers send as an object. Elsewhere
+    # the faster decoder is used.
     return exact_json.decode(document.encode()) if '"arguments"' in document else json.loads(document)
 
 

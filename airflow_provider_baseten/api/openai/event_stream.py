@@ -54,7 +54,7 @@ class EventStream:
         return [event for line in lines if (event := self._read(line))]
 
     def close(self) -> list[Event]:
-        """Return, in a list, the last event if the stream ended without an empty line after it.
+        """Return the last event, in a list, if the stream ended without an empty line after it.
 
         The standard drops such an event, but some servers omit the last empty line.
         """

@@ -68,8 +68,8 @@ class ResponseFormat:
     def read(self, text: str) -> Any:
         """Return the value of a reply: the text itself, or the decoded JSON value.
 
-        The value of a Pydantic class is returned as JSON, usually a dictionary. Numbers keep every digit if no Pydantic
-        class converts them.
+        An object of a Pydantic class is returned as a JSON value, usually a dictionary. Numbers keep every digit if no
+        Pydantic class converts them.
 
         :raises FormatError: the text does not match the format.
         """
@@ -132,7 +132,7 @@ def _validate(value: Any, schema: dict[str, Any]) -> None:
     # An empty registry keeps the validator from fetching the URL of a $ref.
     validator = validator_for(schema)(schema, registry=Registry())
     try:
-        # Only path and keyword are kept: the library's own messages quote the value, and it must not be logged.
+        # Only path and keyword are kept: the library's own messages quote the value, which must not be logged.
         violations = [f"{error.json_path} breaks {error.validator!r}" for error in validator.iter_errors(value)]
     except Unresolvable as error:
         raise FormatError(f"the schema refers to {error.ref!r:.100}, which it does not contain") from None
@@ -147,7 +147,7 @@ def _validate_with_pydantic(model_class: Any, value: Any) -> Any:
     try:
         model = model_class.model_validate_json(body)
         if exact_json.has_long_number(body):
-            # Pydantic reads decimals in JSON as floats, even for Decimal fields. The decoded value has their digits.
+            # Pydantic reads decimals in JSON as floats, even for Decimal fields, so here it gets the decoded value.
             with suppress(ValidationError):
                 model = model_class.model_validate(value)
         return texts.readable_value(model.model_dump(mode="json"))

@@ -244,8 +244,8 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
     ``ensure_secrets_backend_loaded`` is private. Without it the webhook receiver can't distinguish a connection that
-    does not exist from a backend that is down: while a backend is down, it refuses deliveries for connections that were
-    not used before. The plugin logs an error when it is loaded without this function.
+    does not exist from a backend that is down. While a backend is down, the receiver then refuses deliveries for
+    connections that were not used before. The plugin logs an error when it is loaded without this function.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded

@@ -29,7 +29,7 @@ _PART_BYTES = 64 * 1024
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return ``None``, because requests parses a target and reads the whole body even if it does not follow it."""
+        """Return ``None``. For any target, requests would read the whole body, even if redirects are not followed."""
         return None
 
 

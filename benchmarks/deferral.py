@@ -186,7 +186,9 @@ def run(contender: str, server: "subprocess.Popen[str]", url: str, folder: str) 
         assert process.stdout is not None
         assert "all wait\n" in process.stdout
         delivered = deliver(Path(folder)) if contender == "shared" else {}
-        found: dict[str, Any] = json.loads(process.stdout.readline())
+        # Airflow logs to the same stream.
+        result = next(line for line in process.stdout if line.startswith("{"))
+    found: dict[str, Any] = json.loads(result)
     found["delays"] = [found["ended"].get(name, float("inf")) - at for name, at in delivered.items()]
     assert server.stdin is not None
     assert server.stdout is not None

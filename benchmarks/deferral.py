@@ -57,6 +57,10 @@ async def serve() -> None:
         times.clear()
 
 
+# Of a contender: what it prints for the process that compares.
+_RESULTS = os.fdopen(os.dup(1), "w")
+
+
 class Usage:
     """CPU seconds and memory of this process."""
 
@@ -131,7 +135,7 @@ async def measure(wait: Callable[[str], Coroutine[Any, Any, None]], warm_up: flo
         late: list[float] = []
         start(lateness(late))
         began, at = Usage(), time.monotonic()
-        print("all wait", flush=True)
+        print("all wait", file=_RESULTS, flush=True)
         await asyncio.sleep(SECONDS)
         end = Usage()
         return {
@@ -186,9 +190,7 @@ def run(contender: str, server: "subprocess.Popen[str]", url: str, folder: str) 
         assert process.stdout is not None
         assert "all wait\n" in process.stdout
         delivered = deliver(Path(folder)) if contender == "shared" else {}
-        # Airflow logs to the same stream.
-        result = next(line for line in process.stdout if line.startswith("{"))
-    found: dict[str, Any] = json.loads(result)
+        found: dict[str, Any] = json.loads(process.stdout.readline())
     found["delays"] = [found["ended"].get(name, float("inf")) - at for name, at in delivered.items()]
     assert server.stdin is not None
     assert server.stdout is not None
@@ -259,7 +261,9 @@ def main() -> int:
         return 0
     contender = shared if given.role == "shared" else separate
     url, folder = given.address
-    print(json.dumps(asyncio.run(contender(url, Path(folder)))))
+    # Airflow logs to standard output, which is read only at the end: a full pipe would block the contender.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(json.dumps(asyncio.run(contender(url, Path(folder)))), file=_RESULTS, flush=True)
     return 0
 
 

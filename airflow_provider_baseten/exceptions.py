@@ -19,9 +19,10 @@ class BasetenError(Exception):
     :param may_have_run: whether the model may have run and been charged for, although there is no usable output.
     """
 
-    #: Whether a retry of the task fails in the same way, unless ``retryable`` says otherwise.
+    #: Whether a retry of the task fails in the same way. If ``retryable`` of an error is true, this does not apply to
+    #: it.
     is_permanent = False
-    #: Whether every other request over the connection fails in the same way. This ends a bulk run.
+    #: Whether every other request over the connection fails in the same way. Such an error ends a bulk run.
     fails_all_requests = False
     _retryable = False
 
@@ -76,7 +77,7 @@ class BasetenPayloadTooLargeError(BasetenError):
 
 
 class BasetenRateLimitError(BasetenError):
-    """The server refused the request because of load or a rate limit; nothing ran (429, 529)."""
+    """The server refused the request because of load or a rate limit (429, 529). The model did not run."""
 
     _retryable = True
 
@@ -88,7 +89,7 @@ class BasetenUnavailableError(BasetenError):
 
 
 class BasetenTimeoutError(BasetenError):
-    """No connection was made or no response came in time, or Baseten's own timeout expired (408, 504)."""
+    """Connecting or waiting for the response took too long, or Baseten's own timeout expired (408, 504)."""
 
     _retryable = True
 
@@ -112,7 +113,9 @@ class BasetenResultLostError(BasetenError):
 
 
 class BasetenOrphanedRequestError(BasetenError):
-    """An earlier attempt of the task died while it sent the request: nobody knows whether Baseten received it."""
+    """An earlier attempt of the task died while it sent the request, so it is not known whether Baseten received the
+    request.
+    """
 
     is_permanent = True
 
@@ -126,4 +129,6 @@ class BasetenResultStoreError(BasetenError):
 
 
 class BasetenBatchError(BasetenError):
-    """More rows of a bulk run failed than allowed. Outputs are kept; the next run sends the rows that have none."""
+    """More rows of a bulk run failed than allowed. The outputs are kept, and the next run sends the rows without an
+    output.
+    """

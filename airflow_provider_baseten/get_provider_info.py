@@ -67,7 +67,7 @@ def _modules(folder: str) -> list[str]:
 
 
 # For a connection without a port, the Test button of Airflow 3.3 sends port 0, and Airflow's API refuses this as a
-# changed port (apache/airflow pull request 73298). So the form asks for a port, and takes 0 for none.
+# changed port (apache/airflow pull request 73298). So the form asks the user to enter 0 if there is no port.
 FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden_fields": ["schema", "login"],
     "relabeling": {"host": "Base URL", "port": "Port (0 if none)", "password": "API key"},

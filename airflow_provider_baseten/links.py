@@ -20,11 +20,11 @@ APP_URL = "https://app.baseten.co"
 class BasetenLink(BaseOperatorLink):
     """Link from a task to the page of what it calls.
 
-    This is the page of the model or chain, or that of the Model APIs. If the task names a deployment of a model, it is
-    the page with the logs of the deployment.
+    The link leads to the page of the model, of the chain, or of the Model APIs. If the task names a deployment of a
+    model, the link leads to the page with the logs of this deployment.
 
     The link is available while the task runs or is deferred, and after its end. If the management API of the connection
-    is not Baseten's own (an emulator or a proxy), the link leads to the description of the model or chain there.
+    is not Baseten's own (an emulator or a proxy), the link leads to the description of the model or chain in that API.
 
     The URL holds ids and a host name, nothing else. Baseten documents no URL for the logs of one request: search the
     logs for the task's ``request_id``.
@@ -51,7 +51,9 @@ class BasetenLink(BaseOperatorLink):
 
 
 class LinkMixin:
-    """Mixin of operators and sensors. It sets the link when the task starts; Airflow itself sets links at the end."""
+    """Mixin of operators and sensors. It sets the link when the task starts. Without it, Airflow would set the link
+    only at the end.
+    """
 
     operator_extra_links: ClassVar[Any] = (BasetenLink(),)
 

@@ -15,7 +15,9 @@ EndpointKind = Literal["model", "chain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Maximum body sizes in bytes, time limits in seconds. The defaults are Baseten's; shorter times make tests fast.
+    """Limits of body sizes (in bytes) and of times (in seconds).
+
+    The defaults are those of Baseten. Shorter times make tests fast.
 
     :param body_bytes: maximum size of a request body. A request with a larger body gets status 413.
     :param predict_seconds: maximum duration of a prediction. A caller whose prediction takes longer gets status 504.
@@ -27,7 +29,7 @@ class Limits:
     :param async_retention_seconds: time for which the status of an ended async request can be read. Later status calls
         get status 404.
     :param webhook_seconds: maximum time for one attempt to deliver a webhook.
-    :param webhook_retry_seconds: time between the two attempts to deliver a webhook.
+    :param webhook_retry_seconds: time between the first attempt to deliver a webhook and the second, which is the last.
     """
 
     body_bytes: int = 100_000_000
@@ -54,7 +56,7 @@ class Model:
     :param scaling: replicas and concurrency of each deployment.
     :param predict_path: path on which the backend makes predictions. The default is ``/predict`` for an ASGI app, and
         the path of Truss's server for the other backends.
-    :param secrets: secrets of a Truss directory, by name.
+    :param secrets: name -> value of each secret, for a backend that is a Truss directory.
     """
 
     backend: Any
@@ -85,7 +87,7 @@ class Deployment:
 
     @property
     def status(self) -> str:
-        """Status in the management API."""
+        """Status that the management API reports for the deployment."""
         if not self.is_active:
             return "INACTIVE"
         if self.replicas.ready:
@@ -93,12 +95,12 @@ class Deployment:
         return "WAKING_UP" if self.replicas.starting else "SCALED_TO_ZERO"
 
     def deactivate(self) -> None:
-        """Stop the replicas. From then on requests get status 400, until the deployment is activated again."""
+        """Stop the replicas. Requests get status 400 while the deployment is deactivated."""
         self.is_active = False
         self.replicas.stop(_deactivated())
 
     def activate(self) -> None:
-        """Accept requests again."""
+        """Start the replicas, and accept requests again."""
         self.is_active = True
         self.replicas.restart()
 

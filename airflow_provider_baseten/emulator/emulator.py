@@ -26,7 +26,7 @@ _ENDPOINT_ID = re.compile(r"[A-Za-z0-9]{1,63}")
 
 
 class Emulator:
-    """Baseten's inference API on 127.0.0.1.
+    """Server that offers Baseten's inference API on this machine, by default at 127.0.0.1.
 
     Use it as a context manager: the server listens when the block is entered and stops when the block is left.
 
@@ -36,15 +36,17 @@ class Emulator:
     :param models: model id -> a :class:`Model`, or only its backend. A backend is a Python callable, the path of a
         Truss directory, an ASGI app, or an :class:`Upstream`.
     :param chains: chain id -> a :class:`Model` or a backend.
-    :param model_apis: slug of a model of the Model APIs, such as ``org/name`` -> a :class:`Model` or a backend. All of
-        them are served at ``/inference/v1``.
-    :param api_key: API key with all permissions. Without any key, every request is accepted.
+    :param model_apis: slug of a model of the Model APIs (for example ``org/name``) -> a :class:`Model` or a backend.
+        All these models are served at ``/inference/v1``.
+    :param api_key: API key with all permissions. If neither ``api_key`` nor ``api_keys`` is given, every request is
+        accepted.
     :param api_keys: additional API key -> its type, which determines the permissions.
-    :param host: address to listen on, by default only this machine.
+    :param host: address to listen on, by default ``127.0.0.1``, which only this machine can reach.
     :param port: port to listen on, by default a free one.
     :param limits: limits of body sizes and times, by default Baseten's own.
     :param clock: source of time, by default the real time.
-    :param webhook_secrets: secrets that sign webhooks. During a rotation: the new secret, then the old one.
+    :param webhook_secrets: secrets that sign webhooks. During a rotation there are two: first the new secret, then the
+        old one.
     :param keep_requests: maximum number of requests in :attr:`requests`. Older requests are dropped.
     """
 
@@ -95,7 +97,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Base URL, without a trailing slash. The URL of a model begins with it and ``/model-{id}/``.
+        """Base URL, without a trailing slash. The URLs of a model begin with ``{url}/model-{id}/``.
 
         :raises EmulatorError: the emulator is not running.
         """
@@ -111,7 +113,9 @@ class Emulator:
 
     @property
     def async_requests(self) -> dict[str, AsyncRequest]:
-        """Async requests received so far, by id, oldest first. They remain here after their retention time is over."""
+        """Async requests received so far, by id, oldest first. An ended request remains here, even when status calls no
+        longer find it.
+        """
         return self._gateway.async_inference.requests.all()
 
     @property
@@ -215,7 +219,7 @@ class Emulator:
         return Endpoint.deploy(kind, id_, model, self._host_model(kind, id_, model), created_at=self._clock.now())
 
     def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[str], Deployment]:
-        """Host one instance of the model. Return a function that makes deployments, which all share this instance."""
+        """Set up one instance of a model. Return a function that makes deployments; all of them use this instance."""
         app, predict_path = make_app(kind, id_, model)
         hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}")
         self._hosted_apps.append(hosted_app)

@@ -28,7 +28,10 @@ class EnvironmentVariables:
 
     @contextmanager
     def set_in_process(self) -> Iterator[None]:
-        """Set the variables for the process during the block. Keep the changes of the block for ``set_in_context``."""
+        """Set the variables for the whole process during the block.
+
+        If the block changes one of the variables, ``set_in_context`` uses the changed value.
+        """
         before = {name: os.environ.get(name) for name in self._variables}
         os.environ.update(self._variables)
         try:
@@ -43,7 +46,7 @@ class EnvironmentVariables:
 
     @contextmanager
     def set_in_context(self) -> Iterator[None]:
-        """Set the variables during the block, for the block itself and for tasks and emulator threads started in it."""
+        """Set the variables for the block, and for tasks and emulator threads that the block starts."""
         if self._current and type(os.environ) is not _LayeredEnviron:
             os.environ.__class__ = _LayeredEnviron
         token = _context_variables.set(self._current)

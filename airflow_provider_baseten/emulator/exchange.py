@@ -142,7 +142,7 @@ class Exchange:
 
         :param status: HTTP status.
         :param body: response body.
-        :param content_type: content type. It is ignored if ``headers`` contains one; ``None`` sends none.
+        :param content_type: content type, ``None`` to send none. It is ignored if ``headers`` contains a content type.
         :param headers: response headers.
         """
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -173,7 +173,7 @@ class Exchange:
             self._connections.close(self.scope, reset=reset)
             await asyncio.sleep(
                 0
-            )  # Now uvicorn notices the close. Without the pause, it would log an error for an incomplete response.
+            )  # Let uvicorn notice the close now. Otherwise it would log an error for an incomplete response.
 
     def close(self) -> None:
         """Stop watching the client for a disconnect."""

@@ -75,7 +75,7 @@ class Fault:
         :param method: HTTP method of the request.
         """
         if self.action is None and address.action == WEBHOOK:
-            return False  # A fault without an action matches incoming requests. A webhook is an outgoing request.
+            return False  # A fault without an action matches incoming requests only, and a webhook is outgoing.
         expected = (self.target, self.action, self.method)
         actual = (address.id, address.action, method)
         return all(value in {None, own} for value, own in zip(expected, actual, strict=True))
@@ -117,7 +117,9 @@ class Faults:
             return [fault for fault, _ in self._pending]
 
     def take(self, address: Address, method: str) -> Fault | None:
-        """Return the fault to inject into a request, and count this use of it. Return ``None`` if no fault matches."""
+        """Return the fault to inject into a request, ``None`` if no fault matches. Each call counts as one of its
+        ``times``.
+        """
         if not self._pending:
             return None
         with self._lock:

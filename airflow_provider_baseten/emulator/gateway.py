@@ -123,7 +123,8 @@ class Gateway:
 
     async def _inject(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
         """Inject a fault, and return whether the fault replaced the response."""
-        # Read the body first. While a client sends its body, it reads no response, and its disconnect is not detected.
+        # Read the body before the fault happens: while a client still sends its body, it reads no response, and its
+        # disconnect is not detected.
         request_body = await exchange.body()
         if fault.delay:
             await self._clock.sleep(fault.delay)
@@ -230,7 +231,7 @@ def _with_relative_path(scope: Scope) -> Scope:
 
 
 def _container_scope(exchange: Exchange, path: str) -> Scope:
-    # The caller's API key is removed: Baseten does not pass it to the model either.
+    # The caller's API key is removed, because Baseten does not pass it to the model either.
     replaced = {b"authorization", _REQUEST_ID_HEADER}
     headers = [pair for pair in exchange.scope["headers"] if pair[0] not in replaced]
     headers.append((_REQUEST_ID_HEADER, exchange.record.request_id.encode()))

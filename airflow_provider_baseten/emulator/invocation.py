@@ -34,7 +34,7 @@ class InvocationResult:
     :param data: output of the model, any JSON.
     :param error: error, ``None`` if the invocation succeeded.
     :param is_retryable: whether the error allows another attempt.
-    :param is_busy: whether the model responded with 429. This does not count as a failed attempt.
+    :param is_busy: whether the model responded with status 429. Such a response does not count as a failed attempt.
     """
 
     data: Any = None
@@ -64,7 +64,7 @@ async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Invoc
 
     async def receive() -> Message:
         if not incoming:
-            await asyncio.Event().wait()  # Wait forever, because only a disconnect could follow the body.
+            await asyncio.Event().wait()  # Wait forever: after the body only a disconnect could follow.
         return incoming.pop()
 
     async def send(message: Message) -> None:

@@ -48,7 +48,7 @@ class ManagementRoute:
 
 
 class ManagementApi:
-    """The routes of the management API.
+    """Management API: its routes, and the responses to requests.
 
     :param models: models by id.
     :param chains: chains by id.
@@ -157,8 +157,8 @@ def _deployment_content(endpoint: Endpoint, deployment: Deployment) -> Content:
         "autoscaling_settings": _autoscaling_settings(deployment),
         "instance_type_name": _INSTANCE_TYPE,
     }
-    # `development` is not shown as the environment: Baseten does not count it as one, and in the emulator it only
-    # shares the deployment of another environment.
+    # Baseten does not count `development` as an environment, so the response never names it. In the emulator,
+    # `development` shares a deployment with another environment, and the response names the other one, if any.
     environments = [name for name, id_ in endpoint.environments.items() if id_ == deployment.id]
     stable = next((name for name in environments if name != "development"), None)
     content = {"id": deployment.id, "created_at": timestamp(endpoint.created_at), "environment": stable}

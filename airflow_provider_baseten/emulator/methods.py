@@ -93,7 +93,8 @@ class ModelMethods:
     def of(cls, model: object) -> "ModelMethods":
         """Return the methods of a model.
 
-        :raises ModelDefinitionError: the model has no ``predict``, or the methods do not fit together.
+        :raises ModelDefinitionError: the model has no ``predict``, or a method lacks an argument that it needs or has
+            one that it must not have.
         """
         predict = Method.of(model, "predict")
         if predict is None:

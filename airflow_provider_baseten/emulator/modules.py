@@ -47,7 +47,7 @@ class ModuleSpace:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Activate the space during the block, so that its modules can be imported. At most one space is active."""
+        """Activate the space during the block, so that its modules can be imported. One space is active at a time."""
         with _lock:
             if _active and _active[-1] is self:
                 yield
@@ -78,7 +78,7 @@ class ModuleSpace:
     def _import(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the parameter names of the built-in function.
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the name of this parameter in the built-in __import__.
         locals: Mapping[str, Any] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,

@@ -100,7 +100,9 @@ class Replicas:
         self._schedule_scale_down()
 
     def wake(self) -> None:
-        """Start a replica if none is running or starting. It stops if no request comes within ``scale_down_delay``."""
+        """Start a replica if none is running or starting. If no request comes within ``scale_down_delay``, the replica
+        stops again.
+        """
         if self.ready + self.starting == 0:
             self._start_replica()
 
@@ -146,7 +148,9 @@ class Replicas:
             raise
 
     def _stop_waiting(self, waiter: asyncio.Future[None]) -> None:
-        """Release the slot of a waiting request if it got one just before its timeout or cancellation."""
+        """Release the slot of a request that stops waiting, in case it got a slot just before its timeout or
+        cancellation.
+        """
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.in_flight -= 1
             self._admit_parked()

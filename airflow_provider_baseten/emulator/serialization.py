@@ -15,7 +15,8 @@ from airflow_provider_baseten.emulator.arrays import ArrayDecoder
 _DATETIME, _DATE, _TIME = b"__dt_datetime_iso__", b"__dt_date_iso__", b"__dt_time_iso__"
 _TIMEDELTA, _DECIMAL, _UUID = b"__dt_timedelta__", b"__decimal__", b"__uuid__"
 
-# For an incomplete body of up to this size, msgpack allocates a negligible amount of memory.
+# Bodies of up to this size are not checked before msgpack unpacks them: even if such a body is incomplete, msgpack
+# allocates little memory for it.
 _SMALL_BODY_BYTES = 1000
 
 
@@ -106,7 +107,7 @@ def _check_complete(body: bytes) -> None:
 
 
 def _numpy_to_json(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")  # Importing numpy is slow. If nobody imported it, no value is a numpy value.
+    numpy = sys.modules.get("numpy")  # numpy is slow to import. If it was never imported, no value is of numpy.
     if numpy is not None:
         if isinstance(value, numpy.integer):
             return int(value)

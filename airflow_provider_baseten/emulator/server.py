@@ -24,7 +24,7 @@ _MAX_SHUTDOWN_SECONDS = 5.0
 class Server(uvicorn.Server):
     """uvicorn server that signals another thread when it is ready, and that stops without delay.
 
-    An unmodified uvicorn server checks every 0.1 seconds whether it should stop.
+    An unmodified uvicorn server checks only every 0.1 seconds whether it should stop.
 
     :param app: ASGI app to serve.
     """
@@ -34,8 +34,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
-                # Truss's server uses h11 too. The alternative in uvicorn, httptools, drops the body of a request that
-                # offers an upgrade.
+                # h11 is what Truss's server uses. uvicorn's other HTTP parser, httptools, drops the body of a request
+                # with an `Upgrade` header.
                 http="h11",
                 h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
                 ws="none",
@@ -109,7 +109,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory of event loops. Return ``None``, for asyncio's own, if uvloop is not installed."""
+    """Return uvloop's factory of event loops. If uvloop is not installed, return ``None`` for asyncio's factory."""
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,4 @@
-"""Startup message of the emulator: URLs, a command that calls a model, and one that adds an Airflow connection."""
+"""Startup message of the emulator: URLs, and the commands that call a model and add an Airflow connection."""
 
 import json
 import shlex
@@ -28,7 +28,10 @@ def build_startup_message(emulator: Emulator, api_key: str | None) -> list[str]:
 
 
 def _list_calls(emulator: Emulator) -> list[tuple[str, Any]]:
-    """Return URL and body of an example call for each environment, except ``development``, and for each Model API."""
+    """Return the URL and the body of each example call.
+
+    There is one call for each environment except ``development``, and one for each model of the Model APIs.
+    """
     calls: list[tuple[str, Any]] = []
     for endpoint in (*emulator.models.values(), *emulator.chains.values()):
         action = "predict" if endpoint.kind == "model" else "run_remote"

@@ -22,10 +22,11 @@ _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """How often, and after which delays, a failing model is invoked again.
+    """Settings for a failing model: how often, and after which delays, it is invoked again.
 
     :param max_attempts: maximum number of attempts, including the first.
-    :param initial_delay_ms: delay before the second attempt, in milliseconds. It doubles before each later attempt.
+    :param initial_delay_ms: delay before the second attempt, in milliseconds. The delay doubles before each later
+        attempt.
     :param max_delay_ms: maximum delay before an attempt, in milliseconds.
     """
 
@@ -34,7 +35,10 @@ class RetryConfig:
     max_delay_ms: int = 5000
 
     def delay(self, failures: int) -> float:
-        """Return the seconds to wait before the next attempt when ``failures`` attempts, at least one, have failed."""
+        """Return the seconds to wait before the next attempt.
+
+        :param failures: number of attempts that have failed, at least 1.
+        """
         return float(min(self.initial_delay_ms * 2 ** (failures - 1), self.max_delay_ms)) / 1000
 
 

@@ -45,7 +45,7 @@ class DaemonThreadPool:
             try:
                 value = call()
             except StopIteration:
-                # asyncio does not allow StopIteration as the exception of a future.
+                # A future of asyncio does not accept StopIteration, so the exception becomes a RuntimeError.
                 set_result, value = result.set_exception, RuntimeError("StopIteration")
             except BaseException as exc:
                 set_result, value = result.set_exception, exc

@@ -52,7 +52,7 @@ _UNSUPPORTED_OPTIONS = (
 
 
 class Truss:
-    """Truss directory, used as it is.
+    """Model in a Truss directory, which the emulator runs without building an image.
 
     The model runs in this process. ``requirements`` must be installed in this Python environment. System packages, base
     images and GPUs are not provided, and the working directory is not changed. Unsupported options of ``config.yaml``

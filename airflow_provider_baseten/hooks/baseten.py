@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class BasetenHook(BaseHook):
     """Hook that calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
 
-    The API key is the password of the connection. If the *default* connection does not exist, the key is that of the
-    environment variable ``BASETEN_API_KEY``; a missing connection with another id is an error. The host of the
-    connection is empty for Baseten's own hosts; otherwise it is the base URL of an emulator or a proxy.
+    The API key is the password of the connection. If the *default* connection does not exist, the key is read from the
+    environment variable ``BASETEN_API_KEY``. If a connection with another id does not exist, this is an error. The host
+    of the connection is empty to call Baseten itself, or the base URL of an emulator or a proxy.
 
-    The methods of the hook block and are for tasks. :meth:`client` returns a client with more methods, and
-    :meth:`async_client` one that does not block. Use a hook only in the process and thread that created it.
+    The methods of the hook are blocking, for use in tasks. :meth:`client` returns a client with more methods, and
+    :meth:`async_client` a client that does not block. Use a hook only in the process and thread that created it.
 
     See :doc:`/hook` and :doc:`/connection`.
 
@@ -73,7 +73,7 @@ class BasetenHook(BaseHook):
 
     @cached_property
     def connection(self) -> BasetenConnection:
-        """The connection, checked.
+        """Credentials and settings of the connection, checked.
 
         :raises BasetenAuthError: the connection does not exist or has no API key.
         :raises BasetenInputError: a field of the connection is not valid.
@@ -133,12 +133,12 @@ class BasetenHook(BaseHook):
         return self._client.openai(openai_target(target, model_apis))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check that the management API accepts the API keys; nothing is changed or charged for.
+        """Check that the management API accepts the API keys. The check changes nothing and costs nothing.
 
         :returns: whether the connection works, and a sentence that confirms it or names the error.
         """
         try:
-            # Errors name no id, because Airflow tests the connection under a random id.
+            # Errors do not name the id of the connection, because Airflow tests it under a random id.
             connection = find_connection(self.baseten_conn_id, called="the connection")
             return check_keys(connection.credentials(self._timeout, self._request_retries))
         except BasetenError as error:

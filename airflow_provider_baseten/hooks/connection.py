@@ -34,7 +34,7 @@ EXTRAS = (
     "log_error_details",
 )
 
-# In a connection that is written as a URI, all extras are texts.
+# In a connection that is written as a URI, all extras are texts. These texts mean true or false.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off", ""), False)
 
 # Names that users give as extras by mistake, and the field of the connection where the value belongs.
@@ -47,7 +47,7 @@ _FIELDS = dict.fromkeys(("api_key", "apikey", "key", "token", "password"), "pass
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 
-# Baseten's own hosts. Users copy their addresses from Baseten's pages into the connection by mistake.
+# Baseten's own hosts. Some users enter such a host, copied from Baseten's pages, in the connection by mistake.
 _OWN_HOST = re.compile(r"((www|app|api|docs|inference)\.)?baseten\.co|(model|chain)-[a-z0-9-]+\.api\.baseten\.co")
 
 _FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
@@ -89,8 +89,9 @@ class BasetenConnection:
         """Return the checked fields of an Airflow connection, and register its keys with the secrets masker.
 
         :param called: name of the connection in errors, by default ``connection '<id>'``.
-        :raises BasetenAuthError: there is no API key, or the value can't be an API key.
-        :raises BasetenInputError: the connection is of another type, or a field is not valid; the message names it.
+        :raises BasetenAuthError: there is no API key, or the text given as a key can't be one.
+        :raises BasetenInputError: the connection is of another type, or a field is not valid. The message names the
+            field.
         """
         fields = _Fields(connection, called or f"connection '{connection.conn_id}'")
         api_key = fields.api_key()
@@ -132,7 +133,7 @@ class BasetenConnection:
     def from_environment(cls, conn_id: str) -> "BasetenConnection":
         """Return a connection with the key in ``BASETEN_API_KEY``, in place of the missing default connection.
 
-        :raises BasetenAuthError: ``BASETEN_API_KEY`` is not set either, or can't be an API key.
+        :raises BasetenAuthError: ``BASETEN_API_KEY`` is not set, or its value can't be an API key.
         """
         if not os.environ.get("BASETEN_API_KEY"):
             raise BasetenAuthError(
@@ -144,9 +145,9 @@ class BasetenConnection:
 
 
 def check_variable(conn_id: str) -> None:
-    """Check that no environment variable is set for a connection that Airflow does not find.
+    """Raise an error if Airflow does not find a connection although an environment variable defines it.
 
-    Airflow ignores a variable that it can't parse, so that the connection seems to be missing.
+    Airflow ignores a variable that it can't parse, and then reports that the connection does not exist.
 
     :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
     """
@@ -221,8 +222,8 @@ class _Fields:
         """Return the URL in the fields Host, Port and Schema, ``None`` for Baseten's own hosts.
 
         The API key is sent to this URL, so fields that contradict each other are an error. A host without a scheme gets
-        https; only this machine gets http. So the key crosses a network unencrypted only if the connection has the
-        scheme http.
+        http if it is this machine, otherwise https. So the key crosses a network unencrypted only if the connection
+        names the scheme http.
         """
         connection = self._connection
         name, host, port = f"Host (the Base URL) of {self._called}", connection.host, self._port()
@@ -296,7 +297,7 @@ def _sentence(name: str) -> str:
 def _right_name(name: str) -> str:
     """Return a hint for an extra that does not exist.
 
-    It names the field of the connection where the value belongs, or the extra with the most similar name.
+    The hint names the field of the connection where the value belongs, or the extra with the most similar name.
     """
     if field_name := _FIELDS.get(name.lower()):
         return f"enter it as the {field_name} of the connection, not in extra"

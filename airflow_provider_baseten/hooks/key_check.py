@@ -1,11 +1,12 @@
-"""Test of a connection: the management API has to accept its keys. Nothing is changed or charged for."""
+"""Test of a connection: the management API has to accept its keys. The test changes nothing and costs nothing."""
 
 from airflow_provider_baseten.api.deployments import build_management_get
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
 
-# Airflow shows this in place of a password, and sometimes tests the connection with it: see _KEY_NOT_PASSED.
+# Airflow shows this text in place of a password. The Test button sometimes sends this text instead of the saved key,
+# see _KEY_NOT_PASSED.
 _AIRFLOW_MASK = "***"
 
 _KEY_NOT_PASSED = (
@@ -41,7 +42,7 @@ def _test_key(credentials: Credentials, name: str, api_key: str) -> str:
     url = tested.host_url(build_management_get("").host)
     try:
         with Client(tested) as client:
-            for path in ("/v1/users/me", "/v1/models"):  # A team's key has no user: the first path responds 404.
+            for path in ("/v1/users/me", "/v1/models"):  # For a team's key, the first path responds 404.
                 try:
                     client.send(build_management_get(path))
                 except BasetenNotFoundError:

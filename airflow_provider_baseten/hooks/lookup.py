@@ -34,8 +34,8 @@ async def afind_connection(conn_id: str) -> BasetenConnection:
         found = await BaseHook.aget_connection(conn_id)
         return await _in_thread(BasetenConnection.from_airflow, found)
     except AirflowNotFoundException:
-        # In dag.test() the async call of a trigger does not find connections in Airflow's database. The blocking call
-        # does.
+        # The blocking call in a thread, because in dag.test() Airflow's async call does not find connections in the
+        # database when a trigger makes it.
         return await _in_thread(find_connection, conn_id)
 
 

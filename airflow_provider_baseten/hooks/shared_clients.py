@@ -1,4 +1,4 @@
-"""Shared clients: one async client for each connection of an event loop, closed when unused."""
+"""Shared clients: one async client for each connection in an event loop, closed by its last user."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from airflow_provider_baseten.hooks.lookup import afind_connection
 
 
 class SharedClient:
-    """Async client of a connection. The first call of a method opens it, and the next call after `renew` a new one.
+    """Async client of a connection. It is opened when it is first needed, and after :meth:`renew` a new one is opened.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param timeout: seconds to wait for a response.
@@ -42,7 +42,7 @@ class SharedClient:
         return (await self._open())[1].result_store
 
     def renew(self, refused: AsyncClient) -> None:
-        """Discard a client whose API key was refused. The next call reads the connection, which may have a new key."""
+        """Discard a client whose API key was refused. The next call reads the connection again, for a new key."""
         if self._opened is not None and self._opened[0] is refused:
             # The old client is not closed: requests of other triggers, which may be charged for, are still in flight.
             self._opened = None

@@ -1,1 +1,3 @@
-"""Idempotency: records of what a task instance has sent, so that no attempt pays twice."""
+"""Idempotency: records of what a task instance has sent, so that a retry does not send, and pay for, the same request
+again.
+"""

@@ -28,7 +28,7 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right of one trigger to send a call.
+    """Claim: the right of one trigger to send the request of a call.
 
     :param id: random id of one run of the trigger.
     :param started_at: when the trigger began to run, in seconds since the epoch. Of two triggers with a claim, the one
@@ -82,7 +82,8 @@ class DeferredCall:
             raise self._damaged("request") from None
 
     def claim(self, mine: Claim) -> Claim | None:
-        """Claim the right to send. If another trigger has claimed it, return that trigger's claim, otherwise ``None``.
+        """Claim the right to send the request; return ``None``. If another trigger has the right, return its claim
+        instead.
 
         The claim of an earlier attempt of the task is never found, because :meth:`take_error` has deleted it.
         """
@@ -105,7 +106,9 @@ class DeferredCall:
             return Claim("(unknown)", 0.0)
 
     def leave_response(self, response: Response) -> None:
-        """Write the response. It must be usable, because no attempt sends the request again while it is there."""
+        """Write the response. The response must be usable, because no attempt sends the request again while a response
+        is stored.
+        """
         head: dict[str, Any] = {"status": response.status, "headers": dict(response.headers)}
         if response.large is not None:
             head["large"] = f"{self._folder}/{uuid4().hex}"
@@ -141,9 +144,11 @@ class DeferredCall:
         self._write("error", error_fields(error), b"")
 
     def take_error(self) -> BasetenError | None:
-        """Return the error, ``None`` if there is none. Delete it and the claim, so that the next attempt sends again.
+        """Return the error, ``None`` if there is none. Delete the error and the claim, so that the next attempt sends
+        again.
 
-        After ``on_orphaned_request="fail"`` the claim is not deleted, because nothing may be sent.
+        After ``on_orphaned_request="fail"`` the claim is not deleted, because nothing may be sent until the task is
+        cleared.
         """
         found = self._read("error")
         if found is None:

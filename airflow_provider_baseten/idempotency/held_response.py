@@ -1,7 +1,7 @@
 """Held response: a paid response that could not be stored, kept in Airflow's task state store for the next attempt.
 
-It prevents a second payment when the result store fails after the response has arrived. It does not always help,
-because the task state store exists only in Airflow 3.3 and newer, and takes only small responses.
+A held response prevents a second payment when the result store fails after the response has arrived. A response can't
+always be kept, because the task state store exists only in Airflow 3.3 and newer, and takes only small responses.
 """
 
 import json
@@ -24,7 +24,7 @@ _MAX_BYTES = 60_000
 
 
 class HeldResponse:
-    """The response to the request of a task instance, if an earlier attempt could not store it and kept it.
+    """Paid response that an attempt could not store, and kept in the task state store for the next attempt.
 
     A response to another request, or from before the task was cleared, is not found. Then the task sends its request.
 
@@ -41,7 +41,7 @@ class HeldResponse:
         self._found = False
 
     def find(self) -> Response | None:
-        """Return the response that an earlier attempt held, ``None`` if there is none.
+        """Return the response that an earlier attempt kept, ``None`` if there is none.
 
         :raises BasetenResultStoreError: the task state store can't be read.
         """
@@ -61,7 +61,7 @@ class HeldResponse:
         )
 
     def keep(self, response: Response) -> bool:
-        """Keep a response if it is small; return whether it is kept."""
+        """Keep a response if it is small enough; return whether it was kept."""
         if self._states is None or response.size > _MAX_BYTES:
             return False
         held = {
@@ -79,7 +79,7 @@ class HeldResponse:
         return True
 
     def delete(self) -> None:
-        """Delete the held response, whose output is stored by now. If that fails, Airflow deletes it after 30 days."""
+        """Delete the kept response, because its output is stored now. If this fails, Airflow deletes it after 30 days."""
         if self._found:
             try:
                 self._states.delete(_KEY)

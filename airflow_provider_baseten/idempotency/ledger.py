@@ -8,8 +8,8 @@ and the id before the task waits. So a later attempt finds the request, or at le
 Second, a record that can't be read is an error. If it counted as missing, the request would be sent again.
 
 A task instance has one entry for each kind of work that is paid for, see :data:`Kind`. A deferred predict has no id by
-which it could be found again, so its record is a :mod:`~airflow_provider_baseten.idempotency.deferred_call`. It has the
-same identity, fingerprint and rule for orphaned requests.
+which it could be found again, so its record is a :mod:`~airflow_provider_baseten.idempotency.deferred_call`. A deferred
+call has the same identity, fingerprint and rule for orphaned requests as an entry.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ class Entry:
         a clear raises the number, so that a cleared task sends again.
     :param run: start time of the run that the request belongs to. A run that was deleted and created again under the
         same id sends its own request, and does not get the output of the deleted run.
-    :param created_at: when the request was about to be sent, in seconds since the epoch. It ties the two records of one
-        request together, see :func:`open_ledger`.
+    :param created_at: when the request was about to be sent, in seconds since the epoch. A request can have a record in
+        each of two stores, see :func:`open_ledger`; equal times show that they belong together.
     :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
         whether the request was sent: ``on_orphaned_request`` decides whether to risk a second payment.
     :param kind: kind of the work that is paid for.
@@ -70,9 +70,9 @@ class Entry:
     def matches(self, wanted: "Entry") -> bool:
         """Return whether an attempt can use the request of this entry instead of sending its own.
 
-        It can if the run and the request are the same, and the task was not cleared.
+        It can if the run and the request are the same, and the task was not cleared since.
 
-        :param wanted: intent of the attempt.
+        :param wanted: entry that the attempt would record before it sends its own request.
         """
         same_run = self.run == wanted.run or self.run is None or wanted.run is None
         return same_run and (self.fingerprint, self.max_tries) == (wanted.fingerprint, wanted.max_tries)
@@ -126,10 +126,10 @@ def intent(context: "Context", fingerprint: str, kind: Kind = "async_request") -
 
 
 def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequest) -> Send | Attach | Replace:
-    """Decide what an attempt does.
+    """Decide whether an attempt sends its request, waits for an earlier request, or replaces an earlier request.
 
     :param entry: record of the earlier attempts.
-    :param wanted: intent of this attempt.
+    :param wanted: entry that this attempt would record before it sends its own request.
     :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the same request, and
         ``on_orphaned_request`` is ``fail``.
     """
@@ -176,7 +176,7 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
 
 
 def write_persistently(ledger: Ledger, entry: Entry) -> None:
-    """Replace the entry of a request that was sent. Retry for a minute, because without the entry the task pays again.
+    """Replace the entry of a request that was sent. Retry for a minute: without it a retry pays again.
 
     :raises Exception: the last error of Airflow or of the result store.
     """
@@ -207,7 +207,8 @@ class _InTaskStates:
             return self._left_by_another_run()
         if entry.request_id is not None:
             return entry
-        # A worker writes the id to the result store first. It may have died before it wrote the id here.
+        # A worker writes the id first to the result store and then to the task state store. It may have died in
+        # between, so the id may be only in the result store.
         stored = self._stored.read()
         return stored if stored is not None and replace(stored, request_id=None) == entry else entry
 
@@ -230,7 +231,7 @@ class _InTaskStates:
         return True
 
     def _left_by_another_run(self) -> Entry | None:
-        """Return the entry of a deleted run with the same id, whose request is to be cancelled.
+        """Return the entry of a deleted run with the same id, so that the request of this run can be cancelled.
 
         Return ``None`` if there is none or it can't be read.
         """
@@ -245,7 +246,7 @@ class _InResultStore:
     def __init__(self, store: ResultStore, name: str, kind: Kind) -> None:
         self._store = store
         self._kind = kind
-        # Earlier versions wrote files of async requests without a kind in the name, so they keep this name.
+        # Earlier versions wrote the files of async requests without a kind in the name. These files must be found.
         self._name = f"ledger/{name}" if kind == "async_request" else f"ledger/{name}-{kind}"
 
     def read(self) -> Entry | None:
@@ -264,7 +265,7 @@ class _InResultStore:
 
 
 def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
-    """Read a record of this or another version of the package; unknown fields are skipped.
+    """Return the entry in a record of this or another version of the package; unknown fields are skipped.
 
     :raises BasetenResultStoreError: a required field is missing or has another type, or the record is of another
         kind.

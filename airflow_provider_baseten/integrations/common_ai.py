@@ -42,7 +42,7 @@ class BasetenBatchAdapter(BatchAdapter):
     """Batches of chat completions on the OpenAI-compatible server of a model, or on Model APIs.
 
     Baseten has no batch endpoint, so :meth:`submit` sends the requests with the bulk engine. It returns the id of the
-    batch when each request has succeeded or failed: a batch that has an id is complete. Outputs are written to
+    batch when each request has succeeded or failed, so a batch that has an id is complete. Outputs are written to
     ``[baseten] result_store``, below ``llm_batches``, while the batch runs. If an attempt dies, its outputs stay there,
     and the next attempt sends only the requests that have no output.
 
@@ -107,8 +107,8 @@ class BasetenBatchAdapter(BatchAdapter):
     ) -> SubmitResult:
         """Send all requests that have no output yet, and return when each request has succeeded or failed.
 
-        Outputs are written at every 1,000 outputs, every 30 seconds, and at the end of the run, also if it ends with an
-        error. A process that is killed loses the outputs that were not written yet.
+        Outputs are written after every 1,000 outputs, every 30 seconds, and at the end of the run, even if the run ends
+        with an error. A process that is killed loses the outputs that were not written yet.
 
         :raises BasetenAuthError: the key was refused.
         :raises BasetenNotFoundError: the model does not exist.
@@ -244,7 +244,9 @@ class BasetenBatchAdapter(BatchAdapter):
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
-    """A batch is not in the result store. The operator sends it again, like a batch that a provider has expired."""
+    """A batch is not in the result store. The operator sends the batch again, as it does when a provider reports a
+    batch as expired.
+    """
 
     status_code = 404
 
@@ -270,7 +272,7 @@ def _decode_line(uri: str, line: bytes) -> dict[str, Any]:
 
 
 def _read_result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
-    """Return the result in a line of a part."""
+    """Return the result of one request, read from a line of an output file."""
     index, body = line["row"], line["output"]
     error = line["error"] or _find_error(body)
     completion = parse_completion(body) if error is None else None

@@ -99,7 +99,7 @@ class SensorOptions(AirflowOptions, total=False):
 
 
 def is_deferrable(deferrable: bool | None) -> bool:
-    """Return whether a task waits in the triggerer.
+    """Return whether a task waits in the triggerer instead of on a worker.
 
     :param deferrable: argument of the task; ``None`` stands for Airflow's option ``[operators] default_deferrable``.
     :raises BasetenInputError: the argument is neither true, false nor ``None``.

@@ -63,7 +63,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     nobody knows whether Baseten has it: ``on_orphaned_request`` decides what the next attempt does. A queued request is
     cancelled when the task is killed, is cleared or times out. A running request can't be cancelled.
 
-    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``retry_policy`` and Airflow's own.
 
     :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; at most 256
@@ -269,9 +269,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     @property
     def _longest_deferral(self) -> float:
-        """Seconds for which the trigger waits at most.
+        """Maximum number of seconds that the trigger waits.
 
-        The trigger keeps ``execution_timeout`` too, because Airflow does not while a task is deferred.
+        ``execution_timeout`` limits this time too, because Airflow does not enforce it while a task is deferred.
         """
         limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
         return min(self.wait_timeout, limit)

@@ -76,7 +76,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     Every 10 seconds the task logs its progress, and in Airflow 3.3 and newer writes it to the task state store under
     the key ``baseten_batch_progress``.
 
-    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``retry_policy`` and Airflow's own.
 
     :param inputs: the rows, any JSON values: a list, another iterable, or the output of a task. Exactly one of
@@ -107,8 +107,8 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :param max_concurrency: maximum number of requests in flight, or ``auto`` (default), which measures how many the
         server can process.
     :param requests_per_second: maximum number of requests per second; by default there is no limit.
-    :param max_failed_rows: number of rows of the task's shard; the task fails once more rows have failed. By default
-        there is no limit.
+    :param max_failed_rows: maximum number of failed rows in the task's shard. The task fails once more rows have
+        failed. By default there is no limit.
     :param max_failure_ratio: fraction of the rows, from 0 to 1; the task fails if a larger fraction has failed. By
         default it fails only if all rows have failed.
     :param only_failed: send only rows whose last outcome is a failure. By default rows that were never sent are sent
@@ -116,8 +116,8 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``. By
         default such files are an error.
     :param num_shards: number of shards that the job is split into, by default 1.
-    :param shard: number of the shard that this task runs, from 0; required if there are several. It takes every
-        ``num_shards``-th row: ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
+    :param shard: number of the shard that this task runs, from 0; required if there are several shards. The shard takes
+        every ``num_shards``-th row: ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
     :param timeout: seconds to wait for each response, by default 1260.
     :param request_retries: :class:`~airflow_provider_baseten.client.retries.RequestRetries` of each request within an
         attempt; the retries of the task are those of ``retry_policy``.
@@ -131,7 +131,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
         another job; nothing was sent. A retry of the task helps only if an input file did not exist yet.
     :raises BasetenBatchError: every row or too many rows have failed, or the task was stopped. The outputs are kept.
-    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+    :raises BasetenError: a subclass for each kind of failure, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
     """

@@ -27,7 +27,7 @@ class ProgressReport:
     def __call__(self, progress: "Progress") -> None:
         """Log the numbers, and store them in a thread.
 
-        This method runs in an event loop, and a slow call of Airflow's API would block the loop.
+        The thread is needed because this method runs in an event loop, which a slow call of Airflow's API would block.
         """
         self._log.info("%s", progress)
         if self._storing is None or not self._storing.is_alive():

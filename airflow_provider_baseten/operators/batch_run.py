@@ -67,6 +67,6 @@ class BatchRunMixin:
         )
 
     def on_kill(self) -> None:
-        """Let the run write its last part and stop. This method must not block: a signal handler calls it."""
+        """Let the run write its last part and stop. This method must not block, because a signal handler calls it."""
         if self._stop is not None:
             self._stop.set()

@@ -53,7 +53,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     The task holds a worker slot while it waits. If the worker dies, its connection is closed and Baseten cancels the
     work; the retry of the task sends the request again.
 
-    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
 
     :param messages: the conversation, a list of objects with ``role`` and ``content``; exactly one of ``messages`` and
@@ -80,7 +80,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     :raises BasetenOutputError: the answer is incomplete, is empty, has only reasoning, does not match
         ``response_format``, or has a tool call whose arguments are not JSON.
     :raises BasetenModelError: the server responded with 200 and an error, or aborted the answer.
-    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+    :raises BasetenError: a subclass for each kind of failure, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/reference/inference-api/chat-completions
     """
@@ -175,7 +175,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
         try:
             return {**super().extra_xcoms(response), "usage": read_completion(response).usage}
-        except BasetenResponseError:  # read_response raises it again.
+        except BasetenResponseError:  # read_response reports this error.
             return super().extra_xcoms(response)
 
     def read_response(self, response: "Response") -> "Output":

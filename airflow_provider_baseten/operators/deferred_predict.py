@@ -1,4 +1,6 @@
-"""Deferred predict: a predict that the triggerer sends for a task, with request and response in the result store."""
+"""Deferred predict: a predict call that the triggerer sends for a task. The request and the response are in the result
+store.
+"""
 
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,12 +18,12 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: What the error says if a response can't be stored as the output of the task.
+#: Sentence for the error message when a response has arrived, but can't be stored as the output of the task.
 RESPONSE_STAYS = "The response stays in the result store: the next attempt reads it and sends nothing."
 
 
 class DeferredPredict:
-    """The deferred predict of a task instance, as a worker sees it before and after the deferral.
+    """Predict call of a task instance in deferrable mode. A worker uses this class before and after the deferral.
 
     :param result_store: URI of the connection's result store, ``None`` for the default one.
     :param name: name of the call (the request and its response) in the result store.
@@ -35,7 +37,7 @@ class DeferredPredict:
 
     @classmethod
     def of_request(cls, context: "Context", request: Request, result_store: str | None) -> Self:
-        """Return the deferred predict of a task instance for a request. All attempts get the same one."""
+        """Return the deferred predict of a task instance for a request. For all attempts it has the same name."""
         return cls(result_store, identity_of(context).request_key(fingerprint(request)))
 
     def find_response(self, request: Request) -> Response | None:

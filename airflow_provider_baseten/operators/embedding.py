@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.responses import Response
     from airflow_provider_baseten.storage.encoding import Output
 
-# Far more dimensions than the vectors of any model have.
+# Largest accepted value of `dimensions`, far above the number of dimensions of any model.
 _MOST_DIMENSIONS = 1_000_000
 
 
@@ -39,7 +39,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     The XCom ``usage`` with ``prompt_tokens`` and ``total_tokens`` is pushed in addition. If the task sends one request,
     the XCom ``request_id`` is pushed too. If it sends several requests, ``usage`` counts those of this attempt.
 
-    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
 
     :param texts: a text, or a list of texts. (templated, not shown among the rendered templates)
@@ -49,8 +49,9 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         Vectors of another length are an error.
     :param texts_per_request: maximum number of texts in one request, by default 32.
 
-    :raises BasetenBatchError: a text has no vector, or the task was stopped; raised only after several requests.
-    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+    :raises BasetenBatchError: a text has no vector, or the task was stopped. Raised only if the texts are sent in
+        several requests.
+    :raises BasetenError: a subclass for each kind of failure, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/engines/bei/overview
     """
@@ -109,7 +110,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
 
         try:
             return {**super().extra_xcoms(response), "usage": read_usage(response)}
-        except BasetenResponseError:  # read_response raises it again.
+        except BasetenResponseError:  # read_response reports this error.
             return super().extra_xcoms(response)
 
     def read_response(self, response: "Response") -> "Output":

@@ -34,8 +34,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
     """Base of all operators and sensors. It logs their failures and passes them to Airflow.
 
-    A failure is logged as one paragraph, with a traceback of few lines. Airflow below 3.3 does not call retry policies;
-    there, an error that the policy does not retry fails the task at once.
+    A failure is logged as one paragraph, with a traceback of few lines. Airflow below 3.3 does not call retry policies.
+    With these versions, this class calls the policy itself, and an error that the policy does not retry fails the task
+    at once.
 
     Operators of this package implement :meth:`run_task` instead of ``execute``, and :meth:`resume_task` for the work
     after a deferral. ``execute`` and ``resume`` of this class call these methods and report failures. A user's subclass
@@ -54,7 +55,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         self, *, task_id: str, retry_policy: "RetryPolicy | None" = None, **kwargs: Unpack[TaskOptions]
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
-        # Set here, because Airflow's class has no such argument below 3.3.
+        # Not passed to Airflow's class, which has no such argument below 3.3.
         self.retry_policy = checked_policy(retry_policy)
 
     def execute(self, context: "Context") -> Any:
@@ -91,7 +92,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         return "Nothing was sent."
 
     def _report(self, error: BaseException) -> BaseException:
-        """Log a failure, and return the exception to raise. Its traceback has no frames of this package."""
+        """Log a failure, and return the exception to raise, with a traceback that has no frames of this package."""
         self.log.debug("The full traceback:", exc_info=error)
         if isinstance(error, AirflowTaskTimeout):
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"
@@ -116,7 +117,7 @@ def _final(error: BasetenError) -> BasetenError:
     kind = type(error)
 
     def reduce(self: BasetenError) -> tuple[Any, ...]:
-        # Pickle finds no class that is made at run time. A copy in another process is an error of the original type.
+        # Pickle can't find a class that is made at run time, so an unpickled copy has the original type.
         return (kind, self.args, vars(self))
 
     namespace = {"__module__": kind.__module__, "__reduce__": reduce}
@@ -146,6 +147,6 @@ def _wrapped(sentence: str) -> list[str]:
 def _cause(error: BasetenError) -> BaseException | None:
     """Return the cause to show in the traceback.
 
-    An exception of the DAG author's code is shown. An exception of a library is not: ``None`` is returned.
+    An exception of the DAG author's code is shown. For an exception of a library, ``None`` is returned.
     """
     return error.__cause__ if isinstance(error, BasetenInputError) else None

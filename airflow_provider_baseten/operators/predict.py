@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.operators.task_output import TaskOutput
     from airflow_provider_baseten.storage.encoding import Output
 
-# Characters. A longer line is logged in parts.
+# Length in characters. A longer line of the stream is logged in parts.
 _LONGEST_LINE = 65_536
 
 
@@ -56,7 +56,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     and does not pay again. If the triggerer dies while it waits, Baseten cancels the work, and ``on_orphaned_request``
     decides whether another triggerer sends the request again.
 
-    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
+    The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
 
     :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; with
@@ -71,7 +71,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     :param log_stream: log the lines of a streaming model's output as they arrive; by default false. It can't be
         combined with ``deferrable``.
 
-    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+    :raises BasetenError: a subclass for each kind of failure, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
     """
@@ -106,7 +106,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         self._is_late_in_triggerer = False
 
     def build_request(self) -> Request:
-        """Return the predict, checked.
+        """Return the predict request, checked.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
@@ -165,7 +165,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
         """Keep a response whose output could not be stored; return a sentence on what the next attempt does.
 
-        The response of a deferred predict is in the result store already.
+        The response of a deferred predict is in the result store already, so it is not kept again.
         """
         from airflow_provider_baseten.operators.deferred_predict import RESPONSE_STAYS
 
@@ -191,7 +191,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def resume_task(self, call: "Callable[[], Any]") -> Any:
         """Continue after the deferral.
 
-        :raises AirflowTaskTimeout: ``execution_timeout`` has passed; the same error as without ``deferrable``.
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed. Without ``deferrable`` the error is the same.
         """
         try:
             return super().resume_task(call)

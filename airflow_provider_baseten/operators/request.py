@@ -37,9 +37,9 @@ class BasetenRequestOperator(BasetenCallOperator):
 
     :param timeout: seconds to wait for the response, and for each next part of a streamed response; by default 1260,
         slightly more than Baseten's own limit for a predict.
-    :param idempotent: whether the request may be sent again after a read timeout, a lost connection, 500 or 504. After
-        these the model may have run and been charged for. By default the request is sent again only if the model did
-        not run.
+    :param idempotent: whether the request may be sent again after a read timeout, a lost connection, status 500 or
+        status 504. In these cases the model may have run and been charged for. By default the request is sent again
+        only if the model did not run.
 
     https://docs.baseten.co/inference/calling-your-model
     """

@@ -19,8 +19,7 @@ class BasetenError(Exception):
     :param may_have_run: whether the model may have run and been charged for, although there is no usable output.
     """
 
-    #: Whether a retry of the task fails in the same way. If ``retryable`` of an error is true, this does not apply to
-    #: it.
+    #: Whether a retry of the task fails in the same way. An error whose ``retryable`` is true overrides this.
     is_permanent = False
     #: Whether every other request over the connection fails in the same way. Such an error ends a bulk run.
     fails_all_requests = False
@@ -113,9 +112,7 @@ class BasetenResultLostError(BasetenError):
 
 
 class BasetenOrphanedRequestError(BasetenError):
-    """An earlier attempt of the task died while it sent the request, so it is not known whether Baseten received the
-    request.
-    """
+    """An earlier attempt of the task died while it sent the request. Baseten may have received the request or not."""
 
     is_permanent = True
 

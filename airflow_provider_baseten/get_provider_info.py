@@ -61,7 +61,7 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def _modules(folder: str) -> list[str]:
-    """Return the modules of a folder that have public names."""
+    """Return the modules of a folder that define public names of this package."""
     names = {f"airflow_provider_baseten.{module}" for module in MODULES.values() if module.startswith(f"{folder}.")}
     return sorted(names)
 

@@ -171,9 +171,7 @@ class Exchange:
         if not self._is_response_finished:
             self._is_response_finished = True
             self._connections.close(self.scope, reset=reset)
-            await asyncio.sleep(
-                0
-            )  # Let uvicorn notice the close now. Otherwise it would log an error for an incomplete response.
+            await asyncio.sleep(0)  # Let uvicorn notice the close, so that it logs no error for an incomplete response.
 
     def close(self) -> None:
         """Stop watching the client for a disconnect."""

@@ -117,9 +117,7 @@ class Faults:
             return [fault for fault, _ in self._pending]
 
     def take(self, address: Address, method: str) -> Fault | None:
-        """Return the fault to inject into a request, ``None`` if no fault matches. Each call counts as one of its
-        ``times``.
-        """
+        """Return the fault to inject into a request, and count down its ``times``; ``None`` if no fault matches."""
         if not self._pending:
             return None
         with self._lock:

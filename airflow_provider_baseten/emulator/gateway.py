@@ -123,7 +123,7 @@ class Gateway:
 
     async def _inject(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
         """Inject a fault, and return whether the fault replaced the response."""
-        # Read the body before the fault happens: while a client still sends its body, it reads no response, and its
+        # Read the body before the fault happens, because a client that still sends its body reads no response, and its
         # disconnect is not detected.
         request_body = await exchange.body()
         if fault.delay:

@@ -36,7 +36,7 @@ class HostedApp:
         self._events, self._replies = (
             asyncio.Queue(),
             asyncio.Queue(),
-        )  # Not the old queues, which may contain messages of an earlier run.
+        )  # New queues, because the old ones may contain messages of an earlier run.
         self._task = asyncio.create_task(self._run())
         await self._events.put({"type": "lifespan.startup"})
         reply = await self._replies.get()

@@ -107,7 +107,7 @@ def _check_complete(body: bytes) -> None:
 
 
 def _numpy_to_json(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")  # numpy is slow to import. If it was never imported, no value is of numpy.
+    numpy = sys.modules.get("numpy")  # Importing it is slow. Without an import, no value is a numpy value.
     if numpy is not None:
         if isinstance(value, numpy.integer):
             return int(value)

@@ -120,7 +120,7 @@ class BasetenHook(BaseHook):
         return self._client.cancel_async_request(target, request_id)
 
     def wake(self, target: Target) -> None:
-        """Start a replica of a deployment that has scaled to zero, without waiting for it."""
+        """Start a replica of a deployment that has scaled to zero, without waiting until the replica is ready."""
         self._client.wake(target)
 
     def openai_client(self, target: Target | None = None, *, model_apis: bool = False) -> "OpenAI":

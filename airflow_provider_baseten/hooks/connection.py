@@ -34,7 +34,7 @@ EXTRAS = (
     "log_error_details",
 )
 
-# In a connection that is written as a URI, all extras are texts. These texts mean true or false.
+# Texts that mean true or false. In a connection that is written as a URI, all extras are texts.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off", ""), False)
 
 # Names that users give as extras by mistake, and the field of the connection where the value belongs.
@@ -89,7 +89,7 @@ class BasetenConnection:
         """Return the checked fields of an Airflow connection, and register its keys with the secrets masker.
 
         :param called: name of the connection in errors, by default ``connection '<id>'``.
-        :raises BasetenAuthError: there is no API key, or the text given as a key can't be one.
+        :raises BasetenAuthError: there is no API key, or a key contains characters that no API key has.
         :raises BasetenInputError: the connection is of another type, or a field is not valid. The message names the
             field.
         """

@@ -34,8 +34,8 @@ async def afind_connection(conn_id: str) -> BasetenConnection:
         found = await BaseHook.aget_connection(conn_id)
         return await _in_thread(BasetenConnection.from_airflow, found)
     except AirflowNotFoundException:
-        # The blocking call in a thread, because in dag.test() Airflow's async call does not find connections in the
-        # database when a trigger makes it.
+        # In dag.test(), Airflow's async call does not find connections in the database if a trigger makes the call. So
+        # try the blocking call too, in a thread.
         return await _in_thread(find_connection, conn_id)
 
 

@@ -53,7 +53,7 @@ class DeferredCall:
         self._claim = f"{self._folder}/claim"
 
     def leave_request(self, request: Request) -> None:
-        """Write the request."""
+        """Write the request to the result store, for the trigger."""
         head = {
             "method": request.method,
             "host": request.host,
@@ -82,8 +82,9 @@ class DeferredCall:
             raise self._damaged("request") from None
 
     def claim(self, mine: Claim) -> Claim | None:
-        """Claim the right to send the request; return ``None``. If another trigger has the right, return its claim
-        instead.
+        """Claim the right to send the request.
+
+        Return ``None`` on success. If another trigger has claimed the right, return the claim of that trigger.
 
         The claim of an earlier attempt of the task is never found, because :meth:`take_error` has deleted it.
         """
@@ -92,7 +93,7 @@ class DeferredCall:
         return self.holder()
 
     def take_over(self, mine: Claim) -> None:
-        """Replace the claim of another trigger."""
+        """Replace the claim of another trigger with the claim of this trigger."""
         self._store.write(self._claim, json.dumps(asdict(mine)).encode())
 
     def holder(self) -> Claim | None:
@@ -136,7 +137,7 @@ class DeferredCall:
         self._store.remove(self._claim)
 
     def has_ended(self) -> bool:
-        """Return whether there is a response or an error."""
+        """Return whether the result store has a response to the call, or an error."""
         return any(self._store.read(f"{self._folder}/{name}") is not None for name in ("response", "error"))
 
     def leave_error(self, error: BasetenError) -> None:

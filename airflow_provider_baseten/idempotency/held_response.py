@@ -79,7 +79,7 @@ class HeldResponse:
         return True
 
     def delete(self) -> None:
-        """Delete the kept response, because its output is stored now. If this fails, Airflow deletes it after 30 days."""
+        """Delete the kept response, because its output is stored. If this fails, Airflow deletes it after 30 days."""
         if self._found:
             try:
                 self._states.delete(_KEY)

@@ -176,7 +176,9 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
 
 
 def write_persistently(ledger: Ledger, entry: Entry) -> None:
-    """Replace the entry of a request that was sent. Retry for a minute: without it a retry pays again.
+    """Replace the entry of a request that was sent, and retry this for a minute.
+
+    Without the entry, a retry of the task would send, and pay for, the request again.
 
     :raises Exception: the last error of Airflow or of the result store.
     """
@@ -246,7 +248,7 @@ class _InResultStore:
     def __init__(self, store: ResultStore, name: str, kind: Kind) -> None:
         self._store = store
         self._kind = kind
-        # Earlier versions wrote the files of async requests without a kind in the name. These files must be found.
+        # Files of async requests have no kind in the name, so that the files of earlier versions are found.
         self._name = f"ledger/{name}" if kind == "async_request" else f"ledger/{name}-{kind}"
 
     def read(self) -> Entry | None:

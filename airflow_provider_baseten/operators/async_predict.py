@@ -75,7 +75,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         Baseten's default is 600.
     :param inference_retry_config: how often Baseten runs the model again:
         :class:`~airflow_provider_baseten.api.async_predict.InferenceRetryConfig`.
-    :param deferrable: wait in the triggerer instead of a worker slot, by default ``[operators] default_deferrable``.
+    :param deferrable: wait in the triggerer instead of holding a worker slot. The default is Airflow's option
+        ``[operators] default_deferrable``.
     :param wait_for_completion: false returns the request id at once; by default true.
     :param poll_interval: longest wait between two status calls, in seconds, by default 30. The first status calls come
         sooner.

@@ -157,10 +157,10 @@ class BasetenCallOperator(BasetenModelOperator):
     """Base of operators that call a model or a chain.
 
     :param headers: additional HTTP headers, by default none. (templated, not shown among the rendered templates)
-    :param output_path: URI or local path of the file for the output, for example ``s3://conn@bucket/{{
-        dag_run.run_after | ds }}.json``. If it ends with a slash, it is the folder for this file. The task then returns
-        a reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By default the output
-        goes to XCom; only a large output goes to a file. (templated)
+    :param output_path: URI or local path of the file for the output, for example
+        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``. If it ends with a slash, it is the folder for this file.
+        The task then returns a reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By
+        default the output goes to XCom; only a large output goes to a file. (templated)
     """
 
     template_fields = (*BasetenModelOperator.template_fields, "headers", "output_path")

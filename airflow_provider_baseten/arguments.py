@@ -1,6 +1,6 @@
 """Checks of the arguments of operators, sensors, hooks and jobs, with errors that name the argument.
 
-An invalid value is an error before anything is sent; it is never replaced by the default. Each check tests the type
+An invalid value raises an error before anything is sent. It is never replaced by the default. Each check tests the type
 first, because the value may be a numpy array: an array has no truth value, and ``==`` compares each of its elements.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-#: Upper bound of all timeouts in seconds: ten years. A longer one may end after the year 9999, or overflow a timer.
+#: Upper bound of all timeouts in seconds: ten years. A longer timeout may end after the year 9999 or overflow a timer.
 MOST_SECONDS = 10 * 365 * 86_400
 
 _MAX_CHARACTERS = 80

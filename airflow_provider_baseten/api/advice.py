@@ -26,7 +26,8 @@ class Advice:
     """Advice for one kind of call.
 
     :param by_status: advice by HTTP status, in place of the general advice for this status.
-    :param may_run: warning that the work may run although no complete response came; empty for calls that cost nothing.
+    :param may_run: warning for a call without a complete response: Baseten may still do the work and bill it. Empty
+        for calls that cost nothing.
     :param after_timeout: advice if no response came in time.
     """
 
@@ -62,7 +63,7 @@ PREDICT = Advice(
     after_timeout="Allow more time, or use async predict for long work.",
 )
 
-#: Calls of a custom server's route. Async predict can't call one, so the advice does not name it.
+#: Calls of a custom server's route. Async predict can't call a route, so the advice does not recommend async predict.
 ROUTE = Advice(
     by_status={
         **_MODEL,

@@ -82,8 +82,8 @@ def build_async_predict(
 ) -> Request:
     """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
 
-    The request is not sent again after a failure in which it may have been accepted. It could run twice, because
-    Baseten has no idempotency keys.
+    If Baseten may have accepted the request before a failure, it is not sent again. A second copy could run as well,
+    because Baseten has no idempotency keys.
 
     :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
     :raises BasetenInputError: a value is out of bounds or the input can't be encoded as JSON.
@@ -115,8 +115,8 @@ def build_async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
-        # A 502 may mean that only the response was lost: the request then is queued, and runs. A predict, in contrast,
-        # ends with its connection.
+        # After a 502 the request may be in the queue and run, because perhaps only the response was lost. A synchronous
+        # predict does not need this: it ends when its connection ends.
         doubtful_statuses=frozenset({502}),
         max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,
@@ -137,7 +137,7 @@ def check_options(
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
-    """Return the most seconds that a request can take: time in the queue, an hour per attempt, 10 minutes to spare."""
+    """Return the most seconds that a request can take: time in the queue, an hour per attempt, and 10 minutes more."""
     attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 

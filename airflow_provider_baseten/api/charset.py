@@ -5,14 +5,15 @@ from email.message import Message
 
 _UTF16_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-# Python codecs that are not charsets, or that take quadratic time.
+# Python codecs that are not used although a server may name them: they are no charsets, or take quadratic time.
 _REFUSED_CODECS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
 
 
 def encoding_of(head: bytes, content_type: str) -> str | None:
     """Return Python's name for the encoding of a text, ``None`` for UTF-8 without a byte order mark.
 
-    A byte order mark takes precedence over the Content-Type. An unknown charset is taken for UTF-8.
+    A byte order mark takes precedence over the charset in the Content-Type; a mark of UTF-16 does so only for ``text/``
+    types. A text with an unknown charset is decoded as UTF-8.
 
     :param head: the first three bytes of the text, or more.
     """

@@ -56,7 +56,7 @@ def decoder_for(content_encoding: str) -> Decoder | None:
 
 
 class _Gzip:
-    """Decoder of one or more gzip members; bytes after the last member are ignored, as browsers do."""
+    """Decoder of one or more gzip members. Bytes after the last member are ignored, as they are in browsers."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(_GZIP)

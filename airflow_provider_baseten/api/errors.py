@@ -25,7 +25,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenUnavailableError,
 )
 
-# Seconds: a day. A server that asks to wait longer is taken to be mistaken, and a day is used.
+# Seconds in a day. If a server asks to wait longer than a day, it is probably mistaken, so one day is used.
 LONGEST_RETRY_AFTER = 86_400.0
 
 
@@ -130,7 +130,8 @@ def _server_text(body: Any, response: Response) -> str:
 def quotable(text: str, request: Request) -> str:
     """Return the part of a server's text that an error may quote: one line of bounded length.
 
-    Quotes of the model's input are removed from it. It is empty if the request forbids quotes (``error_details``).
+    Quotes of the model's input are removed from the text. If ``error_details`` of the request is ``False``, the result
+    is empty.
     """
     if not request.error_details:
         return ""

@@ -17,7 +17,7 @@ import orjson
 # counts as one), or an exponent of three digits. Digits inside texts match too; such a match only costs time.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
-# The complete text of such a number.
+# The complete text of a number that may not fit into 64 bits.
 _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
 _MAX_INT64_DIGITS = 18
 _MAX_FLOAT_DIGITS = 17
@@ -27,14 +27,15 @@ _MAX_INT_DIGITS = 4000
 
 
 def has_long_number(body: bytes) -> bool:
-    """Return whether JSON may hold a number that orjson would round. ``False`` is certain, ``True`` is not."""
+    """Return whether JSON may hold a number that orjson would round. ``True`` may be a false alarm."""
     return _LONG_NUMBER.search(body) is not None
 
 
 def is_rounded(body: bytes) -> bool:
     """Return whether orjson may round a number in JSON; slower than :func:`has_long_number`, with fewer false alarms.
 
-    Floats that Python wrote are no false alarm here: many have 16 or 17 digits, but none is rounded.
+    Many floats that Python wrote have 16 or 17 digits, but orjson reads them back unchanged. For such floats the result
+    is ``False``.
     """
     return has_long_number(body) and not all(map(_is_kept, _WHOLE_NUMBER.findall(body)))
 

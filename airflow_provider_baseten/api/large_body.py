@@ -53,7 +53,7 @@ class LargeBody:
         return True
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Return ``count`` bytes from an offset on, or fewer if the body ends before."""
+        """Return the ``count`` bytes that begin at ``offset``, or fewer if the body ends earlier."""
         return os.pread(self._file.fileno(), count, offset)
 
 

@@ -9,17 +9,17 @@ from airflow_provider_baseten.api import exact_json
 
 _REPLACEMENT = "[input]"
 
-# Minimum number of characters in a quote: of a piece of a text, and of a whole text. A shorter match is taken for a
-# coincidence.
+# Minimum number of characters of a quote. The first is for a quoted piece of a text, the second for a quoted whole
+# text. A shorter match is taken for a coincidence.
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 
-# Characters. Of a text longer than the first number, such as a picture, only the beginning and the end are searched,
-# each as long as the second number. Servers do not quote the middle.
+# Numbers of characters. A text longer than the first number, such as a picture, is searched only at its beginning and
+# its end, each as long as the second number. Servers do not quote the middle of a long text.
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
-# Characters. The texts of a larger request are not searched, because that would take too long.
+# Number of characters. The texts of a larger request are not searched, because the search would take too long.
 _MAX_SEARCHED = 1 << 20
 
 # Words of the chat protocol. Error messages use these words of their own accord, so they are no quotes of the input.
@@ -31,8 +31,9 @@ _PROTOCOL = frozenset(
 def redact_input(text: str, body: bytes | None) -> str:
     """Return a server's text in which quotes from the request are replaced by ``[input]``.
 
-    A quote is a whole text of the request, a piece of ten characters or more of one of its texts, or a long number. It
-    is verbatim, or escaped as in JSON or Python. Names of fields and the name of the model are not redacted.
+    A quote is a whole text of the request, or ten or more characters in a row from one of its texts, or a long number.
+    Quotes are found verbatim and escaped as in JSON or Python. Names of fields and the name of the model are not
+    redacted.
 
     :param text: a few hundred characters; the search takes longer for a longer text.
     :param body: body of the request. A body that is not JSON is treated as one text.

@@ -68,7 +68,7 @@ class Response:
     def is_text(self) -> bool:
         """Whether the body may be text.
 
-        The Content-Type is text, or missing, or ``application/octet-stream``: Truss sends texts with this type too.
+        It may be if the Content-Type is text, missing, or ``application/octet-stream``, which Truss uses for texts too.
         """
         return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
 
@@ -77,8 +77,8 @@ class Response:
 
         :raises UnicodeError: the body is not in the charset of its Content-Type.
         """
-        # The standard allows UTF-8 only, so a body that is valid UTF-8 is taken as such, whatever the headers say. For
-        # any other body the charset in the headers counts.
+        # The JSON standard allows UTF-8 only. So a body that is valid UTF-8 is read as UTF-8, even if the headers name
+        # another charset. The charset in the headers is used for a body that is not valid UTF-8.
         body = self.read()
         encoding = encoding_of(body[:3], self.headers.get("content-type", ""))
         return body if encoding is None or _is_utf8(body) else body.decode(encoding).encode()
@@ -129,7 +129,8 @@ def _media_type(content_type: str) -> str:
 
 
 def _unpack_or_bytes(body: bytes) -> Any:
-    # If a model returns bytes, Truss sends them unchanged, with the same Content-Type as msgpack.
+    # Truss uses this Content-Type for msgpack, and also for bytes that the model returned. Truss sends such bytes
+    # unchanged, so a body that is not msgpack is returned as bytes.
     try:
         return truss_msgpack.unpack(body)
     except truss_msgpack.RefusedError:

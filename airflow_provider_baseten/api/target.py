@@ -18,7 +18,7 @@ _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
 # The patterns are texts and are compiled when they are used, because each DAG file imports this module.
 # An id becomes part of a host name. It is alphanumeric, because a hyphen begins the name of a regional environment.
 _MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
-# Host name of a model or chain, or URL of its page at Baseten, which a user pasted instead of the id in it.
+# Text that a user pasted instead of the id in it: the host name of a model or chain, or the URL of its page at Baseten.
 _PASTED_ID = r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?"
 _PATH_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
@@ -253,7 +253,7 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    """Return whether all HTTP libraries read the same host from a URL. For names that are not ASCII they do not."""
+    """Return whether all HTTP libraries read the same host from a URL. They differ if the name is not ASCII."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
         labels = host.removesuffix(".").split(".")
@@ -277,7 +277,7 @@ def _quoted_route(route: str) -> str:
         raise BasetenInputError(
             f"route={_shown(route)} is not a path such as 'v1/embeddings'; a query goes into query_params."
         )
-    # Percent-encoding is decoded, because a proxy in between may decode it too: %2e%2e is '..'.
+    # The path is checked in its decoded form, because a proxy may decode it and take %2e%2e for '..'.
     segments = unquote(path).replace("\\", "/").split("/")
     if any(segment in {"", ".", ".."} for segment in segments[:-1]) or segments[-1] in {".", ".."}:
         raise BasetenInputError(
@@ -287,6 +287,6 @@ def _quoted_route(route: str) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, str) and "@" in value:  # It may be a URL with a password in it.
+    if isinstance(value, str) and "@" in value:  # A value with an '@' may be a URL that contains a password.
         return "(not shown, it holds an '@')"
     return shown(value)

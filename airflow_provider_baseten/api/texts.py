@@ -5,7 +5,7 @@ from typing import Any
 
 
 def readable(text: str) -> str:
-    """Return a text in which surrogate pairs are joined to one character, and lone surrogates replaced by U+FFFD.
+    """Return a text with each surrogate pair joined to one character, and each lone surrogate replaced by U+FFFD.
 
     Surrogates can't be written to files, logs or XCom. They arrive if a model stops inside an emoji, or if a server
     splits one.

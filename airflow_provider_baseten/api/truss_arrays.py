@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     import numpy as np
 
-# numpy's ``dtype.str`` of booleans, integers, floats, complex numbers, bytes, texts, dates and durations. Long doubles
-# are missing, because their byte format depends on the machine.
+# Matches numpy's ``dtype.str`` of the accepted types: booleans, integers, floats, complex numbers, bytes, texts, dates
+# and durations. Long doubles are not accepted, because their byte format depends on the machine.
 _PLAIN_DTYPE = re.compile(
     r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,7}"
     r"|[mM]8(\[([1-9][0-9]{0,8})?(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
@@ -22,7 +22,7 @@ _PLAIN_DTYPE = re.compile(
 
 _MAX_DIMENSIONS = 64
 
-# Number of nested lists that the arrays of every body may expand to. A larger body may expand to more.
+# The arrays of a body may expand to this many nested lists, plus a number in proportion to the size of the body.
 _SPARE_LISTS = 65_536
 
 _LAST_CHARACTER = 0x10FFFF
@@ -42,7 +42,7 @@ def encode(value: Any) -> dict[bytes, Any] | None:
         raise TypeError(f"a {kind:.100} has no msgpack form: convert it to a plain type")
     if isinstance(value, np.generic):
         return {b"nd": False, b"type": value.dtype.str, b"data": value.tobytes()}
-    # numpy offers no memory view of dates.
+    # numpy offers no memory view of dates and durations, so they are copied.
     viewed = value.flags.c_contiguous and value.dtype.kind not in "mM"
     data = value.data if viewed else value.tobytes()
     return {b"nd": True, b"type": value.dtype.str, b"kind": b"", b"shape": value.shape, b"data": data}

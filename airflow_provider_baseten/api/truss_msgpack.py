@@ -18,7 +18,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 _MAX_LEVELS = 256
 _MSGPACK_LEVELS = 1024
 
-# More characters than the ``repr`` of any complex number has.
+# Upper bound for a complex number as text. The ``repr`` of a complex number is always shorter.
 _MAX_COMPLEX_CHARACTERS = 100
 
 # First bytes of msgpack's own timestamps, of 32, 64 and 96 bits.
@@ -65,7 +65,10 @@ def unpack(body: bytes) -> Any:
 
 
 def _check_form(msgpack: ModuleType, body: bytes) -> None:
-    """Refuse a body that is not one complete value. Its decoding could reserve memory for any size that it declares."""
+    """Refuse a body that is not one complete value.
+
+    Without this check, a short body that declares a huge size could make the decoder reserve that much memory.
+    """
     if _is_one_value(msgpack, body, levels=_MAX_LEVELS):
         return
     if _is_one_value(msgpack, body, levels=_MSGPACK_LEVELS):
@@ -111,7 +114,7 @@ def _encode_time(obj: date | time) -> dict[bytes, Any]:
         raise TypeError("a time of day with a time zone has no msgpack form")
     kind, tag = next(pair for pair in _TIMES.items() if isinstance(obj, pair[0]))
     text = obj.isoformat()
-    if not _reads_back(kind, text):  # For example a timestamp of pandas with nanoseconds.
+    if not _reads_back(kind, text):  # A pandas timestamp with nanoseconds does not.
         raise TypeError(f"a {type(obj).__name__:.100} with nanoseconds or without a value has no msgpack form")
     return {tag: True, b"data": f"{text[:-6]}Z" if text.endswith("+00:00") else text}
 
@@ -123,7 +126,7 @@ def _reads_back(kind: type[datetime] | type[date] | type[time], text: str) -> bo
         return False
 
 
-# A ``datetime`` is a ``date`` too, so it comes first.
+# The first type that matches is used. A ``datetime`` is a ``date`` too, so ``datetime`` comes first.
 _TIMES: dict[type[datetime] | type[date] | type[time], bytes] = {
     datetime: b"__dt_datetime_iso__",
     date: b"__dt_date_iso__",

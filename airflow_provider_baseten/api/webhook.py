@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultLostError,
 )
 
-# Default for the seconds by which the time in a delivery may differ from now.
+# Seconds by which the time in a delivery may differ from now, by default.
 TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
 
 # A header with more signatures is not from Baseten, which sends one for each valid secret: two during a rotation.
@@ -32,8 +32,8 @@ class Delivery:
     :param data: the model's output.
     :param errors: the errors, as received; empty for a success.
     :param time: time of sending, as Baseten writes it; ``None`` if it is missing.
-    :param is_whole: whether the delivery has an outcome: an output (null included, which Baseten sends as
-        ``"data": null, "errors": []``) or an error.
+    :param is_whole: whether the delivery has an outcome, which is an output or an error. The output may be null; then
+        the delivery has ``"data": null, "errors": []``.
     """
 
     request_id: str

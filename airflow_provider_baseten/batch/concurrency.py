@@ -22,24 +22,24 @@ _REQUIRED_GAIN = 0.1
 _CONFIDENCE = 1.5
 # Smallest factor between two limits whose rates are compared. The effect of a smaller increase can't be measured.
 _MEASURABLE_STEP = 1.2
-# A decrease of the limit by this factor or more is large. After a large decrease, a loss of rate within the whole
-# measurement error is tolerated; after a smaller one, a loss within _SMALL_STEP_SHARE of the error.
+# A decrease of the limit by this factor or more is a large step. After a large step, the rate may be lower by the whole
+# measurement error; after a small step, by _SMALL_STEP_SHARE of the error.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
-# Share of rejected requests up to which a limit that is not rising is kept.
+# While the limit is not rising, it is kept if at most this share of the requests is rejected.
 _RARE_REJECTIONS = 0.005
 _DOUBLING = 2.0
 _STEP = 1.1
 _PROBE = 1.25
-# Latency up to which responses count as immediate.
+# Latency in seconds up to which a response counts as immediate.
 _INSTANT_SECONDS = 0.5
 _HOLD_SECONDS = 15.0
 _MAX_HOLD_SECONDS = 240.0
 _WINDOW_SECONDS = 0.3
-# A window whose result is undecided is extended up to this length.
+# If the result of a window is not clear yet, the window is extended up to this length.
 _LONG_WINDOW_SECONDS = 15.0
 _WINDOW_RESPONSES = 50
-# Responses that are needed to see the effect of a small step; a large step needs fewer.
+# Number of responses after which the effect of a small step can be seen. A large step needs fewer.
 _SMALL_STEP_RESPONSES = 150
 
 
@@ -63,10 +63,10 @@ class Window:
 class ConcurrencyState:
     """The concurrency limit, and the measurements that led to it.
 
-    The limit is raised as long as each rise increases the rate of responses. If even the first rise does not, the limit
-    is lowered as long as the rate stays the same. Then the limit is held for ``hold_seconds``. After that a slightly
-    higher limit is tried, because the deployment may have more replicas by then. The next time a slightly lower limit
-    is tried, because it may have fewer.
+    The limit is raised as long as each rise increases the rate of responses. If even the first rise has no effect, the
+    limit is lowered as long as the rate stays the same. Then the limit is held for ``hold_seconds``. After that a
+    slightly higher limit is tried, because the deployment may have more replicas by then. After the next hold a
+    slightly lower limit is tried, because the deployment may have fewer replicas.
 
     :param limit: maximum number of requests in flight.
     :param is_rising: whether a higher limit than before is being tried.
@@ -77,8 +77,9 @@ class ConcurrencyState:
     :param baseline: the limit that this one is compared with; 0 if there is none.
     :param baseline_rate: responses per second at the baseline.
     :param baseline_responses: number of responses that the baseline's rate was measured with.
-    :param has_climbed: whether a rise without effect is followed by holding instead of a fall. This is so once a rise
-        has increased the rate, the server has rejected requests, or the limit has been held.
+    :param has_climbed: whether the limit is held after a rise without effect. At first it is ``False``, and the limit
+        is lowered instead. It becomes ``True`` once a rise has increased the rate, the server has rejected requests, or
+        the limit has been held.
     :param probes_lower: whether the next trial after holding is a lower limit.
     :param hold_seconds: how long the limit is held.
     :param held_since: when holding began, in seconds of the caller's clock.
@@ -110,7 +111,7 @@ def is_window_over(state: ConcurrencyState, window: Window, now: float) -> bool:
 
 
 def is_window_stale(state: ConcurrencyState, window: Window) -> bool:
-    """Return whether a window is so long that it hides the server's present state."""
+    """Return whether a window is so long that its oldest measurements hide the server's present state."""
     return window.seconds >= _LONG_WINDOW_SECONDS and window.responses >= _responses_needed(state)
 
 
@@ -139,7 +140,8 @@ def _is_overloaded(state: ConcurrencyState, window: Window) -> bool:
 def _after_rejection(state: ConcurrencyState, now: float) -> ConcurrencyState:
     if state.is_rising and state.previous and state.factor <= _STEP:
         return _held(state, state.previous, now)
-    # Return to the limit before the rise. If there is none, lower the limit: the server takes less than before.
+    # Return to the limit before the rise. Without such a limit, lower the present one, because the server takes fewer
+    # requests than before.
     limit = state.previous if state.is_rising and state.previous else max(1, int(state.limit * 0.8))
     return replace(
         state, limit=limit, is_rising=True, is_falling=False, factor=_STEP, previous=0, baseline=0, has_climbed=True
@@ -162,7 +164,7 @@ def _after_rise(state: ConcurrencyState, window: Window, now: float) -> Concurre
 
 
 def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
-    # If a large step costs rate, the loss is larger than the measurement error. So the whole error can be tolerated.
+    # If a large step costs rate, the loss exceeds the measurement error. So a loss within the error is tolerated.
     noise = (
         _noise(state, window)
         / _CONFIDENCE
@@ -193,7 +195,7 @@ def _probing(state: ConcurrencyState, window: Window) -> ConcurrencyState:
 
 
 def _is_worth_lowering(limit: int, rate: float) -> bool:
-    """Return whether a lower limit is worth a trial. It is not while responses arrive within half a second."""
+    """Return whether a lower limit is worth a trial. While responses arrive within half a second, it is not."""
     return limit > _MIN_LIMIT and limit > _INSTANT_SECONDS * rate
 
 

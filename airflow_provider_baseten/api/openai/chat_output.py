@@ -30,7 +30,7 @@ _BROKEN = re.compile(r"abort|cancel|error|fail|insufficient|interrupt|overload|t
 
 
 def find_problem(body: Any) -> str | None:
-    """Return why a response with status 200 is a failure, ``None`` if it is a success.
+    """Return why a response is a failure although its status is 200, ``None`` if it is a success.
 
     A truncated, filtered or refused completion counts as a success. For such a completion
     :func:`describe_incompleteness` returns what happened.

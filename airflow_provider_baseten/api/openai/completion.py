@@ -18,7 +18,7 @@ _EXCERPT_CHARACTERS = 300
 # Names under which servers send the model's reasoning: fields of a message, and types of its content parts.
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking"})
 
-# Errors from reading a value of an unexpected type.
+# Errors that Python raises when a value of a response has an unexpected type.
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 
 # Types of events whose data is a part of the completion. Events of other types, such as ``ping``, may hold anything.
@@ -90,7 +90,7 @@ class Completion:
         )
 
     def add(self, choice: Mapping[str, Any], message: Mapping[str, Any], *, whole: bool = False) -> None:
-        """Append a choice with its message or delta.
+        """Append the content and the finish reason of a choice.
 
         :param whole: whether ``message`` is a complete message with complete tool calls. By default it is a delta.
         :raises Exception: a value is of an unexpected type; the exception is one of ``_UNREADABLE``.
@@ -98,7 +98,7 @@ class Completion:
         if error := choice.get("error"):
             self.error = excerpt(error)
         if message.get("content") or message.get("tool_calls"):
-            self.is_ended = False  # If content follows a finish reason, the model had not stopped.
+            self.is_ended = False  # Content after a finish reason shows that the model had not stopped.
         self._add_content(message.get("content"))
         self._add_content(message.get("refusal"), refused=True)
         add_call = self.calls.add if whole else self.calls.add_part
@@ -221,7 +221,7 @@ def _documents(event: Event) -> list[str]:
 
 
 def _decode(document: str) -> Any:
-    # Every digit of a number matters in the arguments of a tool call, which some servers send as an object. Elsewhere
+    # Some servers send the arguments of a tool call as an object. Its numbers must keep every digit. Elsewhere
     # the faster decoder is used.
     return exact_json.decode(document.encode()) if '"arguments"' in document else json.loads(document)
 
@@ -245,7 +245,8 @@ def parse_completion(body: Any) -> Completion | None:
         completion.add(choice, message, whole=True)
     except _UNREADABLE:
         completion.is_damaged = True
-    # A message is complete. A delta without a finish reason is the beginning of a stream that was cut off.
+    # A choice with a `message` is always complete. One with a `delta` but no finish reason comes from a stream that was
+    # cut off.
     completion.is_ended = completion.is_ended or "message" in choice
     return completion
 

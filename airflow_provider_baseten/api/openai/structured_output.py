@@ -84,7 +84,7 @@ class ResponseFormat:
             if self.model_class is not None:
                 return _validate_with_pydantic(self.model_class, value)
             if self.schema is not None:
-                _validate(rounded, self.schema)  # Validators compute with floats, not with Decimal.
+                _validate(rounded, self.schema)  # Validators compute with floats, so they do not get Decimals.
         except FormatError:
             raise
         except Exception as error:  # Validators run the DAG author's code, which may raise anything.
@@ -147,7 +147,8 @@ def _validate_with_pydantic(model_class: Any, value: Any) -> Any:
     try:
         model = model_class.model_validate_json(body)
         if exact_json.has_long_number(body):
-            # Pydantic reads decimals in JSON as floats, even for Decimal fields, so here it gets the decoded value.
+            # From JSON text, Pydantic would read a decimal as a float even for a Decimal field. So Pydantic gets the
+            # decoded value.
             with suppress(ValidationError):
                 model = model_class.model_validate(value)
         return texts.readable_value(model.model_dump(mode="json"))

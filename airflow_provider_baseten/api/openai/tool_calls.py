@@ -106,7 +106,7 @@ def _begins_another(part: _Call, last: _Call) -> bool:
         if has_new_id or part.name != last.name:
             return True
         is_known = part.index is not None or part.id is not None
-        # The part repeats the last call, or brings its real arguments after a placeholder.
+        # The part repeats the arguments of the last call, or has the real arguments where the call has a placeholder.
         is_repeated = not part.arguments or _join([*last.arguments, *part.arguments]) in (
             _join(last.arguments),
             _join(part.arguments),
@@ -134,7 +134,7 @@ def _decode(text: str) -> Any:
 
 
 def _join(parts: list[str]) -> str:
-    """Join the parts of arguments. If the result is no JSON object, join them without placeholders and repetitions."""
+    """Join the parts of arguments. If the result is not a JSON object, leave out placeholders and repeated parts."""
     text = "".join(parts)
     if len(parts) < 2 or decode_arguments(text) is not None:
         return text

@@ -10,7 +10,7 @@ from airflow_provider_baseten.batch.concurrency import (
     next_state,
 )
 
-# After a change of the limit, nothing is measured for this long.
+# Seconds after a change of the limit in which nothing is measured.
 _SETTLE_SECONDS = 0.1
 
 
@@ -33,8 +33,9 @@ class ConcurrencyController:
 
     After a change of the limit, the next window begins when as many responses have arrived as requests could be in
     flight. The server's queue has adapted to the limit by then; an earlier measurement would show too high a rate. A
-    window ends when it has measured enough for a decision. Too many rejections end it early. After a decrease of the
-    limit, rejections before the window begins do not count, because their requests were sent under the higher limit.
+    window ends when it has measured enough for a decision, or early if there are too many rejections. After a decrease
+    of the limit, rejections before the window begins do not count, because their requests were sent under the higher
+    limit.
     """
 
     def __init__(self, now: float) -> None:
@@ -50,8 +51,8 @@ class ConcurrencyController:
 
         :param counts: counts of the run so far.
         :param now: time in seconds, always by the same clock.
-        :param starved: whether rows are read more slowly than the server takes them. Measurements then say nothing
-            about the server, so the window begins again.
+        :param starved: whether rows are read more slowly than the server takes them. If so, measurements say nothing
+            about the server, and the window begins again.
         """
         if starved and counts.rejected == self._before.rejected:
             self._window_began, self._before = None, counts
@@ -74,7 +75,8 @@ class ConcurrencyController:
         if self._window_began is None or not responses:
             return Window(responses=0, rate=0.0, rejected=rejected, seconds=0.0)
         seconds = max(now - self._window_began, 1e-6)
-        # Responses come in waves, so a window may hold one wave too many. The latency gives an upper bound of the rate.
+        # Responses come in waves. If a window holds one wave too many, its rate is too high, so it is limited to the
+        # highest rate that the latency allows.
         latency = (counts.seconds - self._before.seconds) / responses
         rate = min(1.25 * responses / seconds, self.state.limit / max(latency, 1e-6))
         return Window(responses=responses, rate=rate, rejected=rejected, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Description of Python objects by their content; the same content has the same description in every Python version.
+"""Description of Python objects by their content. Equal content has the same description in every Python version.
 
 A function or class of the user is described by its source, defaults and closure, and by the constants, functions and
 classes of its module that the source names. A function or class of Python or of an installed package is described by
@@ -26,7 +26,7 @@ from airflow_provider_baseten.batch import source_code
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes)
 _COLLECTIONS = (list, tuple, set, frozenset, dict)
 
-# Immutable types. A variable of the module whose value has such a type counts as a constant.
+# Immutable types. A global variable whose value has such a type counts as a constant.
 _VALUES = (Decimal, Fraction, date, time, timedelta, tzinfo, UUID, PurePath, re.Pattern, range, Enum)
 
 # Type of the functions that functools.cache and functools.lru_cache return.
@@ -34,7 +34,7 @@ _Cached = type(functools.cache(repr))
 
 
 class NotDescribableError(ValueError):
-    """An object can't be described; the message names its type."""
+    """An object can't be described. The error message names the object's type."""
 
 
 def describe(value: Any) -> str:
@@ -176,7 +176,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """Return whether a value is immutable or code, or a collection of such values, like a table of functions."""
+    """Return whether a value is immutable, or is code, or is a collection of such values (a table of functions)."""
     if isinstance(value, dict):
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):

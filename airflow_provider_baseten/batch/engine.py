@@ -46,12 +46,13 @@ _LOG = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
 
-# After a stop, requests in flight may take this long. The last part can then still be written within 5 seconds.
+# Seconds that requests in flight may take after a stop. This leaves time to write the last part: a run must end within
+# 5 seconds of the stop.
 GRACE_SECONDS = 2.5
 
 _TICK_SECONDS = 0.1
 
-# Errors that a single row may have caused. The other rows of its request may succeed without it.
+# Errors that a single row may have caused. The other rows of its request may succeed without this row.
 _ERRORS_OF_ONE_ROW = (BasetenInputError, BasetenModelError, BasetenPayloadTooLargeError)
 
 OnProgress = Callable[[Progress], object]
@@ -83,8 +84,8 @@ def run_batch(
         nothing was sent.
     :raises BasetenResultStoreError: the output can't be written.
     :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. Without
-        ``max_failure_ratio``: rows have failed, and none got a response, as without a network. If the server responded
-        and all rows have failed, nothing is raised: ``failed`` of the manifest has the number.
+        ``max_failure_ratio`` also: rows have failed and no row got a response, for example without a network. If the
+        server responded and all rows have failed, nothing is raised, and ``failed`` of the manifest has their number.
     :raises BasetenAuthError: the API key was rejected.
     """
     stop = stop or threading.Event()
@@ -94,8 +95,8 @@ def run_batch(
         stop=stop,
         on_progress=on_progress,
     )
-    # The event loop runs in a thread of its own. In this thread it would swallow the exception of a signal handler,
-    # such as that of Airflow's execution_timeout.
+    # The event loop runs in a thread of its own. In the calling thread, it would swallow an exception that a signal
+    # handler raises, such as the one for Airflow's execution_timeout.
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(_in_loop, work)
         try:
@@ -172,7 +173,10 @@ class _Run:
         self._reported = now
 
     async def run(self, stop: threading.Event, on_progress: OnProgress | None) -> Manifest:
-        """Send the rows that have no output. The outcomes so far are in parts when this method returns or raises."""
+        """Send the rows that have no output.
+
+        When this method returns or raises, all outcomes so far have been written to part files.
+        """
         if on_progress is not None:
             self._meter.count.start()
         ticker = asyncio.create_task(self._tick(stop, on_progress))
@@ -198,7 +202,8 @@ class _Run:
     def _start_workers(self) -> None:
         """Start a worker for each slot.
 
-        With an automatic limit, also start one for each worker that pauses before a retry, because it holds no slot.
+        If the limit is automatic, also start a replacement for each worker that pauses before a retry: a pausing worker
+        has given back its slot.
         """
         paused = 0 if self._controller is None else self._slots.paused
         while len(self._workers) < self._slots.limit + paused and not self._prefetcher.exhausted:
@@ -218,7 +223,7 @@ class _Run:
             self._stop_soon()
 
     def _stop_soon(self) -> None:
-        """Send no more requests, and wait a little for those in flight, because they are billed."""
+        """Send no more requests, and wait a little for those in flight, because they are billed anyway."""
         if not self._stopping:
             self._stopping = True
             asyncio.get_running_loop().call_later(GRACE_SECONDS, self._ended.set)
@@ -261,7 +266,7 @@ class _Run:
     async def _fail(self, request: RowRequest, error: BasetenError) -> None:
         """Record that all rows of a request have failed.
 
-        If a single row may have caused the error, send each half of the rows in a request of its own instead.
+        But if a single row may have caused the error, record nothing and send each half of the rows separately.
         """
         if len(request.numbers) > 1 and isinstance(error, _ERRORS_OF_ONE_ROW):
             for half in self._encoder.halves(request):

@@ -12,7 +12,7 @@ _MOST_TYPES = 5
 _MOST_FILES = 3
 _MOST_CHARACTERS = 400
 
-# Errors of rows without a response of the model: the server could not be reached, was too slow or rejected them.
+# Errors of rows that got no response of the model: the server was not reached, was too slow or rejected the request.
 _NO_RESPONSE = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLimitError"}
 
 

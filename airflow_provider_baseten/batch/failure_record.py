@@ -9,7 +9,8 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 MOST_ANSWER_BYTES = 1 << 20
 
-# Members of a record that hold the model's response, or name the row whose record holds it.
+# Members of a failure record that are about the model's response. Three hold the response or its size; `answer_row` is
+# the number of another row whose record holds it.
 ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
 
 _MOST_CHARACTERS = 4000
@@ -40,7 +41,7 @@ def failure_record(error: BasetenError, answer: bytes | None = None, answer_row:
 
 
 def _text(value: object) -> str | None:
-    """Return a text of bounded length that can be encoded as UTF-8."""
+    """Return a text truncated to 4,000 characters, with surrogates escaped; ``None`` if the value is not a text."""
     return value[:_MOST_CHARACTERS].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
 
 
@@ -50,7 +51,8 @@ def _answer(body: bytes) -> dict[str, Any]:
     try:
         text = start.decode()
     except UnicodeDecodeError as error:
-        # If only the last character was cut off, the body is UTF-8 all the same.
+        # The cut may have split the last character. So an error in the last three bytes does not mean that the body is
+        # not UTF-8.
         if not is_cut or error.start < len(start) - 3:
             answer: dict[str, Any] = {"answer_base64": base64.b64encode(start).decode()}
         else:

@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 # Version of the rules that make a fingerprint. Fingerprints of different versions are never equal.
 _VERSION = 2
 
-# Fields that are compared by rules of their own.
+# Fields that are not in `_OPTIONS`, because each of them is added to the fingerprint in its own way.
 _TARGET_AND_INPUT = {"target", "inputs", "input_path"}
 _OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] and f.name not in _TARGET_AND_INPUT]
 
@@ -24,9 +24,9 @@ _OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] a
 def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
     """Return the fingerprint of a job.
 
-    A file counts by its name, its size and the version that its storage reports. A callable counts by its source,
-    defaults and closure, and by the constants and functions that it names. With a ``job_version``, that text counts
-    instead of all callables.
+    The fingerprint of a file depends on the file's name, its size and the version that its storage reports. That of a
+    callable depends on its source, defaults and closure, and on the constants and functions that it names. If the job
+    has a ``job_version``, this text is used in place of all callables.
 
     :param files: the input files.
     :param values: rows of ``inputs``: all rows of a list, the first 100 of another iterable; none if there are files.
@@ -73,8 +73,8 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
         return b"object " + describe(value).encode()
     except NotDescribableError as error:
-        # The type is enough in two cases. With job_version, the user tells whether the rows are the same. Without a
-        # callable, a row that has no form in JSON usually fails anyway.
+        # In two cases the type of the row is enough. With job_version, the user is responsible for telling changed rows
+        # apart. If model_input is not callable, a row that JSON can't hold usually fails anyway.
         if not callable(job.model_input) or job.job_version is not None:
             return b"type " + type(value).__qualname__.encode()
         raise BasetenInputError(

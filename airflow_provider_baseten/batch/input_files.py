@@ -21,7 +21,8 @@ from airflow_provider_baseten.storage.files import local_path, object_path, open
 
 _LOG = logging.getLogger(__name__)
 
-# Suffixes of data files that this package can't read. Such a file is an error instead of a warning.
+# Suffixes of data files that this package can't read. A file with such a suffix is an error. Files with other unknown
+# suffixes only cause a warning.
 _OTHER_DATA = {
     ".json",
     ".jsonlines",
@@ -52,10 +53,12 @@ _PERMANENT_ERRORS = (ValueError, ImportError, PermissionError, EOFError, gzip.Ba
 def find(input_path: str) -> list[InputFile]:
     """Return the input files of a path, sorted by name.
 
-    If a file or folder has exactly this name, these are the file itself, or the files of the folder and its subfolders.
-    Otherwise the path is a glob. Names that begin with a dot or an underscore are left out of folders and globs. A file
-    of another format is an error if its suffix is known as one of data files, such as ``.xlsx``. Otherwise the file is
-    left out with a warning.
+    If a file has exactly this name, it is the only input file. If a folder has exactly this name, the input files are
+    those in it and in its subfolders. Otherwise the path is a glob.
+
+    Names that begin with a dot or an underscore are left out of folders and globs. A file of another format is an error
+    if it has a known suffix of data files, such as ``.xlsx``. With any other suffix the file is left out with a
+    warning.
 
     :raises BasetenInputError: there is no file, or a file can't be read. The error is ``retryable`` if a retry may
         succeed.
@@ -97,7 +100,8 @@ def _unreadable(input_path: str, files: list[InputFile]) -> BasetenInputError:
     what = (
         "has no file whose name ends in one of" if files else "is an empty folder; rows are read from files that end in"
     )
-    # A retry may find new files in a folder, but the format of a file that the path itself names stays the same.
+    # If the path names a folder, a retry may find new files. If it names a file, the format of the file stays the same,
+    # so a retry does not help.
     is_named = len(files) == 1 and PurePosixPath(files[0].uri).name == PurePosixPath(input_path).name
     return BasetenInputError(f"input_path {input_path} {what} {endings}.", retryable=not is_named)
 
@@ -146,7 +150,7 @@ def _find_local(input_path: str) -> list[InputFile]:
     assert given is not None  # noqa: S101
     paths = [given]
     if "://" in input_path and "%" in input_path:
-        paths.append(Path(unquote(str(given))))  # Path.as_uri() percent-encodes some characters.
+        paths.append(Path(unquote(str(given))))  # As Path.as_uri() encodes it.
     for path in paths:
         if path.exists():
             return list(map(_local_file, _files_of(path)))
@@ -236,5 +240,5 @@ def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def _hidden(name: str, pattern: str = "*") -> bool:
-    """Return whether a name is left out: it begins with a dot or underscore, and the pattern begins otherwise."""
+    """Return whether a name is left out because it begins with a dot or underscore, unlike the pattern."""
     return name.startswith((".", "_")) and not pattern.startswith(name[0])

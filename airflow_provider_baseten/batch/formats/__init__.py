@@ -1,4 +1,4 @@
-"""Formats of input files and of output parts: each has a module, and is listed in a registry here."""
+"""Formats of input files and of output parts. Each format has a module in this package and an entry in a table."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class InputFormat:
     :param name: name in messages.
     :param rows: yields the rows of a file; its last argument is the columns that are needed, ``None`` for all.
     :param counts: yields the number of rows of each block of a file; the sum is the number of rows in the file.
-    :param compresses_itself: whether a file compresses its content itself, and can't be compressed as a whole.
+    :param compresses_itself: whether the format has its own compression, so that a file must not be compressed again.
     :param has_row_count: whether the metadata of a file has the number of rows, so that counting is cheap.
     """
 
@@ -60,7 +60,7 @@ def format_of(file: InputFile) -> InputFormat | None:
 class PartFormat:
     """A format of parts with outputs. Parts with failed rows are always JSON Lines.
 
-    :param check: raises ``BasetenInputError`` where a library is missing.
+    :param check: raises ``BasetenInputError`` if a library that the format needs is not installed.
     :param encode: returns the content of a part. It takes the rows (number, copied columns and output), the names of
         the copied columns, and whether the outputs are packed vectors.
     :param row_numbers: returns the numbers of the rows in a part; raises ``ValueError`` if the part is damaged.

@@ -25,9 +25,11 @@ _COUNTED_ROWS = 1000
 def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    Empty lines above the header and blank lines below it are skipped. A broken line becomes a row that fails.
+    Empty lines below the header are skipped, and above it also lines of only spaces or delimiters. A line that is not
+    valid CSV becomes a row that fails.
 
-    :raises BasetenInputError: the header has a name twice, the file is UTF-16 or UTF-32, or a line has over 100 MB.
+    :raises BasetenInputError: the header contains a name twice, the file is in UTF-16 or UTF-32, or a line is longer
+        than 100 MB.
     """
     with _opened(file, progress) as (above, reader):
         header: list[str] = next(reader, [])
@@ -50,11 +52,11 @@ def counts(file: InputFile) -> Iterator[int]:
 
 @contextmanager
 def _opened(file: InputFile, progress: ReadProgress) -> Iterator[tuple[int, Any]]:
-    """Yield the number of lines above the header, and a reader of the fields from the header on."""
+    """Yield the number of lines above the header, and a CSV reader whose first row is the header."""
     csv.field_size_limit(MAX_BODY_BYTES)
     with file.open(progress) as stream:
         skip_byte_order_mark(file.uri, stream)
-        # Bytes that are not UTF-8 are let through here. Their row fails when its request is made.
+        # Bytes that are not UTF-8 raise no error here. Only the row that holds them fails, when its request is made.
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
         above, delimiter, lines = _start(_lines(file.uri, text))
         yield above, csv.reader(lines, strict=True, delimiter=delimiter)

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Sequence
 from typing import IO
 
-# Characters that JSON allows in strings, but that some readers take for the end of a line.
+# Characters that JSON allows in strings, with their escapes. Some readers take the characters for the end of a line.
 _LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
 
 _LINE_START = b'{"row":'

@@ -39,7 +39,7 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
         total = table.metadata.num_rows
         wanted = None if columns is None or not {*columns} <= {*schema.names} else sorted(columns)
         _check_names(file.uri, schema, wanted)
-        # One row group at a time: pyarrow can't put two row groups into one batch if lists hold dictionary values.
+        # Row groups are read one by one: pyarrow can't put two into the same batch if lists hold dictionary values.
         groups = range(table.num_row_groups)
         for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
             for value in rows_of(batch, f"{file.uri}, row", number):

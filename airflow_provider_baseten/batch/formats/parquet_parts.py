@@ -72,7 +72,7 @@ def row_numbers(file: IO[bytes]) -> "array[int]":
     body = io.BytesIO(file.read())
     try:
         table = pyarrow.parquet.read_table(body, columns=["row"])
-    except OSError as error:  # pyarrow raises it for damaged bytes as well.
+    except OSError as error:  # pyarrow raises OSError for damaged bytes too.
         raise ValueError(str(error)) from None
     return array("Q", table.column("row").to_pylist())
 

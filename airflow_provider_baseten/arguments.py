@@ -111,7 +111,7 @@ def path_text(name: str, value: Any) -> str:
     """
     try:
         path = fspath(value) if isinstance(value, PathLike) else value
-    except Exception:  # The value's class may raise anything.
+    except Exception:  # A class's ``__fspath__`` may raise anything.
         path = None
     if _is_storage_path(path):
         path = str(path)

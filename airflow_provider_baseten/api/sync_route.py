@@ -105,7 +105,7 @@ def _query(params: Mapping[str, Any] | None) -> str:
         raise BasetenInputError(f"query_params takes an object of names and values, not a {type(params).__name__}.")
     try:
         return urlencode({k: v for k, v in (params or {}).items() if v is not None}, doseq=True)
-    except Exception as error:  # The class of a value may raise anything.
+    except Exception as error:  # A value's ``__str__`` may raise anything.
         raise BasetenInputError(f"query_params has a value that a URL can't hold ({type(error).__name__}).") from None
 
 

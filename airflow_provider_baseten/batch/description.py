@@ -142,7 +142,7 @@ class _Describer:
 
     def _globals(self, names: set[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
         """Describe the constants, functions and classes with these names; leave out other objects, such as caches."""
-        # Names like __file__ are left out, as their values differ from machine to machine.
+        # Names like __file__ are left out, because their values differ from machine to machine.
         found = {name: namespace[name] for name in sorted(names) if name in namespace and not name.startswith("__")}
         return {name: self.of(value) for name, value in found.items() if _is_constant(value)}
 

@@ -171,7 +171,7 @@ def _files_of(path: Path) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:  # A link to a parent folder.
+        if (status.st_dev, status.st_ino) in seen:  # A link has led back to a parent folder.
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -240,5 +240,8 @@ def _remote_files(fs: Any, found: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def _hidden(name: str, pattern: str = "*") -> bool:
-    """Return whether a name is left out because it begins with a dot or underscore, unlike the pattern."""
+    """Return whether a name is left out.
+
+    A name that begins with a dot or an underscore is left out, unless the pattern begins with the same character.
+    """
     return name.startswith((".", "_")) and not pattern.startswith(name[0])

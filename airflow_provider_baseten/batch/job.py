@@ -30,16 +30,16 @@ Preset = Literal["predict", "chat", "embeddings", "classify", "rerank"]
 OutputFormat = Literal["jsonl", "parquet"]
 ModelInput = str | Mapping[str, Any] | list[Any] | Callable[[Any], Any] | None
 
-# Members of an output line that the engine writes itself.
+# Columns that the engine itself writes to the output. A copied column can't have such a name.
 RESERVED_COLUMNS = frozenset({"row", "output", "error"})
 
 MAX_CONCURRENCY = 1024
 
-# The names of the shards' manifests have five digits for the number of a shard.
+# File names have five digits for the number of a shard.
 MAX_SHARDS = 100_000
 
-# Requests per second: from one request in 30 years to one in a nanosecond. Beyond these limits, the pause between two
-# requests would be no usable number.
+# Limits of `requests_per_second`: one request in 30 years, and one in a nanosecond. Beyond these limits, the pause
+# between two requests would be no usable number.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
 
 # Metadata of the job's fields. A field that decides about requests or outputs is part of the job's fingerprint. A field
@@ -51,7 +51,8 @@ _CHANGEABLE = {"is_fingerprinted": False}
 def _rendered(stand_in: Any) -> dict[str, Any]:
     """Return the metadata of a field that may hold a Jinja template until the task runs.
 
-    :param stand_in: a valid value that takes the place of the template while the other fields are checked.
+    :param stand_in: a valid value of the field. While the other fields are checked before rendering, it takes the place
+        of the template.
     """
     return {"stand_in": stand_in}
 
@@ -216,7 +217,7 @@ def check_before_rendering(**arguments: Any) -> None:
     BatchJob(**arguments | {name: value for name, value in stand_ins.items() if name in given})
 
 
-# For error messages: the expression that makes rows of a library's tables or arrays.
+# Library -> expression that turns its tables or arrays into rows. Error messages recommend it.
 _ROWS_OF_TABLES = {
     "numpy": "inputs.tolist()",
     "pandas": "inputs.to_dict('records')",

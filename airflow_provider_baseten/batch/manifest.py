@@ -58,10 +58,10 @@ class Manifest:
 
 
 def read_manifest(body: bytes | None) -> Manifest | None:
-    """Return the manifest in a file's content, ``None`` if there is no content or it is damaged."""
+    """Return the manifest that a file contains, ``None`` if the file is missing, empty or damaged."""
     try:
         return msgspec.json.decode(body, type=Manifest) if body else None
-    except (ValueError, msgspec.MsgspecError):  # Below msgspec 0.21, MsgspecError is not a ValueError.
+    except (ValueError, msgspec.MsgspecError):  # MsgspecError is no ValueError before msgspec 0.21.
         return None
 
 
@@ -112,7 +112,7 @@ def _merged(manifests: list[Manifest]) -> Manifest:
         failed_parts=[uri for manifest in manifests for uri in manifest.failed_parts],
         seconds=max(manifest.seconds for manifest in manifests),
         rows_per_second=round(sum(manifest.rows_per_second for manifest in manifests), 1),
-        # Percentiles can't be merged, so the merged manifest has the highest value of all shards.
+        # Percentiles can't be merged, so each one becomes the highest value of all shards.
         latency={key: max(latency.get(key, 0.0) for latency in latencies) for key in latencies[0]} if latencies else {},
         usage=_summed([manifest.usage for manifest in manifests]),
         num_shards=len(manifests),

@@ -23,7 +23,7 @@ _PART = re.compile(
 _JOB = re.compile(r"_job-(?P<shard>\d{5})-of-(?P<shards>\d{5})\.json")
 _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\d{5})?\.json")
 
-# No job has so many rows. A part that holds a larger row number is damaged.
+# Upper bound of row numbers. No job has so many rows, so a part with a larger row number is damaged.
 _MOST_ROWS = 1 << 34
 
 # A row of a part: its number, its columns that are copied from the input, and its output or failure record.
@@ -51,7 +51,7 @@ class FolderContents:
 
 
 class OutputFolder:
-    """The output folder, as one shard of a job reads and writes it."""
+    """The output folder of a job, with the operations of one of the job's shards."""
 
     def __init__(self, plan: BatchPlan, fingerprint: str) -> None:
         job = plan.job
@@ -60,7 +60,7 @@ class OutputFolder:
         self._job = job
         self.fingerprint = fingerprint
         self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
-        # Shards of this job that have begun.
+        # Shards of this job that have begun, in any run, each as in the names of its files: "00000-of-00004".
         self._shards: list[str] = []
         self._run = uuid4().hex[:6]
         self._manifest_name = manifest_name(job.shard, job.num_shards)
@@ -77,7 +77,7 @@ class OutputFolder:
         names = self._folder.names()
         for name in names:
             if name.startswith(".") and f"-{self._shard}-" in name and name.endswith(".part"):
-                self._folder.remove(name)  # The file is unfinished: a run was killed while it wrote it.
+                self._folder.remove(name)  # A run was killed while it wrote this file.
         mine = f"_job-{self._shard}.json"
         owners = {name: self._owner(name) for name in names if _JOB.fullmatch(name)}
         self._shards = [name.removeprefix("_job-")[:-5] for name, owner in owners.items() if owner == self.fingerprint]
@@ -94,7 +94,7 @@ class OutputFolder:
             self._folder.write(mine, json.dumps({"fingerprint": self.fingerprint}).encode())
 
     def _owner(self, name: str) -> str | None:
-        """Return the fingerprint of the job in an ownership file; ``None`` if the file is damaged."""
+        """Return the fingerprint of the job that wrote an ownership file; ``None`` if the file is damaged."""
         try:
             return str(json.loads(self._folder.read(name) or b"")["fingerprint"])
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -106,9 +106,9 @@ class OutputFolder:
         If the other job has the same number of shards, this shard deletes only the files with its own shard number. The
         other shards of this job delete the rest.
 
-        :param all_of_mine: whether the files with this shard's number belong to another job, and are deleted.
+        :param all_of_mine: whether the files with this shard's number belong to the other job. If so, they are deleted.
         """
-        # Ownership files are deleted last: if this process dies, the next run still finds that another job owns them.
+        # Ownership files are deleted last. If this process dies before, the next run still sees whose files are left.
         for name in sorted(names, key=lambda name: bool(_JOB.fullmatch(name))):
             others = f"-of-{self._job.num_shards:05d}" not in name
             if _OWN.fullmatch(name) and (others or (all_of_mine and f"-{self._shard}" in name)):
@@ -191,7 +191,7 @@ class OutputFolder:
         return name
 
     def commit(self, manifest: Manifest, obsolete: list[str]) -> None:
-        """Write the manifest, then delete the files that it makes obsolete."""
+        """Write the manifest, then delete the ``obsolete`` files."""
         with consequence("No row is lost: the next run writes the manifest, and sends only rows without an output."):
             self._folder.write(self._manifest_name, manifest.as_json())
         with consequence("The job is complete, and its manifest is written: delete the file."):

@@ -15,7 +15,7 @@ PART_ROWS = 1000
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0
 
-# Seconds for which the write of a part is retried, since space on a full disk may be freed.
+# Seconds for which a failed write of a part is retried, because space on a full disk may become free.
 WRITE_SECONDS = 60.0
 WRITE_PAUSE_SECONDS = 1.0
 
@@ -25,8 +25,8 @@ class PartWriter:
 
     A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. Rows that were sent and
     are not in a written part are sent and billed again after a crash. So their number is limited to one part plus the
-    rows that may be in flight: at this limit :meth:`wait_for_room` waits. If a write fails, it is retried for a minute,
-    with the same limit.
+    rows that may be in flight. At this limit :meth:`wait_for_room` waits. A failed write is retried for a minute, and
+    the limit holds during this time too.
 
     :param previous: results of the previous runs.
     """
@@ -55,7 +55,7 @@ class PartWriter:
             await asyncio.shield(self._saving)
 
     def expect(self, rows: int) -> None:
-        """Count rows that are about to be sent. The caller calls :meth:`add` for each of them later."""
+        """Count ``rows`` rows that are about to be sent. The caller calls :meth:`add` for each of them later."""
         self._unsaved += rows
 
     def add(self, number: int, kept: bytes, outcome: bytes, *, failed: bool = False) -> None:
@@ -81,7 +81,7 @@ class PartWriter:
             self._save()
 
     def hurry(self) -> None:
-        """Stop retrying failed writes."""
+        """Give up failed writes instead of retrying them, because the run must end soon."""
         self._is_hurried = True
 
     async def close(self) -> None:
@@ -103,7 +103,7 @@ class PartWriter:
     async def _save_part(self) -> None:
         """Write one part: a file with its outputs and a file with its failed rows.
 
-        If the write fails, ``_saving`` stays set, so that each caller that waits for the part gets the error.
+        If the write fails, ``_saving`` keeps the failed task, so every caller that waits for the part gets the error.
         """
         outputs, self._outputs = self._next(self._outputs, PART_ROWS)
         failures, self._failures = self._next(self._failures, PART_ROWS - len(outputs))
@@ -120,7 +120,7 @@ class PartWriter:
             self._save()
 
     def _next(self, outcomes: list[PartRow], most: int) -> tuple[list[PartRow], list[PartRow]]:
-        """Return the rows of the next part, at most ``most``, and the rest of the rows."""
+        """Split rows into those of the next part, at most ``most``, and the rest."""
         if self._bytes >= PART_BYTES:
             sizes = accumulate(map(_size, outcomes[:most]))
             most = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)

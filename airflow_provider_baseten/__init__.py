@@ -41,7 +41,7 @@ __all__ = [
     "read_output",
 ]
 
-#: Module of each public name. Airflow learns of the operators, sensors and decorators from it.
+#: Maps each public name to its module. The description of this package for Airflow is made from this table, too.
 MODULES = {
     "BasetenAsyncPredictOperator": "operators.async_predict",
     "BasetenAsyncRequestSensor": "sensors.async_request",

@@ -16,8 +16,8 @@ PIECE_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_LAYERS = 3
-# Encodings that can't be decoded here. Any other unknown name, such as "utf-8", is ignored, because some servers send
-# one with a body that is not compressed.
+# Encodings that can't be decoded here. Any other unknown name is ignored, because some servers send a name such as
+# "utf-8" with a body that is not compressed.
 _REFUSED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "exi", "pack200-gzip"})
 
 
@@ -81,7 +81,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """Decoder of the zlib format, which the standard calls deflate, or of raw deflate, which some servers send."""
+    """Decoder of ``deflate``: the zlib format, as in the standard, or raw deflate, which some servers send instead."""
 
     def __init__(self) -> None:
         self._head = b""

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-# A number that a 64-bit float or integer may not hold exactly, because it has 16 digits or more (the decimal point
-# counts as one), or an exponent of three digits. Digits inside texts match too; such a match only costs time.
+# Matches numbers that 64 bits perhaps can't hold exactly: 16 or more digits (the decimal point counts as a digit), or
+# an exponent of three digits. Digits inside texts match too; such a match only costs time.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
 # The complete text of a number that may not fit into 64 bits.
@@ -67,7 +67,7 @@ def decode(body: bytes) -> Any:
 
 
 def refuse_constant(constant: str) -> None:
-    """Refuse NaN or an infinity. Python's decoder calls the function for them if it is given as ``parse_constant``.
+    """Refuse NaN or an infinity; to be given to Python's decoder as ``parse_constant``.
 
     :raises ValueError: always.
     """

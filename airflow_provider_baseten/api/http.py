@@ -86,7 +86,7 @@ def sized(body: bytes) -> bytes:
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Return a copy of the caller's headers.
 
-    :raises BasetenInputError: a header is not valid, or the connection or the request sets it.
+    :raises BasetenInputError: a header is not valid, or is one that the connection or the request itself sets.
     """
     if not isinstance(headers, Mapping | None):
         raise BasetenInputError(f"headers takes an object of names and values, not a {type(headers).__name__}.")

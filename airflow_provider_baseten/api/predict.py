@@ -49,7 +49,7 @@ def build_predict(
     checked = checked_headers(headers)
     if any(name.lower() == "content-type" for name in checked):
         raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
-    # No Accept header is set: if it is application/json, a Truss server gathers a stream before it sends it.
+    # No Accept header is set, because with application/json a Truss server sends a stream only when it is complete.
     return Request(
         method="POST",
         host=target.host,

@@ -55,7 +55,7 @@ def _pieces(text: str, searched: str, wholes: set[str]) -> Iterator[str]:
 
 
 def _end_of_quote(text: str, start: int, searched: str, wholes: set[str]) -> int:
-    """Return the end of the quote that begins at ``start``, ``start`` itself if none begins there."""
+    """Return the end of the quote that begins at ``start``, or ``start`` if no quote begins at this position."""
     end = start + _SHORTEST_PIECE
     if end <= len(text) and text[start:end] in searched:
         while end < len(text) and text[start : end + 1] in searched:

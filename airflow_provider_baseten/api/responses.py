@@ -153,7 +153,7 @@ def is_success(request: Request, status: int) -> bool:
 
 
 def decode_model_output(response: Response) -> Any:
-    """Decode a model's output, after a check that the response is not an HTML page or empty.
+    """Check that a response is neither an HTML page nor empty, and decode it as a model's output.
 
     :raises BasetenResponseError: the body does not match its Content-Type, or the response is not from a model.
     """

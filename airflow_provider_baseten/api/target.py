@@ -15,7 +15,9 @@ Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
-# The patterns are texts and are compiled when they are used, because each DAG file imports this module.
+# The patterns are texts that are compiled only when they are used, so that the import of this module in a DAG file is
+# fast.
+
 # An id becomes part of a host name. It is alphanumeric, because a hyphen begins the name of a regional environment.
 _MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
 # Text that a user pasted instead of the id in it: the host name of a model or chain, or the URL of its page at Baseten.
@@ -36,7 +38,7 @@ class Target:
     :param environment: name of the environment; ``None`` or an empty text stands for ``production``. ``development`` is
         the development deployment.
     :param deployment_id: id of one deployment, given instead of an environment.
-    :param regional: whether the host name contains the environment. Such a request stays in the environment's region.
+    :param regional: whether the host name contains the environment. If so, requests stay in the environment's region.
     :raises BasetenInputError: an argument is missing, contradicts another one or is not a valid name.
 
     https://docs.baseten.co/reference/inference-api/overview

@@ -154,7 +154,8 @@ class _Describer:
             raise NotDescribableError(f"an object of type {type(value).__name__}") from None
         if isinstance(parts, str):
             return ["named", type(value).__module__, parts]
-        # pickle reduces an object to a function, its arguments, the state, and iterators over the object's items.
+        # pickle reduces an object to a function, its arguments, the state, and iterators over the object's items. The
+        # iterators are described as lists.
         return ["object", *(self.of(list(part) if hasattr(part, "__next__") else part) for part in parts)]
 
 

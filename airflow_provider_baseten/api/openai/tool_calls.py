@@ -70,7 +70,7 @@ class ToolCalls:
             self._calls.append(part)
 
     def add_part(self, part: Any) -> None:
-        """Add a part to the call that it belongs to; the part may be a complete call.
+        """Add a part to its call, or begin a new call with it. The part may be a complete call.
 
         :raises TypeError: a field is of an unexpected type.
         :raises ValueError: the arguments can't be encoded as JSON.

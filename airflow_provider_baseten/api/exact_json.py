@@ -17,7 +17,7 @@ import orjson
 # an exponent of three digits. Digits inside texts match too; such a match only costs time.
 _LONG_NUMBER = re.compile(rb"[1-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
 
-# The complete text of a number that may not fit into 64 bits.
+# Matches the complete text of each number that `_LONG_NUMBER` finds.
 _WHOLE_NUMBER = re.compile(rb"[0-9][0-9.]{15,}(?:[eE][+-]?[0-9]+)?|[0-9.]+[eE][+-]?[0-9]{3,}")
 _MAX_INT64_DIGITS = 18
 _MAX_FLOAT_DIGITS = 17

@@ -75,8 +75,8 @@ class ConcurrencyController:
         if self._window_began is None or not responses:
             return Window(responses=0, rate=0.0, rejected=rejected, seconds=0.0)
         seconds = max(now - self._window_began, 1e-6)
-        # Responses come in waves. If a window holds one wave too many, its rate is too high, so it is limited to the
-        # highest rate that the latency allows.
+        # Responses come in waves. If a window holds one wave too many, the measured rate is too high. So the rate is
+        # limited to the highest value that the latency allows.
         latency = (counts.seconds - self._before.seconds) / responses
         rate = min(1.25 * responses / seconds, self.state.limit / max(latency, 1e-6))
         return Window(responses=responses, rate=rate, rejected=rejected, seconds=seconds)

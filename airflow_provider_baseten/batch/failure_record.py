@@ -9,8 +9,8 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 MOST_ANSWER_BYTES = 1 << 20
 
-# Members of a failure record that are about the model's response. Three hold the response or its size; `answer_row` is
-# the number of another row whose record holds it.
+# Members of a failure record that are about the model's response. Three hold the response or its size. `answer_row` is
+# the number of another row, whose record holds the response.
 ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
 
 _MOST_CHARACTERS = 4000

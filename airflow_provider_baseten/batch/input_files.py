@@ -150,7 +150,7 @@ def _find_local(input_path: str) -> list[InputFile]:
     assert given is not None  # noqa: S101
     paths = [given]
     if "://" in input_path and "%" in input_path:
-        paths.append(Path(unquote(str(given))))  # As Path.as_uri() encodes it.
+        paths.append(Path(unquote(str(given))))  # Path.as_uri() writes some characters as %XX.
     for path in paths:
         if path.exists():
             return list(map(_local_file, _files_of(path)))

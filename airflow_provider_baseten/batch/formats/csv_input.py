@@ -25,7 +25,7 @@ _COUNTED_ROWS = 1000
 def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    Empty lines below the header are skipped, and above it also lines of only spaces or delimiters. A line that is not
+    Empty lines are skipped. Above the header, lines of only spaces or delimiters are skipped too. A line that is not
     valid CSV becomes a row that fails.
 
     :raises BasetenInputError: the header contains a name twice, the file is in UTF-16 or UTF-32, or a line is longer

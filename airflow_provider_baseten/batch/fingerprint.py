@@ -24,9 +24,9 @@ _OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] a
 def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
     """Return the fingerprint of a job.
 
-    The fingerprint of a file depends on the file's name, its size and the version that its storage reports. That of a
-    callable depends on the callable's source, defaults and closure, and on the constants and functions that it names.
-    If the job has a ``job_version``, this text is used in place of all callables.
+    It depends on the name and size of each input file, and on the version that the file's storage reports. For each
+    callable of the job it depends on the callable's source, defaults and closure, and on the constants and functions
+    that the callable names. If the job has a ``job_version``, this text is used in place of all callables.
 
     :param files: the input files.
     :param values: rows of ``inputs``: all rows of a list, the first 100 of another iterable; none if there are files.

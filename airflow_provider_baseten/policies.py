@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Longest delay in seconds, even if the server asks for more; the default of Airflow's `[core] max_task_retry_delay`.
+# Longest delay in seconds, even if the server asks for more. Airflow's `[core] max_task_retry_delay` has this default.
 LONGEST_DELAY = 86_400.0
 
 # Error codes of async requests that Baseten itself does not retry.
@@ -27,9 +27,9 @@ _PERMANENT_CODES = frozenset({"MODEL_INVALID_INPUT", "MODEL_DOES_NOT_EXIST", "AS
 class Decision:
     """Decision on a failed attempt.
 
-    :param action: ``fail`` without a retry, ``retry`` after ``delay``, or ``default``: as the task's ``retries`` and
+    :param action: ``fail``: no retry; ``retry``: a retry after ``delay``; ``default``: what the task's ``retries`` and
         ``retry_delay`` say.
-    :param delay: seconds until the retry.
+    :param delay: seconds until the retry; only used for ``retry``.
     :param reason: one sentence for the log of the task.
     """
 
@@ -58,12 +58,14 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
 
 
 def _is_permanent(error: BasetenError) -> bool:
-    # A BasetenUnavailableError that is not retryable means that the certificate is not trusted. Not every error that is
-    # not retryable is permanent: a stopped worker cancels its request, and the next attempt sends the request again.
+    # A BasetenUnavailableError that is not retryable means that the certificate is not trusted, which no retry changes.
+    # For other errors ``retryable`` alone does not decide. For example, a stopped worker cancels its request, and that
+    # error is not retryable; yet the next attempt of the task may send the request again.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
     # Errors of a permanent type are permanent, with two exceptions: an input file that does not exist yet, and a
-    # connection that the triggerer can't read. In both cases the error is retryable, because a retry may find them.
+    # connection that the triggerer can't read. These errors are retryable, because a retry may find the file or the
+    # connection.
     return (error.is_permanent and not error.retryable) or error.error_code in _PERMANENT_CODES
 
 
@@ -74,10 +76,10 @@ def _is_model_error(error: BasetenError) -> bool:
 class BasetenRetryPolicy(RetryPolicy):
     """Retry policy that does not retry permanent errors; the default of every operator and sensor of this package.
 
-    - A refused API key, wrong input, an unknown model, a request body that is too large, and an orphaned request with
+    - A refused API key, wrong input, an unknown model, a request body that is too large, or an orphaned request with
       ``on_orphaned_request="fail"``: the task fails without a retry.
-    - An error with a time to wait (``Retry-After``): the task is retried after that time, at most a day, instead of
-      after its ``retry_delay``.
+    - An error for which the server asks to wait (``Retry-After``): the task is retried after that time, at most a day.
+      Its ``retry_delay`` is not used.
     - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. If a result was lost, or an input
       file did not exist yet, the retry looks for it again. If a request was cancelled, the retry sends a new one.
 
@@ -85,7 +87,7 @@ class BasetenRetryPolicy(RetryPolicy):
 
     See :doc:`/retries`.
 
-    :param retry_model_errors: whether errors of the model's own code are retried; by default true.
+    :param retry_model_errors: whether a task is retried after an error of the model's own code; by default true.
     """
 
     def __init__(self, *, retry_model_errors: bool = True) -> None:
@@ -116,7 +118,9 @@ class BasetenRetryPolicy(RetryPolicy):
 
 
 def checked_policy(policy: Any) -> Any:
-    """Return the policy of an operator or sensor, checked. ``None``, which mapped tasks pass, gives the default policy.
+    """Check the retry policy of an operator or sensor, and return it.
+
+    For ``None``, return the default policy, because mapped tasks pass ``None``.
 
     :raises BasetenInputError: the value is not a retry policy, or this version of Airflow does not call it.
     """

@@ -1,7 +1,8 @@
-"""Signatures and docstrings of classes and functions with ``**kwargs``: the arguments behind ``**kwargs`` are added.
+"""Complete signatures and docstrings of classes and functions with ``**kwargs``.
 
-``inspect.signature``, ``help()`` and the reference show these arguments. Type checkers and editors read them from the
-``TypedDict`` that annotates ``**kwargs`` instead. A test checks that the two have the same arguments.
+The arguments that ``**kwargs`` passes on to a base class or an operator are added, so that ``inspect.signature``,
+``help()`` and the reference documentation show them. Type checkers and editors read the arguments from the
+``TypedDict`` that annotates ``**kwargs``. A test checks that signature and ``TypedDict`` have the same arguments.
 """
 
 import inspect

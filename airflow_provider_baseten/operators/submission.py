@@ -32,17 +32,19 @@ if TYPE_CHECKING:
 class Submission:
     """The async request of a task instance. One attempt sends it, and each later attempt finds it in the ledger.
 
-    Before the request is sent, the ledger records that it is about to be sent; right after, it records the id. So the
-    task does not pay again after a retry or the death of a worker. See
-    :mod:`~airflow_provider_baseten.idempotency.ledger`.
+    The ledger is a record that outlives an attempt. Before the request is sent, the ledger records that the
+    request is about to be sent. Right after the request was sent, the ledger records its id. So the task does
+    not pay again after a retry or the death of a worker. See :mod:`~airflow_provider_baseten.idempotency.ledger`.
 
     :param operator: operator of the task, for its log.
     :param context: context of the task.
     :param results: object that waits for the request, and cancels it.
-    :param request_id: id of the request after a deferral; before, it is empty because the id is not known yet.
+    :param request_id: id of the request if the task resumes after a deferral; otherwise empty, because the id
+        is not known yet.
     """
 
-    #: Request that is being sent. Until its id is known, nobody knows whether Baseten has queued it.
+    #: Request whose sending has begun; ``None`` before. Until the id of the request is known, nobody knows whether
+    #: Baseten has queued the request.
     in_flight: Request | None = None
 
     def __init__(
@@ -57,7 +59,7 @@ class Submission:
         self._is_killed = False
 
     def ensure_sent(self, request: Request, hook: "BasetenHook", on_orphaned_request: "OnOrphanedRequest") -> str:
-        """Send the request if no earlier attempt has sent it. Return its id in any case.
+        """Send the request, or find the request that an earlier attempt has sent. Return the id of the request.
 
         :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the request, and
             ``on_orphaned_request`` is ``fail``.
@@ -112,7 +114,7 @@ class Submission:
             return self.results.output(self.request_id, result_path=result_path, output_path=output_path)
 
     def delete(self, note: str) -> None:
-        """Delete the record of a request that was refused or has ended without success, so that a retry sends it.
+        """Delete the record of a request that was refused or has ended without success. A retry then sends a new one.
 
         :param note: sentence that is added to the error if the record can't be deleted.
         """
@@ -120,7 +122,7 @@ class Submission:
             self._ledger.delete()
 
     def kill(self) -> None:
-        """Cancel the request if it is still queued. If it is being sent, cancel it as soon as its id is known."""
+        """Cancel the request if it is still queued. A request that is being sent is cancelled once its id is known."""
         self._is_killed = True
         if self.request_id:
             self.results.cancel_quickly(self.request_id)
@@ -144,7 +146,10 @@ class Submission:
             raise
 
     def _record(self, entry: Entry) -> None:
-        """Record the request that was sent. If that fails, cancel the request, because a retry may send another."""
+        """Record the id of the request that was sent.
+
+        If the id can't be recorded, cancel the request, because a retry can't find it and may send another one.
+        """
         try:
             with consequence(
                 f"Async request {entry.request_id} was sent, but the next attempt does not find its id: "

@@ -33,8 +33,9 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 
     The task holds a worker slot while it waits. A retry of the task sends the request again.
 
-    Its other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
-    ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.
+    The other arguments of the operator are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``,
+    ``regional``, ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and
+    Airflow's own.
 
     :param route: path on the server, for example ``v1/embeddings``. (templated)
     :param method: HTTP method, by default ``GET``. (templated)
@@ -135,14 +136,14 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 
 
 def _call(name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
-    """Call a function of the DAG author.
+    """Call a function that the DAG author has passed.
 
-    An exception of the function becomes an error that is not retried, because each retry would pay and fail in the same
-    way.
+    An exception of the function becomes an error that is not retried, because each retry would be charged for and fail
+    in the same way.
     """
     try:
         return function(response.in_memory())
-    except (AirflowException, BasetenError):  # The function has raised it to choose how the task ends.
+    except (AirflowException, BasetenError):  # The function chooses how the task ends.
         raise
     except Exception as error:
         raise BasetenInputError(

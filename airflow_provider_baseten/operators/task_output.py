@@ -83,7 +83,7 @@ def with_note(error: BasetenError, note: str) -> BasetenError:
 
 
 def _check_fields(value: Any, response: Response) -> None:
-    """Check that each field of an output can be an XCom of its own.
+    """Check that each field of an output can be pushed as a separate XCom, before any field is pushed.
 
     Without this check Airflow would push some of the fields, and then fail at a field that can't be an XCom.
     """

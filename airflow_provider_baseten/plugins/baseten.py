@@ -1,6 +1,6 @@
 """Airflow plugin that mounts the webhook receiver in the API server.
 
-Every Airflow process imports this module, so it imports nothing heavy.
+Every Airflow process imports this module, so the module itself imports nothing heavy.
 """
 
 import logging
@@ -22,8 +22,8 @@ async def receiver(scope: Any, receive: Any, send: Any) -> None:
 def start_receiver(app: Any) -> Any:
     """Start the receiver's background threads with the API server; return the API server's app unchanged.
 
-    Airflow does not run the lifespan of a plugin's app. It creates the middleware when a serving process starts, so
-    this function is registered as middleware.
+    Airflow does not run the lifespan of a plugin's app, but it creates the plugin's middleware when a serving process
+    starts. So this function is registered as middleware.
     """
     try:
         _app().state.start()
@@ -38,8 +38,8 @@ def start_receiver(app: Any) -> Any:
 class BasetenPlugin(AirflowPlugin):
     """Plugin that adds ``POST /baseten/webhooks/{conn_id}`` to the API server.
 
-    The route needs no login, because Baseten has no account in Airflow: the signature proves that Baseten sent a
-    delivery.
+    The route needs no login, because Baseten has no account in Airflow. Instead, the signature of a delivery proves
+    that Baseten sent it.
     """
 
     name = "baseten"
@@ -48,9 +48,9 @@ class BasetenPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Check the options and Airflow's internals when Airflow starts, not when the first delivery arrives.
+        """Check the options, and the internals of Airflow that the receiver uses, already when Airflow starts.
 
-        A missing internal is only logged: if this method raised an error, Airflow would drop the plugin, and no
+        A missing internal is only logged. If this method raised an error for it, Airflow would drop the plugin, and no
         delivery would be received.
 
         :raises BasetenInputError: an option of the receiver is not valid.

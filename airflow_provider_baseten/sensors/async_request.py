@@ -36,15 +36,16 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke reads the result store once. It then makes status calls for ten seconds at most, however many requests
-    there are, at the rate of ``[baseten] status_calls_per_second``. A request that Baseten no longer knows, or whose
-    result is late, counts as lost after a minute.
+    there are, at the rate of ``[baseten] status_calls_per_second``. A request counts as lost if, for a minute, Baseten
+    does not know its id, or says that it has ended while its result is missing.
 
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
     :param expects_delivery: whether the outputs come by webhook into the result store. By default, the webhook status
-        that Baseten reports for each request decides; as long as it reports none, outputs are expected if the
-        connection names a webhook. For a request without a webhook the sensor returns ``{"request_id", "status"}``.
+        that Baseten reports for a request decides. As long as Baseten reports no webhook status, the outputs are
+        expected by webhook if the connection names a webhook. For a request without a webhook the sensor returns
+        ``{"request_id", "status"}``.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
@@ -103,7 +104,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     def run_task(self, context: "Context") -> Any:
         """Wait for all requests.
 
-        :raises BasetenInputError: no id is given, or an id is not valid. This is checked before the wait.
+        :raises BasetenInputError: no id is given, or an id is not valid. The ids are checked before the wait begins.
         """
         self._ids  # noqa: B018 - the property checks the ids.
         self._normalize_result_path()
@@ -166,7 +167,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         except BasetenError as error:
             if self._progress is None and not context.get("task_reschedule_count"):
                 raise
-            # An earlier poke could read the connection, so the next poke may be able to read it again.
+            # An earlier poke of this task could read the connection. So the failure may be temporary.
             self.log.warning("Still waiting: the connection can't be read now. %s", error)
             return PokeReturnValue(False)
         with results:
@@ -197,7 +198,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
     def timeout_note(self) -> str:
-        """Return sentences which say that the requests continue without the sensor."""
+        """Return text for the timeout error: the requests continue without the sensor."""
         return "Nothing was sent. The async requests continue at Baseten, and the next attempt waits for them again."
 
     def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
@@ -250,8 +251,8 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
 def _checked_ids(request_ids: Any) -> list[str]:
     """Return the ids without repetitions.
 
-    :raises BasetenInputError: there is no id, or a value can't be an id. Waiting for such a value would only end with
-        the timeout.
+    :raises BasetenInputError: there is no id, or a value can't be an id. Without this check, the wait for such a value
+        would end only at the timeout.
     """
     is_list = isinstance(request_ids, Sequence | Set) and not isinstance(request_ids, bytes)
     ids = [request_ids] if isinstance(request_ids, str) else list(request_ids) if is_list else []
@@ -263,7 +264,7 @@ def _checked_ids(request_ids: Any) -> list[str]:
 
 
 def _is_rendered(value: Any) -> bool:
-    """Return whether a value is final before the task runs: no template, and no output of another task."""
+    """Return whether a value is known before the task runs: it is no template and no output of another task."""
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     if isinstance(value, list | tuple | set | frozenset):

@@ -1,4 +1,4 @@
-"""Record of the progress of a sensor, for the next poke in another process."""
+"""Record of the progress of a sensor, for its next poke, which may run in another process."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ _KEY = "baseten_sensor_progress"
 class ProgressRecord:
     """Keeps the progress of a wait between two pokes of one attempt.
 
-    The record is in the task state store of Airflow 3.3 and newer, otherwise in the result store. If it can't be read
-    or written, that is only logged, because the wait works without it: the next poke then repeats status calls, and
-    measures from zero how long a request has looked lost.
+    The record is in the task state store of Airflow 3.3 and newer, otherwise in the result store. A failure
+    to read or write it is only logged, because the wait works without a record. The next poke then repeats status
+    calls, and measures from zero how long a request has looked lost.
 
     :param context: context of the task.
     :param store: the result store.
@@ -49,12 +49,12 @@ class ProgressRecord:
                 value.get("began"),
                 value.get("logged"),
             )
-        except Exception as error:  # Any error: Airflow's API may change, and the record may be damaged.
+        except Exception as error:  # Airflow's API may change, the record may be damaged.
             self._warn("read", error)
             return WaitProgress()
 
     def save(self, progress: WaitProgress) -> None:
-        """Replace the progress."""
+        """Write the progress in place of the recorded one."""
         value = {
             "attempt": self._attempt,
             "doubtful_since": {**progress.doubtful_since},

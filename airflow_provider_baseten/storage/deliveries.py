@@ -9,7 +9,7 @@ from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
 
 
 class Deliveries:
-    """The results that Baseten has delivered. The webhook receiver saves them, workers and triggers look for them.
+    """The results that Baseten has delivered. The webhook receiver saves them; workers and triggers look for them.
 
     :param store: the result store.
     """
@@ -18,7 +18,7 @@ class Deliveries:
         self._store = store
 
     def save(self, request_id: str, body: bytes) -> None:
-        """Save the body of a delivery; a second delivery of the same request changes nothing.
+        """Save the body of a delivery; a second delivery for the same request changes nothing.
 
         :raises BasetenResultStoreError: the delivery could not be written.
         """

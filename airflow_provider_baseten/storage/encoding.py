@@ -23,7 +23,7 @@ _END_BYTES = 4096
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: the value that may go to XCom; ``None`` if the body is large.
+    :param value: the value, if it may go to XCom; ``None`` if the body is large.
     :param body: the bytes in which the value is stored.
     :param format: format of the body, for :func:`read`.
     """
@@ -34,7 +34,7 @@ class Output:
 
     @classmethod
     def of_response(cls, response: "Response", value: Any) -> "Output":
-        """Make an output of a response. For JSON and msgpack, the body is the bytes that the server sent.
+        """Make an output of a response. A JSON or msgpack output keeps the bytes that the server sent as its body.
 
         :param value: the decoded response.
         """
@@ -48,7 +48,7 @@ class Output:
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
         """Make an output of a large response.
 
-        Only msgpack is decoded, to find out whether the response is plain bytes.
+        JSON and text are not decoded. A response with the Content-Type of msgpack is, because it may be plain bytes.
 
         :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
         """
@@ -71,7 +71,8 @@ class Output:
     def of_value(cls, value: Any) -> "Output":
         """Encode a value that was made from a response: bytes as they are, text in UTF-8, everything else as JSON.
 
-        In a text, surrogate pairs are joined. UTF-8 has no lone surrogates, so they become U+FFFD.
+        In a text, two surrogates that form a pair become one character. A lone surrogate becomes U+FFFD, because UTF-8
+        can't encode it.
 
         :raises BasetenOutputError: the value can't be encoded.
         """
@@ -99,7 +100,7 @@ class Output:
         return _SUFFIXES[self.format]
 
     def fits_xcom(self, max_bytes: int, *, long_integers: bool) -> bool:
-        """Return whether the value is small enough for XCom, and Airflow returns it unchanged.
+        """Return whether the value is small enough for XCom and comes back from Airflow unchanged.
 
         :param max_bytes: maximum size in XCom, in bytes.
         :param long_integers: whether XCom holds integers beyond 64 bits.
@@ -108,7 +109,7 @@ class Output:
             return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
-        # The size of the body does not count here: in XCom arrays are lists, which are longer.
+        # The value is encoded to measure it, because the body may be shorter: XCom stores a numpy array as a list.
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 
@@ -141,7 +142,7 @@ def _has_ends_of_json(body: LargeBody) -> bool:
 def _without_arrays(value: Any) -> Any:
     """Replace numpy arrays by lists and numpy scalars by numbers, but keep dates and durations.
 
-    numpy would turn a date or duration into a number of nanoseconds, or into ``None`` if it has no value.
+    numpy would turn a date or duration into a number of nanoseconds, and the empty date ``NaT`` into ``None``.
     """
     match value:
         case dict():

@@ -1,7 +1,8 @@
 """Permissions of the files and folders that this package makes on a local disk.
 
-Only its owner can use a new folder. A folder that exists keeps its permissions. A new file gets the permissions of its
-folder without the right to execute, as far as the umask allows. So a store that a group shares stays shared.
+A new folder is accessible to its owner only. A folder that exists keeps its permissions. A new file gets the
+permissions of its folder without the right to execute, as far as the umask allows. So if a group has access to a store,
+it also has access to the new files.
 """
 
 import os
@@ -12,9 +13,9 @@ OWNER_ONLY = 0o700
 
 
 def make_folder(folder: Path, mode: int = OWNER_ONLY) -> None:
-    """Make a folder and the folders above it, as far as they do not exist.
+    """Make a folder, and each missing folder above it.
 
-    :param mode: permissions of the new folders; by default only their owner can use them.
+    :param mode: permissions of the new folders; by default only the owner of a folder can use it.
     :raises OSError: the folder could not be made.
     """
     missing = []

@@ -1,8 +1,8 @@
 """Files at any URI, read and written whole: local ones directly, all others through Airflow's ``ObjectStoragePath``.
 
-While :func:`write` writes a file, a reader sees all of it or nothing. A file that can't be read is an error, and is
-never taken for a missing file. An error names the file and the reason. Only the caller knows what the failure means for
-a request, and adds that with :func:`consequence`.
+A reader never sees a file that :func:`write` has written only in part. A file that can't be read raises an error, and
+is never taken for a missing file. The error names the file and the reason. What the failure means for a request is
+added by the caller with :func:`consequence`.
 """
 
 import io
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _CHUNK_BYTES = 1 << 20
-# In an object store, up to this number of names are looked up one by one, because that is cheaper than a list of the
-# folder.
+# Up to this number of files of an object store are looked up one by one, because listing their folder would cost more.
 _MAX_LOOKUPS = 32
-# The name of a temporary file repeats this number of characters of the file's name. File systems allow 255 bytes, and a
-# character takes up to 4.
+# Number of characters of a file's name that the name of its temporary file repeats. File systems allow names of 255
+# bytes, and a character takes up to 4 bytes.
 _TEMPORARY_NAME_LENGTH = 50
 
 # Scheme of a local file, with or without the id of an Airflow connection or the host name localhost.
@@ -38,7 +37,8 @@ _FILE_SCHEME = re.compile(r"(?:file|local):(?=/)(?://(?:(?:localhost|[^/]*@)(?=/
 def local_path(uri: str) -> Path | None:
     """Return the local path that a URI stands for, ``None`` if the file is somewhere else.
 
-    Everything after the scheme belongs to the path, also ``#``, ``?`` and ``%``, as in Airflow's ``ObjectStoragePath``.
+    Everything after the scheme belongs to the path, even ``#``, ``?`` and ``%``. Airflow's ``ObjectStoragePath`` reads
+    such a URI in the same way.
     """
     if scheme := _FILE_SCHEME.match(uri):
         return Path(uri[scheme.end() :])
@@ -111,8 +111,8 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
 def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None:
     """Write a file, so that a reader sees all of it or nothing.
 
-    :param root: URI of a folder above the file. New folders below it get its permissions; without a ``root``, only
-        their owner can use new folders.
+    :param root: URI of a folder above the file. New folders below ``root`` get the permissions of ``root``. Without a
+        ``root``, only the owner of a new folder can use it.
     :raises BasetenResultStoreError: the file could not be written.
     """
     size = body.size if isinstance(body, LargeBody) else len(body)
@@ -136,8 +136,8 @@ def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None
 def create(uri: str, body: bytes, *, root: str | None = None) -> bool:
     """Write a file if there is no such file; return whether it was written.
 
-    If several processes create the same file, one of them gets ``True``. Some storages have no exclusive creation: the
-    function looks for the file first there, and two processes at the same moment may both get ``True``.
+    If several processes create the same file, one of them gets ``True``. Some storages have no exclusive creation. In
+    them, the function first looks for the file and then writes it, so two processes may both get ``True``.
 
     :param root: see :func:`write`.
     :raises BasetenResultStoreError: the file could not be written.
@@ -197,7 +197,7 @@ def names_in(uri: str) -> list[str]:
 
 
 def existing(uri: str, names: Collection[str]) -> set[str]:
-    """Return those names that belong to files in a folder.
+    """Return those of the names that a file in the folder has.
 
     :param uri: URI of the folder.
     :raises BasetenResultStoreError: the folder could not be read.
@@ -217,7 +217,9 @@ def existing(uri: str, names: Collection[str]) -> set[str]:
 
 
 def check_writable(uri: str, name: str = "output_path") -> None:
-    """Check that a file can be written. On a local disk, write another file beside it; elsewhere make its folder.
+    """Check that a file can be written, without writing it.
+
+    On a local disk, write another file beside it. In an object store, make its folder.
 
     :param uri: URI of the file; with a trailing slash, URI of its folder.
     :param name: name of the argument that holds the URI, for the message.
@@ -247,10 +249,10 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def _reported(failure: str, *passed: type[Exception]) -> Iterator[None]:
-    """Turn the errors of a file system into storage errors.
+    """Turn an error of a file system into a storage error.
 
     :param failure: what could not be done, and where.
-    :param passed: errors that are left as they are.
+    :param passed: types of errors that are raised unchanged.
     """
     left: tuple[type[Exception], ...] = (BasetenError, *passed)
     try:
@@ -289,7 +291,7 @@ def _check_local(path: Path, *, is_folder: bool) -> None:
     file_rights.create(probe).close()
     probe.unlink()
     with suppress(FileNotFoundError):
-        path.lstat()  # Raises an error for a name that no file can have, such as one that is too long.
+        path.lstat()  # Raises an error for an impossible name, such as one that is too long.
 
 
 def _create_object(path: Any, body: bytes) -> bool:

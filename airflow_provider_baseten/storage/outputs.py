@@ -35,14 +35,14 @@ def to_xcom(
 ) -> Any:
     """Return what goes to XCom for an output: the value, or a reference to a file that this function writes.
 
-    The value goes to XCom if it is small, Airflow can hold it, and there is no ``output_path``. A write that fails is
-    retried for a minute, because the output was paid for.
+    The value goes to XCom if it is small, comes back from Airflow unchanged, and there is no ``output_path``. A write
+    of the file that fails is retried for a minute, because the output was paid for.
 
     :param request_id: Baseten's id of the request.
     :param output_path: URI of the file; with a trailing slash, URI of its folder.
     :param result_store: URI of the folder for a file without an ``output_path``, by default ``[baseten] result_store``.
-    :param baseten_conn_id: id of the connection that names this result store.
-    :raises BasetenResultStoreError: the file could not be written; the message names the request.
+    :param baseten_conn_id: id of the Airflow connection whose settings name ``result_store``.
+    :raises BasetenResultStoreError: the file could not be written. The message names the request.
     """
     if not output_path and xcom_holds(output):
         return output.value
@@ -78,9 +78,9 @@ def to_xcom(
 
 
 def xcom_holds(output: Output) -> bool:
-    """Return whether an output goes to XCom itself: it is small, and Airflow returns it unchanged.
+    """Return whether an output goes to XCom itself, because it is small and Airflow returns it unchanged.
 
-    An output that looks like a reference goes to a file, because in XCom it would be taken for a reference.
+    An output that looks like a reference goes to a file, because in XCom it would be taken for a real reference.
     """
     return not references.has_form_of_reference(output.value) and output.fits_xcom(
         config.XCOM_MAX_BYTES.get(), long_integers=not compat.xcoms_are_msgpack()
@@ -115,7 +115,8 @@ def is_xcom_safe(value: Any) -> bool:
 def save_response(response: "Response", result_store: str | None) -> str:
     """Save the body of an unusable response, because the response was paid for.
 
-    Return a sentence that names the file, or why it could not be saved. Return an empty text for an empty body.
+    Return a sentence for the error message: it names the file, or says why the body could not be saved. For an empty
+    body, save nothing and return an empty text.
     """
     if not response.size:
         return ""
@@ -131,7 +132,7 @@ def save_response(response: "Response", result_store: str | None) -> str:
 def file_name(request_id: str | None) -> str:
     """Return the name, without suffix, of the file for a request's output.
 
-    The name is the request id. Without an id that can be a file name, it is random.
+    The name is the request id. If there is no id, or the id can't be a file name, the name is random.
     """
     return request_id if request_id and FILE_NAME.fullmatch(request_id) else uuid4().hex
 
@@ -139,11 +140,11 @@ def file_name(request_id: str | None) -> str:
 def stored_output(uri: str, request_id: str, *, result_store: str | None, baseten_conn_id: str) -> Any:
     """Return what goes to XCom for an output that the model stored itself: its value, or a reference to its file.
 
-    The value goes to XCom if it is small JSON or text, and Airflow can hold it.
+    The value goes to XCom if it is small JSON or text that Airflow returns unchanged.
 
-    :param uri: URI of the file, whose suffix names the format.
+    :param uri: URI of the file. The suffix names the format.
     :param result_store: URI of the result store, by default ``[baseten] result_store``.
-    :param baseten_conn_id: id of the connection that names this result store.
+    :param baseten_conn_id: id of the Airflow connection whose settings name ``result_store``.
     :raises BasetenResultLostError: there is no such file.
     :raises BasetenResultStoreError: the file could not be read, or does not have the format of its suffix.
     """
@@ -172,11 +173,10 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
 def read_output(value: Any) -> Any:
     """Return the output behind a reference; any other value is returned unchanged.
 
-    The file is opened only if the reference was signed with a key of the result store. A model can return an object
-    that looks like a reference, to reach a file that it must not read, but the model can't sign it.
+    The file is opened only if the reference was signed with a key of the result store. A model may return an object
+    that looks like a reference to a file that it must not read. But the model does not have the key to sign it.
 
-    :raises BasetenResultStoreError: the output could not be read; or the signature is not valid, so that no file was
-        opened.
+    :raises BasetenResultStoreError: the signature is not valid, or the output could not be read.
     """
     if not references.has_form_of_reference(value):
         return value

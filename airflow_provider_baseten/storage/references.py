@@ -1,8 +1,8 @@
 """Reference to an output in a file: a signed object that goes to XCom in place of the output.
 
-A model may return anything, also an object that looks like a reference, to reach a file that it must not read. So an
-object counts as a reference only if it was signed with a key of the result store. Models do not get the key: it is only
-in the store and in the processes that read the store.
+A model may return anything, also an object that looks like a reference to a file that the model must not read. So an
+object counts as a reference only if it was signed with a key of the result store. Models do not get the key, because it
+is only in the store and in the processes that read the store.
 """
 
 import hashlib
@@ -64,7 +64,10 @@ def signed(reference: UnsignedReference, key: bytes) -> OutputReference:
 
 
 def has_form_of_reference(value: Any) -> TypeGuard[OutputReference]:
-    """Return whether a value has the fields of a reference. Its signature is not checked: a model may have made it."""
+    """Return whether a value has the fields of a reference.
+
+    The signature is not checked. So the value may also be an output of a model that only looks like a reference.
+    """
     return isinstance(value, dict) and value.keys() == OutputReference.__annotations__.keys()
 
 

@@ -18,7 +18,7 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class ResultStore(StorageFolder):
-    """Folder for data that does not go through XCom: outputs, webhook deliveries, records of requests.
+    """Folder for data that does not go through XCom, namely outputs, webhook deliveries and records of requests.
 
     The webhook receiver, workers and triggers write and read the files, so all of them must see the same folder.
 
@@ -45,7 +45,7 @@ class ResultStore(StorageFolder):
     def signing_keys(self, *, create: bool = False) -> list[bytes]:
         """Return the keys that references to outputs are signed with. A signature with any of the keys is valid.
 
-        Usually there is one key. There are several if several workers needed the first key at the same moment.
+        Usually there is one key. If several workers needed the first key at the same moment, each may have made one.
 
         :param create: whether to create a key if there is none.
         :raises BasetenResultStoreError: a key could not be read or is damaged, or the new one could not be written.

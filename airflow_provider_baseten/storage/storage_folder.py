@@ -1,4 +1,4 @@
-"""Folder of files at any URI: the output folder of a bulk run, or the result store."""
+"""Folder of files at any URI, such as the output folder of a bulk run or the result store."""
 
 from contextlib import AbstractContextManager
 from typing import IO
@@ -8,10 +8,10 @@ from airflow_provider_baseten.storage import files
 
 
 class StorageFolder:
-    """A folder at a local path or URI. The name of a file in it is the path relative to the folder.
+    """A folder at a local path or URI. Its files are named by their path relative to the folder.
 
     :param uri: local path or URI.
-    :raises BasetenResultStoreError: from every method, if a file or the folder could not be read or written.
+    :raises BasetenResultStoreError: a file or the folder could not be read or written. Every method may raise it.
     """
 
     def __init__(self, uri: str) -> None:

@@ -1,18 +1,20 @@
 """Check of values for XCom: whether Airflow returns them exactly as they were pushed.
 
-An XCom goes through four steps. The task SDK serialises the value, and takes certain objects and keys for instructions
-to build objects. The value is packed with msgpack for the supervisor. Pydantic validates it. The database stores it as
-JSON: PostgreSQL as JSONB, MySQL with at most 100 levels. A value that one of these steps refuses or changes does not
-pass the check. The rules were tested with Airflow 3.1.0 and 3.3.2.
+An XCom goes through four steps. (1) The task SDK serialises the value, and takes certain objects and keys for
+instructions to build objects. (2) msgpack packs the value for the supervisor process. (3) Pydantic validates the value.
+(4) The database stores the value as JSON: PostgreSQL as JSONB, MySQL with at most 100 levels of nesting.
+
+A value that one of these steps refuses or changes does not pass the check. The rules were tested with Airflow 3.1.0 and
+3.3.2.
 """
 
 from typing import Any
 
-# Levels of nesting below the value. MySQL accepts 100 levels, with the value as the first level; Pydantic accepts 254.
+# Levels of nesting below the value. MySQL accepts 100 levels, and counts the value itself as the first; Pydantic 254.
 _MAX_LEVELS = 90
-# Characters of a dictionary's key. MySQL accepts 65,535 bytes, and a character takes up to 4.
+# Maximum characters of a dictionary's key. MySQL accepts 65,535 bytes, and a character takes up to 4 bytes.
 _MAX_KEY_LENGTH = 16_000
-# Python writes floats from this size on with an exponent, and JSONB stores a number like 1e+16 as an integer.
+# From this size on, Python writes a float with an exponent, and JSONB turns a number like 1e+16 into an integer.
 _LARGE_FLOAT = 1e16
 
 
@@ -29,7 +31,8 @@ def xcom_safe(value: Any, *, long_integers: bool) -> bool:
     for _ in range(_MAX_LEVELS + 1):
         deeper: list[Any] = []
         for item in level:
-            # isinstance would be wrong: Airflow returns an enumeration, a subclass or a numpy number as another type.
+            # Not isinstance, because Airflow returns an enumeration, another subclass or a numpy number as a different
+            # type. So only values of exactly these types pass.
             kind = type(item)
             if kind is str:
                 is_safe = _is_storable_text(item)

@@ -1,1 +1,1 @@
-"""Triggers: what waits in the triggerer."""
+"""Triggers of deferred tasks. They run in the triggerer."""

@@ -17,19 +17,19 @@ from airflow_provider_baseten.waiting.trigger_waiter import TriggerWaiter
 
 log = logging.getLogger(__name__)
 
-# Seconds for on_kill. By default Airflow allows more.
+# Longest duration of `on_kill`, in seconds. It is shorter than the time that Airflow allows by default.
 _KILL_TIMEOUT = 20.0
 
 
 class BasetenAsyncRequestTrigger(BaseTrigger):
     """Wait for async requests that a task has sent.
 
-    The trigger sends only status calls, which cost nothing. So any triggerer may run it again at any time. All triggers
-    of a process share one client and one rate limit for each connection.
+    While it waits, the trigger sends only status calls, which cost nothing. So any triggerer may run the trigger again
+    at any time. All triggers of a process share one client and one rate limit for each connection.
 
     The trigger yields one event, ``{"outcomes": {request_id: outcome}, "seconds"}``. An outcome is ``ended``,
     ``failed``, ``lost`` or ``timeout``, and ``seconds`` is the duration of the wait. If the connection could never be
-    read, the event has an ``error`` too, and each outcome is ``lost``.
+    read, each outcome is ``lost``, and the event also has an ``error``.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param target: the model or chain that was called, as keyword arguments of

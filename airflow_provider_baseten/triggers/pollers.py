@@ -1,4 +1,4 @@
-"""Pollers of an event loop: one for each connection."""
+"""Pollers for the triggers of an event loop, one for each connection."""
 
 import asyncio
 from functools import partial
@@ -23,7 +23,7 @@ def poller_of(baseten_conn_id: str) -> Poller:
 
 
 def new_poller(baseten_conn_id: str) -> Poller:
-    """Return a poller that shares the client of its connection with other users of the event loop."""
+    """Return a poller. It shares the client of its connection with other code that runs in the same event loop."""
     # The client does not retry, because the poller itself repeats a call that failed.
     once = RequestRetries(max_attempts=1)
     share = partial(shared_client, baseten_conn_id, timeout=_CALL_TIMEOUT, request_retries=once)

@@ -1,4 +1,4 @@
-"""Trigger that sends a predict, for an Airflow that no webhook can reach."""
+"""Trigger that sends a predict request and waits for its response, for an Airflow that no webhook can reach."""
 
 import asyncio
 import logging
@@ -46,11 +46,11 @@ class BasetenPredictTrigger(BaseTrigger):
 
     It ends with one event, ``{"name"}``. The worker finds the response, or an error, under this name in the store.
 
-    A trigger writes a claim, which says that it is about to send, before it sends. Airflow moves the triggers of a dead
-    triggerer to another triggerer. If the earlier trigger has written a response, the new trigger sends nothing. If
-    there is only the claim of the earlier trigger, Baseten has cancelled the work, because the connection was closed.
-    Then ``on_orphaned_request`` decides whether the new trigger sends the request again. If the earlier trigger was
-    only suspended, it finds the claim of the new trigger when it continues, and sends nothing.
+    Before a trigger sends the request, it writes a claim: a record which says that it is about to send. Airflow moves
+    the triggers of a dead triggerer to another triggerer. If the earlier trigger has written a response, the new
+    trigger sends nothing. If the earlier trigger has left a claim but no response, Baseten has cancelled the work,
+    because the connection was closed. Then ``on_orphaned_request`` decides whether the new trigger sends the request
+    again. If the earlier trigger was only suspended, it finds the new claim when it continues, and sends nothing.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.
@@ -71,7 +71,7 @@ class BasetenPredictTrigger(BaseTrigger):
         self.on_orphaned_request = on_orphaned_request
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments: ids, addresses and numbers, and no input."""
+        """Return the class path and the arguments. They hold ids, addresses and numbers, but no input of the model."""
         arguments = {
             "baseten_conn_id": self.baseten_conn_id,
             "store": self.store,
@@ -103,7 +103,7 @@ class BasetenPredictTrigger(BaseTrigger):
         try:
             response = await self._send(request)
         except BasetenError:
-            with suppress(BasetenResultStoreError):  # An error of the store must not replace that of the request.
+            with suppress(BasetenResultStoreError):  # A store error must not replace the request's error.
                 if await self._is_done_by_another(call, mine):
                     return
             raise
@@ -125,7 +125,7 @@ class BasetenPredictTrigger(BaseTrigger):
     async def _send(self, request: Request) -> Response:
         """Send the request and return the response.
 
-        :raises BasetenError: there is no usable response. The next attempt of the task sends the request again.
+        :raises BasetenError: no usable response was received. The next attempt of the task sends the request again.
         """
         retries = RequestRetries()
         async with shared_client(self.baseten_conn_id, timeout=self.timeout, request_retries=retries) as shared:
@@ -146,10 +146,10 @@ class BasetenPredictTrigger(BaseTrigger):
         return response
 
     async def _is_done_by_another(self, call: DeferredCall, mine: Claim) -> bool:
-        """Return whether a trigger that started later has claimed the call. If so, first wait until it has ended.
+        """Return whether a trigger that started later has claimed the call. If so, first wait until that one has ended.
 
-        Airflow moves the triggers of a suspended triggerer to another triggerer. When the first triggerer resumes, it
-        runs its triggers for a while too. During that time the same trigger runs twice.
+        Airflow moves the triggers of a suspended triggerer to another triggerer. When the suspended triggerer resumes,
+        it continues its triggers for a while. During that time the same trigger runs twice.
         """
         holder = await _in_thread(call.holder)
         if holder == mine or (holder is not None and holder.started_at <= mine.started_at):

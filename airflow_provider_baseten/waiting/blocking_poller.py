@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
 
-# A round of status calls ends after this many seconds, or after this many failed calls in a row.
+# A round of status calls ends after `_LONGEST_ROUND` seconds, or after `_MOST_FAILURES` failed calls in a row.
 _LONGEST_ROUND = 10.0
 _MOST_FAILURES = 3
 
@@ -27,7 +27,7 @@ class BlockingPoller:
     """Waits for async requests on a worker, as :class:`~airflow_provider_baseten.waiting.poller.Poller` does in a
     triggerer.
 
-    Errors of a status call or of a read of the result store are logged, and never end a wait.
+    An error of a status call or of a read of the result store is logged, and never ends a wait.
 
     :param client: client that makes the status calls.
     :param store: the result store.
@@ -38,7 +38,7 @@ class BlockingPoller:
         self._client = client
         self._store = store
         self._log = log
-        # Read before anything is sent, so that a value that is not valid costs nothing.
+        # The options are read here, before anything is sent. So an option that is not valid costs nothing.
         self._call_interval = 1 / config.STATUS_CALLS_PER_SECOND.get()
         self._store_interval = config.STORE_CHECK_INTERVAL.get()
 
@@ -56,11 +56,11 @@ class BlockingPoller:
             time.sleep(max(0.05, next_round - time.time()))
 
     def poll(self, waiter: Waiter) -> None:
-        """Look at the requests that have no outcome yet in one round, and log the changes.
+        """Look once at the requests that have no outcome yet, and log the changes.
 
-        The round reads the result store once. Then it makes the status calls that are due, for ten seconds at most, at
+        The method reads the result store once. Then it makes the status calls that are due, for ten seconds at most, at
         the rate of ``[baseten] status_calls_per_second``. Requests that look lost come first; otherwise the order is
-        random. A request whose turn does not come in this round keeps its state.
+        random. A request whose turn does not come within the ten seconds keeps its state.
         """
         delivered = self.delivered([*waiter.open]) if waiter.may_be_delivered else set()
         for request_id in delivered or ():
@@ -88,7 +88,7 @@ class BlockingPoller:
         request.due_at = now + request.delay(random.random())  # noqa: S311 - only spreads calls.
 
     def delivered(self, request_ids: Collection[str]) -> set[str] | None:
-        """Return the requests whose result is in the result store, ``None`` if the store can't be read."""
+        """Return the ids of the requests whose result is in the result store, ``None`` if the store can't be read."""
         try:
             return Deliveries(self._store).delivered(request_ids)
         except BasetenError as error:
@@ -96,7 +96,7 @@ class BlockingPoller:
             return None
 
     def ask(self, target: "Target", request_id: str) -> Observation:
-        """Make a status call for one request, and return what it shows."""
+        """Make a status call for one request, and return the state of the request as far as the call shows it."""
         try:
             return Observation.of_status(self._client.get_async_request(target, request_id))
         except BasetenNotFoundError:

@@ -15,4 +15,4 @@ class ClientSource(Protocol):
         """Return the URI of the result store, ``None`` for the default one."""
 
     def renew(self, refused: AsyncClient) -> None:
-        """Replace a client whose key was refused; the next call of :meth:`client` reads the connection again."""
+        """Discard a client whose key was refused. The next call of :meth:`client` reads the connection again."""

@@ -1,4 +1,4 @@
-"""Deferral of tasks: its time limit, and the events of triggers."""
+"""Deferral of tasks: the time limit of a deferral, and checks of the event that ends it."""
 
 import time
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import Any
 from airflow_provider_baseten.api.error_record import error_from
 from airflow_provider_baseten.arguments import MOST_SECONDS
 
-# Seconds. A trigger returns the outcome at its own deadline; Airflow ends the deferral this much later.
+# Seconds between the deadline of a trigger, at which it returns the outcome itself, and Airflow's end of the deferral.
 _MARGIN = 300.0
 
 
 def timeout_after(deadline: float) -> timedelta:
-    """Return the duration after which Airflow ends a deferral, in case the trigger does not end at its deadline.
+    """Return the duration after which Airflow ends a deferral whose trigger did not end at its own deadline.
 
     :param deadline: deadline of the trigger in seconds since the epoch.
     """
@@ -23,7 +23,7 @@ def timeout_after(deadline: float) -> timedelta:
 def deferral_timeout(limit: timedelta | None) -> timedelta | None:
     """Return the duration after which Airflow ends a deferral.
 
-    It is the limit, but never longer than the longest duration that Airflow can compute with.
+    The duration is ``limit``, but at most the longest duration that Airflow can compute with.
 
     :param limit: the task's ``execution_timeout``; ``None`` for no limit.
     """
@@ -33,7 +33,7 @@ def deferral_timeout(limit: timedelta | None) -> timedelta | None:
 def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
     """Return whether an event belongs to a trigger of an earlier attempt.
 
-    SQLite reuses the id of a deleted trigger, so that a task can receive the event of its former trigger.
+    SQLite reuses the id of a deleted trigger. So a task can receive the event of the trigger of its earlier attempt.
 
     :param expected: request that the task waits for; ``None`` if Airflow does not pass it on, as in ``dag.test()``.
     :param found: request that the event names.

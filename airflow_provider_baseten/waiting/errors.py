@@ -30,7 +30,7 @@ def error_of(
     :param status: response of the last status call; ``None`` if the call failed.
     :param timeout: longest wait in seconds.
     :param result_store: URI of the result store that was read.
-    :param quote: function that takes a text of the server, and returns what a message may quote of it.
+    :param quote: function that takes a text from the server, and returns the part that an error message may quote.
     """
     fields = status if isinstance(status, Mapping) else {}
     seen = Observation.of_status(fields)
@@ -75,7 +75,7 @@ def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
 
 
 def no_connection(conn_id: str, error: Exception, request_ids: Collection[str], *, after: float) -> BasetenError:
-    """Return the error for a wait during which the connection could never be read. A retry may find the connection.
+    """Return the error for a wait during which the connection could never be read. A retry may be able to read it.
 
     :param error: error of the last attempt to read the connection.
     :param after: seconds since the wait began.

@@ -3,17 +3,18 @@
 import asyncio
 import time
 
-# Calls may be delayed on their way by this fraction of a second. The time between two calls is longer by the same
-# fraction, so that the limit also holds for the times at which the calls reach the server.
+# The time between two calls is longer by this fraction than the limit demands. So the limit also holds at the server
+# if the calls of a second are delayed by up to 0.1 s on their way.
 _JITTER = 0.1
 
 _LONGEST_PAUSE = 600.0
 
 
 class StatusCallLimiter:
-    """Spaces calls so that no second has more than the limit, and pauses all calls when the server asks for it.
+    """Spaces calls so that no second has more calls than the limit, and pauses all calls when the server asks for it.
 
-    Unlike a limiter of ``aiolimiter``, it allows no burst, respects ``Retry-After`` and belongs to no event loop.
+    ``aiolimiter`` is not used, because its limiters allow bursts, don't respect ``Retry-After`` and belong to one event
+    loop.
 
     :param calls_per_second: maximum number of calls in each second.
     """
@@ -30,7 +31,8 @@ class StatusCallLimiter:
             now = time.monotonic()
             if turn <= self._resumes:
                 turn = self._reserved = max(now, self._reserved + self._spacing)
-            # After the event loop was blocked, many waiters wake at the same time. Their calls are spaced too.
+            # After the event loop was blocked, many callers wake at the same time. So a call also keeps its distance
+            # from the call that was sent last.
             wait = max(turn, self._taken + self._spacing) - now
             if wait <= 0:
                 self._taken = now
@@ -45,7 +47,7 @@ class StatusCallLimiter:
         """
         now = time.monotonic()
         if retry_after is None or not retry_after >= 0:  # `not >=` is true for NaN too.
-            if now < self._resumes:  # The refused call was sent before the pause.
+            if now < self._resumes:  # The refused call was sent before the pause began.
                 return
             self._refusals = min(self._refusals + 1, 6)
             retry_after = 2.0**self._refusals

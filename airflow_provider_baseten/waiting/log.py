@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from airflow_provider_baseten.waiting.state import Observation, Outcome
 
-# Seconds after the last line until a line says that the wait continues.
+# If nothing was logged for this number of seconds, a line says that the wait continues.
 HEARTBEAT = 300.0
 # A wait for more than `MOST_NAMED` requests logs counts instead of ids, at most once in `COUNTS_INTERVAL` seconds.
 MOST_NAMED = 5
@@ -28,16 +28,16 @@ class Log(Protocol):
 class WaitLog:
     """Logs the progress of a wait.
 
-    For up to five requests, each change of a status gets a line. For more requests, the number of requests with each
-    status is logged.
+    For up to five requests, each change of a status gets a line. For more requests, a line says how many requests have
+    each status.
 
     :param log: log of the task or the trigger.
     :param request_ids: ids of the requests.
     :param began: start of the wait in seconds since the epoch.
-    :param logged: what :meth:`logged` returned in an earlier process that waited.
+    :param logged: return value of :meth:`logged` in the earlier process whose wait this one continues.
     """
 
-    #: Sentence on a problem with status calls or with the result store, for the next line.
+    #: Sentence on a problem with status calls or with the result store; it is added to the next line of the log.
     problem: str = ""
 
     def __init__(
@@ -53,7 +53,7 @@ class WaitLog:
         self._logged_at = float((logged or {}).get("at", began))
 
     def note(self, request_id: str, seen: Observation) -> bool:
-        """Remember what was seen of a request; return whether its status has changed."""
+        """Remember an observation of a request, and return whether the status of the request has changed."""
         status = _status_words(seen)
         if status is None or self._statuses.get(request_id) == status:
             return False
@@ -140,7 +140,7 @@ def cancel_words(canceled: bool) -> str:
 
 
 def name_of(request_ids: Collection[str]) -> str:
-    """Return the id of one request, or the number of several, as words."""
+    """Return words for requests: the id if there is one request, otherwise the number of requests."""
     first = next(iter(request_ids), "")
     return f"async request {first}" if len(request_ids) == 1 else f"{len(request_ids):,} async requests"
 

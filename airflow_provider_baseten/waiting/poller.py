@@ -35,21 +35,21 @@ _CALLS_IN_FLIGHT = 32
 # Seconds between two warnings about the same problem, and between two attempts to read a new API key.
 _REPEAT_AFTER = 60.0
 # Seconds until a connection that can't be read is read again. A wait during which it could never be read ends after
-# `_CONNECTION_GRACE` seconds: long enough for a short outage of Airflow's API server or of a secrets backend.
+# `_CONNECTION_GRACE` seconds, which is longer than a short outage of Airflow's API server or of a secrets backend.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
-# Number of requests whose wait is ended in a row before other tasks of the event loop may run.
+# Number of requests whose wait is ended without a pause. Then other tasks of the event loop may run.
 _AT_ONCE = 100
 
 
 class Poller:
-    """Waits for the async requests of one connection, for all triggers of an event loop.
+    """Waits for async requests over one connection, on behalf of all triggers of an event loop.
 
     It reads the result store for all requests at once, makes status calls within a rate limit, and keeps the deadlines.
     A failed read or status call never ends a wait. If the connection can't be read during the first two minutes of a
     wait, the wait ends, because the triggerer probably does not have the connection. The poller lives as long as the
-    event loop, so that the rate limit holds while triggers come and go. It has a client and runs tasks only while a
-    trigger waits.
+    event loop, so that the rate limit holds while triggers come and go. While no trigger
+    waits, the poller has no client and runs no tasks.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
     :param share: function that returns a context manager with the source of the client. The context is open while a
@@ -114,21 +114,21 @@ class Poller:
     async def _open(self) -> None:
         self._source = await self._sharing.enter_async_context(self._share())
         self._schedule = Schedule()
-        # In a new context, because in the context of the first trigger all log lines would go to the log of its task.
+        # The work runs in a new context. In the context of the first trigger, all log lines would go to its task's log.
         self._work = asyncio.create_task(self._keep_working(self._schedule), context=contextvars.Context())
         self._work.add_done_callback(self._wake_all)
 
     async def _close(self) -> None:
-        # Taken before the awaits below, because a wait that begins during them sets these attributes again.
+        # The attributes are read before the awaits below, because a wait that begins meanwhile sets them again.
         work, sharing = self._work, self._sharing
         self._sharing = AsyncExitStack()
-        del self._work, self._source, self._schedule  # They would keep the event loop in memory.
+        del self._work, self._source, self._schedule  # These objects would keep the event loop in memory.
         work.cancel()
         await asyncio.wait({work})
         await sharing.aclose()
 
     def _wake_all(self, work: asyncio.Task[None]) -> None:
-        if work is getattr(self, "_work", None):  # A bug has ended the work, so waiters would wait in vain.
+        if work is getattr(self, "_work", None):  # A bug has ended the work, so the waiters must not wait for it.
             for waiter in self._waiters:
                 waiter.end()
 
@@ -153,7 +153,7 @@ class Poller:
                 async with asyncio.timeout(min(left, waiter.log.pause(time.time()))):
                     await waiter.changed.wait()
             waiter.changed.clear()
-            # Logged here, in the context of the trigger, so that the lines go to the log of its task.
+            # The lines are logged in the context of the trigger, so that they go to the log of its task.
             waiter.log.write(time.time())
         # The deadline may have passed while no triggerer ran. A result that was delivered meanwhile still counts, so
         # wait until the store was read once.
@@ -193,7 +193,7 @@ class Poller:
     async def _read_store(self) -> None:
         """Read the result store, and end the wait for the requests whose result is there.
 
-        The wait for a request that looked lost before, and still has no result in the store, ends as lost.
+        If a request looked lost before this read, and its result is still not in the store, its wait ends as lost.
         """
         try:
             store = ResultStore(await self._source.result_store())
@@ -222,7 +222,7 @@ class Poller:
                 waiter.end()
 
     async def _keep_asking(self, schedule: Schedule[WaitingRequest]) -> None:
-        # The schedule is an argument, because `self._schedule` may be a new one while this task is being cancelled.
+        # The schedule is an argument, because `self._schedule` may be replaced while this task is being cancelled.
         free = asyncio.Semaphore(_CALLS_IN_FLIGHT)
         async with asyncio.TaskGroup() as calls:
             while True:
@@ -271,7 +271,8 @@ class Poller:
         return Observation()
 
     def _plan(self, request: WaitingRequest) -> None:
-        # Reading the store is cheaper than a status call, and finds the result itself.
+        # If a delivery is expected, the store is read before the next status call, because a read is cheaper and finds
+        # the result itself.
         least = self._store_interval if request.wait.expects_delivery else 0.0
         delay = request.delay(random.random(), least)  # noqa: S311 - only spreads calls.
         self._schedule.add(request, delay)
@@ -300,14 +301,14 @@ class Poller:
                 return client
 
     def _give_up(self, error: Exception) -> None:
-        """End the waits that have lasted two minutes or more, during which the connection could never be read."""
+        """End each wait that has lasted two minutes or more if the connection could never be read during that wait."""
         latest = time.monotonic() - _CONNECTION_GRACE
         for waiter in [*self._waiters]:
             if self._connected_at < waiter.joined_at <= latest and not waiter.ended.is_set():
                 waiter.end(no_connection(self._conn_id, error, waiter.open, after=_CONNECTION_GRACE))
 
     def _renew(self, refused: AsyncClient) -> None:
-        """Have the connection read again, at most once a minute, because its key may have been replaced."""
+        """Discard a client whose key was refused, at most once a minute. The connection may have a new key by now."""
         if time.monotonic() - self._renewed_at >= _REPEAT_AFTER:
             self._renewed_at = time.monotonic()
             self._source.renew(refused)
@@ -329,5 +330,5 @@ class Poller:
 
 
 def _words(error: Any) -> str:
-    """Return the text of an error of this package, but only the type of others, whose text may hold secrets."""
+    """Return the text of an error of this package. Of another error return only the type: its text may hold secrets."""
     return str(error) if isinstance(error, BasetenError) else "" if error is None else type(error).__name__

@@ -1,4 +1,4 @@
-"""Progress of a wait: what a process has seen of the requests, for the process that continues the wait."""
+"""Progress of a wait: what one process knows about the requests, for the next process that continues the wait."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
 
-# Seconds to wait for the response to a status or cancel call. After on_kill they are fewer, because Airflow asks a
-# process to end, and kills it five seconds later.
+# Seconds to wait for the response to a status or cancel call. In `on_kill` the wait is shorter, because Airflow kills
+# the process five seconds after it has asked the process to end.
 _CALL_TIMEOUT = 30.0
 _KILL_TIMEOUT = 3.0
 
 
 class AsyncResults:
-    """Async requests of one model or chain, as a worker sees them.
+    """Async requests to one model or chain, with the calls that a worker makes for them.
 
     An object of this class opens connections to Baseten: close it, or use it in ``with``.
 
     :param client: client whose credentials and settings are used.
     :param target: the model or chain that was called.
     :param store: the result store.
-    :param baseten_conn_id: id of the connection that has this result store.
+    :param baseten_conn_id: id of the Airflow connection whose settings name ``store``.
     :param expects_delivery: whether outputs come by webhook.
     :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
     :param log: log of the task.
     """
 
-    #: Body of the request that was sent, ``None`` if it is not known. Error messages quote nothing of it.
+    #: Body of the request that was sent, ``None`` if the body is not known. Error messages quote no part of the body.
     submission: bytes | None = None
 
     def __init__(
@@ -81,7 +81,7 @@ class AsyncResults:
         poll_interval: float,
         progress: WaitProgress | None = None,
     ) -> Waiter:
-        """Return a waiter for requests of the target.
+        """Return a waiter for requests that were sent to the target.
 
         The parameters are those of :class:`~airflow_provider_baseten.waiting.waiter.Waiter`.
         """
@@ -101,7 +101,7 @@ class AsyncResults:
         self._poller.wait(waiter)
 
     def poll(self, waiter: Waiter) -> None:
-        """Look at the requests that have no outcome yet, in one round."""
+        """Look once at the requests that have no outcome yet."""
         self._poller.poll(waiter)
 
     def check_again(self, outcomes: Mapping[str, str]) -> dict[str, Outcome]:
@@ -109,7 +109,7 @@ class AsyncResults:
 
         A request whose result has arrived meanwhile gets the outcome ``ENDED``; the others keep their outcome.
 
-        :param outcomes: outcomes by request id; the texts in the event of a trigger are accepted too.
+        :param outcomes: outcomes by request id, as ``Outcome`` or as the text in the event of a trigger.
         """
         return {
             request_id: Outcome.ENDED if outcome is not Outcome.ENDED and self._has_arrived(request_id) else outcome
@@ -121,7 +121,7 @@ class AsyncResults:
         return [request_id for request_id, outcome in outcomes.items() if outcome is Outcome.TIMEOUT]
 
     def first_error(self, outcomes: Mapping[str, Outcome], *, timeout: float) -> BasetenError | None:
-        """Return the error for the first request that ended without a result, ``None`` if there is none.
+        """Return the error for the first request that failed or was lost, ``None`` if there is no such request.
 
         :param timeout: longest wait in seconds.
         """
@@ -149,7 +149,7 @@ class AsyncResults:
 
         :param seconds: duration of the wait.
         :param result_path: URI where the model stores its output.
-        :param waiter: waiter with which this process has waited; ``None`` after a wait in a triggerer.
+        :param waiter: waiter that this process used; ``None`` if the wait took place in a triggerer.
         """
         if waiter is not None:
             delivered: Collection[str] = waiter.delivered

@@ -1,4 +1,4 @@
-"""Schedule of items by the time at which they are due."""
+"""Schedule: a queue of items in the order in which they are due."""
 
 import asyncio
 import heapq

@@ -1,4 +1,4 @@
-"""State of the wait for one async request. It decides how the wait ends, and does no I/O."""
+"""State of the wait for one async request, and the rules for its end. This module does no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ from typing import Any, Self
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
 # Seconds. A request looks lost while Baseten does not know it, or says that it has ended although its result has not
-# arrived. It counts as lost only after this time or at the deadline, because an object store may begin to list a new
-# file, a second delivery may arrive, or a new request id may become known to all of Baseten.
+# arrived. It counts as lost once it has looked lost for this time, or at the deadline. Until then the result may still
+# appear: an object store may list a new file late, a delivery may be repeated, or Baseten may only learn a new id.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.
@@ -20,12 +20,12 @@ _LONGEST_STATUS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """State of an async request at one moment, as far as it is known.
+    """What is known about an async request at one moment.
 
     :param delivered: whether the result of the request is in the result store.
     :param status: status of the request; ``None`` if the status call failed or was not made.
     :param webhook_status: status of the delivery of the result.
-    :param gone: whether Baseten does not know the id: it has forgotten the request, or has only just accepted it.
+    :param gone: whether Baseten does not know the id, because it has forgotten or only just accepted the request.
     :param store_read: whether the result store could be read; also true if no delivery is expected.
     """
 
@@ -56,20 +56,20 @@ class Outcome(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Outcome | None":
-        return cls.ENDED if value == "succeeded" else None  # Triggers that an older version started return it.
+        return cls.ENDED if value == "succeeded" else None  # Returned by triggers of an older version.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """State of the wait for one async request. It is immutable and does no I/O.
 
-    Blocking waits, deferred waits and sensors all decide with :meth:`after`, so that they end alike.
+    Blocking waits, deferred waits and sensors all use :meth:`after`, so that all of them end by the same rules.
 
     :param expects_delivery: whether the output comes by webhook. If not, the status alone decides.
     :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
     :param deadline: end of the wait in seconds since the epoch.
-    :param doubtful_since: when the request began to look lost, in seconds since the epoch. Each look at a store that
-        can't be read moves it to the current time, so that an outage of the store does not count.
+    :param doubtful_since: when the request began to look lost, in seconds since the epoch; ``None`` if it does not.
+        When the store can't be read, this time is moved to now, so that an outage of the store does not count.
     :param outcome: end of the wait; ``None`` while it continues.
     """
 

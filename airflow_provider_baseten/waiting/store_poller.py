@@ -12,10 +12,10 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 class StorePoller:
     """Reads result stores in a thread, one read at a time.
 
-    A thread can't be cancelled, and reads of a slow store must not fill the thread pool. So each read waits until the
+    Reads of a slow store must not fill the thread pool, and a thread can't be cancelled. So each read waits until the
     previous read has ended, even if the caller of the previous read was cancelled.
 
-    :param warn_after: seconds between two calls of ``warn_slow`` while a read takes longer than this.
+    :param warn_after: seconds after which ``warn_slow`` is called, again and again, while a read has not ended.
     :param warn_slow: function that logs that the store is slow.
     """
 
@@ -25,7 +25,7 @@ class StorePoller:
         self._read: asyncio.Task[set[str]] | None = None
 
     async def delivered(self, store: ResultStore, request_ids: Collection[str]) -> set[str]:
-        """Return the requests whose result is in the store.
+        """Return the ids of the requests whose result is in the store.
 
         :raises BasetenResultStoreError: the store can't be read.
         """

@@ -1,4 +1,4 @@
-"""Trigger waiter: a waiter that wakes its trigger."""
+"""Trigger waiter: the async requests that a trigger waits for, and events that wake the trigger."""
 
 import asyncio
 from functools import cached_property
@@ -40,7 +40,7 @@ class TriggerWaiter(Waiter):
         return is_new
 
     def settle(self, request_id: str, outcome: Outcome) -> None:
-        """End the wait for one request. With the last request, end the whole wait."""
+        """End the wait for one request. After the last request, end the whole wait."""
         super().settle(request_id, outcome)
         if not self.open:
             self.end()

@@ -17,9 +17,10 @@ _SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
 class Waiter:
     """The async requests that one task waits for. This class does no I/O.
 
-    A poller observes them: :class:`~airflow_provider_baseten.waiting.blocking_poller.BlockingPoller` on a worker,
-    :class:`~airflow_provider_baseten.waiting.poller.Poller` in a triggerer. Both pass each observation to
-    :meth:`WaitingRequest.take` and settle the request with the outcome, so that a wait ends alike in all modes.
+    A poller observes the requests: on a worker
+    :class:`~airflow_provider_baseten.waiting.blocking_poller.BlockingPoller`, in a triggerer
+    :class:`~airflow_provider_baseten.waiting.poller.Poller`. Both pass each observation to
+    :meth:`WaitingRequest.take` and settle the request with the outcome. So a wait ends by the same rules in all modes.
 
     :param target: the model or chain that was called.
     :param request_ids: ids of the requests; repeated ids count once.
@@ -28,7 +29,7 @@ class Waiter:
     :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param log: log of the task or the trigger.
-    :param progress: progress of an earlier process that has waited for the same requests, or a progress with only the
+    :param progress: progress of an earlier process that has waited for the same requests. It may also hold only the
         start of the wait. By default the wait begins now.
     :raises BasetenInputError: an id is not valid.
     """
@@ -73,8 +74,8 @@ class Waiter:
     def progress(self) -> WaitProgress:
         """Progress for the process that continues the wait.
 
-        Requests whose result was delivered are left out, so that the next process looks for the result again: it may
-        have been deleted.
+        Requests whose result was delivered are left out. So the next process looks for their results again, because a
+        result may have been deleted.
         """
         doubts = {name: request.wait.doubtful_since for name, request in self.open.items()}
         ended = {name for name, outcome in self.outcomes.items() if outcome is Outcome.ENDED}
@@ -130,7 +131,8 @@ class WaitingRequest:
         """Return the seconds until the next status call.
 
         :param draw: a random number from 0 to 1.
-        :param least: shortest delay in seconds, unless the longest delay of the request is shorter.
+        :param least: shortest delay in seconds. If the longest delay of the request is shorter than ``least``, the
+            longest delay counts instead.
         """
         longest = self.waiter.poll_interval
         if self.wait.doubtful_since is not None:

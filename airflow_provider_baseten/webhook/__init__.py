@@ -1,4 +1,4 @@
 """Webhook receiver for the results of async requests."""
 
-#: Path below which the receiver's routes are, in Airflow's API server and standalone.
+#: Path prefix of the receiver's routes, both in Airflow's API server and in the standalone receiver.
 PREFIX = "/baseten"

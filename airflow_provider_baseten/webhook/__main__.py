@@ -24,8 +24,8 @@ from airflow_provider_baseten.webhook.spool import Spool, default_folder
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 _DEFAULT_CONN_ID = "baseten_default"
 
-# A connection is closed after these seconds; Baseten waits only ten seconds for a response. The number of connections
-# stays below 1024, the usual limit of open files.
+# A connection is closed after 15 seconds, because Baseten waits only ten seconds for a response. At most 500
+# connections are open, because the usual limit of open files is 1024.
 _CONNECTION_SECONDS = 15.0
 _MAX_CONNECTIONS = 500
 
@@ -53,7 +53,7 @@ class _UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Receive deliveries until interrupted or terminated.
 
-    :param arguments: command line without the program's name, by default that of the process.
+    :param arguments: arguments of the command line without the program's name, by default those of the process.
     :return: exit code: 0 after a signal, 2 if the receiver can't start.
     """
     parser = _parser()
@@ -108,7 +108,7 @@ def _clock() -> Clock:
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Check the served connection and its result store. Return a lookup that finds only this connection."""
+    """Check the connection that the receiver serves, and its result store. Return a lookup of only this connection."""
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
     def lookup(conn_id: str) -> BasetenConnection | None:
@@ -127,8 +127,8 @@ def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
     try:
         _check_store(ResultStore(connection.result_store))
     except _UsageError as error:
-        # If there are deliveries in the spool, the store has worked before. Then the receiver starts anyway, because
-        # without a receiver results are lost.
+        # If there are deliveries in the spool, the store has worked before. In this case the receiver starts although
+        # the store does not work now, because without a receiver results are lost.
         if not _is_in_use(spool):
             raise
         print(f"{error} Results are spooled until the store works again.", file=sys.stderr)
@@ -180,12 +180,12 @@ def _serve(
     app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
     config = uvicorn.Config(
         app,
-        # An access log would repeat URLs that anybody can send.
+        # There is no access log, because it would repeat URLs that anybody can send.
         access_log=False,
         server_header=False,
-        # Not trusted, because anybody can write any address into these headers.
+        # The headers of proxies are not trusted, because anybody can write any address into them.
         proxy_headers=False,
-        # Only one request per connection, so that the age of a connection is the age of its request.
+        # A connection is closed after one request. So the limit on its duration is a limit on one request.
         headers=[("connection", "close")],
         log_level="warning",
         lifespan="on",
@@ -198,8 +198,8 @@ def _serve(
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # Own handlers instead of uvicorn's, because a signal may arrive before uvicorn's are installed, and because uvicorn
-    # raises the signal again when it has stopped.
+    # The signal handlers of uvicorn are replaced. A signal may arrive before they are installed, and uvicorn raises the
+    # signal again when it has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]

@@ -21,9 +21,10 @@ from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, error_types
 from airflow_provider_baseten.webhook.spool import Kind, Spool
 
-# Seconds. Baseten gives up after ten seconds, and does not send a delivery again after a timeout.
+# Seconds until a delivery gets its response. Baseten gives up after ten seconds, and after such a timeout it does not
+# send the delivery again.
 _TIMEOUT = 8.0
-# How many bodies of the largest size may be in memory at once: in total, and from one sender while they are unverified.
+# Number of bodies of the largest size that may be in memory at once: in total, and unverified ones from one sender.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
 
@@ -44,14 +45,14 @@ def create_app(
 ) -> Starlette:
     """Return the app with ``POST {prefix}/webhooks/{conn_id}`` and ``GET {prefix}/health``.
 
-    :param connections: connections that may receive deliveries; looked up in a thread.
-    :param max_body_bytes: size above which deliveries are refused.
+    :param connections: connections that may receive deliveries. They are looked up in a thread.
+    :param max_body_bytes: largest body that is accepted, in bytes.
     :param timeout: seconds within which every delivery gets its response.
     :param prefix: path prefix of the routes; empty if the app is mounted below a path.
     :param spool: spool for deliveries that can't be stored; without a spool they are refused. Draining the spool begins
         with the app's lifespan, or with ``app.state.start()`` for servers that don't run the lifespan of a mounted app.
     :param clock: clock that checks the times of deliveries, by default with a tolerance of five minutes.
-    :param conn_id: id of a connection. If it exists, the clock is compared with that of its server at the start.
+    :param conn_id: id of a connection. If that connection exists, the clock is compared with its server at the start.
     """
     receiver = _Receiver(
         connections,
@@ -75,7 +76,7 @@ def create_app(
         ],
         lifespan=lifespan,
     )
-    # Baseten does not follow redirects.
+    # No redirects, because Baseten does not follow them.
     app.router.redirect_slashes = False
     app.state.start = receiver.start
     app.state.stop = receiver.stop
@@ -104,7 +105,7 @@ class _Receiver:
         self._buffer = Buffer(_MAX_BUFFERED * max_body_bytes, _MAX_BUFFERED_OF_PEER * max_body_bytes)
 
     def start(self) -> None:
-        """Begin to compare the clock with a server's, and to drain the spool, both in the background."""
+        """Begin two kinds of work in the background: compare the clock with a server's, and drain the spool."""
         self._clock.compare_soon(self._url_of_server)
         self._wake_drain()
 
@@ -125,8 +126,8 @@ class _Receiver:
         return JSONResponse({"status": status, "clock": clock, "spooled": sum(counts.values()) - held, "held": held})
 
     async def deliver(self, request: Request) -> Response:
-        """Receive one delivery. Respond with 200 once it is stored or spooled, with 503 if a second try may succeed."""
-        # Invalid ids are not logged: they can be anything that a stranger writes into a URL.
+        """Receive one delivery. Respond with 200 once it is stored or spooled, with 503 if it should be sent again."""
+        # An invalid id is replaced by an empty text, so that it is not logged: a stranger may have written it.
         conn_id = matched[0] if (matched := _CONN_ID.fullmatch(request.path_params["conn_id"])) else ""
         deadline = asyncio.get_running_loop().time() + self._timeout
         with self._buffer.body(request.client.host if request.client else None) as body:
@@ -154,7 +155,7 @@ class _Receiver:
                 )
                 return JSONResponse({"error": refused.reason}, refused.status)
             except Exception as error:
-                # 503, because Baseten then sends the delivery again, which does no harm. Only types are logged, because
+                # After a 503 Baseten sends the delivery again, which does no harm. Only types are logged, because
                 # messages may hold paths, and tracebacks may hold the payload.
                 _log.error("A delivery for connection %s failed: %s", conn_id or None, error_types(error))
                 return JSONResponse({"error": "The result could not be stored."}, 503)
@@ -163,7 +164,10 @@ class _Receiver:
         return JSONResponse({"request_id": request_id})
 
     async def _read(self, request: Request, body: Body, deadline: float) -> None:
-        """Read the body. Its Content-Length is not trusted: it only serves to refuse a body that is too large."""
+        """Read the body.
+
+        The Content-Length is not trusted. It is only used to refuse a body early if it says that the body is too large.
+        """
         too_large = Refusal(413, f"The body has more than {self._max_body_bytes:,} bytes.")
         if _number(request.headers.get("content-length", "")) > self._max_body_bytes:
             raise too_large
@@ -194,6 +198,6 @@ class _Receiver:
 def _number(digits: str) -> int:
     """Return the number in a text of digits, 0 for any other text.
 
-    Only the first 18 digits count, because a number with 18 digits exceeds every limit.
+    Only the first 18 digits are read, because they suffice to exceed every limit.
     """
     return int(digits[:18]) if digits.isdecimal() else 0

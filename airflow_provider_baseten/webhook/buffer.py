@@ -14,7 +14,7 @@ class Body:
     :param peer: sender of the body, see :func:`peer_of`.
     :param number: sequence number of the request.
     :param content: the bytes received so far; empty once the body is dropped.
-    :param is_open: whether the body is still being received, and can be dropped.
+    :param is_open: whether the body is still being received. Only an open body can be dropped.
     :param is_verified: whether the body is known to come from Baseten.
     :param is_dropped: whether the body was dropped to free its memory.
     """
@@ -27,16 +27,16 @@ class Body:
     is_dropped: bool = False
 
     def mark_verified(self) -> None:
-        """Note that the body comes from Baseten. From now on the limit for unverified bodies does not apply to it."""
+        """Note that the body comes from Baseten. From now on the limit for unverified bodies ignores this body."""
         self.is_verified = True
 
 
 class Buffer:
-    """Limit on the memory of all bodies. Beyond it bodies are dropped.
+    """Limit on the memory of all bodies. If the limit is exceeded, bodies are dropped.
 
-    Anybody can send a body. Therefore the unverified bodies of each sender (peer) have a limit of their own, and the
-    largest body of the peer with the most unverified bytes is dropped first. So a flood of forged deliveries does not
-    crowd out a real one.
+    Anybody can send a body. Therefore each sender (peer) also has a limit for its unverified bodies. The largest body
+    of the peer with the most unverified bytes is dropped first. So a flood of forged deliveries does not crowd out a
+    real delivery.
 
     :param total: limit for all bodies, in bytes.
     :param peer_share: limit for unverified bodies of one peer, in bytes.
@@ -50,7 +50,7 @@ class Buffer:
 
     @contextmanager
     def body(self, host: str | None) -> Iterator[Body]:
-        """Create a body that is counted until the end of the context.
+        """Yield a new body. Its memory is counted until the end of the ``with`` block.
 
         :param host: address of the sender.
         """
@@ -93,7 +93,7 @@ def choose_victim(bodies: Iterable[Body]) -> Body | None:
 def peer_of(host: str | None) -> str:
     """Return what identifies a sender: an IPv4 address, or the first 64 bits of an IPv6 address.
 
-    One sender may use all IPv6 addresses that begin with the same 64 bits.
+    The other bits are left out, because one sender may use all IPv6 addresses that begin with the same 64 bits.
     """
     try:
         address = ip_address(host or "")

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 
-# Minimum seconds between comparisons with a server's clock: in general, and if a verified delivery seems not recent.
+# Minimum seconds between two comparisons with a server's clock: in general, and if a verified delivery seems too old.
 _PERIOD = 600.0
 _HURRIED_PERIOD = 30.0
 _TIMEOUT = 2.0
@@ -19,14 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 def fetch_server_time(url: str) -> float | None:
-    """Return the ``Date`` of a web server, in seconds since the epoch; ``None`` if there is none. Blocks.
+    """Return the ``Date`` of a web server, in seconds since the epoch; ``None`` if it can't be read. Blocks.
 
-    No key is sent, and any HTTP status is accepted.
+    The request has no API key, and a response with any HTTP status is accepted.
     """
     import requests
 
     def without_key(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request  # Without an auth argument requests would read a .netrc file.
+        return request  # Without this function, requests would read a .netrc file.
 
     try:
         response = requests.head(url, timeout=_TIMEOUT, allow_redirects=False, auth=without_key)
@@ -39,8 +39,8 @@ def fetch_server_time(url: str) -> float | None:
 class Clock:
     """Clock that decides whether a delivery is recent, and notices when this machine's time is wrong.
 
-    This machine's clock is compared with a server's from time to time. If the two differ, a delivery is recent if it is
-    recent by either clock.
+    This machine's clock is compared with a server's from time to time. If the two differ, a delivery counts as recent
+    if it is recent by at least one of them.
 
     :param tolerance: seconds by which a delivery's time may differ from now.
     :param ask: function that returns the time of the server behind a URL; by default there is no comparison.
@@ -72,8 +72,8 @@ class Clock:
     def is_recent(self, moment: str | None, *, at: float) -> bool:
         """Return whether ``moment`` is close enough to ``at``, by this machine's clock or by the server's.
 
-        :param moment: time in ISO 8601, such as the sending of a delivery.
-        :param at: seconds since the epoch by this machine's clock, such as the arrival of a delivery.
+        :param moment: time in ISO 8601, such as the time at which a delivery was sent.
+        :param at: time in seconds since the epoch by this machine's clock, such as the arrival of a delivery.
         """
         clocks = {at, at + (self._ahead or 0.0)}
         return any(is_recent(moment, now=clock, tolerance=self._tolerance) for clock in clocks)
@@ -81,7 +81,8 @@ class Clock:
     def judge(self, moment: str | None, url: str) -> bool:
         """Return whether a verified delivery that arrives now was sent recently. Update :attr:`state` accordingly.
 
-        If it seems old, this machine's clock is first compared with that of a server, which may block for some seconds.
+        If the delivery seems old, this machine's clock is first compared with a server's, in case it is wrong. This may
+        block for some seconds.
 
         :param moment: time at which the delivery was sent, in ISO 8601.
         :param url: URL of the server.
@@ -94,7 +95,7 @@ class Clock:
         return recent
 
     def compare_soon(self, find_url: Callable[[], str | None]) -> None:
-        """Compare with a server's clock in the background. Do nothing if that was done in the last ten minutes.
+        """Compare with a server's clock in the background, unless a comparison was made in the last ten minutes.
 
         :param find_url: function that returns the URL of the server, ``None`` if it is not known; may block.
         """
@@ -110,7 +111,7 @@ class Clock:
     def compare(self, url: str, *, period: float = _PERIOD) -> None:
         """Compare this machine's clock with that of a server. Blocks for some seconds.
 
-        Do nothing if another thread is comparing, or if that was done recently.
+        Do nothing if another thread is comparing, or if the last comparison was made less than ``period`` ago.
 
         :param url: URL of the server.
         :param period: minimum seconds between two comparisons.
@@ -128,7 +129,7 @@ class Clock:
             self._lock.release()
         if there is None:
             return
-        # The Date header has whole seconds: on average the server's time is half a second later.
+        # The Date header is cut to whole seconds, so on average the server's time is half a second later.
         self._ahead = ahead = there + 0.5 - (before + after) / 2
         if abs(ahead) > self._tolerance:
             _log.error(
@@ -144,7 +145,7 @@ def parse_time(moment: str | None) -> float | None:
     """Return an ISO 8601 time as seconds since the epoch; ``None`` if invalid. A time without an offset is in UTC."""
     try:
         read = datetime.fromisoformat(moment or "")
-        # Converted to UTC, because a time that falls into the year 0 or 10000 in UTC is to be refused here.
+        # The conversion to UTC fails for a time that falls into the year 0 or 10000 in UTC, so it is refused here.
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None

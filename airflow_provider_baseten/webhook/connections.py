@@ -14,15 +14,15 @@ Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
-# Maximum number of entries in the cache. Nobody has so many connections: more ids are guesses of strangers.
+# Maximum number of entries in the cache. Nobody has so many connections, so further ids are guesses of strangers.
 _MAX_ENTRIES = 256
 
 
 def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
-    """Return a connection from Airflow's secrets backends, which in the API server include the database. Blocks.
+    """Return a connection from Airflow's secrets backends. In the API server these include the database. Blocks.
 
     :returns: ``None`` if there is no usable connection of type ``baseten`` with that id.
-    :raises Exception: the database or a secrets backend is down, so it is unknown whether there is one.
+    :raises Exception: the database or a secrets backend is down, so it is unknown whether the connection exists.
     """
     from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 
@@ -31,8 +31,8 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
     except AirflowNotFoundException:
         from airflow_provider_baseten.compat import secrets_backends
 
-        # Airflow raises this error also if a backend is down. A backend that is called directly raises its own error
-        # then.
+        # Airflow raises AirflowNotFoundException also if a backend is down. So each backend is called directly: one
+        # that is down then raises its own error.
         backends = secrets_backends()
         for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)
@@ -74,9 +74,9 @@ class Connections:
     def identify(self, attempt: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
         """Check that a delivery to a connection comes from Baseten, as :func:`~.delivery.identify` does.
 
-        The result of a refused delivery is lost, because Baseten does not send it again. The connection or its secret
-        may be newer than the cache. So before a delivery is refused, the connection is looked up again. Deliveries
-        that arrive at the same time share this lookup.
+        Before a delivery is refused, the connection is looked up again, because the connection or its secret may be
+        newer than the cache, and Baseten does not send a refused delivery again. Deliveries that arrive at the same
+        time share this lookup.
 
         :raises Refusal: the delivery is not accepted.
         :raises Exception: the lookup failed, and the connection is not cached.

@@ -10,15 +10,16 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
-# Characters; Baseten's signature header is shorter.
+# Longest signature header that is read, in characters. Baseten's header is shorter.
 _MAX_SIGNATURE = 2000
 
-# Used if there is no secret. It is random, so that no signature matches it.
+# Secret to verify with if there is no connection, or the connection has no secret. It is random, so that no signature
+# matches it.
 _NO_SECRET = random.token_hex()
 
 
 class Refusal(Exception):  # noqa: N818 - a response, not a fault.
-    """The delivery is not accepted.
+    """A delivery is not accepted.
 
     :param status: HTTP status: 503 if Baseten should send the delivery again, otherwise 4xx.
     :param reason: sentence for the response and the log. It quotes nothing of the delivery, because anybody may have
@@ -33,9 +34,9 @@ class Refusal(Exception):  # noqa: N818 - a response, not a fault.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedDelivery:
-    """Delivery as received, from anybody.
+    """Delivery as it was received. Anybody may have sent it.
 
-    :param body: the bytes as received.
+    :param body: the bytes of the body.
     :param signature: the signature header; empty if there is none.
     :param request_id: the request id header.
     """
@@ -46,7 +47,7 @@ class ReceivedDelivery:
 
     @property
     def may_be_signed(self) -> bool:
-        """Whether the signature has the right form."""
+        """Whether the signature has the right form. Only :func:`identify` checks that it is valid."""
         return len(self.signature) <= _MAX_SIGNATURE and bool(_SIGNATURE.search(self.signature))
 
 
@@ -57,7 +58,7 @@ class VerifiedDelivery:
     :param connection: connection that the delivery is for.
     :param request_id: id of the async request whose result is delivered.
     :param time: time of sending, as written by Baseten.
-    :param signed: whether a signature proves the origin; otherwise the connection allows unsigned webhooks.
+    :param signed: whether a signature proves the origin. If not, the connection allows unsigned webhooks.
     """
 
     connection: BasetenConnection
@@ -75,11 +76,12 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     signed = connection is not None and verify(
         attempt.body, attempt.signature, connection.webhook_secrets or [_NO_SECRET]
     )
-    # Security: every failure up to here is the same 401, so that a sender without a secret can't find out which
+    # Security: every failure up to here gets the same response (401). So a sender without a secret can't find out which
     # connections or request ids exist.
     if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
-            # Verify once, as for a connection that exists, so that the response time does not show that there is none.
+            # For a connection that exists, the signature is verified. Verify here too, so that the response time does
+            # not show that the connection does not exist.
             verify(attempt.body, attempt.signature, [_NO_SECRET])
         raise Refusal(401, "The signature is not valid for this connection.")
     try:
@@ -89,13 +91,14 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     # Security: the id becomes a file name in the result store, so it must not hold a path.
     if not _REQUEST_ID.fullmatch(delivery.request_id):
         raise Refusal(400, "The request id is not one of Baseten's.")
-    # The signature covers the body, not this header, so an equal id proves nothing. But another id shows a mix-up.
+    # The signature covers the body but not the header with the request id. So an equal id in the header proves nothing,
+    # but a different id shows a mix-up.
     if attempt.request_id not in {None, delivery.request_id}:
         raise Refusal(400, "The request ids in header and body differ.")
     return VerifiedDelivery(connection=connection, request_id=delivery.request_id, time=delivery.time, signed=signed)
 
 
 def _may_be_unsigned(attempt: ReceivedDelivery, connection: BasetenConnection) -> bool:
-    # A delivery counts as unsigned if it has no signature, or if the connection has no secrets to check it with. With
-    # secrets, a wrong signature is never accepted: it is a forgery, or the secret is wrong.
+    # A delivery counts as unsigned if it has no signature, or if the connection has no secrets to check a signature
+    # with. If there are secrets, a wrong signature is never accepted: the delivery is forged, or the secret is wrong.
     return connection.allow_unsigned_webhooks and not (attempt.signature and connection.webhook_secrets)

@@ -1,4 +1,4 @@
-"""Drain of the spool: spooled deliveries are stored in the background."""
+"""Drain of the spool: it moves spooled deliveries to the result store in the background."""
 
 import logging
 import random
@@ -18,7 +18,8 @@ from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Entry, Kind
 
 # Seconds between two searches for deliveries that other processes left behind.
 _LOOK_SECONDS = 15.0
-# Longest pause between two attempts, in seconds. It is short, because a task waits only a minute for a late result.
+# Longest pause between two attempts to store deliveries, in seconds. It is short, because a task waits only a minute
+# for a late result.
 _LONGEST_PAUSE = 5.0
 _PARALLEL = 4
 # Deliveries that are stored only once their time or their signature has been confirmed.
@@ -33,12 +34,14 @@ class _DrainError(Exception):
 
 @dataclass(slots=True)
 class _Group:
-    """State of deliveries that succeed or fail together, such as those of one connection.
+    """State of spooled deliveries whose storing probably fails for the same reason, such as those of one connection.
 
-    :param working: number of threads at work.
-    :param has_failed: whether one of these threads has failed.
+    Each round starts several threads, which store the deliveries of the group.
+
+    :param working: number of threads of the present round that still work.
+    :param has_failed: whether a thread of the present round has failed.
     :param failures: number of rounds that have failed in a row.
-    :param next_at: time of the next round, on the monotonic clock.
+    :param next_at: time of the next round, in seconds of the monotonic clock.
     """
 
     working: int = 0
@@ -48,12 +51,12 @@ class _Group:
 
 
 def pause_after(failures: int) -> float:
-    """Return the seconds until the next attempt, after ``failures`` failed ones in a row."""
+    """Return the seconds until the next attempt, after ``failures`` failed attempts in a row."""
     return min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 10))
 
 
 class Drain:
-    """Background threads that store spooled deliveries as soon as possible, also those left by a process that died.
+    """Background threads that store spooled deliveries as soon as possible, even those of a process that died.
 
     Each connection has its own threads, so that a store that hangs does not delay the others. Several processes may
     drain the same spool.
@@ -74,7 +77,7 @@ class Drain:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Drain the spool now; the first call starts the thread."""
+        """Drain the spool now. The first call starts the background thread."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="baseten-drain", daemon=True)
@@ -127,7 +130,7 @@ class Drain:
 
     def _work(self, group: _Group, entries: list[Entry]) -> None:
         """Store the entries one after the other until one fails. Skip those that another thread or process stores."""
-        # In a new order each time, so that an entry that always fails does not block the others.
+        # The order is new each time, so that an entry that always fails does not block the others.
         random.shuffle(entries)
         problem = None
         try:
@@ -153,7 +156,9 @@ class Drain:
         self._awake.set()
 
     def _finish(self, entry: Entry, file: IO[bytes]) -> None:
-        """Store one delivery and delete its file. A held or unverified one stays if its time is still too far off.
+        """Store one delivery and delete its file.
+
+        A held or unverified delivery stays in the spool if its time is still too far from the clock's.
 
         :raises Exception: the delivery can't be stored now.
         """

@@ -1,4 +1,4 @@
-"""Limits on the number and duration of HTTP connections to the standalone receiver, which uvicorn does not have."""
+"""Limits on the number and duration of HTTP connections to the standalone receiver. uvicorn has no such limits."""
 
 import asyncio
 from collections import Counter
@@ -11,8 +11,8 @@ class Guard:
     """Limits on connections.
 
     The port is public: without limits, anybody could open connections, keep them open without sending, and so keep
-    Baseten from connecting. A connection is closed when it takes too long. If there are too many connections, the
-    sender with the most connections loses its oldest one, so that it can't use up the connections of the others.
+    Baseten from connecting. A connection is closed when it lasts too long. If there are too many connections, the
+    oldest connection of the sender with the most connections is closed. So no sender can use up all connections.
 
     :param seconds: longest duration of a connection, from its opening to the end of the response.
     :param most: maximum number of connections at a time.
@@ -35,7 +35,7 @@ class Guard:
         return GuardedProtocol
 
     def admit(self, transport: asyncio.Transport) -> None:
-        """Count a new connection, close one if there are too many, and close the new one when its time is over."""
+        """Count a new connection, and have it closed when its time is over. If there are too many, close one now."""
         self._peers = {other: peer for other, peer in self._peers.items() if not other.is_closing()}
         self._peers[transport] = peer_of((transport.get_extra_info("peername") or (None,))[0])
         if len(self._peers) > self._most:

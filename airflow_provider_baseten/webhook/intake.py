@@ -1,4 +1,4 @@
-"""Intake of deliveries: check, then store in the result store or the spool."""
+"""Intake of deliveries: each is checked, and then stored in the result store or the spool."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
 _SPOOL_THREADS = 2
-# Fractions of a delivery's timeout: for the write to the spool, and for the wait for a thread while all are busy.
+# Parts of a delivery's time that are reserved for the write to the spool, and for the wait while all threads are busy.
 _SPOOL_SHARE = 0.25
 _QUEUE_SHARE = 0.125
 
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class Intake:
-    """Check and storage of deliveries; those that can't be stored at once are spooled.
+    """Checks and stores deliveries. A delivery that can't be stored at once is spooled.
 
     :param connections: connections that may receive deliveries.
     :param clock: clock that checks the times of deliveries.
     :param spool: where deliveries are kept until the store works again. Without a spool, a delivery that can't be
         stored is refused.
     :param on_spooled: function that is called after each delivery that was spooled.
-    :param timeout: seconds for one delivery.
+    :param timeout: seconds from the arrival of a delivery until its response is due.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class Intake:
         metadata = DeliveryMetadata(
             conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
         )
-        # Security: an old delivery may be a copy, sent again to bring back a result that was deleted. If the result is
-        # still stored, the delivery changes nothing. If not, the delivery is refused. If it is signed, it is also held
-        # in the spool, because the clock of this machine may be wrong.
+        # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
+        # result is still stored, the delivery changes nothing. If not, the delivery is refused. A signed delivery is
+        # also held in the spool, because the clock of this machine may be wrong.
         if not recent and not await self._is_stored(uri, metadata, until):
             if verified.signed and self._spool:
                 await self._hold(metadata, attempt.body, deadline)
@@ -106,7 +106,7 @@ class Intake:
         return verified, recent
 
     async def _is_stored(self, uri: str | None, metadata: DeliveryMetadata, deadline: float) -> bool:
-        """Return whether the result is in the store; ``False`` if the store can't be read."""
+        """Return whether the result is in the result store; ``False`` if the store can't be read."""
 
         def look() -> bool:
             return bool(Deliveries(ResultStore(uri)).delivered([metadata.request_id]))
@@ -135,7 +135,7 @@ class Intake:
         return ""
 
     async def _hold(self, metadata: DeliveryMetadata, body: bytes, deadline: float) -> None:
-        """Hold a result whose time is too far off, in case the clock of this machine is wrong."""
+        """Keep a delivery in the spool although it seems old or from the future: this machine's clock may be wrong."""
         sent = parse_time(metadata.time)
         if sent is None:
             return

@@ -19,11 +19,11 @@ from airflow_provider_baseten.exceptions import BasetenResultStoreError
 
 _MIB = 1024 * 1024
 
-# Bytes of a block of the disk: a file takes up whole blocks.
+# Size of a block of the disk in bytes. A file takes up whole blocks.
 _BLOCK = 4096
-# Seconds after which an unfinished file must be from a process that died.
+# Age in seconds after which an unfinished file must be from a process that died.
 _UNFINISHED_SECONDS = 3600.0
-# Seconds for which the folder's size is remembered, so that a burst does not list the folder for each delivery.
+# Seconds for which the folder's size is remembered. So a burst of deliveries does not list the folder each time.
 _SIZE_SECONDS = 1.0
 
 
@@ -46,7 +46,7 @@ QUOTAS: Mapping[Kind, int] = {
     Kind.UNVERIFIED: 128 * _MIB,
     Kind.HELD: 256 * _MIB,
 }
-# Bytes of unverified deliveries from one peer, so that one sender can't use up the space of the others.
+# Limit for unverified deliveries of one sender, in bytes, so that no sender can use up the space of the others.
 PEER_QUOTA = 32 * _MIB
 
 
@@ -74,8 +74,8 @@ class Entry:
 
     :param name: name of the file.
     :param kind: how far the delivery has been checked.
-    :param group: key of the deliveries that succeed or fail together: those for one connection, or, if they are
-        unverified, those from one sender.
+    :param group: key of the sender for an unverified delivery, of the connection for any other delivery. The
+        deliveries with one key probably fail for the same reason.
     :param size: size in bytes.
     """
 
@@ -86,13 +86,14 @@ class Entry:
 
 
 class Spool:
-    """A folder of deliveries, one file each, which several processes may share.
+    """A folder with one file for each delivery. Several processes may share the folder.
 
-    A file appears only when it is complete. It is on disk before the response is sent, and is deleted once the result
-    is in the store. Only one process at a time works on a file. If that process dies, another can continue at once.
+    A file appears only when it is complete. It is on disk before Baseten gets its response, and is deleted once the
+    result is in the result store. Only one process at a time works on a file. If that process dies, another can
+    continue at once.
 
-    :param folder: path of the folder. It is created on first use; only its owner has access, because it holds outputs
-        of models.
+    :param folder: path of the folder. The folder is created on first use. Only its owner has access, because it holds
+        outputs of models.
     :param quotas: limit for each kind, in bytes.
     :param peer_quota: limit for unverified deliveries of one peer, in bytes.
     """
@@ -106,7 +107,7 @@ class Spool:
         self._sized_at = float("-inf")
 
     def add(self, kind: Kind, metadata: DeliveryMetadata, body: bytes, *, peer: str = "") -> None:
-        """Write a delivery to the spool, unless it is there already. Blocks.
+        """Write a delivery to the spool. Do nothing if the spool already has it. Blocks.
 
         :param peer: the sender of an unverified delivery.
         :raises BasetenResultStoreError: the spool is full, or the folder can't be written.
@@ -149,7 +150,7 @@ class Spool:
         return entries
 
     def counts(self) -> Counter[Kind]:
-        """Return the number of deliveries of each kind, at most a second old.
+        """Return the number of deliveries of each kind. The numbers may be a second old.
 
         :raises BasetenResultStoreError: the folder can't be read.
         """
@@ -241,7 +242,7 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
 def _key(kind: Kind, metadata: DeliveryMetadata, body: bytes) -> str:
     """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
     if kind is Kind.UNVERIFIED:
-        # Security: the request id is left out. Otherwise a forged delivery with that id would keep the real one out.
+        # Security: the request id is left out, because a forged delivery with the same id would keep the real one out.
         return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
     return _hash(metadata.conn_id, metadata.request_id)
 
@@ -267,13 +268,13 @@ def _locked(file: IO[bytes]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # The file system has no locks. A result may then be stored twice, which changes nothing.
+    except OSError:  # Without locks a result may be stored twice, which does no harm.
         pass
     return True
 
 
 def _is_there(path: Path, file: IO[bytes]) -> bool:
-    """Return whether an open file is still at its path. It may have been deleted before it was locked."""
+    """Return whether an open file is still at its path, because it may have been deleted before it was locked."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
     return False

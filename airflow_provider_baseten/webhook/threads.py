@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class WorkerThreads:
-    """Thread pool of fixed size. Callers wait for a thread, and for the call, only until their deadline.
+    """Thread pool of fixed size. A caller waits for a thread, and for the end of the call, only until its deadline.
 
-    A call that hangs occupies its thread, but not the caller.
+    A call that hangs occupies its thread, but does not block the caller.
 
     :param number: number of threads.
     """
@@ -25,7 +25,7 @@ class WorkerThreads:
         """Run a call in a thread and return its result. After the deadline the call continues in its thread.
 
         :param deadline: when to stop waiting, in the event loop's time.
-        :param queue: seconds to wait for a free thread, by default until the deadline.
+        :param queue: longest wait for a free thread, in seconds; by default the wait lasts until the deadline.
         :raises TimeoutError: there was no free thread or no result in time.
         """
         async with asyncio.timeout_at(deadline):
@@ -34,7 +34,7 @@ class WorkerThreads:
             loop = asyncio.get_running_loop()
 
             def ended(_: "Future[T]") -> None:
-                with suppress(RuntimeError):  # The loop may be closed by now.
+                with suppress(RuntimeError):  # The event loop may be closed.
                     loop.call_soon_threadsafe(self._free.release)
 
             future = self._executor.submit(call)

@@ -101,7 +101,7 @@ class BasetenRetryPolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None
     ) -> RetryDecision:
-        """Return the decision for an error as Airflow's type.
+        """Return the decision for an error as an object of Airflow's type.
 
         :param exception: the exception that ended the attempt.
         :param try_number: not used: Airflow counts the tries.

@@ -45,7 +45,7 @@ class TaskOutput:
                 store.prepare("The result store")
 
     def push(self, response: Response) -> Any:
-        """Push the extra XComs, check the response, and return its output or a reference to it.
+        """Push the extra XComs, check the response, and return its output or a reference to the output.
 
         A response that is not usable is saved in the result store, because it was charged for.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES: dict[StoredFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
-# Number of bytes at each end of a large JSON body in which its first and last bracket are looked for.
+# A large JSON body is not decoded. Only its first and last bracket are looked for, in this number of bytes at each end.
 _END_BYTES = 4096
 
 

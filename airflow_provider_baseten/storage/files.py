@@ -60,7 +60,7 @@ def locate(uri: str) -> tuple[Path | None, Any]:
 
 @contextmanager
 def consequence(sentence: str) -> Iterator[None]:
-    """Add a sentence to the storage errors that a block raises.
+    """Add a sentence to a storage error that the ``with`` block raises.
 
     :param sentence: what the failure means for the request, for example ``Nothing was sent.``
     """
@@ -102,7 +102,7 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
     """Open a file to read it.
 
     :raises FileNotFoundError: there is no such file.
-    :raises BasetenResultStoreError: the file could not be read, here or in the block.
+    :raises BasetenResultStoreError: the file could not be opened, or could not be read in the ``with`` block.
     """
     with _reported(f"{uri} could not be read", FileNotFoundError), _open(uri) as file:
         yield file

@@ -92,7 +92,7 @@ class BasetenPredictTrigger(BaseTrigger):
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
     async def _respond(self, call: DeferredCall, mine: Claim) -> None:
-        """Send the request and store the response. If another trigger has taken over, leave the work to that one."""
+        """Send the request and store the response. If another trigger has taken over the call, leave both to it."""
         request = await _in_thread(call.request)
         earlier = await _in_thread(call.claim, mine)
         if await self._is_done_by_another(call, mine):

@@ -46,7 +46,7 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
 
 def raise_error_of(event: Mapping[str, Any]) -> None:
-    """Raise the error in an event, if the trigger could not wait.
+    """Raise the error in an event. It holds an error only if the trigger could not wait.
 
     :param event: event of the trigger.
     """

@@ -172,7 +172,7 @@ class AsyncResults:
     def output(self, request_id: str, *, result_path: str | None = None, output_path: str | None = None) -> Any:
         """Return the output of a request that succeeded, or a reference to the output.
 
-        Without a webhook and a result path, return the id and the status of the request.
+        If the output comes neither by webhook nor at a result path, return the id and the status of the request.
 
         :param result_path: URI where the model stores its output, with ``{request_id}`` for the id.
         :param output_path: URI to write a delivered output to.

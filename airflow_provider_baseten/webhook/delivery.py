@@ -47,7 +47,7 @@ class ReceivedDelivery:
 
     @property
     def may_be_signed(self) -> bool:
-        """Whether the signature has the right form. Only :func:`identify` checks that it is valid."""
+        """Whether the signature has the right form. Only ``identify`` checks that the signature is valid."""
         return len(self.signature) <= _MAX_SIGNATURE and bool(_SIGNATURE.search(self.signature))
 
 

@@ -188,7 +188,7 @@ class RenderingSeam:
 def check_rendering_method() -> None:
     """Check that Airflow renders operators with the method that :class:`RenderingSeam` overrides.
 
-    :raises ImportError: there is no such method; Airflow would show inputs of models in the UI.
+    :raises ImportError: Airflow has no such method. Without this check, Airflow would show inputs of models in the UI.
     """
     from airflow.sdk import BaseOperator
 

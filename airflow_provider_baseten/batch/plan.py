@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """A compiled job.
+    """A compiled job: the job and all values that are derived from it once, before the run.
 
     :param job: the job.
     :param request_format: how rows become requests, and responses become outputs.
@@ -87,13 +87,16 @@ class BatchPlan:
 
 def _request_of(job: BatchJob, request_format: RequestFormat) -> Request:
     route = job.route or request_format.route
-    if route is None:  # If the target is the Model APIs, which need a route, build_predict raises an error.
+    if route is None:  # For the Model APIs, build_predict raises an error, because they need a route.
         return build_predict(cast("Target", job.target), {}, headers=job.headers, idempotent=job.idempotent)
     return build_sync_route(job.target, route, method="POST", json={}, headers=job.headers, idempotent=job.idempotent)
 
 
 def _compiled(model_input: ModelInput) -> tuple[Callable[[Row], Any], frozenset[str] | None]:
-    """Return the function that makes the input of a row, and the columns that it reads: ``None`` if it may read any."""
+    """Return the function that makes a row's input, and the columns that the function reads.
+
+    The columns are ``None`` if the function may read any column.
+    """
     if model_input is None:
         return lambda row: row.value, None
     if isinstance(model_input, str):

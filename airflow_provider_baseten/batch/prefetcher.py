@@ -1,4 +1,4 @@
-"""Prefetcher of requests: a thread makes them before they are needed."""
+"""Prefetcher of requests: a thread makes the requests before the sender needs them."""
 
 import asyncio
 import threading
@@ -19,8 +19,8 @@ _AHEAD = 2 * _BLOCK_REQUESTS
 class RequestPrefetcher:
     """Takes requests from an iterator in blocks.
 
-    :param requests: iterator of the requests. It runs in a thread of its own, because it may block. The thread is not
-        joined at the end, because a function of the user may take long to make the next row.
+    :param requests: iterator of the requests. It runs in a thread of its own, because it may block. :meth:`close` does
+        not wait for this thread, because the user's code in the iterator may take long to make the next row.
     """
 
     def __init__(self, requests: Iterator[RowRequest]) -> None:
@@ -82,7 +82,7 @@ class RequestPrefetcher:
         self._ready.extend(block)
         self._bytes += sum(len(request.body) for request in block)
         self._filling = (
-            None  # Reset after a success only: a failed task stays, so that each later next() raises its error too.
+            None  # Reset only after a success. A failed task stays, so that each later next() raises the same error.
         )
 
     def _make_blocks(self) -> None:
@@ -92,7 +92,7 @@ class RequestPrefetcher:
             block: list[RowRequest] = []
             if error is None:
                 block, error = _block(self._requests)
-            # The requests that were made before an error are returned first; the error comes with the next block.
+            # If requests were made before an error, this block returns them, and the next block raises the error.
             settle = partial(_settle, made, block, None if block else error)
             with suppress(RuntimeError):  # The event loop may be closed.
                 self._loop.call_soon_threadsafe(settle)
@@ -108,7 +108,7 @@ def _settle(made: "asyncio.Future[list[RowRequest]]", block: list[RowRequest], e
 
 
 def _block(requests: Iterator[RowRequest]) -> tuple[list[RowRequest], BaseException | None]:
-    """Return the next requests, and the error that ended the iterator, if any."""
+    """Return the next block of requests, and the error if the iterator raised one."""
     block = []
     size = 0
     try:

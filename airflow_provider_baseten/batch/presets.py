@@ -26,12 +26,12 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 class RequestFormat:
     """The format of requests and responses of one kind of server.
 
-    :param route: path on the server; ``None`` is predict.
-    :param join: makes the body of a request from the inputs of its rows and the job's parameters.
-    :param split: makes the outputs of the rows from the response, their inputs and the job's parameters; ``None`` if
-        the response is the output of its only row.
-    :param group_key: returns a key of an input; only rows with the same key go into one request. ``None`` if all rows
-        may share a request.
+    :param route: path on the server; ``None`` for the normal predict endpoint.
+    :param join: function that makes the body of a request. It takes the inputs of the rows and the job's parameters.
+    :param split: function that makes one output for each row. It takes the response, the inputs of the rows and the
+        job's parameters. ``None`` if a request has one row, whose output is the whole response.
+    :param group_key: function that returns a key of an input. Rows share a request if they have the same key. ``None``
+        if all rows may share a request.
     :param sends_inputs_unchanged: whether each input is sent unchanged, as the body of a request of its own.
     """
 
@@ -84,9 +84,9 @@ def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
 
 
 def _rerank_group(value: Any) -> Any:
-    """Return the query of a row, so that rows with the same query share a request.
+    """Return the group key of a row: its query, so that rows with the same query share a request.
 
-    For a row with a list of texts, return a new object: such a row has a request of its own.
+    For a row with a list of texts, return a new object. This key equals no other, so the row has its own request.
     """
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 

@@ -1,4 +1,4 @@
-"""Results of the previous runs of a shard: which rows have an output or have failed, and the files with these rows."""
+"""Results of the previous runs of a shard: the rows with an output, the failed rows, and the files that hold them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,8 +50,8 @@ class PreviousRuns:
     def wanted(self, only_failed: bool) -> Callable[[int], bool]:
         """Return a function that tells from the number of a row whether the row is to be sent.
 
-        :param only_failed: whether to send only failed rows without an output. Otherwise all rows without an output are
-            sent.
+        :param only_failed: if true, send the rows that have failed and have no output. If false, send all rows that
+            have no output.
         """
         done, failed = self.done, self.failed
         return (lambda row: row in failed and row not in done) if only_failed else (lambda row: row not in done)

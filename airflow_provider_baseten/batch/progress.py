@@ -13,12 +13,12 @@ _SLOW = 10
 class Progress:
     """Progress of a run. ``str()`` makes a line for the log.
 
-    :param rows: rows with an outcome, including those of earlier runs.
+    :param rows: number of rows that have an output from this or an earlier run, or have failed in this run.
     :param total: number of this shard's rows; ``None`` until it is known.
     :param at_least: number of this shard's rows that were found so far; equal to ``total`` once that is known.
-    :param failed: rows of this run that have failed.
+    :param failed: number of rows that have failed in this run.
     :param errors: number of these failed rows by type of error.
-    :param rows_per_second: rate since the previous progress report.
+    :param rows_per_second: rows that got an output or a failure per second since the previous progress report.
     :param concurrency: maximum number of requests in flight.
     :param eta_seconds: seconds left, estimated from the rows that got a response in the last minute; ``None`` before
         the first response, and while the number of rows can't be estimated.

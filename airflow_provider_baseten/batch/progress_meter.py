@@ -1,4 +1,4 @@
-"""Measurement of a run's progress: rows with an outcome, rows in all, and the time left."""
+"""Measurement of a run's progress: finished rows, rows in all, and the time left."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from airflow_provider_baseten.batch.row_count import RowCount
 from airflow_provider_baseten.batch.row_source import RowSource
 from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 
-# The time left is estimated from this number of progress reports, which is about the last minute.
+# Number of the latest progress reports from which the time left is estimated. They cover about one minute.
 _REMEMBERED = 7
 
-# An estimate of more than about 30 years is useless.
+# Longest estimate that is reported, about 30 years. A longer one is useless.
 _LONGEST_ETA_SECONDS = 1e9
 
 
@@ -24,8 +24,8 @@ class RowTotal:
 
     :param total: the number of rows, if it is known.
     :param at_least: number of rows that were found so far; the total is not smaller.
-    :param expected: the number of rows, or an estimate from the fraction of bytes that was read so far; ``None``
-        without either.
+    :param expected: the number of rows if it is known, otherwise an estimate from the fraction of the bytes that was
+        read so far. ``None`` while there is no estimate.
     """
 
     total: int | None

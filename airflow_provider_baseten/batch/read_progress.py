@@ -17,7 +17,7 @@ class ReadProgress:
 
     @contextmanager
     def file(self, size: int, position: Callable[[], float]) -> Iterator[None]:
-        """Follow the reading of one file.
+        """Count the bytes of one file while the ``with`` block reads the file.
 
         :param size: size in bytes.
         :param position: returns the number of bytes that were read so far; called from another thread.

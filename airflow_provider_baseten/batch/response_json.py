@@ -13,7 +13,7 @@ from airflow_provider_baseten.api.responses import Response, decode_model_output
 # JSON has line breaks only between values, never inside a string, so they can be replaced by spaces.
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
-# Python refuses to read integers with more digits.
+# Largest number of digits of an integer that Python reads.
 _MOST_INT_DIGITS = 4300
 
 _NO_CONTENT = 204
@@ -22,10 +22,12 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class UnusableResponseError(Exception):
-    """A response, or a row's part of it, can't be used as an output. The engine turns this error into a failed row.
+    """A response, or the part of the response for one row, can't be used as an output.
+
+    The run records the row as failed.
 
     :param problem: the rest of a sentence that begins with "The response", for example ``is empty``.
-    :param part: the row's part of the response, if the row has one.
+    :param part: the part of the response for the row, if there is such a part.
     """
 
     def __init__(self, problem: str, part: "JsonValue | None" = None) -> None:
@@ -36,7 +38,8 @@ class UnusableResponseError(Exception):
 class JsonValue:
     """A JSON value.
 
-    :param text: the text that the server wrote, in UTF-8 and without line breaks; ``None`` if there is no such text.
+    :param text: the JSON text that the server wrote, in UTF-8 and without line breaks; ``None`` if there is no such
+        text, for example because the response is plain text.
     :param value: the decoded value. If there is a text, numbers with many digits may be rounded in the value.
     """
 
@@ -85,7 +88,7 @@ def _read_json(response: Response) -> JsonValue:
 
 
 def _read_odd_json(response: Response) -> JsonValue:
-    """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, other encodings than UTF-8, and NaN.
+    """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, encodings other than UTF-8, and NaN.
 
     NaN is not standard JSON, so a response with NaN gets a value but no text.
     """
@@ -116,7 +119,7 @@ def parts_of(
     """
     try:
         found = [bytes(text) for text in texts(response.text or b"")]
-    except msgspec.DecodeError:  # There is no text, or one with lone surrogates, which msgspec refuses.
+    except msgspec.DecodeError:  # msgspec refuses an empty text, and a text with lone surrogates.
         return [JsonValue(None, value) for value in values(response.exact)]
     return [JsonValue(text, value) for text, value in zip(found, values(response.value), strict=True)]
 

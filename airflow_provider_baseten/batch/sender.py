@@ -64,8 +64,8 @@ class Sender:
         self._request = transport.prepared(plan.request)
         self._retries = job.request_retries or RequestRetries()
         rate = job.requests_per_second
-        # At most the requests of a tenth of a second are sent in a burst. A server with the same limit would reject a
-        # larger burst.
+        # A burst has at most as many requests as the rate allows in 0.1 s, but at least one. A server that enforces the
+        # same rate would reject a larger burst.
         self._limiter = None if rate is None else AsyncLimiter(max(1.0, rate / 10), max(0.1, 1 / rate))
         self._transport = transport
         self._slots = slots

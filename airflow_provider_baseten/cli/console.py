@@ -29,7 +29,7 @@ class UsageError(Exception):
 
 
 class CommandError(Exception):
-    """The command failed for a reason that is not a call to Baseten."""
+    """The command failed, and neither a call to Baseten nor wrong input is the cause."""
 
 
 def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:

@@ -1,4 +1,4 @@
-"""Commands that read models and deployments."""
+"""Commands that print the models of a workspace and their deployments, read with Baseten's management API."""
 
 import argparse
 

@@ -65,7 +65,8 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close the connections."""
-        # No reference is kept, because pooled connections close when pyreqwest's client is garbage-collected.
+        # pyreqwest's client closes its pooled connections only when the client is garbage-collected. So the attribute
+        # must not refer to the client any longer.
         client, self._client = self._client, None
         if client is not None:
             await client.close()

@@ -141,7 +141,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Adapter for a session of requests that reads interim responses and unusual heads as the async transport does."""
+    """Adapter for a ``requests.Session``. It reads interim responses and malformed heads as pyreqwest does."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

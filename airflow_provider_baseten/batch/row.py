@@ -13,10 +13,11 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 class Row:
     """A row that is decoded when its value is needed.
 
-    :param location: file, unit and number for messages, such as ``("a.csv", "line", 7)``. A row of ``inputs`` has the
-        location ``("inputs", "", index)``.
+    :param location: where the row comes from, for messages: file, unit and number, such as ``("a.csv", "line", 7)``. A
+        row of the job's ``inputs`` has the location ``("inputs", "", index)``.
     :param raw: the row as JSON text, if it comes from a JSON Lines file.
-    :param value: if there is no text: the row as a Python value, or the error of a broken row.
+    :param value: if ``raw`` is ``None``, the row as a Python value, or the error that :attr:`value` raises for a broken
+        row.
     """
 
     __slots__ = ("location", "raw", "stored")
@@ -62,7 +63,7 @@ class Row:
             return orjson.loads(raw)
         except orjson.JSONDecodeError as error:
             if exact_json.has_long_number(raw):
-                with suppress(BasetenError):  # Numbers beyond 64-bit floats, such as 1e400, are JSON as well.
+                with suppress(BasetenError):  # orjson refuses numbers beyond a 64-bit float, such as 1e400.
                     value = self._exact(raw)
                     encode_json("row", value)
                     return value

@@ -12,15 +12,15 @@ from airflow_provider_baseten.storage.files import local_path
 # are counted only up to this total size.
 _MOST_REMOTE_BYTES = 16 << 20
 
-# A pause after each block, so that counting hardly slows down the run.
+# Pause after each counted block, so that counting hardly slows down the run.
 _PAUSE_SECONDS = 0.004
 
 
 class RowCount:
-    """Counts the rows of files in a thread: for Parquet it reads the metadata, for text the whole file.
+    """Counts the rows of files in a thread. It reads only the metadata of Parquet files, but the whole text files.
 
     :param files: the files.
-    :param known: number of rows if it is already known; then nothing is read.
+    :param known: number of rows if it is already known. In this case, no file is read.
     :param at_least: number of rows that were found before the count; the total is not smaller.
     """
 
@@ -32,13 +32,13 @@ class RowCount:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start counting, if that is needed and cheap."""
+        """Start counting if the number of rows is not known yet and :func:`is_cheap` is true."""
         if self.total is None and self._files and is_cheap(self._files):
             self._thread = threading.Thread(target=self._count, name="baseten-batch-count", daemon=True)
             self._thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of the count, for a limited time."""
+        """Wait for the end of the count, at most this number of seconds."""
         if self._thread is not None:
             self._thread.join(seconds)
 
@@ -55,13 +55,13 @@ class RowCount:
                 self.at_least = max(self.at_least, count)
                 if self._closed.wait(_PAUSE_SECONDS):
                     return
-        except Exception:  # Reading the rows will raise the same error, with the name of the file.
+        except Exception:  # The run reads the same files, and raises this error with the file's name.
             return
         self.total = count
 
 
 def counts(files: Iterable[InputFile]) -> Iterator[int]:
-    """Yield the number of rows of each block of the files; the sum is the number of rows in all files."""
+    """Read the files block by block, and yield the number of rows in each block."""
     for file in files:
         if found := format_of(file):
             yield from found.counts(file)

@@ -1,4 +1,4 @@
-"""JSON of rows and inputs, also of the types that Python programs use for rows, such as dates and data classes."""
+"""JSON encoder for rows and inputs. It also accepts dates, data classes and other types that JSON does not have."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
     """
     try:
         body = orjson.dumps(value, default=_fragment, option=_FAST | (orjson.OPT_SORT_KEYS if sort_keys else 0))
-        # orjson writes null for NaN and infinity, which JSON does not have.
+        # orjson writes NaN and infinity as null. A value that contains one of them is checked by the slow way below.
         if not (b"null" in body and _has_nan(value)):
             return body
     except Exception:  # noqa: S110 - the slow way below raises a precise error.
@@ -46,9 +46,9 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
-    """Return a value in which dates, data classes and the other types that :func:`encode` accepts are JSON values.
+    """Return a value with its dates, data classes and other types that :func:`encode` accepts turned into JSON values.
 
-    Objects of other types stay unchanged.
+    Objects of types that ``encode`` refuses stay unchanged.
     """
     match value:
         case str() | int() | float() | Decimal() | None if not isinstance(value, Enum):
@@ -63,7 +63,7 @@ def json_value(value: Any, *, sort_keys: bool = False) -> Any:
 
 
 def _simple(value: Any) -> Any:
-    """Convert a value, but not the values in it: a data class becomes a dictionary of its fields, a date a text.
+    """Convert the outermost value only: a data class becomes a dictionary of its fields, a date becomes a text.
 
     JSON values and objects of other types are returned unchanged.
     """

@@ -23,7 +23,7 @@ _BYTES_OF_FLOAT = 4
 
 
 def chat_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the response as the output of its row, also if the reply stopped at its length limit.
+    """Return the response as the output of its row. A reply that was cut off at the length limit is an output too.
 
     :raises UnusableResponseError: the response has no usable message.
     """
@@ -72,7 +72,7 @@ def _length(vector: list[Any] | str) -> int:
 
 
 def sends_floats(parameters: Parameters | None) -> bool:
-    """Return whether the parameters ask the server for vectors as lists of numbers, and not in Base64."""
+    """Return whether the server sends vectors as lists of numbers with these parameters, rather than in Base64."""
     return (parameters or {}).get("encoding_format") in (None, "float")
 
 
@@ -109,7 +109,8 @@ def _by_index(items: Sequence[Any], parts: list[JsonValue], count: int) -> list[
 
     :param items: the items of the response, each with an ``index`` from 0.
     :param parts: for each item, the part that is the output.
-    :param count: number of items that there must be.
+    :param count: required number of items.
+    :raises UnusableResponseError: the indexes of the items are not exactly 0 to ``count`` - 1.
     """
     indexes = [item.get("index") if isinstance(item, dict) else None for item in items]
     found = dict(zip(indexes, parts, strict=True)) if all(type(index) is int for index in indexes) else {}
@@ -152,7 +153,7 @@ def _is_classified(value: Any) -> bool:
 
 
 def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the score of each row's text; if the only row has a list of texts, return the whole response for it.
+    """Return the score of each row's text. If a row has a list of texts, return the whole response as its output.
 
     :raises UnusableResponseError: the scores can't be assigned to the texts.
     """
@@ -171,7 +172,8 @@ def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) 
 def predict_outputs(split: Callable[[Any], Sequence[Any]] | None, response: JsonValue, inputs: Inputs) -> Outputs:
     """Return an output for each row.
 
-    :param split: ``split_output`` of the job; if it is ``None``, the response must be the list of outputs.
+    :param split: the job's function ``split_output``. If it is ``None``, the response must be a list with one output
+        for each row.
     :raises UnusableResponseError: the response does not hold one output for each row.
     """
     return _one_for_each(_listed(response) if split is None else _split(split, response), inputs)

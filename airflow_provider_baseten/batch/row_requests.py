@@ -13,7 +13,7 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError,
 
 
 class RowRequest:
-    """A request for one or several rows; or, with an ``error``, rows that can't be sent.
+    """A request for one or several rows. If ``error`` is set, the rows can't be sent, and the request has no body.
 
     :param numbers: numbers of the rows, from 0.
     :param kept: for each row, the columns that are copied to its output line, as JSON.
@@ -53,7 +53,7 @@ class RequestEncoder:
         self.rows = 0
 
     def requests(self, rows: Iterable[Row], wanted: Callable[[int], bool]) -> Iterator[RowRequest]:
-        """Yield the requests of this shard's wanted rows, and a request with an error for each row that can't be sent.
+        """Yield the requests of this shard's wanted rows. For a row that can't be sent, ``error`` is set.
 
         :param rows: all rows of the input, in order.
         :param wanted: tells from the number of a row whether the row is to be sent.
@@ -75,7 +75,7 @@ class RequestEncoder:
                     continue
                 value = plan.input_of(row)
                 if job.preset != "predict":
-                    self._format.join([value], plan.parameters)  # Raises for a bad row before it is in a group.
+                    self._format.join([value], plan.parameters)  # Raises for a bad row here, before it joins a group.
             except Exception as error:
                 if is_wanted:
                     yield RowRequest([number], [kept], error=_typed(row, error))
@@ -91,7 +91,7 @@ class RequestEncoder:
             yield self._request(group)
 
     def halves(self, request: RowRequest) -> list[RowRequest]:
-        """Return two requests with half of the rows each."""
+        """Split a request for several rows into two requests, each with half of the rows."""
         groups = [RowGroup(), RowGroup()]
         for index, (number, kept, value) in enumerate(
             zip(request.numbers, request.kept, request.inputs or [], strict=True)

@@ -30,10 +30,11 @@ class RowSource:
 
     :param rows: all rows; can be read once.
     :param total: number of rows, if it is known without reading them all.
-    :param at_least: number of rows that were read to check their columns, at most 100. The total is not smaller.
+    :param at_least: number of rows that were already read to check their columns, at most 100. The source has at least
+        this number of rows.
     :param files: files that the rows are in; empty if the job has ``inputs``.
-    :param sample: rows of ``inputs`` for the job's fingerprint: all rows of a list, the first 100 of another iterable;
-        empty if the rows are in files.
+    :param sample: the rows of ``inputs`` from which the job's fingerprint is made: all rows of a list, the first 100 of
+        another iterable. Empty if the rows are in files.
     :param read_progress: how much of the files was read.
     """
 
@@ -46,7 +47,7 @@ class RowSource:
 
 
 def open_source(plan: BatchPlan) -> RowSource:
-    """Open the rows of a job, and check the columns of the first 100.
+    """Open the rows of a job, and check that the first 100 rows have the columns that the job names.
 
     :raises BasetenInputError: the files hold no rows, or a column that the job names is in none of the first 100 rows.
     """
@@ -101,7 +102,7 @@ def rows_of(file: InputFile, read_progress: ReadProgress, columns: Collection[st
 def _known(first: list[Row], values: Iterable[Any] | None = None) -> int | None:
     """Return the number of rows if it is known, otherwise ``None``.
 
-    It is known if there are fewer than 100 rows, or if the input has a length.
+    The number is known if there are fewer than 100 rows, or if ``values`` has a length.
 
     :param first: the first rows, at most 100.
     :param values: the ``inputs`` of the job; ``None`` if the rows are in files.

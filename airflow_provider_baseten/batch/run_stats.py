@@ -8,14 +8,15 @@ from itertools import accumulate
 _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
 
-# Usage comes from the server and goes into the manifest and into XCom, so it is bounded.
+# Limits for usage: largest count, number of fields, longest field name. The server sends the usage, and the run copies
+# it to the manifest and to XCom, so a wrong response must not make them large.
 _MOST_TOKENS = 1 << 63
 _MOST_KINDS = 50
 _LONGEST_KIND = 100
 
 
 class RequestStats:
-    """Counts of requests, changed by the sender only."""
+    """Counts of requests. Only the sender of the requests changes them."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -40,7 +41,7 @@ class RequestStats:
         self.latencies.add(seconds)
 
     def add_usage(self, output: object) -> None:
-        """Add the tokens in the ``usage`` of a response; values that can't be a count are left out."""
+        """Add the token counts in the field ``usage`` of a response. Values that can't be a count are left out."""
         usage = output.get("usage") if isinstance(output, dict) else None
         for kind, count in usage.items() if isinstance(usage, dict) else ():
             total = self.usage[kind] + count if type(count) is int and count >= 0 else _MOST_TOKENS
@@ -52,11 +53,11 @@ class RequestStats:
 
 
 class OutcomeStats:
-    """Counts of rows by outcome, changed by the run only."""
+    """Counts of rows by outcome: success, or the type of the error."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
-        # Failed rows for which nothing was sent.
+        # Number of failed rows for which no request was sent.
         self.unsent = 0
 
     @property
@@ -76,7 +77,7 @@ class OutcomeStats:
 
 
 class Latencies:
-    """Percentiles of latencies. They are made from counts on a logarithmic scale: exact to 5 %, in constant memory."""
+    """Percentiles of latencies, exact to 5 %. The counts are on a logarithmic scale, so they take constant memory."""
 
     def __init__(self) -> None:
         self._counts = [0] * 400
@@ -89,7 +90,7 @@ class Latencies:
         self._longest = max(self._longest, seconds)
 
     def summary(self) -> dict[str, float]:
-        """Return ``p50``, ``p90``, ``p99`` and ``max`` in seconds; empty without any latency."""
+        """Return ``p50``, ``p90``, ``p99`` and ``max`` in seconds, or an empty dictionary if no latency was added."""
         if not any(self._counts):
             return {}
         found = {f"p{percent}": round(self._percentile(percent / 100), 4) for percent in (50, 90, 99)}

@@ -9,10 +9,10 @@ from airflow_provider_baseten.batch.row_json import encode
 
 
 class SeenIds:
-    """A set of ids: a hash table of their 64-bit digests in one array.
+    """A set of ids, kept as a hash table of 64-bit digests of the ids in one array.
 
-    A large set takes 16 to 32 bytes for each id. Two ids with the same digest are taken for the same id; in a million
-    rows, the probability of such a pair is 1 in 37 million.
+    A large set takes 16 to 32 bytes for each id. Two different ids with the same digest are treated as one id. The
+    probability that a million ids contain such a pair is 1 in 37 million.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class SeenIds:
         self._count = 0
 
     def add(self, value: bytes) -> bool:
-        """Add an id; return whether it is new."""
+        """Add an id, and return whether the set did not contain the id before."""
         digest = int.from_bytes(hashlib.blake2b(value, digest_size=8).digest()) or 1
         if 2 * self._count >= len(self._table):
             self._grow()

@@ -33,12 +33,12 @@ from airflow_provider_baseten.exceptions import (
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The failure of a row whose response is billed but can't be used as an output.
+    """The failure of a row that got a response, which Baseten bills, but whose response can't be used as an output.
 
     :param error: why the response is not an output.
-    :param answer: the row's part of the response, or the response for all rows of the request.
-    :param answer_row: number of another row of the same request whose failure record holds the response; ``answer`` is
-        ``None`` then.
+    :param answer: the part of the response for this row, or the whole response. ``None`` if ``answer_row`` is set.
+    :param answer_row: number of another failed row of the same request. The whole response is kept once, in the failure
+        of that row.
     """
 
     error: BasetenError
@@ -51,7 +51,8 @@ class Sender:
 
     The attribute ``stats`` counts the requests.
 
-    :param slots: limits the requests in flight; a request that waits before another attempt holds no slot.
+    :param slots: limits the requests in flight. A request that waits for its next attempt is not in flight, so it frees
+        its slot.
     """
 
     def __init__(self, plan: BatchPlan, transport: AsyncTransport, slots: Slots) -> None:
@@ -59,7 +60,7 @@ class Sender:
         self._job = job = plan.job
         self._filter = job.output_filter
         self._format = plan.request_format
-        # Whether the text of a response is written unchanged, as the output of its only row.
+        # Whether a request has one row, and the text of the response is written unchanged as the output of this row.
         self._is_output = self._format.split is None and self._filter is None and not plan.packs_vectors
         self._request = transport.prepared(plan.request)
         self._retries = job.request_retries or RequestRetries()
@@ -76,9 +77,9 @@ class Sender:
 
         An output is JSON on one line, or a packed vector if the parts hold vectors.
 
-        :raises BasetenError: no attempt got a successful response; this is the error of the last attempt.
+        :raises BasetenError: no attempt got a successful response. The error of the last attempt is raised.
         """
-        # A loop instead of tenacity, which would add a fifth to the work for a request without a retry.
+        # A plain loop, because tenacity would add a fifth to the CPU time of a request that needs no retry.
         began = time.monotonic()
         attempt = 0
         while True:
@@ -89,7 +90,8 @@ class Sender:
                 pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-                # A rejection arrives fast. If it freed its slot at once, more requests would be sent and rejected.
+                # A server rejects a request fast. If the request freed its slot at once, another one would be sent and
+                # rejected too. So the slot stays taken for as long as a response takes on average.
                 kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
                 return self._outcomes(request, response)

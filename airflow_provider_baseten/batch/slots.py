@@ -39,10 +39,10 @@ class Slots:
         self._fill_free_slots()
 
     async def pause(self, seconds: float, kept: float = 0.0) -> None:
-        """Wait before a retry. The caller's slot is freed meanwhile, and a slot is taken again afterwards.
+        """Wait before a retry. Free the caller's slot during the wait, and take a slot again afterwards.
 
         :param seconds: how long to wait.
-        :param kept: number of seconds at the beginning of the wait in which the slot stays taken.
+        :param kept: seconds from the beginning of the wait after which the slot is freed.
         """
         await asyncio.sleep(min(kept, seconds))
         self.release()

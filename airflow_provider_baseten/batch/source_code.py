@@ -32,10 +32,10 @@ def is_installed(filename: str | None) -> bool:
 
 
 def node_of_code(code: CodeType) -> Node | None:
-    """Return the syntax tree of a function; ``None`` if there is no source, or if several functions in it match."""
+    """Return the syntax tree of a function. Return ``None`` without source, or if several functions in it match."""
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
-    if len(found) > 1:  # Several lambdas in one line: their positions in the line tell them apart.
+    if len(found) > 1:  # Only the positions tell several lambdas in one line apart.
         positions = {*code.co_positions()}
         found = [node for node in found if isinstance(node, ast.Lambda) and _position(node.body) in positions]
     return found[0] if len(found) == 1 else None  # type: ignore[return-value]
@@ -76,7 +76,7 @@ def normalized(node: Any) -> Any:
 
 
 def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
-    """Return the names that code uses but does not define, and its dotted names that begin with one of these.
+    """Return the names that code uses but does not define, and the dotted names that begin with such a name.
 
     Code that calls ``json.dumps`` uses the name ``json`` and the dotted name ``("json", "dumps")``.
     """
@@ -87,7 +87,8 @@ def used_names(node: Node) -> tuple[set[str], set[tuple[str, ...]]]:
 
 def _outer_names(table: symtable.SymbolTable) -> Iterator[str]:
     for symbol in table.get_symbols():
-        # In a class body, a name refers to the module's variable until the body assigns the name.
+        # A class body may read the module's variable before it assigns the same name. So a name that a class body reads
+        # counts as used, even if the body assigns it too.
         if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "class"):
             yield symbol.get_name()
     for inner in table.get_children():
@@ -108,7 +109,7 @@ def _tree(thing: Any) -> ast.Module | None:
     try:
         lines, _ = inspect.findsource(thing)
         return _parsed("".join(lines))
-    except Exception:  # The file does not exist, has changed, or is not Python.
+    except Exception:  # For example, the file does not exist, has changed, or is not Python.
         return None
 
 

@@ -14,8 +14,8 @@ Column = Callable[[str], Any]
 class Template:
     """A JSON value whose strings name columns in braces, for example ``{"text": "{title}: {body}", "top": 3}``.
 
-    A string that is a single placeholder, ``"{tags}"``, becomes the value of the column. In other strings, a column
-    whose value is not a string is inserted as JSON. Doubled braces stand for one brace.
+    A string that consists of one placeholder, such as ``"{tags}"``, becomes the value of the column, of any type. In
+    other strings, a column whose value is not a string is inserted as JSON. Doubled braces stand for one brace.
 
     :param value: the JSON value.
     :raises BasetenInputError: the value can't be encoded as JSON, or a string has braces that name no column.
@@ -28,7 +28,7 @@ class Template:
     def fill(self, column: Column) -> Any:
         """Return the input of a row.
 
-        :param column: takes the name of a column, and returns the row's value in it.
+        :param column: function that takes the name of a column and returns the row's value.
         """
         return self._fill(column)
 
@@ -58,7 +58,8 @@ class Template:
 def _parts(text: str) -> list[tuple[str, str | None]]:
     """Split a string of a template into pairs: a literal text, and the name of the column in the braces after it.
 
-    The name is ``None`` if no column follows. ``{a} or {b}!`` gives ``("", "a")``, ``(" or ", "b")``, ``("!", None)``.
+    The name is ``None`` if no column follows the text. ``{a} or {b}!`` gives
+    ``("", "a")``, ``(" or ", "b")``, ``("!", None)``.
     """
     try:
         parts = list(Formatter().parse(text))

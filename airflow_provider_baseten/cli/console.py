@@ -33,7 +33,7 @@ class CommandError(Exception):
 
 
 def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
-    """Turn a function into a command, which prints an error as one sentence and exits with a code for it."""
+    """Turn a function into a command. If the function raises, the command prints one sentence and exits with a code."""
 
     @wraps(run)
     def main(options: argparse.Namespace) -> None:
@@ -50,8 +50,8 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     try:
         return run(options) or OK
     except BrokenPipeError:
-        # The reading program, such as head, has closed the pipe. stdout becomes the null device, because Python would
-        # fail again when it flushes stdout at exit.
+        # The program that reads the output, such as head, has closed the pipe. Python flushes stdout at exit and would
+        # fail again. So stdout is replaced by the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
         return OK
     except KeyboardInterrupt:
@@ -74,7 +74,7 @@ def _replace_arguments(text: str, options: argparse.Namespace) -> str:
         argument = "baseten_conn_id" if name == "conn_id" else name
         option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
         text = re.sub(rf"\b{argument}=", f"{option} ", text)
-        # A name before "of" stays: in "webhook_endpoint of the connection" it is a field of the connection.
+        # A name before "of" is not replaced, because "webhook_endpoint of the connection" means the connection's field.
         if "_" in argument and value is not None:
             text = re.sub(rf"\b{argument}\b(?! of )", option, text)
     return re.sub(r"\bmodel_input\b", "The input", text, count=1)
@@ -87,7 +87,7 @@ def _fail(error: Exception, code: int) -> int:
 
 @contextmanager
 def _separate_stdout() -> Iterator[None]:
-    """Keep stdout for the command's output. What Airflow writes to stdout, such as logs, goes to stderr."""
+    """Keep stdout for the command's output. Redirect to stderr what Airflow writes to stdout, such as logs."""
     global _stdout  # noqa: PLW0603
     sys.stdout.flush()
     shared = sys.stdout.fileno()
@@ -151,7 +151,7 @@ def _parse(source: str, text: bytes) -> Any:
 def write(output: Any) -> None:
     """Print a value as JSON; print bytes unchanged."""
     if not isinstance(output, bytes):
-        # A lone surrogate can't be encoded in UTF-8, but can be escaped in JSON.
+        # UTF-8 can't encode a lone surrogate. The handler escapes it as \ud800, which is valid JSON.
         output = f"{_format(output)}\n".encode(errors="backslashreplace")
     write_bytes(output)
 

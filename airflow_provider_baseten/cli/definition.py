@@ -1,6 +1,6 @@
 """Definition of the commands and their arguments.
 
-Every ``airflow`` command imports this module, so the module itself imports nothing heavy.
+Every ``airflow`` command imports this module, so it must load fast. The commands are imported when they run.
 """
 
 import argparse
@@ -23,7 +23,10 @@ def _seconds(text: str) -> float:
 
 
 class _CommandLine(Arg):
-    """Argument that takes the rest of the command line, options included, for a command that has its own parser."""
+    """Argument that takes the whole rest of the command line, including options.
+
+    The command parses this rest with a parser of its own.
+    """
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         parser.prefix_chars = "\0"

@@ -17,7 +17,7 @@ REQUEST_RETRIES = RequestRetries(max_attempts=3)
 
 @command
 def predict(options: argparse.Namespace) -> None:
-    """Run a model or a chain."""
+    """Run a model or a chain, and print the output."""
     target, model_input = _target(options), read_input(options)
     hook = BasetenHook(options.conn_id, timeout=options.timeout or http.READ_TIMEOUT, request_retries=REQUEST_RETRIES)
     with hook.client() as client:
@@ -56,7 +56,7 @@ def cancel(options: argparse.Namespace) -> None:
 
 @command
 def wake(options: argparse.Namespace) -> None:
-    """Wake a deployment."""
+    """Start a replica of a deployment that has scaled to zero."""
     target = _target(options)
     _hook(options).wake(target)
     write({"woken": str(target)})

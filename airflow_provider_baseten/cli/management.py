@@ -11,7 +11,7 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 @command
 def models(options: argparse.Namespace) -> None:
-    """Print all models, or the model that an option names."""
+    """Print all models, the models with the name in ``--name``, or the model with the id in ``--model-id``."""
     check_at_most_one(**{"--model-id": options.model_id, "--name": options.name})
     with _client(options) as client:
         management = client.management
@@ -21,7 +21,7 @@ def models(options: argparse.Namespace) -> None:
 
 @command
 def deployments(options: argparse.Namespace) -> None:
-    """Print the deployments of a model or a chain, or one deployment."""
+    """Print all deployments of a model or a chain, or only the one in ``--deployment-id``."""
     check_target(options)
     called = {"model_id": options.model_id, "chain_id": options.chain_id}
     with _client(options) as client:

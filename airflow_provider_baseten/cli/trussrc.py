@@ -1,6 +1,7 @@
-"""Command that prints an Airflow connection made of the settings of Truss.
+"""Command that prints an Airflow connection made of the settings of Truss, Baseten's packaging tool.
 
-Truss calls a server with its API key a remote. The file of Truss can hold several remotes, each in a section.
+Truss stores the URL of a server and an API key under a name, and calls this entry a remote. Truss's file
+``~/.trussrc`` can hold several remotes, each in a section.
 """
 
 import argparse
@@ -38,8 +39,8 @@ def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
 
     The variables take precedence over the file of Truss.
 
-    :param name: name of the remote of the file that the user asks for, if any.
-    :raises UsageError: only one of the two variables is set; or both are set, and there is a ``name``.
+    :param name: value of ``--remote``, which names a remote of the file; ``None`` if the user does not give it.
+    :raises UsageError: only one of the two variables is set, or both are set although the user names a remote.
     """
     url, api_key = os.environ.get(_URL_VARIABLE), os.environ.get(_KEY_VARIABLE)
     if not url and not api_key:
@@ -60,7 +61,7 @@ def _remotes(path: str, content: bytes) -> Mapping[str, Mapping[str, str]]:
     except (
         configparser.Error,
         UnicodeDecodeError,
-    ):  # The messages of these errors repeat lines of the file, which may hold keys.
+    ):  # These errors quote lines of the file, which may hold keys.
         raise UsageError(f"{path} is not a file of sections with 'name = value' lines, as Truss writes it.") from None
     return {name: parser[name] for name in parser.sections()}
 
@@ -76,7 +77,7 @@ def _remote(remotes: Mapping[str, Mapping[str, str]], name: str | None, path: st
 
 
 def _host(name: str, remote: Mapping[str, str]) -> str | None:
-    """Return the host of the connection for a remote; ``None`` if it has Baseten's own hosts."""
+    """Return the host for the connection, ``None`` if the remote is Baseten itself."""
     if remote.get("remote_provider", "baseten") != "baseten":
         raise UsageError(f"Remote {name} does not have the remote_provider baseten.")
     url = check_base_url(f"remote_url of remote {name}", remote.get("remote_url", _BASETEN))

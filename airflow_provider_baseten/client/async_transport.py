@@ -29,7 +29,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 _MAX_BULK_BYTES = 64 * 1024**2
 _BULK_IN_MEMORY_BYTES = 1024**2
 
-# Bytes of the first read, in which most responses fit completely.
+# Size in bytes of the first read. Most responses are smaller, so one read returns them completely.
 _FIRST_READ_BYTES = 64 * 1024
 
 
@@ -60,7 +60,7 @@ class AsyncTransport:
         return await retrying(self._attempt, self._credentials.prepared(request))
 
     def prepared(self, request: Request) -> Request:
-        """Return a request as :meth:`attempt` takes it; see :meth:`Credentials.prepared`."""
+        """Return the form of a request that :meth:`attempt` needs; see :meth:`Credentials.prepared`."""
         return self._credentials.prepared(request)
 
     async def close(self) -> None:
@@ -101,7 +101,7 @@ class AsyncTransport:
         return cache(proxy_for) if has_proxies() else None
 
     async def attempt(self, request: Request, body: bytes | None) -> Response:
-        """Send a request once, with another body. The requests of a bulk job are one request with different bodies.
+        """Send a request once, with another body. A bulk job sends one request many times, each time with another body.
 
         :param body: the body that is sent instead of ``request.body``.
         :returns: the response, with its body in memory. Its headers are found by lower-case name.
@@ -119,9 +119,9 @@ class AsyncTransport:
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
-        """Return URL and headers in pyreqwest's types.
+        """Return URL and headers of a request in pyreqwest's types.
 
-        The result for the last request is reused if nothing in it changes, as in a bulk job.
+        If path, host and headers are those of the last request, as in a bulk job, the last result is returned.
         """
         last = self._last
         if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:
@@ -137,7 +137,7 @@ class AsyncTransport:
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
-            # The result is not used. The call raises a readable error for a wrong proxy variable; pyreqwest would not.
+            # The result is not used. For a wrong proxy variable, the call raises a more readable error than pyreqwest.
             self._proxy_for(self._credentials.host_url(request.host))
         url, sent_headers = self._prepared(request)
         if self._client is None:
@@ -172,7 +172,7 @@ class AsyncTransport:
 
 
 def _is_simple(headers: HeaderMap) -> bool:
-    """Return whether the body needs no decoding. Almost all small responses of bulk jobs need none."""
+    """Return whether the body is plain JSON that needs no decompression, as almost all responses in bulk jobs are."""
     try:
         return (
             headers.get("content-type") == JSON
@@ -186,7 +186,7 @@ def _is_simple(headers: HeaderMap) -> bool:
 class _Headers(Mapping[str, str]):
     """Headers of an async response, looked up in pyreqwest's headers without a copy.
 
-    They equal the headers that the blocking transport makes with :func:`plain_headers`.
+    The blocking transport makes the same headers with :func:`plain_headers`.
     """
 
     def __init__(self, found: HeaderMap) -> None:
@@ -199,7 +199,7 @@ class _Headers(Mapping[str, str]):
             raise KeyError(name) from None
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a header; faster than the method of ``Mapping``."""
+        """Return a header, or the default. This method is faster than the one that ``Mapping`` has."""
         try:
             return self._found.get(name, default)
         except ValueError:

@@ -1,4 +1,4 @@
-"""CA bundle of the environment: certificates that HTTP clients trust instead of the usual ones."""
+"""CA bundle: a file of certificates that HTTP clients trust instead of the usual ones. The environment names it."""
 
 import os
 import ssl
@@ -28,6 +28,6 @@ def ca_bundle() -> tuple[str, bytes] | None:
     return None
 
 
-@lru_cache(maxsize=1)  # Cached, because loading a bundle takes longer than a call to a nearby server.
+@lru_cache(maxsize=1)  # Loading a bundle takes longer than a call to a nearby server.
 def _check_certificates(content: bytes) -> None:
     ssl.create_default_context(cadata=content.decode("ascii") or "empty")

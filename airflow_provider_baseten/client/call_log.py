@@ -1,4 +1,4 @@
-"""Log lines of one call: its start, its response, and what happens to it if the task ends before the response."""
+"""Log lines of one call: the start, the response, and what becomes of the call if the task ends before the response."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ class CallLog:
     def describe_interruption(self, attempt: "Attempt | None") -> str:
         """Return a sentence on what happens to the call if the task ends now.
 
-        :param attempt: the request in flight, ``None`` if there is none.
+        :param attempt: the request that was sent and has no response yet, ``None`` if there is none.
         """
         if self._response is not None:
             return (

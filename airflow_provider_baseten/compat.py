@@ -1,4 +1,4 @@
-"""Private names of Airflow, and names that are in another module, or missing, in some supported version of Airflow.
+"""Names of Airflow that are private, or whose module or existence depends on the version of Airflow.
 
 Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
 in the versions that its docstring names. If Airflow changes a name in a way that would disclose a secret or lose a
@@ -96,9 +96,9 @@ _CLI = ("airflow.cli.cli_config",)
 _TRIGGERS = ("airflow.triggers.base",)
 # The modules in which each name is looked up, beginning with its module in the newest Airflow. A module is imported
 # when the name is first used, because the plugin manager and the decorators are slow to import. Airflow's exceptions,
-# `conf`, the plugin class and `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` exists from 3.3 on. The private
-# `SET_DURING_EXECUTION` stands for an operator's argument until the decorated function has returned its value. If
-# Airflow drops a name, the import of the name fails.
+# `conf`, the plugin class and `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` exists from 3.3 on. The
+# private `SET_DURING_EXECUTION` is the value of an operator's argument until the decorated function has returned the
+# real value. If Airflow drops a name, the import of the name fails.
 _MODULES = {
     "ActionCommand": _CLI,
     "AirflowException": _EXCEPTIONS,
@@ -130,7 +130,7 @@ _MODULES = {
     "task_decorator_factory": _DECORATOR,
 }
 
-# Replacements of names that Airflow below 3.3 lacks, if the package can do without them.
+# Values that replace names which Airflow below 3.3 lacks. Only names that the package can do without have one.
 _STAND_INS = {"RetryDecision": None, "RetryPolicy": object}
 
 _RENDERING_METHOD = "_do_render_template_fields"
@@ -155,9 +155,10 @@ def __getattr__(name: str) -> Any:
 class RenderingSeam:
     """Base class of operators that render their template fields themselves, with :meth:`render_fields`.
 
-    Airflow calls its private method ``_do_render_template_fields`` for mapped and plain operators alike, before it
-    stores the rendered fields. If a version did not call this method, Airflow would store inputs of models and show
-    them in the UI, without an error. :func:`check_rendering_method` therefore checks at import that the method exists.
+    Before Airflow stores the rendered fields, it calls its private method ``_do_render_template_fields``, for mapped
+    and other operators alike. This class overrides that method. If a version of Airflow did not call it, Airflow would
+    store inputs of models and show them in the UI, without an error. Therefore
+    :func:`check_rendering_method` checks at import that the method exists.
     """
 
     def _do_render_template_fields(
@@ -243,9 +244,9 @@ def push_link(task_instance: Any, key: str, url: str) -> None:
 def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
-    ``ensure_secrets_backend_loaded`` is private. Without it the webhook receiver can't distinguish a connection that
-    does not exist from a backend that is down. While a backend is down, the receiver then refuses deliveries for
-    connections that were not used before. The plugin logs an error when it is loaded without this function.
+    The function ``ensure_secrets_backend_loaded`` is private. Without it, the webhook receiver can't distinguish a
+    connection that does not exist from a backend that is down. While a backend is down, the receiver would refuse
+    deliveries for connections that it has not used before. The plugin logs an error when the function is missing.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
@@ -264,10 +265,10 @@ def allow_database_connections() -> None:
 
 
 def clear_count(task_instance: Any) -> int:
-    """Return a number that is the same for all retries of a task instance, and differs after a clear.
+    """Return a number that stays the same when a task instance is retried, and changes when a user clears the task.
 
-    The number is ``max_tries``: a clear increases it, a retry does not. Airflow does not document this. If Airflow
-    changed it, a cleared task would return its old result, or each retry would pay again.
+    The number is ``max_tries``, which a clear increases and a retry does not. Airflow does not document this rule. If
+    Airflow changed it, a cleared task would return its old result, or each retry would pay again.
     """
     count: int = task_instance.max_tries
     return count
@@ -316,8 +317,9 @@ def count_resumable_job(event: str, operator: object) -> None:
 def xcoms_are_msgpack() -> bool:
     """Return whether this process sends XComs to a supervisor as msgpack, which has no integers beyond 64 bits.
 
-    A task on a worker does; ``dag.test()``, and a process without a task, do not. ``SUPERVISOR_COMMS`` is private. If
-    Airflow drops it, an output with a larger integer fails the task after its request was paid for.
+    The result is true in a task on a worker, and false in ``dag.test()`` and in processes without a task.
+    ``SUPERVISOR_COMMS`` is private. If Airflow drops it, the result is always false. A task whose output has a larger
+    integer then fails after its request was paid for.
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     channel = getattr(runner, "SUPERVISOR_COMMS", None)

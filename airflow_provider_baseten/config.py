@@ -21,7 +21,7 @@ class Option(Generic[Value]):
 
     :param name: key of the option.
     :param description: one or two sentences for Airflow's configuration reference.
-    :param default: value of the option if Airflow's configuration has none, or an empty one.
+    :param default: value of the option if Airflow's configuration has no value, or an empty one.
     :param version_added: first version of this package with the option.
     :param example: example value in the configuration reference.
     """
@@ -44,7 +44,7 @@ class Option(Generic[Value]):
         """
         from airflow_provider_baseten.compat import (
             conf,
-        )  # Imported here, because making the provider info must not load Airflow's configuration.
+        )  # Imported late, because making the provider info must not load Airflow's configuration.
 
         text = conf.get(SECTION, self.name, fallback=None)
         if not text:
@@ -98,7 +98,7 @@ class SizeOption(Option[int]):
 
     def parse(self, text: str) -> int:
         """Return the number of bytes."""
-        # Checked first, because int() also accepts signs, underscores and digits of other scripts.
+        # int() alone would also accept signs, underscores and digits of other scripts, so the text is checked first.
         if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < self.least:
             raise ValueError
         return int(text)

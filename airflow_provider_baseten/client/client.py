@@ -1,4 +1,4 @@
-"""Clients of Baseten: one that blocks and one for event loops, made from the same credentials."""
+"""Clients of Baseten: ``Client`` blocks, and ``AsyncClient`` is for event loops. Both take the same credentials."""
 
 from functools import cached_property
 from types import ModuleType
@@ -38,10 +38,10 @@ class _BaseClient:
         self.credentials = credentials
 
     def with_options(self, *, timeout: float | None = None, max_attempts: int | None = None) -> Self:
-        """Return another client with the same credentials and other limits. It has connections of its own.
+        """Return another client with the same credentials and other limits. The new client has connections of its own.
 
         :param timeout: seconds to wait for a response.
-        :param max_attempts: attempts of each request in all; 1 for no retry.
+        :param max_attempts: maximum number of attempts for each request, the first included; 1 for no retry.
         """
         return type(self)(self.credentials.with_options(timeout=timeout, max_attempts=max_attempts))
 
@@ -90,7 +90,8 @@ class Client(_BaseClient):
         """Queue a prediction and return its request id.
 
         :param options: see :class:`~airflow_provider_baseten.api.async_predict.AsyncPredictOptions`.
-        :raises BasetenError: no id came back. If ``may_have_run`` is set, the prediction may be queued nevertheless.
+        :raises BasetenError: Baseten returned no id. If the error's ``may_have_run`` is true, the prediction may be
+            queued all the same.
         """
         request = build_async_predict(target, model_input, **options)
         return request_id_of(self.send(request).output(), request.subject)
@@ -98,7 +99,7 @@ class Client(_BaseClient):
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
         """Return the state of an async request: ``status``, ``webhook_status`` and ``errors``, but not the output.
 
-        :raises BasetenNotFoundError: Baseten does not know the id. It forgets a request one hour after its end.
+        :raises BasetenNotFoundError: Baseten does not know the id. Baseten forgets a request one hour after its end.
         """
         return decode_object(self.send(build_status(target, request_id)))
 
@@ -118,7 +119,8 @@ class Client(_BaseClient):
         """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
 
         The SDK's client uses this client's credentials, timeout and retries, and follows no redirects. The SDK's own
-        retries are off, because they may pay twice; ``openai_client.with_options(max_retries=2)`` turns them on.
+        retries are off, because they may pay for a call twice; ``openai_client.with_options(max_retries=2)`` turns them
+        on.
 
         :param target: a model or a chain with such a server, or the Model APIs.
         :raises BasetenInputError: the package ``openai`` is not installed (extra ``openai``).
@@ -137,7 +139,7 @@ class Client(_BaseClient):
     def attempt_in_flight(self) -> Attempt | None:
         """The request that was sent and has no complete response yet, ``None`` if there is none.
 
-        It stays set if an exception from outside, such as that of a signal handler, ends the call.
+        If an exception from outside ends the call, such as one that a signal handler raises, the value stays set.
         """
         return self._transport.attempt_in_flight
 
@@ -159,7 +161,7 @@ class Client(_BaseClient):
 
 
 class AsyncClient(_BaseClient):
-    """Calls models, chains and custom servers without blocking the event loop; each method is as in :class:`Client`.
+    """Calls models, chains and custom servers without blocking the event loop, with the methods of :class:`Client`.
 
     A client belongs to one event loop. Close it, or use it in ``async with``.
 

@@ -1,4 +1,4 @@
-"""Errors of connections, made from the exceptions of the HTTP libraries."""
+"""Errors of connections: functions that turn the exceptions of the HTTP libraries into this package's errors."""
 
 import pyreqwest.exceptions
 import requests
@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import (
 def blocking_failure(
     request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, credentials: Credentials
 ) -> BasetenError:
-    """Return the error for an exception of the library requests."""
+    """Return the error for an exception of the library ``requests``."""
     origin = credentials.origin(request.host)
     reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
@@ -40,8 +40,8 @@ def async_failure(
     reason = causes[-1] if causes else str(error)
     if "certificate" in reason:
         return _untrusted(request, reason)
-    # Only this cause proves that the request was not sent. pyreqwest raises ConnectError and ConnectTimeoutError also
-    # after the request was sent.
+    # This cause proves that the request was not sent. The exception types ConnectError and ConnectTimeoutError don't,
+    # because pyreqwest also raises them after the request was sent.
     if "client error (Connect)" in causes:
         timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
         return _not_connected(request, origin, "no response" if timeout else reason, timeout=timeout)

@@ -16,7 +16,8 @@ _MODEL_APIS_URL = "https://inference.baseten.co"
 
 MAX_RESPONSE_BYTES = config.MAX_RESPONSE_BYTES.default
 
-# Seconds. Sockets take a timeout in milliseconds, as a signed 32-bit integer, which can't hold much more.
+# Longest timeout in seconds. Sockets take a timeout in milliseconds as a signed 32-bit integer, which can't hold much
+# more.
 _MAX_SECONDS = 2_000_000.0
 
 
@@ -30,12 +31,12 @@ class Credentials:
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
     :param management_api_key: key for the management API, by default the API key.
     :param management_url: address of the management API; by default ``base_url`` if given, else https://api.baseten.co.
-    :param timeout: seconds to wait for a response, and for each later part of a streamed one; by default 1260, which
-        is longer than Baseten lets a predict run.
+    :param timeout: seconds to wait for a response, and for each further part of a streamed response. The default is
+        1260, because Baseten ends a predict call earlier.
     :param request_retries: limits for sending a request again after an error.
-    :param max_response_bytes: largest decompressed response of a model in bytes, by default 1 GiB. A response of more
-        than a few megabytes is kept in a temporary file.
-    :param error_details: whether error messages quote the server; by default they do.
+    :param max_response_bytes: largest response of a model in bytes after decompression, by default 1 GiB. A response of
+        more than a few megabytes is kept in a temporary file.
+    :param error_details: whether error messages quote the server's response, by default true.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
 
@@ -62,7 +63,7 @@ class Credentials:
         """Return the same credentials with other limits.
 
         :param timeout: seconds to wait for a response.
-        :param max_attempts: attempts of each request in all.
+        :param max_attempts: maximum number of attempts for each request, the first included.
         """
         retries = self.request_retries
         return replace(
@@ -91,7 +92,7 @@ class Credentials:
         return "/".join(self.host_url(host).split("/", 3)[:3])
 
     def prepared(self, request: Request) -> Request:
-        """Return the request with this object's ``error_details``, which says whether errors quote the server."""
+        """Return the request with ``error_details`` of these credentials, so that its errors follow this setting."""
         return request if self.error_details else replace(request, error_details=False)
 
     def authorization(self, host: str) -> str:

@@ -11,26 +11,28 @@ import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-# A server may send an interim response (102) every few seconds while a model runs.
+# Limits for a response. The first one is high, because a server may send an interim response (102) every few seconds
+# while a model runs.
 _MAX_INTERIM_RESPONSES = 10_000
 _MOST_LINES = 1000
 _MOST_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
-# Control characters that are refused. Python's parser takes a lone carriage return for the end of a line.
+# Control characters that are refused in a header: NUL, and a carriage return without a line feed, which Python's parser
+# takes for the end of the line.
 _AMBIGUOUS = re.compile(rb"\0|\r(?!\n)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _EMPTY_LINES = (b"\r\n", b"\n")
 _PLAIN = re.compile(r"[\t\x20-\x7e]*")
 
-# Whether this package sends the request in progress.
+# Whether this package is sending a request in the current context.
 SENDING: ContextVar[bool] = ContextVar("sending", default=False)
 
 
 class _HeaderLines:
-    """File of header lines, corrected so that Python's parser reads all of them.
+    """File object that returns the header lines of a response, corrected so that Python's parser reads all of them.
 
-    Without a correction, Python's parser ends the head at the first line that is not a header or has a space before its
-    colon. It also does not notice that a connection has ended within the head.
+    Without a correction, Python's parser ends the head at the first line that is not a header, or that has a space
+    before its colon. The parser also does not notice that a connection has ended within the head.
     """
 
     def __init__(self, file: Any) -> None:
@@ -46,11 +48,12 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                # An empty line ends a head. After the head of an interim response another status line follows.
+                # A status line begins a head, and an empty line ends the head. Neither is corrected. After the head
+                # of an interim response, another status line follows.
                 self._begun = bool(line.strip())
                 return line
             if len(line) == limit:
-                return line  # The caller rejects a line of this length.
+                return line  # The line is too long, so the caller rejects it.
             if not line.endswith(b"\n"):
                 raise http.client.HTTPException("a head that is cut off")
             if _AMBIGUOUS.search(line):
@@ -61,7 +64,7 @@ class _HeaderLines:
                 line = name[1] + b":" + line[name.end() :] if name else line
             elif not line.strip():
                 continue
-            if self._kept:  # A line that begins with a space continues the line before.
+            if self._kept:  # A continuation line is kept if the line that it continues is kept.
                 return line.rstrip() + b"\r\n"
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class _HeaderLines:
 
 class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
-        """Read the head of the response, and skip the interim responses before it. The base class skips 100 only."""
+        """Read the head of the final response, and skip interim ones (1xx). The base class skips only status 100."""
         for _ in range(_MAX_INTERIM_RESPONSES):
             self._read_head()
             if self.status >= 200 or self.status == http.client.SWITCHING_PROTOCOLS:
@@ -93,10 +96,10 @@ class _Response(http.client.HTTPResponse):
             raise http.client.HTTPException("a response without a clear end")
 
     def _get_chunk_left(self) -> int | None:
-        """Return the bytes left in this chunk or the next one, ``None`` after the last chunk.
+        """Return the number of bytes left in this chunk, or the size of the next one; ``None`` after the last chunk.
 
-        The method of the base class accepts ``-5`` and ``1_0`` as sizes, any two bytes as the end of a chunk, and the
-        end of the connection as the end of the trailers.
+        This method is stricter than that of the base class. The base class accepts ``-5`` and ``1_0`` as sizes, any two
+        bytes as the end of a chunk, and a closed connection as the end of the trailers.
         """
         if self.chunk_left:
             return self.chunk_left
@@ -156,8 +159,8 @@ class Adapter(requests.adapters.HTTPAdapter):
 def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return headers by lower-case name. If a name occurs several times, its first header counts.
 
-    A header is left out if its value is not printable ASCII: the async transport can't read such a value, and no header
-    that this package uses has one.
+    A header is left out if its value is not printable ASCII, because the async transport can't read such a value. This
+    package needs no such header.
     """
     headers: dict[str, str] = {}
     for name, value in pairs:

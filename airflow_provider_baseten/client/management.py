@@ -51,7 +51,7 @@ class Management:
     def list_deployments(self, model_id: str | None = None, *, chain_id: str | None = None) -> list[dict[str, Any]]:
         """Return the deployments of a model or a chain, with their ``status``.
 
-        :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
+        :param model_id: id of the model. Give either ``model_id`` or ``chain_id``.
         :param chain_id: id of the chain.
         :raises BasetenNotFoundError: no model or chain has this id.
         """
@@ -63,7 +63,7 @@ class Management:
         """Return a deployment: its ``status``, and for a model ``active_replica_count`` and ``autoscaling_settings``.
 
         :param deployment_id: id of the deployment; for a model also ``production`` or ``development``.
-        :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
+        :param model_id: id of the model. Give either ``model_id`` or ``chain_id``.
         :param chain_id: id of the chain.
         :raises BasetenNotFoundError: no deployment has this id.
         """
@@ -71,7 +71,7 @@ class Management:
 
 
 class AsyncManagement:
-    """Reads models and deployments without blocking; each method is as in :class:`Management`.
+    """Reads models and deployments without blocking; the methods are those of :class:`Management`.
 
     :param client: sends the requests.
     """

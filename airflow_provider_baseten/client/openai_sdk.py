@@ -44,12 +44,12 @@ class _Attempts:
         self._count = 0
 
     def pause_after_response(self, response: Any) -> float | None:
-        """Return the seconds until the next attempt, ``None`` if no attempt follows and the response is the result."""
+        """Return the seconds until the next attempt; ``None`` if the caller of the SDK gets this response."""
         found = Response(request=self._request, status=response.status_code, headers=response.headers, body=b"")
         return self._pause(error_for(found))
 
     def pause_after_exception(self, exception: Exception) -> float | None:
-        """Return the seconds until the next attempt, ``None`` if no attempt follows and the exception is the result."""
+        """Return the seconds until the next attempt; ``None`` if the caller of the SDK gets this exception."""
         if not isinstance(exception, _NOT_SENT):
             return self._pause(None)
         is_retryable = "certificate" not in str(exception).lower()
@@ -130,17 +130,17 @@ def make_async_client(credentials: Credentials, target: Target | ModelApis) -> o
     return openai.AsyncOpenAI(http_client=http_client, **_settings(credentials, request))
 
 
-# With trust_env, the library would choose proxies by rules of its own, and would take keys from a ~/.netrc.
+# With trust_env, the HTTP library would choose proxies by its own rules, and take keys from ~/.netrc.
 _CLIENT_SETTINGS: dict[str, Any] = {"follow_redirects": False, "trust_env": False}
 
 
 def _request_of(target: Target | ModelApis) -> Request:
-    """Return a request that stands for every call of the SDK: it has the base URL, and the advice for errors."""
+    """Return a request that stands for every call of the SDK. The base URL and the texts of errors are made from it."""
     return replace(build_sync_route(target, "v1", method="POST"), subject=f"Call of {target}")
 
 
 def _settings(credentials: Credentials, request: Request) -> dict[str, Any]:
-    # The user agent names OpenAI, because a Truss server otherwise gathers a stream into one response.
+    # A Truss server streams to the OpenAI SDK only if the user agent names OpenAI. Otherwise it sends one response.
     headers = {"User-Agent": f"{USER_AGENT} OpenAI/Python {openai.__version__}"}
     if credentials.auth_scheme != "Bearer":
         headers["Authorization"] = credentials.authorization(request.host)

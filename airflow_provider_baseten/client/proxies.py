@@ -14,7 +14,7 @@ def proxy_for(url: str) -> str | None:
     """Return the URL of the proxy for a request, ``None`` for a direct connection.
 
     ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` name proxies. ``NO_PROXY`` names the hosts that are reached
-    directly. A variable in lower case takes precedence over the same one in upper case.
+    directly. A variable with a lower-case name takes precedence over the same name in upper case.
 
     :raises BasetenInputError: the variable for this request does not hold the URL of a proxy.
     """

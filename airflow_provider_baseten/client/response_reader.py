@@ -1,4 +1,4 @@
-"""Reader of an arriving response. It decompresses the body, limits its size, and keeps a large one in a file."""
+"""Reader of an arriving response. It decompresses the body, limits the size, and keeps a large body in a file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,8 +17,8 @@ from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenRes
 # Number of bytes that are read of an error response; the rest of the response is ignored.
 MAX_ERROR_BYTES = 1024**2
 
-# Limit for the received bytes of a compressed body, as a multiple of the limit for decompressed bytes. It is needed
-# because an endless body may decompress to nothing.
+# A compressed body may have this many times the bytes that a decompressed body may have. This second limit is needed
+# because an endless compressed body may decompress to nothing.
 _MAX_COMPRESSED_RATIO = 2
 
 # Largest body in bytes that is kept in memory; a larger body is moved to a temporary file.
@@ -29,8 +29,8 @@ class ResponseReader:
     """Takes the parts of one response body as they arrive.
 
     :param headers: headers by lower-case name.
-    :param max_response_bytes: largest decompressed body in bytes; a limit of the request itself takes precedence. Of an
-        error response at most ``MAX_ERROR_BYTES`` are kept.
+    :param max_response_bytes: largest decompressed body in bytes. If the request has a limit of its own, that limit
+        counts instead. At most ``MAX_ERROR_BYTES`` of an error response are kept.
     :param in_memory: size in bytes above which the body is moved to a temporary file.
     :param on_piece: called with each decompressed piece of a response that is not an error.
     """
@@ -89,7 +89,7 @@ class ResponseReader:
             self._broken(error)
 
     def is_cheap(self, data: bytes) -> bool:
-        """Return whether adding a part takes little time: nothing goes to a file, and there is little to decompress."""
+        """Return whether adding a part takes little time, since nothing goes to a file and little is decompressed."""
         return self._size + len(data) <= self._in_memory and (self._decoder is None or len(data) <= 4096)
 
     def response(self) -> Response:
@@ -175,14 +175,14 @@ class ResponseReader:
 def _in_utf8(response: Response) -> Response:
     """Return a response with its text in UTF-8, so that a stored body can be read without its headers.
 
-    A body stays as it is if its bytes are not valid in the charset of its Content-Type.
+    If the bytes are not valid in the charset of the Content-Type, the response is returned unchanged.
     """
     large = response.large
     head = response.body[:3] if large is None else large.read_at(0, 3)
     encoding = encoding_of(head, response.headers.get("content-type") or "")
     if encoding is None or not (response.is_text or response.is_json):
         return response
-    if response.is_json and large is not None and large.is_utf8():  # JSON is UTF-8 whatever the Content-Type says.
+    if response.is_json and large is not None and large.is_utf8():  # If JSON is valid UTF-8, its charset is ignored.
         return response
     try:
         if large is None:
@@ -209,7 +209,7 @@ def checked_response(response: Response, credentials: Credentials, body: bytes |
     """Return the response if its status is a success.
 
     :param credentials: credentials of the request, whose keys are removed from messages.
-    :param body: the body that was sent, if it is not ``response.request.body``. Messages do not quote it.
+    :param body: the body that was sent, if it differs from ``response.request.body``. Messages do not quote this body.
     :raises BasetenError: the status is an error.
     """
     if is_success(response.request, response.status):

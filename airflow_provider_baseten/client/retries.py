@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 class RequestRetries:
     """Limits for the attempts of one request, and for the waits between them.
 
-    :param max_attempts: number of attempts, by default 8.
-    :param total: seconds after which no new attempt begins, by default 3600.
-    :param initial: upper bound of the first random wait in seconds, by default 1; it doubles for each later wait.
-    :param maximum: upper bound of every random wait in seconds, by default 60. If the server asks for a wait, with
-        ``Retry-After``, the wait is as long as it asks, even if that is longer.
+    :param max_attempts: maximum number of attempts, the first included, by default 8.
+    :param total: seconds since the first attempt after which no new attempt begins, by default 3600.
+    :param initial: upper bound of the first random wait in seconds, by default 1. Each later wait doubles the bound.
+    :param maximum: upper bound of every random wait in seconds, by default 60. If the server sends ``Retry-After``, the
+        wait is as long as this header asks, even if that is longer.
     """
 
     max_attempts: int = 8
@@ -75,7 +75,7 @@ class RequestRetries:
 
 
 def is_retryable(error: BaseException, request: Request) -> bool:
-    """Return whether a retry may help, and the model either did not run or is allowed to run twice."""
+    """Return whether to retry: a new attempt may succeed, and the model did not run or is allowed to run twice."""
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 
 

@@ -1,4 +1,4 @@
-"""Blocking transport: sends requests with the library requests."""
+"""Blocking transport: sends HTTP requests with the library ``requests``."""
 
 import time
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _PART_BYTES = 64 * 1024
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return ``None``. For any target, requests would read the whole body, even if redirects are not followed."""
+        """Return ``None``. If there were a target, requests would read the whole body, even without following it."""
         return None
 
 
@@ -46,12 +46,14 @@ class Attempt:
 
 
 class Transport:
-    """Sends requests and blocks until the response has arrived. Each thread needs its own; it connects on first use.
+    """Sends requests and blocks until the response has arrived. Each thread needs a transport of its own.
+
+    The connections open on first use.
 
     :param credentials: address and keys of the workspace.
     """
 
-    #: The request in flight, if any. It stays set after an exception from outside, such as that of a signal handler.
+    #: The request in flight, if any. An exception from outside, such as one of a signal handler, leaves this value set.
     attempt_in_flight: Attempt | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -76,7 +78,8 @@ class Transport:
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
-        # With trust_env, requests would replace the API key by an entry of ~/.netrc, and look up proxies each time.
+        # With trust_env, the library requests would replace the API key by an entry of ~/.netrc, and look up proxies
+        # for each request.
         session.trust_env = False
         if bundle := ca_bundle():
             session.verify = bundle[0]
@@ -108,7 +111,7 @@ class Transport:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
-        # The request is prepared without the session, which would add its own settings to it and send cookies back.
+        # The session does not prepare the request, because it would add its own settings, and the server's cookies.
         authorization = self._credentials.authorization(request.host)
         headers = {**self._session.headers, **request.headers, "Authorization": authorization}
         url = self._credentials.url(request)

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-# Seconds.
+# Seconds to wait for a connection.
 CONNECT_TIMEOUT = 10.0
 
 USER_AGENT = f"airflow-provider-baseten/{version('airflow-provider-baseten')}"

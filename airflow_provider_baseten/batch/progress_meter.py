@@ -65,7 +65,7 @@ class ProgressMeter:
         :param now: time, by the same clock as ``began``.
         :param concurrency: maximum number of requests in flight.
         :param rows_read: rows of this shard that the run has read so far.
-        :param all_read: whether these are all rows of this shard.
+        :param all_read: whether the run has read all rows of this shard.
         """
         total = self._row_total(rows_read, all_read)
         done = self._rows.done

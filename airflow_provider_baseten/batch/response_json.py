@@ -24,7 +24,7 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 class UnusableResponseError(Exception):
     """A response, or the part of the response for one row, can't be used as an output.
 
-    The run records the row as failed.
+    The row is then recorded as failed.
 
     :param problem: the rest of a sentence that begins with "The response", for example ``is empty``.
     :param part: the part of the response for the row, if there is such a part.
@@ -119,7 +119,7 @@ def parts_of(
     """
     try:
         found = [bytes(text) for text in texts(response.text or b"")]
-    except msgspec.DecodeError:  # msgspec refuses an empty text, and a text with lone surrogates.
+    except msgspec.DecodeError:  # There is no text, or msgspec refuses it because of lone surrogates.
         return [JsonValue(None, value) for value in values(response.exact)]
     return [JsonValue(text, value) for text, value in zip(found, values(response.value), strict=True)]
 

@@ -38,7 +38,7 @@ class RowCount:
             self._thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of the count, at most this number of seconds."""
+        """Wait for the end of the count, but no longer than ``seconds``."""
         if self._thread is not None:
             self._thread.join(seconds)
 
@@ -61,7 +61,7 @@ class RowCount:
 
 
 def counts(files: Iterable[InputFile]) -> Iterator[int]:
-    """Read the files block by block, and yield the number of rows in each block."""
+    """Count the rows of the files block by block, and yield the number of rows in each block."""
     for file in files:
         if found := format_of(file):
             yield from found.counts(file)

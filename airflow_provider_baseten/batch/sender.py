@@ -33,7 +33,7 @@ from airflow_provider_baseten.exceptions import (
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The failure of a row that got a response, which Baseten bills, but whose response can't be used as an output.
+    """The failure of a row whose response can't be used as an output. Baseten bills such a response.
 
     :param error: why the response is not an output.
     :param answer: the part of the response for this row, or the whole response. ``None`` if ``answer_row`` is set.

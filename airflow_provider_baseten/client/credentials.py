@@ -31,8 +31,8 @@ class Credentials:
     :param auth_scheme: ``Bearer`` (default) or ``Api-Key``.
     :param management_api_key: key for the management API, by default the API key.
     :param management_url: address of the management API; by default ``base_url`` if given, else https://api.baseten.co.
-    :param timeout: seconds to wait for a response, and for each further part of a streamed response. The default is
-        1260, because Baseten ends a predict call earlier.
+    :param timeout: seconds to wait for a response, and for each further part of a streamed response. The default
+        of 1260 is longer than Baseten lets a predict call run.
     :param request_retries: limits for sending a request again after an error.
     :param max_response_bytes: largest response of a model in bytes after decompression, by default 1 GiB. A response of
         more than a few megabytes is kept in a temporary file.

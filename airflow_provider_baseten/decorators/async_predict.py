@@ -31,8 +31,8 @@ def baseten_async_predict(
 
     Use the decorator as ``@task.baseten_async_predict(model_id="abcd1234")``. A retry calls the function again. If the
     function returns the same input as before, the retry waits for the request that was already sent. If the input
-    differs, for example because it contains the current time, the retry cancels or abandons the earlier request, and
-    pays for another one.
+    differs, for example because it contains the current time, the retry cancels or abandons the earlier request. A
+    second request is then sent and billed.
 
     The other arguments are those of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``,
     ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and

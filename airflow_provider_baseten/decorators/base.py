@@ -35,8 +35,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
     :param op_args: positional arguments of the function. (templated, not shown among the rendered templates)
     :param op_kwargs: keyword arguments of the function. (templated, not shown among the rendered templates)
 
-    :raises BasetenInputError: the function is asynchronous, it is a generator although ``takes_generator`` is false,
-        or the argument that ``input_field`` names is given too.
+    :raises BasetenInputError: the function is asynchronous; or it is a generator although ``takes_generator`` is false;
+        or the user also gives the input argument itself, which ``input_field`` names.
     """
 
     payload_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
@@ -64,7 +64,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
         :raises BasetenInputError: the function returned ``None``.
         """
-        # Merge into a new dict, because op_kwargs may replace variables of the context that the operator still needs.
+        # The merged dict is a new one. If op_kwargs were merged into the context, they could replace variables that the
+        # operator still needs.
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         value = self.python_callable(*self.op_args, **kwargs)
         if value is None:

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
 
     :param arguments: command-line arguments without the name of the program, by default those of the process.
     :param prog: name of the program in help and messages.
-    :return: exit code: 0 after a signal, 1 if the emulator could not start, 2 for a wrong command line.
+    :return: the exit code: 0 after a signal ended the emulator, 1 if the emulator could not start, 2 for a wrong
+        command line.
     """
     parser = _make_parser(prog)
     options = parser.parse_args(arguments)

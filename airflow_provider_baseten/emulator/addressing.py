@@ -23,9 +23,10 @@ class Address:
     :param id: id of the model or chain; empty for management and Model APIs.
     :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``; for
         Model APIs ``model_apis``.
-    :param environment: name of the environment; ``None`` if the address contains a deployment instead, or neither.
-    :param deployment_id: id of the deployment, if the address contains one instead of an environment.
-    :param regional: whether the environment was part of the host name.
+    :param environment: name of the environment; ``None`` if the address contains no environment.
+    :param deployment_id: id of the deployment; ``None`` if the address contains no deployment. An address never
+        contains both an environment and a deployment.
+    :param regional: whether the host name, rather than the path, contains the environment.
     :param route: rest of the path, percent-encoded: for ``sync`` and Model APIs the path on the model's server, for
         ``async_request`` a slash and the id of the request.
     """

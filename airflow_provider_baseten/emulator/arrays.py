@@ -1,8 +1,8 @@
 """Decoder of numpy arrays and scalars in a msgpack body.
 
-Truss decodes them with msgpack-numpy, which accepts every numpy type that a request declares. If a request declared an
-object type, numpy would use bytes of the request as memory addresses. Therefore this decoder accepts only types of
-plain data, such as numbers and text.
+Truss decodes such arrays with msgpack-numpy, which accepts every numpy type that a request declares. If a request
+declared an object type, numpy would use bytes of the request as memory addresses. Therefore this decoder accepts only
+types of plain data, such as numbers and text.
 """
 
 import math
@@ -22,7 +22,7 @@ class ArrayDecoder:
     converts the array to nested lists. Therefore the decoder counts these lists for all arrays of the body, and limits
     their number.
 
-    :param body_bytes: size of the body in bytes. A larger body may contain more lists.
+    :param body_bytes: size of the body in bytes. The limit for the lists grows with this size.
     """
 
     def __init__(self, body_bytes: int) -> None:
@@ -59,7 +59,7 @@ class ArrayDecoder:
         if math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"an array of this shape does not have {len(data)} bytes")
         self._count_lists(shape)
-        # numpy relies on every boolean being 0 or 1 and on every character being in Unicode, but checks neither.
+        # numpy expects booleans of 0 or 1 and characters of Unicode, but checks neither. So both are checked here.
         if dtype.kind == "b" and any(data.translate(None, b"\x00\x01")):
             raise ValueError("a boolean is neither 0 nor 1")
         if dtype.kind == "U" and data and numpy.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:

@@ -68,7 +68,7 @@ class AsyncQueue:
         return True
 
     def start_requests(self) -> None:
-        """Start queued requests until no slot is free. If the deployment has no replica, start a replica instead."""
+        """Start queued requests until no slot is free. If the deployment has no replica, start a replica."""
         while (self._due_retries or self.queued) and self._may_start():
             if not self._deployment.replicas.try_acquire_slot():
                 self._deployment.replicas.wake()
@@ -112,7 +112,7 @@ class AsyncQueue:
         self._end_without_run(request, "EXPIRED")
 
     def _end_without_run(self, request: AsyncRequest, status: Status) -> None:
-        """End a canceled or expired request: the model does not run, and no webhook is sent."""
+        """End a canceled or expired request without running the model or sending a webhook."""
         now = self._clock.now()
         request.set_status(status, now)
         if request.webhook_endpoint is not None:

@@ -35,9 +35,9 @@ class WebhookAttempt:
     """One attempt to deliver a webhook.
 
     :param attempted_at: time of the attempt in seconds since the epoch.
-    :param was_sent: whether the webhook was sent, false if an injected fault dropped it.
-    :param status: HTTP status of the receiver's response or of the injected fault, ``None`` if there
-        was no response.
+    :param was_sent: whether the webhook was sent; false if a configured fault of the emulator dropped it.
+    :param status: HTTP status of the receiver's response, or the status that a configured fault returned instead.
+        ``None`` if there was no response.
     """
 
     attempted_at: float
@@ -54,7 +54,7 @@ class AsyncRequest:
     :param target: id of the model or chain.
     :param deployment_id: id of the deployment that runs the request.
     :param created_at: time of acceptance in seconds since the epoch.
-    :param submission: parsed body of the submission. The input is removed from it when the model has finished.
+    :param submission: parsed body of the submission. When the model has finished, the input is removed from this body.
     :param status: status of the request.
     :param status_at: time of the last change of ``status`` in seconds since the epoch.
     :param webhook_status: status of the webhook's delivery.
@@ -62,8 +62,8 @@ class AsyncRequest:
     :param model_runs: number of times the model was invoked.
     :param failures: number of these invocations that failed.
     :param webhook_attempts: attempts to deliver the webhook.
-    :param settled_at: time in seconds since the epoch at which the request reached its final state, ``None`` until
-        then. A request with a webhook reaches the final state after the delivery of the webhook.
+    :param settled_at: time in seconds since the epoch at which the request reached its final state, ``None`` before.
+        With a webhook, this state is reached when the delivery of the webhook has ended.
     """
 
     request_id: str

@@ -48,7 +48,7 @@ def make_app(kind: EndpointKind, id_: str, model: Model) -> tuple[ASGIApp, str]:
 
 
 def _single_environment(environments: tuple[str, ...]) -> str | None:
-    """Return the name of the environment to pass to the model, ``None`` if several environments share the model."""
+    """Return the name of the model's environment; ``None`` if the model does not have exactly one environment."""
     return environments[0] if len(environments) == 1 else None
 
 

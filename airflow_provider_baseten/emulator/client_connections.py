@@ -12,7 +12,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnections:
-    """TCP connections of the clients, for what ASGI does not support: early closes, resets and interim responses.
+    """TCP connections of the clients. They are used for early closes, resets and interim responses, which ASGI lacks.
 
     The methods must be called in the server's event loop.
     """

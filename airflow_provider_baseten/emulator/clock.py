@@ -1,4 +1,4 @@
-"""Clock of the emulator. A test can replace the clock, and let an hour pass at once."""
+"""Clock of the emulator. A test can replace it with a clock that the test sets forward, for example by an hour."""
 
 import asyncio
 import heapq
@@ -16,7 +16,7 @@ def timestamp(seconds: float) -> str:
 
 
 class Timer(Protocol):
-    """Callback that a clock calls later, unless it is canceled."""
+    """Callback that a clock calls later. The callback can be canceled before that."""
 
     def cancel(self) -> None:
         """Cancel the callback."""
@@ -44,7 +44,7 @@ class Clock:
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:
-        """Cancel the block and raise TimeoutError if the block takes longer than ``seconds``."""
+        """Cancel the ``async with`` block, and raise TimeoutError, if the block takes longer than ``seconds``."""
         async with asyncio.timeout(None) as scope:
             timer = self.call_later(seconds, lambda: scope.reschedule(0))
             try:

@@ -55,8 +55,8 @@ class Container:
     :param predict_concurrency: maximum number of concurrent predictions, ``None`` for no limit.
     :param streaming_read_timeout: maximum seconds between two chunks of a stream.
     :param is_chain: whether the app serves a chain. Error responses of a chain contain the exception and its traceback.
-    :param request_context: function that returns a context manager. It is called for each request, and the request is
-        handled inside the context manager.
+    :param request_context: function that is called for each request and returns a context manager. The request is
+        handled inside this context manager.
     """
 
     #: Text that is added to Truss's error message when the model raises an exception. The command line of the emulator
@@ -222,7 +222,8 @@ class Container:
             if self._is_chain:
                 raise chain_error(exc) from exc
             if is_http_exception(exc):
-                # Truss's server evaluates this too. It raises TypeError if the detail is, for example, a number.
+                # The result is not used. Truss's server evaluates this expression, and raises TypeError if the detail
+                # is, for example, a number. So the emulator does the same.
                 "user_stack_trace" in exc.detail  # type: ignore[attr-defined]  # noqa: B015
                 raise
             raise ContainerError(500, f"{MODEL_ERROR_MESSAGE} {self.failure_note}".rstrip(), MODEL_ERROR) from exc
@@ -267,7 +268,8 @@ async def _fill(queue: asyncio.Queue[Any], chunks: AsyncIterator[Any]) -> None:
         async for chunk in chunks:
             queue.put_nowait(chunk)
     except Exception:
-        # The status was sent long ago. As with Truss's server, the stream therefore ends as if it were complete.
+        # The status was sent before, so it can't report this error. As in Truss's server, the stream ends as if it were
+        # complete.
         logger.exception("The generator raised while streaming")
     finally:
         queue.put_nowait(_END_OF_STREAM)
@@ -301,7 +303,7 @@ def _is_msgpack(request: Request) -> bool:
 
 
 def _accepts_only_json(request: Request) -> bool:
-    # OpenAI's client sends `Accept: application/json` for streams too.
+    # `Accept: application/json` asks for a response that is not streamed. OpenAI's client sends it for streams too.
     is_openai = "openai" in request.headers.get("user-agent", "").lower()
     return request.headers.get("accept") == "application/json" and not is_openai
 

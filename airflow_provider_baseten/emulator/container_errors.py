@@ -55,7 +55,7 @@ def error_response(exc: Exception) -> Response:
         status, error, code = 500, f"Unhandled exception: {type(exc).__name__}: {exc}", UNEXPECTED_ERROR
     try:
         return JSONResponse({"error": error}, status, _headers(code))
-    except (TypeError, ValueError) as not_json:  # A model can raise an HTTPException with any object as detail.
+    except (TypeError, ValueError) as not_json:  # The detail of an HTTPException may be any object.
         return error_response(not_json)
 
 
@@ -68,7 +68,7 @@ def with_error_headers(response: Response) -> Response:
 
 def is_http_exception(exc: Exception) -> bool:
     """Return whether an exception is FastAPI's HTTPException. A model raises it to send its own error response."""
-    # FastAPI is not imported here, because that is slow. A model cannot raise the exception without importing FastAPI.
+    # Importing FastAPI is slow. It is not needed here, because a model that raises the exception has imported FastAPI.
     fastapi = sys.modules.get("fastapi")
     return fastapi is not None and isinstance(exc, fastapi.HTTPException)
 

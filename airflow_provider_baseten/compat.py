@@ -130,7 +130,7 @@ _MODULES = {
     "task_decorator_factory": _DECORATOR,
 }
 
-# Values that replace names which Airflow below 3.3 lacks. Only names that the package can do without have one.
+# Replacements for names that Airflow below 3.3 lacks and that this package can do without.
 _STAND_INS = {"RetryDecision": None, "RetryPolicy": object}
 
 _RENDERING_METHOD = "_do_render_template_fields"

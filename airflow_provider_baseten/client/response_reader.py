@@ -17,8 +17,8 @@ from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenRes
 # Number of bytes that are read of an error response; the rest of the response is ignored.
 MAX_ERROR_BYTES = 1024**2
 
-# A compressed body may have this many times the bytes that a decompressed body may have. This second limit is needed
-# because an endless compressed body may decompress to nothing.
+# Limit for the compressed bytes of a body, as a multiple of the limit for the decompressed bytes. Without this second
+# limit, an endless compressed body that decompresses to nothing would be read forever.
 _MAX_COMPRESSED_RATIO = 2
 
 # Largest body in bytes that is kept in memory; a larger body is moved to a temporary file.
@@ -182,7 +182,7 @@ def _in_utf8(response: Response) -> Response:
     encoding = encoding_of(head, response.headers.get("content-type") or "")
     if encoding is None or not (response.is_text or response.is_json):
         return response
-    if response.is_json and large is not None and large.is_utf8():  # If JSON is valid UTF-8, its charset is ignored.
+    if response.is_json and large is not None and large.is_utf8():  # For such JSON, the charset is ignored.
         return response
     try:
         if large is None:

@@ -68,7 +68,7 @@ class AsyncQueue:
         return True
 
     def start_requests(self) -> None:
-        """Start queued requests until no slot is free. If the deployment has no replica, start a replica."""
+        """Start queued requests until no slot is free. If the deployment has no replica, start only a replica."""
         while (self._due_retries or self.queued) and self._may_start():
             if not self._deployment.replicas.try_acquire_slot():
                 self._deployment.replicas.wake()

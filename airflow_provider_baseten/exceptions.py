@@ -49,8 +49,8 @@ class BasetenError(Exception):
 
 
 class BasetenInputError(BasetenError):
-    """An argument, a field of the connection or the model's input is not valid. This package detects the error before
-    it sends the request, or the server does (400, 422).
+    """An argument, a field of the connection or the model's input is not valid. The error is detected either by this
+    package, before it sends the request, or by the server (400, 422).
     """
 
     is_permanent = True
@@ -126,6 +126,6 @@ class BasetenResultStoreError(BasetenError):
 
 
 class BasetenBatchError(BasetenError):
-    """More rows of a bulk run failed than allowed. The outputs are kept, and the next run sends the rows without an
-    output.
+    """More rows of a bulk run failed than allowed. The outputs are kept, and the next run sends only the rows that
+    have no output yet.
     """

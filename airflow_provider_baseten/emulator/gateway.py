@@ -123,8 +123,8 @@ class Gateway:
 
     async def _inject(self, fault: Fault, exchange: Exchange, address: Address) -> bool:
         """Inject a fault, and return whether the fault replaced the response."""
-        # Read the body before the fault happens, because a client that still sends its body reads no response, and its
-        # disconnect is not detected.
+        # Read the body before the fault happens. As long as a client still sends its body, it does not read a response,
+        # and a disconnect of the client is not detected.
         request_body = await exchange.body()
         if fault.delay:
             await self._clock.sleep(fault.delay)

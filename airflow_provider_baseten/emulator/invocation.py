@@ -64,7 +64,7 @@ async def invoke(app: ASGIApp, path: str, request_id: str, body: bytes) -> Invoc
 
     async def receive() -> Message:
         if not incoming:
-            await asyncio.Event().wait()  # Wait forever: after the body only a disconnect could follow.
+            await asyncio.Event().wait()  # Wait forever, because this caller never disconnects.
         return incoming.pop()
 
     async def send(message: Message) -> None:

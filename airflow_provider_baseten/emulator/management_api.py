@@ -158,7 +158,7 @@ def _deployment_content(endpoint: Endpoint, deployment: Deployment) -> Content:
         "instance_type_name": _INSTANCE_TYPE,
     }
     # Baseten does not count `development` as an environment, so the response never names it. In the emulator,
-    # `development` shares a deployment with another environment, and the response names the other one, if any.
+    # `development` may share its deployment with another environment. Then the response names the other one.
     environments = [name for name, id_ in endpoint.environments.items() if id_ == deployment.id]
     stable = next((name for name in environments if name != "development"), None)
     content = {"id": deployment.id, "created_at": timestamp(endpoint.created_at), "environment": stable}

@@ -148,8 +148,8 @@ class Replicas:
             raise
 
     def _stop_waiting(self, waiter: asyncio.Future[None]) -> None:
-        """Release the slot of a request that stops waiting, in case it got a slot just before its timeout or
-        cancellation.
+        """Clean up after a parked request that timed out or was cancelled: if the request got a slot just before that,
+        release the slot.
         """
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.in_flight -= 1

@@ -28,7 +28,7 @@ def describe_types(first_method: Callable[..., Any], last_method: Callable[..., 
 
 
 def _read_output_type(annotation: Any) -> tuple[type[BaseModel] | None, bool] | None:
-    """Return the type of the output and whether it can be a stream, ``None`` if the annotation shows neither fact."""
+    """Return the type of the output, if known, and whether the output can be a stream; ``None`` if neither is known."""
     if is_pydantic_model(annotation):
         return annotation, False
     if _is_iterator(annotation):

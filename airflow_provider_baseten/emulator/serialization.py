@@ -107,7 +107,8 @@ def _check_complete(body: bytes) -> None:
 
 
 def _numpy_to_json(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")  # Importing it is slow. Without an import, no value is a numpy value.
+    # Importing numpy here would be slow. If nobody has imported it yet, no value is a numpy value.
+    numpy = sys.modules.get("numpy")
     if numpy is not None:
         if isinstance(value, numpy.integer):
             return int(value)

@@ -192,7 +192,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
 
 
 def _list_unsupported(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of those options in a configuration that the emulator ignores."""
+    """Return the names of the options that a configuration sets but the emulator ignores."""
     names = [name for name in _UNSUPPORTED_OPTIONS if config.get(name)]
     if config["resources"].get("use_gpu") or config["resources"].get("accelerator"):
         names.append("resources.accelerator")

@@ -83,7 +83,10 @@ class Webhooks:
         return False
 
     def stop(self) -> None:
-        """Replace the semaphore, because it belongs to one event loop, and a restart creates another event loop."""
+        """Prepare for a restart: replace the semaphore that limits concurrent deliveries.
+
+        A semaphore belongs to one event loop, and a restart creates another event loop.
+        """
         self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def _attempt(self, request: AsyncRequest, body: bytes) -> int | None:

@@ -27,8 +27,9 @@ class BasetenHook(BaseHook):
     """Hook that calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
 
     The API key is the password of the connection. If the *default* connection does not exist, the key is read from the
-    environment variable ``BASETEN_API_KEY``. If a connection with another id does not exist, this is an error. The host
-    of the connection is empty to call Baseten itself, or the base URL of an emulator or a proxy.
+    environment variable ``BASETEN_API_KEY``. If a connection with another id does not exist, this is an error. To call
+    Baseten itself, leave the host of the connection empty. To call an emulator or a proxy, enter its base URL as the
+    host.
 
     The methods of the hook are blocking, for use in tasks. :meth:`client` returns a client with more methods, and
     :meth:`async_client` a client that does not block. Use a hook only in the process and thread that created it.
@@ -37,7 +38,7 @@ class BasetenHook(BaseHook):
 
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``.
     :param timeout: seconds to wait for a response, and for each next part of a streamed response; by default 1260,
-        slightly more than Baseten's own limit for a predict.
+        slightly more than Baseten's own limit for a prediction.
     :param request_retries: how often, and for how long, a request that did not run is sent again; by default 8 attempts
         within an hour.
 
@@ -133,7 +134,9 @@ class BasetenHook(BaseHook):
         return self._client.openai(openai_target(target, model_apis))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check that the management API accepts the API keys. The check changes nothing and costs nothing.
+        """Check that the management API accepts each API key of the connection.
+
+        The check changes nothing and costs nothing.
 
         :returns: whether the connection works, and a sentence that confirms it or names the error.
         """

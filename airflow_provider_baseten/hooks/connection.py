@@ -34,7 +34,7 @@ EXTRAS = (
     "log_error_details",
 )
 
-# Texts that mean true or false. In a connection that is written as a URI, all extras are texts.
+# Strings that mean true or false. In a connection that is written as a URI, all extras are strings.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off", ""), False)
 
 # Names that users give as extras by mistake, and the field of the connection where the value belongs.
@@ -60,7 +60,7 @@ class BasetenConnection:
     :param conn_id: id of the Airflow connection.
     :param api_key: API key, from the password of the Airflow connection.
     :param base_url: base URL, from the host of the Airflow connection; ``None`` means Baseten's own hosts.
-    :param auth_scheme: ``Bearer`` (default) or ``Api-Key``, from the extra of that name.
+    :param auth_scheme: ``Bearer`` (default) or ``Api-Key``, from the extra ``auth_scheme``.
     :param management_api_key: key for the management API, by default the API key.
     :param management_url: URL of the management API; by default the base URL, or https://api.baseten.co if there is no
         base URL.
@@ -145,7 +145,7 @@ class BasetenConnection:
 
 
 def check_variable(conn_id: str) -> None:
-    """Raise an error if Airflow does not find a connection although an environment variable defines it.
+    """Check whether an environment variable defines a connection that Airflow did not find.
 
     Airflow ignores a variable that it can't parse, and then reports that the connection does not exist.
 
@@ -251,7 +251,7 @@ class _Fields:
     def _port(self) -> int | None:
         """Return the port; ``None`` if it is missing or 0. In the connection form, 0 stands for no port."""
         try:
-            port = int(self._connection.port or 0)  # Some secrets backends return a text.
+            port = int(self._connection.port or 0)  # Some secrets backends return a string.
         except ValueError:
             port = -1
         if not 0 <= port < 65536:

@@ -34,11 +34,12 @@ log = logging.getLogger(__name__)
 _CALLS_IN_FLIGHT = 32
 # Seconds between two warnings about the same problem, and between two attempts to read a new API key.
 _REPEAT_AFTER = 60.0
-# Seconds until a connection that can't be read is read again. A wait during which it could never be read ends after
-# `_CONNECTION_GRACE` seconds, which is longer than a short outage of Airflow's API server or of a secrets backend.
+# If the connection can't be read, the poller tries again every `_RECONNECT` seconds. If all tries fail during the
+# first `_CONNECTION_GRACE` seconds of a wait, the wait ends. So a short outage of Airflow's API server or of a secrets
+# backend ends no wait.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
-# Number of requests whose wait is ended without a pause. Then other tasks of the event loop may run.
+# Number of requests after which `_read_store` pauses, so that other tasks of the event loop can run.
 _AT_ONCE = 100
 
 
@@ -52,8 +53,8 @@ class Poller:
     waits, the poller has no client and runs no tasks.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
-    :param share: function that returns a context manager with the source of the client. The context is open while a
-        trigger waits.
+    :param share: function that returns a context manager, which yields the source of the client. The context is open
+        while a trigger waits.
     """
 
     _source: ClientSource
@@ -246,7 +247,7 @@ class Poller:
                 self._plan(request)
             case Outcome.TIMEOUT:  # `wait` settles the request at the deadline.
                 return
-            case Outcome.LOST if request.waiter.may_be_delivered:  # The next read of the store decides.
+            case Outcome.LOST if request.waiter.may_be_delivered:  # The result may be in the store.
                 self._missing.add(request)
             case outcome:
                 self._settle(request, outcome)
@@ -271,8 +272,8 @@ class Poller:
         return Observation()
 
     def _plan(self, request: WaitingRequest) -> None:
-        # If a delivery is expected, the store is read before the next status call, because a read is cheaper and finds
-        # the result itself.
+        # If a delivery is expected, the next status call comes after the next read of the store. The read is cheaper,
+        # and if it finds the result, no status call is needed.
         least = self._store_interval if request.wait.expects_delivery else 0.0
         delay = request.delay(random.random(), least)  # noqa: S311 - only spreads calls.
         self._schedule.add(request, delay)
@@ -308,7 +309,7 @@ class Poller:
                 waiter.end(no_connection(self._conn_id, error, waiter.open, after=_CONNECTION_GRACE))
 
     def _renew(self, refused: AsyncClient) -> None:
-        """Discard a client whose key was refused, at most once a minute. The connection may have a new key by now."""
+        """Discard a client whose key was refused, at most once a minute, so that a new key can be read."""
         if time.monotonic() - self._renewed_at >= _REPEAT_AFTER:
             self._renewed_at = time.monotonic()
             self._source.renew(refused)

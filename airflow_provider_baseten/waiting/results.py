@@ -41,7 +41,7 @@ class AsyncResults:
     :param log: log of the task.
     """
 
-    #: Body of the request that was sent, ``None`` if the body is not known. Error messages quote no part of the body.
+    #: Body of the request that was sent, ``None`` if it is not known. Quotes of it in error messages are redacted.
     submission: bytes | None = None
 
     def __init__(

@@ -9,7 +9,7 @@ from airflow_provider_baseten.api.async_predict import AsyncStatus
 
 # Seconds. A request looks lost while Baseten does not know it, or says that it has ended although its result has not
 # arrived. It counts as lost once it has looked lost for this time, or at the deadline. Until then the result may still
-# appear: an object store may list a new file late, a delivery may be repeated, or Baseten may only learn a new id.
+# appear: an object store may list a new file late, or Baseten may repeat a delivery, or not know a new id yet.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.
@@ -65,7 +65,7 @@ class Wait:
 
     Blocking waits, deferred waits and sensors all use :meth:`after`, so that all of them end by the same rules.
 
-    :param expects_delivery: whether the output comes by webhook. If not, the status alone decides.
+    :param expects_delivery: whether the output comes by webhook. If not, the wait ends by the status alone.
     :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
     :param deadline: end of the wait in seconds since the epoch.
     :param doubtful_since: when the request began to look lost, in seconds since the epoch; ``None`` if it does not.

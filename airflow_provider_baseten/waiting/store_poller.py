@@ -1,4 +1,4 @@
-"""Reads of the result store in a thread, one at a time."""
+"""Store poller: reads the result store in a thread, one read at a time."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -15,7 +15,7 @@ class StorePoller:
     Reads of a slow store must not fill the thread pool, and a thread can't be cancelled. So each read waits until the
     previous read has ended, even if the caller of the previous read was cancelled.
 
-    :param warn_after: seconds after which ``warn_slow`` is called, again and again, while a read has not ended.
+    :param warn_after: seconds between two calls of ``warn_slow`` while a read lasts, and before the first call.
     :param warn_slow: function that logs that the store is slow.
     """
 

@@ -108,7 +108,7 @@ def _clock() -> Clock:
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Check the connection that the receiver serves, and its result store. Return a lookup of only this connection."""
+    """Check the connection to serve, and its result store. Return ``Connections`` that find only this connection."""
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
     def lookup(conn_id: str) -> BasetenConnection | None:
@@ -198,8 +198,8 @@ def _serve(
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # The signal handlers of uvicorn are replaced. A signal may arrive before they are installed, and uvicorn raises the
-    # signal again when it has stopped.
+    # These handlers stop the server even if a signal arrives before uvicorn has installed its own handlers. After
+    # the server has stopped, uvicorn raises the signal again. These handlers keep it from killing the process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]

@@ -24,7 +24,7 @@ from airflow_provider_baseten.webhook.spool import Kind, Spool
 # Seconds until a delivery gets its response. Baseten gives up after ten seconds, and after such a timeout it does not
 # send the delivery again.
 _TIMEOUT = 8.0
-# Number of bodies of the largest size that may be in memory at once: in total, and unverified ones from one sender.
+# Limits on memory, as a number of bodies of the largest size: for all bodies, and for unverified bodies of one sender.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
 
@@ -52,7 +52,7 @@ def create_app(
     :param spool: spool for deliveries that can't be stored; without a spool they are refused. Draining the spool begins
         with the app's lifespan, or with ``app.state.start()`` for servers that don't run the lifespan of a mounted app.
     :param clock: clock that checks the times of deliveries, by default with a tolerance of five minutes.
-    :param conn_id: id of a connection. If that connection exists, the clock is compared with its server at the start.
+    :param conn_id: id of a connection. If it exists, the clock is compared with its server's at the start.
     """
     receiver = _Receiver(
         connections,
@@ -127,7 +127,7 @@ class _Receiver:
 
     async def deliver(self, request: Request) -> Response:
         """Receive one delivery. Respond with 200 once it is stored or spooled, with 503 if it should be sent again."""
-        # An invalid id is replaced by an empty text, so that it is not logged: a stranger may have written it.
+        # An invalid id is replaced by an empty string, so that it is not logged: a stranger may have written it.
         conn_id = matched[0] if (matched := _CONN_ID.fullmatch(request.path_params["conn_id"])) else ""
         deadline = asyncio.get_running_loop().time() + self._timeout
         with self._buffer.body(request.client.host if request.client else None) as body:
@@ -196,7 +196,7 @@ class _Receiver:
 
 
 def _number(digits: str) -> int:
-    """Return the number in a text of digits, 0 for any other text.
+    """Return the number in a string of digits, 0 for any other string.
 
     Only the first 18 digits are read, because they suffice to exceed every limit.
     """

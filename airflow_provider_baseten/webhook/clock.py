@@ -26,7 +26,7 @@ def fetch_server_time(url: str) -> float | None:
     import requests
 
     def without_key(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request  # Without this function, requests would read a .netrc file.
+        return request  # Without `auth`, the requests library would read a .netrc file.
 
     try:
         response = requests.head(url, timeout=_TIMEOUT, allow_redirects=False, auth=without_key)
@@ -95,7 +95,7 @@ class Clock:
         return recent
 
     def compare_soon(self, find_url: Callable[[], str | None]) -> None:
-        """Compare with a server's clock in the background, unless a comparison was made in the last ten minutes.
+        """Compare this machine's clock with a server's in the background, unless this was done in the last ten minutes.
 
         :param find_url: function that returns the URL of the server, ``None`` if it is not known; may block.
         """
@@ -145,7 +145,7 @@ def parse_time(moment: str | None) -> float | None:
     """Return an ISO 8601 time as seconds since the epoch; ``None`` if invalid. A time without an offset is in UTC."""
     try:
         read = datetime.fromisoformat(moment or "")
-        # The conversion to UTC fails for a time that falls into the year 0 or 10000 in UTC, so it is refused here.
+        # A time that falls into the year 0 or 10000 in UTC is invalid too, because its conversion to UTC fails.
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -34,7 +34,9 @@ class _DrainError(Exception):
 
 @dataclass(slots=True)
 class _Group:
-    """State of spooled deliveries whose storing probably fails for the same reason, such as those of one connection.
+    """State of a group of spooled deliveries, for example of those to one connection.
+
+    If one delivery of a group can't be stored, the others probably can't be stored either, for the same reason.
 
     Each round starts several threads, which store the deliveries of the group.
 

@@ -15,8 +15,9 @@ from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
 _SPOOL_THREADS = 2
-# Parts of a delivery's time that are reserved for the write to the spool, and for the wait while all threads are busy.
+# Fraction of the time for a delivery that is reserved for the write to the spool.
 _SPOOL_SHARE = 0.25
+# Longest wait for a free thread, as a fraction of the time for a delivery.
 _QUEUE_SHARE = 0.125
 
 _log = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ class Intake:
             conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
         )
         # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
-        # result is still stored, the delivery changes nothing. If not, the delivery is refused. A signed delivery is
-        # also held in the spool, because the clock of this machine may be wrong.
+        # result is still stored, the delivery changes nothing. If not, the delivery is refused. The
+        # spool may still keep a copy of a signed delivery, because the clock of this machine may be wrong.
         if not recent and not await self._is_stored(uri, metadata, until):
             if verified.signed and self._spool:
                 await self._hold(metadata, attempt.body, deadline)
@@ -117,7 +118,7 @@ class Intake:
             return False
 
     async def _store(self, uri: str | None, metadata: DeliveryMetadata, body: bytes, deadline: float) -> str:
-        """Store a result. Return an empty text on success, otherwise the reason of the failure.
+        """Store a result. Return an empty string on success, otherwise the reason of the failure.
 
         The reason quotes no error messages, because they may hold paths.
         """

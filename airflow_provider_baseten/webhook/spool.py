@@ -74,8 +74,8 @@ class Entry:
 
     :param name: name of the file.
     :param kind: how far the delivery has been checked.
-    :param group: key of the sender for an unverified delivery, of the connection for any other delivery. The
-        deliveries with one key probably fail for the same reason.
+    :param group: key of the group that the delivery belongs to. Unverified deliveries are grouped by sender, other
+        deliveries by connection. The deliveries of one group probably fail for the same reason.
     :param size: size in bytes.
     """
 
@@ -242,7 +242,7 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
 def _key(kind: Kind, metadata: DeliveryMetadata, body: bytes) -> str:
     """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
     if kind is Kind.UNVERIFIED:
-        # Security: the request id is left out, because a forged delivery with the same id would keep the real one out.
+        # Security: the request id is left out. Otherwise a forged delivery with that id would keep the real one out.
         return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
     return _hash(metadata.conn_id, metadata.request_id)
 
@@ -274,7 +274,7 @@ def _locked(file: IO[bytes]) -> bool:
 
 
 def _is_there(path: Path, file: IO[bytes]) -> bool:
-    """Return whether an open file is still at its path, because it may have been deleted before it was locked."""
+    """Return whether an open file is still at its path. It may have been deleted before it was locked."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
     return False

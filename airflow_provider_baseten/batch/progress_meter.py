@@ -11,7 +11,7 @@ from airflow_provider_baseten.batch.row_count import RowCount
 from airflow_provider_baseten.batch.row_source import RowSource
 from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 
-# Number of the latest progress reports from which the time left is estimated. They cover about one minute.
+# The time left is estimated from this many of the latest progress reports. They cover about one minute.
 _REMEMBERED = 7
 
 # Longest estimate that is reported, about 30 years. A longer one is useless.

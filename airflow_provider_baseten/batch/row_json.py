@@ -63,7 +63,7 @@ def json_value(value: Any, *, sort_keys: bool = False) -> Any:
 
 
 def _simple(value: Any) -> Any:
-    """Convert the outermost value only: a data class becomes a dictionary of its fields, a date becomes a text.
+    """Convert the outermost value only: a data class becomes a dictionary of its fields, a date becomes a string.
 
     JSON values and objects of other types are returned unchanged.
     """

@@ -47,7 +47,7 @@ class RowSource:
 
 
 def open_source(plan: BatchPlan) -> RowSource:
-    """Open the rows of a job, and check that each column that it names is in one of the first 100 rows.
+    """Open the rows of a job, and check that each column that the job names is in one of the first 100 rows.
 
     :raises BasetenInputError: the files hold no rows, or a column that the job names is in none of the first 100 rows.
     """

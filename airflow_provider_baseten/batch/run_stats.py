@@ -8,8 +8,9 @@ from itertools import accumulate
 _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
 
-# Limits for usage: largest count, number of fields, longest field name. The server sends the usage, and the run copies
-# it to the manifest and to XCom, so a wrong response must not make them large.
+# Limits for the token counts that the server sends in the field ``usage`` of a response: largest count, number of
+# counts, longest name of a count. The run copies the counts to the manifest and to XCom, which a wrong response must
+# not make large.
 _MOST_TOKENS = 1 << 63
 _MOST_KINDS = 50
 _LONGEST_KIND = 100
@@ -77,7 +78,10 @@ class OutcomeStats:
 
 
 class Latencies:
-    """Percentiles of latencies, exact to 5 %. The counts are on a logarithmic scale, so they take constant memory."""
+    """Percentiles of latencies, exact to 5 %.
+
+    The latencies are counted in a fixed number of ranges, so the memory does not grow with the number of latencies.
+    """
 
     def __init__(self) -> None:
         self._counts = [0] * 400

@@ -9,7 +9,7 @@ from airflow_provider_baseten.batch.row_json import encode
 
 
 class SeenIds:
-    """A set of ids, kept as a hash table of 64-bit digests of the ids in one array.
+    """A set of ids. It does not keep the ids themselves, but a 64-bit digest of each, in a hash table.
 
     A large set takes 16 to 32 bytes for each id. Two different ids with the same digest are treated as one id. The
     probability that a million ids contain such a pair is 1 in 37 million.

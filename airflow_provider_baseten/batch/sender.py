@@ -52,7 +52,7 @@ class Sender:
     The attribute ``stats`` counts the requests.
 
     :param slots: limits the requests in flight. A request that waits for its next attempt is not in flight, so it frees
-        its slot.
+        its slot: at once, or a little later if the server rejected the request because of a rate limit or load.
     """
 
     def __init__(self, plan: BatchPlan, transport: AsyncTransport, slots: Slots) -> None:
@@ -60,7 +60,7 @@ class Sender:
         self._job = job = plan.job
         self._filter = job.output_filter
         self._format = plan.request_format
-        # Whether a request has one row, and the text of the response is written unchanged as the output of this row.
+        # Whether each request has one row, whose output is the unchanged text of the response.
         self._is_output = self._format.split is None and self._filter is None and not plan.packs_vectors
         self._request = transport.prepared(plan.request)
         self._retries = job.request_retries or RequestRetries()
@@ -90,8 +90,8 @@ class Sender:
                 pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
                     raise
-                # A server rejects a request fast. If the request freed its slot at once, another one would be sent and
-                # rejected too. So the slot stays taken for as long as a response takes on average.
+                # A server rejects a request fast. If the rejected request freed its slot at once, another one would be
+                # sent and rejected too. So the slot stays taken for as long as a response takes on average.
                 kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
                 return self._outcomes(request, response)

@@ -39,10 +39,10 @@ class Slots:
         self._fill_free_slots()
 
     async def pause(self, seconds: float, kept: float = 0.0) -> None:
-        """Wait before a retry. Free the caller's slot during the wait, and take a slot again afterwards.
+        """Wait before a retry. The caller's slot is freed during the wait, and a slot is taken again afterwards.
 
         :param seconds: how long to wait.
-        :param kept: seconds from the beginning of the wait after which the slot is freed.
+        :param kept: for how many seconds from the beginning of the wait the caller keeps its slot.
         """
         await asyncio.sleep(min(kept, seconds))
         self.release()

@@ -32,10 +32,10 @@ def is_installed(filename: str | None) -> bool:
 
 
 def node_of_code(code: CodeType) -> Node | None:
-    """Return the syntax tree of a function. Return ``None`` without source, or if several functions in it match."""
+    """Return the syntax tree of a function; ``None`` if there is no source or several functions in the source match."""
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
-    if len(found) > 1:  # Only the positions tell several lambdas in one line apart.
+    if len(found) > 1:  # Several lambdas in one line differ only in their positions.
         positions = {*code.co_positions()}
         found = [node for node in found if isinstance(node, ast.Lambda) and _position(node.body) in positions]
     return found[0] if len(found) == 1 else None  # type: ignore[return-value]
@@ -59,11 +59,11 @@ def file_of_class(kind: type) -> str | None:
 
 
 def normalized(node: Any) -> Any:
-    """Return a syntax tree as nested lists and texts, without details that do not change the behavior."""
+    """Return a syntax tree as nested lists and strings, without details that do not change the behavior."""
     match node:
         case ast.Constant():
             return ["Constant", type(node.value).__name__, ascii(node.value)]
-        case ast.JoinedStr():  # Some Python versions add empty texts to an f-string.
+        case ast.JoinedStr():  # Some Python versions add empty strings to an f-string.
             parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
             return ["JoinedStr", *map(normalized, parts)]
         case ast.AST():

@@ -25,7 +25,7 @@ from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, Res
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-# Largest response in a bulk job, in bytes. It is small, because the responses of many requests are in memory at once.
+# Largest response in a bulk job, in bytes. The limit is low, because many responses are in memory at once.
 _MAX_BULK_BYTES = 64 * 1024**2
 _BULK_IN_MEMORY_BYTES = 1024**2
 
@@ -115,7 +115,7 @@ class AsyncTransport:
         response = replace(response, headers=dict(response.headers.items()))
         if is_success(request, response.status):
             return response
-        # Checked in a thread, because it takes long to remove quotes of a large input from the error message.
+        # Checked in a thread: if the server's error message quotes a large input, it takes long to remove the quote.
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
@@ -137,7 +137,7 @@ class AsyncTransport:
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
-            # The result is not used. For a wrong proxy variable, the call raises a more readable error than pyreqwest.
+            # Called only for its error: if a proxy variable is wrong, the error is more readable than pyreqwest's.
             self._proxy_for(self._credentials.host_url(request.host))
         url, sent_headers = self._prepared(request)
         if self._client is None:

@@ -119,8 +119,8 @@ class Client(_BaseClient):
         """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
 
         The SDK's client uses this client's credentials, timeout and retries, and follows no redirects. The SDK's own
-        retries are off, because they may pay for a call twice; ``openai_client.with_options(max_retries=2)`` turns them
-        on.
+        retries are off, because with them you may pay for a call twice;
+        ``openai_client.with_options(max_retries=2)`` turns them on.
 
         :param target: a model or a chain with such a server, or the Model APIs.
         :raises BasetenInputError: the package ``openai`` is not installed (extra ``openai``).
@@ -139,7 +139,7 @@ class Client(_BaseClient):
     def attempt_in_flight(self) -> Attempt | None:
         """The request that was sent and has no complete response yet, ``None`` if there is none.
 
-        If an exception from outside ends the call, such as one that a signal handler raises, the value stays set.
+        The value stays set if an exception from outside, such as one that a signal handler raises, ends the call.
         """
         return self._transport.attempt_in_flight
 

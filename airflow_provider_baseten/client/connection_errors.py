@@ -40,8 +40,8 @@ def async_failure(
     reason = causes[-1] if causes else str(error)
     if "certificate" in reason:
         return _untrusted(request, reason)
-    # This cause proves that the request was not sent. The exception types ConnectError and ConnectTimeoutError don't,
-    # because pyreqwest also raises them after the request was sent.
+    # The cause "client error (Connect)" proves that the request was not sent. The types ConnectError and
+    # ConnectTimeoutError do not prove it, because pyreqwest may also raise them after the request was sent.
     if "client error (Connect)" in causes:
         timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
         return _not_connected(request, origin, "no response" if timeout else reason, timeout=timeout)

@@ -79,7 +79,7 @@ class Credentials:
     def host_url(self, host: str) -> str:
         """Return the URL of a host, without the path.
 
-        :param host: label of a model, a chain, the Model APIs or the management API.
+        :param host: host as in :class:`Request`, for example ``model-abc``.
         """
         if host == MANAGEMENT_HOST:
             return self.management_url or self.base_url or MANAGEMENT_URL
@@ -101,7 +101,7 @@ class Credentials:
         return f"{self.auth_scheme} {key or self.api_key}"
 
     def redacted(self, text: str) -> str:
-        """Return a text in which the keys are replaced by ``***``."""
+        """Return the text with ``***`` in place of the keys."""
         for key in filter(None, (self.api_key, self.management_api_key)):
             text = text.replace(key, "***")
         return text

@@ -225,9 +225,10 @@ class ResumingSeam:
 def push_link(task_instance: Any, key: str, url: str) -> None:
     """Set a link that Airflow's UI shows while the task runs.
 
-    The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow itself writes
-    the link when the task ends, with the private method ``BaseXCom._set_xcom_in_db``. If Airflow drops this method, the
-    link appears at the end of the task.
+    The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow writes the
+    link there only when the task ends. This function writes it earlier, with the private method
+    ``BaseXCom._set_xcom_in_db``, which Airflow uses too. If Airflow drops this method, the link appears only at the end
+    of the task.
     """
     from airflow.sdk.bases.xcom import BaseXCom
 
@@ -282,9 +283,9 @@ def task_state_store(context: Mapping[str, Any] | Any) -> Any:
 def state_of_waiting_task(trigger: Any) -> str | None:
     """Return the state of the deferred task that a trigger runs for. The function blocks.
 
-    The result is ``None`` if the task no longer exists. The fields of ``BaseTrigger.task_instance`` and
-    ``RuntimeTaskInstance.get_task_states`` are undocumented. If Airflow drops them, the request of a deferred task is
-    not cancelled when a user ends or clears the task; a log line then says so.
+    The result is ``None`` if the task no longer exists. The function uses two undocumented parts of Airflow: the fields
+    of ``BaseTrigger.task_instance``, and the method ``RuntimeTaskInstance.get_task_states``. If Airflow drops one of
+    them, the request of a deferred task is not cancelled when a user ends or clears the task; a log line then says so.
 
     :raises LookupError: the trigger has no task instance.
     :raises Exception: Airflow's API does not respond.

@@ -55,9 +55,9 @@ class Option(Generic[Value]):
             raise BasetenInputError(f"[{SECTION}] {self.name}={text[:40]!r} is not {self.form}.") from None
 
     def parse(self, text: str) -> Value:
-        """Return the value that a text stands for.
+        """Return the value that a configured string stands for.
 
-        :raises ValueError: the text is not valid.
+        :raises ValueError: the string is not valid.
         """
         raise NotImplementedError
 
@@ -98,7 +98,7 @@ class SizeOption(Option[int]):
 
     def parse(self, text: str) -> int:
         """Return the number of bytes."""
-        # int() alone would also accept signs, underscores and digits of other scripts, so the text is checked first.
+        # int() alone would also accept signs, underscores and digits of other scripts, so the string is checked first.
         if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < self.least:
             raise ValueError
         return int(text)
@@ -112,14 +112,14 @@ class SizeOrZeroOption(SizeOption):
 
 
 class TextOption(Option[str]):
-    """Any text; an empty text counts as not configured."""
+    """Any string; an empty string counts as not configured."""
 
     __slots__ = ()
     type = "string"
     form = "a text"
 
     def parse(self, text: str) -> str:
-        """Return the text."""
+        """Return the string."""
         return text
 
 

@@ -169,7 +169,7 @@ def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class _WithoutQuery(logging.Filter):
-    """Removes queries from urllib3's log lines about this package's requests, because they may hold a model's input."""
+    """Removes queries from urllib3's log lines about this package's requests. A query may hold a model's input."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if SENDING.get() and isinstance(record.args, tuple):

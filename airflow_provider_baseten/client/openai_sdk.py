@@ -135,7 +135,7 @@ _CLIENT_SETTINGS: dict[str, Any] = {"follow_redirects": False, "trust_env": Fals
 
 
 def _request_of(target: Target | ModelApis) -> Request:
-    """Return a request that stands for every call of the SDK. The base URL and the texts of errors are made from it."""
+    """Return a request that stands for every call of the SDK. It determines the base URL and the error messages."""
     return replace(build_sync_route(target, "v1", method="POST"), subject=f"Call of {target}")
 
 

@@ -75,7 +75,7 @@ class RequestRetries:
 
 
 def is_retryable(error: BaseException, request: Request) -> bool:
-    """Return whether to retry: a new attempt may succeed, and the model did not run or is allowed to run twice."""
+    """Return whether a new attempt may succeed, and the model either has not run yet or is allowed to run twice."""
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 
 

@@ -23,13 +23,13 @@ from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
 OnChunk = Callable[[bytes], object]
 
 
-# Largest number of bytes of one read from the socket.
+# Maximum number of bytes that one read from the socket returns.
 _PART_BYTES = 64 * 1024
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return ``None``. If there were a target, requests would read the whole body, even without following it."""
+        """Return ``None``. If there were a target, the library would read the whole body, even without following it."""
         return None
 
 
@@ -53,7 +53,7 @@ class Transport:
     :param credentials: address and keys of the workspace.
     """
 
-    #: The request in flight, if any. An exception from outside, such as one of a signal handler, leaves this value set.
+    #: The request in flight, if any. It stays set after an exception from outside, for example from a signal handler.
     attempt_in_flight: Attempt | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -111,7 +111,7 @@ class Transport:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
-        # The session does not prepare the request, because it would add its own settings, and the server's cookies.
+        # The request is prepared without the session, which would add settings of its own and the server's cookies.
         authorization = self._credentials.authorization(request.host)
         headers = {**self._session.headers, **request.headers, "Authorization": authorization}
         url = self._credentials.url(request)

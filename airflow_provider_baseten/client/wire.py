@@ -1,4 +1,4 @@
-"""Constants of every HTTP connection of this package."""
+"""Constants that all HTTP connections of this package share."""
 
 from importlib.metadata import version
 

@@ -34,9 +34,9 @@ def baseten_async_predict(
     differs, for example because it contains the current time, the retry cancels or abandons the earlier request. A
     second request is then sent and billed.
 
-    The other arguments are those of ``BasetenAsyncPredictOperator``, such as ``model_id`` or ``chain_id``,
-    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and
-    Airflow's own.
+    The other arguments are those of ``BasetenAsyncPredictOperator``. They include ``model_id``, ``chain_id``,
+    ``environment``, ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout`` and ``deferrable``,
+    and the arguments of every Airflow operator.
 
     :param python_callable: the decorated function. It must return the model input, which can't be ``None``.
     :param multiple_outputs: whether to push each field of the output as an XCom of its own too, by default false. If

@@ -38,9 +38,9 @@ def baseten_batch(
 
     The manifest contains the URIs of the outputs and the number of failed rows.
 
-    The other arguments are those of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``,
-    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``preset``, and Airflow's
-    own.
+    The other arguments are those of ``BasetenBatchPredictOperator``. They include ``model_id``, ``chain_id``,
+    ``environment``, ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout`` and ``preset``,
+    and the arguments of every Airflow operator.
 
     :param python_callable: the decorated function. It returns or yields the rows. A row can be any JSON value.
     :param multiple_outputs: whether to push each field of the manifest as an XCom of its own too, by default false.

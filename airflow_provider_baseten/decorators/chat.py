@@ -37,9 +37,9 @@ def baseten_chat(
     ``@task.baseten_chat(model_apis=True, model="...")``. A retry calls the function again and sends the new return
     value.
 
-    The other arguments are those of ``BasetenChatCompletionOperator``, such as ``model_id`` or ``chain_id``,
-    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``response_format``, and
-    Airflow's own.
+    The other arguments are those of ``BasetenChatCompletionOperator``. They include ``model_id``, ``chain_id``,
+    ``environment``, ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout`` and ``response_format``,
+    and the arguments of every Airflow operator.
 
     :param python_callable: the decorated function. It returns the messages, or the text of a single user message.
     :param multiple_outputs: whether to push each field of the answer as an XCom of its own too, by default false. If

@@ -33,9 +33,9 @@ def baseten_predict(
     new return value. With ``deferrable=True``, a retry does not send again if the function returns the same input as
     before and the response to the earlier attempt has arrived. The retry then uses that response.
 
-    The other arguments are those of ``BasetenPredictOperator``, such as ``model_id`` or ``chain_id``,
-    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``deferrable``, and
-    Airflow's own.
+    The other arguments are those of ``BasetenPredictOperator``. They include ``model_id``, ``chain_id``,
+    ``environment``, ``deployment_id``, ``baseten_conn_id``, ``output_path``, ``timeout`` and ``deferrable``,
+    and the arguments of every Airflow operator.
 
     :param python_callable: the decorated function. It must return the model input, which can't be ``None``.
     :param multiple_outputs: whether to push each field of the output as an XCom of its own too, by default false. If

@@ -33,7 +33,8 @@ class ApiKeys:
 
         :param authorization: value of the header, ``Bearer <key>`` or ``Api-Key <key>``.
         :param management: whether the request is for the management API.
-        :raises GatewayError: 401 for a missing or unknown key, 403 for a key without the permission.
+        :raises GatewayError: 401 for a missing or unknown key, 403 if the key may only call models and the
+            request is for the management API.
         """
         if not self._keys:
             return

@@ -28,7 +28,7 @@ def make_app(kind: EndpointKind, id_: str, model: Model) -> tuple[ASGIApp, str]:
 
     :param kind: ``model`` or ``chain``.
     :param id_: id of the model or chain.
-    :param model: the model or chain; its ``backend`` is made an ASGI app.
+    :param model: the model or chain, whose ``backend`` becomes the ASGI app.
     :raises EmulatorError: the backend has a type that is not supported.
     """
     backend, predict_path = model.backend, model.predict_path

@@ -19,8 +19,6 @@ from airflow_provider_baseten.arguments import (
     path_text,
     shown,
 )
-from airflow_provider_baseten.batch.row_json import encode
-from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 if TYPE_CHECKING:
@@ -164,7 +162,7 @@ class BatchJob:
             raise BasetenInputError("keep_columns takes a list of column names.")
         if self.id_column is not None and not isinstance(self.id_column, str):
             raise BasetenInputError("id_column takes the name of a column.")
-        encode("keep_columns and id_column", [*self.keep_columns, self.id_column])
+        _check_json("keep_columns and id_column", [*self.keep_columns, self.id_column])
         if taken := RESERVED_COLUMNS & {*self.keep_columns, self.id_column}:
             raise BasetenInputError(
                 f"keep_columns and id_column can't hold {sorted(map(str, taken))}: output lines use these names."
@@ -191,7 +189,7 @@ class BatchJob:
         if self.parameters is not None:
             if not isinstance(self.parameters, Mapping):
                 raise BasetenInputError(f"parameters takes an object, not a {type(self.parameters).__name__}.")
-            encode("parameters", self.parameters)
+            _check_json("parameters", self.parameters)
 
     def _check_numbers(self) -> None:
         if not (isinstance(self.max_concurrency, str) and self.max_concurrency == "auto"):
@@ -250,8 +248,20 @@ def _check_path(name: str, path: object, what: str) -> None:
         raise BasetenInputError(f"{name} takes the path or URI of {what}, not an empty text.")
 
 
+def _check_json(name: str, value: object) -> None:
+    """Check that a value can be sent as JSON.
+
+    :raises BasetenInputError: it can't.
+    """
+    from airflow_provider_baseten.batch.row_json import encode
+
+    encode(name, value)
+
+
 def _check_model_input(value: object) -> None:
     if isinstance(value, Mapping | list):
+        from airflow_provider_baseten.batch.template import Template
+
         Template(value)
     elif not isinstance(value, str):
         raise BasetenInputError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Longest delay in seconds, even if the server asks for more. Airflow's `[core] max_task_retry_delay` has this default.
 LONGEST_DELAY = 86_400.0
 
-# Error codes of async requests that Baseten itself does not retry.
+# If an async request fails with one of these error codes, Baseten itself does not retry it.
 _PERMANENT_CODES = frozenset({"MODEL_INVALID_INPUT", "MODEL_DOES_NOT_EXIST", "ASYNC_REQUEST_NOT_SUPPORTED"})
 
 
@@ -59,8 +59,8 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
 
 def _is_permanent(error: BasetenError) -> bool:
     # A BasetenUnavailableError that is not retryable means that the certificate is not trusted, which no retry changes.
-    # For other errors ``retryable`` alone does not decide. For example, a stopped worker cancels its request, and that
-    # error is not retryable; yet the next attempt of the task may send the request again.
+    # Other errors may be not retryable and still not permanent. For example, a stopped worker cancels its request
+    # and raises an error that is not retryable; yet the next attempt of the task may send the request again.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
     # Errors of a permanent type are permanent, with two exceptions: an input file that does not exist yet, and a

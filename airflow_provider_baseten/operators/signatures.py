@@ -21,7 +21,7 @@ _PARAMETER = re.compile(r"^:param (\w+):.*(?:\n[ \t]+\S.*)*\n?", re.MULTILINE)
 
 
 class SignatureMixin:
-    """Mixin of operators: signature and docstring of each subclass include the arguments of its bases."""
+    """Mixin of operators. It adds the arguments of the base classes to the signature and docstring of each subclass."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Complete the signature and the docstring of a subclass."""
@@ -46,7 +46,7 @@ def takes_arguments_of(operator: type, *, without: Collection[str]) -> Callable[
 
 
 def _complete(documented: Any, sources: Sequence[type], without: Collection[str]) -> None:
-    """Complete signature and docstring of a class or function with the arguments of the classes in ``sources``."""
+    """Add the arguments of the classes in ``sources`` to the signature and docstring of a class or function."""
     own = vars(documented).get("__init__") if isinstance(documented, type) else documented
     parameters = {} if own is None else dict(inspect.signature(own).parameters)
     parameters.pop("self", None)

@@ -41,7 +41,7 @@ class StreamLog:
             self._log("So far")
 
     def close(self) -> Completion:
-        """Log the last line and the totals; return the answer, even an incomplete one of a stream that was cut off."""
+        """Log the last line and the totals; return the answer, which is incomplete if the stream was cut off."""
         if self._line:
             self._info("%s", readable(self._line))
         self._log("In total")

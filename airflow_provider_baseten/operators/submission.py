@@ -43,8 +43,8 @@ class Submission:
         is not known yet.
     """
 
-    #: Request whose sending has begun; ``None`` before. Until the id of the request is known, nobody knows whether
-    #: Baseten has queued the request.
+    #: The request, once the attempt has begun to send it; ``None`` before. As long as the id of the request is not
+    #: known, Baseten may or may not have queued the request.
     in_flight: Request | None = None
 
     def __init__(
@@ -114,7 +114,7 @@ class Submission:
             return self.results.output(self.request_id, result_path=result_path, output_path=output_path)
 
     def delete(self, note: str) -> None:
-        """Delete the record of a request that was refused or has ended without success. A retry then sends a new one.
+        """Delete the record of a request that was refused or ended without success. A retry then sends a new request.
 
         :param note: sentence that is added to the error if the record can't be deleted.
         """

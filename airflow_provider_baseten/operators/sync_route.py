@@ -87,7 +87,7 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
         self.response_filter = response_filter
 
     def build_request(self) -> Request:
-        """Return the request, checked.
+        """Check the rendered arguments, and return the request.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
@@ -104,7 +104,7 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
         )
 
     def read_response(self, response: "Response") -> "Output":
-        """Return the output: the response, checked and then filtered or decoded.
+        """Check the response, and return its output: what ``response_filter`` returns, or the decoded response.
 
         :raises BasetenResponseError: ``response_check`` refused the response.
         :raises BasetenInputError: ``response_check`` or ``response_filter`` raised an exception, or the return value of
@@ -143,7 +143,7 @@ def _call(name: str, function: Callable[["Response"], Any], response: "Response"
     """
     try:
         return function(response.in_memory())
-    except (AirflowException, BasetenError):  # The function chooses how the task ends.
+    except (AirflowException, BasetenError):  # With these errors the function chooses how the task ends.
         raise
     except Exception as error:
         raise BasetenInputError(

@@ -48,7 +48,7 @@ class BasetenPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Check the options, and the internals of Airflow that the receiver uses, already when Airflow starts.
+        """When Airflow starts, check the receiver's options and the internals of Airflow that the receiver uses.
 
         A missing internal is only logged. If this method raised an error for it, Airflow would drop the plugin, and no
         delivery would be received.

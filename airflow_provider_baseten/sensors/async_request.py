@@ -36,16 +36,16 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke reads the result store once. It then makes status calls for ten seconds at most, however many requests
-    there are, at the rate of ``[baseten] status_calls_per_second``. A request counts as lost if, for a minute, Baseten
-    does not know its id, or says that it has ended while its result is missing.
+    there are, at the rate of ``[baseten] status_calls_per_second``. A request counts as lost if for a minute
+    Baseten does not know its id, or its result is missing although Baseten reports that it has ended.
 
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
-    :param expects_delivery: whether the outputs come by webhook into the result store. By default, the webhook status
-        that Baseten reports for a request decides. As long as Baseten reports no webhook status, the outputs are
-        expected by webhook if the connection names a webhook. For a request without a webhook the sensor returns
-        ``{"request_id", "status"}``.
+    :param expects_delivery: whether the outputs come by webhook into the result store. By default, this is taken
+        from the webhook status that Baseten reports for a request. As long as Baseten reports no webhook status, the
+        output is expected by webhook if the connection names a webhook. For a request without a webhook the sensor
+        returns ``{"request_id", "status"}``.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
@@ -264,7 +264,7 @@ def _checked_ids(request_ids: Any) -> list[str]:
 
 
 def _is_rendered(value: Any) -> bool:
-    """Return whether a value is known before the task runs: it is no template and no output of another task."""
+    """Return whether a value is known before the task runs: it is neither a template nor a task's output."""
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     if isinstance(value, list | tuple | set | frozenset):

@@ -34,7 +34,7 @@ class Output:
 
     @classmethod
     def of_response(cls, response: "Response", value: Any) -> "Output":
-        """Make an output of a response. A JSON or msgpack output keeps the bytes that the server sent as its body.
+        """Make an output of a response. The body of a JSON or msgpack output is the bytes that the server sent.
 
         :param value: the decoded response.
         """
@@ -48,7 +48,8 @@ class Output:
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
         """Make an output of a large response.
 
-        JSON and text are not decoded. A response with the Content-Type of msgpack is, because it may be plain bytes.
+        JSON and text are not decoded. A response with the Content-Type of msgpack is decoded, because only that shows
+        whether it is msgpack or plain bytes.
 
         :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
         """
@@ -71,7 +72,7 @@ class Output:
     def of_value(cls, value: Any) -> "Output":
         """Encode a value that was made from a response: bytes as they are, text in UTF-8, everything else as JSON.
 
-        In a text, two surrogates that form a pair become one character. A lone surrogate becomes U+FFFD, because UTF-8
+        Two surrogates that form a pair in a string become one character. A lone surrogate becomes U+FFFD, because UTF-8
         can't encode it.
 
         :raises BasetenOutputError: the value can't be encoded.

@@ -1,8 +1,8 @@
 """Files at any URI, read and written whole: local ones directly, all others through Airflow's ``ObjectStoragePath``.
 
 A reader never sees a file that :func:`write` has written only in part. A file that can't be read raises an error, and
-is never taken for a missing file. The error names the file and the reason. What the failure means for a request is
-added by the caller with :func:`consequence`.
+is never taken for a missing file. The error names the file and the reason. The caller adds what the failure means
+for a request, with :func:`consequence`.
 """
 
 import io
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 20
 # Up to this number of files of an object store are looked up one by one, because listing their folder would cost more.
 _MAX_LOOKUPS = 32
-# Number of characters of a file's name that the name of its temporary file repeats. File systems allow names of 255
-# bytes, and a character takes up to 4 bytes.
+# The name of a temporary file contains at most this number of characters of the final file's name, so that it is not
+# too long. File systems allow names of 255 bytes, and a character takes up to 4 bytes.
 _TEMPORARY_NAME_LENGTH = 50
 
 # Scheme of a local file, with or without the id of an Airflow connection or the host name localhost.
@@ -197,7 +197,7 @@ def names_in(uri: str) -> list[str]:
 
 
 def existing(uri: str, names: Collection[str]) -> set[str]:
-    """Return those of the names that a file in the folder has.
+    """Return those of the names for which there is a file in the folder.
 
     :param uri: URI of the folder.
     :raises BasetenResultStoreError: the folder could not be read.

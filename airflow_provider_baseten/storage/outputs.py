@@ -16,7 +16,8 @@ from airflow_provider_baseten.storage.references import OutputReference, StoredF
 from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
 from airflow_provider_baseten.storage.xcom import xcom_safe
 
-# Seconds for which the write of an output is retried, because the output was paid for and Baseten does not keep it.
+# If an output can't be written, the write is retried for this number of seconds, because the output was paid for and
+# Baseten does not keep it.
 _WRITE_RETRY_SECONDS = 60.0
 
 # Ids that Airflow accepts for a connection.
@@ -35,8 +36,8 @@ def to_xcom(
 ) -> Any:
     """Return what goes to XCom for an output: the value, or a reference to a file that this function writes.
 
-    The value goes to XCom if it is small, comes back from Airflow unchanged, and there is no ``output_path``. A write
-    of the file that fails is retried for a minute, because the output was paid for.
+    The value goes to XCom if it is small, comes back from Airflow unchanged, and there is no ``output_path``. If the
+    file can't be written, the write is retried for a minute, because the output was paid for.
 
     :param request_id: Baseten's id of the request.
     :param output_path: URI of the file; with a trailing slash, URI of its folder.
@@ -116,7 +117,7 @@ def save_response(response: "Response", result_store: str | None) -> str:
     """Save the body of an unusable response, because the response was paid for.
 
     Return a sentence for the error message: it names the file, or says why the body could not be saved. For an empty
-    body, save nothing and return an empty text.
+    body, save nothing and return an empty string.
     """
     if not response.size:
         return ""

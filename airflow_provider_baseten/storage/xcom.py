@@ -10,7 +10,8 @@ A value that one of these steps refuses or changes does not pass the check. The 
 
 from typing import Any
 
-# Levels of nesting below the value. MySQL accepts 100 levels, and counts the value itself as the first; Pydantic 254.
+# Maximum levels of nesting below the value. MySQL accepts 100 levels, of which the value itself is the first. Pydantic
+# accepts 254.
 _MAX_LEVELS = 90
 # Maximum characters of a dictionary's key. MySQL accepts 65,535 bytes, and a character takes up to 4 bytes.
 _MAX_KEY_LENGTH = 16_000
@@ -21,9 +22,9 @@ _LARGE_FLOAT = 1e16
 def xcom_safe(value: Any, *, long_integers: bool) -> bool:
     """Return whether Airflow returns this value unchanged, with the same types.
 
-    These pass: ``None``, booleans, integers, floats between -1e16 and 1e16, texts without NUL or lone surrogates,
-    lists, and dictionaries whose keys are such texts. Keys that begin with two underscores do not pass, because Airflow
-    would build objects from them.
+    These pass: ``None``, booleans, integers, floats between -1e16 and 1e16, strings without NUL or lone surrogates,
+    lists, and dictionaries whose keys are such strings. Keys that begin with two underscores do not pass, because
+    Airflow would build objects from them.
 
     :param long_integers: whether integers beyond 64 bits pass.
     """

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_baseten.api.error_record import error_from
 from airflow_provider_baseten.arguments import MOST_SECONDS
 
-# Seconds between the deadline of a trigger, at which it returns the outcome itself, and Airflow's end of the deferral.
+# A trigger ends by itself at its deadline. If it does not, Airflow ends the deferral this number of seconds later.
 _MARGIN = 300.0
 
 

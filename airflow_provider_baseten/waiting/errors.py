@@ -30,7 +30,7 @@ def error_of(
     :param status: response of the last status call; ``None`` if the call failed.
     :param timeout: longest wait in seconds.
     :param result_store: URI of the result store that was read.
-    :param quote: function that takes a text from the server, and returns the part that an error message may quote.
+    :param quote: function that takes a string from the server, and returns the part that an error message may quote.
     """
     fields = status if isinstance(status, Mapping) else {}
     seen = Observation.of_status(fields)

@@ -34,7 +34,7 @@ class WaitLog:
     :param log: log of the task or the trigger.
     :param request_ids: ids of the requests.
     :param began: start of the wait in seconds since the epoch.
-    :param logged: return value of :meth:`logged` in the earlier process whose wait this one continues.
+    :param logged: return value of :meth:`logged` in an earlier process, if this process continues its wait.
     """
 
     #: Sentence on a problem with status calls or with the result store; it is added to the next line of the log.

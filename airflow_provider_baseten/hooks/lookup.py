@@ -51,6 +51,6 @@ def _without_connection(conn_id: str) -> BasetenConnection:
 async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a blocking function in a thread of asgiref.
 
-    The function may read from Airflow's supervisor. In Airflow 3.1 only threads of asgiref can do so in a triggerer.
+    The function may ask Airflow's supervisor. In a triggerer of Airflow 3.1, only a thread of asgiref can ask it.
     """
     return await sync_to_async(function, thread_sensitive=False)(*arguments)

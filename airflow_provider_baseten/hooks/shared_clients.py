@@ -42,7 +42,7 @@ class SharedClient:
         return (await self._open())[1].result_store
 
     def renew(self, refused: AsyncClient) -> None:
-        """Discard a client whose API key was refused. The next call reads the connection again, for a new key."""
+        """Discard a client whose API key was refused. The next client has the connection's new key."""
         if self._opened is not None and self._opened[0] is refused:
             # The old client is not closed: requests of other triggers, which may be charged for, are still in flight.
             self._opened = None
@@ -79,7 +79,7 @@ async def shared_client(
     timeout: float,  # noqa: ASYNC109 - a timeout of each request, not of this function.
     request_retries: RequestRetries,
 ) -> AsyncIterator[SharedClient]:
-    """Yield the shared client of a connection for the running event loop; the last user closes it."""
+    """Yield the shared client of a connection for the running event loop; its last user closes the client."""
     key = (baseten_conn_id, timeout, request_retries)
     uses = _uses.setdefault(asyncio.get_running_loop(), {})
     use = uses.setdefault(key, _Use(SharedClient(*key)))

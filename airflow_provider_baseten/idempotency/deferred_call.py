@@ -86,7 +86,7 @@ class DeferredCall:
 
         Return ``None`` on success. If another trigger has claimed the right, return the claim of that trigger.
 
-        The claim of an earlier attempt of the task is never found, because :meth:`take_error` has deleted it.
+        An earlier attempt that ended with an error has usually left no claim, see :meth:`take_error`.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None
@@ -145,11 +145,10 @@ class DeferredCall:
         self._write("error", error_fields(error), b"")
 
     def take_error(self) -> BasetenError | None:
-        """Return the error, ``None`` if there is none. Delete the error and the claim, so that the next attempt sends
-        again.
+        """Return the error, ``None`` if there is none, and delete it.
 
-        After ``on_orphaned_request="fail"`` the claim is not deleted, because nothing may be sent until the task is
-        cleared.
+        The claim is deleted too, so that the next attempt sends the request again. The claim stays only if the error
+        comes from ``on_orphaned_request="fail"``: then nothing may be sent until the task is cleared.
         """
         found = self._read("error")
         if found is None:

@@ -24,7 +24,7 @@ _MAX_BYTES = 60_000
 
 
 class HeldResponse:
-    """Paid response that an attempt could not store, and kept in the task state store for the next attempt.
+    """Paid response whose output an attempt could not store, so the attempt kept it in the task state store.
 
     A response to another request, or from before the task was cleared, is not found. Then the task sends its request.
 
@@ -79,7 +79,7 @@ class HeldResponse:
         return True
 
     def delete(self) -> None:
-        """Delete the kept response, because its output is stored. If this fails, Airflow deletes it after 30 days."""
+        """Delete the kept response once its output is stored. If this fails, Airflow deletes it after 30 days."""
         if self._found:
             try:
                 self._states.delete(_KEY)

@@ -52,7 +52,7 @@ class Entry:
     :param run: start time of the run that the request belongs to. A run that was deleted and created again under the
         same id sends its own request, and does not get the output of the deleted run.
     :param created_at: when the request was about to be sent, in seconds since the epoch. A request can have a record in
-        each of two stores, see :func:`open_ledger`; equal times show that they belong together.
+        each of two stores, see :func:`open_ledger`; two records with equal times are of the same request.
     :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
         whether the request was sent: ``on_orphaned_request`` decides whether to risk a second payment.
     :param kind: kind of the work that is paid for.
@@ -147,7 +147,7 @@ def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequ
 
 
 class Ledger(Protocol):
-    """Storage of one entry: that of a task instance for one kind of work. All attempts share it.
+    """Storage of the entry that a task instance has for one kind of work. All attempts share the entry.
 
     :raises BasetenResultStoreError: from every method, if the entry can't be read or written. Airflow's own errors of
         the task state store are passed on.
@@ -160,7 +160,7 @@ class Ledger(Protocol):
         """Replace the entry."""
 
     def delete(self) -> None:
-        """Delete the entry, because its request has ended or was not accepted, and may be sent again."""
+        """Delete the entry of a request that has ended or was not accepted. The next attempt then sends a request."""
 
 
 def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_request") -> Ledger:
@@ -191,9 +191,9 @@ def write_persistently(ledger: Ledger, entry: Entry) -> None:
 class _InTaskStates:
     """Ledger with its entry in Airflow's task state store.
 
-    The result store has a second record of each id. That record prevents a second payment if the worker dies, or
-    Airflow's API fails, before the id is in the task state store. It is also needed to find the request of a deleted
-    run, whose task states Airflow has deleted.
+    When a request has an id, its entry is written to the result store too. This copy prevents a second payment if the
+    worker dies, or Airflow's API fails, before the id is in the task state store. The copy also serves to find the
+    request of a deleted run, because Airflow deletes the task states together with the run.
     """
 
     def __init__(self, task_states: Any, stored: "_InResultStore", run: str | None, kind: Kind) -> None:

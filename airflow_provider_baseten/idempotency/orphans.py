@@ -1,4 +1,4 @@
-"""Orphaned requests: an earlier attempt began to send such a request and ended without a record of the result.
+"""Orphaned requests: requests that an earlier attempt began to send, but whose result it did not record.
 
 Baseten may have accepted the request, so sending it again may cost twice. The DAG author decides with
 ``on_orphaned_request``: ``resubmit`` sends the request again, ``fail`` sends nothing until the task is cleared.

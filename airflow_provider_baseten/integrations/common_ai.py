@@ -107,8 +107,8 @@ class BasetenBatchAdapter(BatchAdapter):
     ) -> SubmitResult:
         """Send all requests that have no output yet, and return when each request has succeeded or failed.
 
-        Outputs are written after every 1,000 outputs, every 30 seconds, and at the end of the run, even if the run ends
-        with an error. A process that is killed loses the outputs that were not written yet.
+        Outputs are collected and written together: when there are 1,000, every 30 seconds, and at the end of the run,
+        even if the run ends with an error. A process that is killed loses the outputs that were not written yet.
 
         :raises BasetenAuthError: the key was refused.
         :raises BasetenNotFoundError: the model does not exist.

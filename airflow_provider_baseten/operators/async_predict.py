@@ -57,11 +57,12 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     ``result_path``. Without a webhook and ``result_path`` the task returns ``{"request_id", "status"}``, because
     Baseten keeps no outputs.
 
-    The request is sent once. Its id is recorded for the task instance before the task waits. So a retry, also after the
-    death of a worker, waits for the same request again. The request is sent again if the task is cleared, if the input
-    or an option has changed, or if the request has ended without success. If a worker dies while it sends the request,
-    nobody knows whether Baseten has it: ``on_orphaned_request`` decides what the next attempt does. A queued request is
-    cancelled when the task is killed, is cleared or times out. A running request can't be cancelled.
+    The id of the request is recorded for the task instance before the task waits. So a retry, also after the death of a
+    worker, normally sends nothing and waits for the same request. The request is sent again if the task is cleared, if
+    the input or an option has changed, or if the request has ended without success. If a worker dies while it sends the
+    request, nobody knows whether Baseten has it: ``on_orphaned_request`` decides what the next attempt does. By default
+    a queued request is cancelled when the task is killed, is cleared or times out. A running request can't be
+    cancelled.
 
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``retry_policy`` and Airflow's own.
@@ -209,7 +210,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     def _cancel_late(self, submission: "Submission") -> None:
         """Cancel the request after the execution_timeout, if ``cancel_on_timeout`` is set and it is still queued."""
-        self._submission = None  # Airflow calls on_kill next, which must not cancel the request.
+        self._submission = None  # Makes on_kill, which Airflow calls next, cancel nothing.
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next attempt sends it again."
         else:

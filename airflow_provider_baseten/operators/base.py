@@ -176,10 +176,10 @@ class BasetenCallOperator(BasetenModelOperator):
         super().__init__(**kwargs)
         check_paths(**given(output_path=output_path))
         self.headers = headers
-        self.output_path = cast("str | None", output_path)  # A path object becomes a text when the task runs.
+        self.output_path = cast("str | None", output_path)  # A path object becomes a string when the task runs.
 
     def normalize_output_path(self) -> None:
-        """Convert the rendered ``output_path`` to a text.
+        """Convert the rendered ``output_path`` to a string.
 
         :raises BasetenInputError: ``output_path`` is not a path or URI.
         """

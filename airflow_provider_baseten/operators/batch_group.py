@@ -29,8 +29,8 @@ _COUNTING_SECONDS = 10.0
 class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
     """Check a bulk job before its shards start, and return the numbers of the shards.
 
-    The task finds the input, checks its first rows and marks the output folder as that of this job. Nothing is sent. A
-    retry repeats the check.
+    The task finds the input, checks its first rows and marks the output folder as the folder of this job. Nothing is
+    sent. A retry repeats the check.
 
     The arguments are those of
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator`.
@@ -156,9 +156,8 @@ class BasetenBatchPredictGroup(TaskGroup):
     concurrency apply to each shard. Without ``max_failure_ratio``, a shard fails if the server responded to none of its
     rows, and ``merge`` fails if every row of the whole job has failed.
 
-    The other arguments are those of ``BasetenBatchPredictOperator``, such as ``model_id`` or ``chain_id``,
-    ``environment`` or ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's
-    own arguments apply to each task of the group, except ``merge``.
+    The other arguments are those of ``BasetenBatchPredictOperator``, for example ``model_id``, ``environment``,
+    ``model_input`` and ``preset``. Airflow's own arguments apply to each task of the group, except ``merge``.
 
     :param group_id: id of the task group.
     :param num_shards: number of shards; each shard is one mapped task of ``predict``.

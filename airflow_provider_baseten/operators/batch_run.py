@@ -57,7 +57,7 @@ class BatchRunMixin:
         return manifest
 
     def timeout_note(self) -> str:
-        """Return what happens to the rows if the task ends now."""
+        """Return sentences on what happens to the rows if the task ends now."""
         if self._output_path is None:
             note: str = super().timeout_note()  # type: ignore[misc]
             return note

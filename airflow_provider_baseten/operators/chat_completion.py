@@ -40,7 +40,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     The model runs behind an OpenAI-compatible server (Engine Builder, BIS, vLLM, SGLang, or a Truss with a
     ``chat_completions`` method); with ``model_apis=True`` it is one of Baseten's Model APIs.
 
-    The answer goes to XCom. It is a text; with ``response_format``, it is the validated value in that format; with
+    The answer goes to XCom. It is a string; with ``response_format``, it is the validated value in that format; with
     ``tools``, it is an object ``{"content", "tool_calls"}``, where each call has its ``id``, ``name`` and decoded
     ``arguments``. An answer that is larger than ``[baseten] xcom_max_bytes`` is written to the result store of the
     connection. The task then returns a reference, which
@@ -50,7 +50,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     answer is not usable: such an answer was charged for too. ``usage`` has ``prompt_tokens``, ``completion_tokens``,
     ``cached_tokens``, ``reasoning_tokens`` and ``finish_reason``; a number that the server does not report is ``None``.
 
-    The task holds a worker slot while it waits. If the worker dies, its connection is closed and Baseten cancels the
+    The task holds a worker slot while it waits. If the worker dies, Baseten loses the connection to it and cancels the
     work; the retry of the task sends the request again.
 
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,

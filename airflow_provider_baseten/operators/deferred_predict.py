@@ -37,7 +37,7 @@ class DeferredPredict:
 
     @classmethod
     def of_request(cls, context: "Context", request: Request, result_store: str | None) -> Self:
-        """Return the deferred predict of a task instance for a request. For all attempts it has the same name."""
+        """Return the deferred predict of a task instance for a request. Its name is the same in all attempts."""
         return cls(result_store, identity_of(context).request_key(fingerprint(request)))
 
     def find_response(self, request: Request) -> Response | None:

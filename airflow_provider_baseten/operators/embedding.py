@@ -29,15 +29,16 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     written to one JSON file, and the task returns a reference, which
     :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
-    Up to ``texts_per_request`` texts are sent in one request, and a retry of the task sends that request again. More
-    texts are sent in several concurrent requests. Their vectors are written to the folder ``embeddings`` of the result
-    store as they arrive, so that a retry sends only the texts without a vector. The task fails if a text has no vector
-    in the end. The worker holds all vectors in memory. For many texts, or for vectors in Parquet files, use
+    Up to ``texts_per_request`` texts are sent in one request, and a retry of the task sends that request again. If
+    there are more texts, several concurrent requests are sent. Then the vectors are written to the folder
+    ``embeddings`` of the result store as they arrive, so that a retry sends only the texts without a vector. The task
+    fails if a text has no vector when all requests have ended. The worker holds all vectors in memory. For many texts,
+    or for vectors in Parquet files, use
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
     ``preset="embeddings"``.
 
     The XCom ``usage`` with ``prompt_tokens`` and ``total_tokens`` is pushed in addition. If the task sends one request,
-    the XCom ``request_id`` is pushed too. If it sends several requests, ``usage`` counts those of this attempt.
+    the XCom ``request_id`` is pushed too. If it sends several requests, ``usage`` counts tokens of this attempt only.
 
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and Airflow's own.

@@ -113,7 +113,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
 
 
 def _final(error: BasetenError) -> BasetenError:
-    """Return a copy of an error that is an ``AirflowFailException`` too, so that Airflow does not retry the task."""
+    """Copy an error. The copy is an ``AirflowFailException`` too, so that Airflow does not retry the task."""
     kind = type(error)
 
     def reduce(self: BasetenError) -> tuple[Any, ...]:

@@ -47,7 +47,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     as NaN, is written to the result store of the connection instead. The task then returns a reference, which
     :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The XCom ``request_id`` is pushed in addition.
 
-    The task holds a worker slot while it waits. If the worker dies, its connection is closed and Baseten cancels the
+    The task holds a worker slot while it waits. If the worker dies, Baseten loses the connection to it and cancels the
     work; the retry of the task sends the request again. A small response that can't be stored is kept for the next
     attempt, see :doc:`/outputs`.
 
@@ -191,7 +191,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def resume_task(self, call: "Callable[[], Any]") -> Any:
         """Continue after the deferral.
 
-        :raises AirflowTaskTimeout: ``execution_timeout`` has passed. Without ``deferrable`` the error is the same.
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed. Without ``deferrable``, Airflow raises it too.
         """
         try:
             return super().resume_task(call)
@@ -211,7 +211,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         )
 
     def send(self, context: "Context", client: "Client", request: Request) -> "Response":
-        """Send the request and return the response. With ``log_stream``, log each line of the stream that arrives."""
+        """Send the request and return the response. With ``log_stream``, log each line of the stream as it arrives."""
         if not self.log_stream:
             return client.send(request)
         lines = _LineLog(self.log.info)

@@ -1,8 +1,8 @@
-"""Rendering of template fields: texts stay texts, and inputs of models are not shown.
+"""Rendering of template fields: strings stay strings, and inputs of models are not shown.
 
-With ``render_template_as_native_obj=True`` Airflow converts every text that looks like a Python literal: ``"2024"``
-becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies are texts and must not
-be converted. Airflow's conversion applies only to the fields whose values may be of any type.
+With ``render_template_as_native_obj=True`` Airflow converts every string that looks like a Python literal: ``"2024"``
+becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies must stay strings.
+Airflow's conversion applies only to the fields whose values may be of any type.
 
 Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data, so
 they must not be stored. While Airflow reads the values to store, the fields with inputs have a placeholder as their
@@ -22,7 +22,7 @@ _FIELDS_OF_ANY_TYPE = frozenset({"model_input", "json", "options", "inputs", "pa
 
 
 class RenderingMixin(RenderingSeam):
-    """Mixin of operators: texts in template fields stay texts, and fields with inputs of models are not shown.
+    """Mixin of operators: strings in template fields stay strings, and fields with inputs of models are not shown.
 
     If a template is a single expression, and its value is a list, a dictionary or ``None``, the template is rendered as
     this value. So ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
@@ -70,7 +70,7 @@ def _is_native(jinja_env: Any) -> bool:
 def _is_path(value: Any) -> bool:
     """Return whether a value is a path object.
 
-    Airflow 3.1 would call the ``resolve`` method of a path, because it takes the path for an XCom of another task.
+    Airflow 3.1 would call the ``resolve`` method of a path, because it mistakes the path for an XCom of another task.
     """
     if not isinstance(value, PathLike):
         return False

@@ -41,7 +41,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether a text can be encoded in UTF-8; a text with a lone surrogate can't."""
+    """Return whether a string can be encoded in UTF-8; a string with a lone surrogate can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -50,7 +50,7 @@ def is_encodable(text: str) -> bool:
 
 
 def check_texts(**values: Any) -> None:
-    """Check that values are texts or ``None``.
+    """Check that values are strings or ``None``.
 
     :raises BasetenInputError: a value is neither.
     """
@@ -93,7 +93,7 @@ def check_at_most_one(**values: Any) -> None:
 
 
 def check_paths(**values: Any) -> None:
-    """Check that values are paths or URIs, as texts or path objects, or ``None``.
+    """Check that each value is a path or URI (a string or a path object) or ``None``.
 
     :raises BasetenInputError: a value is something else.
     """
@@ -103,10 +103,10 @@ def check_paths(**values: Any) -> None:
 
 
 def path_text(name: str, value: Any) -> str:
-    """Return a path or URI as a text.
+    """Return a path or URI as a string.
 
     :param name: name of the argument.
-    :param value: a text, a path object, or Airflow's ``ObjectStoragePath``.
+    :param value: a string, a path object, or Airflow's ``ObjectStoragePath``.
     :raises BasetenInputError: the value is something else, or has characters that no path can have.
     """
     try:
@@ -136,7 +136,7 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Check that a value is one of the ``choices``.
 
     :param name: name of the argument.
-    :param choices: the valid texts.
+    :param choices: the valid strings.
     :raises BasetenInputError: the value is none of them.
     """
     if not isinstance(value, str) or value not in choices:
@@ -144,7 +144,7 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
 
 
 def check_flags(**values: Any) -> None:
-    """Check that values are booleans, because the text ``"false"`` would count as true.
+    """Check that values are booleans, because the string ``"false"`` would count as true.
 
     :raises BasetenInputError: a value is not a boolean.
     """

@@ -16,7 +16,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultLostError,
 )
 
-# Seconds by which the time in a delivery may differ from now, by default.
+# By default, the time in a delivery may differ from now by this number of seconds.
 TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
 
 # A header with more signatures is not from Baseten, which sends one for each valid secret: two during a rotation.
@@ -66,7 +66,7 @@ class Delivery:
     def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
-        :param quote: function that removes the model's input from a text of the server.
+        :param quote: function that removes the model's input from a message of the server.
         :raises BasetenAsyncRequestError: the request failed.
         :raises BasetenResultLostError: the delivery has no outcome.
         """
@@ -93,7 +93,7 @@ class Delivery:
 def _all_errors(body: bytes) -> Any:
     """Return the first value of ``errors`` that is not empty, for a delivery that has this key more than once.
 
-    A JSON decoder keeps the last value. If the last value is empty, it must not hide an error before it.
+    A JSON decoder keeps only the last value of a repeated key. If that value is empty, an earlier error would be lost.
     """
     outermost: list[tuple[str, Any]] = []
 

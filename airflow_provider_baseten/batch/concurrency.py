@@ -164,7 +164,7 @@ def _after_rise(state: ConcurrencyState, window: Window, now: float) -> Concurre
 
 
 def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
-    # If a large step costs rate, the loss exceeds the measurement error. So a loss within the error is tolerated.
+    # If a large step really lowers the rate, the loss exceeds the measurement error. So a smaller loss is tolerated.
     noise = (
         _noise(state, window)
         / _CONFIDENCE

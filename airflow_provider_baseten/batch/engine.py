@@ -83,9 +83,10 @@ def run_batch(
     :raises BasetenInputError: the input can't be read or lacks a column, or the output folder belongs to another job;
         nothing was sent.
     :raises BasetenResultStoreError: the output can't be written.
-    :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. Without
-        ``max_failure_ratio`` also: rows have failed and no row got a response, for example without a network. If the
-        server responded and all rows have failed, nothing is raised, and ``failed`` of the manifest has their number.
+    :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. It
+        is also raised if, without ``max_failure_ratio``, rows have failed and none got a response, for example
+        without a network. If the server responded and all rows have failed, nothing is raised, and ``failed`` of the
+        manifest has their number.
     :raises BasetenAuthError: the API key was rejected.
     """
     stop = stop or threading.Event()

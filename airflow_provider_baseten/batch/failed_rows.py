@@ -72,7 +72,7 @@ def _listed(words: list[str], most: int) -> str:
 
 
 def _first_error(manifest: Manifest) -> str:
-    """Return the message of the first failed row, or an empty text if it can't be read."""
+    """Return the message of the first failed row, or an empty string if it can't be read."""
     with suppress(BasetenError, OSError, ValueError, LookupError, TypeError):
         folder, _, name = manifest.failed_parts[0].rpartition("/")
         with StorageFolder(folder).open(name) as records:

@@ -9,8 +9,8 @@ from airflow_provider_baseten.exceptions import BasetenError
 
 MOST_ANSWER_BYTES = 1 << 20
 
-# Members of a failure record that are about the model's response. Three hold the response or its size. `answer_row` is
-# the number of another row, whose record holds the response.
+# Members of a failure record that are about the model's response. The first three hold the response or its size. The
+# last, `answer_row`, is the number of another row, whose record holds the response.
 ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
 
 _MOST_CHARACTERS = 4000
@@ -41,7 +41,7 @@ def failure_record(error: BasetenError, answer: bytes | None = None, answer_row:
 
 
 def _text(value: object) -> str | None:
-    """Return a text truncated to 4,000 characters, with surrogates escaped; ``None`` if the value is not a text."""
+    """Return a string truncated to 4,000 characters, with surrogates escaped; ``None`` if the value is no string."""
     return value[:_MOST_CHARACTERS].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
 
 

@@ -26,7 +26,7 @@ def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]
 
     It depends on the name and size of each input file, and on the version that the file's storage reports. For each
     callable of the job it depends on the callable's source, defaults and closure, and on the constants and functions
-    that the callable names. If the job has a ``job_version``, this text is used in place of all callables.
+    that the callable names. If the job has a ``job_version``, this string is used in place of all callables.
 
     :param files: the input files.
     :param values: rows of ``inputs``: all rows of a list, the first 100 of another iterable; none if there are files.

@@ -16,7 +16,7 @@ class InputFile:
 
     :param uri: path or URI.
     :param size: size in bytes.
-    :param version: a text that is different after the file's content has changed.
+    :param version: a string that is different after the file's content has changed.
     :param raw: opens the file without decompressing it.
     """
 
@@ -47,5 +47,5 @@ class InputFile:
 
 
 def suffixes_of(uri: str) -> list[str]:
-    """Return two empty texts, then the suffixes of a name in lower case. The list therefore has at least two items."""
+    """Return two empty strings, then the suffixes of a name in lower case. So the list has at least two items."""
     return ["", "", *(suffix.lower() for suffix in PurePosixPath(uri).suffixes)]

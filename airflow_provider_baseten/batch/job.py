@@ -72,7 +72,7 @@ class BatchJob:
     :param parameters: members that every request body of a preset gets, for example ``{"model": "...",
         "max_tokens": 100}``; members of the row itself take precedence.
     :param model_input: what a row sends to the model: the row as it is (``None``, default), the name of a column, an
-        object or list whose texts name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable
+        object or list whose strings name columns in braces (``{"text": "{title}: {body}", "top": 3}``), or a callable
         from row to input.
     :param output_filter: callable from a row's output to the output that is written.
     :param keep_columns: columns of the input that are copied to the output.
@@ -100,8 +100,8 @@ class BatchJob:
     :param request_retries: retries of a request.
     :param headers: extra HTTP headers.
     :param idempotent: whether a request may be sent again when the model may have run; by default not.
-    :param job_version: a text that you change whenever the callables of the job change. If it is given, two runs are
-        compared by this text instead of their callables.
+    :param job_version: a string that you change whenever the callables of the job change. If it is given, two runs are
+        compared by this string instead of their callables.
     :raises BasetenInputError: an argument is not valid; the message names it.
     """
 

@@ -60,7 +60,7 @@ class OutputFolder:
         self._job = job
         self.fingerprint = fingerprint
         self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
-        # Shards of this job that have begun, in any run, each as in the names of its files: "00000-of-00004".
+        # Shards of this job that have begun in any run, written as in file names, for example "00000-of-00004".
         self._shards: list[str] = []
         self._run = uuid4().hex[:6]
         self._manifest_name = manifest_name(job.shard, job.num_shards)

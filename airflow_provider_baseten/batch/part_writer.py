@@ -23,10 +23,10 @@ WRITE_PAUSE_SECONDS = 1.0
 class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
-    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. Rows that were sent and
-    are not in a written part are sent and billed again after a crash. So their number is limited to one part plus the
-    rows that may be in flight. At this limit :meth:`wait_for_room` waits. A failed write is retried for a minute, and
-    the limit holds during this time too.
+    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. After a crash, rows
+    that were sent but are in no written part are sent and billed again. So the number of such rows is limited to one
+    part plus the rows that may be in flight. At this limit :meth:`wait_for_room` waits. A failed write is retried for a
+    minute, and the limit holds during this time too.
 
     :param previous: results of the previous runs.
     """

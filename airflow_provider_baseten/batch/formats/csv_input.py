@@ -1,4 +1,4 @@
-"""CSV input with a header line; all values are texts."""
+"""CSV input with a header line; all values are strings."""
 
 import csv
 import io

@@ -50,7 +50,8 @@ class BasetenPredictTrigger(BaseTrigger):
     the triggers of a dead triggerer to another triggerer. If the earlier trigger has written a response, the new
     trigger sends nothing. If the earlier trigger has left a claim but no response, Baseten has cancelled the work,
     because the connection was closed. Then ``on_orphaned_request`` decides whether the new trigger sends the request
-    again. If the earlier trigger was only suspended, it finds the new claim when it continues, and sends nothing.
+    again. The earlier trigger may still be alive, because its machine was suspended after it wrote the claim. When it
+    continues, it finds the claim of the new trigger, and sends nothing.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.

@@ -25,7 +25,7 @@ _GENERAL = {
 class Advice:
     """Advice for one kind of call.
 
-    :param by_status: advice by HTTP status, in place of the general advice for this status.
+    :param by_status: advice by HTTP status; for these statuses it replaces the general advice.
     :param may_run: warning for a call without a complete response: Baseten may still do the work and bill it. Empty
         for calls that cost nothing.
     :param after_timeout: advice if no response came in time.

@@ -82,8 +82,8 @@ def build_async_predict(
 ) -> Request:
     """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
 
-    If Baseten may have accepted the request before a failure, it is not sent again. A second copy could run as well,
-    because Baseten has no idempotency keys.
+    After a failure the request is not sent again if Baseten may have accepted it. It could run twice, because Baseten
+    has no idempotency keys.
 
     :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
     :raises BasetenInputError: a value is out of bounds or the input can't be encoded as JSON.
@@ -116,7 +116,7 @@ def build_async_predict(
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
         # After a 502 the request may be in the queue and run, because perhaps only the response was lost. A synchronous
-        # predict does not need this: it ends when its connection ends.
+        # predict has no such doubt: the predict ends when its connection ends.
         doubtful_statuses=frozenset({502}),
         max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,

@@ -38,7 +38,7 @@ def build_management_get(path: str) -> Request:
 def build_list_models(name: str | None = None) -> Request:
     """Build the request for all models that the API key may see.
 
-    :param name: restricts the list to models with exactly this name; several teams may use the same name.
+    :param name: restricts the list to models with exactly this name. There may be several, in different teams.
     """
     check_texts(name=name)
     return build_management_get("/v1/models" + (f"?{urlencode({'name': name})}" if name is not None else ""))

@@ -1,7 +1,7 @@
 """Decoder and encoder of JSON that keep every digit of a number.
 
-Python's own decoder rounds decimals to 64-bit floats. orjson also rounds integers beyond 64 bits. Neither of them
-encodes a ``Decimal``.
+Python's ``json`` rounds decimals to 64-bit floats. orjson does the same, and also rounds integers beyond 64 bits.
+Neither of the two libraries encodes a ``Decimal``.
 """
 
 import json
@@ -77,16 +77,16 @@ def refuse_constant(constant: str) -> None:
 def encode(value: Any) -> bytes:
     """Encode a value as standard JSON in UTF-8. ``Decimal`` becomes a number with all its digits.
 
-    Keys that are numbers, booleans or ``None`` become texts, as with Python's encoder.
+    Keys that are numbers, booleans or ``None`` become strings, as with Python's encoder.
 
     :raises TypeError: a part of the value can't be encoded as JSON.
-    :raises ValueError: a part is NaN or infinite, is a text with a lone surrogate, or contains itself.
+    :raises ValueError: a part is NaN or infinite, is a string with a lone surrogate, or contains itself.
     :raises RecursionError: the value is nested too deeply.
     """
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except TypeError:
-        # The value may hold a Decimal. orjson, unlike json, can write its digits as they are.
+        # Perhaps json failed at a Decimal. orjson can write one: it accepts digits that are already JSON text.
         return orjson.dumps(_with_fragments(value))
 
 

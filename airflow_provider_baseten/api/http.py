@@ -25,7 +25,7 @@ MSGPACK: ContentType = "application/octet-stream"
 MAX_BODY_BYTES = 100 * 1024 * 1024
 
 
-# Largest response in bytes if it holds no output of a model: a status, an id, an object of the management API.
+# Bytes. Limit for responses without a model's output, which hold a status, an id or an object of the management API.
 MAX_STATUS_BYTES = 1024 * 1024
 
 
@@ -84,7 +84,7 @@ def sized(body: bytes) -> bytes:
 
 
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a copy of the caller's headers.
+    """Check the caller's headers, and return a copy of them.
 
     :raises BasetenInputError: a header is not valid, or is one that the connection or the request itself sets.
     """

@@ -16,8 +16,8 @@ class PredictOptions(TypedDict, total=False):
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for input and
         output in msgpack.
     :param headers: extra HTTP headers.
-    :param idempotent: whether the request may be sent again when the model may have run and been charged for: after a
-        read timeout, a lost connection, 500 and 504. By default it may not.
+    :param idempotent: whether the request is sent again even if the model may have run and cost money, which is
+        possible after a read timeout, a lost connection, a 500 or a 504. By default it is not.
     """
 
     content_type: ContentType
@@ -49,7 +49,7 @@ def build_predict(
     checked = checked_headers(headers)
     if any(name.lower() == "content-type" for name in checked):
         raise BasetenInputError("headers can't hold Content-Type: give it as content_type.")
-    # No Accept header is set, because with application/json a Truss server sends a stream only when it is complete.
+    # No Accept header is set: if it were application/json, a Truss server would hold back a stream until its end.
     return Request(
         method="POST",
         host=target.host,

@@ -86,7 +86,7 @@ class Response:
     def output(self) -> Any:
         """Decode the body by its Content-Type.
 
-        JSON becomes its value; a decimal in it that no float holds exactly becomes a ``Decimal``. Msgpack becomes
+        JSON becomes Python values, with a ``Decimal`` for each decimal that no float holds exactly. Msgpack becomes
         Python and numpy values. Text, streamed or not, becomes ``str``. An empty body becomes ``None``, and any other
         body ``bytes``.
 
@@ -210,7 +210,7 @@ def refuse_empty(response: Response) -> None:
 
 
 def refuse_page(response: Response) -> None:
-    """Refuse an HTML page, which a proxy or a login page sends instead of a model's output.
+    """Refuse an HTML page, for example a login page or a proxy's page, that came instead of a model's output.
 
     :raises BasetenResponseError: the response is an HTML page.
     """

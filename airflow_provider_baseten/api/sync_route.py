@@ -23,7 +23,7 @@ class RouteOptions(TypedDict, total=False):
 
     :param method: HTTP method, by default ``GET``.
     :param json: JSON body; give at most one of ``json`` and ``data``.
-    :param data: raw body; a text is sent in UTF-8. Set the body's ``Content-Type`` in ``headers``.
+    :param data: raw body; a ``str`` is sent in UTF-8. Set the body's ``Content-Type`` in ``headers``.
     :param params: query parameters; a list repeats a parameter for each item, and ``None`` leaves a parameter out.
     :param headers: extra HTTP headers.
     :param allowed_statuses: statuses besides 2xx that are not errors.

@@ -15,12 +15,13 @@ Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
-# The patterns are texts that are compiled only when they are used, so that the import of this module in a DAG file is
-# fast.
+# The patterns are strings, and are compiled only when they are used. This keeps the import of this module fast.
 
-# An id becomes part of a host name. It is alphanumeric, because a hyphen begins the name of a regional environment.
+# An id becomes part of a host name. A hyphen in it is refused, because there a hyphen separates the id from the name of
+# a regional environment.
 _MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
-# Text that a user pasted instead of the id in it: the host name of a model or chain, or the URL of its page at Baseten.
+# Matches what users paste where only an id is expected: the host name of a model or chain, or the URL of its page at
+# Baseten.
 _PASTED_ID = r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?"
 _PATH_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
@@ -35,8 +36,8 @@ class Target:
 
     :param model_id: id of the model; exactly one of ``model_id`` and ``chain_id`` is given.
     :param chain_id: id of the chain.
-    :param environment: name of the environment; ``None`` or an empty text stands for ``production``. ``development`` is
-        the development deployment.
+    :param environment: name of the environment; ``None`` or an empty string stands for ``production``. ``development``
+        is the development deployment.
     :param deployment_id: id of one deployment, given instead of an environment.
     :param regional: whether the host name contains the environment. If so, requests stay in the environment's region.
     :raises BasetenInputError: an argument is missing, contradicts another one or is not a valid name.

@@ -147,7 +147,8 @@ class CompletionStream:
         self.events = 0
         self._stream = EventStream()
         self._is_over = False
-        self._index: Any = None  # Index of the only choice that is read, because requests ask for one.
+        # Index of the choice that is read. Any other choice is ignored, because a request asks for only one.
+        self._index: Any = None
         self._has_deltas = False
 
     def feed(self, chunk: bytes) -> str:
@@ -204,9 +205,9 @@ class CompletionStream:
 
 
 def _documents(event: Event) -> list[str]:
-    """Return the JSON texts of an event, of which there usually is one.
+    """Return the JSON documents in the data of an event, usually a single one.
 
-    Some servers omit the empty lines between events. Their events arrive here as one event with a JSON text per line.
+    Some servers omit the empty lines between events. Their events arrive here as one event with a document per line.
     """
     if event.name == "error":
         return [event.data]
@@ -299,7 +300,7 @@ def token_count(tokens: Any, name: str) -> int | None:
 def excerpt(value: Any) -> str | None:
     """Return a server's message as one line of bounded length, ``None`` if it is empty.
 
-    :param value: a text, an object with a ``message``, or any other JSON value.
+    :param value: a string, an object with a ``message``, or any other JSON value.
     """
     if not value:
         return None

@@ -132,7 +132,8 @@ def _validate(value: Any, schema: dict[str, Any]) -> None:
     # An empty registry keeps the validator from fetching the URL of a $ref.
     validator = validator_for(schema)(schema, registry=Registry())
     try:
-        # Only path and keyword are kept: the library's own messages quote the value, which must not be logged.
+        # Only the path of a value and the schema keyword that it breaks are kept. The library's own messages quote the
+        # value, which must not be logged.
         violations = [f"{error.json_path} breaks {error.validator!r}" for error in validator.iter_errors(value)]
     except Unresolvable as error:
         raise FormatError(f"the schema refers to {error.ref!r:.100}, which it does not contain") from None

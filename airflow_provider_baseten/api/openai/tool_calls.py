@@ -16,7 +16,7 @@ class ToolCall(TypedDict):
 
     :param id: identifies the call when its result is sent back.
     :param name: name of the function.
-    :param arguments: the arguments as the model wrote them: a text that is usually, but not always, valid JSON.
+    :param arguments: the arguments as the model wrote them: a string that is usually, but not always, valid JSON.
     """
 
     id: str | None
@@ -46,11 +46,12 @@ class _Call:
 
 
 class ToolCalls:
-    """Tool calls of one message, in the order of their indexes; in the order of arrival if a call has no index.
+    """Tool calls of one message, in the order of their indexes, or in the order of arrival if a call has no index.
 
-    A part belongs to the call with the same index and id. Some servers omit the index or the id, give several calls the
-    same one, or repeat the name or the arguments. If index and id are missing or ambiguous, the part continues the last
-    call or begins a new one. It begins a new one if it has a name, and the last call is complete or has another name.
+    A part belongs to the call with the same index and id. Some servers omit the index or the id, use the same one for
+    several calls, or repeat the name or the arguments. If index and id are missing or ambiguous, the part continues the
+    last call or begins a new one. It begins a new one if it has a name, and the last call is complete or has another
+    name.
     """
 
     def __init__(self) -> None:

@@ -89,7 +89,7 @@ class ResponseReader:
             self._broken(error)
 
     def is_cheap(self, data: bytes) -> bool:
-        """Return whether adding a part takes little time, since nothing goes to a file and little is decompressed."""
+        """Return whether adding these bytes is quick: no file is written, and little is decompressed."""
         return self._size + len(data) <= self._in_memory and (self._decoder is None or len(data) <= 4096)
 
     def response(self) -> Response:

@@ -18,7 +18,7 @@ class RequestRetries:
     """Limits for the attempts of one request, and for the waits between them.
 
     :param max_attempts: maximum number of attempts, the first included, by default 8.
-    :param total: seconds since the first attempt after which no new attempt begins, by default 3600.
+    :param total: time limit in seconds, counted from the first attempt, by default 3600. No attempt begins after it.
     :param initial: upper bound of the first random wait in seconds, by default 1. Each later wait doubles the bound.
     :param maximum: upper bound of every random wait in seconds, by default 60. If the server sends ``Retry-After``, the
         wait is as long as this header asks, even if that is longer.

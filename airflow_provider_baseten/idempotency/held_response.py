@@ -74,7 +74,8 @@ class HeldResponse:
             return False
         try:
             self._states.set(_KEY, held)
-        except Exception:  # The caller raises the error of the result store, and adds that the response is lost.
+        except Exception:
+            # Not raised: the caller has the error of the result store, and raises it with a note on the lost response.
             return False
         return True
 

@@ -156,8 +156,9 @@ class BasetenBatchPredictGroup(TaskGroup):
     concurrency apply to each shard. Without ``max_failure_ratio``, a shard fails if the server responded to none of its
     rows, and ``merge`` fails if every row of the whole job has failed.
 
-    The other arguments are those of ``BasetenBatchPredictOperator``, for example ``model_id``, ``environment``,
-    ``model_input`` and ``preset``. Airflow's own arguments apply to each task of the group, except ``merge``.
+    The other arguments are those of ``BasetenBatchPredictOperator``, for example ``model_id``, ``chain_id``,
+    ``environment``, ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own
+    arguments apply to each task of the group, except ``merge``.
 
     :param group_id: id of the task group.
     :param num_shards: number of shards; each shard is one mapped task of ``predict``.

@@ -2,7 +2,7 @@
 
 With ``render_template_as_native_obj=True`` Airflow converts every string that looks like a Python literal: ``"2024"``
 becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, prompts and bodies must stay strings.
-Airflow's conversion applies only to the fields whose values may be of any type.
+Therefore this module lets Airflow convert only the fields whose values may be of any type.
 
 Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data, so
 they must not be stored. While Airflow reads the values to store, the fields with inputs have a placeholder as their

@@ -32,8 +32,8 @@ def xcom_safe(value: Any, *, long_integers: bool) -> bool:
     for _ in range(_MAX_LEVELS + 1):
         deeper: list[Any] = []
         for item in level:
-            # Not isinstance, because Airflow returns an enumeration, another subclass or a numpy number as a different
-            # type. So only values of exactly these types pass.
+            # Not isinstance: a value of a subclass, such as an enumeration, and a numpy number have another type when
+            # they are read back from XCom. So only values of exactly these types pass.
             kind = type(item)
             if kind is str:
                 is_safe = _is_storable_text(item)

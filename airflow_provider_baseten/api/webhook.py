@@ -32,8 +32,8 @@ class Delivery:
     :param data: the model's output.
     :param errors: the errors, as received; empty for a success.
     :param time: time of sending, as Baseten writes it; ``None`` if it is missing.
-    :param is_whole: whether the delivery has an outcome, which is an output or an error. The output may be null; then
-        the delivery has ``"data": null, "errors": []``.
+    :param is_whole: whether the delivery has an outcome: an output or an error. A null output counts as an outcome. Its
+        delivery has ``"data": null, "errors": []``.
     """
 
     request_id: str

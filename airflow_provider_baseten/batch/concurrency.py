@@ -14,8 +14,8 @@ INITIAL_LIMIT = 16
 # With only one request in flight, the server would be idle while the response travels.
 _MIN_LIMIT = 2
 
-# A limit that is f times as high is kept if the rate of responses becomes more than f ** 0.1 times as high. Otherwise
-# the extra requests only wait in the server's queue: the latency grows, the rate does not.
+# After the limit was raised by a factor f, it is kept only if the rate of responses grew by a factor of more than
+# f ** 0.1. Otherwise the extra requests only wait in the server's queue: the latency grows, the rate does not.
 _REQUIRED_GAIN = 0.1
 # The relative error of a rate that is measured with n responses is about 1 / sqrt(n). Two rates count as different if
 # they differ by more than their error times this factor.

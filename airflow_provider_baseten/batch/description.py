@@ -177,7 +177,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """Return whether a value is immutable, or is code, or is a collection of such values (a table of functions)."""
+    """Return whether a value is immutable, code, or a collection of such values, for example a dict of functions."""
     if isinstance(value, dict):
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):

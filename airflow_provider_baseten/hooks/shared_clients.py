@@ -44,7 +44,8 @@ class SharedClient:
     def renew(self, refused: AsyncClient) -> None:
         """Discard a client whose API key was refused. The next client has the connection's new key."""
         if self._opened is not None and self._opened[0] is refused:
-            # The old client is not closed: requests of other triggers, which may be charged for, are still in flight.
+            # The old client is not closed, because other triggers may still have requests in flight with it. Closing it
+            # would abort these requests, and Baseten may charge for them all the same.
             self._opened = None
 
     async def close(self) -> None:

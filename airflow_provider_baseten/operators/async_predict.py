@@ -210,7 +210,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     def _cancel_late(self, submission: "Submission") -> None:
         """Cancel the request after the execution_timeout, if ``cancel_on_timeout`` is set and it is still queued."""
-        self._submission = None  # Makes on_kill, which Airflow calls next, cancel nothing.
+        self._submission = None  # Airflow calls on_kill next. Without a submission, on_kill cancels nothing.
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next attempt sends it again."
         else:

@@ -107,7 +107,8 @@ def _begins_another(part: _Call, last: _Call) -> bool:
         if has_new_id or part.name != last.name:
             return True
         is_known = part.index is not None or part.id is not None
-        # The part repeats the arguments of the last call, or has the real arguments where the call has a placeholder.
+        # True if the part adds nothing to the last call: it has no arguments, repeats those of the last call, or has
+        # the real arguments where the last call has only a placeholder.
         is_repeated = not part.arguments or _join([*last.arguments, *part.arguments]) in (
             _join(last.arguments),
             _join(part.arguments),

@@ -42,9 +42,8 @@ class Option(Generic[Value]):
 
         :raises BasetenInputError: the value is not valid.
         """
-        from airflow_provider_baseten.compat import (
-            conf,
-        )  # Imported late, because making the provider info must not load Airflow's configuration.
+        # Imported late, because making the provider info must not load Airflow's configuration.
+        from airflow_provider_baseten.compat import conf
 
         text = conf.get(SECTION, self.name, fallback=None)
         if not text:

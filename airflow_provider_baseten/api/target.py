@@ -262,9 +262,8 @@ def _is_host(parts: SplitResult) -> bool:
         labels = host.removesuffix(".").split(".")
         return len(host) <= _MOST_HOST_CHARACTERS and all(re.fullmatch(_LABEL, label) for label in labels)
     try:
-        return (
-            ip_address(host).version == 6 and "%" not in host
-        )  # Some libraries don't support zones of IPv6 addresses.
+        # Some libraries don't support zones of IPv6 addresses.
+        return ip_address(host).version == 6 and "%" not in host
     except ValueError:
         return False
 

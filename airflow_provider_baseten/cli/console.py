@@ -59,9 +59,8 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     except UsageError as error:
         return _fail(error, USAGE)
     except BasetenError as error:
-        if (
-            isinstance(error, BasetenInputError) and error.status is None
-        ):  # The error was found before anything was sent.
+        # Without a status, the error was found before anything was sent.
+        if isinstance(error, BasetenInputError) and error.status is None:
             return _fail(UsageError(_replace_arguments(str(error), options)), USAGE)
         return _fail(error, FAILED)
     except CommandError as error:

@@ -58,10 +58,8 @@ def _remotes(path: str, content: bytes) -> Mapping[str, Mapping[str, str]]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(content.decode())
-    except (
-        configparser.Error,
-        UnicodeDecodeError,
-    ):  # These errors quote lines of the file, which may hold keys.
+    except (configparser.Error, UnicodeDecodeError):
+        # These errors quote lines of the file, which may hold keys.
         raise UsageError(f"{path} is not a file of sections with 'name = value' lines, as Truss writes it.") from None
     return {name: parser[name] for name in parser.sections()}
 

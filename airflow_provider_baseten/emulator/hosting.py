@@ -33,10 +33,8 @@ class HostedApp:
 
         :raises EmulatorError: the startup of the app failed.
         """
-        self._events, self._replies = (
-            asyncio.Queue(),
-            asyncio.Queue(),
-        )  # New queues, because the old ones may contain messages of an earlier run.
+        # New queues, because the old ones may contain messages of an earlier run.
+        self._events, self._replies = asyncio.Queue(), asyncio.Queue()
         self._task = asyncio.create_task(self._run())
         await self._events.put({"type": "lifespan.startup"})
         reply = await self._replies.get()

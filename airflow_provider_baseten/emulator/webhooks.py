@@ -118,12 +118,8 @@ class Webhooks:
                 response = await transport.handle_async_request(call)
                 await response.aread()
                 return response.status_code
-        except (
-            httpx.HTTPError,
-            OSError,
-            ValueError,
-            OverflowError,
-        ):  # ValueError and OverflowError are raised for an invalid port.
+        except (httpx.HTTPError, OSError, ValueError, OverflowError):
+            # ValueError and OverflowError are raised for an invalid port.
             return None
 
     @cached_property

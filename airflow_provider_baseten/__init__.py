@@ -41,7 +41,7 @@ __all__ = [
     "read_output",
 ]
 
-#: Maps each public name to its module. The description of this package for Airflow is made from this table, too.
+#: Maps each public name to its module. The provider info that Airflow reads is made from this table, too.
 MODULES = {
     "BasetenAsyncPredictOperator": "operators.async_predict",
     "BasetenAsyncRequestSensor": "sensors.async_request",

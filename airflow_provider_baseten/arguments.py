@@ -22,7 +22,7 @@ def shown(value: Any) -> str:
     """Return the ``repr`` of any value for an error message: on one line and truncated."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # A class may raise anything; Python refuses to convert huge integers.
+    except Exception:  # A class's ``__repr__`` may raise anything; Python refuses to convert huge integers.
         return f"(of type {type(value).__name__})"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 3]}..."
 
@@ -30,8 +30,8 @@ def shown(value: Any) -> str:
 def given(**values: Any) -> dict[str, Any]:
     """Return the values that are already known while the DAG is parsed.
 
-    Outputs of other tasks, and functions that Airflow calls to get a value, are left out. Their values are known when
-    the task runs, and are checked then.
+    Two kinds of values are known, and checked, only when the task runs, so they are left out: outputs of other tasks
+    (``XComArg``), and functions that Airflow calls to get the value of a template field.
     """
     return {
         name: value

@@ -1,8 +1,11 @@
-"""Names of Airflow that are private, or whose module or existence depends on the version of Airflow.
+"""Names of Airflow that are private, that some versions of Airflow lack, or whose module differs between versions.
 
 Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
-in the versions that its docstring names. If Airflow changes a name in a way that would disclose a secret or lose a
-result unnoticed, an ``ImportError`` or a log line says so when Airflow starts.
+in the versions that its docstring names.
+
+The docstrings say what happens if Airflow drops a name. Two names are checked early, because otherwise inputs of models
+would be shown, or webhook deliveries would be refused. For the first, :func:`check_rendering_method` raises an
+``ImportError`` when an operator is imported. For the second, the plugin logs an error when Airflow starts.
 """
 
 import os
@@ -95,10 +98,12 @@ _DECORATOR = ("airflow.sdk.bases.decorator",)
 _CLI = ("airflow.cli.cli_config",)
 _TRIGGERS = ("airflow.triggers.base",)
 # The modules in which each name is looked up, beginning with its module in the newest Airflow. A module is imported
-# when the name is first used, because the plugin manager and the decorators are slow to import. Airflow's exceptions,
-# `conf`, the plugin class and `determine_kwargs` moved in 3.2; `NEVER_EXPIRE` exists from 3.3 on. The
-# private `SET_DURING_EXECUTION` is the value of an operator's argument until the decorated function has returned the
-# real value. If Airflow drops a name, the import of the name fails.
+# when the name is first used, because the plugin manager and the decorators are slow to import. If no module has the
+# name, and `_STAND_INS` has no replacement, the import of the name fails.
+#
+# Airflow's exceptions, `conf`, the plugin class and `determine_kwargs` moved in 3.2. `NEVER_EXPIRE` exists from 3.3 on.
+# `SET_DURING_EXECUTION` is private. The decorators give it to an operator as a placeholder for the model input, because
+# the decorated function returns the input only when the task runs.
 _MODULES = {
     "ActionCommand": _CLI,
     "AirflowException": _EXCEPTIONS,
@@ -155,10 +160,11 @@ def __getattr__(name: str) -> Any:
 class RenderingSeam:
     """Base class of operators that render their template fields themselves, with :meth:`render_fields`.
 
-    Before Airflow stores the rendered fields, it calls its private method ``_do_render_template_fields``, for mapped
-    and other operators alike. This class overrides that method. If a version of Airflow did not call it, Airflow would
-    store inputs of models and show them in the UI, without an error. Therefore
-    :func:`check_rendering_method` checks at import that the method exists.
+    Airflow renders the fields of mapped and other operators with its private method ``_do_render_template_fields``.
+    Airflow then stores the rendered fields and shows them in the UI. This class overrides the method, so that a
+    subclass can hide inputs of models before they are stored. If Airflow rendered with another method, the override
+    would not run, and the inputs would be stored and shown without an error. Therefore :func:`check_rendering_method`
+    checks at import that the method exists.
     """
 
     def _do_render_template_fields(
@@ -189,7 +195,8 @@ class RenderingSeam:
 def check_rendering_method() -> None:
     """Check that Airflow renders operators with the method that :class:`RenderingSeam` overrides.
 
-    :raises ImportError: Airflow has no such method. Without this check, Airflow would show inputs of models in the UI.
+    :raises ImportError: Airflow has no such method. The operators could then not hide the inputs of models from
+        Airflow's UI.
     """
     from airflow.sdk import BaseOperator
 
@@ -245,9 +252,10 @@ def push_link(task_instance: Any, key: str, url: str) -> None:
 def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
-    The function ``ensure_secrets_backend_loaded`` is private. Without it, the webhook receiver can't distinguish a
-    connection that does not exist from a backend that is down. While a backend is down, the receiver would refuse
-    deliveries for connections that it has not used before. The plugin logs an error when the function is missing.
+    The function ``ensure_secrets_backend_loaded`` is private. The webhook receiver calls the listed backends to
+    distinguish a connection that does not exist from a backend that is down. If the function is missing, the receiver
+    refuses deliveries for connections that it has not used before, as long as a backend is down. The plugin then logs
+    an error when Airflow starts.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded

@@ -16,10 +16,10 @@ class BasetenError(Exception):
     :param request_id: Baseten's id of the request, for finding the request in Baseten's logs.
     :param retry_after: seconds that the server asked to wait before the next attempt.
     :param retryable: whether the same call can succeed later; ``None`` takes the default of the exception class.
-    :param may_have_run: whether the model may have run and been charged for, although there is no usable output.
+    :param may_have_run: whether Baseten may have run the model and charged for it, although there is no usable output.
     """
 
-    #: Whether a retry of the task fails in the same way. An error whose ``retryable`` is true overrides this.
+    #: Whether a retry of the task fails in the same way. This value is ignored if ``retryable`` of the error is true.
     is_permanent = False
     #: Whether every other request over the connection fails in the same way. Such an error ends a bulk run.
     fails_all_requests = False
@@ -98,8 +98,8 @@ class BasetenModelError(BasetenError):
 
 
 class BasetenOutputError(BasetenModelError):
-    """The model ran and was charged for, but its output is not usable: it was cut off at a length limit, was filtered,
-    or does not match the requested format.
+    """Baseten ran the model and charged for it, but the output is not usable: it was cut off at a length limit, was
+    filtered, or does not match the requested format.
     """
 
 

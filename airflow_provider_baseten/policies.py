@@ -59,8 +59,8 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
 
 def _is_permanent(error: BasetenError) -> bool:
     # A BasetenUnavailableError that is not retryable means that the certificate is not trusted, which no retry changes.
-    # Other errors may be not retryable and still not permanent. For example, a stopped worker cancels its request
-    # and raises an error that is not retryable; yet the next attempt of the task may send the request again.
+    # For other types, `retryable` is not enough to decide. For example, a stopped worker cancels its request and raises
+    # an error with `retryable=False`, but the next attempt of the task may send the request again.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
     # Errors of a permanent type are permanent, with two exceptions: an input file that does not exist yet, and a

@@ -26,8 +26,8 @@ class Advice:
     """Advice for one kind of call.
 
     :param by_status: advice by HTTP status; for these statuses it replaces the general advice.
-    :param may_run: warning for a call without a complete response: Baseten may still do the work and bill it. Empty
-        for calls that cost nothing.
+    :param may_run: sentence for a call that got no complete response. The sentence warns that Baseten may still do the
+        work and bill it. Empty for calls that cost nothing.
     :param after_timeout: advice if no response came in time.
     """
 

@@ -82,8 +82,8 @@ def build_async_predict(
 ) -> Request:
     """Build the request that queues a prediction; see :class:`AsyncPredictOptions`.
 
-    After a failure the request is not sent again if Baseten may have accepted it. It could run twice, because Baseten
-    has no idempotency keys.
+    If Baseten may have accepted the request before a failure, the request is not sent again. Baseten has no idempotency
+    keys, so a second request could run the model a second time.
 
     :param model_input: any JSON value; for a chain an object with the arguments of ``run_remote``.
     :raises BasetenInputError: a value is out of bounds or the input can't be encoded as JSON.
@@ -115,8 +115,8 @@ def build_async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
-        # After a 502 the request may be in the queue and run, because perhaps only the response was lost. A synchronous
-        # predict has no such doubt: the predict ends when its connection ends.
+        # A 502 may mean that only the response was lost. Then the request is in the queue and may run. A synchronous
+        # predict does not list this status, because a predict ends when its connection ends.
         doubtful_statuses=frozenset({502}),
         max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,
@@ -137,7 +137,11 @@ def check_options(
 
 
 def longest_run(max_time_in_queue_seconds: int | None, retry_config: InferenceRetryConfig | None) -> float:
-    """Return the most seconds that a request can take: time in the queue, an hour per attempt, and 10 minutes more."""
+    """Return the longest time in seconds that a request can take.
+
+    The time consists of the time in the queue, an hour for each attempt, and 10 minutes, which are enough for the
+    delays between attempts. If an argument is missing, Baseten's default is used.
+    """
     attempts = (retry_config or {}).get("max_attempts") or 3
     return (max_time_in_queue_seconds or 600) + attempts * 3600.0 + 600
 
@@ -182,7 +186,8 @@ def _status_request(method: str, host: str, path: str, subject: str, what_next: 
 def request_id_of(output: Any, subject: str) -> str:
     """Return the request id in the response to a submission.
 
-    :raises BasetenResponseError: the id is missing or not valid. The request may run, but nobody can wait for it.
+    :raises BasetenResponseError: the id is missing or not valid. The request may run, but without the id its status
+        can't be read.
     """
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
     if not is_request_id(request_id):

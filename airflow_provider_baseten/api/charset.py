@@ -12,8 +12,8 @@ _REFUSED_CODECS = frozenset({"idna", "punycode", "undefined", "unicode_escape", 
 def encoding_of(head: bytes, content_type: str) -> str | None:
     """Return Python's name for the encoding of a text, ``None`` for UTF-8 without a byte order mark.
 
-    A byte order mark takes precedence over the charset in the Content-Type; a mark of UTF-16 does so only for ``text/``
-    types. A text with an unknown charset is decoded as UTF-8.
+    A byte order mark takes precedence over the charset in the Content-Type. A byte order mark of UTF-16 is ignored if
+    the Content-Type is not a ``text/`` type. A missing or unknown charset counts as UTF-8.
 
     :param head: the first three bytes of the text, or more.
     """

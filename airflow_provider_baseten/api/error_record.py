@@ -15,7 +15,11 @@ def error_fields(error: BasetenError) -> dict[str, Any]:
 
 
 def error_from(record: Mapping[str, Any]) -> BasetenError:
-    """Restore an error from a record of :func:`error_fields`, which may be from a newer version of this package."""
+    """Restore an error from a record that :func:`error_fields` returned.
+
+    If the record is from a newer version of this package, unknown fields are ignored, and an error of an unknown type
+    becomes a :class:`BasetenError`.
+    """
     kind = getattr(exceptions, str(record.get("type")), BasetenError)
     known = inspect.signature(BasetenError).parameters
     fields = dict(record.get("fields") or {})

@@ -51,8 +51,8 @@ def error_for(response: Response) -> BasetenError | None:
 def _origin(headers: Mapping[str, str]) -> str:
     """Return the origin of a response: the ``gateway``, the model ``server``, or the ``model``'s own code.
 
-    Two headers tell: the error source 04 means that the response is from a Truss server, and with this source the
-    error code 600 means that the model's code raised an exception.
+    A Truss server sets the header ``x-baseten-error-source`` to 04. If the model's code raised an exception, the server
+    also sets ``x-baseten-error-code`` to 600. All other responses are from the gateway.
     """
     if headers.get("x-baseten-error-source") != "04":
         return "gateway"

@@ -34,8 +34,8 @@ def has_long_number(body: bytes) -> bool:
 def is_rounded(body: bytes) -> bool:
     """Return whether orjson may round a number in JSON; slower than :func:`has_long_number`, with fewer false alarms.
 
-    Many floats that Python wrote have 16 or 17 digits, but orjson reads them back unchanged. For such floats the result
-    is ``False``.
+    For example, many floats written by Python have 16 or 17 digits. :func:`has_long_number` reports such a float. Here
+    the result is ``False``, because orjson reads the float back unchanged.
     """
     return has_long_number(body) and not all(map(_is_kept, _WHOLE_NUMBER.findall(body)))
 
@@ -86,7 +86,8 @@ def encode(value: Any) -> bytes:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except TypeError:
-        # Perhaps json failed at a Decimal. orjson can write one: it accepts digits that are already JSON text.
+        # Perhaps json failed at a Decimal. For orjson each Decimal is made a fragment: JSON text that orjson copies to
+        # its output.
         return orjson.dumps(_with_fragments(value))
 
 

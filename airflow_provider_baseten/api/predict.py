@@ -16,8 +16,8 @@ class PredictOptions(TypedDict, total=False):
     :param content_type: ``application/json`` (default), or ``application/octet-stream`` for input and
         output in msgpack.
     :param headers: extra HTTP headers.
-    :param idempotent: whether the request is sent again even if the model may have run and cost money, which is
-        possible after a read timeout, a lost connection, a 500 or a 504. By default it is not.
+    :param idempotent: whether the request is sent again after a failure in which the model may have run and cost money:
+        a read timeout, a lost connection, a 500 or a 504. By default it is not sent again.
     """
 
     content_type: ContentType

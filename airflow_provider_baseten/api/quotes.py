@@ -14,8 +14,8 @@ _REPLACEMENT = "[input]"
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 
-# Numbers of characters. A text longer than the first number, such as a picture, is searched only at its beginning and
-# its end, each as long as the second number. Servers do not quote the middle of a long text.
+# Numbers of characters. A text longer than _LONG_TEXT, such as an image in Base64, is not searched as a whole: only its
+# first and its last _END_OF_LONG_TEXT characters are. Servers do not quote the middle of a long text.
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
@@ -32,8 +32,8 @@ def redact_input(text: str, body: bytes | None) -> str:
     """Return a server's text in which quotes from the request are replaced by ``[input]``.
 
     A quote is a whole text of the request, or ten or more characters in a row from one of its texts, or a long number.
-    Quotes are found verbatim and escaped as in JSON or Python. Names of fields and the name of the model are not
-    redacted.
+    The server may quote the characters as they are, or with the escapes of JSON or Python; both are replaced. Names of
+    fields and the name of the model are not redacted.
 
     :param text: a few hundred characters; the search takes longer for a longer text.
     :param body: body of the request. A body that is not JSON is treated as one text.

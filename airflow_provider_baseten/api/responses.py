@@ -86,9 +86,9 @@ class Response:
     def output(self) -> Any:
         """Decode the body by its Content-Type.
 
-        JSON becomes Python values, with a ``Decimal`` for each decimal that no float holds exactly. Msgpack becomes
-        Python and numpy values. Text, streamed or not, becomes ``str``. An empty body becomes ``None``, and any other
-        body ``bytes``.
+        JSON becomes Python values; a decimal becomes a ``float``, or a ``Decimal`` if a float would lose digits.
+        Msgpack becomes Python and numpy values. Text, streamed or not, becomes ``str``. An empty body becomes ``None``,
+        and any other body ``bytes``.
 
         :raises BasetenResponseError: the body does not match its Content-Type.
         """
@@ -129,8 +129,8 @@ def _media_type(content_type: str) -> str:
 
 
 def _unpack_or_bytes(body: bytes) -> Any:
-    # Truss uses this Content-Type for msgpack, and also for bytes that the model returned. Truss sends such bytes
-    # unchanged, so a body that is not msgpack is returned as bytes.
+    # Truss has one Content-Type, application/octet-stream, for msgpack and for bytes that the model returned. It sends
+    # such bytes unchanged, so a body that is not msgpack is returned as bytes. Refused msgpack is an error.
     try:
         return truss_msgpack.unpack(body)
     except truss_msgpack.RefusedError:

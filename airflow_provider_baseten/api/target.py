@@ -11,7 +11,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 
 Action = Literal["predict", "async_predict", "async_queue_status", "wake"]
 
-# Label that stands for the host of the Model APIs in a request.
+# The ``host`` of a request is a label, such as ``model-abc`` for a model. This is the label of the Model APIs.
 MODEL_APIS_HOST = "inference"
 
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}

@@ -22,7 +22,8 @@ _PLAIN_DTYPE = re.compile(
 
 _MAX_DIMENSIONS = 64
 
-# The arrays of a body may expand to this many nested lists, plus a number in proportion to the size of the body.
+# Arrays expand to nested lists. The arrays of a body may expand to this many lists, plus four for each byte of the
+# body, so that a small body can't fill the memory.
 _SPARE_LISTS = 65_536
 
 _LAST_CHARACTER = 0x10FFFF

@@ -204,7 +204,7 @@ def _with_datetimes(value: Any, timestamp: type[Any]) -> Any:
 def _library() -> ModuleType:
     try:
         import msgpack
-        import numpy  # noqa: F401 - outputs of Truss models may hold arrays.
+        import numpy  # noqa: F401 - checks that it is installed: outputs may hold arrays.
     except ImportError:
         raise BasetenInputError(
             "content_type='application/octet-stream' needs msgpack: install 'airflow-provider-baseten[msgpack]'."

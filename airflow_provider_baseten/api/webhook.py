@@ -32,8 +32,8 @@ class Delivery:
     :param data: the model's output.
     :param errors: the errors, as received; empty for a success.
     :param time: time of sending, as Baseten writes it; ``None`` if it is missing.
-    :param is_whole: whether the delivery has an outcome: an output or an error. A null output counts as an outcome. Its
-        delivery has ``"data": null, "errors": []``.
+    :param is_whole: whether the delivery has an outcome: an output or an error. ``"data": null`` counts as an output
+        only if the delivery also has ``"errors": []``.
     """
 
     request_id: str
@@ -66,9 +66,9 @@ class Delivery:
     def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
-        :param quote: function that removes the model's input from a message of the server.
+        :param quote: function that takes an error message and removes what it quotes of the model's input.
         :raises BasetenAsyncRequestError: the request failed.
-        :raises BasetenResultLostError: the delivery has no outcome.
+        :raises BasetenResultLostError: the delivery has neither an output nor an error.
         """
         if self.errors:
             words = errors_excerpt(self.errors, quote)
@@ -110,9 +110,9 @@ def _all_errors(body: bytes) -> Any:
 def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
     """Return whether one of the signatures was made with one of the secrets.
 
-    While secrets are rotated there are several signatures and several secrets, in any order, so every pair is compared.
-    The time that this takes depends on the number of pairs and on the size of the body, but not on which pairs match,
-    because an early exit would show a sender how close a forged signature is.
+    While secrets are rotated, the header has several signatures and there are several secrets, in any order. So each
+    signature is compared with each secret, even after a match. If the comparison stopped early, the time that it takes
+    would show a sender how close a forged signature is.
 
     :param body: the bytes as received.
     :param header: ``X-BASETEN-SIGNATURE``: items ``v1=<hex>`` separated by commas. Other items are ignored; a header
@@ -129,7 +129,7 @@ def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
     matches = 0
     for secret in filter(None, secrets):
         expected = hmac.digest(secret.encode(errors="surrogatepass"), body, "sha256").hex()
-        # A sum instead of `any`, which would exit early.
+        # The sum compares every signature. `any` would stop at the first match, and so its duration would reveal it.
         matches += sum(hmac.compare_digest(expected, signature) for signature in signatures)
     return matches > 0
 

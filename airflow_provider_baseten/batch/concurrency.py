@@ -1,4 +1,4 @@
-"""Concurrency limit of a bulk run: pure functions that choose the next limit from measurements with the present one.
+"""Concurrency limit of a bulk run: pure functions that choose the next limit from measurements at the present limit.
 
 The limit is the maximum number of requests in flight. A window is a time with a constant limit, in which responses and
 rejections are counted.
@@ -22,8 +22,9 @@ _REQUIRED_GAIN = 0.1
 _CONFIDENCE = 1.5
 # Smallest factor between two limits whose rates are compared. The effect of a smaller increase can't be measured.
 _MEASURABLE_STEP = 1.2
-# A decrease of the limit by this factor or more is a large step. After a large step, the rate may be lower by the whole
-# measurement error; after a small step, by _SMALL_STEP_SHARE of the error.
+# A decrease of the limit by this factor or more is a large step. A lower limit is kept even if the rate seems to have
+# fallen a little, because this may be a measurement error. After a large step, the whole error is tolerated; after a
+# small step, only _SMALL_STEP_SHARE of it.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
 # While the limit is not rising, it is kept if at most this share of the requests is rejected.
@@ -77,9 +78,9 @@ class ConcurrencyState:
     :param baseline: the limit that this one is compared with; 0 if there is none.
     :param baseline_rate: responses per second at the baseline.
     :param baseline_responses: number of responses that the baseline's rate was measured with.
-    :param has_climbed: whether the limit is held after a rise without effect. At first it is ``False``, and the limit
-        is lowered instead. It becomes ``True`` once a rise has increased the rate, the server has rejected requests, or
-        the limit has been held.
+    :param has_climbed: what follows a rise without effect: if ``False``, lower limits are tried; if ``True``, the limit
+        is held. It is ``False`` at first, and ``True`` once a rise has increased the rate, the server has rejected
+        requests, or a hold has ended.
     :param probes_lower: whether the next trial after holding is a lower limit.
     :param hold_seconds: how long the limit is held.
     :param held_since: when holding began, in seconds of the caller's clock.
@@ -164,7 +165,8 @@ def _after_rise(state: ConcurrencyState, window: Window, now: float) -> Concurre
 
 
 def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
-    # If a large step really lowers the rate, the loss exceeds the measurement error. So a smaller loss is tolerated.
+    # A large step that lowers the rate lowers it by more than the measurement error, so a loss within the error is
+    # tolerated. The effect of a small step may be smaller than the error, so only a share of the error is tolerated.
     noise = (
         _noise(state, window)
         / _CONFIDENCE

@@ -31,11 +31,11 @@ class RequestCounts:
 class ConcurrencyController:
     """Splits a run into measurement windows, and sets the concurrency limit after each window.
 
-    After a change of the limit, the next window begins when as many responses have arrived as requests could be in
-    flight. The server's queue has adapted to the limit by then; an earlier measurement would show too high a rate. A
-    window ends when it has measured enough for a decision, or early if there are too many rejections. After a decrease
-    of the limit, rejections before the window begins do not count, because their requests were sent under the higher
-    limit.
+    After a change of the limit, the server's queue has to adapt to the new limit; until then the measured rate would be
+    too high. So the next window begins only when the number of responses since the change has reached the larger of the
+    old and the new limit. A window ends when it has measured enough for a decision, or early if there are too many
+    rejections. After a decrease of the limit, rejections before the window begins do not count, because their requests
+    were sent under the higher limit.
     """
 
     def __init__(self, now: float) -> None:
@@ -75,8 +75,9 @@ class ConcurrencyController:
         if self._window_began is None or not responses:
             return Window(responses=0, rate=0.0, rejected=rejected, seconds=0.0)
         seconds = max(now - self._window_began, 1e-6)
-        # Responses come in waves. If a window holds one wave too many, the measured rate is too high. So the rate is
-        # limited to the highest value that the latency allows.
+        # Responses come in waves, so a window may hold one wave too many or too few. If all slots are in use, the limit
+        # divided by the latency is a better measure of the rate than the count. If not all are in use, the quotient is
+        # too high, so the rate is at most the counted rate plus a quarter.
         latency = (counts.seconds - self._before.seconds) / responses
         rate = min(1.25 * responses / seconds, self.state.limit / max(latency, 1e-6))
         return Window(responses=responses, rate=rate, rejected=rejected, seconds=seconds)

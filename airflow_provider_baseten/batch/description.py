@@ -177,7 +177,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """Return whether a value is immutable, code, or a collection of such values, for example a dict of functions."""
+    """Return whether a value is immutable, a function, a class, or a collection of such values."""
     if isinstance(value, dict):
         return type(value) is dict and all(_is_constant(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):

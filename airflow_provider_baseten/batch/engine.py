@@ -75,8 +75,8 @@ def run_batch(
     :param job: the job.
     :param client: client whose credentials are used; the run opens connections of its own. A row fails if its response
         is larger than the client allows, or than 64 MiB.
-    :param stop: ends the run within 5 seconds once a signal handler or another thread sets it. The event is always set
-        when this function returns.
+    :param stop: event that ends the run within 5 seconds once a signal handler or another thread sets it. Use a new
+        event for each run, because this function also sets it when the run ends in another way.
     :param on_progress: called every 10 seconds, in another thread.
     :returns: the manifest. If a stop has left rows without an outcome, its ``complete`` is ``False``, and it was not
         written.
@@ -201,10 +201,10 @@ class _Run:
         return self._manifest()
 
     def _start_workers(self) -> None:
-        """Start a worker for each slot.
+        """Start workers until there is one for each slot.
 
-        If the limit is automatic, also start a replacement for each worker that pauses before a retry: a pausing worker
-        has given back its slot.
+        A worker that pauses before a retry has given back its slot. If the limit is automatic, this method is called
+        repeatedly, and starts one more worker for each paused one.
         """
         paused = 0 if self._controller is None else self._slots.paused
         while len(self._workers) < self._slots.limit + paused and not self._prefetcher.exhausted:

@@ -1,4 +1,4 @@
-"""Fingerprint of a job: equal for two runs if and only if both send the same requests and write the same outputs."""
+"""Fingerprint of a job: a hash of its input and options, by which a run recognizes an earlier run of the same job."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -73,8 +73,8 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
         return b"object " + describe(value).encode()
     except NotDescribableError as error:
-        # In two cases the type of the row is enough. With job_version, the user is responsible for telling changed rows
-        # apart. If model_input is not callable, a row that JSON can't hold usually fails anyway.
+        # In two cases the fingerprint needs only the type of the row. If job_version is set, the user changes it
+        # whenever the rows change. If model_input is not callable, a row that JSON can't hold usually fails anyway.
         if not callable(job.model_input) or job.job_version is not None:
             return b"type " + type(value).__qualname__.encode()
         raise BasetenInputError(

@@ -47,5 +47,5 @@ class InputFile:
 
 
 def suffixes_of(uri: str) -> list[str]:
-    """Return two empty strings, then the suffixes of a name in lower case. So the list has at least two items."""
+    """Return the suffixes of a name in lower case, after two empty strings, so that a last and a second last exist."""
     return ["", "", *(suffix.lower() for suffix in PurePosixPath(uri).suffixes)]

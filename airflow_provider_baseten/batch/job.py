@@ -97,7 +97,8 @@ class BatchJob:
     :param num_shards: number of shards that the job is split into, by default 1.
     :param shard: number of the shard that this job runs, from 0. A shard takes every ``num_shards``-th row.
     :param timeout: seconds to wait for each response, by default 1260.
-    :param request_retries: retries of a request.
+    :param request_retries: ``RequestRetries``: how often, and for how long, a request is sent again after an error; by
+        default 8 attempts within an hour.
     :param headers: extra HTTP headers.
     :param idempotent: whether a request may be sent again when the model may have run; by default not.
     :param job_version: a string that you change whenever the callables of the job change. If it is given, two runs are

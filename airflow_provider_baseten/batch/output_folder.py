@@ -67,9 +67,9 @@ class OutputFolder:
 
     @consequence("Nothing was sent.")
     def claim(self) -> None:
-        """Make this job the owner of the folder.
+        """Make this job the owner of the folder. If the job has ``overwrite``, delete the files of another job.
 
-        :raises BasetenInputError: the folder belongs to another job.
+        :raises BasetenInputError: the folder belongs to another job, and ``overwrite`` is ``False``.
         :raises BasetenResultStoreError: the folder can't be written to.
         """
         self._plan.part_format.check()
@@ -103,12 +103,15 @@ class OutputFolder:
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
         """Delete the files of another job.
 
-        If the other job has the same number of shards, this shard deletes only the files with its own shard number. The
-        other shards of this job delete the rest.
+        Files of a job with another number of shards are all deleted. If the other job has the same number of shards,
+        each shard of this job deletes only the files with its own shard number.
 
-        :param all_of_mine: whether the files with this shard's number belong to the other job. If so, they are deleted.
+        :param names: names of all files in the folder.
+        :param all_of_mine: whether the files with this shard's number belong to the other job. If ``False``, they
+            belong to this job and are kept.
         """
-        # Ownership files are deleted last. If this process dies before, the next run still sees whose files are left.
+        # Ownership files are deleted last. If this process dies before it has deleted all files, the next run can still
+        # see which job wrote the rest.
         for name in sorted(names, key=lambda name: bool(_JOB.fullmatch(name))):
             others = f"-of-{self._job.num_shards:05d}" not in name
             if _OWN.fullmatch(name) and (others or (all_of_mine and f"-{self._shard}" in name)):

@@ -81,9 +81,9 @@ class RequestPrefetcher:
         self._is_all_read = not block
         self._ready.extend(block)
         self._bytes += sum(len(request.body) for request in block)
-        self._filling = (
-            None  # Reset only after a success. A failed task stays, so that each later next() raises the same error.
-        )
+        # Reset only after a success. If this task fails, it stays in `_filling`, so that each later next() raises its
+        # error again.
+        self._filling = None
 
     def _make_blocks(self) -> None:
         use_all_cores()

@@ -104,6 +104,9 @@ class ProgressMeter:
         """Return the estimated seconds until the end.
 
         Return ``None`` before the first response, and while the number of rows can't be estimated.
+
+        :param rows: rows that are done, including those of previous runs.
+        :param now: time, by the same clock as ``began``.
         """
         finished = self._rows.done - self._rows.unsent
         then, finished_then = self._finished[0]

@@ -112,10 +112,10 @@ def _check_digits(number: str) -> None:
 def parts_of(
     response: JsonValue, texts: Callable[[bytes], Iterable[msgspec.Raw]], values: Callable[[Any], Iterable[Any]]
 ) -> list[JsonValue]:
-    """Return the parts of a response, each with its own text.
+    """Return the parts of a response. If it has no text, or msgspec can't read the text, the parts have no text.
 
-    :param texts: cuts the text of the response into the texts of the parts.
-    :param values: takes the values of the same parts, in the same order, from the value of the response.
+    :param texts: function that takes the text of the response and returns the texts of its parts.
+    :param values: function that takes the value of the response and returns the values of its parts, in the same order.
     """
     try:
         found = [bytes(text) for text in texts(response.text or b"")]

@@ -16,8 +16,8 @@ class Row:
     :param location: where the row comes from, for messages: file, unit and number, such as ``("a.csv", "line", 7)``. A
         row of the job's ``inputs`` has the location ``("inputs", "", index)``.
     :param raw: the row as JSON text, if it comes from a JSON Lines file.
-    :param value: if ``raw`` is ``None``, the row as a Python value, or the error that :attr:`value` raises for a broken
-        row.
+    :param value: the row as a Python value, if ``raw`` is ``None``. For a broken row, an error: the attribute ``value``
+        raises it.
     """
 
     __slots__ = ("location", "raw", "stored")

@@ -17,7 +17,7 @@ _PAUSE_SECONDS = 0.004
 
 
 class RowCount:
-    """Counts the rows of files in a thread. It reads only the metadata of Parquet files, and all of the text files.
+    """Counts the rows of files in a thread. It reads the whole of a text file, but only the metadata of a Parquet file.
 
     :param files: the files.
     :param known: number of rows if it is already known. In this case, no file is read.

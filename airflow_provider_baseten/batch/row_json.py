@@ -46,9 +46,9 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
-    """Return a value with its dates, data classes and other types that :func:`encode` accepts turned into JSON values.
+    """Return a value in which dates, data classes and other types that JSON does not have are replaced by JSON values.
 
-    Objects of types that ``encode`` refuses stay unchanged.
+    Values inside lists and mappings are replaced too. Objects of types that :func:`encode` refuses stay unchanged.
     """
     match value:
         case str() | int() | float() | Decimal() | None if not isinstance(value, Enum):

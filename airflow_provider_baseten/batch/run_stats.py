@@ -9,15 +9,15 @@ _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
 
 # Limits for the token counts that the server sends in the field ``usage`` of a response: largest count, number of
-# counts, longest name of a count. The run copies the counts to the manifest and to XCom, which a wrong response must
-# not make large.
+# counts, longest name of a count. The run copies the counts to the manifest and to XCom. The limits keep a wrong
+# response from making both of them large.
 _MOST_TOKENS = 1 << 63
 _MOST_KINDS = 50
 _LONGEST_KIND = 100
 
 
 class RequestStats:
-    """Counts of requests. Only the sender of the requests changes them."""
+    """Counts of requests. Only ``Sender`` changes the counts; other code reads them."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -29,7 +29,7 @@ class RequestStats:
 
     @property
     def latency(self) -> float:
-        """Mean latency in seconds; 0.1 before the first response."""
+        """Mean latency in seconds. Before the first response, it is assumed to be 0.1."""
         return self.response_seconds / self.responses if self.responses else 0.1
 
     def add_response(self, seconds: float) -> None:
@@ -42,7 +42,10 @@ class RequestStats:
         self.latencies.add(seconds)
 
     def add_usage(self, output: object) -> None:
-        """Add the token counts in the field ``usage`` of a response. Values that can't be a count are left out."""
+        """Add the token counts in the field ``usage`` of a response. Values that can't be a count are left out.
+
+        :param output: decoded response; it is ignored if it is not an object with ``usage``.
+        """
         usage = output.get("usage") if isinstance(output, dict) else None
         for kind, count in usage.items() if isinstance(usage, dict) else ():
             total = self.usage[kind] + count if type(count) is int and count >= 0 else _MOST_TOKENS

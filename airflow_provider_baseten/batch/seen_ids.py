@@ -20,7 +20,7 @@ class SeenIds:
         self._count = 0
 
     def add(self, value: bytes) -> bool:
-        """Add an id, and return whether the set did not contain the id before."""
+        """Add an id, and return whether the id is new."""
         digest = int.from_bytes(hashlib.blake2b(value, digest_size=8).digest()) or 1
         if 2 * self._count >= len(self._table):
             self._grow()

@@ -36,9 +36,9 @@ class Failure:
     """The failure of a row whose response can't be used as an output. Baseten bills such a response.
 
     :param error: why the response is not an output.
-    :param answer: the part of the response for this row, or the whole response. ``None`` if ``answer_row`` is set.
-    :param answer_row: number of another failed row of the same request. The whole response is kept once, in the failure
-        of that row.
+    :param answer: the part of the response for this row. The whole response if there is no such part; several failed
+        rows of one request then share it, and only the failure of the first one holds it.
+    :param answer_row: number of that first row, in the failures of the other rows; their ``answer`` is ``None``.
     """
 
     error: BasetenError
@@ -51,8 +51,9 @@ class Sender:
 
     The attribute ``stats`` counts the requests.
 
-    :param slots: limits the requests in flight. A request that waits for its next attempt is not in flight, so it frees
-        its slot: at once, or a little later if the server rejected the request because of a rate limit or load.
+    :param slots: limits the requests in flight. A request that waits for its next attempt frees its slot. If the server
+        rejected the request because of a rate limit or load, the slot is freed a little later, so that the next request
+        does not follow at once.
     """
 
     def __init__(self, plan: BatchPlan, transport: AsyncTransport, slots: Slots) -> None:
@@ -75,9 +76,9 @@ class Sender:
     async def send(self, request: RowRequest) -> list[bytes | Failure]:
         """Send a request, with retries, and return an output or a failure for each of its rows.
 
-        An output is JSON on one line, or a packed vector if the parts hold vectors.
+        An output is JSON on one line. If the part files hold vectors, it is a vector packed as 32-bit floats.
 
-        :raises BasetenError: no attempt got a successful response. The error of the last attempt is raised.
+        :raises BasetenError: the error of the last attempt, if no attempt got a successful response.
         """
         # A plain loop, because tenacity would add a fifth to the CPU time of a request that needs no retry.
         began = time.monotonic()

@@ -35,7 +35,8 @@ def node_of_code(code: CodeType) -> Node | None:
     """Return the syntax tree of a function; ``None`` if there is no source or several functions in the source match."""
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
-    if len(found) > 1:  # Several lambdas in one line differ only in their positions.
+    # Several lambdas in one line can have the same arguments. Then only the position in the line tells them apart.
+    if len(found) > 1:
         positions = {*code.co_positions()}
         found = [node for node in found if isinstance(node, ast.Lambda) and _position(node.body) in positions]
     return found[0] if len(found) == 1 else None  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from airflow_provider_baseten.cli.definition import GROUP
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
-    :param arguments: command line without the program's name, by default that of the process.
+    :param arguments: command line without the program's name; by default the arguments of this process.
     """
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(

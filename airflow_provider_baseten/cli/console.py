@@ -29,7 +29,10 @@ class UsageError(Exception):
 
 
 class CommandError(Exception):
-    """The command failed, and neither a call to Baseten nor wrong input is the cause."""
+    """The command failed on this machine, for example because a package is missing.
+
+    A wrong command line or input raises :class:`UsageError` instead, a failed call raises ``BasetenError``.
+    """
 
 
 def command(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:

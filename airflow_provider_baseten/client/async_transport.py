@@ -27,6 +27,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 
 # Largest response in a bulk job, in bytes. The limit is low, because many responses are in memory at once.
 _MAX_BULK_BYTES = 64 * 1024**2
+# Size in bytes above which a response of a bulk job is kept in a temporary file until it is complete.
 _BULK_IN_MEMORY_BYTES = 1024**2
 
 # Size in bytes of the first read. Most responses are smaller, so one read returns them completely.
@@ -39,8 +40,8 @@ class AsyncTransport:
     :param credentials: address and keys of the workspace.
     """
 
-    # Path, host and headers of the last request, and the URL and headers that pyreqwest made of them. The request
-    # itself may have a large body, so it is not kept.
+    # Cache for the next request: path, host and headers of the last request, and the URL and headers in pyreqwest's
+    # types. The last request itself is not kept, because its body may be large.
     _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -101,9 +102,9 @@ class AsyncTransport:
         return cache(proxy_for) if has_proxies() else None
 
     async def attempt(self, request: Request, body: bytes | None) -> Response:
-        """Send a request once, with another body. A bulk job sends one request many times, each time with another body.
+        """Send a request once, with a body given separately. A bulk job sends one request many times with new bodies.
 
-        :param body: the body that is sent instead of ``request.body``.
+        :param body: the body that is sent instead of ``request.body``; ``None`` to send no body.
         :returns: the response, with its body in memory. Its headers are found by lower-case name.
         :raises BasetenError: error of this attempt.
         """
@@ -121,7 +122,8 @@ class AsyncTransport:
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
         """Return URL and headers of a request in pyreqwest's types.
 
-        If path, host and headers are those of the last request, as in a bulk job, the last result is returned.
+        The URL and headers of the last call are returned again if path, host and headers have not changed, as in a bulk
+        job.
         """
         last = self._last
         if last and last[0] == request.path and last[1] == request.host and last[2] is request.headers:

@@ -1,4 +1,4 @@
-"""CA bundle: a file of certificates that HTTP clients trust instead of the usual ones. The environment names it."""
+"""CA bundle: a file of certificates that the HTTP clients trust. An environment variable names the file."""
 
 import os
 import ssl
@@ -11,7 +11,9 @@ from airflow_provider_baseten.exceptions import (
 
 
 def ca_bundle() -> tuple[str, bytes] | None:
-    """Return path and content of the CA bundle that the environment names.
+    """Return path and content of the CA bundle, ``None`` if no environment variable names one.
+
+    The first that is set counts: ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``.
 
     :raises BasetenInputError: the bundle can't be read or holds no certificate.
     """

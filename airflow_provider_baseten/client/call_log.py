@@ -15,7 +15,8 @@ class CallLog:
     """Logs a call when it begins and when its response has arrived.
 
     :param log: logger of the task or the trigger.
-    :param request: request of the call; only its subject is logged.
+    :param request: request of the call. Of the request, only the ``subject`` is logged: a name of the call, for example
+        ``predict of model abc``.
     """
 
     def __init__(self, log: "logging.Logger | Any", request: "Request") -> None:

@@ -40,6 +40,8 @@ class _BaseClient:
     def with_options(self, *, timeout: float | None = None, max_attempts: int | None = None) -> Self:
         """Return another client with the same credentials and other limits. The new client has connections of its own.
 
+        A limit that is not given stays unchanged.
+
         :param timeout: seconds to wait for a response.
         :param max_attempts: maximum number of attempts for each request, the first included; 1 for no retry.
         """

@@ -62,6 +62,8 @@ class Credentials:
     def with_options(self, *, timeout: float | None = None, max_attempts: int | None = None) -> Self:
         """Return the same credentials with other limits.
 
+        A limit that is not given stays unchanged.
+
         :param timeout: seconds to wait for a response.
         :param max_attempts: maximum number of attempts for each request, the first included.
         """

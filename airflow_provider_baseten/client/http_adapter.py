@@ -17,8 +17,8 @@ _MAX_INTERIM_RESPONSES = 10_000
 _MOST_LINES = 1000
 _MOST_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
-# Control characters that are refused in a header: NUL, and a carriage return without a line feed, which Python's parser
-# takes for the end of the line.
+# Control characters that are refused in a header: NUL, and a carriage return without a line feed. Python's parser would
+# take such a carriage return for the end of the line.
 _AMBIGUOUS = re.compile(rb"\0|\r(?!\n)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _EMPTY_LINES = (b"\r\n", b"\n")
@@ -48,8 +48,8 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                # A status line begins a head, and an empty line ends the head. Neither is corrected. After the head
-                # of an interim response, another status line follows.
+                # The status line before the headers and the empty line after them need no correction. If the response
+                # was an interim one, the status line of the next response follows the empty line.
                 self._begun = bool(line.strip())
                 return line
             if len(line) == limit:

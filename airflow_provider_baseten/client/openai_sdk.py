@@ -44,12 +44,12 @@ class _Attempts:
         self._count = 0
 
     def pause_after_response(self, response: Any) -> float | None:
-        """Return the seconds until the next attempt; ``None`` if the caller of the SDK gets this response."""
+        """Return the seconds until the next attempt. ``None`` means no retry: the SDK gets this response."""
         found = Response(request=self._request, status=response.status_code, headers=response.headers, body=b"")
         return self._pause(error_for(found))
 
     def pause_after_exception(self, exception: Exception) -> float | None:
-        """Return the seconds until the next attempt; ``None`` if the caller of the SDK gets this exception."""
+        """Return the seconds until the next attempt. ``None`` means no retry: the exception is raised."""
         if not isinstance(exception, _NOT_SENT):
             return self._pause(None)
         is_retryable = "certificate" not in str(exception).lower()

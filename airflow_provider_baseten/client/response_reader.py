@@ -29,8 +29,8 @@ class ResponseReader:
     """Takes the parts of one response body as they arrive.
 
     :param headers: headers by lower-case name.
-    :param max_response_bytes: largest decompressed body in bytes. If the request has a limit of its own, that limit
-        counts instead. At most ``MAX_ERROR_BYTES`` of an error response are kept.
+    :param max_response_bytes: largest decompressed body in bytes. ``request.max_response_bytes`` takes precedence if it
+        is set. At most ``MAX_ERROR_BYTES`` of an error response are kept.
     :param in_memory: size in bytes above which the body is moved to a temporary file.
     :param on_piece: called with each decompressed piece of a response that is not an error.
     """

@@ -75,7 +75,11 @@ class RequestRetries:
 
 
 def is_retryable(error: BaseException, request: Request) -> bool:
-    """Return whether a new attempt may succeed, and the model either has not run yet or is allowed to run twice."""
+    """Return whether a failed request may be sent again.
+
+    Two conditions must hold. A new attempt may succeed after this error. And either the model has not run yet, or the
+    request is idempotent, so that the model may run twice.
+    """
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 
 

@@ -29,7 +29,10 @@ _PART_BYTES = 64 * 1024
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return ``None``. If there were a target, the library would read the whole body, even without following it."""
+        """Return ``None``, so that ``requests`` sees no redirect.
+
+        If ``requests`` saw one, it would read the whole body of the response, even with ``allow_redirects=False``.
+        """
         return None
 
 

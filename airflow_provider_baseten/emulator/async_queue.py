@@ -60,7 +60,7 @@ class AsyncQueue:
         self.start_requests()
 
     def cancel(self, request: AsyncRequest) -> bool:
-        """Cancel a request if it is in this queue, and return whether it was."""
+        """Cancel a request if it is in this queue. Return whether the request was canceled."""
         if request.request_id not in self._queued_by_priority[request.priority]:
             return False
         self._dequeue(request)
@@ -68,7 +68,10 @@ class AsyncQueue:
         return True
 
     def start_requests(self) -> None:
-        """Start queued requests until no slot is free. If the deployment has no replica, start only a replica."""
+        """Start queued requests until no slot is free.
+
+        If the deployment has no replica, start a replica. The requests start when that replica is ready.
+        """
         while (self._due_retries or self.queued) and self._may_start():
             if not self._deployment.replicas.try_acquire_slot():
                 self._deployment.replicas.wake()

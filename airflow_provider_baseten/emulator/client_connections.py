@@ -12,7 +12,10 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnections:
-    """TCP connections of the clients. They are used for early closes, resets and interim responses, which ASGI lacks.
+    """TCP connections of the clients.
+
+    An ASGI app can't close or reset a connection before the response is complete, and can't send an interim response.
+    Therefore this class does so on the TCP connection itself.
 
     The methods must be called in the server's event loop.
     """

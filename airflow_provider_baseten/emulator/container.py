@@ -1,4 +1,8 @@
-"""HTTP server of a model's container, with the routes and responses of the server of Truss, Baseten's model format."""
+"""HTTP server of a model's container.
+
+Truss, Baseten's model format, includes a server that runs in a container. The routes and responses here are the same as
+in that server.
+"""
 
 import asyncio
 import inspect

@@ -49,8 +49,9 @@ class Model:
     :param backend: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
     :param name: name in the management API, by default the id.
-    :param environments: names of the environments. ``development`` uses the first deployment. Each other environment
-        has a deployment of its own, with its own replicas. All deployments share one loaded model.
+    :param environments: names of the environments, by default ``production`` and ``development``. Each environment has
+        a deployment of its own, with its own replicas. The exception is ``development``, which shares the first
+        deployment with the first other environment. All deployments share one loaded model.
     :param regional_environments: names of the regional environments, which can be part of the host name.
     :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.
     :param scaling: replicas and concurrency of each deployment.
@@ -141,7 +142,7 @@ class Endpoint:
         *,
         created_at: float,
     ) -> "Endpoint":
-        """Return a model or chain with a deployment for each environment.
+        """Return a model or chain with the deployments of its environments.
 
         :param kind: ``model`` or ``chain``.
         :param id_: id of the model or chain.

@@ -36,11 +36,11 @@ class Fault:
     :param after_webhook: whether the response to an async submission is sent only after the request has ended and its
         webhook has been delivered.
 
-    With the action ``webhook``, ``delay`` delays the delivery. With ``status`` or ``reset``, the webhook is not sent,
-    and the emulator continues as if the receiver had responded in this way: after 200 the webhook counts as delivered,
-    after 503 the delivery is retried, after 400 or ``reset`` the webhook counts as not delivered. If ``after_model`` is
-    true too, the webhook is sent, but the receiver's response is replaced in the same way. So
-    ``after_model=True, status=503`` leads to two deliveries.
+    With the action ``webhook``, the fault is injected into a delivery. ``delay`` delays the delivery. ``status`` or
+    ``reset`` replaces the receiver's response, and the webhook is not sent. After status 200 the webhook counts as
+    delivered, after 503 the delivery is retried, after 400 or ``reset`` the webhook counts as not delivered. If
+    ``after_model`` is true too, the webhook is sent, and then the receiver's response is replaced. So with
+    ``after_model=True, status=503`` the receiver gets the webhook twice.
     """
 
     target: str | None = None

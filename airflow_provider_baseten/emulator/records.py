@@ -21,8 +21,8 @@ class RecordedRequest:
     :param environment: name of the called environment, if any.
     :param deployment_id: id of the called deployment, if the path contains one.
     :param regional: whether the environment was part of the host name.
-    :param route: rest of the path: for ``sync`` and Model APIs the path on the model's server, for ``async_request`` a
-        slash and the id of the async request.
+    :param route: for ``sync`` and Model APIs, the path on the model's server; for ``async_request``, a slash and the id
+        of the async request; empty for any other action.
     :param status: HTTP status of the response. It is ``None`` until the response begins, and 499 if the client
         disconnected before that.
     :param body_bytes: number of bytes read from the request body.

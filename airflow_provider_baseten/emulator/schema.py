@@ -28,7 +28,11 @@ def describe_types(first_method: Callable[..., Any], last_method: Callable[..., 
 
 
 def _read_output_type(annotation: Any) -> tuple[type[BaseModel] | None, bool] | None:
-    """Return the type of the output, if known, and whether the output can be a stream; ``None`` if neither is known."""
+    """Return the pydantic model of the output, and whether the output can be a stream.
+
+    If the output is always a stream, the pydantic model is ``None``. For an annotation without a pydantic model or an
+    iterator, such as ``str``, return ``None``.
+    """
     if is_pydantic_model(annotation):
         return annotation, False
     if _is_iterator(annotation):

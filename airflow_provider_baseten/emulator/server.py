@@ -17,7 +17,7 @@ from airflow_provider_baseten.emulator.errors import EmulatorError
 _MAX_HEADER_BYTES = 131_072
 # Interval of uvicorn's regular work, such as updating the Date header.
 _MAINTENANCE_SECONDS = 0.1
-# Maximum time that the shutdown waits for requests in flight.
+# Maximum time that the shutdown waits until the cancelled requests have ended and the connections are closed.
 _MAX_SHUTDOWN_SECONDS = 5.0
 
 
@@ -109,7 +109,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory of event loops. If uvloop is not installed, return ``None`` for asyncio's factory."""
+    """Return uvloop's event loop factory. If uvloop is not installed, return ``None``: asyncio then uses its own."""
     try:
         import uvloop
     except ImportError:

@@ -34,7 +34,7 @@ class DaemonThreadPool:
         return await result
 
     def stop(self) -> None:
-        """End each thread after its current call."""
+        """Let the threads end after the calls that are running or waiting. Return at once."""
         for _ in range(self._count):
             self._calls.put(None)
 

@@ -35,7 +35,7 @@ def sign(body: bytes, secrets: Sequence[str]) -> str:
 def make_webhook_body(request: AsyncRequest, data: Any, now: float) -> bytes:
     """Return the body of a webhook.
 
-    :param request: async request whose invocation of the model has ended.
+    :param request: async request for which the invocation of the model has ended.
     :param data: output of the model.
     :param now: current time in seconds since the epoch.
     """
@@ -70,7 +70,7 @@ class Webhooks:
     async def deliver(self, request: AsyncRequest, data: Any) -> bool:
         """Deliver the output of a request, record each attempt, and return whether the delivery succeeded.
 
-        :param request: async request whose invocation of the model has ended.
+        :param request: async request for which the invocation of the model has ended.
         :param data: output of the model.
         """
         body = make_webhook_body(request, data, self._clock.now())

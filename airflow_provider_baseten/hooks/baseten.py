@@ -27,9 +27,8 @@ class BasetenHook(BaseHook):
     """Hook that calls models, chains and custom servers on Baseten with the credentials of an Airflow connection.
 
     The API key is the password of the connection. If the *default* connection does not exist, the key is read from the
-    environment variable ``BASETEN_API_KEY``. If a connection with another id does not exist, this is an error. To call
-    Baseten itself, leave the host of the connection empty. To call an emulator or a proxy, enter its base URL as the
-    host.
+    environment variable ``BASETEN_API_KEY``. Any other connection must exist. To call Baseten itself, leave the host of
+    the connection empty. To call an emulator or a proxy, enter its base URL as the host.
 
     The methods of the hook are blocking, for use in tasks. :meth:`client` returns a client with more methods, and
     :meth:`async_client` a client that does not block. Use a hook only in the process and thread that created it.
@@ -39,8 +38,8 @@ class BasetenHook(BaseHook):
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``.
     :param timeout: seconds to wait for a response, and for each next part of a streamed response; by default 1260,
         slightly more than Baseten's own limit for a prediction.
-    :param request_retries: how often, and for how long, a request that did not run is sent again; by default 8 attempts
-        within an hour.
+    :param request_retries: how often, and for how long, a failed request is sent again if the model did not run; by
+        default 8 attempts within an hour.
 
     :raises BasetenInputError: an argument is not valid.
     """

@@ -114,7 +114,7 @@ class BasetenConnection:
         """Return the credentials of a client.
 
         :param timeout: seconds to wait for a response.
-        :param request_retries: how often, and for how long, a request that did not run is sent again.
+        :param request_retries: how often, and for how long, a failed request is sent again if the model did not run.
         :raises BasetenInputError: ``[baseten] max_response_bytes`` is not a number of bytes.
         """
         return Credentials(
@@ -145,10 +145,11 @@ class BasetenConnection:
 
 
 def check_variable(conn_id: str) -> None:
-    """Check whether an environment variable defines a connection that Airflow did not find.
+    """Raise an error if Airflow did not find a connection although its environment variable is set.
 
-    Airflow ignores a variable that it can't parse, and then reports that the connection does not exist.
+    Airflow ignores a variable that it can't parse, and then reports only that the connection does not exist.
 
+    :param conn_id: id of the connection that Airflow did not find.
     :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
     """
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"

@@ -51,6 +51,7 @@ def _without_connection(conn_id: str) -> BasetenConnection:
 async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a blocking function in a thread of asgiref.
 
-    The function may ask Airflow's supervisor. In a triggerer of Airflow 3.1, only a thread of asgiref can ask it.
+    The function may communicate with Airflow's supervisor process. In a triggerer of Airflow 3.1, only the threads of
+    asgiref can do so.
     """
     return await sync_to_async(function, thread_sensitive=False)(*arguments)

@@ -17,7 +17,7 @@ class SharedClient:
 
     :param baseten_conn_id: id of the Airflow connection.
     :param timeout: seconds to wait for a response.
-    :param request_retries: how often, and for how long, a request that did not run is sent again.
+    :param request_retries: how often, and for how long, a failed request is sent again if the model did not run.
     """
 
     def __init__(self, baseten_conn_id: str, timeout: float, request_retries: RequestRetries) -> None:

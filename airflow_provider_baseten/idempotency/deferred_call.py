@@ -1,16 +1,17 @@
 """Deferred call: a request that the worker leaves in the result store for the trigger, and the response to it.
 
-Trigger arguments and events hold only the name of the call. The name is
-:meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`. So a retry of the task finds the call
-again, but a cleared task, or a task with another input, does not. The files of a call prevent a second payment:
+Trigger arguments and events hold only the name of the call. All attempts of a task use the same name, until the task
+is cleared or its input changes, see :meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`. So a
+retry finds the files of the call. They prevent a second payment:
 
-- ``claim``: created by the trigger before it sends the request. If the trigger moves to another triggerer, the claim
-  shows there that the request may have been sent, and ``on_orphaned_request`` decides whether to send it again. A
-  trigger that was suspended meanwhile finds the claim of its successor when it resumes, and sends nothing.
+- ``claim``: created by the trigger before it sends the request. If Airflow moves the trigger to another triggerer, the
+  new trigger finds the claim, so the request may have been sent. ``on_orphaned_request`` decides whether the new
+  trigger replaces the claim and sends the request again. If the earlier trigger was suspended before it sent the
+  request, it finds the new claim when it resumes, and sends nothing.
 - ``response``: written before the trigger ends. Triggers and attempts that find it send nothing.
 - ``error``: written if there is no usable response. The worker that raises the error deletes this file and the claim,
-  so that the next attempt sends the request. With ``on_orphaned_request="fail"`` the claim stays, so that nothing is
-  sent until the task is cleared.
+  so that the next attempt sends the request. If the error comes from ``on_orphaned_request="fail"``, the claim stays,
+  so that nothing is sent until the task is cleared.
 """
 
 import json
@@ -86,7 +87,7 @@ class DeferredCall:
 
         Return ``None`` on success. If another trigger has claimed the right, return the claim of that trigger.
 
-        An earlier attempt that ended with an error has usually left no claim, see :meth:`take_error`.
+        The other trigger usually died or was suspended: after an error, :meth:`take_error` deletes the claim.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None
@@ -97,7 +98,7 @@ class DeferredCall:
         self._store.write(self._claim, json.dumps(asdict(mine)).encode())
 
     def holder(self) -> Claim | None:
-        """Return the claim of the trigger that may send, ``None`` if there is none."""
+        """Return the claim of the trigger that has the right to send the request, ``None`` if there is none."""
         body = self._store.read(self._claim)
         if body is None:
             return None

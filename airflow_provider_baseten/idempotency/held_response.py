@@ -24,9 +24,10 @@ _MAX_BYTES = 60_000
 
 
 class HeldResponse:
-    """Paid response whose output an attempt could not store, so the attempt kept it in the task state store.
+    """Paid response that an attempt kept in the task state store, because the output could not be stored.
 
-    A response to another request, or from before the task was cleared, is not found. Then the task sends its request.
+    A retry finds the response only if it sends the same request and the task was not cleared meanwhile. Otherwise the
+    retry sends its request.
 
     :param context: context of the task.
     :param request: request of this attempt.
@@ -75,7 +76,8 @@ class HeldResponse:
         try:
             self._states.set(_KEY, held)
         except Exception:
-            # Not raised: the caller has the error of the result store, and raises it with a note on the lost response.
+            # This error is not raised, because the caller is already handling an error of the result store. The caller
+            # raises that error, with a note that the response is lost.
             return False
         return True
 

@@ -19,8 +19,9 @@ class Identity:
     :param name: hash of DAG id, run id, task id and map index. If a run is deleted and created again with the same id,
         the name stays the same. So the new run finds the request of the deleted run, and can cancel it.
     :param run: start time of the run, ``None`` if the context has no run. It differs between a deleted run and a new
-        run with the same id, so that the new run does not get the output of the deleted run. Airflow changes the start
-        time of a finished run only when some of its tasks are cleared. Those tasks send again anyway.
+        run with the same id, so that the new run does not get the output of the deleted run. If tasks of a finished
+        run are cleared, Airflow changes the start time of that run. This does no harm, because a cleared task sends
+        again anyway.
     :param max_tries: Airflow's ``max_tries``. A retry does not change this number, so a retry uses what an earlier
         attempt has paid for. A clear raises the number, so a cleared task sends again.
     """

@@ -128,7 +128,7 @@ def intent(context: "Context", fingerprint: str, kind: Kind = "async_request") -
 def plan(entry: Entry | None, wanted: Entry, on_orphaned_request: OnOrphanedRequest) -> Send | Attach | Replace:
     """Decide whether an attempt sends its request, waits for an earlier request, or replaces an earlier request.
 
-    :param entry: record of the earlier attempts.
+    :param entry: entry that an earlier attempt recorded, ``None`` if there is none.
     :param wanted: entry that this attempt would record before it sends its own request.
     :raises BasetenOrphanedRequestError: an earlier attempt died while it sent the same request, and
         ``on_orphaned_request`` is ``fail``.
@@ -176,9 +176,9 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
 
 
 def write_persistently(ledger: Ledger, entry: Entry) -> None:
-    """Replace the entry of a request that was sent, and retry this for a minute.
+    """Write the entry of a request that was sent, with the id; if the write fails, repeat it for a minute.
 
-    Without the entry, a retry of the task would send, and pay for, the request again.
+    Without the id, the next attempt can't find the request, and may send and pay for another one.
 
     :raises Exception: the last error of Airflow or of the result store.
     """
@@ -233,9 +233,9 @@ class _InTaskStates:
         return True
 
     def _left_by_another_run(self) -> Entry | None:
-        """Return the entry of a deleted run with the same id, so that the request of this run can be cancelled.
+        """Return the entry of a deleted run that had the id of the current run; ``None`` if no such entry can be read.
 
-        Return ``None`` if there is none or it can't be read.
+        With this entry, the current run can cancel the request of the deleted run.
         """
         with suppress(BasetenError):
             stored = self._stored.read()
@@ -267,8 +267,12 @@ class _InResultStore:
 
 
 def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
-    """Return the entry in a record of this or another version of the package; unknown fields are skipped.
+    """Return the entry that a record holds.
 
+    The record may be of another version of the package, so unknown fields are skipped.
+
+    :param value: the record, decoded from JSON. If it is ``None``, there is no record, and ``None`` is returned.
+    :param where: where the record is stored, for the error message.
     :raises BasetenResultStoreError: a required field is missing or has another type, or the record is of another
         kind.
     """

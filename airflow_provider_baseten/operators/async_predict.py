@@ -54,8 +54,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     The output comes by webhook: Baseten delivers it to ``webhook_endpoint``, where the receiver of this package writes
     it to the result store, and the task reads it there. If the model stores its output itself, the task reads it at
-    ``result_path``. Without a webhook and ``result_path`` the task returns ``{"request_id", "status"}``, because
-    Baseten keeps no outputs.
+    ``result_path``. If there is neither a webhook nor a ``result_path``, the task returns ``{"request_id", "status"}``,
+    because Baseten keeps no outputs.
 
     The id of the request is recorded for the task instance before the task waits. So a retry, also after the death of a
     worker, normally sends nothing and waits for the same request. The request is sent again if the task is cleared, if
@@ -209,7 +209,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
                 self._submission.kill()
 
     def _cancel_late(self, submission: "Submission") -> None:
-        """Cancel the request after the execution_timeout, if ``cancel_on_timeout`` is set and it is still queued."""
+        """After the execution_timeout, cancel the request if it is still queued and ``cancel_on_timeout`` is true."""
         self._submission = None  # Airflow calls on_kill next. Without a submission, on_kill cancels nothing.
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next attempt sends it again."

@@ -121,8 +121,8 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :param timeout: seconds to wait for each response, by default 1260.
     :param request_retries: :class:`~airflow_provider_baseten.client.retries.RequestRetries` of each request within an
         attempt; the retries of the task are those of ``retry_policy``.
-    :param idempotent: whether a request may be sent again if the model may already have run and been charged for. By
-        default a request is sent again only if the model did not run.
+    :param idempotent: whether a request may be sent again after a failure in which the model may have run. The rows of
+        such a request may be charged for twice. By default a request is sent again only if the model did not run.
     :param job_version: any text that names the version of the functions above. By default, a change to the source of
         one of the functions makes the job another job. With ``job_version`` the functions are not compared: the job is
         another job if the version differs. ``job_version`` is required if a function refers to an object that can't be

@@ -75,9 +75,12 @@ class DeferredPredict:
         return response
 
     def push(self, output: TaskOutput, response: Response) -> Any:
-        """Return the output of the response, or a reference to the output. Delete a response that is not usable.
+        """Push the extra XComs; return the output of the response, or a reference if the output goes to a file.
 
-        :param output: output of the task.
+        A response that is not usable is deleted, so that the next attempt sends the request again.
+
+        :param output: output of the task, which knows where to store the response's output.
+        :raises BasetenError: the response is not usable, or its output could not be stored.
         """
         try:
             with consequence(RESPONSE_STAYS):

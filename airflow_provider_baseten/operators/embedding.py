@@ -32,8 +32,8 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     Up to ``texts_per_request`` texts are sent in one request, and a retry of the task sends that request again. If
     there are more texts, several concurrent requests are sent. Then the vectors are written to the folder
     ``embeddings`` of the result store as they arrive, so that a retry sends only the texts without a vector. The task
-    fails if a text has no vector when all requests have ended. The worker holds all vectors in memory. For many texts,
-    or for vectors in Parquet files, use
+    fails as soon as one text has failed. The worker holds all vectors in memory. For many texts, or for vectors in
+    Parquet files, use
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
     ``preset="embeddings"``.
 
@@ -50,8 +50,8 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         Vectors of another length are an error.
     :param texts_per_request: maximum number of texts in one request, by default 32.
 
-    :raises BasetenBatchError: a text has no vector, or the task was stopped. Raised only if the texts are sent in
-        several requests.
+    :raises BasetenBatchError: a text has failed, or the task was stopped. Raised only if the texts are sent in several
+        requests.
     :raises BasetenError: a subclass for each kind of failure, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/engines/bei/overview

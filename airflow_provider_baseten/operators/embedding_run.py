@@ -26,7 +26,8 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
 
     A retry sends only the texts without a vector.
 
-    :raises BasetenOutputError: a text has no vector, or the vectors differ in length.
+    :raises BasetenBatchError: a text has failed, or the task was stopped.
+    :raises BasetenOutputError: no text has failed, but a vector is missing, or the vectors differ in length.
     """
     operator.normalize_output_path()
     hook = BasetenHook(operator.baseten_conn_id)
@@ -67,7 +68,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
 
 
 def _folder(context: "Context", result_store: str | None) -> str:
-    """Return the URI of a task instance's folder. All attempts share it until the task instance is cleared."""
+    """Return the URI of the folder for the vectors of a task instance. A cleared task instance gets another folder."""
     name = identity_of(context).key_until_clear
     return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
 

@@ -66,7 +66,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             raise self._report(error)  # noqa: B904 - _report has set the cause.
 
     def run_task(self, context: "Context") -> Any:
-        """Do the work of the task; by default the work of Airflow's base class, such as the pokes of a sensor."""
+        """Do the work of the task. By default, this is ``execute`` of Airflow's base class; for a sensor, it pokes."""
         return super().execute(context)
 
     def resume(self, call: Callable[[], Any]) -> Any:

@@ -48,8 +48,8 @@ class BasetenPredictOperator(BasetenRequestOperator):
     :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The XCom ``request_id`` is pushed in addition.
 
     The task holds a worker slot while it waits. If the worker dies, Baseten loses the connection to it and cancels the
-    work; the retry of the task sends the request again. A small response that can't be stored is kept for the next
-    attempt, see :doc:`/outputs`.
+    work; the retry of the task sends the request again. If the output can't be stored, a small response is kept in
+    Airflow's task state store (Airflow 3.3 and newer), and the next attempt uses it, see :doc:`/outputs`.
 
     With ``deferrable=True`` the triggerer sends the request and waits, and no worker slot is held. Input and output
     pass through the result store, which worker and triggerer must share. If the response has arrived, a retry uses it
@@ -163,9 +163,11 @@ class BasetenPredictOperator(BasetenRequestOperator):
         return predict.push(TaskOutput(self, context, result_store), response)
 
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
-        """Keep a response whose output could not be stored; return a sentence on what the next attempt does.
+        """Keep a response for the next attempt, because its output could not be stored.
 
-        The response of a deferred predict is in the result store already, so it is not kept again.
+        With ``deferrable`` this method keeps nothing: the trigger has already written the response to the result store.
+
+        Return a sentence on what the next attempt does.
         """
         from airflow_provider_baseten.operators.deferred_predict import RESPONSE_STAYS
 
@@ -191,7 +193,8 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def resume_task(self, call: "Callable[[], Any]") -> Any:
         """Continue after the deferral.
 
-        :raises AirflowTaskTimeout: ``execution_timeout`` has passed. Without ``deferrable``, Airflow raises it too.
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed during the deferral. Airflow reports this with
+            another exception, which is replaced, so that a timeout is the same error with and without ``deferrable``.
         """
         try:
             return super().resume_task(call)

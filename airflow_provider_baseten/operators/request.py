@@ -76,8 +76,8 @@ class BasetenRequestOperator(BasetenCallOperator):
     def run_task(self, context: "Context") -> Any:
         """Send the request, and return the output or a reference to it.
 
-        If an earlier attempt kept a response that could not be stored, a retry of the task uses this response.
-        Otherwise it sends the request again.
+        If the output can't be stored, the attempt tries to keep the response in Airflow's task state store. A retry
+        then uses the kept response and sends nothing. If no response was kept, the retry sends the request again.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.idempotency.held_response import HeldResponse
@@ -101,7 +101,10 @@ class BasetenRequestOperator(BasetenCallOperator):
         return returned
 
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
-        """Keep a response that could not be stored, if possible; return a sentence on what the next attempt does."""
+        """Keep a response for the next attempt, if possible, because its output could not be stored.
+
+        The response is kept in Airflow's task state store. Return a sentence on what the next attempt does.
+        """
         if held.keep(response):
             return "The response is kept in the task state store: the next attempt stores it and sends nothing."
         return "The response is lost: the next attempt sends the request again, and pays again."

@@ -105,10 +105,11 @@ class Submission:
         return waiter.outcomes[self.request_id]
 
     def output(self, result_path: str | None, output_path: str | None) -> Any:
-        """Return the output of the request that has succeeded, or a reference to the output.
+        """Return the output of the request, which has succeeded, or a reference to the output.
 
-        :param result_path: URI where the model stores its output.
-        :param output_path: URI to write a delivered output to.
+        :param result_path: URI where the model stores its output; ``None`` if it stores none.
+        :param output_path: URI where this method writes an output that came by webhook; ``None`` to write it only if it
+            can't go to XCom.
         """
         with consequence("The next attempt waits for this request again and sends nothing."):
             return self.results.output(self.request_id, result_path=result_path, output_path=output_path)

@@ -31,7 +31,9 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
     reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The XCom ``request_id`` is
     pushed in addition.
 
-    The task holds a worker slot while it waits. A retry of the task sends the request again.
+    The task holds a worker slot while it waits. A retry of the task sends the request again, with one exception: if the
+    output can't be stored, a small response is kept in Airflow's task state store (Airflow 3.3 and newer), and the next
+    attempt uses it, see :doc:`/outputs`.
 
     The other arguments of the operator are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``,
     ``regional``, ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and
@@ -52,7 +54,7 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
         function raises an exception, the response is saved in the result store, and the task fails without a retry,
         because a retry would pay again. By default the output is the decoded response.
 
-    :raises BasetenError: typed, see :mod:`airflow_provider_baseten.exceptions`.
+    :raises BasetenError: a subclass for each kind of failure, see :mod:`airflow_provider_baseten.exceptions`.
 
     https://docs.baseten.co/inference/calling-your-model
     """
@@ -143,7 +145,8 @@ def _call(name: str, function: Callable[["Response"], Any], response: "Response"
     """
     try:
         return function(response.in_memory())
-    except (AirflowException, BasetenError):  # With these errors the function chooses how the task ends.
+    except (AirflowException, BasetenError):
+        # The DAG author's function raises such an error to decide how the task ends, for example to skip the task.
         raise
     except Exception as error:
         raise BasetenInputError(

@@ -83,9 +83,10 @@ def with_note(error: BasetenError, note: str) -> BasetenError:
 
 
 def _check_fields(value: Any, response: Response) -> None:
-    """Check that each field of an output can be pushed as a separate XCom, before any field is pushed.
+    """Check, for ``multiple_outputs``, that the output is an object whose field names can all be keys of XComs.
 
-    Without this check Airflow would push some of the fields, and then fail at a field that can't be an XCom.
+    Airflow pushes the fields one by one. Without this check it would push some fields, and then fail at the first name
+    that can't be a key.
     """
     if isinstance(value, dict) and all(map(_XCOM_KEY.fullmatch, value)):
         return

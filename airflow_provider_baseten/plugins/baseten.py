@@ -43,7 +43,8 @@ class BasetenPlugin(AirflowPlugin):
     """
 
     name = "baseten"
-    fastapi_apps = [{"app": receiver, "url_prefix": PREFIX, "name": "Baseten webhooks"}]  # noqa: RUF012 - Airflow's form.
+    # Airflow requires that these class attributes are lists of dictionaries, which the linter reports as mutable.
+    fastapi_apps = [{"app": receiver, "url_prefix": PREFIX, "name": "Baseten webhooks"}]  # noqa: RUF012
     fastapi_root_middlewares = [{"middleware": start_receiver, "args": [], "kwargs": {}, "name": "Baseten webhooks"}]  # noqa: RUF012
 
     @classmethod

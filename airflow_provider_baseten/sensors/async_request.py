@@ -36,16 +36,16 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
     Each poke reads the result store once. It then makes status calls for ten seconds at most, however many requests
-    there are, at the rate of ``[baseten] status_calls_per_second``. A request counts as lost if for a minute
-    Baseten does not know its id, or its result is missing although Baseten reports that it has ended.
+    there are, at the rate of ``[baseten] status_calls_per_second``. A request counts as lost if one of two things is
+    true for a minute: Baseten does not know its id, or Baseten reports that it has ended but its result is missing.
 
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
-    :param expects_delivery: whether the outputs come by webhook into the result store. By default, this is taken
-        from the webhook status that Baseten reports for a request. As long as Baseten reports no webhook status, the
-        output is expected by webhook if the connection names a webhook. For a request without a webhook the sensor
-        returns ``{"request_id", "status"}``.
+    :param expects_delivery: whether the outputs come by webhook into the result store. By default, the webhook status
+        that Baseten reports for a request decides. As long as Baseten reports none, an output is expected by webhook
+        if the connection names a webhook. For a request with neither a webhook nor a ``result_path``, the sensor
+        returns ``{"request_id", "status"}`` in place of an output.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
@@ -102,7 +102,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         self._progress: WaitProgress | None = None
 
     def run_task(self, context: "Context") -> Any:
-        """Wait for all requests.
+        """Wait for all requests, and return their outputs by request id. With ``deferrable``, defer the task instead.
 
         :raises BasetenInputError: no id is given, or an id is not valid. The ids are checked before the wait begins.
         """
@@ -159,7 +159,11 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             return self._outputs(outcomes, results)
 
     def poke(self, context: "Context") -> PokeReturnValue:
-        """Look at all requests once. The pokes of an attempt remember since when a request has looked lost."""
+        """Check all requests once.
+
+        Each poke passes the progress of the wait to the next poke of the attempt, for example since when Baseten has
+        not known the id of a request.
+        """
         from airflow_provider_baseten.sensors.progress_record import ProgressRecord
 
         try:
@@ -183,9 +187,9 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             return self._end_of_poke(waiter, results)
 
     def _end_of_poke(self, waiter: "Waiter", results: "AsyncResults") -> PokeReturnValue:
-        """Return the outputs if all requests have a result.
+        """Return the outputs if all requests have a result, otherwise a value that lets Airflow poke again.
 
-        If a request has ended without a result, fail; with ``soft_fail``, skip.
+        If a request has ended without a result, or is lost, fail the task; with ``soft_fail``, skip it.
         """
         outcomes = results.check_again(waiter.outcomes)
         is_done = not waiter.open

@@ -22,7 +22,7 @@ class ProgressRecord:
 
     The record is in the task state store of Airflow 3.3 and newer, otherwise in the result store. A failure
     to read or write it is only logged, because the wait works without a record. The next poke then repeats status
-    calls, and measures from zero how long a request has looked lost.
+    calls that earlier pokes have made. The minute after which a missing request counts as lost begins again.
 
     :param context: context of the task.
     :param store: the result store.

@@ -23,7 +23,7 @@ _END_BYTES = 4096
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: the value, if it may go to XCom; ``None`` if the body is large.
+    :param value: the decoded value; ``None`` if the body is a ``LargeBody``, because such an output never goes to XCom.
     :param body: the bytes in which the value is stored.
     :param format: format of the body, for :func:`read`.
     """

@@ -89,7 +89,9 @@ def xcom_holds(output: Output) -> bool:
 
 
 def output_of(response: "Response") -> Output:
-    """Return the output in a response. A large body is decoded only if it may go to XCom.
+    """Return the output in a response.
+
+    If the body is in a temporary file and too large for XCom, the output has no decoded value.
 
     :raises BasetenResponseError: the body does not match the Content-Type.
     """
@@ -174,8 +176,9 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
 def read_output(value: Any) -> Any:
     """Return the output behind a reference; any other value is returned unchanged.
 
-    The file is opened only if the reference was signed with a key of the result store. A model may return an object
-    that looks like a reference to a file that it must not read. But the model does not have the key to sign it.
+    The file is opened only if the reference was signed with a key of the result store. Without the signature, a model
+    could return an object that looks like a reference, and so choose which file the task opens. Models do not have the
+    key.
 
     :raises BasetenResultStoreError: the signature is not valid, or the output could not be read.
     """

@@ -1,4 +1,4 @@
-"""Trigger that sends a predict request and waits for its response, for an Airflow that no webhook can reach."""
+"""Trigger that sends a predict request and waits for its response. No webhook receiver is needed."""
 
 import asyncio
 import logging
@@ -42,16 +42,17 @@ log = logging.getLogger(__name__)
 
 
 class BasetenPredictTrigger(BaseTrigger):
-    """Trigger that sends the request that a worker wrote to the result store, and writes the response there.
+    """Trigger that sends a predict request and waits for its response.
 
-    It ends with one event, ``{"name"}``. The worker finds the response, or an error, under this name in the store.
+    A worker has written the request to the result store. The trigger writes the response, or an error, to the result
+    store too. Then it yields one event, ``{"name"}``: the name under which the worker finds the response or the error.
 
     Before a trigger sends the request, it writes a claim: a record which says that it is about to send. Airflow moves
     the triggers of a dead triggerer to another triggerer. If the earlier trigger has written a response, the new
     trigger sends nothing. If the earlier trigger has left a claim but no response, Baseten has cancelled the work,
-    because the connection was closed. Then ``on_orphaned_request`` decides whether the new trigger sends the request
-    again. The earlier trigger may still be alive, because its machine was suspended after it wrote the claim. When it
-    continues, it finds the claim of the new trigger, and sends nothing.
+    because the HTTP connection was closed. Then ``on_orphaned_request`` decides whether the new trigger sends the
+    request again. Sometimes the earlier trigger is not dead: its machine was suspended after it wrote the claim. When
+    it continues, it finds the claim of the new trigger, and sends nothing.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.
@@ -93,7 +94,7 @@ class BasetenPredictTrigger(BaseTrigger):
         yield TriggerEvent({"name": self.name})  # type: ignore[no-untyped-call]
 
     async def _respond(self, call: DeferredCall, mine: Claim) -> None:
-        """Send the request and store the response. If another trigger has taken over the call, leave both to it."""
+        """Send the request and store the response, unless another trigger has taken over the call."""
         request = await _in_thread(call.request)
         earlier = await _in_thread(call.claim, mine)
         if await self._is_done_by_another(call, mine):
@@ -147,7 +148,9 @@ class BasetenPredictTrigger(BaseTrigger):
         return response
 
     async def _is_done_by_another(self, call: DeferredCall, mine: Claim) -> bool:
-        """Return whether a trigger that started later has claimed the call. If so, first wait until that one has ended.
+        """Return whether a trigger that started later has claimed the call, and has stored a response or an error.
+
+        If a later trigger has claimed the call, wait for its response or error, at most ``timeout`` seconds.
 
         Airflow moves the triggers of a suspended triggerer to another triggerer. When the suspended triggerer resumes,
         it continues its triggers for a while. During that time the same trigger runs twice.

@@ -21,9 +21,9 @@ def timeout_after(deadline: float) -> timedelta:
 
 
 def deferral_timeout(limit: timedelta | None) -> timedelta | None:
-    """Return the duration after which Airflow ends a deferral.
+    """Return the duration after which Airflow ends a deferral, ``None`` for no limit.
 
-    The duration is ``limit``, but at most the longest duration that Airflow can compute with.
+    The duration is ``limit``, but at most ten years, so that the end of the deferral is a valid ``datetime``.
 
     :param limit: the task's ``execution_timeout``; ``None`` for no limit.
     """
@@ -35,8 +35,9 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
     SQLite reuses the id of a deleted trigger. So a task can receive the event of the trigger of its earlier attempt.
 
-    :param expected: request that the task waits for; ``None`` if Airflow does not pass it on, as in ``dag.test()``.
-    :param found: request that the event names.
+    :param expected: id, ids or name of what the task waits for; ``None`` in ``dag.test()``, which does not pass it.
+        For ``None`` the function returns ``False``.
+    :param found: id, ids or name in the event.
     :param log: log of the task.
     """
     if expected is None or expected == found:
@@ -46,7 +47,9 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
 
 def raise_error_of(event: Mapping[str, Any]) -> None:
-    """Raise the error in an event. It holds an error only if the trigger could not wait.
+    """Raise the error in an event; do nothing if there is none.
+
+    There is an error only if the trigger could not wait, for example because it could not read the connection.
 
     :param event: event of the trigger.
     """

@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-# The time between two calls is longer by this fraction than the limit demands. So the limit also holds at the server
-# if the calls of a second are delayed by up to 0.1 s on their way.
+# Fraction that is added to the time between two calls. A call may take up to 0.1 s longer on its way than a later call.
+# So all calls that are sent in 1.1 s can reach the server within one second. Their number must not exceed the limit.
 _JITTER = 0.1
 
 _LONGEST_PAUSE = 600.0

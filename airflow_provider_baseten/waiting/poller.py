@@ -49,8 +49,8 @@ class Poller:
     It reads the result store for all requests at once, makes status calls within a rate limit, and keeps the deadlines.
     A failed read or status call never ends a wait. If the connection can't be read during the first two minutes of a
     wait, the wait ends, because the triggerer probably does not have the connection. The poller lives as long as the
-    event loop, so that the rate limit holds while triggers come and go. While no trigger
-    waits, the poller has no client and runs no tasks.
+    event loop, so that the rate limit holds while triggers come and go. While no trigger waits, the poller has no
+    client and runs no tasks.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
     :param share: function that returns a context manager, which yields the source of the client. The context is open
@@ -129,7 +129,9 @@ class Poller:
         await sharing.aclose()
 
     def _wake_all(self, work: asyncio.Task[None]) -> None:
-        if work is getattr(self, "_work", None):  # A bug has ended the work, so the waiters must not wait for it.
+        # `_close` deletes `_work` before it cancels the task. So if `_work` is still this task, a bug has ended the
+        # task, and the waiters would wait in vain.
+        if work is getattr(self, "_work", None):
             for waiter in self._waiters:
                 waiter.end()
 
@@ -206,7 +208,9 @@ class Poller:
             return
         if self._readable_since is None:
             self._readable_since = time.monotonic()
-        if time.monotonic() - self._readable_since < GRACE:  # The receiver may still be storing what it has spooled.
+        # While the store was not available, the webhook receiver kept new deliveries elsewhere. It may still be writing
+        # them to the store, so no request counts as lost yet.
+        if time.monotonic() - self._readable_since < GRACE:
             missing = []
         found = {request for name in delivered for request in self._undelivered.get(name, ())}
         for number, request in enumerate(found.union(missing), 1):

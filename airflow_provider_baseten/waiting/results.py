@@ -28,14 +28,14 @@ _KILL_TIMEOUT = 3.0
 
 
 class AsyncResults:
-    """Async requests to one model or chain, with the calls that a worker makes for them.
+    """Waits, on a worker, for async requests to one model or chain, reads their results, and cancels requests.
 
     An object of this class opens connections to Baseten: close it, or use it in ``with``.
 
     :param client: client whose credentials and settings are used.
     :param target: the model or chain that was called.
     :param store: the result store.
-    :param baseten_conn_id: id of the Airflow connection whose settings name ``store``.
+    :param baseten_conn_id: id of the Airflow connection whose result store is ``store``.
     :param expects_delivery: whether outputs come by webhook.
     :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
     :param log: log of the task.

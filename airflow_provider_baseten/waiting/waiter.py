@@ -29,8 +29,8 @@ class Waiter:
     :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param log: log of the task or the trigger.
-    :param progress: progress of an earlier process that has waited for the same requests. It may also hold only the
-        start of the wait. By default the wait begins now.
+    :param progress: progress of an earlier process that waited for the same requests, or only the start of the wait:
+        ``WaitProgress(began=...)``. By default the wait begins now.
     :raises BasetenInputError: an id is not valid.
     """
 
@@ -74,8 +74,8 @@ class Waiter:
     def progress(self) -> WaitProgress:
         """Progress for the process that continues the wait.
 
-        Requests whose result was delivered are left out. So the next process looks for their results again, because a
-        result may have been deleted.
+        ``succeeded`` leaves out the requests whose result is in the result store. A result may be deleted before the
+        next process starts, so that process looks for these results again.
         """
         doubts = {name: request.wait.doubtful_since for name, request in self.open.items()}
         ended = {name for name, outcome in self.outcomes.items() if outcome is Outcome.ENDED}
@@ -131,8 +131,7 @@ class WaitingRequest:
         """Return the seconds until the next status call.
 
         :param draw: a random number from 0 to 1.
-        :param least: shortest delay in seconds. If the longest delay of the request is shorter than ``least``, the
-            longest delay counts instead.
+        :param least: shortest delay in seconds. A value above the longest delay of the request counts as that delay.
         """
         longest = self.waiter.poll_interval
         if self.wait.doubtful_since is not None:

@@ -108,7 +108,10 @@ def _clock() -> Clock:
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Check the connection to serve, and its result store. Return ``Connections`` that find only this connection."""
+    """Check the connection ``options.conn_id`` and its result store. Return ``Connections`` that find only this one.
+
+    If the store does not work, this is an error only if no deliveries are in the spool.
+    """
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
     def lookup(conn_id: str) -> BasetenConnection | None:

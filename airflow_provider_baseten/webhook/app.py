@@ -52,7 +52,8 @@ def create_app(
     :param spool: spool for deliveries that can't be stored; without a spool they are refused. Draining the spool begins
         with the app's lifespan, or with ``app.state.start()`` for servers that don't run the lifespan of a mounted app.
     :param clock: clock that checks the times of deliveries, by default with a tolerance of five minutes.
-    :param conn_id: id of a connection. If it exists, the clock is compared with its server's at the start.
+    :param conn_id: id of a connection. When the app starts, ``clock`` is compared with the clock of this connection's
+        server. If there is no such connection, this comparison is left out.
     """
     receiver = _Receiver(
         connections,

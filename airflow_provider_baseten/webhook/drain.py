@@ -36,12 +36,12 @@ class _DrainError(Exception):
 class _Group:
     """State of a group of spooled deliveries, for example of those to one connection.
 
-    If one delivery of a group can't be stored, the others probably can't be stored either, for the same reason.
+    The drain works on a group in rounds, with a pause after each round. In a round, several threads store the
+    deliveries of the group. If one delivery can't be stored, the others probably can't be stored either, so the pause
+    is the same for the whole group.
 
-    Each round starts several threads, which store the deliveries of the group.
-
-    :param working: number of threads of the present round that still work.
-    :param has_failed: whether a thread of the present round has failed.
+    :param working: number of threads of the current round that still work.
+    :param has_failed: whether a thread of the current round has failed.
     :param failures: number of rounds that have failed in a row.
     :param next_at: time of the next round, in seconds of the monotonic clock.
     """
@@ -152,7 +152,8 @@ class Drain:
             if not group.working:
                 group.failures = group.failures + 1 if group.has_failed else 0
                 group.has_failed = False
-                # If nothing failed, the entries that remain are unconfirmed, or another process works on them.
+                # Entries may remain although no thread failed: unconfirmed ones, and those that another process stores.
+                # So the group pauses after a round without failures too.
                 pause = _LOOK_SECONDS if entries[0].kind in _UNCONFIRMED else pause_after(group.failures)
                 group.next_at = time.monotonic() + pause
         self._awake.set()
@@ -160,7 +161,8 @@ class Drain:
     def _finish(self, entry: Entry, file: IO[bytes]) -> None:
         """Store one delivery and delete its file.
 
-        A held or unverified delivery stays in the spool if its time is still too far from the clock's.
+        A delivery of the kind ``HELD`` or ``UNVERIFIED`` stays in the spool while the clock says that it was not recent
+        when it arrived. A damaged or refused delivery is deleted without being stored.
 
         :raises Exception: the delivery can't be stored now.
         """

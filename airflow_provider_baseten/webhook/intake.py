@@ -87,8 +87,8 @@ class Intake:
             conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
         )
         # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
-        # result is still stored, the delivery changes nothing. If not, the delivery is refused. The
-        # spool may still keep a copy of a signed delivery, because the clock of this machine may be wrong.
+        # result is still stored, the delivery is accepted, because it changes nothing. If not, it is refused. If it is
+        # signed, it is also kept in the spool: it may seem old only because this machine's clock is wrong.
         if not recent and not await self._is_stored(uri, metadata, until):
             if verified.signed and self._spool:
                 await self._hold(metadata, attempt.body, deadline)

@@ -242,7 +242,8 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
 def _key(kind: Kind, metadata: DeliveryMetadata, body: bytes) -> str:
     """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
     if kind is Kind.UNVERIFIED:
-        # Security: the request id is left out. Otherwise a forged delivery with that id would keep the real one out.
+        # Security: the key leaves out the request id, because a forged delivery may contain the id of a real one. The
+        # real delivery would then count as a copy of the forged one, and would not be spooled.
         return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
     return _hash(metadata.conn_id, metadata.request_id)
 

@@ -154,7 +154,10 @@ def _first(pair: tuple[int, Any]) -> int:
 
 
 def parse_vector(value: Any) -> list[float] | None:
-    """Return a decoded vector as finite floats, ``None`` if the value is not a vector."""
+    """Return a vector as a list of floats, ``None`` if the value is not a list of finite numbers or is empty.
+
+    :param value: decoded JSON value.
+    """
     if not isinstance(value, list) or not value:
         return None
     types = set(map(type, value))

@@ -54,9 +54,9 @@ class EventStream:
         return [event for line in lines if (event := self._read(line))]
 
     def close(self) -> list[Event]:
-        """Return the last event, in a list, if the stream ended without an empty line after it.
+        """Return a list with the last event if no empty line came after it, otherwise an empty list.
 
-        The standard drops such an event, but some servers omit the last empty line.
+        By the standard such an event is dropped. It is returned here because some servers omit the last empty line.
         """
         last, self._line = b"".join(self._line), []
         events = [self._read(line) for line in (last, b"")]

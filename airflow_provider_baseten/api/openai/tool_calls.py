@@ -48,10 +48,10 @@ class _Call:
 class ToolCalls:
     """Tool calls of one message, in the order of their indexes, or in the order of arrival if a call has no index.
 
-    A part belongs to the call with the same index and id. Some servers omit the index or the id, use the same one for
-    several calls, or repeat the name or the arguments. If index and id are missing or ambiguous, the part continues the
-    last call or begins a new one. It begins a new one if it has a name, and the last call is complete or has another
-    name.
+    Servers send a call in parts. A part belongs to the call with the same index and id. But some servers omit the index
+    or the id, use the same one for several calls, or repeat the name or the arguments. If index and id do not identify
+    a call, the name decides. A part with a name begins a new call if the last call is complete or has another name.
+    Every other part continues the last call.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,10 @@ def _begins_another(part: _Call, last: _Call) -> bool:
 
 
 def decode_arguments(arguments: str) -> dict[str, Any] | None:
-    """Return arguments as a dictionary, which is empty for a placeholder; ``None`` if they are not a JSON object."""
+    """Return the arguments of a call as a dictionary, ``None`` if they are not a JSON object.
+
+    An empty text and ``null`` stand for empty arguments. For them the result is an empty dictionary.
+    """
     value: Any = arguments
     for _ in range(2):  # Some servers encode the arguments twice.
         if isinstance(value, str):
@@ -136,7 +139,11 @@ def _decode(text: str) -> Any:
 
 
 def _join(parts: list[str]) -> str:
-    """Join the parts of arguments. If the result is not a JSON object, leave out placeholders and repeated parts."""
+    """Return the arguments of a call, joined from their parts.
+
+    If the joined text is not a JSON object, repeated parts and placeholders for empty arguments are left out. If that
+    does not help, the text with all parts is returned.
+    """
     text = "".join(parts)
     if len(parts) < 2 or decode_arguments(text) is not None:
         return text

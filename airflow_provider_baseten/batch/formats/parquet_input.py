@@ -21,8 +21,8 @@ _BATCH_ROWS = 1000
 def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    :param columns: columns that are needed, ``None`` for all. If the file has all of them, only these are read;
-        otherwise every column is read.
+    :param columns: columns that are needed, ``None`` for all. If the file lacks one of them, every column is read, so
+        that the error message can name the columns that the file has.
     :raises BasetenInputError: the file is not a Parquet file, or has a column twice.
     """
     require_pyarrow()
@@ -39,7 +39,8 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
         total = table.metadata.num_rows
         wanted = None if columns is None or not {*columns} <= {*schema.names} else sorted(columns)
         _check_names(file.uri, schema, wanted)
-        # Row groups are read one by one: pyarrow can't put two into the same batch if lists hold dictionary values.
+        # Row groups are read one by one, because pyarrow can't put two of them into the same batch if a column has
+        # lists of dictionary-encoded values.
         groups = range(table.num_row_groups)
         for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
             for value in rows_of(batch, f"{file.uri}, row", number):

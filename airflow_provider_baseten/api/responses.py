@@ -130,7 +130,8 @@ def _media_type(content_type: str) -> str:
 
 def _unpack_or_bytes(body: bytes) -> Any:
     # Truss has one Content-Type, application/octet-stream, for msgpack and for bytes that the model returned. It sends
-    # such bytes unchanged, so a body that is not msgpack is returned as bytes. Refused msgpack is an error.
+    # such bytes unchanged, so a body that is not msgpack is returned as bytes. Only msgpack with a part that is not
+    # accepted raises an error.
     try:
         return truss_msgpack.unpack(body)
     except truss_msgpack.RefusedError:

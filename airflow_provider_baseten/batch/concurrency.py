@@ -27,7 +27,7 @@ _MEASURABLE_STEP = 1.2
 # small step, only _SMALL_STEP_SHARE of it.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
-# While the limit is not rising, it is kept if at most this share of the requests is rejected.
+# Share of rejected requests up to which the limit is not lowered. While the limit rises, no rejection is tolerated.
 _RARE_REJECTIONS = 0.005
 _DOUBLING = 2.0
 _STEP = 1.1

@@ -23,10 +23,10 @@ WRITE_PAUSE_SECONDS = 1.0
 class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
-    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. After a crash, rows
-    that were sent but are in no written part are sent and billed again. So the number of such rows is limited to one
-    part plus the rows that may be in flight. At this limit :meth:`wait_for_room` waits. A failed write is retried for a
-    minute, and the limit holds during this time too.
+    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. Rows that were sent but
+    are in no written part yet are sent and billed again after a crash. So there are never more of them than the rows of
+    one part plus those that may be in flight: :meth:`wait_for_room` waits until there are fewer. A failed write is
+    retried for a minute, and the limit holds during this time too.
 
     :param previous: results of the previous runs.
     """
@@ -103,7 +103,8 @@ class PartWriter:
     async def _save_part(self) -> None:
         """Write one part: a file with its outputs and a file with its failed rows.
 
-        If the write fails, ``_saving`` keeps the failed task, so every caller that waits for the part gets the error.
+        If the write fails, ``_saving`` keeps the failed asyncio task, so every caller that waits for the part gets
+        the error.
         """
         outputs, self._outputs = self._next(self._outputs, PART_ROWS)
         failures, self._failures = self._next(self._failures, PART_ROWS - len(outputs))

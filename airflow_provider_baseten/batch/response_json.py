@@ -90,7 +90,7 @@ def _read_json(response: Response) -> JsonValue:
 def _read_odd_json(response: Response) -> JsonValue:
     """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, encodings other than UTF-8, and NaN.
 
-    NaN is not standard JSON, so a response with NaN gets a value but no text.
+    NaN is not standard JSON. So for a response with NaN, the result has a ``value``, but its ``text`` is ``None``.
     """
     constants: list[str] = []
     try:

@@ -42,7 +42,7 @@ class Slots:
         """Wait before a retry. The caller's slot is freed during the wait, and a slot is taken again afterwards.
 
         :param seconds: how long to wait.
-        :param kept: for how many seconds from the beginning of the wait the caller keeps its slot.
+        :param kept: seconds after which the slot is freed; by default it is freed at once.
         """
         await asyncio.sleep(min(kept, seconds))
         self.release()

@@ -48,8 +48,8 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                # The status line before the headers and the empty line after them need no correction. If the response
-                # was an interim one, the status line of the next response follows the empty line.
+                # The status line before the headers and the empty line after them are returned as they are. After an
+                # empty line, `_begun` is false again, because the status line of another response may follow.
                 self._begun = bool(line.strip())
                 return line
             if len(line) == limit:
@@ -144,7 +144,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Adapter for a ``requests.Session``. It reads interim responses and malformed heads as pyreqwest does."""
+    """Adapter for a ``requests.Session``. It reads interim responses and malformed headers as pyreqwest does."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -182,7 +182,8 @@ def _in_utf8(response: Response) -> Response:
     encoding = encoding_of(head, response.headers.get("content-type") or "")
     if encoding is None or not (response.is_text or response.is_json):
         return response
-    if response.is_json and large is not None and large.is_utf8():  # For such JSON, the charset is ignored.
+    # JSON in UTF-8 stays as it is, even if the Content-Type names another charset.
+    if response.is_json and large is not None and large.is_utf8():
         return response
     try:
         if large is None:

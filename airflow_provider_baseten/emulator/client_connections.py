@@ -15,7 +15,7 @@ class ClientConnections:
     """TCP connections of the clients.
 
     An ASGI app can't close or reset a connection before the response is complete, and can't send an interim response.
-    Therefore this class does so on the TCP connection itself.
+    This class can, because it uses the TCP connection itself.
 
     The methods must be called in the server's event loop.
     """

@@ -50,8 +50,8 @@ class Model:
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
     :param name: name in the management API, by default the id.
     :param environments: names of the environments, by default ``production`` and ``development``. Each environment has
-        a deployment of its own, with its own replicas. The exception is ``development``, which shares the first
-        deployment with the first other environment. All deployments share one loaded model.
+        a deployment of its own, except ``development``: it uses the deployment of the first other environment, usually
+        ``production``. Each deployment has its own replicas, but the model is loaded only once for all of them.
     :param regional_environments: names of the regional environments, which can be part of the host name.
     :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.
     :param scaling: replicas and concurrency of each deployment.

@@ -22,8 +22,8 @@ class Identity:
         run with the same id, so that the new run does not get the output of the deleted run. If tasks of a finished
         run are cleared, Airflow changes the start time of that run. This does no harm, because a cleared task sends
         again anyway.
-    :param max_tries: Airflow's ``max_tries``. A retry does not change this number, so a retry uses what an earlier
-        attempt has paid for. A clear raises the number, so a cleared task sends again.
+    :param max_tries: Airflow's ``max_tries``. A retry does not change this number, so a retry uses the request
+        of an earlier attempt. A clear raises the number, so a cleared task sends again.
     """
 
     name: str

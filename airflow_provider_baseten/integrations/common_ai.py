@@ -123,7 +123,7 @@ class BasetenBatchAdapter(BatchAdapter):
         return SubmitResult(batch_id=batch_id, provider_input_ref=None)
 
     def get_batch(self, batch_id: str) -> BatchState:
-        """Return the numbers of requests that have succeeded and failed; the status is always ``completed``.
+        """Return how many requests have succeeded and how many have failed; the status is always ``completed``.
 
         :raises BasetenBatchUnknownError: the outcomes are not in the result store.
         """

@@ -110,7 +110,8 @@ class Output:
             return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
-        # The value is encoded to measure it, because the body may be shorter: XCom stores a numpy array as a list.
+        # XCom stores the value as JSON, which may be larger than the msgpack body: a numpy array becomes a list. So the
+        # size of the JSON counts.
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 20
 # Up to this number of files of an object store are looked up one by one, because listing their folder would cost more.
 _MAX_LOOKUPS = 32
-# The name of a temporary file contains only this number of characters of the final file's name, because a file system
-# may refuse a longer temporary name: it allows 255 bytes, and a character takes up to 4 bytes.
+# The name of a temporary file contains at most this many characters of the final file's name. A longer name might be
+# refused, because file systems allow 255 bytes, and a character takes up to 4 bytes.
 _TEMPORARY_NAME_LENGTH = 50
 
 # Scheme of a local file, with or without the id of an Airflow connection or the host name localhost.

@@ -32,8 +32,8 @@ def xcom_safe(value: Any, *, long_integers: bool) -> bool:
     for _ in range(_MAX_LEVELS + 1):
         deeper: list[Any] = []
         for item in level:
-            # Not isinstance: a value of a subclass, such as an enumeration, and a numpy number have another type when
-            # they are read back from XCom. So only values of exactly these types pass.
+            # Not isinstance, because only values of exactly these types pass. Members of enumerations and numpy
+            # numbers, for example, are read back from XCom with another type.
             kind = type(item)
             if kind is str:
                 is_safe = _is_storable_text(item)

@@ -94,7 +94,8 @@ class Wait:
             ended = verdict or (Outcome.TIMEOUT if now >= self.deadline else None)
             still = self.doubtful_since if seen.status is None and not seen.gone else None
             return replace(self, doubtful_since=still, outcome=ended)
-        # The result may be in the store, or the webhook receiver may keep it until the store works again.
+        # The store could not be read. The result may be in it, or the webhook receiver keeps the result until it can
+        # write to the store.
         if not seen.store_read:
             return replace(self, doubtful_since=now, outcome=Outcome.TIMEOUT if now >= self.deadline else None)
         since = now if self.doubtful_since is None else self.doubtful_since

@@ -75,7 +75,7 @@ class Waiter:
         """Progress for the process that continues the wait.
 
         ``succeeded`` leaves out the requests whose result is in the result store. A result may be deleted before the
-        next process starts, so that process looks for these results again.
+        next process starts. Therefore the next process looks for these results again.
         """
         doubts = {name: request.wait.doubtful_since for name, request in self.open.items()}
         ended = {name for name, outcome in self.outcomes.items() if outcome is Outcome.ENDED}

@@ -202,7 +202,8 @@ def _serve(
         server.should_exit = True
 
     # These handlers stop the server even if a signal arrives before uvicorn has installed its own handlers. After
-    # the server has stopped, uvicorn raises the signal again. These handlers keep it from killing the process.
+    # the server has stopped, uvicorn raises the signal again. With these handlers, the signal does not kill the
+    # process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     host, port = listener.getsockname()[:2]

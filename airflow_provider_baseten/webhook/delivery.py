@@ -80,8 +80,8 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     # connections or request ids exist.
     if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
-            # For a connection that exists, the signature is verified. Verify here too, so that the response time does
-            # not show that the connection does not exist.
+            # The signature is verified with a secret of no connection, only to take the same time as for a connection
+            # that exists. Otherwise the response time would show which connections exist.
             verify(attempt.body, attempt.signature, [_NO_SECRET])
         raise Refusal(401, "The signature is not valid for this connection.")
     try:

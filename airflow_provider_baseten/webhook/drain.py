@@ -153,7 +153,7 @@ class Drain:
                 group.failures = group.failures + 1 if group.has_failed else 0
                 group.has_failed = False
                 # Entries may remain although no thread failed: unconfirmed ones, and those that another process stores.
-                # So the group pauses after a round without failures too.
+                # So the group also pauses after a round without failures.
                 pause = _LOOK_SECONDS if entries[0].kind in _UNCONFIRMED else pause_after(group.failures)
                 group.next_at = time.monotonic() + pause
         self._awake.set()

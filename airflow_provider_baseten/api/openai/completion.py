@@ -278,7 +278,7 @@ def read_completion(response: Response) -> Completion:
 
 
 def server_error(body: Mapping[str, Any]) -> str | None:
-    """Return the error message that a server sent instead of a completion or next to it; ``None`` if it sent none."""
+    """Return the error message that a server sent instead of or beside a completion; ``None`` if it sent none."""
     if error := body.get("error") or body.get("errors"):
         return excerpt(error)
     # Older servers send the fields of the error at the top level of the body, instead of under the key "error".

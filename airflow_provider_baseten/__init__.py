@@ -41,7 +41,7 @@ __all__ = [
     "read_output",
 ]
 
-#: Maps each public name to its module. The provider info that Airflow reads is made from this table, too.
+#: Maps each public name to its module. Two functions read this table: ``__getattr__`` below, and ``get_provider_info``.
 MODULES = {
     "BasetenAsyncPredictOperator": "operators.async_predict",
     "BasetenAsyncRequestSensor": "sensors.async_request",

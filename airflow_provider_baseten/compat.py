@@ -3,9 +3,12 @@
 Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
 in the versions that its docstring names.
 
-The docstrings say what happens if Airflow drops a name. Two names are checked early, because otherwise inputs of models
-would be shown, or webhook deliveries would be refused. For the first, :func:`check_rendering_method` raises an
-``ImportError`` when an operator is imported. For the second, the plugin logs an error when Airflow starts.
+The docstrings say what happens if Airflow drops a name. Two names are checked early:
+
+- Without the method that :class:`RenderingSeam` overrides, Airflow would show the inputs of models. Therefore
+  :func:`check_rendering_method` raises an ``ImportError`` when an operator is imported.
+- Without the function that :func:`secrets_backends` returns, webhook deliveries would be refused while a secrets
+  backend is down. Therefore the plugin logs an error when Airflow starts.
 """
 
 import os
@@ -160,7 +163,7 @@ def __getattr__(name: str) -> Any:
 class RenderingSeam:
     """Base class of operators that render their template fields themselves, with :meth:`render_fields`.
 
-    Airflow renders the fields of mapped and other operators with its private method ``_do_render_template_fields``.
+    Airflow renders the fields of every operator, mapped or not, with its private method ``_do_render_template_fields``.
     Airflow then stores the rendered fields and shows them in the UI. This class overrides the method, so that a
     subclass can hide inputs of models before they are stored. If Airflow rendered with another method, the override
     would not run, and the inputs would be stored and shown without an error. Therefore :func:`check_rendering_method`
@@ -253,9 +256,9 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
     The function ``ensure_secrets_backend_loaded`` is private. The webhook receiver calls the listed backends to
-    distinguish a connection that does not exist from a backend that is down. If the function is missing, the receiver
-    refuses deliveries for connections that it has not used before, as long as a backend is down. The plugin then logs
-    an error when Airflow starts.
+    distinguish a connection that does not exist from a backend that is down. If Airflow drops the function, a
+    connection seems not to exist while its backend is down, and the receiver refuses its deliveries. The plugin checks
+    for the function when Airflow starts, and logs an error if it is missing.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded

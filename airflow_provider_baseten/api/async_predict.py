@@ -116,7 +116,7 @@ def build_async_predict(
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
         # A 502 may mean that only the response was lost. Then the request is in the queue and may run. A synchronous
-        # predict does not list this status, because a predict ends when its connection ends.
+        # predict does not list 502: the predict ends when its connection ends, so nothing is left that may run later.
         doubtful_statuses=frozenset({502}),
         max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,

@@ -5,15 +5,16 @@ from email.message import Message
 
 _UTF16_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-# Python codecs that are not used although a server may name them: they are no charsets, or take quadratic time.
+# Python codecs that a server may name, but that are not used. Some are not charsets, and others take quadratic time.
 _REFUSED_CODECS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
 
 
 def encoding_of(head: bytes, content_type: str) -> str | None:
     """Return Python's name for the encoding of a text, ``None`` for UTF-8 without a byte order mark.
 
-    A byte order mark takes precedence over the charset in the Content-Type. A byte order mark of UTF-16 is ignored if
-    the Content-Type is not a ``text/`` type. A missing or unknown charset counts as UTF-8.
+    A byte order mark takes precedence over the charset in the Content-Type. The byte order mark of UTF-16 counts only
+    in ``text/`` types, because binary data may begin with the same two bytes. A missing or unknown charset counts as
+    UTF-8.
 
     :param head: the first three bytes of the text, or more.
     """

@@ -16,8 +16,8 @@ PIECE_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_LAYERS = 3
-# Encodings that can't be decoded here. Any other unknown name is ignored, because some servers send a name such as
-# "utf-8" with a body that is not compressed.
+# Compressions that can't be decoded here; a response that names one is refused. A name that is no known compression is
+# ignored, because some servers send a name such as "utf-8" with a body that is not compressed.
 _REFUSED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "exi", "pack200-gzip"})
 
 
@@ -38,9 +38,10 @@ class Decoder(Protocol):
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:
-    """Return the decoder for a ``Content-Encoding`` header, ``None`` if the body is not compressed.
+    """Return the decoder for a ``Content-Encoding`` header, ``None`` if the header names no known compression.
 
-    :raises ValueError: the encoding was not offered in the request, or the body was compressed too many times.
+    :raises ValueError: the header names a compression that can't be decoded here, for example ``br``, or names too many
+        compressions.
     """
     names = [name for part in content_encoding.split(",") if (name := part.strip().lower())]
     if refused := _REFUSED.intersection(names):
@@ -128,6 +129,7 @@ def _inflate(inflater: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
         if piece:
             yield piece
         data = inflater.unconsumed_tail
-        # After a full piece zlib may hold more output, so it is called again.
+        # After a full piece zlib may hold more output, even if all input is consumed. Only a smaller piece shows that
+        # zlib needs more input.
         if inflater.eof or (not data and len(piece) < PIECE_BYTES):
             return

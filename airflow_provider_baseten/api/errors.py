@@ -51,8 +51,8 @@ def error_for(response: Response) -> BasetenError | None:
 def _origin(headers: Mapping[str, str]) -> str:
     """Return the origin of a response: the ``gateway``, the model ``server``, or the ``model``'s own code.
 
-    A Truss server sets the header ``x-baseten-error-source`` to 04. If the model's code raised an exception, the server
-    also sets ``x-baseten-error-code`` to 600. All other responses are from the gateway.
+    A Truss server sets the header ``x-baseten-error-source`` to 04. A response without this value is from the gateway.
+    If the model's code raised an exception, the Truss server also sets ``x-baseten-error-code`` to 600.
     """
     if headers.get("x-baseten-error-source") != "04":
         return "gateway"

@@ -19,7 +19,8 @@ _SHORTEST_WHOLE = 4
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
-# Number of characters. The texts of a larger request are not searched, because the search would take too long.
+# Total number of characters up to which the texts of a request are compared with an error message. For a larger
+# request the comparison would take too long, so the whole message is left out.
 _MAX_SEARCHED = 1 << 20
 
 # Words of the chat protocol. Error messages use these words of their own accord, so they are no quotes of the input.

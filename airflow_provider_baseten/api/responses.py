@@ -66,9 +66,9 @@ class Response:
 
     @property
     def is_text(self) -> bool:
-        """Whether the body may be text.
+        """Whether the body may be text: the Content-Type is text, missing or ``application/octet-stream``.
 
-        It may be if the Content-Type is text, missing, or ``application/octet-stream``, which Truss uses for texts too.
+        Truss sends ``application/octet-stream`` for texts as well as for other bytes.
         """
         return self.media_type.startswith("text/") or self.media_type in {MSGPACK, ""}
 
@@ -196,7 +196,10 @@ def _not_as_documented(response: Response) -> BasetenResponseError:
 
 
 def refuse_empty(response: Response) -> None:
-    """Refuse a response without a body. A model never sends one: if its code returns nothing, the body is ``null``.
+    """Refuse a JSON response with an empty body.
+
+    Such a response is not from a model: if a model's code returns nothing, the body is ``null``. A response without a
+    Content-Type is treated as JSON.
 
     :raises BasetenResponseError: the status is 200, there is no body, and the Content-Type is JSON or missing.
     """

@@ -27,8 +27,8 @@ class RouteOptions(TypedDict, total=False):
     :param params: query parameters; a list repeats a parameter for each item, and ``None`` leaves a parameter out.
     :param headers: extra HTTP headers.
     :param allowed_statuses: statuses besides 2xx that are not errors.
-    :param idempotent: whether the request may be sent again when the model may have run; for GET, HEAD and OPTIONS it
-        always may.
+    :param idempotent: whether the request is sent again after a failure in which the model may have run. By default
+        only GET, HEAD and OPTIONS requests are sent again; ``False`` does not change this.
     """
 
     method: str

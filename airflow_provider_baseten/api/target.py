@@ -86,7 +86,7 @@ class Target:
 
     @property
     def host(self) -> str:
-        """Label of the host, for example ``model-abc``."""
+        """First label of the host name, for example ``model-abc``."""
         name = f"model-{self.model_id}" if self.model_id is not None else f"chain-{self.chain_id}"
         return f"{name}-{self.environment}" if self.regional else name
 
@@ -136,7 +136,7 @@ class ModelApis:
 
     @property
     def host(self) -> str:
-        """Label of the host."""
+        """First label of the host name."""
         return MODEL_APIS_HOST
 
     def sync_path(self, route: str) -> str:

@@ -114,7 +114,8 @@ def _encode_time(obj: date | time) -> dict[bytes, Any]:
         raise TypeError("a time of day with a time zone has no msgpack form")
     kind, tag = next(pair for pair in _TIMES.items() if isinstance(obj, pair[0]))
     text = obj.isoformat()
-    if not _reads_back(kind, text):  # For example pandas' nanoseconds would be lost.
+    # Some values can't be restored from their text: for example, the nanoseconds of a pandas time would be lost.
+    if not _reads_back(kind, text):
         raise TypeError(f"a {type(obj).__name__:.100} with nanoseconds or without a value has no msgpack form")
     return {tag: True, b"data": f"{text[:-6]}Z" if text.endswith("+00:00") else text}
 

@@ -66,7 +66,8 @@ class Delivery:
     def output(self, quote: Quote = str) -> Any:
         """Return the model's output.
 
-        :param quote: function that takes an error message and removes what it quotes of the model's input.
+        :param quote: function that takes an error message, and returns the message without quotes from the model's
+            input. By default the message stays unchanged.
         :raises BasetenAsyncRequestError: the request failed.
         :raises BasetenResultLostError: the delivery has neither an output nor an error.
         """
@@ -111,8 +112,11 @@ def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
     """Return whether one of the signatures was made with one of the secrets.
 
     While secrets are rotated, the header has several signatures and there are several secrets, in any order. So each
-    signature is compared with each secret, even after a match. If the comparison stopped early, the time that it takes
-    would show a sender how close a forged signature is.
+    signature is compared with each secret.
+
+    The time of the comparisons does not depend on their results: a comparison does not stop at the first wrong
+    character, and a match does not end the comparisons. So a sender can't learn from the time how close a forged
+    signature is.
 
     :param body: the bytes as received.
     :param header: ``X-BASETEN-SIGNATURE``: items ``v1=<hex>`` separated by commas. Other items are ignored; a header
@@ -129,7 +133,8 @@ def verify(body: bytes, header: str, secrets: Sequence[str]) -> bool:
     matches = 0
     for secret in filter(None, secrets):
         expected = hmac.digest(secret.encode(errors="surrogatepass"), body, "sha256").hex()
-        # The sum compares every signature. `any` would stop at the first match, and so its duration would reveal it.
+        # The sum compares every signature. `any` would stop at the first match, so the duration of the loop would
+        # reveal which signature matched.
         matches += sum(hmac.compare_digest(expected, signature) for signature in signatures)
     return matches > 0
 

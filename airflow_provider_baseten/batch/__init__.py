@@ -2,7 +2,7 @@
 
 The outcome of a row is its output or the record of its failure. A part is a file with outcomes of up to 1,000 rows.
 
-The engine knows no Airflow; a script can use it:
+The engine needs Airflow only for paths in an object store. A script can run a job in this way:
 
 >>> job = BatchJob(target=Target(model_id="abc"), input_path="in.jsonl", output_path="out")  # doctest: +SKIP
 >>> run_batch(job, client=Client(Credentials(api_key="...")))  # doctest: +SKIP
@@ -10,10 +10,10 @@ The engine knows no Airflow; a script can use it:
 How a row travels through the modules::
 
     job.py                 BatchJob: the user's options, checked
-    plan.py                BatchPlan: the job, compiled once for everything below
+    plan.py                BatchPlan: the job, compiled once for the modules below
     input_files.py         finds the files of the input path
     formats/               read each kind of input file, and write each kind of part
-    row_source.py          rows, one after the other; checks the columns of the first ones
+    row_source.py          reads one row after the other; checks that the first 100 rows have the job's columns
         row.py                 Row: decoded when its value is needed
     row_requests.py        RequestEncoder: one or several rows become a RowRequest
         template.py, presets.py    a row becomes an input, and inputs become the body of a request
@@ -22,7 +22,7 @@ How a row travels through the modules::
         slots.py               Slots: each request in flight holds one
         concurrency.py, concurrency_controller.py    how many slots there are
     sender.py              sends a request, with retries; makes an output or a failure for each row
-        response_json.py, row_outputs.py    the JSON of the response, and the part of each row in it
+        response_json.py, row_outputs.py    the JSON of the response, and the output of each row in it
         failure_record.py      the line of a failed row
     part_writer.py         collects outcomes, and writes a part when it is full or old
     output_folder.py       the job's folder: its owner, parts, manifest

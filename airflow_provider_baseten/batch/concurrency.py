@@ -22,9 +22,9 @@ _REQUIRED_GAIN = 0.1
 _CONFIDENCE = 1.5
 # Smallest factor between two limits whose rates are compared. The effect of a smaller increase can't be measured.
 _MEASURABLE_STEP = 1.2
-# A decrease of the limit by this factor or more is a large step. A lower limit is kept even if the rate seems to have
-# fallen a little, because this may be a measurement error. After a large step, the whole error is tolerated; after a
-# small step, only _SMALL_STEP_SHARE of it.
+# A decrease of the limit by this factor or more is a large step. If the rate falls a little after a decrease, this may
+# be a measurement error. After a large step, a fall of the rate up to this error is ignored. After a small step, a fall
+# up to _SMALL_STEP_SHARE of the error is ignored.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
 # Share of rejected requests up to which the limit is not lowered. While the limit rises, no rejection is tolerated.
@@ -78,9 +78,9 @@ class ConcurrencyState:
     :param baseline: the limit that this one is compared with; 0 if there is none.
     :param baseline_rate: responses per second at the baseline.
     :param baseline_responses: number of responses that the baseline's rate was measured with.
-    :param has_climbed: what follows a rise without effect: if ``False``, lower limits are tried; if ``True``, the limit
-        is held. It is ``False`` at first, and ``True`` once a rise has increased the rate, the server has rejected
-        requests, or a hold has ended.
+    :param has_climbed: whether the limit is held after a rise without effect. If ``False``, lower limits are tried
+        instead, unless responses are fast. The value is ``False`` at first. It becomes ``True`` once a rise has
+        increased the rate, the server has rejected requests, or a hold has ended.
     :param probes_lower: whether the next trial after holding is a lower limit.
     :param hold_seconds: how long the limit is held.
     :param held_since: when holding began, in seconds of the caller's clock.
@@ -141,8 +141,8 @@ def _is_overloaded(state: ConcurrencyState, window: Window) -> bool:
 def _after_rejection(state: ConcurrencyState, now: float) -> ConcurrencyState:
     if state.is_rising and state.previous and state.factor <= _STEP:
         return _held(state, state.previous, now)
-    # Return to the limit before the rise. Without such a limit, lower the present one, because the server takes fewer
-    # requests than before.
+    # If a raised limit is being tried, return to the limit before the rise. If not, the present limit has become too
+    # high or was too high from the start, so lower it.
     limit = state.previous if state.is_rising and state.previous else max(1, int(state.limit * 0.8))
     return replace(
         state, limit=limit, is_rising=True, is_falling=False, factor=_STEP, previous=0, baseline=0, has_climbed=True
@@ -165,8 +165,9 @@ def _after_rise(state: ConcurrencyState, window: Window, now: float) -> Concurre
 
 
 def _after_fall(state: ConcurrencyState, window: Window, now: float) -> ConcurrencyState:
-    # A large step that lowers the rate lowers it by more than the measurement error, so a loss within the error is
-    # tolerated. The effect of a small step may be smaller than the error, so only a share of the error is tolerated.
+    # If a large step lowers the rate at all, the loss is larger than the measurement error. So a loss within the error
+    # is only noise, and is tolerated. A small step may cause a loss that is smaller than the error, so only a share of
+    # the error is tolerated.
     noise = (
         _noise(state, window)
         / _CONFIDENCE
@@ -197,7 +198,10 @@ def _probing(state: ConcurrencyState, window: Window) -> ConcurrencyState:
 
 
 def _is_worth_lowering(limit: int, rate: float) -> bool:
-    """Return whether a lower limit is worth a trial. While responses arrive within half a second, it is not."""
+    """Return whether a lower limit is possible, and worth a trial because the latency is above half a second.
+
+    The latency is ``limit / rate``: the number of requests in flight divided by the responses per second.
+    """
     return limit > _MIN_LIMIT and limit > _INSTANT_SECONDS * rate
 
 
@@ -226,7 +230,7 @@ def _gain(state: ConcurrencyState, window: Window) -> float:
 
 
 def _noise(state: ConcurrencyState, window: Window) -> float:
-    """Return the measurement error of a gain."""
+    """Return the measurement error of :func:`_gain` times ``_CONFIDENCE``. A smaller gain may be due to chance."""
     return _CONFIDENCE * math.sqrt(1 / max(1, state.baseline_responses) + 1 / max(1, window.responses))
 
 

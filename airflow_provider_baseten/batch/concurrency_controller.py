@@ -31,11 +31,11 @@ class RequestCounts:
 class ConcurrencyController:
     """Splits a run into measurement windows, and sets the concurrency limit after each window.
 
-    After a change of the limit, the server's queue has to adapt to the new limit; until then the measured rate would be
-    too high. So the next window begins only when the number of responses since the change has reached the larger of the
-    old and the new limit. A window ends when it has measured enough for a decision, or early if there are too many
-    rejections. After a decrease of the limit, rejections before the window begins do not count, because their requests
-    were sent under the higher limit.
+    The rate of a window is computed from the limit and the latency. After a change of the limit, the first responses
+    still have the latency of the old limit, so the rate would be wrong. For this reason the next window begins only
+    when the number of responses since the change has reached the larger of the old and the new limit. A window ends
+    when it has measured enough for a decision, or early if there are too many rejections. After a decrease of the
+    limit, rejections before the window begins do not count, because their requests were sent under the higher limit.
     """
 
     def __init__(self, now: float) -> None:

@@ -76,18 +76,20 @@ def run_batch(
     :param client: client whose credentials are used; the run opens connections of its own. A row fails if its response
         is larger than the client allows, or than 64 MiB.
     :param stop: event that ends the run within 5 seconds once a signal handler or another thread sets it. Use a new
-        event for each run, because this function also sets it when the run ends in another way.
+        event for each run, because this function sets the event at the end of every run.
     :param on_progress: called every 10 seconds, in another thread.
-    :returns: the manifest. If a stop has left rows without an outcome, its ``complete`` is ``False``, and it was not
-        written.
-    :raises BasetenInputError: the input can't be read or lacks a column, or the output folder belongs to another job;
-        nothing was sent.
+    :returns: the manifest. If the run was stopped before every row had an outcome, ``complete`` of the manifest is
+        ``False``, and the manifest was not written.
+    :raises BasetenInputError: the input can't be read or lacks a column, or the output folder belongs to another job.
+        If only a later part of the input can't be read, rows before it may have been sent. In all other cases nothing
+        was sent.
     :raises BasetenResultStoreError: the output can't be written.
-    :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. It
-        is also raised if, without ``max_failure_ratio``, rows have failed and none got a response, for example
-        without a network. If the server responded and all rows have failed, nothing is raised, and ``failed`` of the
-        manifest has their number.
+    :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. Without
+        ``max_failure_ratio``, the error is also raised if every row has failed because the model was unreachable, too
+        slow or overloaded. If all rows have failed, but at least one for another reason, that alone raises nothing:
+        ``failed`` of the manifest is the number of failed rows.
     :raises BasetenAuthError: the API key was rejected.
+    :raises BasetenNotFoundError: the server responded with 404 before any row of the run succeeded.
     """
     stop = stop or threading.Event()
     work = _run_job(
@@ -204,7 +206,8 @@ class _Run:
         """Start workers until there is one for each slot.
 
         A worker that pauses before a retry has given back its slot. If the limit is automatic, this method is called
-        repeatedly, and starts one more worker for each paused one.
+        repeatedly, and starts one more worker for each paused one, so that the free slots are used. If the limit is
+        fixed, this method is called once, and the slot of a paused worker stays free.
         """
         paused = 0 if self._controller is None else self._slots.paused
         while len(self._workers) < self._slots.limit + paused and not self._prefetcher.exhausted:

@@ -47,5 +47,8 @@ class InputFile:
 
 
 def suffixes_of(uri: str) -> list[str]:
-    """Return the suffixes of a name in lower case, after two empty strings, so that a last and a second last exist."""
+    """Return the suffixes of a name in lower case.
+
+    Two empty strings come first, so that the list has the items ``-1`` and ``-2`` even if the name has no suffix.
+    """
     return ["", "", *(suffix.lower() for suffix in PurePosixPath(uri).suffixes)]

@@ -41,7 +41,8 @@ _OTHER_DATA = {
 _OTHER_COMPRESSIONS = {".bz2", ".xz", ".zip", ".lz4", ".snappy", ".gzip", ".zstd", ".tar", ".tgz", ".7z"}
 _DATA_SUFFIXES = {*INPUT_FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
 
-# Keys of an object's metadata whose value changes with its content, the most precise first.
+# Metadata keys of an object in remote storage. The value of each key changes when the content of the object changes.
+# The most precise key comes first. The first key that an object has gives the version of the object.
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
 
 _MOST_NAMES = 10
@@ -56,12 +57,12 @@ def find(input_path: str) -> list[InputFile]:
     If a file has exactly this name, it is the only input file. If a folder has exactly this name, the input files are
     those in it and in its subfolders. Otherwise the path is a glob.
 
-    Names that begin with a dot or an underscore are left out of folders and globs. A file of another format is an error
-    if it has a known suffix of data files, such as ``.xlsx``. With any other suffix the file is left out with a
-    warning.
+    Names that begin with a dot or an underscore are left out of folders and globs. A file in a format that this package
+    can't read is an error if its suffix is known as a suffix of data files, such as ``.xlsx``. Otherwise the file is
+    left out with a warning.
 
-    :raises BasetenInputError: there is no file, or a file can't be read. The error is ``retryable`` if a retry may
-        succeed.
+    :raises BasetenInputError: there is no file to read, or a file can't be read. The error is ``retryable`` if a retry
+        may succeed.
     """
     local = local_path(input_path)
     try:

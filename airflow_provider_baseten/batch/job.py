@@ -91,9 +91,9 @@ class BatchJob:
     :param max_failure_ratio: the run ends with an error if more than this fraction of the rows, 0 to 1, has failed. By
         default it ends with an error if rows have failed and none got a response.
     :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
-    :param overwrite: delete the files that another job, or this job with another input or other options, left at
-        ``output_path``; by default such files are an error. Files of the same job are never deleted: a repeated run
-        continues the job.
+    :param overwrite: delete the files of another job at ``output_path``; by default such files are an error. A job is
+        another job if its input or an option that decides about requests or outputs is different. Outputs of the same
+        job are never deleted: a repeated run continues the job.
     :param num_shards: number of shards that the job is split into, by default 1.
     :param shard: number of the shard that this job runs, from 0. A shard takes every ``num_shards``-th row.
     :param timeout: seconds to wait for each response, by default 1260.

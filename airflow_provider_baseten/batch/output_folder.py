@@ -101,14 +101,14 @@ class OutputFolder:
             return None
 
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
-        """Delete the files of another job.
+        """Delete the files of other jobs.
 
-        Files of a job with another number of shards are all deleted. If the other job has the same number of shards,
-        each shard of this job deletes only the files with its own shard number.
+        Files of a job with another number of shards are all deleted. Of a job with the same number of shards, only the
+        files with this shard's number are deleted: each of the other shards deletes the files with its own number.
 
         :param names: names of all files in the folder.
-        :param all_of_mine: whether the files with this shard's number belong to the other job. If ``False``, they
-            belong to this job and are kept.
+        :param all_of_mine: whether the files with this shard's number are deleted, because they belong to another job.
+            If ``False``, they belong to this job and are kept.
         """
         # Ownership files are deleted last. If this process dies before it has deleted all files, the next run can still
         # see which job wrote the rest.

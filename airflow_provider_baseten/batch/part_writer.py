@@ -24,9 +24,9 @@ class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
     A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. Rows that were sent but
-    are in no written part yet are sent and billed again after a crash. So there are never more of them than the rows of
-    one part plus those that may be in flight: :meth:`wait_for_room` waits until there are fewer. A failed write is
-    retried for a minute, and the limit holds during this time too.
+    are in no written part yet are sent and billed again after a crash, so their number is limited. The limit is the
+    rows of one part plus the rows that may be in flight. Once it is reached, :meth:`wait_for_room` waits until a part
+    is written. A failed write is retried for a minute, and the limit holds during this time too.
 
     :param previous: results of the previous runs.
     """

@@ -84,9 +84,10 @@ def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
 
 
 def _rerank_group(value: Any) -> Any:
-    """Return the group key of a row: its query, so that rows with the same query share a request.
+    """Return the group key of a row.
 
-    For a row with a list of texts, return a new object. This key equals no other, so the row has its own request.
+    The key of a row with a single text is its query, so that such rows share a request if they have the same query. The
+    key of any other row is a new object. It equals no other key, so the row has a request of its own.
     """
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 

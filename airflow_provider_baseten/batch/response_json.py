@@ -40,7 +40,8 @@ class JsonValue:
 
     :param text: the JSON text that the server wrote, in UTF-8 and without line breaks; ``None`` if there is no such
         text, for example because the response is plain text.
-    :param value: the decoded value. If there is a text, numbers with many digits may be rounded in the value.
+    :param value: the decoded value. If ``text`` is set, numbers with many digits may be rounded in ``value``, because
+        ``text`` keeps every digit.
     """
 
     __slots__ = ("text", "value")
@@ -90,7 +91,8 @@ def _read_json(response: Response) -> JsonValue:
 def _read_odd_json(response: Response) -> JsonValue:
     """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, encodings other than UTF-8, and NaN.
 
-    NaN is not standard JSON. So for a response with NaN, the result has a ``value``, but its ``text`` is ``None``.
+    A response with NaN or an infinity is not standard JSON, so its text can't be copied to the output. The ``text`` of
+    the result is ``None`` for that reason, and only ``value`` is set.
     """
     constants: list[str] = []
     try:
@@ -112,14 +114,18 @@ def _check_digits(number: str) -> None:
 def parts_of(
     response: JsonValue, texts: Callable[[bytes], Iterable[msgspec.Raw]], values: Callable[[Any], Iterable[Any]]
 ) -> list[JsonValue]:
-    """Return the parts of a response. If it has no text, or msgspec can't read the text, the parts have no text.
+    """Return the parts of a response, each with its value and, if possible, its JSON text.
+
+    The parts have no text if the response has none, or if msgspec refuses the text of the response, for example
+    because of lone surrogates.
 
     :param texts: function that takes the text of the response and returns the texts of its parts.
     :param values: function that takes the value of the response and returns the values of its parts, in the same order.
     """
     try:
         found = [bytes(text) for text in texts(response.text or b"")]
-    except msgspec.DecodeError:  # There is no text, or msgspec refuses it because of lone surrogates.
+    except msgspec.DecodeError:
+        # The response has no text, or msgspec refuses the text because it contains lone surrogates.
         return [JsonValue(None, value) for value in values(response.exact)]
     return [JsonValue(text, value) for text, value in zip(found, values(response.value), strict=True)]
 

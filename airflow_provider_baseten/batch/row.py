@@ -16,8 +16,8 @@ class Row:
     :param location: where the row comes from, for messages: file, unit and number, such as ``("a.csv", "line", 7)``. A
         row of the job's ``inputs`` has the location ``("inputs", "", index)``.
     :param raw: the row as JSON text, if it comes from a JSON Lines file.
-    :param value: the row as a Python value, if ``raw`` is ``None``. For a broken row, an error: the attribute ``value``
-        raises it.
+    :param value: the row as a Python value, if ``raw`` is ``None``. For a broken row, an error, which is raised when
+        the attribute ``value`` is read.
     """
 
     __slots__ = ("location", "raw", "stored")
@@ -63,7 +63,9 @@ class Row:
             return orjson.loads(raw)
         except orjson.JSONDecodeError as error:
             if exact_json.has_long_number(raw):
-                with suppress(BasetenError):  # orjson refuses numbers beyond a 64-bit float, such as 1e400.
+                # orjson refuses numbers beyond a 64-bit float, such as 1e400. The exact decoder accepts them. If the
+                # row has another mistake, the error below is raised.
+                with suppress(BasetenError):
                     value = self._exact(raw)
                     encode_json("row", value)
                     return value

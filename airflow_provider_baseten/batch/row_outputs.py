@@ -105,10 +105,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _by_index(items: Sequence[Any], parts: list[JsonValue], count: int) -> list[JsonValue]:
-    """Return the parts of a response, ordered by the ``index`` of their items.
+    """Return ``parts`` in the order of the indexes that the server gave to the items of its response.
 
-    :param items: the items of the response, each with an ``index`` from 0.
-    :param parts: for each item, the part that is the output.
+    :param items: the decoded items of the response, each with an ``index`` from 0.
+    :param parts: one output for each item, in the order of ``items``: the whole item, or the vector in it.
     :param count: required number of items.
     :raises UnusableResponseError: the indexes of the items are not exactly 0 to ``count`` - 1.
     """
@@ -153,7 +153,9 @@ def _is_classified(value: Any) -> bool:
 
 
 def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the score of each row's text. If a row has a list of texts, return the whole response as its output.
+    """Return the score of each row's text.
+
+    A row with a list of texts has a request of its own. The output of this row is the whole response.
 
     :raises UnusableResponseError: the scores can't be assigned to the texts.
     """

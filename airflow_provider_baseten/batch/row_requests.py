@@ -18,7 +18,8 @@ class RowRequest:
     :param numbers: numbers of the rows, from 0.
     :param kept: for each row, the columns that are copied to its output line, as JSON.
     :param body: body of the request.
-    :param inputs: inputs of the rows, if they are needed to split the response or the request.
+    :param inputs: the input of each row, for splitting the request or its response by row. ``None`` if neither is ever
+        split.
     :param error: why the rows can't be sent; ``None`` if they can.
     """
 

@@ -36,9 +36,10 @@ class Failure:
     """The failure of a row whose response can't be used as an output. Baseten bills such a response.
 
     :param error: why the response is not an output.
-    :param answer: the part of the response for this row. The whole response if there is no such part; several failed
-        rows of one request then share it, and only the failure of the first one holds it.
-    :param answer_row: number of that first row, in the failures of the other rows; their ``answer`` is ``None``.
+    :param answer: the JSON text of this row's part of the response, if the request has several rows and the text of the
+        part is known. Otherwise the whole response. If several rows of a request need the whole response, only the
+        failure of the first of these rows holds it, and the ``answer`` of the others is ``None``.
+    :param answer_row: number of the row whose failure holds the whole response, if ``answer`` is ``None``.
     """
 
     error: BasetenError
@@ -193,7 +194,8 @@ def _encoded(name: str, value: Any) -> bytes:
         return encode(name, value)
     except BasetenInputError as error:
         with suppress(TypeError, ValueError, RecursionError):
-            text = exact_json.encode_output(json_value(value))  # encode_output writes lone surrogates as escapes.
+            # `encode` refuses lone surrogates. JSON can hold them as escapes, and encode_output writes these escapes.
+            text = exact_json.encode_output(json_value(value))
             json.loads(text, parse_int=str, parse_float=str, parse_constant=exact_json.refuse_constant)
             return text
         raise UnusableResponseError(f"has no form in JSON: {str(error).rstrip('.')}") from None

@@ -32,7 +32,10 @@ def is_installed(filename: str | None) -> bool:
 
 
 def node_of_code(code: CodeType) -> Node | None:
-    """Return the syntax tree of a function; ``None`` if there is no source or several functions in the source match."""
+    """Return the syntax tree of a function, which is searched in its source file by first line, name and arguments.
+
+    Return ``None`` if there is no source, or if the search finds no function or several that can't be told apart.
+    """
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []
     # Several lambdas in one line can have the same arguments. Then only the position in the line tells them apart.
@@ -64,7 +67,9 @@ def normalized(node: Any) -> Any:
     match node:
         case ast.Constant():
             return ["Constant", type(node.value).__name__, ascii(node.value)]
-        case ast.JoinedStr():  # Some Python versions add empty strings to an f-string.
+        case ast.JoinedStr():
+            # Some Python versions add empty strings to the syntax tree of an f-string. They are left out, so that the
+            # result is the same in every version.
             parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
             return ["JoinedStr", *map(normalized, parts)]
         case ast.AST():

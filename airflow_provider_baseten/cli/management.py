@@ -11,7 +11,7 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 @command
 def models(options: argparse.Namespace) -> None:
-    """Print all models, the models with the name in ``--name``, or the model with the id in ``--model-id``."""
+    """Print all models. ``--name`` or ``--model-id`` restricts the output to models with this name or id."""
     check_at_most_one(**{"--model-id": options.model_id, "--name": options.name})
     with _client(options) as client:
         management = client.management

@@ -15,7 +15,7 @@ from airflow_provider_baseten.api.target import check_base_url
 from airflow_provider_baseten.cli.console import UsageError, command, read_file, write
 
 _BASETEN = "https://app.baseten.co"
-# Environment variables from which Truss itself takes a remote.
+# Environment variables that hold the URL of a server and an API key. Truss itself reads them too.
 _URL_VARIABLE = "BASETEN_TRUSS_AUTH_REMOTE_URL"
 _KEY_VARIABLE = "BASETEN_TRUSS_AUTH_API_KEY"
 
@@ -35,12 +35,13 @@ def connection_from_trussrc(options: argparse.Namespace) -> None:
 
 
 def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
-    """Return the remote in Truss's environment variables, ``None`` if they are not set.
+    """Return the remote in Truss's two environment variables, ``None`` if neither is set.
 
-    The variables take precedence over the file of Truss.
+    One variable holds the URL, the other the API key. They take precedence over the file of Truss.
 
     :param name: value of ``--remote``, which names a remote of the file; ``None`` if the user does not give it.
-    :raises UsageError: only one of the two variables is set, or both are set although the user names a remote.
+    :raises UsageError: only one of the variables is set. Or both are set and ``name`` is given: the file's remote would
+        be ignored.
     """
     url, api_key = os.environ.get(_URL_VARIABLE), os.environ.get(_KEY_VARIABLE)
     if not url and not api_key:

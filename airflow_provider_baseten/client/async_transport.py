@@ -116,7 +116,8 @@ class AsyncTransport:
         response = replace(response, headers=dict(response.headers.items()))
         if is_success(request, response.status):
             return response
-        # Checked in a thread: if the server's error message quotes a large input, it takes long to remove the quote.
+        # Checked in a thread, because parts of the input are removed from the server's error message. If the input is
+        # large, this takes long and would block the event loop.
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
@@ -188,7 +189,7 @@ def _is_simple(headers: HeaderMap) -> bool:
 class _Headers(Mapping[str, str]):
     """Headers of an async response, looked up in pyreqwest's headers without a copy.
 
-    The blocking transport makes the same headers with :func:`plain_headers`.
+    For the same response, :func:`plain_headers` gives the blocking transport the same headers.
     """
 
     def __init__(self, found: HeaderMap) -> None:

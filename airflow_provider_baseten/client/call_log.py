@@ -41,7 +41,7 @@ class CallLog:
     def describe_interruption(self, attempt: "Attempt | None") -> str:
         """Return a sentence on what happens to the call if the task ends now.
 
-        :param attempt: the request that was sent and has no response yet, ``None`` if there is none.
+        :param attempt: the request in flight, which has no complete response yet; ``None`` if no request is in flight.
         """
         if self._response is not None:
             return (

@@ -118,11 +118,11 @@ class Client(_BaseClient):
         self.send(build_wake(target))
 
     def openai(self, target: Target | ModelApis) -> "OpenAI":
-        """Return a client of the official OpenAI SDK for an OpenAI-compatible server; close it, or use it in ``with``.
+        """Return a client of the official OpenAI SDK for an OpenAI-compatible server.
 
-        The SDK's client uses this client's credentials, timeout and retries, and follows no redirects. The SDK's own
-        retries are off, because with them you may pay for a call twice;
-        ``openai_client.with_options(max_retries=2)`` turns them on.
+        Close the SDK's client, or use it in ``with``. It uses this client's credentials, timeout and retries, and
+        follows no redirects. The SDK's own retries are off. They repeat calls that the model may have run already, and
+        you may pay for such a call twice. ``openai_client.with_options(max_retries=2)`` turns them on.
 
         :param target: a model or a chain with such a server, or the Model APIs.
         :raises BasetenInputError: the package ``openai`` is not installed (extra ``openai``).
@@ -139,9 +139,9 @@ class Client(_BaseClient):
 
     @property
     def attempt_in_flight(self) -> Attempt | None:
-        """The request that was sent and has no complete response yet, ``None`` if there is none.
+        """The request in flight, which has no complete response yet; ``None`` if no request is in flight.
 
-        The value stays set if an exception from outside, such as one that a signal handler raises, ends the call.
+        The value stays set after an exception from outside, for example from a signal handler, has ended the call.
         """
         return self._transport.attempt_in_flight
 

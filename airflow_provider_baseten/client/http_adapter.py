@@ -17,14 +17,15 @@ _MAX_INTERIM_RESPONSES = 10_000
 _MOST_LINES = 1000
 _MOST_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
-# Control characters that are refused in a header: NUL, and a carriage return without a line feed. Python's parser would
-# take such a carriage return for the end of the line.
+# Control characters that make a header line invalid: NUL, and a carriage return without a line feed. At a lone carriage
+# return, Python's parser would end the line and read the rest of the value as another header.
 _AMBIGUOUS = re.compile(rb"\0|\r(?!\n)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _EMPTY_LINES = (b"\r\n", b"\n")
 _PLAIN = re.compile(r"[\t\x20-\x7e]*")
 
-# Whether this package is sending a request in the current context.
+# Whether this package is sending a request in the current context. Only then does the log filter below remove queries,
+# so that the log lines of other code stay unchanged.
 SENDING: ContextVar[bool] = ContextVar("sending", default=False)
 
 
@@ -48,8 +49,8 @@ class _HeaderLines:
             if self._count > _MOST_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
-                # The status line before the headers and the empty line after them are returned as they are. After an
-                # empty line, `_begun` is false again, because the status line of another response may follow.
+                # The status line before the headers and the empty line after them are returned as they are. `_begun` is
+                # true between these two lines. After an interim response (100), another status line can follow.
                 self._begun = bool(line.strip())
                 return line
             if len(line) == limit:
@@ -159,8 +160,8 @@ class Adapter(requests.adapters.HTTPAdapter):
 def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return headers by lower-case name. If a name occurs several times, its first header counts.
 
-    A header is left out if its value is not printable ASCII, because the async transport can't read such a value. This
-    package needs no such header.
+    A header is left out if its value is not printable ASCII. The async transport can't read such a value, and both
+    transports return the same headers. This package needs only headers in ASCII.
     """
     headers: dict[str, str] = {}
     for name, value in pairs:

@@ -14,7 +14,7 @@ from airflow_provider_baseten.api.responses import Response, is_success
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
 
-# Number of bytes that are read of an error response; the rest of the response is ignored.
+# Maximum number of bytes of an error response's body. The rest of a larger body is ignored.
 MAX_ERROR_BYTES = 1024**2
 
 # Limit for the compressed bytes of a body, as a multiple of the limit for the decompressed bytes. Without this second
@@ -209,7 +209,7 @@ def _transcoded(large: LargeBody, encoding: str) -> LargeBody:
 def checked_response(response: Response, credentials: Credentials, body: bytes | None = None) -> Response:
     """Return the response if its status is a success.
 
-    :param credentials: credentials of the request, whose keys are removed from messages.
+    :param credentials: credentials of the request. Their keys are removed from messages.
     :param body: the body that was sent, if it differs from ``response.request.body``. Messages do not quote this body.
     :raises BasetenError: the status is an error.
     """

@@ -21,7 +21,7 @@ class RequestRetries:
     :param total: time limit in seconds, counted from the first attempt, by default 3600. No attempt begins after it.
     :param initial: upper bound of the first random wait in seconds, by default 1. Each later wait doubles the bound.
     :param maximum: upper bound of every random wait in seconds, by default 60. If the server sends ``Retry-After``, the
-        wait is as long as this header asks, even if that is longer.
+        wait is not random. It is as long as this header asks, even if it exceeds the bound.
     """
 
     max_attempts: int = 8
@@ -77,8 +77,8 @@ class RequestRetries:
 def is_retryable(error: BaseException, request: Request) -> bool:
     """Return whether a failed request may be sent again.
 
-    Two conditions must hold. A new attempt may succeed after this error. And either the model has not run yet, or the
-    request is idempotent, so that the model may run twice.
+    A request is sent again only if a new attempt may succeed after this error. In addition, it must be certain that the
+    model has not run yet, unless the request is idempotent: an idempotent request may run the model twice.
     """
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 

@@ -56,7 +56,8 @@ class Transport:
     :param credentials: address and keys of the workspace.
     """
 
-    #: The request in flight, if any. It stays set after an exception from outside, for example from a signal handler.
+    #: The request in flight, ``None`` if there is none. The value stays set if an exception from a signal handler
+    #: ends the call, for example Airflow's timeout. The operator then describes the interrupted request in its error.
     attempt_in_flight: Attempt | None = None
 
     def __init__(self, credentials: Credentials) -> None:
@@ -81,8 +82,8 @@ class Transport:
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
-        # With trust_env, the library requests would replace the API key by an entry of ~/.netrc, and look up proxies
-        # for each request.
+        # A safeguard: `requests` must never replace the API key with an entry of ~/.netrc, or choose a proxy. The
+        # methods below pass the key and the proxy explicitly.
         session.trust_env = False
         if bundle := ca_bundle():
             session.verify = bundle[0]

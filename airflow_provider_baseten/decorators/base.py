@@ -28,15 +28,16 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
     A subclass has two bases: first this class, then the operator that sends the input. The subclass sets
     ``input_field`` to the name of the operator's input argument, and ``takes_generator`` to true if the function may
-    yield the input. It joins the ``template_fields`` and the ``payload_fields`` of both bases.
+    yield the input. The subclass must also set ``template_fields`` to the template fields of both bases together, and
+    ``payload_fields`` to the payload fields of both.
 
-    :param python_callable: the function. A parameter with the name of a variable of the task's context, such as
-        ``ti``, gets that variable.
+    :param python_callable: the function. If it has a parameter named like a variable of the task's context, for example
+        ``ti``, the parameter gets that variable.
     :param op_args: positional arguments of the function. (templated, not shown among the rendered templates)
     :param op_kwargs: keyword arguments of the function. (templated, not shown among the rendered templates)
 
     :raises BasetenInputError: the function is asynchronous; or it is a generator although ``takes_generator`` is false;
-        or the user also gives the input argument itself, which ``input_field`` names.
+        or the user passes the argument that ``input_field`` names, although the function returns the input.
     """
 
     payload_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")

@@ -43,8 +43,8 @@ class Address:
 def parse_address(host: str, path: str) -> Address:
     """Return the address of a request.
 
-    :param host: the ``Host`` header. If the header is not a host name of Baseten's, the model or chain is
-        read from the path.
+    :param host: the ``Host`` header. If the header is not one of Baseten's host names, the model or chain is read from
+        the path.
     :param path: percent-encoded path, without the query.
     :raises GatewayError: 404 for a path that Baseten does not have.
     """

@@ -102,9 +102,10 @@ class AsyncInference:
             self._held_ids.add(id_)
 
     def release(self, id_: str | None) -> None:
-        """Start queued requests again after :meth:`hold`.
+        """Let the requests start that :meth:`hold` keeps in the queue.
 
-        :param id_: id of the model or chain whose requests are started, ``None`` for all.
+        :param id_: id of the model or chain whose requests may start, ``None`` for all. If all are held, only ``None``
+            has an effect.
         """
         if id_ is None:
             self._are_all_held = False

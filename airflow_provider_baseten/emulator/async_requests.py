@@ -62,8 +62,8 @@ class AsyncRequest:
     :param model_runs: number of times the model was invoked.
     :param failures: number of these invocations that failed.
     :param webhook_attempts: attempts to deliver the webhook.
-    :param settled_at: time in seconds since the epoch at which the request reached its final state, ``None`` before.
-        With a webhook, this state is reached when the delivery of the webhook has ended.
+    :param settled_at: time in seconds since the epoch at which the request reached its final state, ``None`` until
+        then. A request with a webhook reaches its final state only when all attempts to deliver the webhook are over.
     """
 
     request_id: str

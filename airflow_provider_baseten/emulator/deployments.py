@@ -50,9 +50,10 @@ class Model:
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
     :param name: name in the management API, by default the id.
     :param environments: names of the environments, by default ``production`` and ``development``. Each environment has
-        a deployment of its own, except ``development``: it uses the deployment of the first other environment, usually
-        ``production``. Each deployment has its own replicas, but the model is loaded only once for all of them.
-    :param regional_environments: names of the regional environments, which can be part of the host name.
+        a deployment of its own, except ``development``, which uses the first deployment. Usually the first deployment
+        is that of ``production``. Each deployment has its own replicas, but all share one loaded model.
+    :param regional_environments: names of the regional environments. A request can name a regional environment
+        in its host name. ``environments`` need not repeat these names.
     :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.
     :param scaling: replicas and concurrency of each deployment.
     :param predict_path: path on which the backend makes predictions. The default is ``/predict`` for an ASGI app, and
@@ -142,7 +143,7 @@ class Endpoint:
         *,
         created_at: float,
     ) -> "Endpoint":
-        """Return a model or chain with the deployments of its environments.
+        """Make the deployments for all environments of a model or chain, and return the deployed endpoint.
 
         :param kind: ``model`` or ``chain``.
         :param id_: id of the model or chain.

@@ -113,8 +113,9 @@ class Emulator:
 
     @property
     def async_requests(self) -> dict[str, AsyncRequest]:
-        """Async requests received so far, by id, oldest first. An ended request remains here, even when status calls no
-        longer find it.
+        """The most recent async requests (at most 100,000) by id, oldest first.
+
+        A request remains here even when its retention time has passed and status calls for it get status 404.
         """
         return self._gateway.async_inference.requests.all()
 

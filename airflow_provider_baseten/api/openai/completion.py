@@ -52,7 +52,7 @@ class Completion:
     :param texts: parts of the message's text, in the order in which they arrived.
     :param refusal: text of the model's refusal.
     :param calls: tool calls of the message.
-    :param has_reasoning: whether the server sends the model's reasoning apart from its text.
+    :param has_reasoning: whether reasoning was received that the server keeps separate from the message's text.
     :param has_other_content: whether the message holds content that is not text, for example audio.
     :param finish_reason: why the model stopped.
     :param tokens: the server's ``usage``, as received.
@@ -162,7 +162,7 @@ class CompletionStream:
         return "".join(self.completion.texts[known:])
 
     def close(self) -> Completion:
-        """Read what is left after the last bytes, and return the completion."""
+        """Read the last event if no empty line came after it, and return the completion."""
         for event in self._stream.close():
             self._read(event, is_whole=False)
         return self.completion
@@ -278,7 +278,10 @@ def read_completion(response: Response) -> Completion:
 
 
 def server_error(body: Mapping[str, Any]) -> str | None:
-    """Return the error message that a server sent instead of or beside a completion; ``None`` if it sent none."""
+    """Return the error message in a response or in an event of a stream, ``None`` if there is none.
+
+    :param body: the decoded JSON. It may hold an error instead of an output, or together with an output.
+    """
     if error := body.get("error") or body.get("errors"):
         return excerpt(error)
     # Older servers send the fields of the error at the top level of the body, instead of under the key "error".

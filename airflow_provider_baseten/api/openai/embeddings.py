@@ -65,7 +65,7 @@ def build_embeddings(
     :param model: name under which the server serves the model.
     :param dimensions: length of the vectors, for models that can shorten them.
     :param headers: extra HTTP headers.
-    :param idempotent: whether the request may be sent again when the model may have run.
+    :param idempotent: whether the request is sent again after a failure in which the model may have run.
     :raises BasetenInputError: an argument is not valid.
     """
     inputs = [texts] if isinstance(texts, str) else texts
@@ -116,7 +116,7 @@ def wrong_length(length: int, dimensions: Any) -> str | None:
     A server that can't shorten vectors ignores ``dimensions`` and responds with vectors of the model's own length.
 
     :param dimensions: requested length, if any.
-    :returns: a sentence without its subject, which begins with ``holds a vector``.
+    :returns: the end of a sentence, beginning with ``holds a vector``. The caller puts the subject in front of it.
     """
     if not isinstance(dimensions, int) or length == dimensions:
         return None

@@ -68,8 +68,8 @@ class ResponseFormat:
     def read(self, text: str) -> Any:
         """Return the value of a reply: the text itself, or the decoded JSON value.
 
-        If the format is a Pydantic class, the result is the validated object as a JSON value, usually a dictionary.
-        Otherwise the numbers in the result keep every digit.
+        If the format is a Pydantic class, the result is the validated object as a JSON value, usually a dictionary. The
+        class decides how many digits its numbers keep. With any other JSON format, numbers keep every digit.
 
         :raises FormatError: the text does not match the format.
         """

@@ -46,12 +46,13 @@ class _Call:
 
 
 class ToolCalls:
-    """Tool calls of one message, in the order of their indexes, or in the order of arrival if a call has no index.
+    """Tool calls of one message, in the order of their indexes; in the order of arrival if any call has no index.
 
-    Servers send a call in parts. A part belongs to the call with the same index and id. But some servers omit the index
-    or the id, use the same one for several calls, or repeat the name or the arguments. If index and id do not identify
-    a call, the name decides. A part with a name begins a new call if the last call is complete or has another name.
-    Every other part continues the last call.
+    Servers send a call in parts, and the index and the id show to which call a part belongs. But some servers omit the
+    index or the id, give several calls the same index or id, or repeat the name or the arguments. So each part is
+    compared with the last of the calls that match its index and id best. A part without a name continues this call. A
+    part with a name begins a new call if the name, the id or the arguments show that this call has ended. If no call
+    matches, the part begins a new call.
     """
 
     def __init__(self) -> None:
@@ -107,8 +108,8 @@ def _begins_another(part: _Call, last: _Call) -> bool:
         if has_new_id or part.name != last.name:
             return True
         is_known = part.index is not None or part.id is not None
-        # True if the part adds nothing to the last call: it has no arguments, repeats those of the last call, or has
-        # the real arguments where the last call has only a placeholder.
+        # True in three cases: the part has no arguments, it repeats those of the last call, or it has complete
+        # arguments and the last call has only a placeholder for them.
         is_repeated = not part.arguments or _join([*last.arguments, *part.arguments]) in (
             _join(last.arguments),
             _join(part.arguments),

@@ -30,7 +30,10 @@ def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | No
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield the number of rows of each block; the sum is the number of rows in the file."""
+    """Count the rows while the file is read in blocks of 256 KiB.
+
+    Yield for each block the number of rows that end in it. The sum of these numbers is the number of rows in the file.
+    """
     with file.open(ReadProgress()) as stream:
         skip_byte_order_mark(file.uri, stream)
         holds_text = False  # Whether the unfinished last line of the previous block has text.

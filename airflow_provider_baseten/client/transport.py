@@ -19,6 +19,7 @@ from airflow_provider_baseten.client.http_adapter import SENDING, Adapter, plain
 from airflow_provider_baseten.client.proxies import proxy_for
 from airflow_provider_baseten.client.response_reader import ResponseReader, checked_response
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
+from airflow_provider_baseten.exceptions import BasetenError
 
 OnChunk = Callable[[bytes], object]
 
@@ -111,6 +112,9 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             self.attempt_in_flight = None
             raise blocking_failure(request, error, self._credentials) from None
+        except BasetenError:
+            self.attempt_in_flight = None
+            raise
         finally:
             SENDING.reset(sending)
 

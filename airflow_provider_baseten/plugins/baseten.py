@@ -63,8 +63,8 @@ class BasetenPlugin(AirflowPlugin):
         if secrets_backends() is None:
             _log.error(
                 "airflow-provider-baseten can't find the secrets backends in this version of Airflow: while one of "
-                "them is down, webhook deliveries for connections that were not used before are refused. Install a "
-                "newer version of airflow-provider-baseten."
+                "them is down, webhook deliveries for its connections are refused. Install a newer version of "
+                "airflow-provider-baseten."
             )
 
 

@@ -23,6 +23,7 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.async_transport import AsyncTransport
+from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.client.transport import Transport
@@ -112,6 +113,15 @@ class TestModelAnswers:
             with pytest.raises(BasetenResponseError, match=r"more than 1,000 bytes.*\[baseten\] max_resp") as caught:
                 send((server.url, build_predict(TARGET, {})), max_response_bytes=1000)
         assert (caught.value.status, caught.value.may_have_run, caught.value.retryable) == (200, True, False)
+
+    def test_refused_one_is_not_in_flight_any_more(self):
+        with (
+            ScriptedServer(answer(body=b"1" * 1001)) as server,
+            Client(Credentials(api_key="k.s", base_url=server.url, max_response_bytes=1000)) as client,
+        ):
+            with pytest.raises(BasetenResponseError, match="more than 1,000 bytes"):
+                client.predict(TARGET, {})
+            assert client.attempt_in_flight is None
 
     def test_size_counts_unpacked(self, send):
         headers = ["Content-Encoding: gzip", "X-Baseten-Request-Id: r1"]

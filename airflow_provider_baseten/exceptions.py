@@ -21,7 +21,7 @@ class BasetenError(Exception):
 
     #: Whether a retry of the task fails in the same way. This value is ignored if ``retryable`` of the error is true.
     is_permanent = False
-    #: Whether every other request over the connection fails in the same way. Such an error ends a bulk run.
+    #: Whether every other request with the same API key fails in the same way. Such an error ends a bulk run.
     fails_all_requests = False
     _retryable = False
 
@@ -82,7 +82,9 @@ class BasetenRateLimitError(BasetenError):
 
 
 class BasetenUnavailableError(BasetenError):
-    """The server could not be reached, lost the connection, or has no replica ready (500 of the gateway, 502, 503)."""
+    """The server could not be reached, the connection was lost, or no replica is ready (502, 503, or a 500 that comes
+    from Baseten and not from the model).
+    """
 
     _retryable = True
 

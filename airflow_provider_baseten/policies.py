@@ -76,14 +76,16 @@ def _is_model_error(error: BasetenError) -> bool:
 class BasetenRetryPolicy(RetryPolicy):
     """Retry policy that does not retry permanent errors; the default of every operator and sensor of this package.
 
-    - A refused API key, wrong input, an unknown model, a request body that is too large, or an orphaned request with
-      ``on_orphaned_request="fail"``: the task fails without a retry.
+    - A refused API key, an untrusted certificate, wrong input, an unknown model, a request body that is too large, an
+      async request with a permanent error code, or an orphaned request with ``on_orphaned_request="fail"``: the task
+      fails without a retry.
     - An error for which the server asks to wait (``Retry-After``): the task is retried after that time, at most a day.
       Its ``retry_delay`` is not used.
-    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. If a result was lost, or an input
-      file did not exist yet, the retry looks for it again. If a request was cancelled, the retry sends a new one.
+    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. The retry looks again for a lost
+      result, or for an input file that did not exist yet. If a request was cancelled, the retry sends a new one.
 
-    A task is never retried more often than its ``retries``. Below Airflow 3.3 only the first rule applies.
+    A task is never retried more often than its ``retries``. Below Airflow 3.3 the second rule does not apply: the
+    task's ``retry_delay`` is used.
 
     See :doc:`/retries`.
 
@@ -120,7 +122,7 @@ class BasetenRetryPolicy(RetryPolicy):
 def checked_policy(policy: Any) -> Any:
     """Check the retry policy of an operator or sensor, and return it.
 
-    For ``None``, return the default policy, because mapped tasks pass ``None``.
+    For ``None``, return the default policy. ``None`` means that the DAG author has given no policy.
 
     :raises BasetenInputError: the value is not a retry policy, or this version of Airflow does not call it.
     """

@@ -59,7 +59,8 @@ class ArrayDecoder:
         if math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"an array of this shape does not have {len(data)} bytes")
         self._count_lists(shape)
-        # numpy expects booleans of 0 or 1 and characters of Unicode, but checks neither. So both are checked here.
+        # numpy does not check that a boolean is 0 or 1, or that a character is a Unicode code point. Both are checked
+        # here.
         if dtype.kind == "b" and any(data.translate(None, b"\x00\x01")):
             raise ValueError("a boolean is neither 0 nor 1")
         if dtype.kind == "U" and data and numpy.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:

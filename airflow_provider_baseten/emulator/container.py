@@ -307,7 +307,8 @@ def _is_msgpack(request: Request) -> bool:
 
 
 def _accepts_only_json(request: Request) -> bool:
-    # `Accept: application/json` asks for a response that is not streamed. OpenAI's client sends it for streams too.
+    # `Accept: application/json` asks for a response that is not streamed. OpenAI's client sends this header for
+    # streams too, so the header is ignored if the request comes from OpenAI's client.
     is_openai = "openai" in request.headers.get("user-agent", "").lower()
     return request.headers.get("accept") == "application/json" and not is_openai
 

@@ -184,7 +184,10 @@ class Exchange:
             await self._abandon()
 
     async def _abandon(self) -> None:
-        """Cancel the task that handles the request. If no response has started, record the status 499."""
+        """Cancel the task that handles the request.
+
+        If the client disconnected before a response started, the status 499 is recorded.
+        """
         if self.record.status is None:
             self.record.status = 499
         self.is_abandoned = True

@@ -33,8 +33,8 @@ class Fault:
     :param after_model: whether to run the model and discard its response before ``status`` is sent or the connection is
         reset. An async request is accepted in this case, but the caller does not get its id.
     :param truncate_after: number of bytes of the response body after which the connection is closed.
-    :param after_webhook: whether the response to an async submission is sent only after the request has ended and its
-        webhook has been delivered.
+    :param after_webhook: whether the response to an async submission is held back until the submitted async request
+        has ended. If that async request has a webhook, the delivery of the webhook must have ended too.
 
     With the action ``webhook``, the fault is injected into a delivery. ``delay`` delays the delivery. ``status`` or
     ``reset`` replaces the receiver's response, and the webhook is not sent. After status 200 the webhook counts as

@@ -58,7 +58,8 @@ class Replicas:
         self.ready = scaling.min_replica
         self.starting = 0
         self.in_flight = 0
-        #: Function that is called when a slot may be free and no parked request waits for it.
+        #: Function that is called when a slot, the right to send one request to a replica, may be free. Before the
+        #: call, free slots go to the requests in ``_parked``, which wait for a slot.
         self.on_free_slot: Callable[[], None] = lambda: None
         self._parking_seconds = parking_seconds
         self._clock = clock
@@ -148,8 +149,9 @@ class Replicas:
             raise
 
     def _stop_waiting(self, waiter: asyncio.Future[None]) -> None:
-        """Clean up after a parked request that timed out or was cancelled: if the request got a slot just before that,
-        release the slot.
+        """Clean up after a parked request that timed out or was cancelled.
+
+        The request may have got a slot immediately before the timeout or the cancellation. That slot is released.
         """
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self.in_flight -= 1

@@ -30,8 +30,9 @@ def describe_types(first_method: Callable[..., Any], last_method: Callable[..., 
 def _read_output_type(annotation: Any) -> tuple[type[BaseModel] | None, bool] | None:
     """Return the pydantic model of the output, and whether the output can be a stream.
 
-    If the output is always a stream, the pydantic model is ``None``. For an annotation without a pydantic model or an
-    iterator, such as ``str``, return ``None``.
+    The annotation can be a pydantic model (or an awaitable of one), an iterator, or a ``Union`` of the two. For an
+    iterator alone, the output is always a stream, and the pydantic model is ``None``. For any other annotation, such
+    as ``str``, return ``None``.
     """
     if is_pydantic_model(annotation):
         return annotation, False

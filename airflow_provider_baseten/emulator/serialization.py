@@ -92,7 +92,8 @@ def _check_complete(body: bytes) -> None:
     """Raise ValueError for a large incomplete body, before msgpack unpacks the body.
 
     While unpacking, msgpack allocates memory for the lengths that the body declares. It does not free this memory if
-    the body is incomplete. Small bodies are not checked here, since msgpack itself raises an error for them.
+    the body is incomplete. Small bodies are not checked here: msgpack allocates little memory for them, and raises its
+    own error if they are incomplete.
     """
     if len(body) <= _SMALL_BODY_BYTES:
         return

@@ -98,8 +98,9 @@ class Truss:
             logger.warning("%s: the emulator ignores in config.yaml: %s", self.directory, ", ".join(unsupported))
         with self._space.active(), self._variables.set_in_process():
             folder, stem = self._file.parent.name, self._file.stem
-            # The file model/model.py becomes the module `model.model`. The module `model` is the folder, so that the
-            # file can import other modules of the folder, for example `model.helper`.
+            # If the file has the name of its folder, as in model/model.py, the module is named `model.model`. The name
+            # `model` stays free for the folder, so that the file can import the folder's other modules, for example
+            # `model.helper`.
             module = self._space.load(f"{folder}.{stem}" if folder == stem else stem, self._file)
             model_class = getattr(module, self.config["model_class_name"])
             model = model_class(**self._constructor_arguments(model_class))

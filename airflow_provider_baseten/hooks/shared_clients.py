@@ -42,7 +42,10 @@ class SharedClient:
         return (await self._open())[1].result_store
 
     def renew(self, refused: AsyncClient) -> None:
-        """Discard a client whose API key was refused. The next client has the connection's new key."""
+        """Discard a client whose API key was refused.
+
+        The next call of :meth:`client` reads the connection again, because its key may have been replaced.
+        """
         if self._opened is not None and self._opened[0] is refused:
             # The old client is not closed, because other triggers may still have requests in flight with it. Closing it
             # would abort these requests, and Baseten may charge for them all the same.
@@ -80,7 +83,10 @@ async def shared_client(
     timeout: float,  # noqa: ASYNC109 - a timeout of each request, not of this function.
     request_retries: RequestRetries,
 ) -> AsyncIterator[SharedClient]:
-    """Yield the shared client of a connection for the running event loop; its last user closes the client."""
+    """Yield the shared client of a connection for the running event loop.
+
+    Several ``async with`` blocks can use the same client. It is closed when the last of these blocks ends.
+    """
     key = (baseten_conn_id, timeout, request_retries)
     uses = _uses.setdefault(asyncio.get_running_loop(), {})
     use = uses.setdefault(key, _Use(SharedClient(*key)))

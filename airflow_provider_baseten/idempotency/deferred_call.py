@@ -1,13 +1,15 @@
 """Deferred call: a request that the worker leaves in the result store for the trigger, and the response to it.
 
 Trigger arguments and events hold only the name of the call. All attempts of a task use the same name, until the task
-is cleared or its input changes, see :meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`. So a
-retry finds the files of the call. They prevent a second payment:
+is cleared or its input changes, see :meth:`~airflow_provider_baseten.idempotency.identity.Identity.request_key`. A
+retry therefore finds the files that an earlier attempt left under this name in the result store. Three of the files
+prevent a second payment:
 
-- ``claim``: created by the trigger before it sends the request. If Airflow moves the trigger to another triggerer, the
-  new trigger finds the claim, so the request may have been sent. ``on_orphaned_request`` decides whether the new
-  trigger replaces the claim and sends the request again. If the earlier trigger was suspended before it sent the
-  request, it finds the new claim when it resumes, and sends nothing.
+- ``claim``: created by the trigger before it sends the request. A new trigger, in another triggerer or for a retry, may
+  find the claim of an earlier trigger, but no response. Then the earlier trigger may have sent the request.
+  ``on_orphaned_request`` decides whether the new trigger replaces the claim and sends the request again. The earlier
+  trigger may only have been suspended just before it read the claim. When it resumes, it finds the claim of the new
+  trigger and waits for the new trigger's response. It sends the request only if the wait takes longer than its timeout.
 - ``response``: written before the trigger ends. Triggers and attempts that find it send nothing.
 - ``error``: written if there is no usable response. The worker that raises the error deletes this file and the claim,
   so that the next attempt sends the request. If the error comes from ``on_orphaned_request="fail"``, the claim stays,
@@ -87,7 +89,8 @@ class DeferredCall:
 
         Return ``None`` on success. If another trigger has claimed the right, return the claim of that trigger.
 
-        The other trigger usually died or was suspended: after an error, :meth:`take_error` deletes the claim.
+        That trigger usually died or was suspended. Had it ended, it would have left a response or an error. After a
+        response, no trigger calls this method. After an error, :meth:`take_error` deletes the claim.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None
@@ -130,7 +133,7 @@ class DeferredCall:
             raise self._damaged("response") from None
 
     def drop_response(self) -> None:
-        """Delete a response that is not usable, and the claim, so that the next attempt sends again."""
+        """Delete a response that the worker can't use, and the claim, so that the request is sent again."""
         found = self._read("response")
         if found is not None and "large" in found[0]:
             self._store.remove(found[0]["large"])

@@ -82,7 +82,11 @@ class HeldResponse:
         return True
 
     def delete(self) -> None:
-        """Delete the kept response once its output is stored. If this fails, Airflow deletes it after 30 days."""
+        """Delete the response that :meth:`find` returned, because its output is now stored.
+
+        If the response can't be deleted, it stays until Airflow cleans up the task state store, by default after 30
+        days.
+        """
         if self._found:
             try:
                 self._states.delete(_KEY)

@@ -7,9 +7,10 @@ Two rules prevent a second payment. First, an intent (a record without an id) is
 and the id before the task waits. So a later attempt finds the request, or at least learns that there may be one.
 Second, a record that can't be read is an error. If it counted as missing, the request would be sent again.
 
-A task instance has one entry for each kind of work that is paid for, see :data:`Kind`. A deferred predict has no id by
-which it could be found again, so its record is a :mod:`~airflow_provider_baseten.idempotency.deferred_call`. A deferred
-call has the same identity, fingerprint and rule for orphaned requests as an entry.
+A task instance has one entry for each kind of work that is paid for, see :data:`Kind`. The request of a deferred
+predict task has no entry, because Baseten gives it no id by which a later attempt could find it. Its record is a
+deferred call, see :mod:`~airflow_provider_baseten.idempotency.deferred_call`. Deferred calls use the same identity,
+fingerprint and rule for orphaned requests as entries.
 """
 
 import hashlib
@@ -49,14 +50,15 @@ class Entry:
         the request that was sent; an attempt with another one replaces that request.
     :param max_tries: Airflow's ``max_tries`` when the request was sent. A retry has the same number and sends nothing;
         a clear raises the number, so that a cleared task sends again.
-    :param run: start time of the run that the request belongs to. A run that was deleted and created again under the
-        same id sends its own request, and does not get the output of the deleted run.
+    :param run: start time of the run that the request belongs to. It differs between a deleted run and a new run with
+        the same id. So the new run sends its own request, and does not get the output of the deleted run.
     :param created_at: when the request was about to be sent, in seconds since the epoch. A request can have a record in
         each of two stores, see :func:`open_ledger`; two records with equal times are of the same request.
     :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
         whether the request was sent: ``on_orphaned_request`` decides whether to risk a second payment.
     :param kind: kind of the work that is paid for.
-    :param version: version of the record's format. A newer record is read too if its fields have the known types.
+    :param version: version of the record's format. A record in a newer format is read if the known fields have
+        the known types.
     """
 
     fingerprint: str
@@ -176,10 +178,11 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
 
 
 def write_persistently(ledger: Ledger, entry: Entry) -> None:
-    """Write the entry of a request that was sent, with the id; if the write fails, repeat it for a minute.
+    """Record the id of a request that was sent; if the write fails, repeat it for a minute.
 
-    Without the id, the next attempt can't find the request, and may send and pay for another one.
+    If the id is not recorded, the next attempt can't find the request, and may send and pay for another one.
 
+    :param entry: entry of the request, with its id.
     :raises Exception: the last error of Airflow or of the result store.
     """
     import tenacity

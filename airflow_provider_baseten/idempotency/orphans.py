@@ -1,6 +1,6 @@
-"""Orphaned requests: requests that an earlier attempt began to send, but whose result it did not record.
+"""Orphaned requests: an earlier attempt began to send them, but recorded neither an id nor a response.
 
-Baseten may have accepted the request, so sending it again may cost twice. The DAG author decides with
+Baseten may have accepted an orphaned request, so sending it again may cost twice. The DAG author decides with
 ``on_orphaned_request``: ``resubmit`` sends the request again, ``fail`` sends nothing until the task is cleared.
 """
 

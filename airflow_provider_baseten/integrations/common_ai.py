@@ -156,10 +156,10 @@ class BasetenBatchAdapter(BatchAdapter):
         return ExtractedOutput(kind="json_text" if spec.is_structured else "text", text=raw.raw)
 
     def find_orphaned_batch(self, idempotency_key: str, input_fingerprint: str, not_before: str) -> str | None:
-        """Return the id of the batch if an earlier attempt completed it and died before it recorded the id.
+        """Return the id of the batch if an earlier attempt completed the batch, but died before it recorded the id.
 
-        If the attempt died earlier, the batch is incomplete, and ``None`` is returned. With
-        ``on_orphaned_intent="resubmit"``, :meth:`submit` then continues the batch.
+        If the batch is incomplete, ``None`` is returned. The operator then calls :meth:`submit` if its
+        ``on_orphaned_intent`` is ``resubmit``, and :meth:`submit` continues the batch.
         """
         batch_id = _batch_id(idempotency_key, input_fingerprint)
         try:

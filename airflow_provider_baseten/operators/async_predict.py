@@ -210,7 +210,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     def _cancel_late(self, submission: "Submission") -> None:
         """After the execution_timeout, cancel the request if it is still queued and ``cancel_on_timeout`` is true."""
-        self._submission = None  # Airflow calls on_kill next. Without a submission, on_kill cancels nothing.
+        # Airflow calls on_kill next. Without a submission, on_kill cancels nothing. So cancel_on_timeout alone decides
+        # whether the request is cancelled here, and cancel_on_kill has no effect.
+        self._submission = None
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next attempt sends it again."
         else:
@@ -271,9 +273,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     @property
     def _longest_deferral(self) -> float:
-        """Maximum number of seconds that the trigger waits.
+        """Maximum number of seconds that the trigger waits: the smaller of ``timeout`` and ``execution_timeout``.
 
-        ``execution_timeout`` limits this time too, because Airflow does not enforce it while a task is deferred.
+        The trigger observes ``execution_timeout``, because Airflow does not enforce it while a task is deferred.
         """
         limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
         return min(self.wait_timeout, limit)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.client.retries import RequestRetries
 
-# Arguments of the job that this class stores as attributes of the operator. Its base class stores the others.
+# Arguments of BatchJob that BasetenBatchPredictOperator stores as attributes. BasetenCallOperator provides the others.
 _OPTIONS = [f.name for f in fields(BatchJob) if f.name not in {"target", "output_path", "headers"}]
 
 
@@ -49,7 +49,7 @@ class BatchOptions(CallOptions, total=False):
 
 
 class BatchGroupOptions(BatchOptions, AirflowOptions, total=False):
-    """Arguments of ``BasetenBatchPredictGroup`` that its tasks have too."""
+    """Arguments that ``BasetenBatchPredictGroup`` passes unchanged to its tasks ``plan`` and ``predict``."""
 
 
 class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):

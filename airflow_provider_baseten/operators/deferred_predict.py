@@ -37,7 +37,10 @@ class DeferredPredict:
 
     @classmethod
     def of_request(cls, context: "Context", request: Request, result_store: str | None) -> Self:
-        """Return the deferred predict of a task instance for a request. Its name is the same in all attempts."""
+        """Return the predict call with which a task instance sends a request.
+
+        All attempts find the call under the same name, until the task is cleared or the request changes.
+        """
         return cls(result_store, identity_of(context).request_key(fingerprint(request)))
 
     def find_response(self, request: Request) -> Response | None:
@@ -79,7 +82,8 @@ class DeferredPredict:
 
         A response that is not usable is deleted, so that the next attempt sends the request again.
 
-        :param output: output of the task, which knows where to store the response's output.
+        :param output: object that reads the response, pushes the XComs and stores large outputs.
+        :param response: the response that the trigger has stored.
         :raises BasetenError: the response is not usable, or its output could not be stored.
         """
         try:

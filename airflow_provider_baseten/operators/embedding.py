@@ -30,10 +30,10 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
     Up to ``texts_per_request`` texts are sent in one request, and a retry of the task sends that request again. If
-    there are more texts, several concurrent requests are sent. Then the vectors are written to the folder
-    ``embeddings`` of the result store as they arrive, so that a retry sends only the texts without a vector. The task
-    fails as soon as one text has failed. The worker holds all vectors in memory. For many texts, or for vectors in
-    Parquet files, use
+    there are more texts, several concurrent requests are sent, and the task fails as soon as one text has failed.
+    During this run, the vectors are written to the folder ``embeddings`` of the result store after every 1,000 vectors
+    or 30 seconds. A retry sends only the texts whose vectors were not written. The worker holds all vectors in memory.
+    For many texts, or for vectors in Parquet files, use
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
     ``preset="embeddings"``.
 

@@ -55,7 +55,7 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
         self, *, task_id: str, retry_policy: "RetryPolicy | None" = None, **kwargs: Unpack[TaskOptions]
     ) -> None:
         super().__init__(task_id=task_id, **kwargs)
-        # Not passed to Airflow's class, which has no such argument below 3.3.
+        # The policy is not passed to Airflow's base class, because below Airflow 3.3 that class has no `retry_policy`.
         self.retry_policy = checked_policy(retry_policy)
 
     def execute(self, context: "Context") -> Any:
@@ -66,7 +66,10 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             raise self._report(error)  # noqa: B904 - _report has set the cause.
 
     def run_task(self, context: "Context") -> Any:
-        """Do the work of the task. By default, this is ``execute`` of Airflow's base class; for a sensor, it pokes."""
+        """Do the work of the task. Operators override this method.
+
+        For a sensor, it calls ``execute`` of Airflow's sensor class, which pokes until the wait ends.
+        """
         return super().execute(context)
 
     def resume(self, call: Callable[[], Any]) -> Any:
@@ -77,10 +80,11 @@ class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
             raise self._report(error)  # noqa: B904
 
     def resume_task(self, call: Callable[[], Any]) -> Any:
-        """Do the work of the task after a deferral.
+        """Do the work of the task after a deferral. By default, this method only calls ``call``.
 
-        :param call: function that does this work by default. It calls the method that the task named for its deferral,
-            for example ``execute_complete``. If the trigger has failed, it raises the trigger's error instead.
+        :param call: function that calls the method that the task named for its deferral, for example
+            ``execute_complete``. If the trigger has failed, the function raises Airflow's ``TaskDeferralError``
+            instead; after a timeout of the deferral, it raises ``TaskDeferralTimeout``.
         """
         return call()
 
@@ -117,7 +121,8 @@ def _final(error: BasetenError) -> BasetenError:
     kind = type(error)
 
     def reduce(self: BasetenError) -> tuple[Any, ...]:
-        # Pickle can't find a class that is made at run time, so an unpickled copy has the original type.
+        # Pickle finds a class by its module and name, so it can't pickle an instance of a class made at run time. With
+        # this method, pickle stores the original type instead, and an unpickled copy has that type.
         return (kind, self.args, vars(self))
 
     namespace = {"__module__": kind.__module__, "__reduce__": reduce}

@@ -193,8 +193,9 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def resume_task(self, call: "Callable[[], Any]") -> Any:
         """Continue after the deferral.
 
-        :raises AirflowTaskTimeout: ``execution_timeout`` has passed during the deferral. Airflow reports this with
-            another exception, which is replaced, so that a timeout is the same error with and without ``deferrable``.
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed during the deferral. Airflow raises another
+            exception then. This method replaces it, so that a timeout is the same error with and without
+            ``deferrable``.
         """
         try:
             return super().resume_task(call)

@@ -99,10 +99,10 @@ class _NotShown:
 
 
 class _StoredFields(Collection[str]):
-    """Names of the rendered fields of an operator. Airflow iterates over them to store the values.
+    """Names of the rendered fields of an operator. Airflow iterates over the names and stores the value of each field.
 
-    When the iteration yields the name of a field with inputs, the field has a ``_NotShown`` as its value until the next
-    name.
+    While the iteration is at a field with inputs of models, a ``_NotShown`` replaces the field's value, unless the
+    value is ``None``. Before the iteration goes on, the field gets its own value back.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:

@@ -146,7 +146,8 @@ def _call(name: str, function: Callable[["Response"], Any], response: "Response"
     try:
         return function(response.in_memory())
     except (AirflowException, BasetenError):
-        # The DAG author's function raises such an error to decide how the task ends, for example to skip the task.
+        # With an error of Airflow or of this package, the DAG author's function decides how the task ends. For example,
+        # AirflowSkipException skips the task.
         raise
     except Exception as error:
         raise BasetenInputError(

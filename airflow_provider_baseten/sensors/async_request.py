@@ -42,10 +42,10 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
-    :param expects_delivery: whether the outputs come by webhook into the result store. By default, the webhook status
-        that Baseten reports for a request decides. As long as Baseten reports none, an output is expected by webhook
-        if the connection names a webhook. For a request with neither a webhook nor a ``result_path``, the sensor
-        returns ``{"request_id", "status"}`` in place of an output.
+    :param expects_delivery: whether the outputs come by webhook into the result store; not used with ``result_path``.
+        By default, the webhook status that Baseten reports for a request decides. Until Baseten has reported a webhook
+        status, the sensor expects a webhook if the connection names one. For a request with neither a webhook nor a
+        ``result_path``, the sensor returns ``{"request_id", "status"}`` in place of an output.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
@@ -135,7 +135,9 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         )
 
     def execute_complete(self, context: "Context", event: Mapping[str, Any], deadline: float | None = None) -> Any:
-        """Return the outputs, or fail or skip as a poke would.
+        """Return the outputs. If a request has no result, fail the task; with ``soft_fail``, skip it.
+
+        If the event belongs to a trigger of an earlier attempt, defer the task again.
 
         :param event: event of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
         :param deadline: end of the wait in seconds since the epoch; ``None`` in ``dag.test()``, which does not pass it.
@@ -161,8 +163,8 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     def poke(self, context: "Context") -> PokeReturnValue:
         """Check all requests once.
 
-        Each poke passes the progress of the wait to the next poke of the attempt, for example since when Baseten has
-        not known the id of a request.
+        Each poke passes the progress of the wait to the next poke of the attempt. One example is the time since when
+        a request has looked lost.
         """
         from airflow_provider_baseten.sensors.progress_record import ProgressRecord
 
@@ -171,7 +173,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         except BasetenError as error:
             if self._progress is None and not context.get("task_reschedule_count"):
                 raise
-            # An earlier poke of this task could read the connection. So the failure may be temporary.
+            # An earlier poke of this task has read the connection successfully, so this failure may be temporary.
             self.log.warning("Still waiting: the connection can't be read now. %s", error)
             return PokeReturnValue(False)
         with results:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES: dict[StoredFormat, str] = {"json": ".json", "text": ".txt", "msgpack": ".msgpack", "bytes": ".bin"}
 
-# A large JSON body is not decoded. Only its first and last bracket are looked for, in this number of bytes at each end.
+# A large JSON body is not decoded. The only check is that its first and last character form a pair, such as `{` and
+# `}`. White space may surround them, so this number of bytes is searched at each end.
 _END_BYTES = 4096
 
 
@@ -23,7 +24,8 @@ _END_BYTES = 4096
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: the decoded value; ``None`` if the body is a ``LargeBody``, because such an output never goes to XCom.
+    :param value: the decoded value. It is ``None`` if the body is a ``LargeBody``, because a large output goes to a
+        file, and only XCom needs the value.
     :param body: the bytes in which the value is stored.
     :param format: format of the body, for :func:`read`.
     """
@@ -48,8 +50,8 @@ class Output:
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
         """Make an output of a large response.
 
-        JSON and text are not decoded. A response with the Content-Type of msgpack is decoded, because only that shows
-        whether it is msgpack or plain bytes.
+        JSON and text are not decoded. A response with the Content-Type of msgpack may be msgpack or plain bytes. It is
+        decoded to find out which.
 
         :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
         """

@@ -1,8 +1,8 @@
 """Files at any URI, read and written whole: local ones directly, all others through Airflow's ``ObjectStoragePath``.
 
-A reader never sees a file that :func:`write` has written only in part. A file that can't be read raises an error, and
-is never taken for a missing file. The error names the file and the reason. The caller adds what the failure means
-for a request, with :func:`consequence`.
+While :func:`write` writes a file, no reader sees an incomplete file. If a file can't be read, the functions of this
+module raise an error, and never treat the file as missing. The error names the file and the reason. With
+:func:`consequence`, the caller adds to the error what the failure means for a request.
 """
 
 import io
@@ -30,7 +30,8 @@ _MAX_LOOKUPS = 32
 # refused, because file systems allow 255 bytes, and a character takes up to 4 bytes.
 _TEMPORARY_NAME_LENGTH = 50
 
-# Scheme of a local file, with or without the id of an Airflow connection or the host name localhost.
+# The part of a local file's URI that comes before the path: `file:` or `local:`, then optionally `//`. The `//` may be
+# followed by the host name `localhost`, or by the id of an Airflow connection and `@`.
 _FILE_SCHEME = re.compile(r"(?:file|local):(?=/)(?://(?:(?:localhost|[^/]*@)(?=/))?)?", re.IGNORECASE)
 
 

@@ -1,8 +1,8 @@
 """Reference to an output in a file: a signed object that goes to XCom in place of the output.
 
-A model may return anything, also an object that looks like a reference to a file that the model must not read. So an
-object counts as a reference only if it was signed with a key of the result store. Models do not get the key, because it
-is only in the store and in the processes that read the store.
+A model can return any object, even one that looks like a reference. If tasks trusted this object, the model could
+choose which file a task opens. So an object counts as a reference only if it was signed with a key of the result store.
+Models do not get the key, because it is only in the store and in the processes that read the store.
 """
 
 import hashlib

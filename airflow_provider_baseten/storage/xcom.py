@@ -1,8 +1,8 @@
 """Check of values for XCom: whether Airflow returns them exactly as they were pushed.
 
-An XCom goes through four steps. (1) The task SDK serialises the value, and takes certain objects and keys for
-instructions to build objects. (2) msgpack packs the value for the supervisor process. (3) Pydantic validates the value.
-(4) The database stores the value as JSON: PostgreSQL as JSONB, MySQL with at most 100 levels of nesting.
+An XCom goes through four steps. (1) The task SDK serialises the value. It refuses some types and dictionary keys, and
+turns some others into another type. (2) msgpack packs the value for the supervisor process. (3) Pydantic validates the
+value. (4) The database stores the value as JSON: PostgreSQL as JSONB, MySQL with at most 100 levels of nesting.
 
 A value that one of these steps refuses or changes does not pass the check. The rules were tested with Airflow 3.1.0 and
 3.3.2.
@@ -15,7 +15,8 @@ from typing import Any
 _MAX_LEVELS = 90
 # Maximum characters of a dictionary's key. MySQL accepts 65,535 bytes, and a character takes up to 4 bytes.
 _MAX_KEY_LENGTH = 16_000
-# From this size on, Python writes a float with an exponent, and JSONB turns a number like 1e+16 into an integer.
+# Floats of this size or larger do not pass the check. Python writes them with an exponent, for example 1e+16, and JSONB
+# turns such a number into an integer.
 _LARGE_FLOAT = 1e16
 
 

@@ -51,8 +51,11 @@ class BasetenPredictTrigger(BaseTrigger):
     the triggers of a dead triggerer to another triggerer. If the earlier trigger has written a response, the new
     trigger sends nothing. If the earlier trigger has left a claim but no response, Baseten has cancelled the work,
     because the HTTP connection was closed. Then ``on_orphaned_request`` decides whether the new trigger sends the
-    request again. Sometimes the earlier trigger is not dead: its machine was suspended after it wrote the claim. When
-    it continues, it finds the claim of the new trigger, and sends nothing.
+    request again.
+
+    Sometimes the earlier trigger is not dead: its machine was suspended after the trigger wrote its claim. When the
+    machine resumes, the earlier trigger finds the claim of the new trigger, and waits for the response of the new
+    trigger. It sends the request only if no response or error is stored within ``timeout`` seconds.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.

@@ -13,7 +13,9 @@ _MARGIN = 300.0
 
 
 def timeout_after(deadline: float) -> timedelta:
-    """Return the duration after which Airflow ends a deferral whose trigger did not end at its own deadline.
+    """Return the time limit of a deferral: the time until the deadline of its trigger, plus five minutes.
+
+    A trigger normally ends at its deadline. If it does not, Airflow ends the deferral at the time limit.
 
     :param deadline: deadline of the trigger in seconds since the epoch.
     """
@@ -35,8 +37,8 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
     SQLite reuses the id of a deleted trigger. So a task can receive the event of the trigger of its earlier attempt.
 
-    :param expected: id, ids or name of what the task waits for; ``None`` in ``dag.test()``, which does not pass it.
-        For ``None`` the function returns ``False``.
+    :param expected: id, ids or name of what the task waits for. ``None`` if they are not known; then the function
+        returns ``False``.
     :param found: id, ids or name in the event.
     :param log: log of the task.
     """

@@ -31,8 +31,8 @@ class StatusCallLimiter:
             now = time.monotonic()
             if turn <= self._resumes:
                 turn = self._reserved = max(now, self._reserved + self._spacing)
-            # After the event loop was blocked, many callers wake at the same time. So a call also keeps its distance
-            # from the call that was sent last.
+            # The turn alone is not enough: after the event loop was blocked, the turns of many callers have come at the
+            # same time. Therefore each call also keeps its distance from the call that was sent last.
             wait = max(turn, self._taken + self._spacing) - now
             if wait <= 0:
                 self._taken = now

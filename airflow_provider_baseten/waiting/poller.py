@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 _CALLS_IN_FLIGHT = 32
 # Seconds between two warnings about the same problem, and between two attempts to read a new API key.
 _REPEAT_AFTER = 60.0
-# If the connection can't be read, the poller tries again every `_RECONNECT` seconds. If all tries fail during the
-# first `_CONNECTION_GRACE` seconds of a wait, the wait ends. So a short outage of Airflow's API server or of a secrets
-# backend ends no wait.
+# While the connection can't be read, the poller tries again every `_RECONNECT` seconds. The failures end a wait only if
+# all tries in the first `_CONNECTION_GRACE` seconds of the wait fail. So the wait survives a short outage of Airflow's
+# API server or of a secrets backend. After one successful try, the wait survives an outage of any length.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
 # Number of requests after which `_read_store` pauses, so that other tasks of the event loop can run.
@@ -313,7 +313,10 @@ class Poller:
                 waiter.end(no_connection(self._conn_id, error, waiter.open, after=_CONNECTION_GRACE))
 
     def _renew(self, refused: AsyncClient) -> None:
-        """Discard a client whose key was refused, at most once a minute, so that a new key can be read."""
+        """Discard a client whose key was refused. The next client reads the key from the connection again.
+
+        A key that stays invalid is refused in every call. So a client is discarded at most once a minute.
+        """
         if time.monotonic() - self._renewed_at >= _REPEAT_AFTER:
             self._renewed_at = time.monotonic()
             self._source.renew(refused)

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 from airflow_provider_baseten.api.async_predict import AsyncStatus
 
-# Seconds. A request looks lost while Baseten does not know it, or says that it has ended although its result has not
-# arrived. It counts as lost once it has looked lost for this time, or at the deadline. Until then the result may still
-# appear: an object store may list a new file late, or Baseten may repeat a delivery, or not know a new id yet.
+# Seconds for which a request must look lost until it counts as lost; at the deadline it counts as lost at once. A
+# request looks lost in two cases: Baseten does not know the id, or reports that the request has ended, but the result
+# has not arrived. The result may still appear: Baseten may not know a new id yet, or may repeat a delivery, or an
+# object store may list a new file late.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.

@@ -15,7 +15,8 @@ class StorePoller:
     Reads of a slow store must not fill the thread pool, and a thread can't be cancelled. So each read waits until the
     previous read has ended, even if the caller of the previous read was cancelled.
 
-    :param warn_after: seconds between two calls of ``warn_slow`` while a read lasts, and before the first call.
+    :param warn_after: seconds after which ``warn_slow`` is called if a read has not ended. While the read lasts,
+        ``warn_slow`` is called again each time this number of seconds has passed.
     :param warn_slow: function that logs that the store is slow.
     """
 
@@ -47,4 +48,5 @@ class StorePoller:
     def _on_done(self, reading: asyncio.Task[set[str]]) -> None:
         self._read = None
         if not reading.cancelled():
-            reading.exception()  # Marks the exception as retrieved, because the caller may be gone.
+            # If the caller was cancelled, no other code retrieves the exception, and asyncio would log an error.
+            reading.exception()

@@ -46,9 +46,9 @@ class TriggerWaiter(Waiter):
             self.end()
 
     def end(self, error: "BasetenError | None" = None) -> None:
-        """End the wait.
+        """End the wait, even if some requests have no outcome yet.
 
-        :param error: reason why requests have no outcome.
+        :param error: error because of which the wait can't continue, by default none. Only the first error is kept.
         """
         self.error = self.error or error
         self.ended.set()

@@ -20,17 +20,19 @@ class Waiter:
     A poller observes the requests: on a worker
     :class:`~airflow_provider_baseten.waiting.blocking_poller.BlockingPoller`, in a triggerer
     :class:`~airflow_provider_baseten.waiting.poller.Poller`. Both pass each observation to
-    :meth:`WaitingRequest.take` and settle the request with the outcome. So a wait ends by the same rules in all modes.
+    :meth:`WaitingRequest.take` and settle the request with the outcome. So a wait on a worker and a wait in a triggerer
+    end by the same rules.
 
     :param target: the model or chain that was called.
     :param request_ids: ids of the requests; repeated ids count once.
     :param expects_delivery: whether outputs come by webhook into the result store.
-    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
+    :param is_assumed: whether ``expects_delivery`` is a guess. If a status call returns a webhook status, this status
+        overrides the guess.
     :param deadline: end of the wait in seconds since the epoch.
-    :param poll_interval: longest wait between two status calls of one request, in seconds.
+    :param poll_interval: longest wait between two status calls of one request, in seconds. Jitter may add 25 %.
     :param log: log of the task or the trigger.
-    :param progress: progress of an earlier process that waited for the same requests, or only the start of the wait:
-        ``WaitProgress(began=...)``. By default the wait begins now.
+    :param progress: progress of an earlier process that waited for the same requests. If only the start of the wait
+        is known, pass ``WaitProgress(began=...)``. By default the wait begins now.
     :raises BasetenInputError: an id is not valid.
     """
 
@@ -112,7 +114,8 @@ class WaitingRequest:
     :param wait: state of the wait.
     :param seen: the last observation that showed a status.
     :param polls: number of status calls so far.
-    :param due_at: time of the next status call in seconds since the epoch; used by pollers without a schedule.
+    :param due_at: time of the next status call in seconds since the epoch. Only the poller on a worker uses it. The
+        poller in a triggerer keeps these times in a schedule of its own.
     """
 
     request_id: str
@@ -131,7 +134,7 @@ class WaitingRequest:
         """Return the seconds until the next status call.
 
         :param draw: a random number from 0 to 1.
-        :param least: shortest delay in seconds. A value above the longest delay of the request counts as that delay.
+        :param least: shortest delay in seconds. A value above the longest delay is lowered to the longest delay.
         """
         longest = self.waiter.poll_interval
         if self.wait.doubtful_since is not None:

@@ -25,7 +25,8 @@ _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 _DEFAULT_CONN_ID = "baseten_default"
 
 # A connection is closed after 15 seconds, because Baseten waits only ten seconds for a response. At most 500
-# connections are open, because the usual limit of open files is 1024.
+# connections are open. Each of them counts as an open file, and a process may usually have 1024 open files. The others
+# are left for the spool and the result store.
 _CONNECTION_SECONDS = 15.0
 _MAX_CONNECTIONS = 500
 
@@ -108,9 +109,10 @@ def _clock() -> Clock:
 
 
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
-    """Check the connection ``options.conn_id`` and its result store. Return ``Connections`` that find only this one.
+    """Check the connection ``options.conn_id`` and its result store. Return a cache that finds only this connection.
 
-    If the store does not work, this is an error only if no deliveries are in the spool.
+    If the store does not work and the spool is empty, this is an error, because the store may never have worked. If
+    there are deliveries in the spool, a warning is printed instead.
     """
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 
@@ -130,8 +132,8 @@ def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
     try:
         _check_store(ResultStore(connection.result_store))
     except _UsageError as error:
-        # If there are deliveries in the spool, the store has worked before. In this case the receiver starts although
-        # the store does not work now, because without a receiver results are lost.
+        # Deliveries in the spool show that a receiver has run here before. So the store is probably down for a while,
+        # and not set up wrongly. The receiver starts without the store, because without a receiver results are lost.
         if not _is_in_use(spool):
             raise
         print(f"{error} Results are spooled until the store works again.", file=sys.stderr)

@@ -24,7 +24,8 @@ from airflow_provider_baseten.webhook.spool import Kind, Spool
 # Seconds until a delivery gets its response. Baseten gives up after ten seconds, and after such a timeout it does not
 # send the delivery again.
 _TIMEOUT = 8.0
-# Limits on memory, as a number of bodies of the largest size: for all bodies, and for unverified bodies of one sender.
+# Limits on the memory of bodies, as multiples of the largest body that is accepted. The first limit is for all bodies,
+# the second one for the unverified bodies of one sender.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
 
@@ -156,8 +157,9 @@ class _Receiver:
                 )
                 return JSONResponse({"error": refused.reason}, refused.status)
             except Exception as error:
-                # After a 503 Baseten sends the delivery again, which does no harm. Only types are logged, because
-                # messages may hold paths, and tracebacks may hold the payload.
+                # After a 503 Baseten sends the delivery again. This does no harm, because a result that is already
+                # stored stays as it is. Only the types of errors are logged, because error messages may hold paths,
+                # and tracebacks may hold the payload.
                 _log.error("A delivery for connection %s failed: %s", conn_id or None, error_types(error))
                 return JSONResponse({"error": "The result could not be stored."}, 503)
         if request_id:

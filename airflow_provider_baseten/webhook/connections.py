@@ -19,7 +19,9 @@ _MAX_ENTRIES = 256
 
 
 def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
-    """Return a connection from Airflow's secrets backends. In the API server these include the database. Blocks.
+    """Return a connection from Airflow's secrets backends. Blocks.
+
+    In the API server, a connection in Airflow's database is found too, because the database is one of the backends.
 
     :returns: ``None`` if there is no usable connection of type ``baseten`` with that id.
     :raises Exception: the database or a secrets backend is down, so it is unknown whether the connection exists.
@@ -74,8 +76,8 @@ class Connections:
     def identify(self, attempt: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
         """Check that a delivery to a connection comes from Baseten, as :func:`~.delivery.identify` does.
 
-        Before a delivery is refused, the connection is looked up again, because the connection or its secret may be
-        newer than the cache, and Baseten does not send a refused delivery again. Deliveries that arrive at the same
+        Baseten does not send a refused delivery again, and the connection or its secret may be newer than the cache.
+        Therefore the connection is looked up again before a delivery is refused. Deliveries that arrive at the same
         time share this lookup.
 
         :raises Refusal: the delivery is not accepted.

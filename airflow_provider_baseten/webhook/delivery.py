@@ -80,8 +80,8 @@ def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) ->
     # connections or request ids exist.
     if connection is None or not (signed or _may_be_unsigned(attempt, connection)):
         if connection is None:
-            # The signature is verified with a secret of no connection, only to take the same time as for a connection
-            # that exists. Otherwise the response time would show which connections exist.
+            # There is no secret to verify the signature with. A random secret is used, only to take the same time as
+            # for a connection that exists. Otherwise the response time would show which connections exist.
             verify(attempt.body, attempt.signature, [_NO_SECRET])
         raise Refusal(401, "The signature is not valid for this connection.")
     try:

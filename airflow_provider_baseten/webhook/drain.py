@@ -161,8 +161,9 @@ class Drain:
     def _finish(self, entry: Entry, file: IO[bytes]) -> None:
         """Store one delivery and delete its file.
 
-        A delivery of the kind ``HELD`` or ``UNVERIFIED`` stays in the spool while the clock says that it was not recent
-        when it arrived. A damaged or refused delivery is deleted without being stored.
+        A delivery of the kind ``HELD`` or ``UNVERIFIED`` is stored only once the clock confirms that the delivery
+        was recent on arrival. Until then the delivery stays in the spool, because the clock may be wrong. A damaged or
+        refused delivery is deleted without being stored.
 
         :raises Exception: the delivery can't be stored now.
         """

@@ -15,7 +15,8 @@ from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
 _SPOOL_THREADS = 2
-# Fraction of the time for a delivery that is reserved for the write to the spool.
+# The response to a delivery is due within a time limit. This fraction of the time is reserved for the write to the
+# spool.
 _SPOOL_SHARE = 0.25
 # Longest wait for a free thread, as a fraction of the time for a delivery.
 _QUEUE_SHARE = 0.125
@@ -86,9 +87,9 @@ class Intake:
         metadata = DeliveryMetadata(
             conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
         )
-        # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
-        # result is still stored, the delivery is accepted, because it changes nothing. If not, it is refused. If it is
-        # signed, it is also kept in the spool: it may seem old only because this machine's clock is wrong.
+        # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. An old
+        # delivery whose result is still stored is accepted, because it changes nothing. Every other old delivery is
+        # refused. A signed one is also kept in the spool: it may seem old only because this machine's clock is wrong.
         if not recent and not await self._is_stored(uri, metadata, until):
             if verified.signed and self._spool:
                 await self._hold(metadata, attempt.body, deadline)

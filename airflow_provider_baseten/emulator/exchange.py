@@ -48,7 +48,7 @@ class Exchange:
         self.discard_response = False
         #: Number of bytes of the response body after which the connection is closed, ``None`` to send the whole body.
         self.truncate_after: int | None = None
-        #: Whether the response to an async submission is sent only after the webhook has been delivered.
+        #: Whether the response to an async submission is held back until the async request and its webhook have ended.
         self.after_webhook = False
         self._receive = receive
         self._send = send

@@ -1,4 +1,4 @@
-"""Shared clients: one async client for each connection in an event loop, closed by its last user."""
+"""Shared clients: async clients that the triggers of an event loop share. The last user of a client closes it."""
 
 import asyncio
 from collections.abc import AsyncIterator

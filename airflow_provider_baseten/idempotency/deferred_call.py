@@ -35,7 +35,7 @@ class Claim:
 
     :param id: random id of one run of the trigger.
     :param started_at: when the trigger began to run, in seconds since the epoch. Of two triggers with a claim, the one
-        that started later has taken over the call, and the other sends nothing.
+        that started later has taken over the call, and the other waits for its response.
     """
 
     id: str
@@ -89,8 +89,8 @@ class DeferredCall:
 
         Return ``None`` on success. If another trigger has claimed the right, return the claim of that trigger.
 
-        That trigger usually died or was suspended. Had it ended, it would have left a response or an error. After a
-        response, no trigger calls this method. After an error, :meth:`take_error` deletes the claim.
+        That trigger usually died or was suspended. A trigger that ends leaves a response or an error: after a response,
+        no trigger calls this method, and after an error, :meth:`take_error` deletes the claim.
         """
         if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
             return None

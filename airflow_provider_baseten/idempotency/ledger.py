@@ -168,8 +168,8 @@ class Ledger(Protocol):
 def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_request") -> Ledger:
     """Return the ledger of a task instance for one kind of work.
 
-    With Airflow 3.3 and newer the entry is in the task state store, and an entry with an id is in the result store too.
-    With older versions the entry is only in the result store.
+    With Airflow 3.3 and newer the entry is in the task state store. An entry with an id is also written to
+    the result store, if the store works. With older versions the entry is only in the result store.
     """
     identity = identity_of(context)
     stored = _InResultStore(store, identity.name, kind)

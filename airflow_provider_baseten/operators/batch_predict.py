@@ -200,7 +200,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     def run_task(self, context: "Context") -> Any:
         """Send the rows that have no output yet, and return the manifest.
 
-        However this attempt ends, a retry continues where it ended.
+        A retry continues the job, also after a crash: it sends the rows that have no output in a part.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 

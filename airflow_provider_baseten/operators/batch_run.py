@@ -32,7 +32,7 @@ class BatchRunMixin:
     def run_batch(self, context: "Context", hook: "BasetenHook", job: "BatchJob") -> "Manifest":
         """Run a job to its end, and return its manifest.
 
-        However the run ends, it writes its last part within 5 seconds. The next attempt sends the remaining rows.
+        A run that is stopped writes its last part within 5 seconds. The next attempt sends the remaining rows.
 
         :raises BasetenBatchError: every row or too many rows have failed, or the task was stopped.
         """

@@ -162,7 +162,7 @@ class BasetenPredictTrigger(BaseTrigger):
         if holder == mine or (holder is not None and holder.started_at <= mine.started_at):
             return False
         log.warning(
-            "Trigger %s was suspended, and trigger %s has taken over its call: trigger %s sends nothing.",
+            "Trigger %s was suspended, and trigger %s has taken over its call. Trigger %s waits for the response.",
             mine.id,
             holder.id if holder else "(unknown)",
             mine.id,

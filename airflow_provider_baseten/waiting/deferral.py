@@ -37,12 +37,11 @@ def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
 
     SQLite reuses the id of a deleted trigger. So a task can receive the event of the trigger of its earlier attempt.
 
-    :param expected: id, ids or name of what the task waits for. ``None`` if they are not known; then the function
-        returns ``False``.
+    :param expected: id, ids or name of what the task waits for.
     :param found: id, ids or name in the event.
     :param log: log of the task.
     """
-    if expected is None or expected == found:
+    if expected == found:
         return False
     log.info("The trigger of an earlier attempt has ended; still waiting for this one's.")
     return True

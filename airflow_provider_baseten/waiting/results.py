@@ -37,7 +37,8 @@ class AsyncResults:
     :param store: the result store.
     :param baseten_conn_id: id of the Airflow connection whose result store is ``store``.
     :param expects_delivery: whether outputs come by webhook.
-    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
+    :param is_assumed: whether ``expects_delivery`` is a guess. A webhook status that Baseten
+        reports overrides the guess.
     :param log: log of the task.
     """
 

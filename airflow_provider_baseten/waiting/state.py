@@ -67,7 +67,8 @@ class Wait:
     Blocking waits, deferred waits and sensors all use :meth:`after`, so that all of them end by the same rules.
 
     :param expects_delivery: whether the output comes by webhook. If not, the wait ends by the status alone.
-    :param is_assumed: whether ``expects_delivery`` is a guess. A known webhook status overrides a guess.
+    :param is_assumed: whether ``expects_delivery`` is a guess. A webhook status that Baseten
+        reports overrides the guess.
     :param deadline: end of the wait in seconds since the epoch.
     :param doubtful_since: when the request began to look lost, in seconds since the epoch; ``None`` if it does not.
         When the store can't be read, this time is moved to now, so that an outage of the store does not count.
@@ -134,7 +135,7 @@ def poll_delay(polls: int, poll_interval: float, draw: float) -> float:
     """Return the seconds until the next status call: short at first, then longer, with jitter.
 
     :param polls: number of status calls so far.
-    :param poll_interval: longest delay in seconds.
+    :param poll_interval: longest delay in seconds; jitter may add a quarter.
     :param draw: a random number from 0 to 1.
     """
     return min(poll_interval, 1.5 ** min(polls, 50)) * (0.75 + draw / 2)

@@ -260,7 +260,7 @@ class TestStoppedTriggerer:
 
         async def scenario():
             events = asyncio.create_task(anext(trigger().run()))
-            await until(lambda: "sends nothing" in caplog.text)
+            await until(lambda: "waits for the response" in caplog.text)
             if ended == "response":
                 response = Response(request=call.request(), status=200, headers={}, body=b"1")
                 await asyncio.to_thread(call.leave_response, response)

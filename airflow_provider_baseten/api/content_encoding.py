@@ -38,7 +38,9 @@ class Decoder(Protocol):
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:
-    """Return the decoder for a ``Content-Encoding`` header, ``None`` if the header names no known compression.
+    """Return the decoder for a ``Content-Encoding`` header.
+
+    Return ``None`` if the header names no compression at all, for example if it is empty, ``identity`` or ``utf-8``.
 
     :raises ValueError: the header names a compression that can't be decoded here, for example ``br``, or names too many
         compressions.

@@ -86,8 +86,8 @@ def encode(value: Any) -> bytes:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except TypeError:
-        # Perhaps json failed at a Decimal. For orjson each Decimal is made a fragment: JSON text that orjson copies to
-        # its output.
+        # Perhaps json failed at a Decimal. orjson gets each Decimal as a fragment, that is, as JSON text that orjson
+        # copies to its output.
         return orjson.dumps(_with_fragments(value))
 
 

@@ -17,8 +17,8 @@ MODEL_APIS_HOST = "inference"
 _CHAIN_ACTIONS = {"predict": "run_remote", "async_predict": "async_run_remote"}
 # The patterns are strings, and are compiled only when they are used. This keeps the import of this module fast.
 
-# An id becomes part of a host name. A hyphen in it is refused, because there a hyphen separates the id from the name of
-# a regional environment.
+# An id becomes part of a host name. A hyphen in an id is refused, because in the host name a hyphen separates the id
+# from the name of a regional environment.
 _MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
 # Matches what users paste where only an id is expected: the host name of a model or chain, or the URL of its page at
 # Baseten.

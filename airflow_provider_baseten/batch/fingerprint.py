@@ -73,9 +73,9 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
         return b"object " + describe(value).encode()
     except NotDescribableError as error:
-        # The content of this row can't be compared between two runs. In two cases the type of the row is enough. If
-        # job_version is set, the user changes job_version whenever the rows change. If model_input is not callable, the
-        # row usually fails without being sent, because JSON can't hold it. Its content then makes no difference.
+        # The content of this row can't be compared between two runs, but in two cases the type of the row is enough:
+        # - With job_version, the user is responsible for changing job_version whenever the rows change.
+        # - If model_input is not callable, the row is usually not sent, because JSON can't hold its value.
         if not callable(job.model_input) or job.job_version is not None:
             return b"type " + type(value).__qualname__.encode()
         raise BasetenInputError(

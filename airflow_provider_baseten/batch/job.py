@@ -37,7 +37,7 @@ MAX_CONCURRENCY = 1024
 MAX_SHARDS = 100_000
 
 # Limits of `requests_per_second`: one request in 30 years, and one in a nanosecond. Beyond these limits, the pause
-# between two requests would be no usable number.
+# between two requests would not be a usable number.
 _LOWEST_RATE, _HIGHEST_RATE = 1e-9, 1e9
 
 # Metadata of the job's fields. A field that decides about requests or outputs is part of the job's fingerprint. A field

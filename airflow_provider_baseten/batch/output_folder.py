@@ -107,8 +107,8 @@ class OutputFolder:
         files with this shard's number are deleted: each of the other shards deletes the files with its own number.
 
         :param names: names of all files in the folder.
-        :param all_of_mine: whether the files with this shard's number are deleted, because they belong to another job.
-            If ``False``, they belong to this job and are kept.
+        :param all_of_mine: whether to delete the files with this shard's number, too. ``False`` if they belong to this
+            job.
         """
         # Ownership files are deleted last. If this process dies before it has deleted all files, the next run can still
         # see which job wrote the rest.

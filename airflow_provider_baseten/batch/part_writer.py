@@ -48,7 +48,7 @@ class PartWriter:
     async def wait_for_room(self, in_flight: int) -> None:
         """Wait until more rows may be sent.
 
-        :param in_flight: number of rows that may be in flight.
+        :param in_flight: maximum number of rows in flight.
         :raises BasetenResultStoreError: a part could not be written.
         """
         while self._saving is not None and (self._unsaved >= PART_ROWS + in_flight or self._bytes >= PART_BYTES):

@@ -76,7 +76,7 @@ class BatchPlan:
 
     @property
     def named_columns(self) -> frozenset[str]:
-        """Columns that the job names for the model input or for copying."""
+        """Columns whose names the job gives: for the model input, or to copy them to the output."""
         return (self.input_columns or frozenset()).union(self.kept_columns)
 
     @property

@@ -36,10 +36,10 @@ class Failure:
     """The failure of a row whose response can't be used as an output. Baseten bills such a response.
 
     :param error: why the response is not an output.
-    :param answer: the JSON text of this row's part of the response, if the request has several rows and the text of the
-        part is known. Otherwise the whole response. If several rows of a request need the whole response, only the
-        failure of the first of these rows holds it, and the ``answer`` of the others is ``None``.
-    :param answer_row: number of the row whose failure holds the whole response, if ``answer`` is ``None``.
+    :param answer: what the server sent for this row. In a request of several rows this is the JSON text of the row's
+        part of the response. If that text is not known, it is the whole response. The whole response is stored only
+        once: in the other failures of the request that would hold it, ``answer`` is ``None``.
+    :param answer_row: if ``answer`` is ``None``, number of the row whose failure holds the whole response.
     """
 
     error: BasetenError

@@ -189,7 +189,8 @@ def _is_simple(headers: HeaderMap) -> bool:
 class _Headers(Mapping[str, str]):
     """Headers of an async response, looked up in pyreqwest's headers without a copy.
 
-    For the same response, :func:`plain_headers` gives the blocking transport the same headers.
+    The blocking transport uses :func:`plain_headers` instead. Both give the same headers for the same response of the
+    server.
     """
 
     def __init__(self, found: HeaderMap) -> None:

@@ -61,7 +61,7 @@ class AsyncQueue:
         self.start_requests()
 
     def cancel(self, request: AsyncRequest) -> bool:
-        """Cancel a request if it is in this queue. Return whether the request was canceled."""
+        """Cancel a request if it is in this queue. Return whether the request was cancelled."""
         if request.request_id not in self._queued_by_priority[request.priority]:
             return False
         self._dequeue(request)

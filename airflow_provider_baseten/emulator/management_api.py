@@ -123,7 +123,7 @@ def _is_selected(name: str, request: ManagementRequest) -> bool:
 
 
 def _find_deployment(endpoint: Endpoint, deployment_id: str) -> Deployment:
-    # For models only, Baseten has paths with these two names in place of a deployment's id.
+    # For models only, "production" and "development" may take the place of a deployment's id in the path.
     if endpoint.kind == "model" and deployment_id in {"production", "development"}:
         found = endpoint.deployments.get(endpoint.environments.get(deployment_id, ""))
     else:

@@ -1,4 +1,4 @@
-"""Run of the bulk engine in a task."""
+"""Bulk run: the mixin with which a task runs the bulk engine."""
 
 import threading
 from typing import TYPE_CHECKING, Any

@@ -49,7 +49,7 @@ class ProgressRecord:
                 value.get("began"),
                 value.get("logged"),
             )
-        except Exception as error:  # Airflow's API may change, the record may be damaged.
+        except Exception as error:  # The record may be damaged, or a later version of Airflow may raise other errors.
             self._warn("read", error)
             return WaitProgress()
 

@@ -21,7 +21,7 @@ _LARGE_FLOAT = 1e16
 
 
 def xcom_safe(value: Any, *, long_integers: bool) -> bool:
-    """Return whether Airflow returns this value unchanged, with the same types.
+    """Return whether a value that is stored as an XCom is read back unchanged, with the same types.
 
     These pass: ``None``, booleans, integers, floats between -1e16 and 1e16, strings without NUL or lone surrogates,
     lists, and dictionaries whose keys are such strings. Keys that begin with two underscores do not pass, because

@@ -75,7 +75,7 @@ def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
 
 
 def no_connection(conn_id: str, error: Exception, request_ids: Collection[str], *, after: float) -> BasetenError:
-    """Return the error for a wait during which the connection could never be read. A retry may be able to read it.
+    """Return the error for a wait during which the Airflow connection was never readable. A retry may succeed.
 
     :param error: error of the last attempt to read the connection.
     :param after: seconds since the wait began.

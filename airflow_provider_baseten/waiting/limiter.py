@@ -3,15 +3,16 @@
 import asyncio
 import time
 
-# Fraction that is added to the time between two calls. A call may take up to 0.1 s longer on its way than a later call.
-# So all calls that are sent in 1.1 s can reach the server within one second. Their number must not exceed the limit.
+# The time between two calls is longer than the limit requires, by this fraction. Calls may be delayed on their way by
+# up to 0.1 s, so the calls of 1.1 s may reach the server within one second. With this fraction, even those are not more
+# than the limit.
 _JITTER = 0.1
 
 _LONGEST_PAUSE = 600.0
 
 
 class StatusCallLimiter:
-    """Spaces calls so that no second has more calls than the limit, and pauses all calls when the server asks for it.
+    """Spaces out calls so that no second has more calls than the limit, and pauses them when the server asks for it.
 
     ``aiolimiter`` is not used, because its limiters allow bursts, don't respect ``Retry-After`` and belong to one event
     loop.

@@ -82,7 +82,7 @@ class Poller:
     async def wait(self, waiter: TriggerWaiter) -> None:
         """Wait until every request has an outcome or the deadline has passed.
 
-        :raises BasetenError: the connection could never be read during the wait.
+        :raises BasetenError: the Airflow connection was never readable during the wait.
         """
         async with self._in_use():
             self._join(waiter)
@@ -306,7 +306,7 @@ class Poller:
                 return client
 
     def _give_up(self, error: Exception) -> None:
-        """End each wait that has lasted two minutes or more if the connection could never be read during that wait."""
+        """End each wait that has lasted two minutes or more if the connection was never readable during that wait."""
         latest = time.monotonic() - _CONNECTION_GRACE
         for waiter in [*self._waiters]:
             if self._connected_at < waiter.joined_at <= latest and not waiter.ended.is_set():

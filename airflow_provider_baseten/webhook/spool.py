@@ -23,7 +23,7 @@ _MIB = 1024 * 1024
 _BLOCK = 4096
 # Age in seconds after which an unfinished file must be from a process that died.
 _UNFINISHED_SECONDS = 3600.0
-# Seconds for which the folder's size is remembered. So a burst of deliveries does not list the folder each time.
+# Seconds for which the folder's size is remembered, so that the folder is not listed for each delivery of a burst.
 _SIZE_SECONDS = 1.0
 
 

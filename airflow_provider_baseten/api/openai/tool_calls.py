@@ -108,8 +108,8 @@ def _begins_another(part: _Call, last: _Call) -> bool:
         if has_new_id or part.name != last.name:
             return True
         is_known = part.index is not None or part.id is not None
-        # True in three cases: the part has no arguments, it repeats those of the last call, or it has complete
-        # arguments and the last call has only a placeholder for them.
+        # Whether the part repeats the last call: without arguments, with the arguments of the last call, or with the
+        # complete arguments for which the last call has only a placeholder.
         is_repeated = not part.arguments or _join([*last.arguments, *part.arguments]) in (
             _join(last.arguments),
             _join(part.arguments),

@@ -1,6 +1,6 @@
 """Task group for a bulk job on many workers: its plan, its shards and the merge of their manifests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow.sdk import TaskGroup
@@ -8,6 +8,7 @@ from airflow.sdk import TaskGroup
 from airflow_provider_baseten.arguments import check_count, check_paths, check_share, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.operators.airflow_options import AirflowOptions
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
 from airflow_provider_baseten.operators.batch_progress import log_end, log_failed_rows
 from airflow_provider_baseten.operators.failures import ReportingOperator
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 # Seconds. Counting the rows ends after this time, because their number is only for the log.
 _COUNTING_SECONDS = 10.0
+
+_AIRFLOW_ARGUMENTS = {*AirflowOptions.__annotations__, "retry_policy"}
+# The arguments of Airflow that are for one task of the group: when the group starts, how the shards are called, and
+# which assets are updated when the whole job is complete.
+_TASK_OF_ARGUMENT = {"trigger_rule": "plan", "map_index_template": "predict", "outlets": "merge"}
 
 
 class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
@@ -158,7 +164,9 @@ class BasetenBatchPredictGroup(TaskGroup):
 
     The other arguments are those of ``BasetenBatchPredictOperator``, for example ``model_id``, ``chain_id``,
     ``environment``, ``deployment_id``, ``baseten_conn_id``, ``model_input``, ``preset`` and ``timeout``. Airflow's own
-    arguments apply to each task of the group, except ``merge``.
+    arguments, such as ``retries`` and ``queue``, apply to each of the three tasks. The exceptions are ``trigger_rule``,
+    which applies to ``plan``, ``map_index_template``, which applies to ``predict``, and ``outlets``, which apply to
+    ``merge``.
 
     :param group_id: id of the task group.
     :param num_shards: number of shards; each shard is one mapped task of ``predict``.
@@ -185,14 +193,21 @@ class BasetenBatchPredictGroup(TaskGroup):
             "inputs": inputs,
             "input_path": input_path,
         }
+        merge_arguments = {name: value for name, value in kwargs.items() if name in _AIRFLOW_ARGUMENTS}
         with self:
-            plan = BasetenBatchPlanOperator(task_id="plan", **arguments)
-            shards = BasetenBatchShardOperator.partial(task_id="predict", **arguments).expand(shard=plan.output)
+            plan = BasetenBatchPlanOperator(**_arguments_of("plan", arguments))
+            shards = BasetenBatchShardOperator.partial(**_arguments_of("predict", arguments)).expand(shard=plan.output)
             merge = BasetenBatchMergeOperator(
-                task_id="merge",
                 num_shards=num_shards,
                 output_path=output_path,
                 max_failure_ratio=kwargs.get("max_failure_ratio"),
+                **_arguments_of("merge", merge_arguments),
             )
             shards >> merge
         self.output = merge.output
+
+
+def _arguments_of(task_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a task of the group, without those that are for another task."""
+    own = {name: value for name, value in arguments.items() if _TASK_OF_ARGUMENT.get(name, task_id) == task_id}
+    return {"task_id": task_id, **own}

@@ -49,7 +49,7 @@ class BatchOptions(CallOptions, total=False):
 
 
 class BatchGroupOptions(BatchOptions, AirflowOptions, total=False):
-    """Arguments that ``BasetenBatchPredictGroup`` passes unchanged to its tasks ``plan`` and ``predict``."""
+    """Arguments that ``BasetenBatchPredictGroup`` passes on to its tasks."""
 
 
 class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):

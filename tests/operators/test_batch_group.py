@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Asset, task
 
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.client.retries import RequestRetries
@@ -58,6 +58,28 @@ def test_plan_shards_and_one_manifest_for_the_tasks_around_them(baseten, run_dag
     assert sorted((line["row"], line["output"]) for line in lines) == [(n, n**2) for n in range(10)]
     assert run.xcom("count") == 10
     assert len(baseten.requests) == 10
+
+
+def test_airflows_own_arguments_reach_the_tasks_that_they_are_for(tmp_path):
+    asset = Asset("scores")
+    with DAG("group_arguments") as dag:
+        BasetenBatchPredictGroup(
+            "score",
+            num_shards=2,
+            model_id="square",
+            inputs=[{"n": 1}],
+            output_path=str(tmp_path),
+            retries=4,
+            queue="gpu",
+            trigger_rule="all_done",
+            map_index_template="shard",
+            outlets=[asset],
+        )
+    tasks = {name: dag.get_task(f"score.{name}") for name in ("plan", "predict", "merge")}
+    assert {name: (task.retries, task.queue) for name, task in tasks.items()} == dict.fromkeys(tasks, (4, "gpu"))
+    assert [task.trigger_rule for task in tasks.values()] == ["all_done", "all_success", "all_success"]
+    assert [task.map_index_template for task in tasks.values()] == [None, "shard", None]
+    assert [task.outlets for task in tasks.values()] == [[], [], [asset]]
 
 
 class TestFailedRows:

@@ -67,19 +67,36 @@ def _option(job: BatchJob, name: str) -> bytes:
 
 def _row(job: BatchJob, index: int, value: Any) -> bytes:
     try:
+        return _content(value)
+    except NotDescribableError as error:
+        if callable(job.model_input) and job.job_version is None:
+            raise BasetenInputError(
+                f"inputs[{index}] is or holds {error}, so that another run can't check whether the rows are still the "
+                "same: use rows of plain values, or set job_version, a text that you change whenever the rows do. "
+                "Nothing was sent."
+            ) from None
+    # A part of the row can't be compared between two runs. In two cases, its type is enough:
+    # - With job_version, the user is responsible for changing job_version whenever the rows change.
+    # - If model_input is not callable, JSON can't hold this part, so it is not sent.
+    if not isinstance(value, dict):
+        return _content_or_type(value)
+    cells = sorted((_content_or_type(name), _content_or_type(cell)) for name, cell in value.items())
+    return b"row " + b"".join(len(part).to_bytes(8) + part for cell in cells for part in cell)
+
+
+def _content(value: Any) -> bytes:
+    """Return bytes that are equal for two values of equal content.
+
+    :raises NotDescribableError: the value is or holds something that can't be compared between two runs.
+    """
+    try:
         return encode("inputs", value, sort_keys=True)
     except BasetenError:
-        pass
-    try:
         return b"object " + describe(value).encode()
-    except NotDescribableError as error:
-        # The content of this row can't be compared between two runs, but in two cases the type of the row is enough:
-        # - With job_version, the user is responsible for changing job_version whenever the rows change.
-        # - If model_input is not callable, the row is usually not sent, because JSON can't hold its value.
-        if not callable(job.model_input) or job.job_version is not None:
-            return b"type " + type(value).__qualname__.encode()
-        raise BasetenInputError(
-            f"inputs[{index}] is or holds {error}, so that another run can't check whether the rows are still the "
-            "same: use rows of plain values, or set job_version, a text that you change whenever the rows do. Nothing "
-            "was sent."
-        ) from None
+
+
+def _content_or_type(value: Any) -> bytes:
+    try:
+        return _content(value)
+    except NotDescribableError:
+        return b"type " + type(value).__qualname__.encode()

@@ -58,6 +58,10 @@ class TestRows:
             ([Decimal("0.1234567890123456789")], [Decimal("0.1234567890123456788")]),
             ([b"a"], [b"b"]),
             ([{"x": b"a"}], [{"x": b"b"}]),
+            ([{"text": "a", "lock": threading.Lock()}], [{"text": "b", "lock": threading.Lock()}]),
+            ([{"text": "a", "lock": threading.Lock()}], [{"text": "a", "open": threading.Lock()}]),
+            ([{"text": "a", "lock": threading.Lock()}], [{"text": "a", "lock": "lock"}]),
+            ([{"text": 1, "id": 23, "lock": threading.Lock()}], [{"text": 12, "id": 3, "lock": threading.Lock()}]),
             ([{1, 2}], [{1, 3}]),
             ([{1: "a"}], [{2: "a"}]),
         ],
@@ -75,6 +79,7 @@ class TestRows:
             ([datetime.date(2024, 1, 31)], ["2024-01-31"]),
             ([object()], [object()]),
             ([threading.Lock()], [threading.Lock()]),
+            ([{"text": "a", "lock": threading.Lock()}], [{"lock": threading.Lock(), "text": "a"}]),
         ],
     )
     def test_the_same_are_the_same_job(self, one, other):

@@ -34,7 +34,7 @@ class Option(Generic[Value]):
     name: str
     description: str
     default: Value
-    version_added: str = "0.1.0"
+    version_added: str
     example: str | None = None
 
     def get(self) -> Value:
@@ -127,17 +127,20 @@ STATUS_CALLS_PER_SECOND = NumberOption(
     description="Maximum number of status calls per second that a triggerer process makes with one connection, however "
     "many tasks wait. Baseten allows 20.",
     default=20.0,
+    version_added="0.1.0",
 )
 STORE_CHECK_INTERVAL = NumberOption(
     name="store_check_interval",
     description="Seconds between two checks of the result store for deliveries while tasks wait.",
     default=5.0,
+    version_added="0.1.0",
 )
 RESULT_STORE = TextOption(
     name="result_store",
     description="Folder (any ObjectStoragePath URI) for webhook deliveries and outputs that are too large for XCom. A "
     "connection may name another folder. By default a folder below AIRFLOW_HOME, which other machines can't read.",
     default="",
+    version_added="0.1.0",
     example="s3://aws_default@bucket/baseten",
 )
 MAX_RESPONSE_BYTES = SizeOption(
@@ -146,18 +149,21 @@ MAX_RESPONSE_BYTES = SizeOption(
     "of more than a few megabytes is kept in a temporary file, not in memory. In bulk jobs the limit is "
     "at most 64 MiB.",
     default=1024**3,
+    version_added="0.1.0",
 )
 WEBHOOK_MAX_BODY_BYTES = SizeOption(
     name="webhook_max_body_bytes",
     description="Maximum size of a webhook delivery in bytes; a larger delivery is refused. The API server may hold a "
     "few deliveries of this size in memory at once.",
     default=64 * 1024**2,
+    version_added="0.1.0",
 )
 WEBHOOK_SPOOL = TextOption(
     name="webhook_spool",
     description="Local folder for webhook deliveries that can't be stored yet because the result store fails. By "
     "default a folder below AIRFLOW_HOME; name another folder if AIRFLOW_HOME is lost at a restart.",
     default="",
+    version_added="0.1.0",
     example="/var/lib/airflow/baseten-spool",
 )
 WEBHOOK_TOLERANCE_SECONDS = NumberOption(
@@ -165,11 +171,13 @@ WEBHOOK_TOLERANCE_SECONDS = NumberOption(
     description="Seconds that the time in a webhook delivery may differ from the receiver's clock. A delivery with a "
     "larger difference is refused and held in the spool, because the clock may be wrong; raise the value to store it.",
     default=300.0,
+    version_added="0.1.0",
 )
 XCOM_MAX_BYTES = SizeOrZeroOption(
     name="xcom_max_bytes",
     description="Maximum size of an output in XCom in bytes; a larger output is written to the result store.",
     default=256 * 1024,
+    version_added="0.1.0",
 )
 
 OPTIONS: tuple[Option[Any], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Option))

@@ -15,7 +15,7 @@ author = "The airflow-provider-baseten authors"
 project_copyright = author
 version = release = installed_version("airflow-provider-baseten")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "pictures", "reference_table"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "pictures", "tables"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 html_theme = "furo"

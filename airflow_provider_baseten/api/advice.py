@@ -35,9 +35,10 @@ class Advice:
     may_run: str = ""
     after_timeout: str = "Try again later."
 
-    def for_status(self, status: int) -> str | None:
+    def for_status(self, status: int) -> str:
         """Return the advice for an HTTP status."""
-        return self.by_status.get(status) or _GENERAL.get(status)
+        default = "A later attempt may succeed" if status >= 500 else "Check the request"
+        return self.by_status.get(status) or _GENERAL.get(status, default)
 
 
 _DEPLOYMENT = "Check the id of the model or chain, and its environment or deployment"

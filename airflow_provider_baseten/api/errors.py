@@ -59,27 +59,30 @@ def _origin(headers: Mapping[str, str]) -> str:
     return "model" if headers.get("x-baseten-error-code") == "600" else "server"
 
 
-def _classify(response: Response) -> tuple[type[BasetenError], str, bool, bool]:
-    """Return the type of the error, the advice, whether a retry can help and whether the model may have run."""
+def _classify(response: Response) -> tuple[type[BasetenError], str, bool | None, bool]:
+    """Return the type of the error, the advice, whether a retry can help and whether the model may have run.
+
+    If the third value is ``None``, the type of the error decides whether a retry can help.
+    """
     status, origin, advice = response.status, _origin(response.headers), response.request.advice
     what_to_do = advice.for_status(status)
-    may_run = bool(advice.may_run)
+    may_run = status >= 500 and bool(advice.may_run)
     if status in _BY_STATUS:
-        return _BY_STATUS[status], what_to_do or "", status in (408, 429, 502, 503, 529), False
+        return _BY_STATUS[status], what_to_do, None, False
     if origin == "model" or (origin == "server" and status >= 500):
         return BasetenModelError, "The model's own code raised this: read its logs", status >= 500, True
     if status in _BY_GATEWAY_STATUS:
-        return _BY_GATEWAY_STATUS[status], what_to_do or "", status >= 500, status >= 500 and may_run
+        return _BY_GATEWAY_STATUS[status], what_to_do, None, may_run
     if status >= 500:
-        return BasetenUnavailableError, "A later attempt may succeed", True, may_run
+        return BasetenUnavailableError, what_to_do, None, may_run
     if status < 400:
         return (
             BasetenResponseError,
             "Redirects are not followed: check the Host (the Base URL) of the connection",
-            False,
+            None,
             False,
         )
-    return BasetenInputError, "Check the request", False, False
+    return BasetenInputError, what_to_do, None, False
 
 
 # Statuses that mean the same whether the gateway, the model server or the model's code sends them.

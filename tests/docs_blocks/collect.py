@@ -20,6 +20,7 @@ _NO_CODE = (
     "automodule",
     "autoexception",
     "layers",
+    "options",
     "public-names",
     "sequence",
     "toctree",

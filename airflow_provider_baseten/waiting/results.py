@@ -112,10 +112,9 @@ class AsyncResults:
 
         :param outcomes: outcomes by request id, as ``Outcome`` or as the text in the event of a trigger.
         """
-        return {
-            request_id: Outcome.ENDED if outcome is not Outcome.ENDED and self._has_arrived(request_id) else outcome
-            for request_id, outcome in zip(outcomes, map(Outcome, outcomes.values()), strict=True)
-        }
+        found = {request_id: Outcome(outcome) for request_id, outcome in outcomes.items()}
+        without_result = [request_id for request_id, outcome in found.items() if outcome is not Outcome.ENDED]
+        return found | dict.fromkeys(self._arrived(without_result), Outcome.ENDED)
 
     def late(self, outcomes: Mapping[str, Outcome]) -> list[str]:
         """Return the ids of the requests that had no result in time."""
@@ -131,8 +130,11 @@ class AsyncResults:
                 return self.error(outcome, request_id, timeout=timeout)
         return None
 
-    def _has_arrived(self, request_id: str) -> bool:
-        return self._may_be_delivered and bool(self._poller.delivered([request_id]))
+    def _arrived(self, request_ids: Collection[str]) -> Collection[str]:
+        """Return the ids of those requests whose result is in the result store. The store is read at most once."""
+        if not request_ids or not self._may_be_delivered:
+            return ()
+        return self._poller.delivered(request_ids) or ()
 
     @property
     def _may_be_delivered(self) -> bool:
@@ -166,7 +168,7 @@ class AsyncResults:
 
     def was_cancelled(self, request_id: str) -> bool:
         """Return whether a request was cancelled before it began to run. ``False`` if its status is not known."""
-        return not self._has_arrived(request_id) and (
+        return not self._arrived([request_id]) and (
             self._poller.ask(self.target, request_id).status == AsyncStatus.CANCELED
         )
 

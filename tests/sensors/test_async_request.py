@@ -220,6 +220,17 @@ class TestCost:
         assert [len(look) for look in looks] == [50]
         assert asked(baseten) == []
 
+    def test_late_results_of_many_requests_share_one_read_of_the_store(self, baseten, store, monkeypatch):
+        ids = [f"r{number}" for number in range(50)]
+        for name in ids:
+            store.write(f"{name}.json", b'{"request_id": "x", "data": 5, "errors": []}')
+        reads, delivered = [], Deliveries.delivered
+        monkeypatch.setattr(Deliveries, "delivered", lambda self, ids: reads.append(ids) or delivered(self, ids))
+        waiting = sensor(ids, expects_delivery=True)
+        event = {"outcomes": dict.fromkeys(ids, "timeout"), "seconds": 1.0}
+        assert waiting.execute_complete(context(), event) == dict.fromkeys(ids, 5)
+        assert [len(read) for read in reads] == [50]
+
     @MODES
     def test_what_has_succeeded_is_not_asked_again(self, baseten, mode, monkeypatch):
         """More requests than one poke may ask about are all seen in the end."""

@@ -98,8 +98,8 @@ class SensorOptions(AirflowOptions, total=False):
     never_fail: bool
 
 
-def is_deferrable(deferrable: bool | None) -> bool:
-    """Return whether a task waits in the triggerer instead of on a worker.
+def resolve_deferrable(deferrable: bool | None) -> bool:
+    """Check the argument ``deferrable``, and return whether the task waits in the triggerer instead of on a worker.
 
     :param deferrable: argument of the task; ``None`` stands for Airflow's option ``[operators] default_deferrable``.
     :raises BasetenInputError: the argument is neither true, false nor ``None``.

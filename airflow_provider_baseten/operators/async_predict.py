@@ -19,7 +19,7 @@ from airflow_provider_baseten.arguments import (
 from airflow_provider_baseten.compat import AirflowTaskTimeout
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, BasetenError
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST, OnOrphanedRequest
-from airflow_provider_baseten.operators.airflow_options import DecoratorOptions, is_deferrable
+from airflow_provider_baseten.operators.airflow_options import DecoratorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
 
@@ -119,10 +119,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_is_there(model_input=model_input)
-        deferrable = is_deferrable(deferrable)
         check_choice("on_orphaned_request", on_orphaned_request, ON_ORPHANED_REQUEST)
         check_flags(
-            deferrable=deferrable,
             wait_for_completion=wait_for_completion,
             cancel_on_kill=cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
@@ -139,7 +137,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self.priority = priority
         self.max_time_in_queue_seconds = max_time_in_queue_seconds
         self.inference_retry_config = inference_retry_config
-        self.deferrable = deferrable
+        self.deferrable = resolve_deferrable(deferrable)
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
         self.wait_timeout = timeout

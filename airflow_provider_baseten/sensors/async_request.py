@@ -19,7 +19,7 @@ from airflow_provider_baseten.arguments import (
 )
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.operators.airflow_options import SensorOptions, is_deferrable
+from airflow_provider_baseten.operators.airflow_options import SensorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
 
@@ -98,7 +98,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         self.chain_id = chain_id
         self.expects_delivery = False if result_path else expects_delivery
         self.result_path = result_path
-        self.deferrable = is_deferrable(deferrable)
+        self.deferrable = resolve_deferrable(deferrable)
         self._progress: WaitProgress | None = None
 
     def run_task(self, context: "Context") -> Any:

@@ -14,7 +14,6 @@ from airflow_provider_baseten.arguments import (
     check_seconds,
     check_texts,
     given,
-    path_text,
 )
 from airflow_provider_baseten.compat import AirflowTaskTimeout
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, BasetenError
@@ -98,6 +97,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     template_fields = (*BasetenCallOperator.template_fields, "model_input", "webhook_endpoint", "result_path")
     payload_fields = (*BasetenCallOperator.payload_fields, "model_input")
+    path_fields = (*BasetenCallOperator.path_fields, "result_path")
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.operators.submission import Submission
 
         began = time.time()
-        self._normalize_paths()
+        self.normalize_paths()
         hook = BasetenHook(self.baseten_conn_id)
         with self._open_results(hook) as results:
             submission = self._submission = Submission(self, context, results)
@@ -188,7 +188,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         from airflow_provider_baseten.hooks.baseten import BasetenHook
         from airflow_provider_baseten.operators.submission import Submission
 
-        self._normalize_paths()
+        self.normalize_paths()
         ((ended_id, outcome),) = event["outcomes"].items()
         hook = BasetenHook(self.baseten_conn_id)
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
@@ -247,11 +247,6 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             inference_retry_config=self.inference_retry_config,
             headers=self.headers,
         )
-
-    def _normalize_paths(self) -> None:
-        self.normalize_output_path()
-        if self.result_path is not None:
-            self.result_path = path_text("result_path", self.result_path)
 
     def _open_results(self, hook: "BasetenHook") -> "AsyncResults":
         from airflow_provider_baseten.storage.result_store import ResultStore

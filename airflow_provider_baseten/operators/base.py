@@ -76,6 +76,8 @@ class BasetenOperator(RenderingMixin, LinkMixin, ReportingOperator):
     """
 
     template_fields: Any = ("baseten_conn_id",)
+    #: Names of the template fields that hold a path or URI; :meth:`normalize_paths` converts them.
+    path_fields: ClassVar[tuple[str, ...]] = ()
     ui_color = "#e3f4e1"
 
     def __init__(
@@ -89,6 +91,16 @@ class BasetenOperator(RenderingMixin, LinkMixin, ReportingOperator):
         super().__init__(task_id=task_id, retry_policy=retry_policy, **kwargs)
         check_texts(**given(baseten_conn_id=baseten_conn_id))
         self.baseten_conn_id = baseten_conn_id
+
+    def normalize_paths(self) -> None:
+        """Convert the rendered values of ``path_fields`` to strings.
+
+        :raises BasetenInputError: a value is not a path or URI.
+        """
+        for name in self.path_fields:
+            path = getattr(self, name)
+            if path is not None:
+                setattr(self, name, path_text(name, path))
 
 
 class BasetenModelOperator(BasetenOperator):
@@ -165,6 +177,7 @@ class BasetenCallOperator(BasetenModelOperator):
 
     template_fields = (*BasetenModelOperator.template_fields, "headers", "output_path")
     payload_fields: ClassVar[tuple[str, ...]] = ("headers",)
+    path_fields: ClassVar[tuple[str, ...]] = ("output_path",)
 
     def __init__(
         self,
@@ -177,11 +190,3 @@ class BasetenCallOperator(BasetenModelOperator):
         check_paths(**given(output_path=output_path))
         self.headers = headers
         self.output_path = cast("str | None", output_path)  # A path object becomes a string when the task runs.
-
-    def normalize_output_path(self) -> None:
-        """Convert the rendered ``output_path`` to a string.
-
-        :raises BasetenInputError: ``output_path`` is not a path or URI.
-        """
-        if self.output_path is not None:
-            self.output_path = path_text("output_path", self.output_path)

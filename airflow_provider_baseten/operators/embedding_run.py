@@ -29,7 +29,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
     :raises BasetenBatchError: a text has failed, or the task was stopped.
     :raises BasetenOutputError: no text has failed, but a vector is missing, or the vectors differ in length.
     """
-    operator.normalize_output_path()
+    operator.normalize_paths()
     hook = BasetenHook(operator.baseten_conn_id)
     store = hook.connection.result_store
     if operator.output_path:

@@ -153,7 +153,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         from airflow_provider_baseten.operators.deferred_predict import DeferredPredict
         from airflow_provider_baseten.operators.task_output import TaskOutput
 
-        self.normalize_output_path()
+        self.normalize_paths()
         result_store = BasetenHook(self.baseten_conn_id).connection.result_store
         if name is not None and is_of_former_trigger(name, event["name"], self.log):
             self._defer(DeferredPredict(result_store, name))

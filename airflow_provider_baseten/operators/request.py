@@ -83,7 +83,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         from airflow_provider_baseten.idempotency.held_response import HeldResponse
         from airflow_provider_baseten.operators.task_output import TaskOutput, with_note
 
-        self.normalize_output_path()
+        self.normalize_paths()
         hook = BasetenHook(self.baseten_conn_id, timeout=self.timeout)
         request = self.build_request()
         output = TaskOutput(self, context, hook.connection.result_store)

@@ -13,7 +13,6 @@ from airflow_provider_baseten.arguments import (
     check_paths,
     check_texts,
     given,
-    path_text,
     seconds,
     shown,
 )
@@ -64,6 +63,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """
 
     template_fields = (*BasetenOperator.template_fields, "request_ids", "model_id", "chain_id", "result_path")
+    path_fields = ("result_path",)
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         :raises BasetenInputError: no id is given, or an id is not valid. The ids are checked before the wait begins.
         """
         self._ids  # noqa: B018 - the property checks the ids.
-        self._normalize_result_path()
+        self.normalize_paths()
         if self.deferrable:
             began = time.time()
             with self._open_results() as results:
@@ -142,7 +142,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         :param event: event of the trigger: ``{"outcomes": {request_id: outcome}, "seconds"}``.
         :param deadline: end of the wait in seconds since the epoch; ``None`` in ``dag.test()``, which does not pass it.
         """
-        self._normalize_result_path()
+        self.normalize_paths()
         if deadline is not None and is_of_former_trigger({*self._ids}, event["outcomes"].keys(), self.log):
             with self._open_results() as results:
                 self._defer(results, deadline)
@@ -223,10 +223,6 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         if self.soft_fail:
             raise AirflowSkipException(f"Skipping because of soft_fail: {error}") from None
         raise error
-
-    def _normalize_result_path(self) -> None:
-        if self.result_path is not None:
-            self.result_path = path_text("result_path", self.result_path)
 
     @property
     def _target_arguments(self) -> dict[str, Any]:

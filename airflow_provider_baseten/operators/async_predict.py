@@ -146,7 +146,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self.on_orphaned_request = on_orphaned_request
         self._submission: Submission | None = None
         self._is_killed = False
-        # Sentence on what happens to the request; set when the execution_timeout has passed.
+        # Whether the execution_timeout has ended the wait for the request.
+        self._is_past_execution_timeout = False
+        # Sentence on what happens to the request after the execution_timeout has ended the wait.
         self._late_note: str | None = None
 
     def run_task(self, context: "Context") -> Any:
@@ -201,16 +203,17 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
     def on_kill(self) -> None:
         """Cancel the request if it is still queued."""
-        if self.cancel_on_kill:
-            self._is_killed = True
-            if self._submission is not None:
-                self._submission.kill()
+        # Airflow calls this method after the execution_timeout too. Then cancel_on_timeout alone decides whether the
+        # request is cancelled.
+        if not self.cancel_on_kill or self._is_past_execution_timeout:
+            return
+        self._is_killed = True
+        if self._submission is not None:
+            self._submission.kill()
 
     def _cancel_late(self, submission: "Submission") -> None:
         """After the execution_timeout, cancel the request if it is still queued and ``cancel_on_timeout`` is true."""
-        # Airflow calls on_kill next. Without a submission, on_kill cancels nothing. So cancel_on_timeout alone decides
-        # whether the request is cancelled here, and cancel_on_kill has no effect.
-        self._submission = None
+        self._is_past_execution_timeout = True
         if self.cancel_on_timeout and submission.results.cancel(submission.request_id):
             state = "was cancelled before it began to run. The next attempt sends it again."
         else:

@@ -401,7 +401,9 @@ class World:
         worker = attempt.worker
         assert worker is not None
         submission = worker.operator._submission
-        request_id = None if submission is None else submission.request_id
+        # After the execution_timeout, `cancel_on_timeout` alone decides.
+        is_late = worker.operator._is_past_execution_timeout
+        request_id = None if submission is None or is_late else submission.request_id
         if worker.terminated and not worker.died and request_id and ti.plan.arguments["cancel_on_kill"]:
             self._check_cancelled(ti, request_id, "its task was ended by a user")
 

@@ -20,7 +20,7 @@ from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, Basete
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST, OnOrphanedRequest
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
-from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
+from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -159,17 +159,19 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         began = time.time()
         self.normalize_paths()
         hook = BasetenHook(self.baseten_conn_id)
-        with self._open_results(hook) as results:
+        endpoint = self._resolve_webhook_endpoint(hook)
+        request = self.build_request(endpoint)
+        with self._open_results(hook, endpoint, request.body) as results:
             submission = self._submission = Submission(self, context, results)
             if self._is_killed:
                 submission.kill()
-            request_id = submission.ensure_sent(self.build_request(), hook, self.on_orphaned_request)
+            request_id = submission.ensure_sent(request, hook, self.on_orphaned_request)
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="request_id", value=request_id)
             if not self.wait_for_completion:
                 return request_id
             if self.deferrable:
-                self._defer(request_id, began + self._longest_deferral, results.expects_delivery, began)
+                self._defer(results, request_id, began + self._longest_deferral, began)
             try:
                 outcome = submission.wait(began, began + self.wait_timeout, self.poll_interval)
             except AirflowTaskTimeout:
@@ -194,10 +196,11 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         ((ended_id, outcome),) = event["outcomes"].items()
         hook = BasetenHook(self.baseten_conn_id)
         if request_id is not None and is_of_former_trigger(request_id, ended_id, self.log):
-            with self._open_results(hook) as results:
-                self._defer(request_id, deadline, results.expects_delivery)
+            with self._open_results(hook, self._resolve_webhook_endpoint(hook), None) as results:
+                self._defer(results, request_id, deadline)
         raise_error_of(event)
-        with self._open_results(hook) as results:
+        endpoint = self._resolve_webhook_endpoint(hook)
+        with self._open_results(hook, endpoint, self._sent_body(endpoint)) as results:
             submission = Submission(self, context, results, request_id=ended_id)
             return self._finish(context, submission, outcome, event.get("seconds"))
 
@@ -238,34 +241,37 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             f"attempt {again}."
         )
 
-    def build_request(self) -> "Request":
-        """Return the async request, checked."""
+    def build_request(self, webhook_endpoint: str | None) -> "Request":
+        """Return the async request, checked.
+
+        :param webhook_endpoint: URL that Baseten delivers to, ``None`` for no delivery.
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
         check_is_there(model_input=self.model_input)
         return build_async_predict(
             self.target,
             self.model_input,
-            webhook_endpoint=self.webhook_endpoint,
+            webhook_endpoint=webhook_endpoint,
             priority=self.priority,
             max_time_in_queue_seconds=self.max_time_in_queue_seconds,
             inference_retry_config=self.inference_retry_config,
             headers=self.headers,
         )
 
-    def _open_results(self, hook: "BasetenHook") -> "AsyncResults":
-        from airflow_provider_baseten.storage.result_store import ResultStore
-        from airflow_provider_baseten.waiting.results import AsyncResults
+    def _resolve_webhook_endpoint(self, hook: "BasetenHook") -> str | None:
+        """Return the URL that Baseten delivers to, ``None`` for no delivery.
 
+        It is the task's own or that of the connection. If the model stores its output, the connection's is not used.
+        """
         if self.webhook_endpoint is None and not self.result_path:
-            self.webhook_endpoint = hook.connection.webhook_endpoint
-        expects_delivery = self.webhook_endpoint is not None and not self.result_path
-        return AsyncResults(
-            hook.client(),
-            self.target,
-            store=ResultStore(hook.connection.result_store),
-            baseten_conn_id=self.baseten_conn_id,
-            expects_delivery=expects_delivery,
-            log=self.log,
-        )
+            return hook.connection.webhook_endpoint
+        return self.webhook_endpoint
+
+    def _open_results(self, hook: "BasetenHook", endpoint: str | None, sent_body: bytes | None) -> "AsyncResults":
+        from airflow_provider_baseten.operators.async_wait import open_results
+
+        expects_delivery = endpoint is not None and not self.result_path
+        return open_results(self, hook, self.target, expects_delivery=expects_delivery, sent_body=sent_body)
 
     @property
     def _longest_deferral(self) -> float:
@@ -276,33 +282,28 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         limit = self.execution_timeout.total_seconds() if self.execution_timeout else math.inf
         return min(self.wait_timeout, limit)
 
-    def _defer(self, request_id: str, deadline: float, expects_delivery: bool, began: float | None = None) -> NoReturn:
-        from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
+    def _defer(self, results: "AsyncResults", request_id: str, deadline: float, began: float | None = None) -> NoReturn:
+        from airflow_provider_baseten.operators.async_wait import defer_wait
 
-        self.defer(
-            trigger=BasetenAsyncRequestTrigger(
-                baseten_conn_id=self.baseten_conn_id,
-                target=self.target_arguments,
-                request_ids=[request_id],
-                expects_delivery=expects_delivery,
-                deadline=deadline,
-                poll_interval=self.poll_interval,
-                cancel_on_kill=self.cancel_on_kill,
-                began=began,
-            ),
-            method_name="execute_complete",
-            kwargs={"request_id": request_id, "deadline": deadline},
-            timeout=timeout_after(deadline),
+        defer_wait(
+            self,
+            results,
+            [request_id],
+            deadline,
+            poll_interval=self.poll_interval,
+            cancel_on_kill=self.cancel_on_kill,
+            began=began,
+            arguments={"request_id": request_id},
         )
 
-    def _submitted_body(self) -> bytes | None:
-        """Return the body that was sent.
+    def _sent_body(self, endpoint: str | None) -> bytes | None:
+        """Return the body of the request that an earlier process has sent.
 
         It is ``None`` for a decorated task after a deferral, because the function that returns the input is not called
         again.
         """
         try:
-            return self.build_request().body
+            return self.build_request(endpoint).body
         except BasetenError:
             return None
 
@@ -321,7 +322,6 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         if is_late and self.deferrable and self._longest_deferral < self.wait_timeout:
             self._cancel_late(submission)
             raise AirflowTaskTimeout
-        results.submission = self._submitted_body()
         if is_late and self.cancel_on_timeout and results.cancel(request_id):
             submission.delete(
                 f"Async request {request_id} came too late and was cancelled: the next attempt sends it again."

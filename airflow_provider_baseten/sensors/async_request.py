@@ -20,7 +20,7 @@ from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipExc
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import SensorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator
-from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of, timeout_after
+from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -115,23 +115,17 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         return super().run_task(context)
 
     def _defer(self, results: "AsyncResults", deadline: float, began: float | None = None) -> NoReturn:
-        from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
+        from airflow_provider_baseten.operators.async_wait import defer_wait
 
-        self.defer(
-            trigger=BasetenAsyncRequestTrigger(
-                baseten_conn_id=self.baseten_conn_id,
-                target=self._target_arguments,
-                request_ids=self._ids,
-                expects_delivery=results.expects_delivery,
-                is_assumed=results.is_assumed,
-                deadline=deadline,
-                poll_interval=self.poke_interval,
-                cancel_on_kill=False,
-                began=began,
-            ),
-            method_name="execute_complete",
-            kwargs={"deadline": deadline},
-            timeout=timeout_after(deadline),
+        defer_wait(
+            self,
+            results,
+            self._ids,
+            deadline,
+            poll_interval=self.poke_interval,
+            cancel_on_kill=False,
+            began=began,
+            arguments={},
         )
 
     def execute_complete(self, context: "Context", event: Mapping[str, Any], deadline: float | None = None) -> Any:
@@ -225,28 +219,21 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         raise error
 
     @property
-    def _target_arguments(self) -> dict[str, Any]:
-        return {"model_id": self.model_id, "chain_id": self.chain_id}
-
-    @property
     def _ids(self) -> list[str]:
         return _checked_ids(self.request_ids)
 
     def _open_results(self) -> "AsyncResults":
         from airflow_provider_baseten.hooks.baseten import BasetenHook
-        from airflow_provider_baseten.storage.result_store import ResultStore
-        from airflow_provider_baseten.waiting.results import AsyncResults
+        from airflow_provider_baseten.operators.async_wait import open_results
 
         hook = BasetenHook(self.baseten_conn_id)
         is_assumed = self.expects_delivery is None
-        return AsyncResults(
-            hook.client(),
-            Target(**self._target_arguments),
-            store=ResultStore(hook.connection.result_store),
-            baseten_conn_id=self.baseten_conn_id,
+        return open_results(
+            self,
+            hook,
+            Target(model_id=self.model_id, chain_id=self.chain_id),
             expects_delivery=bool(hook.connection.webhook_endpoint if is_assumed else self.expects_delivery),
             is_assumed=is_assumed,
-            log=self.log,
         )
 
 

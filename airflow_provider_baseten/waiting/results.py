@@ -39,11 +39,10 @@ class AsyncResults:
     :param expects_delivery: whether outputs come by webhook.
     :param is_assumed: whether ``expects_delivery`` is a guess. A webhook status that Baseten
         reports overrides the guess.
+    :param sent_body: body of the request that was sent, ``None`` if it is not known. Quotes of it in error messages are
+        redacted.
     :param log: log of the task.
     """
-
-    #: Body of the request that was sent, ``None`` if it is not known. Quotes of it in error messages are redacted.
-    submission: bytes | None = None
 
     def __init__(
         self,
@@ -54,12 +53,14 @@ class AsyncResults:
         baseten_conn_id: str,
         expects_delivery: bool,
         is_assumed: bool = False,
+        sent_body: bytes | None = None,
         log: Log,
     ) -> None:
         self.target = target
         self.store = store
         self.expects_delivery = expects_delivery
         self.is_assumed = is_assumed
+        self._sent_body = sent_body
         self._conn_id = baseten_conn_id
         self._client = client.with_options(timeout=_CALL_TIMEOUT, max_attempts=1)
         self._log = log
@@ -217,7 +218,7 @@ class AsyncResults:
         )
 
     def _quote(self, words: str) -> str:
-        return redact_input(words[:1000], self.submission) if self._client.credentials.error_details else ""
+        return redact_input(words[:1000], self._sent_body) if self._client.credentials.error_details else ""
 
     def cancel(self, request_id: str) -> bool:
         """Cancel a request if it is still queued; return whether it was cancelled. Errors are logged."""

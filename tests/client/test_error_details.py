@@ -98,8 +98,8 @@ def test_errors_that_a_webhook_brings(baseten, details, tmp_path):
     operator = BasetenAsyncPredictOperator(
         task_id="t", model_id="m", model_input={"text": SECRET}, webhook_endpoint="http://localhost/x"
     )
-    results = operator._open_results(BasetenHook())
-    results.submission = operator._submitted_body()
+    endpoint = operator.webhook_endpoint
+    results = operator._open_results(BasetenHook(), endpoint, operator.build_request(endpoint).body)
     with pytest.raises(BasetenAsyncRequestError) as error:
         results.output("r1")
     check(str(error.value), expected)

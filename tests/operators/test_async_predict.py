@@ -3,6 +3,7 @@
 import datetime
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, task
@@ -385,3 +386,16 @@ def test_event_of_a_former_trigger_ends_no_wait(baseten):
         assert deferred.value.kwargs == again
         assert (deferred.value.trigger.request_ids, deferred.value.trigger.deadline) == (["mine"], 5.0)
     assert not baseten.requests
+
+
+def test_endpoint_of_the_connection_is_read_in_each_attempt(baseten, connect, tmp_path):
+    baseten.hold()
+    send, sent_to = predict(wait_for_completion=False), []
+    identity = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "max_tries": 2}
+    for try_number, endpoint in enumerate(("http://127.0.0.1:9/first", "http://127.0.0.1:9/second"), start=1):
+        extra = {"result_store": f"file://{tmp_path}/store", "webhook_endpoint": endpoint}
+        connect(host=baseten.url, password=KEY, extra=extra)
+        ti = SimpleNamespace(**identity, try_number=try_number, xcom_push=lambda key, value: None)
+        request_id = send.execute({"ti": ti})
+        sent_to.append(baseten.async_requests[request_id].webhook_endpoint)
+    assert sent_to == ["http://127.0.0.1:9/first", "http://127.0.0.1:9/second"]

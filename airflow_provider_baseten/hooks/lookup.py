@@ -1,18 +1,13 @@
 """Lookup of Airflow connections by id, with ``BASETEN_API_KEY`` in place of a missing default connection."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from airflow.sdk import BaseHook
-from asgiref.sync import sync_to_async
 
+from airflow_provider_baseten.blocking_calls import in_thread
 from airflow_provider_baseten.compat import AirflowNotFoundException
 from airflow_provider_baseten.exceptions import BasetenAuthError
 from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
 
 DEFAULT_CONN_ID = "baseten_default"
-
-Result = TypeVar("Result")
 
 
 def find_connection(conn_id: str, called: str | None = None) -> BasetenConnection:
@@ -32,11 +27,11 @@ async def afind_connection(conn_id: str) -> BasetenConnection:
     """Return a connection without blocking the event loop; see :func:`find_connection`."""
     try:
         found = await BaseHook.aget_connection(conn_id)
-        return await _in_thread(BasetenConnection.from_airflow, found)
+        return await in_thread(BasetenConnection.from_airflow, found)
     except AirflowNotFoundException:
         # In dag.test(), Airflow's async call does not find connections in the database if a trigger makes the call. So
         # try the blocking call too, in a thread.
-        return await _in_thread(find_connection, conn_id)
+        return await in_thread(find_connection, conn_id)
 
 
 def _without_connection(conn_id: str) -> BasetenConnection:
@@ -46,12 +41,3 @@ def _without_connection(conn_id: str) -> BasetenConnection:
     raise BasetenAuthError(
         f"Connection '{conn_id}' does not exist: add one of type baseten with the API key as password."
     )
-
-
-async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a blocking function in a thread of asgiref.
-
-    The function may communicate with Airflow's supervisor process. In a triggerer of Airflow 3.1, only the threads of
-    asgiref can do so.
-    """
-    return await sync_to_async(function, thread_sensitive=False)(*arguments)

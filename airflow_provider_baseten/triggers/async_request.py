@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_baseten.api.error_record import error_fields
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.blocking_calls import in_thread
 from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent, state_of_waiting_task
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.triggers.pollers import poller_of
@@ -128,7 +129,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         longer knows counts as ended, because it was deleted with its run.
         """
         try:
-            state = await asyncio.to_thread(state_of_waiting_task, self)
+            state = await in_thread(state_of_waiting_task, self)
         except LookupError:
             return False
         except Exception:

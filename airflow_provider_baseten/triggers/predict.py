@@ -5,15 +5,15 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import tenacity
-from asgiref.sync import sync_to_async
 
 from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
+from airflow_provider_baseten.blocking_calls import in_thread
 from airflow_provider_baseten.client.call_log import CallLog
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent
@@ -35,7 +35,6 @@ _STORE_WAIT = 30.0
 # Seconds between two checks whether another trigger has ended the call.
 _CHECK_INTERVAL = 2.0
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ class BasetenPredictTrigger(BaseTrigger):
         """Send the request if there is no response yet, and yield the event."""
         call, mine = DeferredCall(ResultStore(self.store), self.name), Claim(uuid4().hex, time.time())
         try:
-            if await _in_thread(call.response) is None:
+            if await in_thread(call.response) is None:
                 await self._respond(call, mine)
         except BasetenError as error:
             await _store(call.leave_error, error)
@@ -98,13 +97,13 @@ class BasetenPredictTrigger(BaseTrigger):
 
     async def _respond(self, call: DeferredCall, mine: Claim) -> None:
         """Send the request and store the response, unless another trigger has taken over the call."""
-        request = await _in_thread(call.request)
-        earlier = await _in_thread(call.claim, mine)
+        request = await in_thread(call.request)
+        earlier = await in_thread(call.claim, mine)
         if await self._is_done_by_another(call, mine):
             return
         if earlier is not None:
             self._check_orphan(request.subject, earlier, mine)
-            await _in_thread(call.take_over, mine)
+            await in_thread(call.take_over, mine)
         try:
             response = await self._send(request)
         except BasetenError:
@@ -118,7 +117,7 @@ class BasetenPredictTrigger(BaseTrigger):
         ):
             await _store(call.leave_response, response)
         with suppress(BasetenResultStoreError):
-            if (holder := await _in_thread(call.holder)) != mine:
+            if (holder := await in_thread(call.holder)) != mine:
                 log.warning(
                     "Trigger %s was suspended while it waited for %s, and trigger %s has sent it too: it is paid for "
                     "twice.",
@@ -147,7 +146,7 @@ class BasetenPredictTrigger(BaseTrigger):
                 shared.renew(client)
                 raise
         call.log_response(response)
-        await _in_thread(predict_output_of, response)
+        await in_thread(predict_output_of, response)
         return response
 
     async def _is_done_by_another(self, call: DeferredCall, mine: Claim) -> bool:
@@ -158,7 +157,7 @@ class BasetenPredictTrigger(BaseTrigger):
         Airflow moves the triggers of a suspended triggerer to another triggerer. When the suspended triggerer resumes,
         it continues its triggers for a while. During that time the same trigger runs twice.
         """
-        holder = await _in_thread(call.holder)
+        holder = await in_thread(call.holder)
         if holder == mine or (holder is not None and holder.started_at <= mine.started_at):
             return False
         log.warning(
@@ -168,7 +167,7 @@ class BasetenPredictTrigger(BaseTrigger):
             mine.id,
         )
         deadline = time.monotonic() + self.timeout
-        while not await _in_thread(call.has_ended):
+        while not await in_thread(call.has_ended):
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_CHECK_INTERVAL)
@@ -202,9 +201,4 @@ async def _store(write: Callable[[T], None], result: T) -> None:
         stop=tenacity.stop_after_delay(_STORE_TIMEOUT),
         reraise=True,
     )
-    await storing(_in_thread, write, result)
-
-
-async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    # Not asyncio.to_thread, because in Airflow 3.1 only threads of asgiref can read the connection of a result store.
-    return await sync_to_async(call, thread_sensitive=False)(*args, **kwargs)
+    await storing(in_thread, write, result)

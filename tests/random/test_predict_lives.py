@@ -219,12 +219,12 @@ def live(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     monkeypatch.setattr(BaseHook, "get_connection", lambda *_: connection)
     monkeypatch.setattr(time, "time", loop.epoch_time)
     monkeypatch.setattr(time, "monotonic", loop.time)
-    in_thread = trigger_module._in_thread
+    in_thread = trigger_module.in_thread
 
     async def in_steps(*call: Any) -> Any:
         return await RUNNING.get().step(lambda: in_thread(*call))
 
-    monkeypatch.setattr(trigger_module, "_in_thread", in_steps)
+    monkeypatch.setattr(trigger_module, "in_thread", in_steps)
 
     def play(seed: int) -> Life:
         life = Life(seed)

@@ -6,10 +6,8 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.shared_clients import shared_client
+from airflow_provider_baseten.waiting.call_limits import CALL_ATTEMPTS, CALL_TIMEOUT
 from airflow_provider_baseten.waiting.poller import Poller
-
-# Seconds to wait for the response to a status or cancel call.
-_CALL_TIMEOUT = 30.0
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
@@ -24,7 +22,6 @@ def poller_of(baseten_conn_id: str) -> Poller:
 
 def new_poller(baseten_conn_id: str) -> Poller:
     """Return a poller. It shares the client of its connection with other code that runs in the same event loop."""
-    # The client does not retry, because the poller itself repeats a call that failed.
-    once = RequestRetries(max_attempts=1)
-    share = partial(shared_client, baseten_conn_id, timeout=_CALL_TIMEOUT, request_retries=once)
+    retries = RequestRetries(max_attempts=CALL_ATTEMPTS)
+    share = partial(shared_client, baseten_conn_id, timeout=CALL_TIMEOUT, request_retries=retries)
     return Poller(baseten_conn_id, share)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_baseten import config
-from airflow_provider_baseten.exceptions import BasetenError, BasetenNotFoundError
+from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.log import Log
@@ -99,11 +99,11 @@ class BlockingPoller:
         """Make a status call for one request, and return the state of the request as far as the call shows it."""
         try:
             return Observation.of_status(self._client.get_async_request(target, request_id))
-        except BasetenNotFoundError:
-            return Observation(gone=True)
         except BasetenError as error:
-            self._log.warning("Still waiting for async request %s: %s", request_id, error)
-            return Observation()
+            seen = Observation.of_status(error)
+            if not seen.gone:
+                self._log.warning("Still waiting for async request %s: %s", request_id, error)
+            return seen
 
 
 def _due(waiter: Waiter) -> list[str]:

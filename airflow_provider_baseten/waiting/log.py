@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.waiting.state import Observation, Outcome
 
 # If nothing was logged for this number of seconds, a line says that the wait continues.
@@ -131,12 +132,24 @@ def end_words(outcome: Outcome, *, is_delivered: bool, is_stored: bool) -> str:
             return "no result in time"
 
 
-def cancel_words(canceled: bool) -> str:
-    """Return the words for the result of a cancel call.
+def log_cancel(log: Log, request_id: str, result: bool | Exception) -> bool:
+    """Log the result of a cancel call, and return whether the request was cancelled.
 
-    :param canceled: whether Baseten has cancelled the request.
+    :param result: whether Baseten has cancelled the request, or the error of the call.
     """
-    return "was cancelled" if canceled else "could not be cancelled: it is no longer queued"
+    if isinstance(result, Exception):
+        words = error_words(result)
+        log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, words)
+    elif result:
+        log.info("Async request %s was cancelled.", request_id)
+    else:
+        log.info("Async request %s could not be cancelled: it is no longer queued.", request_id)
+    return result is True
+
+
+def error_words(error: Exception) -> str:
+    """Return the text of an error of this package. Of another error return only the type: its text may hold secrets."""
+    return str(error) if isinstance(error, BasetenError) else type(error).__name__
 
 
 def name_of(request_ids: Collection[str]) -> str:

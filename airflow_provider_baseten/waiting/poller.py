@@ -7,22 +7,16 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.client import AsyncClient
-from airflow_provider_baseten.exceptions import (
-    BasetenAuthError,
-    BasetenError,
-    BasetenNotFoundError,
-    BasetenRateLimitError,
-)
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenRateLimitError
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.client_source import ClientSource
 from airflow_provider_baseten.waiting.errors import no_connection
 from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
-from airflow_provider_baseten.waiting.log import cancel_words
+from airflow_provider_baseten.waiting.log import error_words, log_cancel
 from airflow_provider_baseten.waiting.schedule import Schedule
 from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome
 from airflow_provider_baseten.waiting.store_poller import StorePoller
@@ -258,22 +252,25 @@ class Poller:
 
     async def _observe(self, client: AsyncClient, request: WaitingRequest) -> Observation:
         try:
-            status = await client.get_async_request(request.waiter.target, request.request_id)
-        except BasetenNotFoundError:
-            self._limiter.accepted()
-            return Observation(gone=True)
-        except BasetenRateLimitError as error:
-            self._limiter.refused(error.retry_after)
-            self._warn("Baseten asks for fewer status calls", error)
-        except BasetenAuthError as error:
-            self._warn("Baseten refuses the key; the connection is read again every minute", error)
-            self._renew(client)
-        except Exception as error:  # A failed status call says nothing about the request.
-            self._warn("a status call failed", error)
-        else:
-            self._limiter.accepted()
-            return Observation.of_status(status)
-        return Observation()
+            seen = Observation.of_status(await client.get_async_request(request.waiter.target, request.request_id))
+        except Exception as error:
+            seen = Observation.of_status(error)
+            if not seen.gone:
+                self._handle(error, client)
+                return seen
+        self._limiter.accepted()
+        return seen
+
+    def _handle(self, error: Exception, client: AsyncClient) -> None:
+        match error:
+            case BasetenRateLimitError():
+                self._limiter.refused(error.retry_after)
+                self._warn("Baseten asks for fewer status calls", error)
+            case BasetenAuthError():
+                self._warn("Baseten refuses the key; the connection is read again every minute", error)
+                self._renew(client)
+            case _:
+                self._warn("a status call failed", error)
 
     def _plan(self, request: WaitingRequest) -> None:
         # If a delivery is expected, the next status call comes after the next read of the store. The read is cheaper,
@@ -286,11 +283,10 @@ class Poller:
         client = await self._connected()
         await self._limiter.turn()
         try:
-            canceled = await client.cancel_async_request(target, request_id)
+            result: bool | Exception = await client.cancel_async_request(target, request_id)
         except Exception as error:
-            log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, _words(error))
-        else:
-            log.info("Async request %s %s.", request_id, cancel_words(canceled))
+            result = error
+        log_cancel(log, request_id, result)
 
     async def _connected(self) -> AsyncClient:
         """Return the client. While the connection can't be read, wait and try again."""
@@ -326,17 +322,13 @@ class Poller:
         if now - self._warned_at.get(problem, float("-inf")) >= _REPEAT_AFTER:
             self._warned_at[problem] = now
             waiting = sum(len(waiter.open) for waiter in self._waiters)
+            words = error_words(error) if error else ""
             for waiter in self._waiters:
-                waiter.log.problem = f"Connection '{self._conn_id}': {problem}. {_words(error)}".rstrip()
+                waiter.log.problem = f"Connection '{self._conn_id}': {problem}. {words}".rstrip()
             log.warning(
                 "Connection '%s': %s. Still waiting for %d async requests. %s",
                 self._conn_id,
                 problem,
                 waiting,
-                _words(error),
+                words,
             )
-
-
-def _words(error: Any) -> str:
-    """Return the text of an error of this package. Of another error return only the type: its text may hold secrets."""
-    return str(error) if isinstance(error, BasetenError) else "" if error is None else type(error).__name__

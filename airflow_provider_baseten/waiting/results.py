@@ -11,8 +11,9 @@ from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.outputs import stored_output, to_xcom
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.blocking_poller import BlockingPoller
+from airflow_provider_baseten.waiting.call_limits import CALL_ATTEMPTS, CALL_TIMEOUT
 from airflow_provider_baseten.waiting.errors import error_of
-from airflow_provider_baseten.waiting.log import Log, cancel_words, end_words, log_end
+from airflow_provider_baseten.waiting.log import Log, end_words, log_cancel, log_end
 from airflow_provider_baseten.waiting.progress import WaitProgress
 from airflow_provider_baseten.waiting.state import Outcome
 from airflow_provider_baseten.waiting.waiter import Waiter
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
 
-# Seconds to wait for the response to a status or cancel call. In `on_kill` the wait is shorter, because Airflow kills
-# the process five seconds after it has asked the process to end.
-_CALL_TIMEOUT = 30.0
+# Seconds to wait for the response to a cancel call in `on_kill`. The wait is short, because Airflow kills the process
+# five seconds after it has asked the process to end.
 _KILL_TIMEOUT = 3.0
 
 
@@ -62,7 +62,7 @@ class AsyncResults:
         self.is_assumed = is_assumed
         self._sent_body = sent_body
         self._conn_id = baseten_conn_id
-        self._client = client.with_options(timeout=_CALL_TIMEOUT, max_attempts=1)
+        self._client = client.with_options(timeout=CALL_TIMEOUT, max_attempts=CALL_ATTEMPTS)
         self._log = log
         self._poller = BlockingPoller(self._client, store, log)
 
@@ -231,9 +231,7 @@ class AsyncResults:
 
     def _cancel(self, client: "Client", request_id: str) -> bool:
         try:
-            canceled = client.cancel_async_request(self.target, request_id)
+            result: bool | BasetenError = client.cancel_async_request(self.target, request_id)
         except BasetenError as error:
-            self._log.warning("Async request %s may still run: it could not be cancelled. %s", request_id, error)
-            return False
-        self._log.info("Async request %s %s.", request_id, cancel_words(canceled))
-        return canceled
+            result = error
+        return log_cancel(self._log, request_id, result)

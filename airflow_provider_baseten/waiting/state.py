@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from airflow_provider_baseten.api.async_predict import AsyncStatus
+from airflow_provider_baseten.exceptions import BasetenNotFoundError
 
 # Seconds for which a request must look lost until it counts as lost; at the deadline it counts as lost at once. A
 # request looks lost in two cases: Baseten does not know the id, or reports that the request has ended, but the result
@@ -37,9 +38,17 @@ class Observation:
     store_read: bool = True
 
     @classmethod
-    def of_status(cls, output: Any) -> Self:
-        """Read the response of a status call. An unreadable status counts as unknown, so the wait continues."""
-        fields = output if isinstance(output, Mapping) else {}
+    def of_status(cls, result: Any) -> Self:
+        """Return what a status call shows about a request.
+
+        A call that failed shows nothing, except for a 404. An unreadable status counts as unknown. So in both cases the
+        wait continues.
+
+        :param result: response of the call, or its error.
+        """
+        if isinstance(result, BasetenNotFoundError):
+            return cls(gone=True)
+        fields = result if isinstance(result, Mapping) else {}
         return cls(status=_status(fields.get("status")), webhook_status=_status(fields.get("webhook_status")))
 
 

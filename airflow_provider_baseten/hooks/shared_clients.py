@@ -1,4 +1,4 @@
-"""Shared clients: async clients that the triggers of an event loop share. The last user of a client closes it."""
+"""Shared clients: async clients that the triggers of an event loop share."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -72,7 +72,7 @@ class _Use:
     users: int = 0
 
 
-_Key = tuple[str, float, RequestRetries]
+_Key = tuple[str, float]
 _uses: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _Use]] = WeakKeyDictionary()
 
 
@@ -81,15 +81,16 @@ async def shared_client(
     baseten_conn_id: str,
     *,
     timeout: float,  # noqa: ASYNC109 - a timeout of each request, not of this function.
-    request_retries: RequestRetries,
 ) -> AsyncIterator[SharedClient]:
-    """Yield the shared client of a connection for the running event loop.
+    """Yield the client that triggers of the running event loop share if they use one connection and one timeout.
 
-    Several ``async with`` blocks can use the same client. It is closed when the last of these blocks ends.
+    Triggers with another timeout use another client, and a poller uses a client of its own: a client can't change its
+    read timeout and its retries for one request, and a client that ``with_options`` returns has connections of its own.
+    The shared client is closed when the last of the ``async with`` blocks that use it ends.
     """
-    key = (baseten_conn_id, timeout, request_retries)
+    key = (baseten_conn_id, timeout)
     uses = _uses.setdefault(asyncio.get_running_loop(), {})
-    use = uses.setdefault(key, _Use(SharedClient(*key)))
+    use = uses.setdefault(key, _Use(SharedClient(*key, RequestRetries())))
     use.users += 1
     try:
         yield use.client

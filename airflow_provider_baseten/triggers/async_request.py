@@ -26,7 +26,7 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
     """Wait for async requests that a task has sent.
 
     While it waits, the trigger sends only status calls, which cost nothing. So any triggerer may run the trigger again
-    at any time. All triggers of a process share one client and one rate limit for each connection.
+    at any time. All triggers of this class in a process share one client and one rate limit for each connection.
 
     The trigger yields one event, ``{"outcomes": {request_id: outcome}, "seconds"}``. An outcome is ``ended``,
     ``failed``, ``lost`` or ``timeout``, and ``seconds`` is the duration of the wait. If the connection could never be

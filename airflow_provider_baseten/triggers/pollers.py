@@ -5,7 +5,7 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from airflow_provider_baseten.client.retries import RequestRetries
-from airflow_provider_baseten.hooks.shared_clients import shared_client
+from airflow_provider_baseten.hooks.shared_clients import SharedClient
 from airflow_provider_baseten.waiting.call_limits import CALL_ATTEMPTS, CALL_TIMEOUT
 from airflow_provider_baseten.waiting.poller import Poller
 
@@ -21,7 +21,6 @@ def poller_of(baseten_conn_id: str) -> Poller:
 
 
 def new_poller(baseten_conn_id: str) -> Poller:
-    """Return a poller. It shares the client of its connection with other code that runs in the same event loop."""
+    """Return a poller for all triggers that wait over a connection in one event loop. They share its client."""
     retries = RequestRetries(max_attempts=CALL_ATTEMPTS)
-    share = partial(shared_client, baseten_conn_id, timeout=CALL_TIMEOUT, request_retries=retries)
-    return Poller(baseten_conn_id, share)
+    return Poller(baseten_conn_id, partial(SharedClient, baseten_conn_id, CALL_TIMEOUT, retries))

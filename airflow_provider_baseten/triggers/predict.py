@@ -15,7 +15,6 @@ from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.blocking_calls import in_thread
 from airflow_provider_baseten.client.call_log import CallLog
-from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
@@ -131,8 +130,7 @@ class BasetenPredictTrigger(BaseTrigger):
 
         :raises BasetenError: no usable response was received. The next attempt of the task sends the request again.
         """
-        retries = RequestRetries()
-        async with shared_client(self.baseten_conn_id, timeout=self.timeout, request_retries=retries) as shared:
+        async with shared_client(self.baseten_conn_id, timeout=self.timeout) as shared:
             try:
                 client = await shared.client()
             except BasetenError as error:

@@ -16,3 +16,6 @@ class ClientSource(Protocol):
 
     def renew(self, refused: AsyncClient) -> None:
         """Discard a client whose key was refused. The next call of :meth:`client` reads the connection again."""
+
+    async def close(self) -> None:
+        """Close the client."""

@@ -19,6 +19,8 @@ class TriggerWaiter(Waiter):
 
     #: Start of the wait in this trigger, in seconds of the monotonic clock.
     joined_at: float = 0.0
+    #: Whether the result store must be read once more before the wait may end at its deadline.
+    needs_store_read: bool = False
     #: Reason why the wait can't continue.
     error: "BasetenError | None" = None
 

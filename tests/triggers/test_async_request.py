@@ -14,7 +14,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResult
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.triggers import pollers
 from airflow_provider_baseten.triggers.async_request import BasetenAsyncRequestTrigger
-from airflow_provider_baseten.waiting import poller, state, waiter
+from airflow_provider_baseten.waiting import session, state, waiter
 from tests.triggers.support import NOT_FOUND, QUEUED, TARGET, deliver, outcomes, same, trigger, until
 
 
@@ -127,7 +127,7 @@ class TestOutcomes:
         assert time.monotonic() - began >= 0.5
 
     def test_a_request_that_vanishes_late_is_not_asked_for_as_rarely_as_others(self, waiting, server, monkeypatch):
-        for module in (state, poller, waiter):
+        for module in (state, session, waiter):
             monkeypatch.setattr(module, "GRACE", 0.4)
         monkeypatch.setattr(waiter, "poll_delay", lambda polls, longest, draw: longest if polls else 0.01)
         server.answer = lambda _: NOT_FOUND
@@ -166,7 +166,7 @@ class TestOutcomes:
         assert time.monotonic() - began > 1  # Longer than what is not in a store that answers is waited for.
 
     def test_a_store_that_is_back_has_time_to_be_filled(self, waiting, server, store, monkeypatch):
-        for module in (state, poller, waiter):
+        for module in (state, session, waiter):
             monkeypatch.setattr(module, "GRACE", 0.5)
         server.answer = lambda _: (200, {"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"})
         away, looks = threading.Event(), []
@@ -319,4 +319,6 @@ class TestKill:
         began = time.monotonic()
         waiting(scenario)
         assert time.monotonic() - began < 2
-        assert pollers._pollers == {} or all(not p._users for ps in pollers._pollers.values() for p in ps.values())
+        assert pollers._pollers == {} or all(
+            p._session is None for ps in pollers._pollers.values() for p in ps.values()
+        )

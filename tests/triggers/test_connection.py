@@ -11,7 +11,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError, BasetenUnavailableError
 from airflow_provider_baseten.hooks import shared_clients
 from airflow_provider_baseten.policies import decide
-from airflow_provider_baseten.waiting import poller
+from airflow_provider_baseten.waiting import poller, session
 from tests.log_records import errors_of_tasks
 from tests.triggers.support import outcomes, trigger, until
 
@@ -20,8 +20,8 @@ KEY = "abcd1234.s3cr3t"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(poller, "_CONNECTION_GRACE", 0.5)
-    monkeypatch.setattr(poller, "_RECONNECT", 0.05)
+    monkeypatch.setattr(session, "_CONNECTION_GRACE", 0.5)
+    monkeypatch.setattr(session, "_RECONNECT", 0.05)
 
 
 @pytest.fixture

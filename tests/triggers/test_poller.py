@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -15,7 +14,7 @@ from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.hooks import shared_clients
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.triggers import pollers
-from airflow_provider_baseten.waiting import poller
+from airflow_provider_baseten.waiting import poller, session
 from tests.triggers.support import QUEUED, deliver, outcomes, same, trigger, until
 
 
@@ -44,7 +43,7 @@ class TestLimit:
         assert len(server.calls) > 50  # It is used, too.
 
     def test_holds_after_the_connection_could_not_be_read_for_a_while(self, waiting, server, monkeypatch):
-        monkeypatch.setattr(poller, "_RECONNECT", 0.5)
+        monkeypatch.setattr(session, "_RECONNECT", 0.5)
         real, failures = shared_clients.afind_connection, iter(range(2))
 
         async def aconnection(conn_id):
@@ -259,20 +258,20 @@ class TestEnd:
     def test_a_wait_that_begins_meanwhile_keeps_its_client(self):
         opened, closed = [], []
 
-        @asynccontextmanager
-        async def share():
-            opened.append(object())
-            mine = opened[-1]
-            yield mine
-            closed.append(mine)
+        class Source:
+            def __init__(self):
+                opened.append(self)
+
+            async def close(self):
+                closed.append(self)
 
         async def scenario():
-            shared = poller.Poller("c", share)
+            shared = poller.Poller("c", Source)
             first = asyncio.create_task(shared.cancel(None, []))
-            while not opened or shared._users:  # noqa: ASYNC110 - until the poller closes, and not a step longer.
+            while not opened or shared._session:  # noqa: ASYNC110 - until the poller closes, and not a step longer.
                 await asyncio.sleep(0)
             assert not first.done()
-            async with shared._in_use():
+            async with shared._in_session():
                 await first
                 assert closed == opened[:1]
             assert closed == opened
@@ -295,7 +294,7 @@ class TestEnd:
         async def broken(self):
             raise ZeroDivisionError("a mistake")
 
-        monkeypatch.setattr(poller.Poller, "_connected", broken)
+        monkeypatch.setattr(session.Session, "_connected", broken)
 
         async def scenario():
             waits = [asyncio.create_task(outcomes(trigger(f"r{n}"))) for n in range(3)]
@@ -304,6 +303,18 @@ class TestEnd:
         began = time.monotonic()
         assert [type(error) for error in waiting(scenario)] == [ExceptionGroup] * 3
         assert time.monotonic() - began < 10
+
+    def test_of_the_work_by_a_mistake_ends_a_wait_that_begins_later_too(self, waiting, monkeypatch):
+        async def broken(self):
+            raise ZeroDivisionError("a mistake")
+
+        monkeypatch.setattr(session.Session, "_connected", broken)
+
+        async def scenario():
+            async with pollers.poller_of("baseten_default")._in_session(), asyncio.timeout(10):
+                return [await asyncio.gather(outcomes(trigger("r1")), return_exceptions=True) for _ in range(2)]
+
+        assert [type(error) for (error,) in waiting(scenario)] == [ExceptionGroup] * 2
 
 
 def test_one_trigger_may_wait_for_many(waiting, server, store):

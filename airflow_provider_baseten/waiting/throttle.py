@@ -1,12 +1,12 @@
-"""Throttle: lets an action happen only once in a number of seconds."""
+"""Throttle: allows an action only once in a number of seconds."""
 
 import time
 
 
 class Throttle:
-    """Lets each action happen once in ``interval`` seconds, such as a warning about one problem.
+    """Allows each action, such as a warning about one problem, once in ``interval`` seconds.
 
-    :param interval: seconds between two times.
+    :param interval: shortest time between two occurrences of an action, in seconds.
     """
 
     def __init__(self, interval: float) -> None:
@@ -14,7 +14,7 @@ class Throttle:
         self._last: dict[str, float] = {}
 
     def allows(self, action: str) -> bool:
-        """Return whether an action may happen now. If it may, the interval begins again.
+        """Return whether an action may happen now. If it may, its interval begins.
 
         :param action: name of the action.
         """

@@ -16,6 +16,7 @@ from airflow_provider_baseten.batch.row import Row
 from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.row_outputs import sends_floats
 from airflow_provider_baseten.batch.template import Template
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 if TYPE_CHECKING:
@@ -114,4 +115,4 @@ def _called(function: Callable[[Any], Any], row: Row) -> Any:
     except BasetenError:
         raise
     except Exception as error:
-        raise BasetenInputError(f"model_input raised {type(error).__name__} for {row}.") from None
+        raise BasetenInputError(f"model_input {raised(error)} for {row}.") from None

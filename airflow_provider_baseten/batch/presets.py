@@ -19,6 +19,7 @@ from airflow_provider_baseten.batch.row_outputs import (
     predict_outputs,
     rerank_outputs,
 )
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 
@@ -120,4 +121,4 @@ def _joined(join: Callable[[Inputs], Any], inputs: Inputs) -> Any:
     except BasetenError:
         raise
     except Exception as error:
-        raise BasetenInputError(f"join_inputs raised {type(error).__name__} for {len(inputs)} rows.") from None
+        raise BasetenInputError(f"join_inputs {raised(error)} for {len(inputs)} rows.") from None

@@ -35,6 +35,10 @@ class UnusableResponseError(Exception):
         self.part = part
 
 
+class CallableError(UnusableResponseError):
+    """A callable of the job can't use a response. Its message has no text of the server, so nothing is redacted."""
+
+
 class JsonValue:
     """A JSON value.
 

@@ -13,6 +13,7 @@ import orjson
 
 from airflow_provider_baseten.api.exact_json import number_text
 from airflow_provider_baseten.api.json_body import encode_json
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _FAST = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -42,7 +43,7 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
     except RecursionError:
         raise BasetenInputError(f"{name} is nested too deeply or holds itself; JSON can't carry that.") from None
     except Exception as error:  # A mapping or a time zone of the user may raise anything.
-        raise BasetenInputError(f"{name} can't be read ({type(error).__name__}).") from None
+        raise BasetenInputError(f"{name} can't be read: encoding it as JSON {raised(error)}.") from None
 
 
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:

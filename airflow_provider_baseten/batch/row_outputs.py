@@ -12,7 +12,14 @@ import msgspec
 from airflow_provider_baseten.api.openai.chat_output import find_problem
 from airflow_provider_baseten.api.openai.completion import server_error
 from airflow_provider_baseten.api.openai.embeddings import wrong_length
-from airflow_provider_baseten.batch.response_json import JsonValue, UnusableResponseError, items_of, parts_of
+from airflow_provider_baseten.batch.response_json import (
+    CallableError,
+    JsonValue,
+    UnusableResponseError,
+    items_of,
+    parts_of,
+)
+from airflow_provider_baseten.callables import raised
 
 Inputs = list[Any]
 Parameters = Mapping[str, Any]
@@ -185,9 +192,9 @@ def _split(split: Callable[[Any], Sequence[Any]], response: JsonValue) -> list[J
     try:
         outputs = split(response.exact)
     except Exception as error:
-        raise UnusableResponseError(f"could not be split: split_output raised {type(error).__name__}") from None
+        raise CallableError(f"could not be split: split_output {raised(error)}") from None
     if not isinstance(outputs, list | tuple):
-        raise UnusableResponseError(f"could not be split: split_output returned {type(outputs).__name__}, not a list")
+        raise CallableError(f"could not be split: split_output returned {type(outputs).__name__}, not a list")
     return [JsonValue(None, output) for output in outputs]
 
 

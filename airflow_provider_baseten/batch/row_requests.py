@@ -9,6 +9,7 @@ from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.batch.row import Row
 from airflow_provider_baseten.batch.row_json import encode
 from airflow_provider_baseten.batch.seen_ids import SeenIds, id_key
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenPayloadTooLargeError
 
 
@@ -153,7 +154,9 @@ class RowGroup:
 def _typed(row: Row, error: Exception) -> BasetenError:
     if isinstance(error, BasetenError):
         return error
-    return BasetenInputError(f"{row} can't be turned into a request ({type(error).__name__}).")
+    return BasetenInputError(
+        f"{row} can't be turned into a request: reading it {raised(error)}. Use rows of plain values."
+    )
 
 
 def sized(what: object, body: bytes) -> bytes:
@@ -162,5 +165,7 @@ def sized(what: object, body: bytes) -> bytes:
     :raises BasetenPayloadTooLargeError: the body is larger than Baseten accepts.
     """
     if len(body) > MAX_BODY_BYTES:
-        raise BasetenPayloadTooLargeError(f"{what} has {len(body):,} bytes, Baseten takes at most 100 MB.")
+        raise BasetenPayloadTooLargeError(
+            f"{what} has {len(body):,} bytes, Baseten takes at most 100 MB: pass a reference to the data."
+        )
     return body

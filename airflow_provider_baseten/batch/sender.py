@@ -14,12 +14,13 @@ from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.batch.formats.parquet_parts import packed
 from airflow_provider_baseten.batch.plan import BatchPlan
-from airflow_provider_baseten.batch.response_json import JsonValue, UnusableResponseError, read_response
+from airflow_provider_baseten.batch.response_json import CallableError, JsonValue, UnusableResponseError, read_response
 from airflow_provider_baseten.batch.row_json import encode, json_value
 from airflow_provider_baseten.batch.row_outputs import Outputs
 from airflow_provider_baseten.batch.row_requests import RowRequest
 from airflow_provider_baseten.batch.run_stats import RequestStats
 from airflow_provider_baseten.batch.slots import Slots
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.exceptions import (
@@ -152,7 +153,9 @@ class Sender:
                 return self._encoded(output)
             raise output
         except UnusableResponseError as error:
-            problem = quotable(str(error), replace(self._request, body=body)) or "is not an output"
+            problem = str(error)
+            if not isinstance(error, CallableError):
+                problem = quotable(problem, replace(self._request, body=body)) or "is not an output"
             return BasetenResponseError(
                 f"The response to {self._request.subject} {problem}{id_note(response.request_id)}.",
                 status=response.status,
@@ -179,9 +182,7 @@ class Sender:
         except BasetenError:
             raise
         except Exception as error:
-            raise UnusableResponseError(
-                f"was not taken by output_filter, which raised {type(error).__name__}"
-            ) from None
+            raise CallableError(f"was not taken by output_filter, which {raised(error)}") from None
 
 
 def _part_of(output: JsonValue | UnusableResponseError | BasetenError) -> bytes | None:

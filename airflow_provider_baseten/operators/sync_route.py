@@ -8,6 +8,7 @@ from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.arguments import check_functions, check_texts, given
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.compat import AirflowException
 from airflow_provider_baseten.exceptions import (
     BasetenError,
@@ -117,8 +118,8 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 
         if self.response_check is not None and not _call("response_check", self.response_check, response):
             raise BasetenResponseError(
-                f"{response.request.subject} responded with {response.status}, but response_check refused the response "
-                f"(request id {response.request_id}).",
+                f"{response.request.subject} responded with {response.status}, but response_check refused the response"
+                f"{id_note(response.request_id)}.",
                 status=response.status,
                 request_id=response.request_id,
                 may_have_run=True,
@@ -151,8 +152,7 @@ def _call(name: str, function: Callable[["Response"], Any], response: "Response"
         raise
     except Exception as error:
         raise BasetenInputError(
-            f"{name} raised {type(error).__name__} for the response of {response.request.subject}"
-            f"{id_note(response.request_id)}.",
+            f"{name} {raised(error)} for the response of {response.request.subject}{id_note(response.request_id)}.",
             status=response.status,
             request_id=response.request_id,
             may_have_run=True,

@@ -25,6 +25,40 @@ def test_nested_places_are_named_and_values_are_not():
     assert "private" not in str(caught.value)
 
 
+class Row(BaseModel):
+    title: str
+    count: int = 0
+
+    @field_validator("title")
+    @classmethod
+    def check_title(cls, title):
+        if "lost" in title:
+            raise ValueError(f"{title} is private")
+        return {"private": 1}[title]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", r"\$\.title is missing"),
+        ('{"title": 5, "count": "private"}', r"\$\.title is not a text, \$\.count is not a whole number"),
+        (
+            '{"title": "lost private"}',
+            r"\$\.title is refused by a validator, which raised ValueError in check_title "
+            r"\(test_structured_output\.py, line \d+\)",
+        ),
+        (
+            '{"title": "secret private"}',
+            r"checking it raised KeyError in check_title \(test_structured_output\.py, line \d+\)",
+        ),
+    ],
+)
+def test_what_a_pydantic_class_refuses_is_said_in_words_without_the_value(text, words):
+    with pytest.raises(FormatError, match=f"^{words}$") as caught:
+        ResponseFormat.of(Row).read(text)
+    assert "private" not in str(caught.value)
+
+
 def test_nothing_is_fetched_for_a_reference():
     schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}}
     with pytest.raises(FormatError, match="does not contain"):

@@ -103,3 +103,19 @@ def test_errors_that_a_webhook_brings(baseten, details, tmp_path):
     with pytest.raises(BasetenAsyncRequestError) as error:
         results.output("r1")
     check(str(error.value), expected)
+
+
+@pytest.mark.parametrize("with_details", [True, False])
+def test_the_place_where_a_callable_raised_is_named_with_both_settings(baseten, tmp_path, with_details):
+    baseten.faults.clear()
+    job = BatchJob(
+        target=Target(model_id="m"),
+        inputs=[{"text": SECRET}],
+        output_path=str(tmp_path / "out"),
+        output_filter=lambda output: int(SECRET),
+    )
+    manifest = run_batch(job, client=Client(Credentials(api_key=KEY, base_url=baseten.url, error_details=with_details)))
+    with open(manifest.failed_parts[0], encoding="utf-8") as lines:  # noqa: PTH123
+        message = json.loads(lines.readline())["error"]["message"]
+    assert "by output_filter, which raised ValueError in <lambda> (test_error_details.py, line " in message
+    assert SECRET not in message

@@ -248,7 +248,7 @@ class TestPaidAnswerThatIsNotUsable:
         [
             (whole("private-text"), {"response_format": SCHEMA}, "it is not JSON"),
             (whole('{"urgent": "private-text"}'), {"response_format": SCHEMA}, r"\$.urgent breaks 'type'"),
-            (whole('{"urgent": "private-text"}'), {"response_format": Ticket}, r"\$.urgent breaks 'bool_parsing'"),
+            (whole('{"urgent": "private-text"}'), {"response_format": Ticket}, r"\$.urgent is not a boolean"),
             (whole("private-text"), {"response_format": Ticket}, "it is not JSON"),
             (whole("[private-text"), {"response_format": {"type": "json_object"}}, "it is not JSON"),
             (

@@ -172,8 +172,14 @@ def raises(error):
     [
         ({"response_filter": lambda response: object()}, "The return value of response_filter can't be stored"),
         ({"response_filter": lambda response: {1, 2}}, "The return value of response_filter can't be stored"),
-        ({"response_filter": raises(KeyError("x"))}, "response_filter raised KeyError"),
-        ({"response_check": raises(ValueError("private-3"))}, "response_check raised ValueError"),
+        (
+            {"response_filter": raises(KeyError("x"))},
+            "response_filter raised KeyError in function (test_unstored_answers.py, line ",
+        ),
+        (
+            {"response_check": raises(ValueError("private-3"))},
+            "response_check raised ValueError in function (test_unstored_answers.py, line ",
+        ),
         ({"response_check": lambda response: False}, "response_check refused the response"),
     ],
 )

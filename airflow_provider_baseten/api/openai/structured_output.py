@@ -8,10 +8,50 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json, texts
+from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 _WIRE_TYPES = frozenset({"text", "json_object", "json_schema"})
 _MAX_VIOLATIONS = 5
+
+# What a value breaks, by Pydantic's code. Pydantic's own messages are not used, because some of them quote the value.
+_WORDS = {
+    "assertion_error": "is refused by a validator",
+    "bool_parsing": "is not a boolean",
+    "bool_type": "is not a boolean",
+    "date_parsing": "is not a date",
+    "datetime_from_date_parsing": "is not a date with a time",
+    "datetime_parsing": "is not a date with a time",
+    "decimal_parsing": "is not a number",
+    "dict_type": "is not an object",
+    "enum": "is not one of the allowed values",
+    "extra_forbidden": "is not a field of the class",
+    "finite_number": "is not a finite number",
+    "float_parsing": "is not a number",
+    "float_type": "is not a number",
+    "greater_than": "is too small",
+    "greater_than_equal": "is too small",
+    "int_from_float": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "int_type": "is not a whole number",
+    "less_than": "is too large",
+    "less_than_equal": "is too large",
+    "list_type": "is not a list",
+    "literal_error": "is not one of the allowed values",
+    "missing": "is missing",
+    "model_type": "is not an object",
+    "none_required": "is not null",
+    "string_pattern_mismatch": "does not match the pattern",
+    "string_too_long": "is too long",
+    "string_too_short": "is too short",
+    "string_type": "is not a text",
+    "too_long": "is too long",
+    "too_short": "is too short",
+    "union_tag_invalid": "has a tag of none of the allowed types",
+    "union_tag_not_found": "has no tag that names its type",
+    "uuid_parsing": "is not a UUID",
+    "value_error": "is refused by a validator",
+}
 
 
 class FormatError(ValueError):
@@ -88,7 +128,7 @@ class ResponseFormat:
         except FormatError:
             raise
         except Exception as error:  # Validators run the DAG author's code, which may raise anything.
-            raise FormatError(f"checking it raised {type(error).__name__}") from None
+            raise FormatError(f"checking it {raised(error)}") from None
         return value
 
 
@@ -109,9 +149,7 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
             f"response_format is not a valid JSON schema: {error.json_path} {error.message[:200]}."
         ) from None
     except Exception as error:
-        raise BasetenInputError(
-            f"response_format is not a valid JSON schema: checking it raised {type(error).__name__}."
-        ) from None
+        raise BasetenInputError(f"response_format is not a valid JSON schema: checking it {raised(error)}.") from None
     return schema
 
 
@@ -154,10 +192,15 @@ def _validate_with_pydantic(model_class: Any, value: Any) -> Any:
                 model = model_class.model_validate(value)
         return texts.readable_value(model.model_dump(mode="json"))
     except ValidationError as error:
-        violations = error.errors(include_input=False, include_context=False, include_url=False)
-        raise FormatError(
-            _join([f"{_json_path(item['loc'])} breaks {item['type']!r}" for item in violations])
-        ) from None
+        violations = error.errors(include_input=False, include_url=False)
+        raise FormatError(_join([f"{_json_path(item['loc'])} {_broken(item)}" for item in violations])) from None
+
+
+def _broken(violation: Mapping[str, Any]) -> str:
+    """Return what a value breaks, in words. If the DAG author's own validator raised, they name its place."""
+    words = _WORDS.get(violation["type"], f"is not valid ({violation['type']})")
+    cause = violation.get("ctx", {}).get("error")
+    return f"{words}, which {raised(cause)}" if isinstance(cause, Exception) else words
 
 
 def _json_path(location: tuple[int | str, ...]) -> str:

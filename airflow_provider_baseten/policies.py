@@ -77,8 +77,8 @@ class BasetenRetryPolicy(RetryPolicy):
     """Retry policy that does not retry permanent errors; the default of every operator and sensor of this package.
 
     - A refused API key, an untrusted certificate, wrong input, an unknown model, a request body that is too large, an
-      async request with a permanent error code, or an orphaned request with ``on_orphaned_request="fail"``: the task
-      fails without a retry.
+      async request with a permanent error code, an orphaned request with ``on_orphaned_request="fail"``, or embeddings
+      in several requests whose vectors differ in length: the task fails without a retry.
     - An error for which the server asks to wait (``Retry-After``): the task is retried after that time, at most a day.
       Its ``retry_delay`` is not used.
     - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. The retry looks again for a lost
@@ -129,7 +129,11 @@ def checked_policy(policy: Any) -> Any:
     if policy is None:
         return BasetenRetryPolicy()
     if not isinstance(policy, RetryPolicy if KNOWS_RETRY_POLICY else BasetenRetryPolicy):
+        needed = (
+            "an airflow.sdk.RetryPolicy" if KNOWS_RETRY_POLICY else "a subclass of it (Airflow calls others from 3.3)"
+        )
         raise BasetenInputError(
-            f"retry_policy={shown(policy)} is not a retry policy that this version of Airflow calls."
+            f"retry_policy={shown(policy)} is not a retry policy: give an object such as BasetenRetryPolicy(), or of "
+            f"{needed}."
         )
     return policy

@@ -113,6 +113,12 @@ def predict(task_id, **arguments):
     return BasetenPredictOperator(task_id=task_id, model_id="echo", model_input=1, **options)
 
 
+def test_what_is_not_a_retry_policy_is_told_which_class_is_needed():
+    for wrong in (BasetenRetryPolicy, "retry"):
+        with pytest.raises(errors.BasetenInputError, match=r"is not a retry policy: give an object such as Baseten"):
+            predict("wrong", retry_policy=wrong)
+
+
 class TestInAirflow:
     def test_a_refused_key_fails_the_first_try_whatever_runs(self, baseten, run_dag):
         @task.baseten_predict(model_id="echo", baseten_conn_id="refused")

@@ -57,7 +57,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
     with files.consequence(
         f"The vectors are kept in {job.output_path}: the next attempt reads them and sends nothing."
     ):
-        output = Output.of_value(_vectors(manifest, len(texts)))
+        output = Output.of_value(_vectors(manifest, job, len(texts)))
         return outputs.to_xcom(
             output,
             None,
@@ -73,8 +73,12 @@ def _folder(context: "Context", result_store: str | None) -> str:
     return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
 
 
-def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
-    """Return the vectors of a complete run in the order of its texts."""
+def _vectors(manifest: "Manifest", job: BatchJob, count: int) -> list[list[float]]:
+    """Return the vectors of a complete run in the order of its texts.
+
+    :raises BasetenOutputError: a vector is missing, or the vectors differ in length. A retry would read the same
+        vectors, so the error is permanent.
+    """
     found: dict[int, list[float] | None] = {}
     for uri in manifest.parts:
         folder, _, name = uri.rpartition("/")
@@ -83,10 +87,18 @@ def _vectors(manifest: "Manifest", count: int) -> list[list[float]]:
                 row = exact_json.decode(line)
                 found[row["row"]] = embeddings.parse_vector(row["output"])
     vectors = [vector for index in range(count) if (vector := found.get(index)) is not None]
-    if len(vectors) < count or len(set(map(len, vectors))) > 1:
-        raise BasetenOutputError(
-            f"The model did not return one vector of the same length for each of the {count} texts; its outputs are in "
-            f"{', '.join(manifest.parts[:3])}.",
-            may_have_run=True,
-        )
-    return vectors
+    lengths = sorted(set(map(len, vectors)))
+    if len(vectors) == count and len(lengths) <= 1:
+        return vectors
+    problem = (
+        f"{count - len(vectors):,} of the {count:,} texts have no vector of finite numbers"
+        if len(vectors) < count
+        else f"the vectors have different lengths, from {lengths[0]:,} to {lengths[-1]:,} numbers"
+    )
+    error = BasetenOutputError(
+        f"Embeddings of {job.target}: {problem}. They are kept in {job.output_path}, and a retry would read the same "
+        "ones. Check what the model returns, then clear the task: it sends all texts again.",
+        may_have_run=True,
+    )
+    error.is_permanent = True
+    raise error

@@ -321,6 +321,23 @@ def test_vectors_of_another_length_than_was_asked_for_are_no_success(
     assert "[1.5" in kept
 
 
+def test_vectors_of_several_lengths_in_several_requests_are_not_retried(connect, run_dag, capfd, tmp_path):
+    async def vectors(request):
+        texts = (await request.json())["input"]
+        return JSONResponse({"data": [{"index": 0, "embedding": [1.5] * len(texts[0])}]})
+
+    server = Starlette(routes=[Route("/v1/embeddings", vectors, methods=["POST"])])
+    with Emulator(models={"vectors": server}, api_key=KEY) as emulator, DAG("several_lengths") as dag:
+        connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}"})
+        embed(texts=["a", "four"], texts_per_request=1, retries=3, retry_delay=timedelta(0))
+        run = run_dag(dag)
+        assert (run.states, run.tries) == ({"embed": "failed"}, {("embed", -1): 1})
+        assert len(emulator.requests) == 2
+    logged = " ".join("".join(capfd.readouterr()).split())
+    assert "the vectors have different lengths, from 1 to 4 numbers" in logged
+    assert "then clear the task: it sends all texts again." in logged
+
+
 def test_vectors_of_the_length_that_was_asked_for_are_taken(scripted_vectors, run_dag):
     with DAG("dimensions") as dag:
         embed(texts=["a", "b", "c"], texts_per_request=2, dimensions=2)

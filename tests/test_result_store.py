@@ -214,3 +214,13 @@ def test_the_caller_adds_the_consequence():
     assert caught.value is error
     assert str(error) == "It could not be written. Nothing was sent."
     assert error.request_id == "r1"
+
+
+def test_a_damaged_result_is_named_with_its_request_and_what_to_do(tmp_path):
+    store = ResultStore(f"file://{tmp_path}")
+    store.write("r1.json", b"[")
+    with pytest.raises(
+        BasetenResultStoreError, match=rf"r1, file://{tmp_path}/r1\.json, is damaged .* clear the task"
+    ) as caught:
+        Deliveries(store).load("r1")
+    assert (caught.value.request_id, caught.value.may_have_run) == ("r1", True)

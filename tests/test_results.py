@@ -233,7 +233,7 @@ class TestReferences:
         reference = deliver(1, output_path=f"file://{tmp_path}/a")
         [key] = (tmp_path / "store" / "keys").iterdir()
         key.write_bytes(b"")
-        with pytest.raises(BasetenResultStoreError, match=r"key in file://.*/keys is damaged: delete it"):
+        with pytest.raises(BasetenResultStoreError, match=rf"key file://.*/keys/{key.name} is damaged.* or delete it"):
             outputs.read_output(reference)
 
     def test_default_connection_may_be_missing(self, deliver, monkeypatch, tmp_path, airflow_db):
@@ -256,6 +256,14 @@ class TestReadingBack:
         (tmp_path / "out.json").unlink()
         with pytest.raises(
             BasetenResultStoreError, match=r"output of request r1 is not available: file://.*/out\.json does not exist"
+        ):
+            outputs.read_output(reference)
+
+    def test_lost_file_of_an_output_without_an_id_is_named(self, deliver, tmp_path):
+        reference = deliver({"a": 1}, None, output_path=f"file://{tmp_path}/out.json")
+        (tmp_path / "out.json").unlink()
+        with pytest.raises(
+            BasetenResultStoreError, match=r"^The output of an earlier task is not available: file://.*/out\.json does"
         ):
             outputs.read_output(reference)
 

@@ -52,7 +52,8 @@ class HeldResponse:
             held = self._states.get(_KEY)
         except Exception as error:
             raise BasetenResultStoreError(
-                f"The task state store can't be read ({type(error).__name__}). Nothing was sent."
+                f"The task state store can't be read ({type(error).__name__}). Nothing was sent; a retry reads it "
+                "again."
             ) from error
         if not isinstance(held, dict) or held.get("request_key") != self._key:
             return None

@@ -216,7 +216,9 @@ class BasetenBatchAdapter(BatchAdapter):
             size = len(encode_json(f"Request {index}", body))
             total += size
             if size > MAX_BODY_BYTES:
-                raise LLMBatchLimitExceededError(f"Request {index} has {size:,} bytes, Baseten takes at most 100 MB.")
+                raise LLMBatchLimitExceededError(
+                    f"Request {index} has {size:,} bytes, Baseten takes at most 100 MB: pass a reference to the data."
+                )
             if total > self.max_payload_bytes:
                 raise LLMBatchLimitExceededError(
                     f"A batch on Baseten takes at most {self.max_payload_bytes:,} bytes, which this one exceeds at "
@@ -268,7 +270,10 @@ def _decode_line(uri: str, line: bytes) -> dict[str, Any]:
         decoded = exact_json.decode(line)
         return {"row": int(decoded["row"]), "output": decoded.get("output"), "error": decoded.get("error")}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise BasetenResultStoreError(f"{uri} is damaged ({type(error).__name__}): the batch can't be read.") from None
+        raise BasetenResultStoreError(
+            f"{uri} is damaged ({type(error).__name__}), so the outcomes of the batch can't be read. Put a copy of the "
+            "file in its place, or delete its folder: the batch is then sent again."
+        ) from None
 
 
 def _read_result(batch_id: str, line: dict[str, Any]) -> RawResultItem:

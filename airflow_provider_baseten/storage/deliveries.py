@@ -30,12 +30,17 @@ class Deliveries:
 
         :raises BasetenResultStoreError: the delivery could not be read.
         """
-        body = self._store.read(_file_name(request_id))
+        name = _file_name(request_id)
+        body = self._store.read(name)
         try:
             return None if body is None else Delivery.parse(body)
         except ValueError as error:
             raise BasetenResultStoreError(
-                f"The result of async request {request_id} in {self._store.uri} is damaged ({error})."
+                f"The result of async request {request_id}, {self._store.uri_of(name)}, is damaged ({error}). Put a "
+                "copy of it in its place. Without a copy the output is lost, because Baseten keeps none: clear the "
+                "task that sent the request to run the model again.",
+                request_id=request_id,
+                may_have_run=True,
             ) from None
 
     def delivered(self, request_ids: Collection[str]) -> set[str]:

@@ -71,8 +71,9 @@ def to_xcom(
     try:
         return _retried(written)
     except BasetenResultStoreError as error:
+        subject = f"Request {request_id} got a response" if request_id else "The model has responded"
         raise BasetenResultStoreError(
-            f"Request {request_id or 'without an id'} got a response, but its output could not be stored: {error}",
+            f"{subject}, but its output could not be stored: {error}",
             request_id=request_id,
             may_have_run=True,
         ) from error
@@ -200,23 +201,30 @@ def _signed(reference: UnsignedReference, store: ResultStore) -> OutputReference
 
 
 def _read(uri: str, stored_format: StoredFormat, request_id: str | None, size: int | None = None) -> Any:
-    subject = f"The output of request {request_id}"
+    subject = f"The output of request {request_id}" if request_id else "The output of an earlier task"
     try:
         body = files.read(uri)
     except BasetenResultStoreError as error:
         raise BasetenResultStoreError(f"{subject} is not available: {error}", request_id=request_id) from error
     if body is None:
-        raise BasetenResultStoreError(f"{subject} is not available: {uri} does not exist.", request_id=request_id)
+        raise BasetenResultStoreError(
+            f"{subject} is not available: {uri} does not exist. Either it was deleted, or this worker does not see the "
+            "same folder as the worker that wrote it: with several machines name shared storage. To make the output "
+            "again, clear the task that made it.",
+            request_id=request_id,
+        )
     if size is not None and len(body) != size:
         raise BasetenResultStoreError(
-            f"{subject} had {size:,} bytes, but {uri} has {len(body):,}: the file was cut off or overwritten.",
+            f"{subject} had {size:,} bytes, but {uri} has {len(body):,}: the file was cut off or overwritten. To make "
+            "the output again, clear the task that made it.",
             request_id=request_id,
         )
     try:
         return encoding.read(body, stored_format)
     except ValueError as error:
         raise BasetenResultStoreError(
-            f"{subject} in {uri} ({len(body):,} bytes) is not {stored_format} ({type(error).__name__}).",
+            f"{subject} in {uri} ({len(body):,} bytes) is not {stored_format} ({type(error).__name__}). "
+            f"Check what wrote the file; to make the output again, clear the task that made it.",
             request_id=request_id,
         ) from None
 

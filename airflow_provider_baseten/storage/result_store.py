@@ -51,10 +51,15 @@ class ResultStore(StorageFolder):
         :raises BasetenResultStoreError: a key could not be read or is damaged, or the new one could not be written.
         """
         names = [name for name in files.names_in(self.uri_of(_KEYS)) if FILE_NAME.fullmatch(name)]
-        keys = [key for name in names if (key := self.read(f"{_KEYS}/{name}")) is not None]
-        for key in keys:
+        found = {name: key for name in names if (key := self.read(f"{_KEYS}/{name}")) is not None}
+        for name, key in found.items():
             if len(key) != references.KEY_BYTES:
-                raise BasetenResultStoreError(f"A key in {self.uri}/{_KEYS} is damaged: delete it.")
+                raise BasetenResultStoreError(
+                    f"The key {self.uri_of(_KEYS)}/{name} is damaged. Put a copy of it in its place, or delete it. "
+                    "References to outputs that were signed with it can then not be read any more: clear the tasks "
+                    "that made these outputs."
+                )
+        keys = [*found.values()]
         if not keys and create:
             keys = [references.new_key()]
             self.write(f"{_KEYS}/{uuid4().hex}", keys[0])

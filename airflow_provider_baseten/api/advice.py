@@ -29,11 +29,13 @@ class Advice:
     :param may_run: sentence for a call that got no complete response. The sentence warns that Baseten may still do the
         work and bill it. Empty for calls that cost nothing.
     :param after_timeout: advice if no response came in time.
+    :param after_loss: advice if the connection was lost before the whole response had arrived.
     """
 
     by_status: Mapping[int, str] = field(default_factory=dict)
     may_run: str = ""
     after_timeout: str = "Try again later."
+    after_loss: str = "Try again later."
 
     def for_status(self, status: int) -> str:
         """Return the advice for an HTTP status."""
@@ -54,6 +56,9 @@ _MODEL = {
     529: "All replicas are busy: send fewer requests at a time, or allow more replicas",
 }
 
+_LOST = "Check the model's logs, and whether a proxy in between closes connections, before sending it again."
+_QUEUED = "Check the queue of the deployment before sending it again."
+
 PREDICT = Advice(
     by_status={
         **_MODEL,
@@ -62,6 +67,7 @@ PREDICT = Advice(
     },
     may_run="The model may have run.",
     after_timeout="Allow more time, or use async predict for long work.",
+    after_loss=_LOST,
 )
 
 #: Calls of a custom server's route. Async predict can't call a route, so the advice does not recommend async predict.
@@ -73,6 +79,7 @@ ROUTE = Advice(
     },
     may_run="The model may have run.",
     after_timeout="Allow more time, or give the model less to do in one request.",
+    after_loss=_LOST,
 )
 
 MODEL_APIS = Advice(
@@ -84,13 +91,15 @@ MODEL_APIS = Advice(
     },
     may_run="The model may have run.",
     after_timeout="Allow more time, or give the model less to do in one request.",
+    after_loss="Check whether a proxy in between closes connections before sending it again.",
 )
 
 #: Submission of an async request: the request is queued, and no model runs during the call.
 SUBMISSION = Advice(
     by_status={**{status: _MODEL[status] for status in (400, 413, 422)}, 404: _DEPLOYMENT},
     may_run="The request may be queued, and run.",
-    after_timeout="Check the queue of the deployment before sending it again.",
+    after_timeout=_QUEUED,
+    after_loss=_QUEUED,
 )
 
 #: Calls that wake a deployment or read the length of its queue.

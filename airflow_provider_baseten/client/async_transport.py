@@ -133,7 +133,10 @@ class AsyncTransport:
             url, headers = Url(self._credentials.url(request)), HeaderMap(request.headers)
         except ValueError as error:
             origin = self._credentials.origin(request.host)
-            raise BasetenInputError(f"{origin} is not an address that a request can go to ({error}).") from None
+            raise BasetenInputError(
+                f"{origin} is not an address that a request can go to ({error}). "
+                "Check the Host (the Base URL) of the connection."
+            ) from None
         headers.insert("Authorization", self._credentials.authorization(request.host), is_sensitive=True)
         self._last = request.path, request.host, request.headers, url, headers
         return url, headers
@@ -159,7 +162,8 @@ class AsyncTransport:
                 if status == 200 and len(begin) < _FIRST_READ_BYTES and len(begin) <= most and _is_simple(found):
                     return Response(request=request, status=status, headers=headers, body=begin)
                 if (headers.get("transfer-encoding") or "chunked").strip().lower() != "chunked":
-                    raise connection_lost(request, http.client.HTTPException())
+                    origin = self._credentials.origin(request.host)
+                    raise connection_lost(request, origin, http.client.HTTPException())
                 incoming = ResponseReader(request, status, headers, max_response_bytes=most, in_memory=in_memory)
                 part = begin
                 while True:

@@ -27,7 +27,7 @@ def blocking_failure(
         return _timed_out(request, min(request.timeout, credentials.timeout))
     if isinstance(reason, urllib3.exceptions.MaxRetryError):
         return _not_connected(request, origin, reason.reason)
-    return connection_lost(request, error)
+    return connection_lost(request, origin, error)
 
 
 def async_failure(
@@ -47,7 +47,7 @@ def async_failure(
         return _not_connected(request, origin, "no response" if timeout else reason, timeout=timeout)
     if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
         return _timed_out(request, min(request.timeout, credentials.timeout))
-    return connection_lost(request, error)
+    return connection_lost(request, origin, error)
 
 
 def _untrusted(request: Request, reason: object) -> BasetenError:
@@ -74,11 +74,14 @@ def _timed_out(request: Request, read_timeout: float) -> BasetenError:
     )
 
 
-def connection_lost(request: Request, error: Exception) -> BasetenError:
-    """Return the error for a connection that ended before the whole response had arrived."""
+def connection_lost(request: Request, origin: str, error: Exception) -> BasetenError:
+    """Return the error for a connection that ended before the whole response had arrived.
+
+    :param origin: scheme, host and port of the server.
+    """
     return BasetenUnavailableError(
-        f"{request.subject} was sent, but the connection was lost before the whole response had arrived "
-        f"({type(error).__name__}).{_may_run(request) or ' Try again later.'}",
+        f"{request.subject} was sent to {origin}, but the connection was lost before the whole response had arrived "
+        f"({type(error).__name__}).{_may_run(request)} {request.advice.after_loss}",
         may_have_run=bool(request.advice.may_run),
     )
 

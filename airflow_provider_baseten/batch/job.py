@@ -160,9 +160,9 @@ class BatchJob:
             _check_model_input(self.model_input)
         names = self.keep_columns
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise BasetenInputError("keep_columns takes a list of column names.")
+            raise BasetenInputError(f"keep_columns={shown(names)} is not a list of column names.")
         if self.id_column is not None and not isinstance(self.id_column, str):
-            raise BasetenInputError("id_column takes the name of a column.")
+            raise BasetenInputError(f"id_column={shown(self.id_column)} is not the name of a column.")
         _check_json("keep_columns and id_column", [*self.keep_columns, self.id_column])
         if taken := RESERVED_COLUMNS & {*self.keep_columns, self.id_column}:
             raise BasetenInputError(
@@ -170,19 +170,23 @@ class BatchJob:
             )
         check_functions(output_filter=self.output_filter)
         if self.job_version is not None and not (isinstance(self.job_version, str) and self.job_version):
-            raise BasetenInputError("job_version takes a text.")
+            raise BasetenInputError(f"job_version={shown(self.job_version)} is not a text of at least one character.")
 
     def _check_grouping(self) -> None:
         check_choice("preset", self.preset, get_args(Preset))
         check_count("rows_per_request", self.rows_per_request, 1)
         if self.preset == "chat" and self.rows_per_request > 1:
             raise BasetenInputError(
-                "rows_per_request can't be more than 1 with preset='chat': one chat is one request."
+                f"rows_per_request={shown(self.rows_per_request)} is more than 1, but with preset='chat' each row is a "
+                "request of its own."
             )
-        for name in ("join_inputs", "split_output"):
-            value = getattr(self, name)
-            if value is not None and not (callable(value) and self.preset == "predict"):
-                raise BasetenInputError(f"{name} takes a callable, and is only for preset='predict'.")
+        functions = {"join_inputs": self.join_inputs, "split_output": self.split_output}
+        check_functions(**functions)
+        for name, function in functions.items():
+            if function is not None and self.preset != "predict":
+                raise BasetenInputError(
+                    f"{name} is only for preset='predict': remove it, the preset {self.preset!r} does its work."
+                )
         if self.parameters is not None and self.preset == "predict":
             raise BasetenInputError(
                 "parameters needs a preset other than 'predict'; with 'predict', make the whole body in model_input."
@@ -267,7 +271,7 @@ def _check_model_input(value: object) -> None:
     elif not isinstance(value, str):
         raise BasetenInputError(
             "model_input takes None for the whole row, the name of a column, an object or list with columns in braces, "
-            "or a callable."
+            f"or a callable, not a {type(value).__name__}."
         )
 
 
@@ -277,7 +281,9 @@ def _check_rate(value: object) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise BasetenInputError(f"requests_per_second={shown(value)} is not a number above 0.")
     if not _LOWEST_RATE <= value <= _HIGHEST_RATE:
-        raise BasetenInputError(f"requests_per_second is not a number from {_LOWEST_RATE:g} to {_HIGHEST_RATE:g}.")
+        raise BasetenInputError(
+            f"requests_per_second={shown(value)} is not a number from {_LOWEST_RATE:g} to {_HIGHEST_RATE:g}."
+        )
 
 
 def _check_retries(retries: object) -> None:

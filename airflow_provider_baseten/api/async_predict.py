@@ -192,7 +192,9 @@ def request_id_of(output: Any, subject: str) -> str:
     request_id = output.get("request_id") if isinstance(output, Mapping) else None
     if not is_request_id(request_id):
         raise BasetenResponseError(
-            f"{subject} was accepted, but the response has no valid request_id; the request may run.",
+            f"{subject} was accepted, but the response has no valid request_id: the request may run, and its result "
+            "can't be found. Check for a proxy in between, and the Host (the Base URL) of the connection; check the "
+            "queue of the deployment before sending it again.",
             may_have_run=True,
         )
     return request_id

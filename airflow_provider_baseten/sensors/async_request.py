@@ -150,7 +150,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             if late:
                 raise AirflowSensorTimeout(
                     f"{len(late)} of {len(outcomes)} async requests had no result after {self.timeout:g} s, the first "
-                    f"of them {late[0]}."
+                    f"of them {late[0]}. Look at the queue and the replicas of the deployment, or raise timeout."
                 )
             return self._outputs(outcomes, results)
 

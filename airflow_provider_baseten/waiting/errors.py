@@ -38,7 +38,8 @@ def error_of(
     if outcome is Outcome.TIMEOUT:
         return BasetenTimeoutError(
             f"Async request {request_id} had no result after {timeout:g} s; its last known status is {state}. "
-            "Allow more time, or look at the queue and the replicas of the deployment.",
+            "Look at the queue and the replicas of the deployment, or raise wait_timeout of the operator that waits "
+            "(timeout of the sensor).",
             request_id=request_id,
             may_have_run=True,
         )
@@ -70,8 +71,15 @@ def _why_lost(state: Any, delivery: Any, result_store: str) -> str:
             "share a result store: give both the same result_store."
         )
     if delivery == NO_WEBHOOK:
-        return "it succeeded, but it was sent without a webhook, so its output was not delivered."
-    return f"it succeeded, but its result could not be delivered (webhook status {delivery}): look at the receiver."
+        return (
+            "it succeeded, but it was sent without a webhook, so its output was not delivered: give the connection, or "
+            "the operator that sends it, a webhook_endpoint."
+        )
+    return (
+        f"it succeeded, but its result could not be delivered (webhook status {delivery}): check that Baseten can "
+        "reach the webhook_endpoint, and look for refused deliveries in the log of the webhook receiver (of Airflow's "
+        "API server, unless the receiver runs by itself)."
+    )
 
 
 def no_connection(conn_id: str, error: Exception, request_ids: Collection[str], *, after: float) -> BasetenError:

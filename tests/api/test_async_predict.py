@@ -89,7 +89,7 @@ class TestSubmission:
         [None, {}, {"request_id": 7}, {"request_id": ""}, [], {"request_id": "../x"}, {"request_id": "\ud83d"}],
     )
     def test_answer_without_an_id_may_have_been_accepted(self, output):
-        with pytest.raises(BasetenResponseError, match="no valid request_id") as caught:
+        with pytest.raises(BasetenResponseError, match=r"no valid request_id.* check the queue") as caught:
             async_predict.request_id_of(output, "async predict")
         assert caught.value.may_have_run
 
@@ -207,14 +207,15 @@ class TestErrors:
         error = self.error(Outcome.TIMEOUT, status="QUEUED")
         assert isinstance(error, BasetenTimeoutError)
         assert "60 s; its last known status is QUEUED" in str(error)
+        assert "raise wait_timeout of the operator that waits (timeout of the sensor)" in str(error)
 
     @pytest.mark.parametrize(
         ("status", "words"),
         [
             ({}, "does not know it, or no longer"),
             ({"status": "SUCCEEDED", "webhook_status": "SUCCEEDED"}, "do not share a result store"),
-            ({"status": "SUCCEEDED", "webhook_status": "NO_WEBHOOK_PROVIDED"}, "without a webhook"),
-            ({"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"}, "could not be delivered"),
+            ({"status": "SUCCEEDED", "webhook_status": "NO_WEBHOOK_PROVIDED"}, "a webhook_endpoint"),
+            ({"status": "WEBHOOK_FAILED", "webhook_status": "FAILED"}, "in the log of the webhook receiver"),
         ],
     )
     def test_lost_says_why_and_is_not_a_failure(self, status, words):

@@ -14,7 +14,7 @@ import uvloop
 from airflow_provider_baseten.batch.concurrency import INITIAL_LIMIT
 from airflow_provider_baseten.batch.concurrency_controller import ConcurrencyController, RequestCounts
 from airflow_provider_baseten.batch.cores import one_core, use_all_cores
-from airflow_provider_baseten.batch.failed_rows import check_any_response, check_share
+from airflow_provider_baseten.batch.failed_rows import check_any_response, check_share, shortened
 from airflow_provider_baseten.batch.failure_record import failure_record
 from airflow_provider_baseten.batch.fingerprint import fingerprint
 from airflow_provider_baseten.batch.job import BatchJob
@@ -289,8 +289,9 @@ class _Run:
         most = self._job.max_failed_rows
         if most is not None and self._rows.failed > most:
             raise BasetenBatchError(
-                f"{self._rows.failed:,} rows have failed, max_failed_rows allows {most:,}; the last one with "
-                f"{type(last).__name__}. The failed rows are in {self._job.output_path}."
+                f"{self._rows.failed:,} rows have failed, max_failed_rows allows {most:,}. The last error is "
+                f"{type(last).__name__}: {shortened(str(last))} All errors are in the files _failed-* of "
+                f"{self._job.output_path}. A retry sends the failed rows again, and those that were not sent yet."
             )
 
     async def _tick(self, stop: threading.Event, on_progress: OnProgress | None) -> None:

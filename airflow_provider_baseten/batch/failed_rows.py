@@ -12,6 +12,9 @@ _MOST_TYPES = 5
 _MOST_FILES = 3
 _MOST_CHARACTERS = 400
 
+# What the next run does. A task group has a task that only merges manifests, so a retry of that task sends nothing.
+_NEXT_RUN = "A retry sends only the failed rows again; in a task group, clear its task predict instead."
+
 # Errors of rows that got no response of the model: the server was not reached, was too slow or rejected the request.
 _NO_RESPONSE = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLimitError"}
 
@@ -42,7 +45,10 @@ def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
     :raises BasetenBatchError: too many rows have failed.
     """
     if max_failure_ratio is not None and manifest.failed > max_failure_ratio * manifest.rows:
-        raise BasetenBatchError(f"max_failure_ratio allows {max_failure_ratio:.2%}, but {summary(manifest)}")
+        raise BasetenBatchError(
+            f"max_failure_ratio allows {max_failure_ratio:.2%}, but {summary(manifest)}{_first_error(manifest)} "
+            f"{_NEXT_RUN}"
+        )
 
 
 def check_any_response(manifest: Manifest) -> None:
@@ -51,7 +57,10 @@ def check_any_response(manifest: Manifest) -> None:
     :raises BasetenBatchError: rows have failed, and none of them got a response.
     """
     if manifest.failed and manifest.outcomes.keys() - {"success"} <= _NO_RESPONSE and not manifest.succeeded:
-        raise BasetenBatchError(f"No row got a response: {summary(manifest)}{_first_error(manifest)}", retryable=True)
+        raise BasetenBatchError(
+            f"No row got a response: {summary(manifest)}{_first_error(manifest)} A retry sends them again.",
+            retryable=True,
+        )
 
 
 def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> None:
@@ -61,8 +70,8 @@ def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> Non
     """
     if max_failure_ratio is None and manifest.failed and not manifest.succeeded:
         raise BasetenBatchError(
-            f"Every row has failed: {summary(manifest)}{_first_error(manifest)} If that is acceptable, "
-            "set max_failure_ratio=1."
+            f"Every row has failed: {summary(manifest)}{_first_error(manifest)} {_NEXT_RUN} If that is acceptable, set "
+            "max_failure_ratio=1."
         )
 
 
@@ -77,7 +86,10 @@ def _first_error(manifest: Manifest) -> str:
         folder, _, name = manifest.failed_parts[0].rpartition("/")
         with StorageFolder(folder).open(name) as records:
             record = json.loads(records.readline())
-        message = record["error"]["message"]
-        cut = message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]}..."
-        return f" Row {record['row']}: {cut}"
+        return f" Row {record['row']}: {shortened(record['error']['message'])}"
     return ""
+
+
+def shortened(message: str) -> str:
+    """Return the message of a row's error, truncated, so that the message of the run can quote it."""
+    return message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]}..."

@@ -129,10 +129,24 @@ class TestShapeOfRows:
         )
         errors = {number: line["error"] for number, line in lines_of(*manifest.failed_parts).items()}
         assert errors[1]["type"] == "BasetenInputError"
-        assert errors[1]["message"] == "model_input raised ZeroDivisionError for inputs[1]."
+        place = r"raised ZeroDivisionError in <lambda> \(test_engine\.py, line \d+\)"
+        assert re.fullmatch(rf"model_input {place} for inputs\[1\]\.", errors[1]["message"])
         assert errors[0]["type"] == "BasetenResponseError"
-        assert "ZeroDivisionError" in errors[0]["message"]
+        assert re.search(f"was not taken by output_filter, which {place}", errors[0]["message"])
         assert outputs_of(manifest).keys() == {2}
+
+    def test_a_row_that_raises_fails_alone(self, run):
+        class Broken(dict):
+            def __getitem__(self, name):
+                raise ValueError("private-text")
+
+        manifest = run(inputs=[{"a": 1}, Broken(a=2)], model_input="a")
+        [error] = [line["error"] for line in lines_of(*manifest.failed_parts).values()]
+        assert re.fullmatch(
+            r"inputs\[1\] can't be turned into a request: reading it raised ValueError in __getitem__ "
+            r"\(test_engine\.py, line \d+\)\. Use rows of plain values\.",
+            error["message"],
+        )
 
     def test_rows_in_one_request(self, run, model):
         joined = run(inputs=list(range(10)), rows_per_request=4, split_output=lambda answer: answer["echo"])
@@ -219,7 +233,9 @@ class TestFailures:
 
     def test_max_failed_rows_ends_the_run(self, run, model):
         model.broken = lambda row: True
-        with pytest.raises(BasetenBatchError, match="max_failed_rows allows 3"):
+        with pytest.raises(
+            BasetenBatchError, match=r"max_failed_rows allows 3\. The last error is BasetenModelError: .*"
+        ):
             run(inputs=list(range(500)), max_failed_rows=3)
         assert len(model.seen) < 100
 
@@ -263,7 +279,10 @@ class TestFailures:
         assert outputs_of(manifest) == {0: 1, 1: 2, 3: 4}
         errors = {number: line["error"] for number, line in lines_of(*manifest.failed_parts).items()}
         assert errors[2]["type"] == "BasetenModelError"
-        assert errors[4]["message"] == "join_inputs raised ZeroDivisionError for 1 rows."
+        assert re.fullmatch(
+            r"join_inputs raised ZeroDivisionError in <(listcomp|lambda)> \(test_engine\.py, line \d+\) for 1 rows\.",
+            errors[4]["message"],
+        )
 
 
 class TestBadInput:

@@ -3,7 +3,8 @@
 Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
 in the versions that its docstring names.
 
-The docstrings say what happens if Airflow drops a name. Two names are checked early:
+If Airflow drops a name that is imported from here, the import fails with an ``ImportError`` that says what to install.
+The docstrings say what happens if Airflow drops another private name. Two of these are checked early:
 
 - Without the method that :class:`RenderingSeam` overrides, Airflow would show the inputs of models. Therefore
   :func:`check_rendering_method` raises an ``ImportError`` when an operator is imported.
@@ -11,22 +12,18 @@ The docstrings say what happens if Airflow drops a name. Two names are checked e
   backend is down. Therefore the plugin logs an error when Airflow starts.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
     from airflow.sdk import BaseHook, RetryDecision, RetryPolicy
-    from airflow.sdk.bases.decorator import (
-        DecoratedOperator,
-        TaskDecorator,
-        determine_kwargs,
-        task_decorator_factory,
-    )
+    from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, determine_kwargs, task_decorator_factory
     from airflow.sdk.configuration import conf
     from airflow.sdk.definitions._internal.abstractoperator import TaskStateChangeCallback
     from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
@@ -96,10 +93,6 @@ __all__ = [
     "xcoms_are_msgpack",
 ]
 
-_EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
-_DECORATOR = ("airflow.sdk.bases.decorator",)
-_CLI = ("airflow.cli.cli_config",)
-_TRIGGERS = ("airflow.triggers.base",)
 # The modules in which each name is looked up, beginning with its module in the newest Airflow. A module is imported
 # when the name is first used, because the plugin manager and the decorators are slow to import. If no module has the
 # name, and `_STAND_INS` has no replacement, the import of the name fails.
@@ -108,34 +101,22 @@ _TRIGGERS = ("airflow.triggers.base",)
 # `SET_DURING_EXECUTION` is private. The decorators give it to an operator as a placeholder for the model input, because
 # the decorated function returns the input only when the task runs.
 _MODULES = {
-    "ActionCommand": _CLI,
-    "AirflowException": _EXCEPTIONS,
-    "AirflowFailException": _EXCEPTIONS,
-    "AirflowNotFoundException": _EXCEPTIONS,
-    "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),
-    "AirflowSensorTimeout": _EXCEPTIONS,
-    "AirflowSkipException": _EXCEPTIONS,
-    "AirflowTaskTimeout": _EXCEPTIONS,
-    "Arg": _CLI,
-    "BaseHook": ("airflow.sdk",),
-    "BaseTrigger": _TRIGGERS,
-    "CLICommand": _CLI,
-    "DecoratedOperator": _DECORATOR,
-    "GroupCommand": _CLI,
-    "NEVER_EXPIRE": ("airflow.sdk",),
-    "RetryDecision": ("airflow.sdk",),
-    "RetryPolicy": ("airflow.sdk",),
-    "SET_DURING_EXECUTION": ("airflow.sdk.definitions._internal.types",),
-    "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),
-    "TaskDecorator": _DECORATOR,
-    "TaskDeferralTimeout": _EXCEPTIONS,
-    "TaskDeferred": _EXCEPTIONS,
-    "TriggerEvent": _TRIGGERS,
-    "conf": ("airflow.sdk.configuration", "airflow.configuration"),
-    "determine_kwargs": (*_DECORATOR, "airflow.utils.operator_helpers"),
-    "lazy_load_command": _CLI,
-    "mask_secret": ("airflow.sdk.log",),
-    "task_decorator_factory": _DECORATOR,
+    name: modules
+    for names, modules in {
+        "BaseHook NEVER_EXPIRE RetryDecision RetryPolicy": ("airflow.sdk",),
+        "AirflowException AirflowFailException AirflowNotFoundException AirflowSensorTimeout AirflowSkipException "
+        "AirflowTaskTimeout TaskDeferralTimeout TaskDeferred": ("airflow.sdk.exceptions", "airflow.exceptions"),
+        "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),
+        "BaseTrigger TriggerEvent": ("airflow.triggers.base",),
+        "ActionCommand Arg CLICommand GroupCommand lazy_load_command": ("airflow.cli.cli_config",),
+        "DecoratedOperator TaskDecorator task_decorator_factory": ("airflow.sdk.bases.decorator",),
+        "determine_kwargs": ("airflow.sdk.bases.decorator", "airflow.utils.operator_helpers"),
+        "SET_DURING_EXECUTION": ("airflow.sdk.definitions._internal.types",),
+        "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),
+        "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+        "mask_secret": ("airflow.sdk.log",),
+    }.items()
+    for name in names.split()
 }
 
 # Replacements for names that Airflow below 3.3 lacks and that this package can do without.
@@ -143,13 +124,21 @@ _STAND_INS = {"RetryDecision": None, "RetryPolicy": object}
 
 _RENDERING_METHOD = "_do_render_template_fields"
 
+log = logging.getLogger(__name__)
+
 
 def __getattr__(name: str) -> Any:
-    """Import a name of Airflow from the module in which the installed version has it."""
-    for module in _MODULES.get(name, ()):
+    """Import a name of Airflow from the module in which the installed version has it.
+
+    :raises ImportError: the installed version has no such name. For an ``AttributeError``, ``from ... import`` would
+        raise an error that does not name the version.
+    """
+    modules, cause = _MODULES.get(name, ()), None
+    for module in modules:
         try:
             value = getattr(import_module(module), name)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError) as error:
+            cause = error
             continue
         globals()[name] = value
         return value
@@ -157,7 +146,19 @@ def __getattr__(name: str) -> Any:
         return __getattr__("RetryPolicy") is not object
     if name in _STAND_INS:
         return _STAND_INS[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r} with this version of Airflow")
+    if not modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise _unknown_airflow(f"finds no {name} in {' or '.join(modules)}") from cause
+
+
+def _unknown_airflow(problem: str) -> ImportError:
+    """Return an error for the installed version of Airflow; ``problem`` says what this package can't do with it."""
+    from airflow import __version__
+
+    return ImportError(
+        f"airflow-provider-baseten {problem} with Airflow {__version__}; it was checked with Airflow 3.1.0, 3.2.0 and "
+        "3.3.2. Install a newer airflow-provider-baseten, or an older Airflow."
+    )
 
 
 class RenderingSeam:
@@ -204,10 +205,7 @@ def check_rendering_method() -> None:
     from airflow.sdk import BaseOperator
 
     if not hasattr(BaseOperator, _RENDERING_METHOD):
-        raise ImportError(
-            "airflow-provider-baseten does not know how this version of Airflow renders template fields, and would "
-            "show the inputs of models in the UI. Install a newer airflow-provider-baseten, or an older Airflow."
-        )
+        raise _unknown_airflow("does not know how template fields are rendered, and would show inputs of models,")
 
 
 class ResumingSeam:
@@ -238,11 +236,15 @@ def push_link(task_instance: Any, key: str, url: str) -> None:
     The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow writes the
     link there only when the task ends. This function writes it earlier, with the private method
     ``BaseXCom._set_xcom_in_db``, which Airflow uses too. If Airflow drops this method, the link appears only at the end
-    of the task.
+    of the task. A warning then says so, once for each process.
     """
     from airflow.sdk.bases.xcom import BaseXCom
 
-    BaseXCom._set_xcom_in_db(
+    push = getattr(BaseXCom, "_set_xcom_in_db", None)
+    if push is None:
+        _warn_once("This version of Airflow has no known way to set a link early: links appear when their tasks end.")
+        return
+    push(
         key=key,
         value=url,
         dag_id=task_instance.dag_id,
@@ -250,6 +252,11 @@ def push_link(task_instance: Any, key: str, url: str) -> None:
         run_id=task_instance.run_id,
         map_index=task_instance.map_index,
     )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning(message)
 
 
 def secrets_backends() -> Callable[[], list[Any]] | None:
@@ -329,10 +336,11 @@ def count_resumable_job(event: str, operator: object) -> None:
 def xcoms_are_msgpack() -> bool:
     """Return whether this process sends XComs to a supervisor as msgpack, which has no integers beyond 64 bits.
 
-    The result is true in a task on a worker, and false in ``dag.test()`` and in processes without a task.
-    ``SUPERVISOR_COMMS`` is private. If Airflow drops it, the result is always false. A task whose output has a larger
-    integer then fails after its request was paid for.
+    The result is true in a task on a worker, and false in ``dag.test()`` and in processes that never loaded Airflow's
+    task runner. ``SUPERVISOR_COMMS`` is private. If Airflow drops it, the result is true wherever the task runner is
+    loaded. Were it false, a task whose output has a larger integer would fail after its request was paid for.
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
-    channel = getattr(runner, "SUPERVISOR_COMMS", None)
-    return channel is not None and type(channel).__name__ != "InProcessSupervisorComms"
+    if runner is None or not hasattr(runner, "SUPERVISOR_COMMS"):
+        return runner is not None
+    return type(runner.SUPERVISOR_COMMS).__name__ not in {"NoneType", "InProcessSupervisorComms"}

@@ -1,8 +1,11 @@
 """Private names of Airflow, and those that differ between its versions, are in one module."""
 
 import ast
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import airflow
 import airflow.sdk
 import pytest
 
@@ -25,6 +28,7 @@ PRIVATE = {
     "resume_execution",
     "task_state_store",
 }
+RUNNER = "airflow.sdk.execution_time.task_runner"
 TASK_INSTANCES = {"ti", "task_instance", "context['ti']", "self.task_instance"}
 
 
@@ -72,9 +76,62 @@ def test_each_name_is_in_this_airflow(name):
 
 
 def test_no_expiry_is_there_with_the_task_state_store():
-    assert hasattr(compat, "NEVER_EXPIRE") == compat.KNOWS_RETRY_POLICY
+    assert hasattr(airflow.sdk, "NEVER_EXPIRE") == compat.KNOWS_RETRY_POLICY
 
 
-def test_a_name_that_no_airflow_has():
-    with pytest.raises(AttributeError, match="no attribute 'Nothing' with this version of Airflow"):
+def test_a_name_that_is_not_airflow_s():
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         compat.Nothing  # noqa: B018
+
+
+class TestUnknownVersion:
+    """What a user reads whose Airflow has dropped a private name."""
+
+    @pytest.fixture(autouse=True)
+    def _version(self, monkeypatch):
+        monkeypatch.setattr(airflow, "__version__", "3.99.0")
+
+    def advises(self, caught):
+        message = str(caught.value)
+        assert "with Airflow 3.99.0; it was checked with Airflow 3.1.0, 3.2.0 and 3.3.2." in message
+        assert message.endswith("Install a newer airflow-provider-baseten, or an older Airflow.")
+
+    def test_import_of_a_name(self, monkeypatch):
+        monkeypatch.setitem(compat._MODULES, "BaseTrigger", ("airflow.triggers.base_of_before", "airflow.triggers"))
+        monkeypatch.delitem(vars(compat), "BaseTrigger", raising=False)
+        with pytest.raises(ImportError, match=r"^airflow-provider-baseten finds no BaseTrigger in .* or ") as caught:
+            from airflow_provider_baseten.compat import BaseTrigger  # noqa: F401
+        self.advises(caught)
+
+    def test_rendering(self, monkeypatch):
+        monkeypatch.setattr(compat, "_RENDERING_METHOD", "_render_in_another_way")
+        with pytest.raises(ImportError, match="would show inputs of models") as caught:
+            compat.check_rendering_method()
+        self.advises(caught)
+
+    def test_link_is_logged_once(self, monkeypatch, caplog):
+        from airflow.sdk.bases.xcom import BaseXCom
+
+        compat._warn_once.cache_clear()
+        monkeypatch.delattr(BaseXCom, "_set_xcom_in_db")
+        for _ in range(2):
+            compat.push_link(None, "key", "https://app.baseten.co")
+        assert caplog.text.count("links appear when their tasks end") == 1
+
+
+class TestMsgpack:
+    def test_no_task(self, monkeypatch):
+        monkeypatch.delitem(sys.modules, RUNNER, raising=False)
+        assert not compat.xcoms_are_msgpack()
+
+    @pytest.mark.parametrize(
+        ("channel", "is_msgpack"), [("InProcessSupervisorComms", False), ("CommsDecoder", True), ("Renamed", True)]
+    )
+    def test_channel_of_the_task(self, monkeypatch, channel, is_msgpack):
+        comms = type(channel, (), {})()
+        monkeypatch.setitem(sys.modules, RUNNER, SimpleNamespace(SUPERVISOR_COMMS=comms))
+        assert compat.xcoms_are_msgpack() == is_msgpack
+
+    def test_without_a_known_channel_long_integers_stay_out_of_xcoms(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, RUNNER, SimpleNamespace())
+        assert compat.xcoms_are_msgpack()

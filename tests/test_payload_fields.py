@@ -2,9 +2,8 @@
 
 import pytest
 from airflow.listeners import hookimpl
-from airflow.sdk import DAG, BaseOperator, task
+from airflow.sdk import DAG, task
 
-from airflow_provider_baseten import compat
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 
@@ -130,10 +129,3 @@ def test_a_loop_over_the_fields_that_breaks_off_leaves_the_input_as_it_is(basete
         if name == "model_input":
             break
     assert operator.model_input == ["secret"]
-
-
-def test_an_airflow_that_renders_in_another_way_is_an_error(monkeypatch):
-    monkeypatch.setattr(compat, "_RENDERING_METHOD", "_render_fields_anew")
-    with pytest.raises(ImportError, match="would show the inputs of models"):
-        compat.check_rendering_method()
-    assert not hasattr(BaseOperator, "_render_fields_anew")

@@ -1,12 +1,11 @@
 """Failed rows of a finished run: their summary, and the limits beyond which they are an error."""
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 
 from airflow_provider_baseten.batch.manifest import Manifest
-from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenError
-from airflow_provider_baseten.storage.storage_folder import StorageFolder
+from airflow_provider_baseten.batch.part_rows import read_rows
+from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenResultStoreError
 
 _MOST_TYPES = 5
 _MOST_FILES = 3
@@ -82,11 +81,10 @@ def _listed(words: list[str], most: int) -> str:
 
 def _first_error(manifest: Manifest) -> str:
     """Return the message of the first failed row, or an empty string if it can't be read."""
-    with suppress(BasetenError, OSError, ValueError, LookupError, TypeError):
-        folder, _, name = manifest.failed_parts[0].rpartition("/")
-        with StorageFolder(folder).open(name) as records:
-            record = json.loads(records.readline())
-        return f" Row {record['row']}: {shortened(record['error']['message'])}"
+    with suppress(BasetenResultStoreError):
+        row = next(read_rows(manifest.failed_parts[:1]), None)
+        if row is not None and row.error and isinstance(message := row.error.get("message"), str):
+            return f" Row {row.number}: {shortened(message)}"
     return ""
 
 

@@ -16,7 +16,6 @@ from airflow.providers.common.ai.batch.base import (
 )
 from airflow.providers.common.ai.exceptions import LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
-from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.openai.chat_output import find_problem
@@ -24,7 +23,7 @@ from airflow_provider_baseten.api.openai.completion import parse_completion, tok
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.batch.failure_record import ANSWER_MEMBERS
 from airflow_provider_baseten.client.credentials import Credentials
-from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError, BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError
 
 if TYPE_CHECKING:
     from airflow.providers.common.ai.batch.base import BatchRequest
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
+    from airflow_provider_baseten.batch.part_rows import StoredRow
     from airflow_provider_baseten.batch.progress import Progress
     from airflow_provider_baseten.storage.storage_folder import StorageFolder
 
@@ -238,11 +238,12 @@ class BasetenBatchAdapter(BatchAdapter):
         return manifest
 
     def _results(self, batch_id: str, uris: list[str]) -> Iterator[RawResultItem]:
+        from airflow_provider_baseten.batch.part_rows import read_rows
+
+        # This process may name the result store in another way than the process that wrote the files.
         folder = _folder(batch_id)
-        for uri in uris:
-            with folder.open(uri.rpartition("/")[2]) as lines:
-                for line in lines:
-                    yield _read_result(batch_id, _decode_line(uri, line))
+        for row in read_rows(folder.uri_of(uri.rpartition("/")[2]) for uri in uris):
+            yield _read_result(batch_id, row)
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
@@ -259,27 +260,15 @@ def _batch_id(idempotency_key: str, input_fingerprint: str) -> str:
 
 
 def _folder(batch_id: str) -> "StorageFolder":
-    from airflow_provider_baseten.storage.result_store import default_store
-    from airflow_provider_baseten.storage.storage_folder import StorageFolder
+    from airflow_provider_baseten.storage.result_store import ResultStore
 
-    return StorageFolder(f"{default_store().rstrip('/')}/llm_batches/{batch_id}")
-
-
-def _decode_line(uri: str, line: bytes) -> dict[str, Any]:
-    try:
-        decoded = exact_json.decode(line)
-        return {"row": int(decoded["row"]), "output": decoded.get("output"), "error": decoded.get("error")}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise BasetenResultStoreError(
-            f"{uri} is damaged ({type(error).__name__}), so the outcomes of the batch can't be read. Put a copy of the "
-            "file in its place, or delete its folder: the batch is then sent again."
-        ) from None
+    return ResultStore().folder(f"llm_batches/{batch_id}")
 
 
-def _read_result(batch_id: str, line: dict[str, Any]) -> RawResultItem:
-    """Return the result of one request, read from a line of an output file."""
-    index, body = line["row"], line["output"]
-    error = line["error"] or _find_error(body)
+def _read_result(batch_id: str, row: "StoredRow") -> RawResultItem:
+    """Return the result of one request."""
+    index, body = row.number, row.output
+    error = row.error or _find_error(body)
     completion = parse_completion(body) if error is None else None
     usage = body.get("usage") if isinstance(body, dict) else None
     return RawResultItem(

@@ -2,17 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.openai import embeddings
 from airflow_provider_baseten.api.openai.completion import token_count
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.batch.part_rows import read_rows
 from airflow_provider_baseten.exceptions import BasetenOutputError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.storage import files, outputs
 from airflow_provider_baseten.storage.encoding import Output
-from airflow_provider_baseten.storage.result_store import default_store
-from airflow_provider_baseten.storage.storage_folder import StorageFolder
+from airflow_provider_baseten.storage.result_store import ResultStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,11 +54,14 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
     elif not operator.output_path:
         return None
     with files.consequence(
+        f"The next attempt reads {job.output_path} again and sends nothing: to send all texts again, delete the folder."
+    ):
+        vectors = _vectors(manifest, job, len(texts))
+    with files.consequence(
         f"The vectors are kept in {job.output_path}: the next attempt reads them and sends nothing."
     ):
-        output = Output.of_value(_vectors(manifest, job, len(texts)))
         return outputs.to_xcom(
-            output,
+            Output.of_value(vectors),
             None,
             output_path=operator.output_path,
             result_store=store,
@@ -69,8 +71,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
 
 def _folder(context: "Context", result_store: str | None) -> str:
     """Return the URI of the folder for the vectors of a task instance. A cleared task instance gets another folder."""
-    name = identity_of(context).key_until_clear
-    return f"{(result_store or default_store()).rstrip('/')}/embeddings/{name}"
+    return ResultStore(result_store).folder(f"embeddings/{identity_of(context).key_until_clear}").uri
 
 
 def _vectors(manifest: "Manifest", job: BatchJob, count: int) -> list[list[float]]:
@@ -79,13 +80,7 @@ def _vectors(manifest: "Manifest", job: BatchJob, count: int) -> list[list[float
     :raises BasetenOutputError: a vector is missing, or the vectors differ in length. A retry would read the same
         vectors, so the error is permanent.
     """
-    found: dict[int, list[float] | None] = {}
-    for uri in manifest.parts:
-        folder, _, name = uri.rpartition("/")
-        with StorageFolder(folder).open(name) as lines:
-            for line in lines:
-                row = exact_json.decode(line)
-                found[row["row"]] = embeddings.parse_vector(row["output"])
+    found = {row.number: embeddings.parse_vector(row.output) for row in read_rows(manifest.parts)}
     vectors = [vector for index in range(count) if (vector := found.get(index)) is not None]
     lengths = sorted(set(map(len, vectors)))
     if len(vectors) == count and len(lengths) <= 1:

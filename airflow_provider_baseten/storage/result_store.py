@@ -26,7 +26,14 @@ class ResultStore(StorageFolder):
     """
 
     def __init__(self, uri: str | None = None) -> None:
-        super().__init__(uri or default_store())
+        super().__init__(uri or _default_store())
+
+    def folder(self, name: str) -> StorageFolder:
+        """Return a folder in the store.
+
+        :param name: path of the folder, relative to the store.
+        """
+        return StorageFolder(self.uri_of(name))
 
     def read_large(self, name: str) -> LargeBody:
         """Return the content of a file without holding it in memory.
@@ -66,7 +73,7 @@ class ResultStore(StorageFolder):
         return keys
 
 
-def default_store() -> str:
+def _default_store() -> str:
     """Return ``[baseten] result_store``, by default a folder below ``AIRFLOW_HOME``."""
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().resolve()
     return config.RESULT_STORE.get() or f"file://{home}/baseten/results"

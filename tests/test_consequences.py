@@ -18,15 +18,13 @@ from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.idempotency import ledger
 from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
 from airflow_provider_baseten.idempotency.held_response import HeldResponse
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
-from airflow_provider_baseten.storage import files, outputs
+from airflow_provider_baseten.storage import files, outputs, write_retries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.triggers import predict as predict_triggers
 from airflow_provider_baseten.webhook.app import create_app
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.spool import Spool
@@ -60,9 +58,8 @@ def fails(monkeypatch):
 
 @pytest.fixture
 def baseten(connect, store, monkeypatch):
-    monkeypatch.setattr(ledger, "_WRITE_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(predict_triggers, "_STORE_TIMEOUT", 0.0)
+    monkeypatch.setattr(write_retries, "WORKER_SECONDS", 0.0)
+    monkeypatch.setattr(write_retries, "TRIGGERER_SECONDS", 0.0)
     with Emulator(models={"echo": lambda model_input: model_input}, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": store.uri})
         yield emulator
@@ -264,7 +261,7 @@ class TestEmbedding:
 
     def test_vectors_that_can_not_be_written(self, server, tmp_path, fails, monkeypatch):
         monkeypatch.setattr(files, "check_writable", lambda *arguments: None)
-        monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(write_retries, "WORKER_SECONDS", 0.0)
         fails("out.json")
         words = r"could not be stored: .*The vectors are kept in file://.*/embeddings/\w+: the next attempt reads them"
         with pytest.raises(BasetenResultStoreError, match=words):

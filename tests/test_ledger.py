@@ -20,7 +20,9 @@ from airflow_provider_baseten.idempotency.ledger import (
     intent,
     open_ledger,
     plan,
+    write_persistently,
 )
+from airflow_provider_baseten.storage import write_retries
 from airflow_provider_baseten.storage.result_store import ResultStore
 
 SENT = Entry(fingerprint="f", max_tries=2, created_at=0, run="first", request_id="r1")
@@ -308,3 +310,21 @@ def test_damaged_record_is_an_error_and_not_an_absence(tmp_path, content):
     file.write_text(content)
     with pytest.raises(BasetenResultStoreError, match="is damaged"):
         ledger.read()
+
+
+def test_an_id_whose_write_fails_is_written_again_and_the_reason_is_logged_once(monkeypatch, caplog):
+    monkeypatch.setattr(write_retries, "FIRST_PAUSE_SECONDS", 0.01)
+    failures = [ConnectionError("https://user:password@airflow"), BasetenResultStoreError("The store is away.")]
+    written = []
+
+    def write(entry):
+        if failures:
+            raise failures.pop()
+        written.append(entry)
+
+    write_persistently(SimpleNamespace(write=write), SENT)
+    assert written == [SENT]
+    assert caplog.messages == ["A write failed and is retried for 60 s: The store is away."]
+    failures.append(ConnectionError("https://user:password@airflow"))
+    write_persistently(SimpleNamespace(write=write), SENT)
+    assert caplog.messages[1:] == ["A write failed and is retried for 60 s: ConnectionError"]

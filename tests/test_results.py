@@ -15,7 +15,7 @@ from airflow_provider_baseten.api import truss_msgpack
 from airflow_provider_baseten.api.http import MSGPACK, Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResultLostError, BasetenResultStoreError
-from airflow_provider_baseten.storage import files, outputs, result_store
+from airflow_provider_baseten.storage import files, outputs, result_store, write_retries
 from tests.awkward_values import AWKWARD, PLAIN, random_value, same
 
 FIELDS = {"uri", "bytes", "request_id", "format", "baseten_conn_id", "signature"}
@@ -24,7 +24,7 @@ FIELDS = {"uri", "bytes", "request_id", "format", "baseten_conn_id", "signature"
 @pytest.fixture(autouse=True)
 def _places(tmp_path, connect, monkeypatch):
     connect(password="k.s", extra={"result_store": f"file://{tmp_path}/store"})
-    monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(write_retries, "WORKER_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ class TestWriting:
     def test_a_paid_output_is_tried_for_a_while_and_then_named(self, deliver, tmp_path, monkeypatch):
         waits = []
         monkeypatch.setattr(time, "sleep", waits.append)
-        monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 60.0)
+        monkeypatch.setattr(write_retries, "WORKER_SECONDS", 60.0)
         clock = count(0, 10)
         monkeypatch.setattr(time, "monotonic", lambda: next(clock))
         monkeypatch.setattr(Path, "replace", full)
@@ -347,7 +347,7 @@ class TestWriting:
     def test_a_store_that_comes_back_gets_the_output(self, deliver, tmp_path, monkeypatch):
         rest = iter([full, full])
         replace = Path.replace
-        monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 60.0)
+        monkeypatch.setattr(write_retries, "WORKER_SECONDS", 60.0)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
         def sometimes(self, target):

@@ -1,23 +1,17 @@
 """Writer of parts: it collects the outcomes of rows and writes them in parts."""
 
 import asyncio
-import logging
 import time
+from functools import partial
 from itertools import accumulate
 
 from airflow_provider_baseten.batch.output_folder import OutputFolder, PartRow
 from airflow_provider_baseten.batch.previous_runs import PreviousRuns
-from airflow_provider_baseten.exceptions import BasetenResultStoreError
-
-log = logging.getLogger(__name__)
+from airflow_provider_baseten.storage import write_retries
 
 PART_ROWS = 1000
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0
-
-# Seconds for which a failed write of a part is retried, because space on a full disk may become free.
-WRITE_SECONDS = 60.0
-WRITE_PAUSE_SECONDS = 1.0
 
 
 class PartWriter:
@@ -128,18 +122,11 @@ class PartWriter:
         return outcomes[:most], outcomes[most:]
 
     async def _write(self, outcomes: list[PartRow], *, failed: bool = False) -> str:
-        began = time.monotonic()
-        is_logged = False
-        while True:
-            try:
-                return await asyncio.to_thread(self._folder.write, self._sequence, outcomes, failed=failed)
-            except BasetenResultStoreError as error:
-                if self._is_hurried or time.monotonic() >= began + WRITE_SECONDS:
-                    raise
-                if not is_logged:
-                    log.warning("%s The write of the part is retried for %d s.", error, WRITE_SECONDS)
-                is_logged = True
-            await asyncio.sleep(WRITE_PAUSE_SECONDS)
+        write = partial(asyncio.to_thread, self._folder.write, self._sequence, outcomes, failed=failed)
+        # Space on a full disk may become free.
+        return await write_retries.persist_async(
+            write, seconds=write_retries.WORKER_SECONDS, is_hurried=lambda: self._is_hurried
+        )
 
 
 def _size(outcome: PartRow) -> int:

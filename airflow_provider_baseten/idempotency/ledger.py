@@ -26,6 +26,7 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStore
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest, check_orphan
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.storage.write_retries import persist
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,9 +38,6 @@ Kind = Literal["async_request", "training_job"]
 
 # Version 2 added the field `kind`, and renamed `at` to `created_at`. A record without a kind is for an async request.
 _VERSION = 2
-
-# Seconds for which the write of an id is retried.
-_WRITE_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +183,7 @@ def write_persistently(ledger: Ledger, entry: Entry) -> None:
     :param entry: entry of the request, with its id.
     :raises Exception: the last error of Airflow or of the result store.
     """
-    import tenacity
-
-    wait, stop = tenacity.wait_exponential(multiplier=0.5, max=5), tenacity.stop_after_delay(_WRITE_RETRY_SECONDS)
-    tenacity.Retrying(wait=wait, stop=stop, reraise=True)(ledger.write, entry)
+    persist(lambda: ledger.write(entry), errors=Exception)
 
 
 class _InTaskStates:

@@ -1,10 +1,8 @@
 """Outputs of tasks: in XCom, or in a file with a reference to it in XCom."""
 
 import re
-import time
-from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from airflow_provider_baseten import compat, config
@@ -14,16 +12,11 @@ from airflow_provider_baseten.storage import encoding, files, references
 from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.references import OutputReference, StoredFormat, UnsignedReference
 from airflow_provider_baseten.storage.result_store import FILE_NAME, ResultStore
+from airflow_provider_baseten.storage.write_retries import persist
 from airflow_provider_baseten.storage.xcom import xcom_safe
-
-# If an output can't be written, the write is retried for this number of seconds, because the output was paid for and
-# Baseten does not keep it.
-_WRITE_RETRY_SECONDS = 60.0
 
 # Ids that Airflow accepts for a connection.
 _CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
-
-T = TypeVar("T")
 
 
 def to_xcom(
@@ -69,7 +62,7 @@ def to_xcom(
         )
 
     try:
-        return _retried(written)
+        return persist(written)
     except BasetenResultStoreError as error:
         subject = f"Request {request_id} got a response" if request_id else "The model has responded"
         raise BasetenResultStoreError(
@@ -127,7 +120,7 @@ def save_response(response: "Response", result_store: str | None) -> str:
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
     store, name = ResultStore(result_store), f"answers/{file_name(response.request_id)}{suffix}"
     try:
-        _retried(lambda: store.write(name, response.large or response.body))
+        persist(lambda: store.write(name, response.large or response.body))
     except BasetenResultStoreError as error:
         return f"The response could not be saved: {error}"
     return f"The unchanged response is saved in {store.uri}/{name}."
@@ -171,7 +164,7 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
         "format": stored_format,
         "baseten_conn_id": baseten_conn_id,
     }
-    return _retried(lambda: _signed(reference, ResultStore(result_store)))
+    return persist(lambda: _signed(reference, ResultStore(result_store)))
 
 
 def read_output(value: Any) -> Any:
@@ -244,16 +237,3 @@ def _result_store_of(conn_id: str) -> str | None:
             f"Connection '{conn_id}', which a reference to an output names, can't be read ({type(error).__name__})."
         ) from error
     return store if isinstance(store, str) and store else None
-
-
-def _retried(work: Callable[[], T]) -> T:
-    """Call a function. If it raises a storage error, call it again, for up to a minute."""
-    import tenacity
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=5),
-        stop=tenacity.stop_after_delay(_WRITE_RETRY_SECONDS),
-        sleep=time.sleep,
-        reraise=True,
-    )(work)

@@ -5,10 +5,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
-
-import tenacity
 
 from airflow_provider_baseten.api.excerpts import id_note
 from airflow_provider_baseten.api.http import Request
@@ -24,13 +23,11 @@ from airflow_provider_baseten.exceptions import (
 from airflow_provider_baseten.hooks.shared_clients import shared_client
 from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCall
 from airflow_provider_baseten.idempotency.orphans import check_orphan
+from airflow_provider_baseten.storage import write_retries
 from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.storage.outputs import predict_output_of
 from airflow_provider_baseten.storage.result_store import ResultStore
 
-# Seconds for which a write to the result store is retried, and the longest wait between two retries.
-_STORE_TIMEOUT = 900.0
-_STORE_WAIT = 30.0
 # Seconds between two checks whether another trigger has ended the call.
 _CHECK_INTERVAL = 2.0
 
@@ -193,10 +190,4 @@ async def _store(write: Callable[[T], None], result: T) -> None:
 
     Retry for 15 minutes while the store is not available, because the response was paid for.
     """
-    storing = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(BasetenResultStoreError),
-        wait=tenacity.wait_exponential(max=_STORE_WAIT),
-        stop=tenacity.stop_after_delay(_STORE_TIMEOUT),
-        reraise=True,
-    )
-    await storing(in_thread, write, result)
+    await write_retries.persist_async(partial(in_thread, write, result), seconds=write_retries.TRIGGERER_SECONDS)

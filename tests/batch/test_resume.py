@@ -18,6 +18,7 @@ from airflow_provider_baseten.batch import part_writer
 from airflow_provider_baseten.batch.engine import GRACE_SECONDS
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenInputError, BasetenResultStoreError
+from airflow_provider_baseten.storage import write_retries
 from airflow_provider_baseten.storage.storage_folder import StorageFolder
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
 
@@ -296,8 +297,7 @@ class TestParts:
 
     def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_other_parts(self, run, model, monkeypatch, tmp_path):
         monkeypatch.setattr(part_writer, "PART_ROWS", 20)
-        monkeypatch.setattr(part_writer, "WRITE_SECONDS", 0.5)
-        monkeypatch.setattr(part_writer, "WRITE_PAUSE_SECONDS", 0.1)
+        monkeypatch.setattr(write_retries, "WORKER_SECONDS", 0.5)
         disk = FullDisk(monkeypatch, parts_before=2)
         with pytest.raises(BasetenResultStoreError, match=r"could not be written .*No space left"):
             run(inputs=list(range(1000)))
@@ -311,7 +311,7 @@ class TestParts:
     @pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
     def test_what_is_paid_waits_for_a_disk_that_is_full(self, run, model, monkeypatch, parts_before, output_format):
         monkeypatch.setattr(part_writer, "PART_ROWS", 20)
-        monkeypatch.setattr(part_writer, "WRITE_PAUSE_SECONDS", 0.05)
+        monkeypatch.setattr(write_retries, "FIRST_PAUSE_SECONDS", 0.01)
         disk = FullDisk(monkeypatch, parts_before, refusals=5)
         model.broken = lambda row: row == 30
         manifest = run(inputs=list(range(100)), output_format=output_format)

@@ -30,9 +30,9 @@ from airflow_provider_baseten.idempotency.deferred_call import Claim, DeferredCa
 from airflow_provider_baseten.idempotency.identity import Identity
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
+from airflow_provider_baseten.storage import write_retries
 from airflow_provider_baseten.storage.outputs import read_output
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.triggers import predict as predict_triggers
 from airflow_provider_baseten.triggers.predict import BasetenPredictTrigger
 from tests.scripted_server import ScriptedServer, answer
 from tests.triggers.support import until
@@ -203,7 +203,7 @@ def test_a_store_that_is_away_for_a_moment_loses_no_end(baseten, store, monkeypa
         return real(self, name, content)
 
     monkeypatch.setattr(ResultStore, "write", write)
-    monkeypatch.setattr(predict_triggers, "_STORE_WAIT", 0.01)
+    monkeypatch.setattr(write_retries, "FIRST_PAUSE_SECONDS", 0.01)
     assert run(trigger()) == [{"name": call.name}]
     assert len(failures) == 2
     assert call.has_ended()

@@ -14,7 +14,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.operators.sync_route import BasetenSyncRouteOperator
-from airflow_provider_baseten.storage import encoding, outputs
+from airflow_provider_baseten.storage import encoding, outputs, write_retries
 from airflow_provider_baseten.storage.outputs import read_output
 from tests.awkward_values import AWKWARD, PLAIN, same
 from tests.scripted_server import ScriptedServer, answer
@@ -106,7 +106,7 @@ def storage(store):
 
 @pytest.fixture
 def baseten(connect, storage, monkeypatch):
-    monkeypatch.setattr(outputs, "_WRITE_RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(write_retries, "WORKER_SECONDS", 1.0)
     models = {"breaking": storage.model, "echo": lambda model_input: model_input}
     with Emulator(models=models, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{storage.folder}"})

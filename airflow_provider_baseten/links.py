@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperatorLink
 
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.compat import push_link
 from airflow_provider_baseten.exceptions import BasetenError
 
@@ -41,13 +41,12 @@ class BasetenLink(BaseOperatorLink):
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
         task: Any = operator
-        names = ("model_id", "chain_id", "environment", "deployment_id")
-        arguments: dict[str, Any] = {name: getattr(task, name, None) for name in names}
         try:
-            target = None if getattr(task, "model_apis", False) else Target(**arguments)
-            return page_of(target, BasetenHook(task.baseten_conn_id).connection.management_url)
+            target = task.called_target
+            management_url = BasetenHook(task.baseten_conn_id).connection.management_url
         except BasetenError:
             return ""
+        return page_of(target, management_url) if target is not None else ""
 
 
 class LinkMixin:
@@ -56,6 +55,14 @@ class LinkMixin:
     """
 
     operator_extra_links: ClassVar[Any] = (BasetenLink(),)
+
+    @property
+    def called_target(self) -> Target | ModelApis | None:
+        """What the task calls; ``None`` for a task without a link.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
+        return None
 
     def pre_execute(self, context: "Context") -> None:
         """Set the link; an error does not stop the task."""
@@ -67,15 +74,15 @@ class LinkMixin:
                 push_link(task, link.xcom_key, page)
 
 
-def page_of(target: Target | None, management_url: str) -> str:
+def page_of(target: Target | ModelApis, management_url: str) -> str:
     """Return the URL of the page of a target; empty if there is no page.
 
-    :param target: model or chain, and its environment or deployment; ``None`` for the Model APIs.
+    :param target: model or chain, and its environment or deployment; or the Model APIs.
     :param management_url: URL of the management API of the connection.
     """
     from airflow_provider_baseten.client.credentials import MANAGEMENT_URL
 
-    if target is None:
+    if isinstance(target, ModelApis):
         return f"{APP_URL}/model-apis" if management_url == MANAGEMENT_URL else ""
     kind, id_ = ("models", target.model_id) if target.model_id is not None else ("chains", target.chain_id)
     if management_url != MANAGEMENT_URL:

@@ -6,10 +6,11 @@ import pytest
 from airflow.sdk import DAG, task
 
 from airflow_provider_baseten import links
-from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.links import BasetenLink, page_of
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
@@ -28,7 +29,7 @@ APP = "https://app.baseten.co"
         (Target(model_id="abc", deployment_id="d1"), f"{APP}/models/abc/logs/d1"),
         (Target(chain_id="xyz"), f"{APP}/chains/xyz/overview"),
         (Target(chain_id="xyz", deployment_id="d1"), f"{APP}/chains/xyz/overview"),
-        (None, f"{APP}/model-apis"),
+        (ModelApis(), f"{APP}/model-apis"),
     ],
 )
 def test_pages_of_baseten(target, page):
@@ -93,6 +94,19 @@ class TestConnection:
         assert BasetenLink().get_link(chat, ti_key=None) == f"{APP}/model-apis"
         connect(password=KEY, host="https://baseten.example.com")
         assert BasetenLink().get_link(chat, ti_key=None) == ""
+
+    def test_an_operator_of_a_user_says_what_it_calls(self, connect):
+        class Wake(BasetenOperator):
+            called_target = Target(chain_id="xyz")
+
+        connect(password=KEY)
+        assert BasetenLink().get_link(Wake(task_id="t"), ti_key=None) == f"{APP}/chains/xyz/overview"
+        assert BasetenLink().get_link(BasetenOperator(task_id="t"), ti_key=None) == ""
+
+    def test_sensor(self, connect):
+        connect(password=KEY)
+        sensor = BasetenAsyncRequestSensor(task_id="t", model_id="abc", request_ids="r1")
+        assert BasetenLink().get_link(sensor, ti_key=None) == f"{APP}/models/abc/overview"
 
     @pytest.mark.parametrize("model_id", ["{{ params.model }}", "a/../b", "javascript:alert(1)"])
     def test_what_can_not_be_an_id_gives_no_link(self, connect, model_id):

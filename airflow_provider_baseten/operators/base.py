@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Required, TypedDict, Unpack, cast
 
-from airflow_provider_baseten.api.target import Target, require_one_target
+from airflow_provider_baseten.api.target import ModelApis, Target, require_one_target
 from airflow_provider_baseten.arguments import check_flags, check_paths, check_texts, given, path_text
 from airflow_provider_baseten.links import LinkMixin
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
@@ -120,9 +120,6 @@ class BasetenModelOperator(BasetenOperator):
     """
 
     template_fields = (*BasetenOperator.template_fields, "model_id", "chain_id", "environment", "deployment_id")
-    #: Whether ``model_id`` or ``chain_id`` is always required. If false, the operator checks whether it needs one of
-    #: them.
-    requires_target: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -142,8 +139,14 @@ class BasetenModelOperator(BasetenOperator):
         self.environment = environment
         self.deployment_id = deployment_id
         self.regional = regional
-        if self.requires_target:
-            require_one_target(model_id, chain_id, environment, deployment_id)
+        self.check_target_arguments()
+
+    def check_target_arguments(self) -> None:
+        """Check that the arguments name what is called; their values may be templates that are not rendered yet.
+
+        :raises BasetenInputError: the arguments name no model or chain, or contradict each other.
+        """
+        require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
 
     @property
     def target_arguments(self) -> dict[str, Any]:
@@ -163,6 +166,14 @@ class BasetenModelOperator(BasetenOperator):
         :raises BasetenInputError: a rendered argument is not valid.
         """
         return Target(**self.target_arguments)
+
+    @property
+    def called_target(self) -> Target | ModelApis:
+        """What the task calls.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
+        return self.target
 
 
 class BasetenCallOperator(BasetenModelOperator):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
-from airflow_provider_baseten.api.target import ModelApis, require_model_apis_only, require_one_target
+from airflow_provider_baseten.api.target import ModelApis, Target, require_model_apis_only
 from airflow_provider_baseten.arguments import check_choice, check_exactly_one, check_flags, check_texts, given
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResponseError
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
@@ -87,7 +87,6 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
     template_fields = (*BasetenRequestOperator.template_fields, "messages", "prompt", "model", "options")
     payload_fields = (*BasetenRequestOperator.payload_fields, "messages", "prompt")
-    requires_target = False
 
     def __init__(
         self,
@@ -105,12 +104,9 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
         on_incomplete: OnIncomplete = "fail",
         **kwargs: Unpack[RequestArguments],
     ) -> None:
-        super().__init__(**kwargs)
         check_flags(model_apis=model_apis, stream=stream, log_stream=log_stream)
-        if model_apis:
-            require_model_apis_only(**self.target_arguments)
-        else:
-            require_one_target(self.model_id, self.chain_id, self.environment, self.deployment_id)
+        self.model_apis = model_apis
+        super().__init__(**kwargs)
         check_texts(**given(model=model))
         check_choice("on_incomplete", on_incomplete, get_args(OnIncomplete))
         check_exactly_one(messages=messages, prompt=prompt)
@@ -119,7 +115,6 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
         self.messages = messages
         self.prompt = prompt
         self.model = model
-        self.model_apis = model_apis
         self.response_format = response_format
         self.tools = tools
         self.tool_choice = tool_choice
@@ -127,6 +122,24 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
         self.stream = stream
         self.log_stream = log_stream
         self.on_incomplete = on_incomplete
+
+    def check_target_arguments(self) -> None:
+        """Check that the arguments name a model or a chain, or with ``model_apis`` neither of them.
+
+        :raises BasetenInputError: they do not.
+        """
+        if self.model_apis:
+            require_model_apis_only(**self.target_arguments)
+        else:
+            super().check_target_arguments()
+
+    @property
+    def called_target(self) -> Target | ModelApis:
+        """The model or chain, or the Model APIs.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
+        return ModelApis() if self.model_apis else self.target
 
     def build_request(self) -> "Request":
         """Return the chat completion request, checked.
@@ -140,7 +153,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
         if not isinstance(prompt, str | None):
             raise BasetenInputError(f"prompt takes a text, not a {type(prompt).__name__}.")
         return build_chat_completion(
-            ModelApis() if self.model_apis else self.target,
+            self.called_target,
             self.messages if prompt is None else [{"role": "user", "content": prompt}],
             model=self.model,
             response_format=ResponseFormat.of(self.response_format),

@@ -219,6 +219,14 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         raise error
 
     @property
+    def called_target(self) -> Target:
+        """The model or chain that the requests were sent to.
+
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
+        return Target(model_id=self.model_id, chain_id=self.chain_id)
+
+    @property
     def _ids(self) -> list[str]:
         return _checked_ids(self.request_ids)
 
@@ -231,7 +239,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         return open_results(
             self,
             hook,
-            Target(model_id=self.model_id, chain_id=self.chain_id),
+            self.called_target,
             expects_delivery=bool(hook.connection.webhook_endpoint if is_assumed else self.expects_delivery),
             is_assumed=is_assumed,
         )

@@ -7,6 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from airflow_provider_baseten.decorators.async_predict import BasetenAsyncPredictDecoratedOperator
+from airflow_provider_baseten.decorators.batch import BasetenBatchDecoratedOperator
+from airflow_provider_baseten.decorators.chat import BasetenChatDecoratedOperator
+from airflow_provider_baseten.decorators.predict import BasetenPredictDecoratedOperator
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.batch_group import BasetenBatchMergeOperator
@@ -50,6 +54,13 @@ CASES = [
     (BasetenBatchPredictOperator, {}, COMMON | {"input_path"}),
     (BasetenAsyncRequestSensor, {"request_ids": "r"}, {"model_id", "result_path", "baseten_conn_id"}),
     (BasetenBatchMergeOperator, {"num_shards": 1}, {"output_path"}),
+]
+OPERATORS = [
+    *dict.fromkeys(operator for operator, _, _ in CASES),
+    BasetenAsyncPredictDecoratedOperator,
+    BasetenBatchDecoratedOperator,
+    BasetenChatDecoratedOperator,
+    BasetenPredictDecoratedOperator,
 ]
 
 
@@ -117,6 +128,28 @@ def test_inputs_are_native_as_the_dag_asks():
         route = BasetenSyncRouteOperator(task_id="t", model_id="m", route="r", json={"n": "{{ 1 + 1 }}"})
     route.render_template_fields({})
     assert route.json == {"n": 2}
+
+
+def test_a_field_of_a_user_s_operator_is_native_if_the_operator_says_so():
+    class Chat(BasetenChatCompletionOperator):
+        template_fields = (*BasetenChatCompletionOperator.template_fields, "limits", "note")
+        native_fields = (*BasetenChatCompletionOperator.native_fields, "limits")
+
+        def __init__(self, *, limits, note, **kwargs):
+            super().__init__(**kwargs)
+            self.limits = limits
+            self.note = note
+
+    arguments = {"limits": "{{ [1, 2] }}", "note": "{{ 1 }}", "options": {"seed": "{{ 1 }}"}}
+    made = rendered(lambda: Chat(task_id="t", model_id="abc", prompt="1", **arguments), {})
+    assert (made.limits, made.note, made.options, made.prompt) == ([1, 2], "1", {"seed": 1}, "1")
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
+def test_native_fields_are_template_fields_and_include_those_of_the_bases(operator):
+    assert set(operator.native_fields) <= set(operator.template_fields)
+    for base in operator.__bases__:
+        assert set(getattr(base, "native_fields", ())) <= set(operator.native_fields)
 
 
 def test_without_native_rendering_nothing_changes():

@@ -16,6 +16,7 @@ class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyn
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenAsyncPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenAsyncPredictOperator.payload_fields)
+    native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenAsyncPredictOperator.native_fields)
     input_field = "model_input"
     custom_operator_name = "@task.baseten_async_predict"
 

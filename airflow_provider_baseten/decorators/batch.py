@@ -16,6 +16,7 @@ class BasetenBatchDecoratedOperator(BasetenDecoratedOperator, BasetenBatchPredic
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenBatchPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenBatchPredictOperator.payload_fields)
+    native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenBatchPredictOperator.native_fields)
     input_field = "inputs"
     takes_generator = True
     custom_operator_name = "@task.baseten_batch"

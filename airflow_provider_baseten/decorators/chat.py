@@ -16,6 +16,7 @@ class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompleti
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
+    native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenChatCompletionOperator.native_fields)
     input_field = "messages"
     custom_operator_name = "@task.baseten_chat"
 

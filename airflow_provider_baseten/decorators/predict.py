@@ -16,6 +16,7 @@ class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOp
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenPredictOperator.template_fields)
     payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenPredictOperator.payload_fields)
+    native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenPredictOperator.native_fields)
     input_field = "model_input"
     custom_operator_name = "@task.baseten_predict"
 

@@ -142,6 +142,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     shard: int | None
     template_fields = (*BasetenCallOperator.template_fields, "inputs", "input_path", "route", "parameters")
     payload_fields = (*BasetenCallOperator.payload_fields, "inputs", "parameters")
+    native_fields = (*BasetenCallOperator.native_fields, "inputs", "parameters")
 
     def __init__(
         self,

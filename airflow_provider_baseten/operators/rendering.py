@@ -18,8 +18,6 @@ from airflow_provider_baseten.compat import RenderingSeam, check_rendering_metho
 
 check_rendering_method()
 
-_FIELDS_OF_ANY_TYPE = frozenset({"model_input", "json", "options", "inputs", "parameters", "op_args", "op_kwargs"})
-
 
 class RenderingMixin(RenderingSeam):
     """Mixin of operators: strings in template fields stay strings, and fields with inputs of models are not shown.
@@ -28,10 +26,14 @@ class RenderingMixin(RenderingSeam):
     this value. So ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 
     ``payload_fields`` of a subclass names the fields that are not shown.
+
+    ``native_fields`` of a subclass names the fields whose values may be of any type. Only in these fields does Airflow
+    convert strings.
     """
 
     template_fields: Any
     payload_fields: ClassVar[tuple[str, ...]] = ()
+    native_fields: ClassVar[tuple[str, ...]] = ()
     _as_texts = False
 
     def render_fields(self, names: tuple[str, ...], jinja_env: Any, render: Callable[..., None]) -> None:
@@ -43,7 +45,7 @@ class RenderingMixin(RenderingSeam):
         self.template_fields = _StoredFields(self, names)
 
     def _render_natively(self, names: tuple[str, ...], render: Callable[..., None]) -> None:
-        texts = [name for name in names if name not in _FIELDS_OF_ANY_TYPE]
+        texts = [name for name in names if name not in self.native_fields]
         self._as_texts = True
         try:
             render(texts)

@@ -62,6 +62,7 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 
     template_fields = (*BasetenRequestOperator.template_fields, "route", "method", "json", "data", "query_params")
     payload_fields = (*BasetenRequestOperator.payload_fields, "json", "data", "query_params")
+    native_fields = (*BasetenRequestOperator.native_fields, "json")
 
     def __init__(
         self,

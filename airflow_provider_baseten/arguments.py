@@ -113,7 +113,7 @@ def path_text(name: str, value: Any) -> str:
         path = fspath(value) if isinstance(value, PathLike) else value
     except Exception:  # A class's ``__fspath__`` may raise anything.
         path = None
-    if _is_storage_path(path):
+    if is_storage_path(path):
         path = str(path)
     if not isinstance(path, str):
         raise BasetenInputError(f"{name}={shown(value)} is not a path or URI.")
@@ -124,7 +124,8 @@ def path_text(name: str, value: Any) -> str:
     return path
 
 
-def _is_storage_path(value: Any) -> bool:
+def is_storage_path(value: Any) -> bool:
+    """Return whether a value is Airflow's ``ObjectStoragePath``."""
     if value is None or isinstance(value, str) or not hasattr(value, "protocol"):
         return False
     from airflow.sdk import ObjectStoragePath  # Imported here, so that other paths do not load Airflow.

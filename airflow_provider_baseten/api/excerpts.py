@@ -1,4 +1,4 @@
-"""Excerpts of a server's texts: short and printable, for error messages."""
+"""Excerpts for error messages: of a server's texts, made printable, and of lists."""
 
 EXCERPT_CHARACTERS = 500
 
@@ -12,3 +12,9 @@ def one_line(text: str, most: int) -> str:
 def id_note(request_id: str | None) -> str:
     """Return the request id as a note for the end of a message, empty if there is no id."""
     return f" (request id {one_line(request_id, 100)})" if request_id else ""
+
+
+def join_first(words: list[str], most: int) -> str:
+    """Return the first words of a list as text, at most ``most``, and the number of the rest: ``a, b and 7 more``."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest:,} more" if rest > 0 else "")

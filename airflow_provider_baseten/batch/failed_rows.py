@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
+from airflow_provider_baseten.api.excerpts import join_first
 from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.batch.part_rows import read_rows
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenResultStoreError
@@ -21,7 +22,7 @@ _NO_RESPONSE = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLi
 def summary(manifest: Manifest) -> str:
     """Return the number of failed rows, their errors, and the files that hold their records."""
     of_all = f"{manifest.failed:,} of {manifest.rows:,} rows have failed"
-    return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {_listed(manifest.failed_parts, _MOST_FILES)}."
+    return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {join_first(manifest.failed_parts, _MOST_FILES)}."
 
 
 def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
@@ -35,7 +36,7 @@ def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
 
 def listed(errors: Mapping[str, int]) -> str:
     """Return the result of :func:`errors_of` as text, such as ``9 BasetenModelError, 3 BasetenInputError``."""
-    return _listed([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
+    return join_first([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
 
 
 def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
@@ -72,11 +73,6 @@ def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> Non
             f"Every row has failed: {summary(manifest)}{_first_error(manifest)} {_NEXT_RUN} If that is acceptable, set "
             "max_failure_ratio=1."
         )
-
-
-def _listed(words: list[str], most: int) -> str:
-    rest = len(words) - most
-    return ", ".join(words[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _first_error(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from airflow_provider_baseten.api.excerpts import join_first
 from airflow_provider_baseten.batch.compression import COMPRESSIONS
 from airflow_provider_baseten.batch.formats import INPUT_FORMATS, format_of
 from airflow_provider_baseten.batch.input_file import InputFile, suffixes_of
@@ -127,19 +128,16 @@ def _check_names(input_path: str, files: list[InputFile]) -> None:
     unread = [file.uri for file in files if format_of(file) is None]
     if data := [uri for uri in unread if _DATA_SUFFIXES.intersection(suffixes_of(uri))]:
         raise BasetenInputError(
-            f"input_path {input_path} has files that can't be read: {_listed(data)}. Rows are read from "
-            f"{', '.join(INPUT_FORMATS)}, plain or compressed ({', '.join(COMPRESSIONS)}): convert them, or give a "
-            "glob that leaves them out."
+            f"input_path {input_path} has files that can't be read: {join_first(data, _MOST_NAMES)}. Rows are read "
+            f"from {', '.join(INPUT_FORMATS)}, plain or compressed ({', '.join(COMPRESSIONS)}): convert them, or give "
+            "a glob that leaves them out."
         )
     if unread and len(unread) < len(files):
         _LOG.warning(
-            "input_path %s: not read, because their names have no known suffix: %s.", input_path, _listed(unread)
+            "input_path %s: not read, because their names have no known suffix: %s.",
+            input_path,
+            join_first(unread, _MOST_NAMES),
         )
-
-
-def _listed(uris: list[str]) -> str:
-    rest = len(uris) - _MOST_NAMES
-    return ", ".join(uris[:_MOST_NAMES]) + (f" and {rest:,} others" if rest > 0 else "")
 
 
 def _surrogates(text: str) -> bool:

@@ -10,6 +10,7 @@ from airflow_provider_baseten.compat import AirflowTaskTimeout, TaskDeferralTime
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions
+from airflow_provider_baseten.operators.line_log import LineLog
 from airflow_provider_baseten.operators.request import BasetenRequestOperator, RequestArguments, RequestOptions
 from airflow_provider_baseten.waiting.deferral import deferral_timeout, is_of_former_trigger
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.operators.deferred_predict import DeferredPredict
     from airflow_provider_baseten.operators.task_output import TaskOutput
     from airflow_provider_baseten.storage.encoding import Output
-
-# Length in characters. A longer line of the stream is logged in parts.
-_LONGEST_LINE = 65_536
 
 
 class PredictTaskOptions(RequestOptions, DecoratorOptions, total=False):
@@ -219,34 +217,8 @@ class BasetenPredictOperator(BasetenRequestOperator):
         """Send the request and return the response. With ``log_stream``, log each line of the stream as it arrives."""
         if not self.log_stream:
             return client.send(request)
-        lines = _LineLog(self.log.info)
+        lines, decoder = LineLog(self.log.info), codecs.getincrementaldecoder("utf-8")(errors="replace")
         try:
-            return client.send(request, lines)
+            return client.send(request, lambda chunk: lines.add(decoder.decode(chunk)))
         finally:
             lines.close()
-
-
-class _LineLog:
-    """Log of the lines of a stream as they arrive; a very long line, such as an encoded picture, is logged in parts.
-
-    :param info: function that logs a format and its arguments.
-    """
-
-    def __init__(self, info: "Callable[[str, str], object]") -> None:
-        self._info = info
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._line = ""
-
-    def __call__(self, chunk: bytes) -> None:
-        """Process the next bytes of the stream."""
-        *lines, self._line = (self._line + self._decoder.decode(chunk)).split("\n")
-        for line in lines:
-            self._info("%s", line)
-        if len(self._line) > _LONGEST_LINE:
-            self.close()
-
-    def close(self) -> None:
-        """Log the bytes after the last line break."""
-        if self._line:
-            self._info("%s", self._line)
-        self._line = ""

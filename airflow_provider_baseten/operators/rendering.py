@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any, ClassVar
 
+from airflow_provider_baseten.arguments import is_storage_path
 from airflow_provider_baseten.compat import RenderingSeam, check_rendering_method
 
 check_rendering_method()
@@ -74,11 +75,7 @@ def _is_path(value: Any) -> bool:
 
     Airflow 3.1 would call the ``resolve`` method of a path, because it mistakes the path for an XCom of another task.
     """
-    if not isinstance(value, PathLike):
-        return False
-    from airflow.sdk import ObjectStoragePath
-
-    return not isinstance(value, ObjectStoragePath)
+    return isinstance(value, PathLike) and not is_storage_path(value)
 
 
 def _rendered(template: Any, context: Any) -> Any:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_baseten.api.openai.completion import Completion, CompletionStream
-from airflow_provider_baseten.api.texts import readable
+from airflow_provider_baseten.operators.line_log import LineLog
 
 INTERVAL = 10.0
 
@@ -21,29 +21,26 @@ class StreamLog:
         self, info: Callable[..., object], *, show_text: bool, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._info = info
-        self._show_text = show_text
+        self._lines = LineLog(info) if show_text else None
         self._now = now
         self._stream = CompletionStream()
         self._characters = 0
-        self._line = ""
         self._began = self._last = now()
 
     def __call__(self, chunk: bytes) -> None:
         """Process the next bytes of the stream."""
         text = self._stream.feed(chunk)
         self._characters += len(text)
-        if self._show_text:
-            *lines, self._line = (self._line + text).split("\n")
-            for line in lines:
-                self._info("%s", readable(line))
+        if self._lines is not None:
+            self._lines.add(text)
         if self._now() - self._last >= INTERVAL:
             self._last = self._now()
             self._log("So far")
 
     def close(self) -> Completion:
         """Log the last line and the totals; return the answer, which is incomplete if the stream was cut off."""
-        if self._line:
-            self._info("%s", readable(self._line))
+        if self._lines is not None:
+            self._lines.close()
         self._log("In total")
         return self._stream.completion
 

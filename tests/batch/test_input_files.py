@@ -187,7 +187,7 @@ class TestFolders:
         (record,) = caplog.records
         assert "not read" in record.getMessage()
         assert "0.log" in record.getMessage()
-        assert "and 13 others" in record.getMessage()
+        assert "and 13 more" in record.getMessage()
 
     @pytest.mark.parametrize("name", ["notes.txt", "rows", "rows.json", "rows.xlsx", "rows.parquet.gz"])
     def test_a_file_that_can_not_be_read(self, write, tmp_path, name):

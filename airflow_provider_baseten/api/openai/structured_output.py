@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json, texts
+from airflow_provider_baseten.api.excerpts import join_first
 from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -208,6 +209,4 @@ def _json_path(location: tuple[int | str, ...]) -> str:
 
 
 def _join(violations: list[str]) -> str:
-    more = len(violations) - _MAX_VIOLATIONS
-    listed = ", ".join(violation[:200] for violation in violations[:_MAX_VIOLATIONS])
-    return f"{listed} and {more} more" if more > 0 else listed
+    return join_first([violation[:200] for violation in violations], _MAX_VIOLATIONS)

@@ -173,6 +173,31 @@ class TestPredict:
         assert cleared.find() is None
         assert mine.find().body == b"1"
 
+    @pytest.mark.parametrize("change", [{}, {"version": 9, "field": "new"}])
+    def test_held_response_of_another_version_is_used(self, baseten, change):
+        states, held = self.held()
+        assert states["baseten_held_response"].pop("version") == 2
+        states["baseten_held_response"] |= change
+        response = held.find()
+        assert (response.status, response.headers, response.body) == (200, {"x": "y"}, b"1")
+
+    @pytest.mark.parametrize(
+        "change", [{"status": "200"}, {"headers": []}, {"body": None}, {"body": "é"}, {"body": "x"}]
+    )
+    def test_held_response_that_is_damaged_is_not_sent_again_unasked(self, baseten, change):
+        states, held = self.held()
+        states["baseten_held_response"] |= change
+        with pytest.raises(BasetenResultStoreError, match=r"is damaged\. Nothing was sent\. Clear the task"):
+            held.find()
+
+    @staticmethod
+    def held():
+        request = build_predict(Target(model_id="echo"), 1)
+        states = TaskStates()
+        held = HeldResponse(context(try_number=2) | {"task_state_store": states}, request)
+        assert held.keep(Response(request=request, status=200, headers={"x": "y"}, body=b"1"))
+        return states, held
+
 
 class TaskStates(dict):
     """Airflow's task state store."""

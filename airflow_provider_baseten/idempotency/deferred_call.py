@@ -14,10 +14,14 @@ prevent a second payment:
 - ``error``: written if there is no usable response. The worker that raises the error deletes this file and the claim,
   so that the next attempt sends the request. If the error comes from ``on_orphaned_request="fail"``, the claim stays,
   so that nothing is sent until the task is cleared.
+
+Each file begins with a JSON object, which has the version of its format. The worker and the triggerer may run other
+versions of this package, so a file in a newer format is read if the known fields have the known types.
 """
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
@@ -26,7 +30,25 @@ from airflow_provider_baseten.api.error_record import error_fields, error_from
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenError, BasetenOrphanedRequestError, BasetenResultStoreError
+from airflow_provider_baseten.idempotency.record_fields import known_fields
 from airflow_provider_baseten.storage.result_store import ResultStore
+
+# Files of the first version have no version.
+_VERSION = 2
+
+_REQUEST_FIELDS = {
+    "method": str,
+    "host": str,
+    "path": str,
+    "subject": str,
+    "headers": dict,
+    "has_body": bool,
+    "idempotent": bool,
+    "allowed_statuses": list,
+}
+_RESPONSE_FIELDS = {"status": int, "headers": dict, "large": str}
+_ERROR_FIELDS = {"type": str, "message": str, "fields": dict}
+_CLAIM_FIELDS = {"id": str, "started_at": int | float}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +99,11 @@ class DeferredCall:
                 f"The input of this task is not in {self._store.uri}: the worker and the triggerer do not share a "
                 "result store; give both the same result_store."
             )
-        head, body = found
-        try:
-            allowed, has_body = frozenset(head.pop("allowed_statuses")), head.pop("has_body")
-            return Request(**head, allowed_statuses=allowed, body=body if has_body else None)
-        except (KeyError, TypeError):
-            raise self._damaged("request") from None
+        fields = known_fields(found[0], _REQUEST_FIELDS)
+        if fields is None or not all(isinstance(status, int) for status in fields["allowed_statuses"]):
+            raise self._damaged("request")
+        allowed, body = frozenset(fields.pop("allowed_statuses")), found[1] if fields.pop("has_body") else None
+        return Request(**fields, allowed_statuses=allowed, body=body)
 
     def claim(self, mine: Claim) -> Claim | None:
         """Claim the right to send the request.
@@ -92,23 +113,23 @@ class DeferredCall:
         That trigger usually died or was suspended. A trigger that ends leaves a response or an error: after a response,
         no trigger calls this method, and after an error, :meth:`take_error` deletes the claim.
         """
-        if self._store.create(self._claim, json.dumps(asdict(mine)).encode()):
+        if self._store.create(self._claim, _claim_record(mine)):
             return None
         return self.holder()
 
     def take_over(self, mine: Claim) -> None:
         """Replace the claim of another trigger with the claim of this trigger."""
-        self._store.write(self._claim, json.dumps(asdict(mine)).encode())
+        self._store.write(self._claim, _claim_record(mine))
 
     def holder(self) -> Claim | None:
         """Return the claim of the trigger that has the right to send the request, ``None`` if there is none."""
         body = self._store.read(self._claim)
         if body is None:
             return None
-        try:
-            return Claim(**json.loads(body))
-        except (ValueError, TypeError):  # A trigger died while it wrote the claim.
-            return Claim("(unknown)", 0.0)
+        with suppress(ValueError, RecursionError):
+            if (fields := known_fields(json.loads(body), _CLAIM_FIELDS)) is not None:
+                return Claim(**fields)
+        return Claim("(unknown)", 0.0)  # A trigger died while it wrote the claim.
 
     def leave_response(self, response: Response) -> None:
         """Write the response. The response must be usable, because no attempt sends the request again while a response
@@ -125,12 +146,11 @@ class DeferredCall:
         found = self._read("response")
         if found is None:
             return None
-        head, body = found
-        large = self._store.read_large(head["large"]) if "large" in head else None
-        try:
-            return Response(request=self.request(), body=body, **{**head, "large": large})
-        except TypeError:
-            raise self._damaged("response") from None
+        fields = known_fields(found[0], _RESPONSE_FIELDS, optional=("large",))
+        if fields is None:
+            raise self._damaged("response")
+        large = self._store.read_large(fields.pop("large")) if "large" in fields else None
+        return Response(request=self.request(), body=found[1], large=large, **fields)
 
     def drop_response(self) -> None:
         """Delete a response that the worker can't use, and the claim, so that the request is sent again."""
@@ -157,14 +177,18 @@ class DeferredCall:
         found = self._read("error")
         if found is None:
             return None
-        error = error_from(found[0])
+        fields = known_fields(found[0], _ERROR_FIELDS)
+        if fields is None:
+            raise self._damaged("error")
+        error = error_from(fields)
         self._store.remove(f"{self._folder}/error")
         if not isinstance(error, BasetenOrphanedRequestError):
             self._store.remove(self._claim)
         return error
 
     def _write(self, name: str, head: Mapping[str, Any], body: bytes) -> None:
-        self._store.write(f"{self._folder}/{name}", json.dumps(head, default=str).encode() + b"\n" + body)
+        record = json.dumps({**head, "version": _VERSION}, default=str).encode()
+        self._store.write(f"{self._folder}/{name}", record + b"\n" + body)
 
     def _read(self, name: str) -> tuple[dict[str, Any], bytes] | None:
         content = self._store.read(f"{self._folder}/{name}")
@@ -183,3 +207,7 @@ class DeferredCall:
         return BasetenResultStoreError(
             f"{self._store.uri_of(self._folder)}/{name} is damaged. Delete it, and the task sends its request again."
         )
+
+
+def _claim_record(claim: Claim) -> bytes:
+    return json.dumps({**asdict(claim), "version": _VERSION}).encode()

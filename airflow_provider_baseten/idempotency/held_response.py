@@ -13,6 +13,7 @@ from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.idempotency.record_fields import known_fields
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 _KEY = "baseten_held_response"
 _MAX_BYTES = 60_000
+
+# Records of the first version have no version.
+_VERSION = 2
+_FIELDS = {"request_key": str, "status": int, "headers": dict, "body": str}
 
 
 class HeldResponse:
@@ -44,7 +49,7 @@ class HeldResponse:
     def find(self) -> Response | None:
         """Return the response that an earlier attempt kept, ``None`` if there is none.
 
-        :raises BasetenResultStoreError: the task state store can't be read.
+        :raises BasetenResultStoreError: the task state store can't be read, or the record of the response is damaged.
         """
         if self._states is None or not self._is_retry:
             return None
@@ -57,10 +62,18 @@ class HeldResponse:
             ) from error
         if not isinstance(held, dict) or held.get("request_key") != self._key:
             return None
+        fields = known_fields(held, _FIELDS)
+        try:
+            body = None if fields is None else b64decode(fields["body"], validate=True)
+        except ValueError:
+            body = None
+        if fields is None or body is None:
+            raise BasetenResultStoreError(
+                f"The response that an earlier attempt kept in the task state store ({_KEY}) is damaged. Nothing was "
+                "sent. Clear the task to send its request again."
+            )
         self._found = True
-        return Response(
-            request=self._request, status=held["status"], headers=held["headers"], body=b64decode(held["body"])
-        )
+        return Response(request=self._request, status=fields["status"], headers=fields["headers"], body=body)
 
     def keep(self, response: Response) -> bool:
         """Keep a response if it is small enough; return whether it was kept."""
@@ -71,6 +84,7 @@ class HeldResponse:
             "status": response.status,
             "headers": dict(response.headers),
             "body": b64encode(response.body).decode(),
+            "version": _VERSION,
         }
         if len(json.dumps(held)) > _MAX_BYTES:
             return False

@@ -25,6 +25,7 @@ from airflow_provider_baseten import compat
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
 from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest, check_orphan
+from airflow_provider_baseten.idempotency.record_fields import known_fields
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.storage.write_retries import persist
 
@@ -276,13 +277,10 @@ def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
     """
     if value is None:
         return None
-    if not isinstance(value, Mapping):
-        raise _damaged(where)
-    if "created_at" not in value and "at" in value:
+    if isinstance(value, Mapping) and "created_at" not in value and "at" in value:
         value = {**value, "created_at": value["at"]}  # Version 1 of the record.
-    known = {name: value[name] for name in _FIELDS if name in value}
-    of_type = all(isinstance(item, _FIELDS[name]) and not isinstance(item, bool) for name, item in known.items())
-    if not of_type or not known.keys() >= {"fingerprint", "max_tries", "created_at"}:
+    known = known_fields(value, _FIELDS, optional=("run", "request_id", "kind", "version"))
+    if known is None:
         raise _damaged(where)
     entry = Entry(**known)
     if entry.kind != kind:

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import datetime
 import itertools
+import json
 import logging
 import threading
 import time
@@ -406,7 +407,11 @@ class TestDamagedFiles:
         ("name", "content"),
         [
             *itertools.product(["request", "response", "error"], [b"", b"{", b"[]", b"7\n", b"\xff", b"[" * 100_000]),
-            *itertools.product(["request", "response"], [b"{}", b'{"new": 1}\n']),
+            *itertools.product(["request", "response", "error"], [b"{}", b'{"new": 1}\n']),
+            ("response", b'{"status": "200", "headers": {}}\n'),
+            ("response", b'{"status": true, "headers": {}}\n'),
+            ("response", b'{"status": 200, "headers": {}, "large": 7}\n'),
+            ("error", b'{"type": "BasetenModelError", "message": "m", "fields": 7}\n'),
         ],
     )
     def test_are_typed_errors(self, baseten, store, name, content):
@@ -422,6 +427,26 @@ class TestDamagedFiles:
         store.write(f"calls/{call.name}/claim", content)
         run(trigger("fail"))
         assert "clear the task to send the request again" in str(call.take_error())
+
+    @pytest.mark.parametrize("change", ["newer", "first"])
+    def test_files_of_another_version_are_read(self, baseten, store, tmp_path, change):
+        call, _ = left(baseten, store)
+        mine = Claim("mine", 1.0)
+        call.claim(mine)
+        request = call.request()
+        response = Response(request=request, status=200, headers={"x": "y"}, body=b"1\n2")
+        call.leave_response(response)
+        call.leave_error(BasetenModelError("m", status=500))
+        for name in ("request", "claim", "response", "error"):
+            head, end, body = store.read(f"calls/{call.name}/{name}").partition(b"\n")
+            record = json.loads(head)
+            assert record.pop("version") == 2
+            if change == "newer":
+                record |= {"version": 9, "field": {"new": 1}}
+            store.write(f"calls/{call.name}/{name}", json.dumps(record).encode() + end + body)
+        assert (call.request(), call.response(), call.holder()) == (request, response, mine)
+        error = call.take_error()
+        assert (type(error), str(error), error.status) == (BasetenModelError, "m", 500)
 
     def test_error_of_another_version_is_an_error(self, baseten, store):
         call, _ = left(baseten, store)

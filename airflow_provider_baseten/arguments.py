@@ -202,7 +202,7 @@ def seconds(name: str, value: Any) -> float:
     return number
 
 
-def check_share(name: str, value: Any) -> None:
+def check_ratio(name: str, value: Any) -> None:
     """Check that a value is a number from 0 to 1.
 
     :param name: name of the argument.

@@ -14,7 +14,7 @@ import uvloop
 from airflow_provider_baseten.batch.concurrency import INITIAL_LIMIT
 from airflow_provider_baseten.batch.concurrency_controller import ConcurrencyController, RequestCounts
 from airflow_provider_baseten.batch.cores import one_core, use_all_cores
-from airflow_provider_baseten.batch.failed_rows import check_any_response, check_share, shortened
+from airflow_provider_baseten.batch.failed_rows import check_any_response, check_failure_ratio, shortened
 from airflow_provider_baseten.batch.failure_record import failure_record
 from airflow_provider_baseten.batch.fingerprint import fingerprint
 from airflow_provider_baseten.batch.job import BatchJob
@@ -141,7 +141,7 @@ def _check_failures(job: BatchJob, manifest: Manifest) -> None:
     if job.max_failure_ratio is None:
         check_any_response(manifest)
     else:
-        check_share(manifest, job.max_failure_ratio)
+        check_failure_ratio(manifest, job.max_failure_ratio)
 
 
 class _Run:

@@ -39,7 +39,7 @@ def listed(errors: Mapping[str, int]) -> str:
     return join_first([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
 
 
-def check_share(manifest: Manifest, max_failure_ratio: float | None) -> None:
+def check_failure_ratio(manifest: Manifest, max_failure_ratio: float | None) -> None:
     """Check that the fraction of failed rows is not above the job's limit, if there is one.
 
     :raises BasetenBatchError: too many rows have failed.

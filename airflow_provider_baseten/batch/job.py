@@ -14,8 +14,8 @@ from airflow_provider_baseten.arguments import (
     check_exactly_one,
     check_flags,
     check_functions,
+    check_ratio,
     check_seconds,
-    check_share,
     path_text,
     shown,
 )
@@ -206,7 +206,7 @@ class BatchJob:
         _check_rate(self.requests_per_second)
         check_seconds(timeout=self.timeout)
         if self.max_failure_ratio is not None:
-            check_share("max_failure_ratio", self.max_failure_ratio)
+            check_ratio("max_failure_ratio", self.max_failure_ratio)
         _check_retries(self.request_retries)
 
 

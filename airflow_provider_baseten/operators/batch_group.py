@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow.sdk import TaskGroup
 
-from airflow_provider_baseten.arguments import check_count, check_paths, check_share, given, path_text
+from airflow_provider_baseten.arguments import check_count, check_paths, check_ratio, given, path_text
 from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions
@@ -129,7 +129,7 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
         check_paths(**given(output_path=output_path))
         check_count("num_shards", num_shards, 1, MAX_SHARDS)
         if max_failure_ratio is not None:
-            check_share("max_failure_ratio", max_failure_ratio)
+            check_ratio("max_failure_ratio", max_failure_ratio)
         self.output_path = output_path
         self.num_shards = num_shards
         self.max_failure_ratio = max_failure_ratio
@@ -142,7 +142,7 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
         folder = path_text("output_path", self.output_path)
         manifest = merge_manifests(folder, self.num_shards)
         log_end(self.log, manifest, folder)
-        failed_rows.check_share(manifest, self.max_failure_ratio)
+        failed_rows.check_failure_ratio(manifest, self.max_failure_ratio)
         failed_rows.check_any_output(manifest, self.max_failure_ratio)
         log_failed_rows(self.log, manifest)
         return manifest.as_dict()

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_baseten.api.openai.chat import ONLY_MODEL
-from airflow_provider_baseten.api.openai.chat import ROUTE as CHAT_ROUTE
-from airflow_provider_baseten.api.openai.embeddings import ROUTE as EMBEDDINGS_ROUTE
+from airflow_provider_baseten.api.openai.chat import CHAT_ROUTE, ONLY_MODEL
+from airflow_provider_baseten.api.openai.embeddings import EMBEDDINGS_ROUTE
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.response_json import JsonValue
 from airflow_provider_baseten.batch.row_outputs import (

@@ -10,7 +10,7 @@ from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.exceptions import BasetenInputError
 
-ROUTE = "v1/chat/completions"
+CHAT_ROUTE = "v1/chat/completions"
 
 # Model name for a server of a single model. Such a server ignores the name, or serves its model under this name.
 ONLY_MODEL = "baseten"
@@ -66,7 +66,7 @@ def build_chat_completion(
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     request = build_sync_route(
         target,
-        ROUTE,
+        CHAT_ROUTE,
         method="POST",
         json=body | _checked_options(options),
         headers=headers,

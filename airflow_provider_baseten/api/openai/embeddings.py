@@ -17,7 +17,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_texts
 from airflow_provider_baseten.exceptions import BasetenInputError, BasetenModelError, BasetenResponseError
 
-ROUTE = "v1/embeddings"
+EMBEDDINGS_ROUTE = "v1/embeddings"
 
 
 class EmbeddingUsage(TypedDict):
@@ -71,7 +71,7 @@ def build_embeddings(
     inputs = [texts] if isinstance(texts, str) else texts
     request = build_sync_route(
         target,
-        ROUTE,
+        EMBEDDINGS_ROUTE,
         method="POST",
         json={**build_parameters(model, dimensions), "input": inputs},
         headers=headers,

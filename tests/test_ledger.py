@@ -16,7 +16,7 @@ from airflow_provider_baseten.idempotency.ledger import (
     Entry,
     Replace,
     Send,
-    fingerprint,
+    fingerprint_request,
     intent,
     open_ledger,
     plan,
@@ -62,7 +62,7 @@ def test_orphan_fails_only_where_nobody_asked_to_send_again():
 class TestFingerprint:
     def of(self, model_input=1, **target):
         called = Target(**{"model_id": "abc"} | target)
-        return fingerprint(build_predict(called, model_input))
+        return fingerprint_request(build_predict(called, model_input))
 
     @pytest.mark.parametrize(
         "change",
@@ -83,7 +83,7 @@ class TestFingerprint:
 
     def test_another_method_is_another_request(self):
         request = build_predict(Target(model_id="abc"), 1)
-        assert fingerprint(request) != fingerprint(replace(request, method="PUT"))
+        assert fingerprint_request(request) != fingerprint_request(replace(request, method="PUT"))
 
 
 class FakeTaskStates(dict):

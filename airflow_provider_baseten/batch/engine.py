@@ -16,7 +16,7 @@ from airflow_provider_baseten.batch.concurrency_controller import ConcurrencyCon
 from airflow_provider_baseten.batch.cores import one_core, use_all_cores
 from airflow_provider_baseten.batch.failed_rows import check_any_response, check_failure_ratio, shortened
 from airflow_provider_baseten.batch.failure_record import failure_record
-from airflow_provider_baseten.batch.fingerprint import fingerprint
+from airflow_provider_baseten.batch.fingerprint import fingerprint_job
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.batch.output_folder import OutputFolder
@@ -117,7 +117,7 @@ def _in_loop(work: Coroutine[Any, Any, Manifest]) -> Manifest:
 async def _run_job(job: BatchJob, *, client: Client, stop: threading.Event, on_progress: OnProgress | None) -> Manifest:
     plan = BatchPlan.of(job)
     source = await asyncio.to_thread(open_source, plan)
-    job_fingerprint = await asyncio.to_thread(fingerprint, job, source.files, source.sample)
+    job_fingerprint = await asyncio.to_thread(fingerprint_job, job, source.files, source.sample)
     folder = OutputFolder(plan, job_fingerprint)
     await asyncio.to_thread(folder.claim)
     previous_manifest = await asyncio.to_thread(folder.manifest)

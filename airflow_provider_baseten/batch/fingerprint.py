@@ -21,7 +21,7 @@ _TARGET_AND_INPUT = {"target", "inputs", "input_path"}
 _OPTIONS = [f.name for f in fields(BatchJob) if f.metadata["is_fingerprinted"] and f.name not in _TARGET_AND_INPUT]
 
 
-def fingerprint(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
+def fingerprint_job(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> str:
     """Return the fingerprint of a job.
 
     It depends on the name and size of each input file, and on the version that the file's storage reports. For each

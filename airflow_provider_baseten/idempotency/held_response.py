@@ -12,7 +12,7 @@ from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.idempotency.identity import identity_of
-from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.idempotency.ledger import fingerprint_request
 from airflow_provider_baseten.idempotency.record_fields import known_fields
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class HeldResponse:
         self._states: Any = task_state_store(context)
         self._request = request
         self._is_retry = ti.try_number > 1
-        self._key = identity_of(context).request_key(fingerprint(request))
+        self._key = identity_of(context).request_key(fingerprint_request(request))
         self._found = False
 
     def find(self) -> Response | None:

@@ -45,7 +45,7 @@ _VERSION = 2
 class Entry:
     """The last request of one kind that a task instance has sent, or was about to send.
 
-    :param fingerprint: fingerprint of the request, see :func:`fingerprint`. An attempt with the same fingerprint uses
+    :param fingerprint: result of :func:`fingerprint_request`. An attempt with the same fingerprint uses
         the request that was sent; an attempt with another one replaces that request.
     :param max_tries: Airflow's ``max_tries`` when the request was sent. A retry has the same number and sends nothing;
         a clear raises the number, so that a cleared task sends again.
@@ -104,7 +104,7 @@ class Replace:
     request_id: str
 
 
-def fingerprint(request: "Request") -> str:
+def fingerprint_request(request: "Request") -> str:
     """Return a hash that is equal for two requests with the same target, input and options.
 
     The base URL of the connection is left out: otherwise adding a proxy between two attempts would change the hash, and

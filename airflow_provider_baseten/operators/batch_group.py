@@ -51,7 +51,7 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
             another job.
         :raises BasetenResultStoreError: the output folder can't be written to.
         """
-        from airflow_provider_baseten.batch.fingerprint import fingerprint
+        from airflow_provider_baseten.batch.fingerprint import fingerprint_job
         from airflow_provider_baseten.batch.output_folder import OutputFolder
         from airflow_provider_baseten.batch.plan import BatchPlan
         from airflow_provider_baseten.batch.row_source import open_source
@@ -59,7 +59,7 @@ class BasetenBatchPlanOperator(BasetenBatchPredictOperator):
         job = self.build_job()
         plan = BatchPlan.of(job)
         source = open_source(plan)
-        folder = OutputFolder(plan, fingerprint(job, source.files, source.sample))
+        folder = OutputFolder(plan, fingerprint_job(job, source.files, source.sample))
         folder.claim()
         self._log_plan(source, folder)
         return list(range(self.num_shards))

@@ -9,7 +9,7 @@ from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.exceptions import BasetenResponseError, BasetenResultStoreError
 from airflow_provider_baseten.idempotency.deferred_call import DeferredCall
 from airflow_provider_baseten.idempotency.identity import identity_of
-from airflow_provider_baseten.idempotency.ledger import fingerprint
+from airflow_provider_baseten.idempotency.ledger import fingerprint_request
 from airflow_provider_baseten.operators.task_output import TaskOutput
 from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.storage.outputs import predict_output_of
@@ -41,7 +41,7 @@ class DeferredPredict:
 
         All attempts find the call under the same name, until the task is cleared or the request changes.
         """
-        return cls(result_store, identity_of(context).request_key(fingerprint(request)))
+        return cls(result_store, identity_of(context).request_key(fingerprint_request(request)))
 
     def find_response(self, request: Request) -> Response | None:
         """Return the response if the trigger of an earlier attempt has stored a usable one.

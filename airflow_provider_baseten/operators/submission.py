@@ -11,7 +11,7 @@ from airflow_provider_baseten.idempotency.ledger import (
     Attach,
     Entry,
     Replace,
-    fingerprint,
+    fingerprint_request,
     intent,
     open_ledger,
     plan,
@@ -68,7 +68,7 @@ class Submission:
         log = self._operator.log
         with consequence("This attempt sent nothing."):
             entry = self._ledger.read()
-        wanted = intent(self._context, fingerprint(request))
+        wanted = intent(self._context, fingerprint_request(request))
         match plan(entry, wanted, on_orphaned_request):
             case Attach(request_id) if not self.results.was_cancelled(request_id):
                 log.info("Attached to async request %s, which an earlier attempt sent.", request_id)

@@ -20,7 +20,7 @@ import pytest
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch import source_code
 from airflow_provider_baseten.batch.description import NotDescribableError, describe
-from airflow_provider_baseten.batch.fingerprint import fingerprint
+from airflow_provider_baseten.batch.fingerprint import fingerprint_job
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -34,7 +34,7 @@ def names_a_value(row):
 
 def fingerprint_of(inputs=(), target=None, **arguments):
     job = BatchJob(target=target or Target(model_id="abc"), output_path="out", inputs=inputs, **arguments)
-    return fingerprint(job, [], inputs)
+    return fingerprint_job(job, [], inputs)
 
 
 class TestRows:

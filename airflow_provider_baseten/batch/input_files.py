@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from airflow_provider_baseten.api.excerpts import join_first
 from airflow_provider_baseten.batch.compression import COMPRESSIONS
-from airflow_provider_baseten.batch.formats import INPUT_FORMATS, format_of
+from airflow_provider_baseten.batch.formats import INPUT_FORMATS, input_format_of
 from airflow_provider_baseten.batch.input_file import InputFile, suffixes_of
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.storage.files import local_path, object_path, open_remote, reason
@@ -78,7 +78,7 @@ def find(input_path: str) -> list[InputFile]:
             f"input_path {input_path} can't be read ({reason(error)}).", retryable=is_transient(error, input_path)
         ) from error
     _check_names(input_path, files)
-    readable = [file for file in files if format_of(file) is not None]
+    readable = [file for file in files if input_format_of(file) is not None]
     if not readable:
         raise _unreadable(input_path, files)
     return readable
@@ -117,7 +117,7 @@ def is_transient(error: Exception, uri: str) -> bool:
 
 def _check_names(input_path: str, files: list[InputFile]) -> None:
     for file in files:
-        found = format_of(file)
+        found = input_format_of(file)
         if file.compression is not None and found is not None and found.compresses_itself:
             raise BasetenInputError(
                 f"{file.uri} is a {found.name} file that is compressed as a whole: decompress it, {found.name} "
@@ -125,7 +125,7 @@ def _check_names(input_path: str, files: list[InputFile]) -> None:
             )
         if _surrogates(file.uri):
             raise BasetenInputError(f"input_path {input_path} has the file {file.uri!r}, whose name is not UTF-8.")
-    unread = [file.uri for file in files if format_of(file) is None]
+    unread = [file.uri for file in files if input_format_of(file) is None]
     if data := [uri for uri in unread if _DATA_SUFFIXES.intersection(suffixes_of(uri))]:
         raise BasetenInputError(
             f"input_path {input_path} has files that can't be read: {join_first(data, _MOST_NAMES)}. Rows are read "

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from airflow_provider_baseten.batch.cores import use_all_cores
-from airflow_provider_baseten.batch.formats import format_of
+from airflow_provider_baseten.batch.formats import input_format_of
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.storage.files import local_path
 
@@ -63,11 +63,11 @@ class RowCount:
 def counts(files: Iterable[InputFile]) -> Iterator[int]:
     """Count the rows of the files block by block, and yield the number of rows in each block."""
     for file in files:
-        if found := format_of(file):
+        if found := input_format_of(file):
             yield from found.counts(file)
 
 
 def is_cheap(files: Iterable[InputFile]) -> bool:
     """Return whether the rows can be counted without fetching more than 16 MiB of text over the network."""
-    remote = [(file, format_of(file)) for file in files if local_path(file.uri) is None]
+    remote = [(file, input_format_of(file)) for file in files if local_path(file.uri) is None]
     return sum(file.size for file, found in remote if found and not found.has_row_count) <= _MOST_REMOTE_BYTES

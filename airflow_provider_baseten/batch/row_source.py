@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_baseten.arguments import path_text
-from airflow_provider_baseten.batch.formats import format_of
+from airflow_provider_baseten.batch.formats import input_format_of
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.batch.input_files import find, is_transient
 from airflow_provider_baseten.batch.output_folder import is_part
@@ -81,7 +81,7 @@ def rows_of(file: InputFile, read_progress: ReadProgress, columns: Collection[st
 
     :raises BasetenInputError: the file can't be read to its end.
     """
-    input_format = format_of(file)
+    input_format = input_format_of(file)
     assert input_format is not None  # noqa: S101 - find() returns only files of a known format.
     last: Row | None = None
     try:

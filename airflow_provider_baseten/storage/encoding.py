@@ -132,7 +132,7 @@ def read(body: bytes, stored_format: StoredFormat) -> Any:
     return body
 
 
-def format_of(suffix: str) -> StoredFormat:
+def stored_format_of(suffix: str) -> StoredFormat:
     """Return the format of a file that a model or user wrote, by its suffix; ``bytes`` for an unknown suffix."""
     return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
 

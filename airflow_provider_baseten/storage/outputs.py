@@ -152,7 +152,7 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
             request_id=request_id,
             may_have_run=True,
         )
-    stored_format = encoding.format_of(PurePosixPath(uri).suffix)
+    stored_format = encoding.stored_format_of(PurePosixPath(uri).suffix)
     if size <= config.XCOM_MAX_BYTES.get() and stored_format in {"json", "text"}:
         value = _read(uri, stored_format, request_id)
         if xcom_holds(Output(value, b"", stored_format)):

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.batch.formats import format_of
+from airflow_provider_baseten.batch.formats import input_format_of
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.batch.input_files import find
 from airflow_provider_baseten.batch.job import BatchJob
@@ -29,8 +29,8 @@ CSV = [b"a,b\n1,2\n", b'\n\na\n"x\ny"\n\n2\n', b"sep=;\na;b\n1;2\n3;4", b'a\n"op
 
 def counted(path):
     [file] = find(str(path))
-    read = sum(1 for _ in format_of(file).rows(file, ReadProgress(), None))
-    assert sum(format_of(file).counts(file)) == read
+    read = sum(1 for _ in input_format_of(file).rows(file, ReadProgress(), None))
+    assert sum(input_format_of(file).counts(file)) == read
     return read
 
 

@@ -51,7 +51,7 @@ INPUT_FORMATS = {
 }
 
 
-def format_of(file: InputFile) -> InputFormat | None:
+def input_format_of(file: InputFile) -> InputFormat | None:
     """Return the format of a file according to its name."""
     return INPUT_FORMATS.get(file.suffix)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_provider_baseten.waiting.log import WaitLog, duration, end_words, log_end
+from airflow_provider_baseten.waiting.log import WaitLog, duration, end_words, log_wait_end
 from airflow_provider_baseten.waiting.state import Observation, Outcome
 
 QUEUED, RUNNING, SUCCEEDED = (Observation(status=status) for status in ("QUEUED", "IN_PROGRESS", "SUCCEEDED"))
@@ -128,13 +128,15 @@ def test_another_process_repeats_nothing():
 )
 def test_the_end_of_a_wait_is_one_line(outcome, is_delivered, is_stored, words):
     lines = Lines()
-    log_end(lines, {"r1": end_words(outcome, is_delivered=is_delivered, is_stored=is_stored)}, 43.2)
+    log_wait_end(lines, {"r1": end_words(outcome, is_delivered=is_delivered, is_stored=is_stored)}, 43.2)
     assert lines == [f"Waited 43 s for async request r1: {words}."]
 
 
 def test_the_end_of_many_is_one_line_too():
     lines = Lines()
-    log_end(lines, {"r1": "outcome unknown"} | {f"r{n}": "result received by webhook" for n in range(2, 2000)}, None)
+    log_wait_end(
+        lines, {"r1": "outcome unknown"} | {f"r{n}": "result received by webhook" for n in range(2, 2000)}, None
+    )
     assert lines == ["Waited for 1,999 async requests: 1 outcome unknown, 1,998 result received by webhook."]
 
 

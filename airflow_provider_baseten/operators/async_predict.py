@@ -318,7 +318,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
 
         results, request_id = submission.results, submission.request_id
         ended = results.check_again({request_id: outcome})
-        results.log_end(ended, seconds, result_path=self.result_path)
+        results.log_outcomes(ended, seconds, result_path=self.result_path)
         is_late = ended[request_id] is Outcome.TIMEOUT
         if is_late and self.deferrable and self._longest_deferral < self.wait_timeout:
             self._cancel_late(submission)

@@ -10,7 +10,7 @@ from airflow_provider_baseten.batch.job import MAX_SHARDS
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
-from airflow_provider_baseten.operators.batch_progress import log_end, log_failed_rows
+from airflow_provider_baseten.operators.batch_progress import log_failed_rows, log_job_result
 from airflow_provider_baseten.operators.failures import ReportingOperator
 from airflow_provider_baseten.operators.rendering import RenderingMixin
 from airflow_provider_baseten.operators.signatures import takes_arguments_of
@@ -141,7 +141,7 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
 
         folder = path_text("output_path", self.output_path)
         manifest = merge_manifests(folder, self.num_shards)
-        log_end(self.log, manifest, folder)
+        log_job_result(self.log, manifest, folder)
         failed_rows.check_failure_ratio(manifest, self.max_failure_ratio)
         failed_rows.check_any_output(manifest, self.max_failure_ratio)
         log_failed_rows(self.log, manifest)

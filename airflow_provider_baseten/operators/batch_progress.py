@@ -51,7 +51,7 @@ class ProgressReport:
             self._log.warning("The progress could not be stored in the task state store (%s).", type(error).__name__)
 
 
-def log_end(log: Any, manifest: "Manifest", folder: str) -> None:
+def log_job_result(log: Any, manifest: "Manifest", folder: str) -> None:
     """Log the result of a job.
 
     :param log: logger of the task.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_baseten.arguments import path_text
 from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenBatchError
-from airflow_provider_baseten.operators.batch_progress import ProgressReport, log_end, log_failed_rows
+from airflow_provider_baseten.operators.batch_progress import ProgressReport, log_failed_rows, log_job_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +44,7 @@ class BatchRunMixin:
         report = ProgressReport(task_state_store(context), self.log)
         manifest = run_batch(job, client=hook.client(), stop=self._stop, on_progress=report)
         report.end(manifest)
-        log_end(self.log, manifest, path_text("output_path", job.output_path))
+        log_job_result(self.log, manifest, path_text("output_path", job.output_path))
         if not manifest.complete:
             raise BasetenBatchError(
                 f"The task was stopped after {manifest.rows:,} rows, whose outcomes are in {job.output_path}. A retry "

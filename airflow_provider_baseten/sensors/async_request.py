@@ -143,7 +143,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         self._raise_error_of(event)
         with self._open_results() as results:
             outcomes = results.check_again(event["outcomes"])
-            results.log_end(outcomes, event.get("seconds"), result_path=self.result_path)
+            results.log_outcomes(outcomes, event.get("seconds"), result_path=self.result_path)
             if error := results.first_error(outcomes, timeout=self.timeout):
                 self._fail(error)
             late = results.late(outcomes)
@@ -192,7 +192,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         error = results.first_error(outcomes, timeout=self.timeout)
         if is_done or error is not None:
             seconds = time.time() - waiter.log.began
-            results.log_end(outcomes, seconds, result_path=self.result_path, waiter=waiter)
+            results.log_outcomes(outcomes, seconds, result_path=self.result_path, waiter=waiter)
         if error is not None:
             self._fail(error)
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)

@@ -99,7 +99,7 @@ class WaitLog:
         return ", ".join(f"{counts[status]:,} {status}" for status in sorted(counts) if counts[status])
 
 
-def log_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> None:
+def log_wait_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> None:
     """Log the end of a wait in one line.
 
     :param ends: words of :func:`end_words`, by request id.

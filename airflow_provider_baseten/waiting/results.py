@@ -13,7 +13,7 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.blocking_poller import BlockingPoller
 from airflow_provider_baseten.waiting.call_limits import CALL_ATTEMPTS, CALL_TIMEOUT
 from airflow_provider_baseten.waiting.errors import error_of
-from airflow_provider_baseten.waiting.log import Log, end_words, log_cancel, log_end
+from airflow_provider_baseten.waiting.log import Log, end_words, log_cancel, log_wait_end
 from airflow_provider_baseten.waiting.progress import WaitProgress
 from airflow_provider_baseten.waiting.state import Outcome
 from airflow_provider_baseten.waiting.waiter import Waiter
@@ -141,7 +141,7 @@ class AsyncResults:
     def _may_be_delivered(self) -> bool:
         return self.expects_delivery or self.is_assumed
 
-    def log_end(
+    def log_outcomes(
         self,
         outcomes: Mapping[str, Outcome],
         seconds: float | None,
@@ -165,7 +165,7 @@ class AsyncResults:
                 delivered = self._poller.delivered(ended) or ()
         is_stored = result_path is not None
         ends = {n: end_words(o, is_delivered=n in delivered, is_stored=is_stored) for n, o in outcomes.items()}
-        log_end(self._log, ends, seconds)
+        log_wait_end(self._log, ends, seconds)
 
     def was_cancelled(self, request_id: str) -> bool:
         """Return whether a request was cancelled before it began to run. ``False`` if its status is not known."""

@@ -120,7 +120,7 @@ def read_input(options: argparse.Namespace) -> Any:
     return _parse("stdin", sys.stdin.buffer.read())
 
 
-def check_target(options: argparse.Namespace) -> None:
+def check_model_or_chain(options: argparse.Namespace) -> None:
     """Check that either a model or a chain is given.
 
     :raises BasetenInputError: both are given, or neither.

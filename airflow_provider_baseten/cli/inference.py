@@ -7,7 +7,7 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import decode_model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_at_most_one
-from airflow_provider_baseten.cli.console import check_target, command, read_input, write, write_bytes
+from airflow_provider_baseten.cli.console import check_model_or_chain, command, read_input, write, write_bytes
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 
@@ -67,12 +67,12 @@ def _hook(options: argparse.Namespace) -> BasetenHook:
 
 
 def _model_or_chain(options: argparse.Namespace) -> Target:
-    check_target(options)
+    check_model_or_chain(options)
     return Target(model_id=options.model_id, chain_id=options.chain_id)
 
 
 def _target(options: argparse.Namespace) -> Target:
-    check_target(options)
+    check_model_or_chain(options)
     check_at_most_one(**{"--environment": options.environment, "--deployment-id": options.deployment_id})
     check_at_most_one(**{"--regional": options.regional or None, "--deployment-id": options.deployment_id})
     return Target(

@@ -3,7 +3,7 @@
 import argparse
 
 from airflow_provider_baseten.arguments import check_at_most_one
-from airflow_provider_baseten.cli.console import check_target, command, write
+from airflow_provider_baseten.cli.console import check_model_or_chain, command, write
 from airflow_provider_baseten.cli.inference import REQUEST_RETRIES
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.hooks.baseten import BasetenHook
@@ -22,7 +22,7 @@ def models(options: argparse.Namespace) -> None:
 @command
 def deployments(options: argparse.Namespace) -> None:
     """Print all deployments of a model or a chain, or only the one in ``--deployment-id``."""
-    check_target(options)
+    check_model_or_chain(options)
     called = {"model_id": options.model_id, "chain_id": options.chain_id}
     with _client(options) as client:
         if options.deployment_id is not None:

@@ -19,7 +19,7 @@ from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal
 from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, error_types
-from airflow_provider_baseten.webhook.spool import Kind, Spool
+from airflow_provider_baseten.webhook.spool import DeliveryKind, Spool
 
 # Seconds until a delivery gets its response. Baseten gives up after ten seconds, and after such a timeout it does not
 # send the delivery again.
@@ -123,7 +123,7 @@ class _Receiver:
             counts = await asyncio.to_thread(self._spool.counts) if self._spool else {}
         except BasetenResultStoreError:
             return JSONResponse({"status": "degraded", "clock": clock, "spooled": None, "held": None})
-        held = counts.get(Kind.HELD, 0)
+        held = counts.get(DeliveryKind.HELD, 0)
         status = "degraded" if clock == "off" or held else "ok"
         return JSONResponse({"status": status, "clock": clock, "spooled": sum(counts.values()) - held, "held": held})
 

@@ -14,7 +14,7 @@ from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery
 from airflow_provider_baseten.webhook.intake import error_types
-from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Entry, Kind, Spool, read_metadata
+from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool, SpoolEntry, read_metadata
 
 # Seconds between two searches for deliveries that other processes left behind.
 _LOOK_SECONDS = 15.0
@@ -23,7 +23,7 @@ _LOOK_SECONDS = 15.0
 _LONGEST_PAUSE = 5.0
 _PARALLEL = 4
 # Deliveries that are stored only once their time or their signature has been confirmed.
-_UNCONFIRMED = {Kind.HELD, Kind.UNVERIFIED}
+_UNCONFIRMED = {DeliveryKind.HELD, DeliveryKind.UNVERIFIED}
 
 _log = logging.getLogger(__name__)
 
@@ -107,9 +107,9 @@ class Drain:
                 pause = _LOOK_SECONDS
             self._awake.wait(pause)
 
-    def _begin(self, entries: list[Entry]) -> float:
+    def _begin(self, entries: list[SpoolEntry]) -> float:
         """Start threads for the groups that are due; return the seconds until the next group is due."""
-        waiting: dict[str, list[Entry]] = {}
+        waiting: dict[str, list[SpoolEntry]] = {}
         for entry in entries:
             waiting.setdefault(_group_of(entry), []).append(entry)
         now = time.monotonic()
@@ -130,7 +130,7 @@ class Drain:
                     ).start()
         return min(pauses)
 
-    def _work(self, group: _Group, entries: list[Entry]) -> None:
+    def _work(self, group: _Group, entries: list[SpoolEntry]) -> None:
         """Store the entries one after the other until one fails. Skip those that another thread or process stores."""
         # The order is new each time, so that an entry that always fails does not block the others.
         random.shuffle(entries)
@@ -158,7 +158,7 @@ class Drain:
                 group.next_at = time.monotonic() + pause
         self._awake.set()
 
-    def _finish(self, entry: Entry, file: IO[bytes]) -> None:
+    def _finish(self, entry: SpoolEntry, file: IO[bytes]) -> None:
         """Store one delivery and delete its file.
 
         A delivery of the kind ``HELD`` or ``UNVERIFIED`` is stored only once the clock confirms that the delivery
@@ -174,7 +174,7 @@ class Drain:
             return
         body = None
         try:
-            if entry.kind is Kind.UNVERIFIED:
+            if entry.kind is DeliveryKind.UNVERIFIED:
                 body = file.read()
                 attempt = ReceivedDelivery(body=body, signature=metadata.signature, request_id=None)
                 metadata = _verified(metadata, self._connections.identify(attempt, metadata.conn_id))
@@ -198,12 +198,12 @@ class Drain:
             "The spooled result of async request %s for connection %s was stored", metadata.request_id, metadata.conn_id
         )
 
-    def _drop(self, entry: Entry, why: str) -> None:
+    def _drop(self, entry: SpoolEntry, why: str) -> None:
         self._spool.remove(entry)
         _log.warning("A spooled delivery %s; it was deleted", why)
 
 
-def _group_of(entry: Entry) -> str:
+def _group_of(entry: SpoolEntry) -> str:
     return entry.kind if entry.kind in _UNCONFIRMED else entry.group
 
 

@@ -10,7 +10,7 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock, format_time, parse_time
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, identify
-from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Kind, Spool
+from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool
 from airflow_provider_baseten.webhook.threads import WorkerThreads
 
 _THREADS = 8
@@ -80,7 +80,7 @@ class Intake:
                 raise Refusal(503, "The connection could not be looked up.") from None
             metadata = DeliveryMetadata(conn_id=conn_id, arrived=arrived, signature=attempt.signature)
             problem = f"it could not be checked ({error_types(error)})"
-            await self._keep(Kind.UNVERIFIED, metadata, attempt.body, problem, peer=peer, deadline=deadline)
+            await self._keep(DeliveryKind.UNVERIFIED, metadata, attempt.body, problem, peer=peer, deadline=deadline)
             return None
         on_verified()
         uri = verified.connection.result_store
@@ -95,7 +95,7 @@ class Intake:
                 await self._hold(metadata, attempt.body, deadline)
             raise Refusal(403, "The time in the body is missing, or too far from the receiver's.")
         if problem := await self._store(uri, metadata, attempt.body, until):
-            kind = Kind.SIGNED if verified.signed else Kind.UNSIGNED
+            kind = DeliveryKind.SIGNED if verified.signed else DeliveryKind.UNSIGNED
             await self._keep(kind, metadata, attempt.body, problem, deadline=deadline)
         return verified.request_id
 
@@ -149,10 +149,19 @@ class Intake:
             format_time(sent),
             format_time(metadata.arrived),
         )
-        await self._keep(Kind.HELD, metadata, body, "its time is too far from this machine's", deadline=deadline)
+        await self._keep(
+            DeliveryKind.HELD, metadata, body, "its time is too far from this machine's", deadline=deadline
+        )
 
     async def _keep(
-        self, kind: Kind, metadata: DeliveryMetadata, body: bytes, problem: str, *, deadline: float, peer: str = ""
+        self,
+        kind: DeliveryKind,
+        metadata: DeliveryMetadata,
+        body: bytes,
+        problem: str,
+        *,
+        deadline: float,
+        peer: str = "",
     ) -> None:
         """Spool a delivery.
 

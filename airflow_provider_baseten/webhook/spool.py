@@ -27,7 +27,7 @@ _UNFINISHED_SECONDS = 3600.0
 _SIZE_SECONDS = 1.0
 
 
-class Kind(StrEnum):
+class DeliveryKind(StrEnum):
     """Kind of a delivery in the spool: how far it has been checked."""
 
     SIGNED = "signed"
@@ -40,11 +40,11 @@ class Kind(StrEnum):
 
 
 # Security: each kind has its own limit, in bytes, so that forged deliveries can't use up the space of signed ones.
-QUOTAS: Mapping[Kind, int] = {
-    Kind.SIGNED: 1024 * _MIB,
-    Kind.UNSIGNED: 128 * _MIB,
-    Kind.UNVERIFIED: 128 * _MIB,
-    Kind.HELD: 256 * _MIB,
+QUOTAS: Mapping[DeliveryKind, int] = {
+    DeliveryKind.SIGNED: 1024 * _MIB,
+    DeliveryKind.UNSIGNED: 128 * _MIB,
+    DeliveryKind.UNVERIFIED: 128 * _MIB,
+    DeliveryKind.HELD: 256 * _MIB,
 }
 # Limit for unverified deliveries of one sender, in bytes, so that no sender can use up the space of the others.
 PEER_QUOTA = 32 * _MIB
@@ -69,7 +69,7 @@ class DeliveryMetadata:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SpoolEntry:
     """A file of the spool.
 
     :param name: name of the file.
@@ -80,7 +80,7 @@ class Entry:
     """
 
     name: str
-    kind: Kind
+    kind: DeliveryKind
     group: str
     size: int
 
@@ -98,22 +98,24 @@ class Spool:
     :param peer_quota: limit for unverified deliveries of one peer, in bytes.
     """
 
-    def __init__(self, folder: Path, *, quotas: Mapping[Kind, int] = QUOTAS, peer_quota: int = PEER_QUOTA) -> None:
+    def __init__(
+        self, folder: Path, *, quotas: Mapping[DeliveryKind, int] = QUOTAS, peer_quota: int = PEER_QUOTA
+    ) -> None:
         self.folder = folder
         self._quotas = quotas
         self._peer_quota = peer_quota
-        self._counts: Counter[Kind] = Counter()
-        self._sizes: Counter[tuple[Kind, str]] = Counter()
+        self._counts: Counter[DeliveryKind] = Counter()
+        self._sizes: Counter[tuple[DeliveryKind, str]] = Counter()
         self._sized_at = float("-inf")
 
-    def add(self, kind: Kind, metadata: DeliveryMetadata, body: bytes, *, peer: str = "") -> None:
+    def add(self, kind: DeliveryKind, metadata: DeliveryMetadata, body: bytes, *, peer: str = "") -> None:
         """Write a delivery to the spool. Do nothing if the spool already has it. Blocks.
 
         :param peer: the sender of an unverified delivery.
         :raises BasetenResultStoreError: the spool is full, or the folder can't be written.
         """
         head = json.dumps(asdict(metadata)).encode() + b"\n"
-        group = _hash(peer if kind is Kind.UNVERIFIED else metadata.conn_id)
+        group = _hash(peer if kind is DeliveryKind.UNVERIFIED else metadata.conn_id)
         name = f"{group}-{_key(kind, metadata, body)}.{kind}"
         try:
             if not (self.folder / name).exists():
@@ -124,7 +126,7 @@ class Spool:
                 f"The webhook spool {self.folder} can't be written ({type(error).__name__}: {error})."
             ) from error
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[SpoolEntry]:
         """Return all entries, and delete files that a dead process left unfinished.
 
         :raises BasetenResultStoreError: the folder can't be read.
@@ -149,7 +151,7 @@ class Spool:
         self._sized_at = time.monotonic()
         return entries
 
-    def counts(self) -> Counter[Kind]:
+    def counts(self) -> Counter[DeliveryKind]:
         """Return the number of deliveries of each kind. The numbers may be a second old.
 
         :raises BasetenResultStoreError: the folder can't be read.
@@ -171,7 +173,7 @@ class Spool:
             raise BasetenResultStoreError(f"The webhook spool {self.folder} can't be written by this user.")
 
     @contextmanager
-    def claim(self, entry: Entry) -> Iterator[IO[bytes] | None]:
+    def claim(self, entry: SpoolEntry) -> Iterator[IO[bytes] | None]:
         """Yield the file of an entry, open and locked; ``None`` if another process has locked or deleted it."""
         path = self.folder / entry.name
         try:
@@ -182,15 +184,15 @@ class Spool:
         with file:
             yield file if _locked(file) and _is_there(path, file) else None
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: SpoolEntry) -> None:
         """Delete a file."""
         (self.folder / entry.name).unlink(missing_ok=True)
 
-    def _make_room(self, kind: Kind, group: str, size: int) -> None:
+    def _make_room(self, kind: DeliveryKind, group: str, size: int) -> None:
         if time.monotonic() - self._sized_at > _SIZE_SECONDS:
             self.entries()
         taken = sum(taken for (other, _), taken in self._sizes.items() if other is kind)
-        of_peer = self._sizes[kind, group] if kind is Kind.UNVERIFIED else 0
+        of_peer = self._sizes[kind, group] if kind is DeliveryKind.UNVERIFIED else 0
         if taken + size > self._quotas[kind] or of_peer + size > self._peer_quota:
             raise BasetenResultStoreError(f"The webhook spool {self.folder} is full of {kind} deliveries.")
         self._sizes[kind, group] += _on_disk(size)
@@ -239,9 +241,9 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
         raise ValueError("not the metadata of a delivery") from None
 
 
-def _key(kind: Kind, metadata: DeliveryMetadata, body: bytes) -> str:
+def _key(kind: DeliveryKind, metadata: DeliveryMetadata, body: bytes) -> str:
     """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
-    if kind is Kind.UNVERIFIED:
+    if kind is DeliveryKind.UNVERIFIED:
         # Security: the key leaves out the request id, because a forged delivery may contain the id of a real one. The
         # real delivery would then count as a copy of the forged one, and would not be spooled.
         return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
@@ -252,11 +254,11 @@ def _hash(*words: str) -> str:
     return sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def _entry(name: str, status: os.stat_result) -> Entry | None:
+def _entry(name: str, status: os.stat_result) -> SpoolEntry | None:
     stem, _, suffix = name.partition(".")
-    if suffix not in set(Kind):
+    if suffix not in set(DeliveryKind):
         return None
-    return Entry(name, Kind(suffix), stem.partition("-")[0], status.st_size)
+    return SpoolEntry(name, DeliveryKind(suffix), stem.partition("-")[0], status.st_size)
 
 
 def _on_disk(size: int) -> int:

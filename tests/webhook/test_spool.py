@@ -17,7 +17,7 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import Clock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.drain import Drain, pause_after
-from airflow_provider_baseten.webhook.spool import DeliveryMetadata, Kind, Spool
+from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool
 from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection, signature
 from tests.webhook.test_standalone import Standalone
 from tools.airflow_api import wait_until
@@ -133,7 +133,7 @@ class TestAStoreThatFails:
         assert Deliveries(ResultStore(bucket.uri)).load("r1").output() == 1
 
     def test_what_was_stored_meanwhile_stays(self, receive, bucket, spool):
-        spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r1"), body("r1", data="spooled"))
+        spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r1"), body("r1", data="spooled"))
         sender = receive({"prod": connection(bucket.uri)}, spool=spool)
         assert sender.deliver(body("r1", data="stored")).status_code == 200
         sender.app.state.start()
@@ -164,7 +164,7 @@ class TestAStoreThatFails:
 
 class TestBounds:
     def test_a_full_spool_is_503_and_takes_again_when_it_is_drained(self, receive, bucket, tmp_path):
-        spool = Spool(tmp_path / "spool", quotas={Kind.SIGNED: 20_000})
+        spool = Spool(tmp_path / "spool", quotas={DeliveryKind.SIGNED: 20_000})
         sender = receive({"prod": connection(bucket.uri)}, spool=spool)
         bucket.read_only = True
         statuses = [sender.deliver(body(f"r{number}", data="x" * 5000)).status_code for number in range(4)]
@@ -175,27 +175,27 @@ class TestBounds:
         assert sender.deliver(body("r9", data="x" * 5000)).status_code == 200
 
     def test_many_small_ones_count_as_blocks_of_the_disk(self, tmp_path):
-        spool = Spool(tmp_path / "spool", quotas={Kind.SIGNED: 10 * 4096})
+        spool = Spool(tmp_path / "spool", quotas={DeliveryKind.SIGNED: 10 * 4096})
         for number in range(10):
-            spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=f"r{number}"), b"{}")
+            spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=f"r{number}"), b"{}")
         with pytest.raises(BasetenResultStoreError, match="is full of signed deliveries"):
-            spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r10"), b"{}")
+            spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r10"), b"{}")
 
     def test_what_other_processes_spool_counts(self, tmp_path):
-        quotas = {Kind.SIGNED: 4 * 4096}
+        quotas = {DeliveryKind.SIGNED: 4 * 4096}
         for number in range(4):
             Spool(tmp_path / "spool", quotas=quotas).add(
-                Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=f"r{number}"), b"{}"
+                DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=f"r{number}"), b"{}"
             )
         with pytest.raises(BasetenResultStoreError):
             Spool(tmp_path / "spool", quotas=quotas).add(
-                Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r4"), b"{}"
+                DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r4"), b"{}"
             )
 
     def test_strangers_take_neither_the_space_of_signed_ones_nor_that_of_each_other(self, spool):
         def unverified(peer, number):
             metadata = DeliveryMetadata(conn_id="prod", signature=f"v1={number:064x}")
-            spool.add(Kind.UNVERIFIED, metadata, b"x" * (4 * MIB), peer=peer)
+            spool.add(DeliveryKind.UNVERIFIED, metadata, b"x" * (4 * MIB), peer=peer)
 
         for number in range(7):
             unverified("stranger", number)
@@ -208,7 +208,7 @@ class TestBounds:
             unverified("d", number)
         with pytest.raises(BasetenResultStoreError):
             unverified("d", 3)
-        spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r1"), b"x" * MIB)
+        spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r1"), b"x" * MIB)
 
     def test_pauses_grow_but_stay_shorter_than_the_grace_of_a_waiting_task(self):
         assert [pause_after(failures) for failures in (0, 1, 2, 3, 4, 10_000)] == [0.5, 1, 2, 4, 5, 5]
@@ -277,7 +277,7 @@ class TestDrain:
     def test_what_a_dead_process_left_is_stored_at_the_start(self, receive, bucket, spool):
         for number in range(100):
             name = f"r{number}"
-            spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=name), body(name))
+            spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=name), body(name))
         sender = receive({"prod": connection(bucket.uri)}, spool=Spool(spool.folder))
         sender.app.state.start()
         until_empty(spool)
@@ -286,7 +286,7 @@ class TestDrain:
     def test_several_drains_store_each_result_once(self, bucket, spool):
         names = [f"r{number}" for number in range(200)]
         for name in names:
-            spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=name), body(name, data=name))
+            spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=name), body(name, data=name))
         written = Counter()
         opened = bucket._open
 
@@ -305,7 +305,7 @@ class TestDrain:
     def test_one_that_always_fails_keeps_no_other_back(self, bucket, spool):
         names = [f"r{number}" for number in range(20)]
         for name in ["bad", *names]:
-            spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=name), body(name))
+            spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id=name), body(name))
         opened = bucket._open
 
         def open_(path, mode="rb", *args, **kwargs):
@@ -320,7 +320,7 @@ class TestDrain:
 
     def test_a_connection_that_is_gone_and_comes_back(self, bucket, spool, caplog):
         connections = {}
-        spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r1"), body("r1"))
+        spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r1"), body("r1"))
         with draining(spool, connections.get):
             wait_until(lambda: "connection prod is gone" in caplog.text, 10, "the trouble to be logged")
             assert len(files(spool)) == 1
@@ -351,8 +351,12 @@ class TestDrain:
 
     def test_what_nobody_can_judge_stays_however_old_it_seems(self, bucket, spool):
         """Ages are no reason to delete it: the clock may have jumped by years."""
-        spool.add(Kind.HELD, DeliveryMetadata(conn_id="prod", request_id="r1", time="2020-01-01T00:00:00Z"), body("r1"))
-        spool.add(Kind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r2"), body("r2"))
+        spool.add(
+            DeliveryKind.HELD,
+            DeliveryMetadata(conn_id="prod", request_id="r1", time="2020-01-01T00:00:00Z"),
+            body("r1"),
+        )
+        spool.add(DeliveryKind.SIGNED, DeliveryMetadata(conn_id="prod", request_id="r2"), body("r2"))
         for file in spool.folder.iterdir():
             os.utime(file, (0, 0))
         with draining(spool, {"prod": connection(bucket.uri)}.get):

@@ -71,7 +71,7 @@ class BasetenPlugin(AirflowPlugin):
 @cache
 def _app() -> Any:
     from airflow_provider_baseten.webhook.app import create_app
-    from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
+    from airflow_provider_baseten.webhook.clock import DeliveryClock, fetch_server_time
     from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
     from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
@@ -79,5 +79,5 @@ def _app() -> Any:
         Connections(find_airflow_connection),
         max_body_bytes=config.WEBHOOK_MAX_BODY_BYTES.get(),
         spool=Spool(default_folder()),
-        clock=Clock(tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(), ask=fetch_server_time),
+        clock=DeliveryClock(tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(), ask=fetch_server_time),
     )

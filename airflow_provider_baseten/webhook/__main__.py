@@ -17,7 +17,7 @@ from airflow_provider_baseten.storage import file_rights, files
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook import PREFIX
-from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
+from airflow_provider_baseten.webhook.clock import DeliveryClock, fetch_server_time
 from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
@@ -101,9 +101,9 @@ def _log_to_stderr() -> None:
     log.propagate = False
 
 
-def _clock() -> Clock:
+def _clock() -> DeliveryClock:
     try:
-        return Clock(tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(), ask=fetch_server_time)
+        return DeliveryClock(tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(), ask=fetch_server_time)
     except BasetenInputError as error:
         raise _UsageError(str(error)) from None
 
@@ -174,7 +174,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _serve(
-    connections: Connections, spool: Spool, clock: Clock, options: argparse.Namespace, listener: socket.socket
+    connections: Connections, spool: Spool, clock: DeliveryClock, options: argparse.Namespace, listener: socket.socket
 ) -> None:
     import uvicorn
 

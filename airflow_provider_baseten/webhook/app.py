@@ -14,7 +14,7 @@ from starlette.routing import Route
 from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.webhook.buffer import Body, Buffer
-from airflow_provider_baseten.webhook.clock import Clock
+from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal
 from airflow_provider_baseten.webhook.drain import Drain
@@ -41,7 +41,7 @@ def create_app(
     timeout: float = _TIMEOUT,
     prefix: str = "",
     spool: Spool | None = None,
-    clock: Clock | None = None,
+    clock: DeliveryClock | None = None,
     conn_id: str = "baseten_default",
 ) -> Starlette:
     """Return the app with ``POST {prefix}/webhooks/{conn_id}`` and ``GET {prefix}/health``.
@@ -61,7 +61,7 @@ def create_app(
         max_body_bytes=max_body_bytes,
         timeout=timeout,
         spool=spool,
-        clock=clock or Clock(),
+        clock=clock or DeliveryClock(),
         conn_id=conn_id,
     )
 
@@ -93,7 +93,7 @@ class _Receiver:
         max_body_bytes: int,
         timeout: float,
         spool: Spool | None,
-        clock: Clock,
+        clock: DeliveryClock,
         conn_id: str,
     ) -> None:
         self._connections = connections

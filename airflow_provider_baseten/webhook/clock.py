@@ -36,7 +36,7 @@ def fetch_server_time(url: str) -> float | None:
         return None
 
 
-class Clock:
+class DeliveryClock:
     """Clock that decides whether a delivery is recent, and notices when this machine's time is wrong.
 
     This machine's clock is compared with a server's from time to time. If the two differ, a delivery counts as recent

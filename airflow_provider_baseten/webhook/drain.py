@@ -10,7 +10,7 @@ from typing import IO
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock
+from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery
 from airflow_provider_baseten.webhook.intake import error_types
@@ -68,7 +68,7 @@ class Drain:
     :param clock: clock that checks the times of deliveries.
     """
 
-    def __init__(self, spool: Spool, connections: Connections, clock: Clock) -> None:
+    def __init__(self, spool: Spool, connections: Connections, clock: DeliveryClock) -> None:
         self._spool = spool
         self._connections = connections
         self._clock = clock

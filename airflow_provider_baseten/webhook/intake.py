@@ -7,7 +7,7 @@ from functools import partial
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, format_time, parse_time
+from airflow_provider_baseten.webhook.clock import DeliveryClock, format_time, parse_time
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, identify
 from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool
@@ -39,7 +39,7 @@ class Intake:
         self,
         connections: Connections,
         *,
-        clock: Clock,
+        clock: DeliveryClock,
         spool: Spool | None,
         on_spooled: Callable[[], None],
         timeout: float,

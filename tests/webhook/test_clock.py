@@ -15,7 +15,7 @@ from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock, fetch_server_time
+from airflow_provider_baseten.webhook.clock import DeliveryClock, fetch_server_time
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import body, connection
 from tests.webhook.test_standalone import Standalone
@@ -26,8 +26,8 @@ SIX_MINUTES = 360.0
 UNUSABLE = ("9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:59")
 
 
-def clock_that_is_off(seconds: float, **options) -> Clock:
-    return Clock(now=lambda: time.time() + seconds, **options)
+def clock_that_is_off(seconds: float, **options) -> DeliveryClock:
+    return DeliveryClock(now=lambda: time.time() + seconds, **options)
 
 
 @contextmanager
@@ -164,7 +164,7 @@ class TestOffByMinutes:
 class TestOldCopies:
     def test_do_not_come_back_though_the_other_clock_is_asked(self, receive, store, spool):
         with server(Date=formatdate(usegmt=True)) as (url, asked):
-            clock = Clock(ask=fetch_server_time)
+            clock = DeliveryClock(ask=fetch_server_time)
             sender = receive({"prod": connection(store.uri, management_url=url)}, clock=clock, spool=spool)
             for number in range(20):
                 assert sender.deliver(body(f"r{number}", age=301 + number)).status_code == 403
@@ -189,7 +189,7 @@ def test_recent_is_within_the_tolerance_of_either_clock():
     for _ in range(2000):
         tolerance, off, age = rng.uniform(1, 1000), rng.uniform(-2000, 2000), rng.uniform(-2000, 2000)
         now = 1.7e9
-        clock = Clock(tolerance=tolerance, ask=lambda url, now=now: now, now=lambda now=now, off=off: now + off)
+        clock = DeliveryClock(tolerance=tolerance, ask=lambda url, now=now: now, now=lambda now=now, off=off: now + off)
         clock.compare("http://127.0.0.1")
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - age))
         nearest = min(abs(age), abs(age + off))

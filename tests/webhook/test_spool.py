@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import Clock
+from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.drain import Drain, pause_after
 from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool
@@ -41,7 +41,7 @@ def until_empty(spool: Spool) -> None:
 @contextmanager
 def draining(spool: Spool, lookup, number: int = 1):
     """Several drains of one folder, as several processes have."""
-    drains = [Drain(Spool(spool.folder), Connections(lookup, seconds=0), Clock()) for _ in range(number)]
+    drains = [Drain(Spool(spool.folder), Connections(lookup, seconds=0), DeliveryClock()) for _ in range(number)]
     for drain in drains:
         drain.wake()
     try:

@@ -14,7 +14,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 MANAGEMENT_URL = "https://api.baseten.co"
 _MODEL_APIS_URL = "https://inference.baseten.co"
 
-MAX_RESPONSE_BYTES = config.MAX_RESPONSE_BYTES.default
+DEFAULT_MAX_RESPONSE_BYTES = config.MAX_RESPONSE_BYTES.default
 
 # Longest timeout in seconds. Sockets take a timeout in milliseconds as a signed 32-bit integer, which can't hold much
 # more.
@@ -47,7 +47,7 @@ class Credentials:
     management_url: str | None = None
     timeout: float = READ_TIMEOUT
     request_retries: RequestRetries = field(default_factory=RequestRetries)
-    max_response_bytes: int = MAX_RESPONSE_BYTES
+    max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES
     error_details: bool = True
 
     def __post_init__(self) -> None:

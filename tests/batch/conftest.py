@@ -10,7 +10,7 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.client.client import Client
-from airflow_provider_baseten.client.credentials import MAX_RESPONSE_BYTES, Credentials
+from airflow_provider_baseten.client.credentials import DEFAULT_MAX_RESPONSE_BYTES, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.emulator import Emulator
 
@@ -136,7 +136,7 @@ async def whole_body(receive):
             return body
 
 
-def run_job(tmp_path, *, base_url, api_key=KEY, max_response_bytes=MAX_RESPONSE_BYTES, **arguments):
+def run_job(tmp_path, *, base_url, api_key=KEY, max_response_bytes=DEFAULT_MAX_RESPONSE_BYTES, **arguments):
     options = {name: arguments.pop(name) for name in ("stop", "on_progress") if name in arguments}
     arguments = {
         "output_path": str(tmp_path / "out"),

@@ -75,7 +75,11 @@ class Request:
     advice: Advice = field(default=advice.PREDICT, repr=False)
 
 
-def sized(body: bytes) -> bytes:
+def checked_body(body: bytes) -> bytes:
+    """Return a request body if its size is allowed.
+
+    :raises BasetenPayloadTooLargeError: the body is larger than Baseten accepts.
+    """
     if len(body) > MAX_BODY_BYTES:
         raise BasetenPayloadTooLargeError(
             f"The request body has {len(body):,} bytes, Baseten takes at most 100 MB; pass a reference to the data."

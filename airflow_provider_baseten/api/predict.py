@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict, get_args
 
-from airflow_provider_baseten.api.http import JSON, MSGPACK, ContentType, Request, checked_headers, sized
+from airflow_provider_baseten.api.http import JSON, MSGPACK, ContentType, Request, checked_body, checked_headers
 from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.target import Target, check_target
 from airflow_provider_baseten.arguments import check_choice, check_flags
@@ -56,7 +56,7 @@ def build_predict(
         path=target.path("predict"),
         subject=f"predict of {target}",
         headers=checked | {"Content-Type": content_type},
-        body=sized(_encode(model_input, content_type)),
+        body=checked_body(_encode(model_input, content_type)),
         idempotent=idempotent,
     )
 

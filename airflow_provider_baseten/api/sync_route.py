@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from airflow_provider_baseten.api import advice
 from airflow_provider_baseten.api.advice import Advice
-from airflow_provider_baseten.api.http import JSON, Request, checked_headers, sized
+from airflow_provider_baseten.api.http import JSON, Request, checked_body, checked_headers
 from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.target import ModelApis, Target, check_route_target
 from airflow_provider_baseten.arguments import check_at_most_one, check_choice, check_flags, is_encodable, shown
@@ -75,7 +75,7 @@ def build_sync_route(
         path=target.sync_path(route) + (f"?{query}" if query else ""),
         subject=f"{verb} sync/{route.removeprefix('/')} of {target}",
         headers=checked,
-        body=None if body is None else sized(body),
+        body=None if body is None else checked_body(body),
         idempotent=idempotent or verb in _SAFE_METHODS,
         allowed_statuses=statuses,
         advice=route_advice(target),

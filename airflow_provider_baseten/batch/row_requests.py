@@ -110,7 +110,7 @@ class RequestEncoder:
     def _row_as_body(self, row: Row) -> bytes:
         value = row.rounded
         self._check_chain(row, value)
-        return sized(row, encode(str(row), value) if row.raw is None else row.raw)
+        return _checked_body(row, encode(str(row), value) if row.raw is None else row.raw)
 
     def _check_chain(self, row: object, value: Any) -> None:
         is_chain = isinstance(self._job.target, Target) and self._job.target.chain_id is not None
@@ -128,7 +128,7 @@ class RequestEncoder:
         try:
             value = self._format.join(group.inputs, self._plan.parameters)
             self._check_chain("The input of a row", value)
-            body = sized("A request", encode("model_input", value))
+            body = _checked_body("A request", encode("model_input", value))
         except BasetenError as error:
             return RowRequest(group.numbers, group.kept, inputs=group.inputs, error=error)
         return RowRequest(group.numbers, group.kept, body, group.inputs if self._format.split else None)
@@ -159,7 +159,7 @@ def _typed(row: Row, error: Exception) -> BasetenError:
     )
 
 
-def sized(what: object, body: bytes) -> bytes:
+def _checked_body(what: object, body: bytes) -> bytes:
     """Return the body if its size is allowed.
 
     :raises BasetenPayloadTooLargeError: the body is larger than Baseten accepts.

@@ -116,7 +116,7 @@ def test_a_large_output_is_read_back(connect, tmp_path, body, content_type, expe
     [path] = (tmp_path / "outputs").iterdir()
     assert path.read_bytes() == body
     value = outputs.read_output(reference)
-    assert value == (body if expected == "bytes" else encoding.read(body, expected))
+    assert value == (body if expected == "bytes" else encoding.decode_output(body, expected))
 
 
 @pytest.mark.parametrize("body", [pad(b"[", b"1,"), pad(b'{"a": [', b"1]"), pad(b"", b"x"), pad(b"<html>", b"</html>")])

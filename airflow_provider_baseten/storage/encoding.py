@@ -27,7 +27,7 @@ class Output:
     :param value: the decoded value. It is ``None`` if the body is a ``LargeBody``, because a large output goes to a
         file, and only XCom needs the value.
     :param body: the bytes in which the value is stored.
-    :param format: format of the body, for :func:`read`.
+    :param format: format of the body, for :func:`decode_output`.
     """
 
     value: Any
@@ -117,7 +117,7 @@ class Output:
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 
-def read(body: bytes, stored_format: StoredFormat) -> Any:
+def decode_output(body: bytes, stored_format: StoredFormat) -> Any:
     """Decode the bytes of an output.
 
     :raises ValueError: the bytes do not have this format.

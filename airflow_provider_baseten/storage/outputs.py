@@ -213,7 +213,7 @@ def _read(uri: str, stored_format: StoredFormat, request_id: str | None, size: i
             request_id=request_id,
         )
     try:
-        return encoding.read(body, stored_format)
+        return encoding.decode_output(body, stored_format)
     except ValueError as error:
         raise BasetenResultStoreError(
             f"{subject} in {uri} ({len(body):,} bytes) is not {stored_format} ({type(error).__name__}). "

@@ -48,7 +48,7 @@ def test_an_answer_that_xcom_cannot_hold_is_paid_once_and_readable(serve, run_da
     run = run_dag(dag)
     assert run.states == {"t": "success"}
     assert len(server.requests) == 1
-    expected = encoding.read(body, "json")
+    expected = encoding.decode_output(body, "json")
     assert same(read_output(run.xcom("t")), expected)
 
 

@@ -28,7 +28,7 @@ class _NoJsonError(ValueError):
     """A value can't be converted to JSON; the message says why."""
 
 
-def rows_of(batch: "pa.RecordBatch", where: str, before: int) -> Iterator[Any]:
+def record_batch_rows(batch: "pa.RecordBatch", where: str, before: int) -> Iterator[Any]:
     """Yield the rows of a batch as objects, and an error for each row with a value that can't be converted.
 
     :param where: words before the row number in error messages.

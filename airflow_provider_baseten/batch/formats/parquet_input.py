@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from airflow_provider_baseten.batch.formats.arrow_values import rows_of
+from airflow_provider_baseten.batch.formats.arrow_values import record_batch_rows
 from airflow_provider_baseten.batch.formats.parquet_parts import require_pyarrow
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.batch.read_progress import ReadProgress
@@ -43,7 +43,7 @@ def rows(file: InputFile, progress: ReadProgress, columns: Collection[str] | Non
         # lists of dictionary-encoded values.
         groups = range(table.num_row_groups)
         for batch in chain.from_iterable(table.iter_batches(_BATCH_ROWS, [group], wanted) for group in groups):
-            for value in rows_of(batch, f"{file.uri}, row", number):
+            for value in record_batch_rows(batch, f"{file.uri}, row", number):
                 number += 1
                 yield Row((file.uri, "row", number), value=value)
 

@@ -31,7 +31,7 @@ def mode_of(folder: Path) -> int:
     return folder.stat().st_mode & 0o777
 
 
-def create(file: Path) -> BinaryIO:
+def create_file(file: Path) -> BinaryIO:
     """Create a file with the permissions of its folder, and open it to write.
 
     :raises FileExistsError: the file exists.

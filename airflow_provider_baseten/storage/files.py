@@ -127,7 +127,7 @@ def write(uri: str, body: bytes | LargeBody, *, root: str | None = None) -> None
         _make_folder(local.parent, root)
         temporary = local.parent / f".{local.name[:_TEMPORARY_NAME_LENGTH]}.{uuid4().hex}.part"
         try:
-            with file_rights.create(temporary) as file:
+            with file_rights.create_file(temporary) as file:
                 _copy(body, file)
             temporary.replace(local)
         finally:
@@ -149,7 +149,7 @@ def create(uri: str, body: bytes, *, root: str | None = None) -> bool:
             return _create_object(remote, body)
         _make_folder(local.parent, root)
         try:
-            with file_rights.create(local) as file:
+            with file_rights.create_file(local) as file:
                 file.write(body)
         except FileExistsError:
             return False
@@ -289,7 +289,7 @@ def _check_local(path: Path, *, is_folder: bool) -> None:
     folder = path if is_folder else path.parent
     file_rights.make_folder(folder)
     probe = folder / f".{uuid4().hex}.part"
-    file_rights.create(probe).close()
+    file_rights.create_file(probe).close()
     probe.unlink()
     with suppress(FileNotFoundError):
         path.lstat()  # Raises an error for an impossible name, such as one that is too long.

@@ -150,12 +150,12 @@ def _parse(source: str, text: bytes) -> Any:
     raise UsageError(f"The input from {source} is not JSON: {reason}.")
 
 
-def write(output: Any) -> None:
+def print_output(output: Any) -> None:
     """Print a value as JSON; print bytes unchanged."""
     if not isinstance(output, bytes):
         # UTF-8 can't encode a lone surrogate. The handler escapes it as \ud800, which is valid JSON.
         output = f"{_format(output)}\n".encode(errors="backslashreplace")
-    write_bytes(output)
+    print_bytes(output)
 
 
 def _format(output: Any) -> str:
@@ -189,7 +189,7 @@ def stdout() -> TextIO:
     return _stdout or sys.stdout
 
 
-def write_bytes(data: bytes) -> None:
+def print_bytes(data: bytes) -> None:
     """Print bytes, unbuffered."""
     stdout().buffer.write(data)
     stdout().buffer.flush()

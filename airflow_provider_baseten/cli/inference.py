@@ -7,7 +7,7 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import decode_model_output
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_at_most_one
-from airflow_provider_baseten.cli.console import check_model_or_chain, command, read_input, write, write_bytes
+from airflow_provider_baseten.cli.console import check_model_or_chain, command, print_bytes, print_output, read_input
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 
@@ -22,9 +22,9 @@ def predict(options: argparse.Namespace) -> None:
     hook = BasetenHook(options.conn_id, timeout=options.timeout or http.READ_TIMEOUT, request_retries=REQUEST_RETRIES)
     with hook.client() as client:
         request = build_predict(target, model_input)
-        output = decode_model_output(client.send(request, write_bytes if options.stream else None))
+        output = decode_model_output(client.send(request, print_bytes if options.stream else None))
     if not options.stream:
-        write(output)
+        print_output(output)
 
 
 @command
@@ -38,20 +38,20 @@ def async_predict(options: argparse.Namespace) -> None:
         priority=options.priority,
         max_time_in_queue_seconds=options.max_time_in_queue_seconds,
     )
-    write({"request_id": request_id})
+    print_output({"request_id": request_id})
 
 
 @command
 def status(options: argparse.Namespace) -> None:
     """Print the status of an async request."""
-    write(_hook(options).get_async_request(_model_or_chain(options), options.request_id))
+    print_output(_hook(options).get_async_request(_model_or_chain(options), options.request_id))
 
 
 @command
 def cancel(options: argparse.Namespace) -> None:
     """Cancel an async request."""
     canceled = _hook(options).cancel_async_request(_model_or_chain(options), options.request_id)
-    write({"request_id": options.request_id, "canceled": canceled})
+    print_output({"request_id": options.request_id, "canceled": canceled})
 
 
 @command
@@ -59,7 +59,7 @@ def wake(options: argparse.Namespace) -> None:
     """Start a replica of a deployment that has scaled to zero."""
     target = _target(options)
     _hook(options).wake(target)
-    write({"woken": str(target)})
+    print_output({"woken": str(target)})
 
 
 def _hook(options: argparse.Namespace) -> BasetenHook:

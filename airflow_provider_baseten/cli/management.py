@@ -3,7 +3,7 @@
 import argparse
 
 from airflow_provider_baseten.arguments import check_at_most_one
-from airflow_provider_baseten.cli.console import check_model_or_chain, command, write
+from airflow_provider_baseten.cli.console import check_model_or_chain, command, print_output
 from airflow_provider_baseten.cli.inference import REQUEST_RETRIES
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.hooks.baseten import BasetenHook
@@ -16,7 +16,7 @@ def models(options: argparse.Namespace) -> None:
     with _client(options) as client:
         management = client.management
         by_name = options.model_id is None
-        write(management.list_models(options.name) if by_name else management.get_model(options.model_id))
+        print_output(management.list_models(options.name) if by_name else management.get_model(options.model_id))
 
 
 @command
@@ -26,9 +26,9 @@ def deployments(options: argparse.Namespace) -> None:
     called = {"model_id": options.model_id, "chain_id": options.chain_id}
     with _client(options) as client:
         if options.deployment_id is not None:
-            write(client.management.get_deployment(options.deployment_id, **called))
+            print_output(client.management.get_deployment(options.deployment_id, **called))
         else:
-            write(client.management.list_deployments(**called))
+            print_output(client.management.list_deployments(**called))
 
 
 def _client(options: argparse.Namespace) -> Client:

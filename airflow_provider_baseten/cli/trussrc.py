@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.cli.console import UsageError, command, read_file, write
+from airflow_provider_baseten.cli.console import UsageError, command, print_output, read_file
 
 _BASETEN = "https://app.baseten.co"
 # Environment variables that hold the URL of a server and an API key. Truss itself reads them too.
@@ -31,7 +31,7 @@ def connection_from_trussrc(options: argparse.Namespace) -> None:
         name, remote = _remote(_remotes(source, read_file(source)), options.remote, source)
     host, api_key = _host(name, remote), _api_key(name, remote, source)
     connection: dict[str, Any] = {"conn_type": "baseten", "port": 0, "password": api_key}
-    write(connection if host is None else {**connection, "host": host})
+    print_output(connection if host is None else {**connection, "host": host})
 
 
 def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:

@@ -95,7 +95,7 @@ class TestPredict:
         value = console.read_input(Namespace(data=text, file=None))
         sent = build_predict(Target(model_id="abc"), value).body
         response = Response(request=None, status=200, headers={"content-type": "application/json"}, body=text.encode())
-        console.write(response.output())
+        console.print_output(response.output())
         written = capsysbinary.readouterr().out
         assert written.decode() == f'{{\n  "n": {number},\n  "k": [\n    {number}\n  ]\n}}\n'
         assert sent.decode() == text
@@ -106,7 +106,7 @@ class TestPredict:
         value = Decimal("1E+400")
         for _ in range(levels):
             value = [value]
-        console.write(value)
+        console.print_output(value)
         written = capsysbinary.readouterr().out
         assert b"".join(written.split()) == b"[" * levels + b"1E+400" + b"]" * levels
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from airflow_provider_baseten.emulator.clock import Timer, timestamp
 from airflow_provider_baseten.emulator.deployments import EndpointKind
-from airflow_provider_baseten.emulator.submissions import Submission
+from airflow_provider_baseten.emulator.submissions import SubmissionBody
 
 Status = Literal["QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"]
 WebhookStatus = Literal["PENDING", "SUCCEEDED", "FAILED", "CANCELED", "NO_WEBHOOK_PROVIDED"]
@@ -71,7 +71,7 @@ class AsyncRequest:
     target: str
     deployment_id: str
     created_at: float
-    submission: Submission
+    submission: SubmissionBody
     status: Status = "QUEUED"
     status_at: float = 0.0
     webhook_status: WebhookStatus = "PENDING"

@@ -43,7 +43,7 @@ class RetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class SubmissionBody:
     """Parsed body of an async submission.
 
     :param model_input: input of the model in JSON.
@@ -60,7 +60,7 @@ class Submission:
     retry_config: RetryConfig = RetryConfig()
 
 
-def parse_submission(kind: EndpointKind, body: bytes) -> Submission:
+def parse_submission(kind: EndpointKind, body: bytes) -> SubmissionBody:
     """Parse the body of ``async_predict`` or ``async_run_remote``.
 
     :param kind: ``model`` or ``chain``. For a chain, the body may be just the object with the arguments of
@@ -75,12 +75,12 @@ def parse_submission(kind: EndpointKind, body: bytes) -> Submission:
     if not isinstance(fields, dict):
         raise bad_request("The body must be a JSON object.")
     if kind == "chain" and not ("model_input" in fields and fields.keys() <= _FIELDS):
-        return Submission(_to_json(fields))
+        return SubmissionBody(_to_json(fields))
     if "model_input" not in fields:
         raise bad_request("model_input is required.")
     if kind == "chain" and not isinstance(fields["model_input"], dict):
         raise bad_request("model_input of a chain must be an object.")
-    return Submission(
+    return SubmissionBody(
         model_input=_to_json(fields["model_input"]),
         webhook_endpoint=_parse_webhook_endpoint(fields.get("webhook_endpoint")),
         priority=_parse_integer(fields, "priority", 0, 2, 0),

@@ -29,7 +29,7 @@ _SPARE_LISTS = 65_536
 _LAST_CHARACTER = 0x10FFFF
 
 
-def encode(value: Any) -> dict[bytes, Any] | None:
+def encode_array(value: Any) -> dict[bytes, Any] | None:
     """Encode a numpy array or scalar; return ``None`` if the value is neither.
 
     :raises TypeError: the type is not accepted, or the array is masked.

@@ -101,7 +101,7 @@ def _encode(obj: Any) -> Any:
             return {b"__decimal__": True, b"data": str(obj)}
         case UUID():
             return {b"__uuid__": True, b"data": str(obj)}
-    encoded = truss_arrays.encode(obj)
+    encoded = truss_arrays.encode_array(obj)
     if encoded is not None:
         return encoded
     if isinstance(obj, complex):

@@ -10,7 +10,7 @@ import orjson
 from airflow_provider_baseten.batch.description import NotDescribableError, describe
 from airflow_provider_baseten.batch.input_file import InputFile
 from airflow_provider_baseten.batch.job import BatchJob
-from airflow_provider_baseten.batch.row_json import encode
+from airflow_provider_baseten.batch.row_json import encode_value
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 
 # Version of the rules that make a fingerprint. Fingerprints of different versions are never equal.
@@ -53,7 +53,7 @@ def _parts(job: BatchJob, files: Iterable[InputFile], values: Iterable[Any]) -> 
 def _option(job: BatchJob, name: str) -> bytes:
     value = getattr(job, name)
     if not callable(value):
-        return encode(name, value, sort_keys=True)
+        return encode_value(name, value, sort_keys=True)
     if job.job_version is not None:
         return b"callable"
     try:
@@ -90,7 +90,7 @@ def _content(value: Any) -> bytes:
     :raises NotDescribableError: the value is or holds something that can't be compared between two runs.
     """
     try:
-        return encode("inputs", value, sort_keys=True)
+        return encode_value("inputs", value, sort_keys=True)
     except BasetenError:
         return b"object " + describe(value).encode()
 

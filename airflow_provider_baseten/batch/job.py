@@ -258,9 +258,9 @@ def _check_json(name: str, value: object) -> None:
 
     :raises BasetenInputError: it can't.
     """
-    from airflow_provider_baseten.batch.row_json import encode
+    from airflow_provider_baseten.batch.row_json import encode_value
 
-    encode(name, value)
+    encode_value(name, value)
 
 
 def _check_model_input(value: object) -> None:

@@ -13,7 +13,7 @@ from airflow_provider_baseten.batch.formats import PART_FORMATS, PartFormat
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput
 from airflow_provider_baseten.batch.presets import RequestFormat, request_format_of
 from airflow_provider_baseten.batch.row import Row
-from airflow_provider_baseten.batch.row_json import encode
+from airflow_provider_baseten.batch.row_json import encode_value
 from airflow_provider_baseten.batch.row_outputs import sends_floats
 from airflow_provider_baseten.batch.template import Template
 from airflow_provider_baseten.callables import raised
@@ -64,7 +64,7 @@ class BatchPlan:
             job=job,
             request_format=request_format,
             request=_request_of(job, request_format),
-            parameters=exact_json.decode(encode("parameters", job.parameters or {})),
+            parameters=exact_json.decode(encode_value("parameters", job.parameters or {})),
             input_of=input_of,
             input_columns=input_columns,
             kept_columns=tuple(dict.fromkeys([*([job.id_column] if job.id_column else []), *job.keep_columns])),

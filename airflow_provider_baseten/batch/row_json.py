@@ -19,7 +19,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 _FAST = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
+def encode_value(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
     """Encode a value as JSON. Integers of any size and ``Decimal`` keep every digit.
 
     Dates and times are encoded as ISO 8601, UUIDs as text, enumerations by their value, data classes and all mappings
@@ -49,7 +49,8 @@ def encode(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
     """Return a value in which dates, data classes and other types that JSON does not have are replaced by JSON values.
 
-    Values inside lists and mappings are replaced too. Objects of types that :func:`encode` refuses stay unchanged.
+    Values inside lists and mappings are replaced too. Objects of types that :func:`encode_value` refuses stay
+    unchanged.
     """
     match value:
         case str() | int() | float() | Decimal() | None if not isinstance(value, Enum):

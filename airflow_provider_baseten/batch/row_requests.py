@@ -7,7 +7,7 @@ from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.batch.row import Row
-from airflow_provider_baseten.batch.row_json import encode
+from airflow_provider_baseten.batch.row_json import encode_value
 from airflow_provider_baseten.batch.seen_ids import SeenIds, id_key
 from airflow_provider_baseten.callables import raised
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenPayloadTooLargeError
@@ -105,12 +105,12 @@ class RequestEncoder:
         columns = {name: row.column(name) for name in self._plan.kept_columns}
         if self._job.id_column and not self._ids.add(id_key(columns[self._job.id_column])):
             raise BasetenInputError(f"{row} repeats the {self._job.id_column} of an earlier row, so it was not sent.")
-        return b"," + encode("keep_columns", columns)[1:-1]
+        return b"," + encode_value("keep_columns", columns)[1:-1]
 
     def _row_as_body(self, row: Row) -> bytes:
         value = row.rounded
         self._check_chain(row, value)
-        return _checked_body(row, encode(str(row), value) if row.raw is None else row.raw)
+        return _checked_body(row, encode_value(str(row), value) if row.raw is None else row.raw)
 
     def _check_chain(self, row: object, value: Any) -> None:
         is_chain = isinstance(self._job.target, Target) and self._job.target.chain_id is not None
@@ -128,7 +128,7 @@ class RequestEncoder:
         try:
             value = self._format.join(group.inputs, self._plan.parameters)
             self._check_chain("The input of a row", value)
-            body = _checked_body("A request", encode("model_input", value))
+            body = _checked_body("A request", encode_value("model_input", value))
         except BasetenError as error:
             return RowRequest(group.numbers, group.kept, inputs=group.inputs, error=error)
         return RowRequest(group.numbers, group.kept, body, group.inputs if self._format.split else None)

@@ -5,7 +5,7 @@ from array import array
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_baseten.batch.row_json import encode
+from airflow_provider_baseten.batch.row_json import encode_value
 
 
 class SeenIds:
@@ -50,5 +50,5 @@ def id_key(value: Any) -> bytes:
 
     The order of an object's members makes no difference, nor do trailing zeros of a decimal.
     """
-    key = encode("id_column", value, sort_keys=True)
+    key = encode_value("id_column", value, sort_keys=True)
     return key.rstrip(b"0").rstrip(b".") if isinstance(value, Decimal) and b"." in key and b"E" not in key else key

@@ -15,7 +15,7 @@ from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.batch.formats.parquet_parts import packed
 from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.batch.response_json import CallableError, JsonValue, UnusableResponseError, read_response
-from airflow_provider_baseten.batch.row_json import encode, json_value
+from airflow_provider_baseten.batch.row_json import encode_value, json_value
 from airflow_provider_baseten.batch.row_outputs import Outputs
 from airflow_provider_baseten.batch.row_requests import RowRequest
 from airflow_provider_baseten.batch.run_stats import RequestStats
@@ -192,7 +192,7 @@ def _part_of(output: JsonValue | UnusableResponseError | BasetenError) -> bytes 
 
 def _encoded(name: str, value: Any) -> bytes:
     try:
-        return encode(name, value)
+        return encode_value(name, value)
     except BasetenInputError as error:
         with suppress(TypeError, ValueError, RecursionError):
             # `encode` refuses lone surrogates. JSON can hold them as escapes, and encode_output writes these escapes.

@@ -5,7 +5,7 @@ from string import Formatter
 from typing import Any
 
 from airflow_provider_baseten.api import exact_json
-from airflow_provider_baseten.batch.row_json import encode
+from airflow_provider_baseten.batch.row_json import encode_value
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 Column = Callable[[str], Any]
@@ -23,7 +23,7 @@ class Template:
 
     def __init__(self, value: Any) -> None:
         self.columns: set[str] = set()
-        self._fill = self._compiled(exact_json.decode(encode("model_input", value)))
+        self._fill = self._compiled(exact_json.decode(encode_value("model_input", value)))
 
     def fill(self, column: Column) -> Any:
         """Return the input of a row.
@@ -74,4 +74,4 @@ def _parts(text: str) -> list[tuple[str, str | None]]:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else encode("model_input", value).decode()
+    return value if isinstance(value, str) else encode_value("model_input", value).decode()

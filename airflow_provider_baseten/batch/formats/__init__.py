@@ -75,10 +75,10 @@ class PartFormat:
 
 #: Formats by the job's ``output_format``, which is also the suffix of the parts.
 PART_FORMATS = {
-    "jsonl": PartFormat(check=lambda: None, encode=jsonl_parts.encode, row_numbers=jsonl_parts.row_numbers),
+    "jsonl": PartFormat(check=lambda: None, encode=jsonl_parts.encode_part, row_numbers=jsonl_parts.row_numbers),
     "parquet": PartFormat(
         check=parquet_parts.require_pyarrow,
-        encode=parquet_parts.encode,
+        encode=parquet_parts.encode_part,
         row_numbers=parquet_parts.row_numbers,
         packs_vectors=True,
     ),

@@ -10,7 +10,7 @@ _LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u20
 _LINE_START = b'{"row":'
 
 
-def encode(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
+def encode_part(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
     """Return rows with their outputs as JSON Lines.
 
     :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output as

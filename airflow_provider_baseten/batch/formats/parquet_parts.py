@@ -36,7 +36,7 @@ def packed(vector: Sequence[float]) -> bytes | None:
     return floats.tobytes() if math.isfinite(sum(floats)) else None
 
 
-def encode(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
+def encode_part(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
     """Return rows with their outputs as a Parquet file.
 
     The file has the column ``row``, the copied columns (text as it is, other values as JSON), and the column

@@ -50,7 +50,7 @@ class RowCount:
         use_all_cores()
         count = 0
         try:
-            for rows in counts(self._files):
+            for rows in block_counts(self._files):
                 count += rows
                 self.at_least = max(self.at_least, count)
                 if self._closed.wait(_PAUSE_SECONDS):
@@ -60,7 +60,7 @@ class RowCount:
         self.total = count
 
 
-def counts(files: Iterable[InputFile]) -> Iterator[int]:
+def block_counts(files: Iterable[InputFile]) -> Iterator[int]:
     """Count the rows of the files block by block, and yield the number of rows in each block."""
     for file in files:
         if found := input_format_of(file):

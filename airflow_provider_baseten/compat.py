@@ -6,7 +6,7 @@ in the versions that its docstring names.
 If Airflow drops a name that is imported from here, the import fails with an ``ImportError`` that says what to install.
 The docstrings say what happens if Airflow drops another private name. Two of these are checked early:
 
-- Without the method that :class:`RenderingSeam` overrides, Airflow would show the inputs of models. Therefore
+- Without the method that :class:`RenderingOverride` overrides, Airflow would show the inputs of models. Therefore
   :func:`check_rendering_method` raises an ``ImportError`` when an operator is imported.
 - Without the function that :func:`secrets_backends` returns, webhook deliveries would be refused while a secrets
   backend is down. Therefore the plugin logs an error when Airflow starts.
@@ -66,8 +66,8 @@ __all__ = [
     "DecoratedOperator",
     "GroupCommand",
     "PriorityWeightStrategy",
-    "RenderingSeam",
-    "ResumingSeam",
+    "RenderingOverride",
+    "ResumingOverride",
     "RetryDecision",
     "RetryPolicy",
     "Stats",
@@ -161,7 +161,7 @@ def _unknown_airflow(problem: str) -> ImportError:
     )
 
 
-class RenderingSeam:
+class RenderingOverride:
     """Base class of operators that render their template fields themselves, with :meth:`render_fields`.
 
     Airflow renders the fields of every operator, mapped or not, with its private method ``_do_render_template_fields``.
@@ -197,7 +197,7 @@ class RenderingSeam:
 
 
 def check_rendering_method() -> None:
-    """Check that Airflow renders operators with the method that :class:`RenderingSeam` overrides.
+    """Check that Airflow renders operators with the method that :class:`RenderingOverride` overrides.
 
     :raises ImportError: Airflow has no such method. The operators could then not hide the inputs of models from
         Airflow's UI.
@@ -208,7 +208,7 @@ def check_rendering_method() -> None:
         raise _unknown_airflow("does not know how template fields are rendered, and would show inputs of models,")
 
 
-class ResumingSeam:
+class ResumingOverride:
     """Base class of operators that continue through :meth:`resume` after a deferral.
 
     Airflow's task runner calls the undocumented method ``resume_execution`` to continue a deferred task. If Airflow

@@ -12,7 +12,7 @@ from airflow_provider_baseten.compat import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowTaskTimeout,
-    ResumingSeam,
+    ResumingOverride,
 )
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
@@ -31,7 +31,7 @@ _REPORTED = (BasetenError, AirflowTaskTimeout, AirflowSensorTimeout)
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
-class ReportingOperator(SignatureMixin, ResumingSeam, BaseOperator):
+class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
     """Base of all operators and sensors. It logs their failures and passes them to Airflow.
 
     A failure is logged as one paragraph, with a traceback of few lines. Airflow below 3.3 does not call retry policies.

@@ -15,12 +15,12 @@ from os import PathLike
 from typing import Any, ClassVar
 
 from airflow_provider_baseten.arguments import is_storage_path
-from airflow_provider_baseten.compat import RenderingSeam, check_rendering_method
+from airflow_provider_baseten.compat import RenderingOverride, check_rendering_method
 
 check_rendering_method()
 
 
-class RenderingMixin(RenderingSeam):
+class RenderingMixin(RenderingOverride):
     """Mixin of operators: strings in template fields stay strings, and fields with inputs of models are not shown.
 
     If a template is a single expression, and its value is a list, a dictionary or ``None``, the template is rendered as

@@ -111,7 +111,7 @@ def test_a_large_output_is_read_back(connect, tmp_path, body, content_type, expe
     connect(password="k.s", extra={"result_store": store})
     output = outputs.output_of(large(body, content_type))
     places = {"output_path": None, "result_store": store, "baseten_conn_id": "baseten_default"}
-    reference = outputs.to_xcom(output, "r1", **places)
+    reference = outputs.save_output(output, "r1", **places)
     assert reference["format"] == expected
     [path] = (tmp_path / "outputs").iterdir()
     assert path.read_bytes() == body

@@ -36,7 +36,7 @@ def deliver(tmp_path):
             "baseten_conn_id": "baseten_default",
         }
         output = value if isinstance(value, outputs.Output) else outputs.Output.of_value(value)
-        return outputs.to_xcom(output, request_id, **places | arguments)
+        return outputs.save_output(output, request_id, **places | arguments)
 
     return call
 
@@ -108,7 +108,7 @@ class TestGate:
     def test_awkward_answers_are_stored_as_they_came_and_read_back(self, tmp_path, deliver, body):
         output = answered(body)
         places = {"output_path": None, "result_store": f"file://{tmp_path}/store", "baseten_conn_id": "baseten_default"}
-        reference = json.loads(json.dumps(outputs.to_xcom(output, "r1", **places), allow_nan=False))
+        reference = json.loads(json.dumps(outputs.save_output(output, "r1", **places), allow_nan=False))
         assert reference.keys() == FIELDS
         assert (tmp_path / "store" / "outputs" / "r1.json").read_bytes() == body
         assert same(outputs.read_output(reference), output.value)

@@ -60,7 +60,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
     with files.consequence(
         f"The vectors are kept in {job.output_path}: the next attempt reads them and sends nothing."
     ):
-        return outputs.to_xcom(
+        return outputs.save_output(
             Output.of_value(vectors),
             None,
             output_path=operator.output_path,

@@ -67,7 +67,7 @@ class TaskOutput:
             raise with_note(error, outputs.save_response(response, self.result_store)) from error.__cause__
         if not operator.do_xcom_push and not operator.output_path:
             return None
-        return outputs.to_xcom(
+        return outputs.save_output(
             output,
             response.request_id,
             output_path=operator.output_path,

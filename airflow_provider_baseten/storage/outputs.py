@@ -19,7 +19,7 @@ from airflow_provider_baseten.storage.xcom import xcom_safe
 _CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
 
 
-def to_xcom(
+def save_output(
     output: Output,
     request_id: str | None,
     *,
@@ -27,7 +27,7 @@ def to_xcom(
     result_store: str | None,
     baseten_conn_id: str,
 ) -> Any:
-    """Return what goes to XCom for an output: the value, or a reference to a file that this function writes.
+    """Write an output to a file if it is not for XCom; return the value or the reference that goes to XCom.
 
     The value goes to XCom if it is small, comes back from Airflow unchanged, and there is no ``output_path``. If the
     file can't be written, the write is retried for a minute, because the output was paid for.

@@ -8,7 +8,7 @@ from airflow_provider_baseten.api.quotes import redact_input
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.encoding import Output
-from airflow_provider_baseten.storage.outputs import stored_output, to_xcom
+from airflow_provider_baseten.storage.outputs import save_output, stored_output
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting.blocking_poller import BlockingPoller
 from airflow_provider_baseten.waiting.call_limits import CALL_ATTEMPTS, CALL_TIMEOUT
@@ -191,7 +191,7 @@ class AsyncResults:
             if self.expects_delivery and not self.is_assumed:
                 raise self.error(Outcome.LOST, request_id, timeout=0)
             return {"request_id": request_id, "status": "SUCCEEDED"}
-        return to_xcom(
+        return save_output(
             Output.of_value(delivery.output(self._quote)),
             request_id,
             output_path=output_path,

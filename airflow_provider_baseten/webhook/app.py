@@ -135,7 +135,7 @@ class _Receiver:
         with self._buffer.body(request.client.host if request.client else None) as body:
             try:
                 await self._read(request, body, deadline)
-                request_id = await self._intake.take(
+                request_id = await self._intake.accept_delivery(
                     ReceivedDelivery(
                         body=bytes(body.content),
                         signature=",".join(request.headers.getlist("x-baseten-signature")),

@@ -53,7 +53,7 @@ class Intake:
         self._stores = WorkerThreads(_THREADS)
         self._spooling = WorkerThreads(_SPOOL_THREADS)
 
-    async def take(
+    async def accept_delivery(
         self, attempt: ReceivedDelivery, conn_id: str, *, peer: str, deadline: float, on_verified: Callable[[], None]
     ) -> str | None:
         """Store or spool a result, and return its request id.

@@ -26,7 +26,7 @@ from tests.scripted_server import ScriptedServer, raw
 
 SEED = 20261127
 ONCE = RequestRetries(max_attempts=1)
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 
 ANY = object()  # Of this answer only that both transports end alike.
 FAILS = object()  # This answer is an error.
@@ -79,7 +79,7 @@ class BothTransports:
                 api_key="key",
                 base_url=server.url,
                 request_retries=ONCE,
-                max_response_bytes=MOST_BYTES,
+                max_response_bytes=MAX_BYTES,
                 timeout=10,
             )
             try:

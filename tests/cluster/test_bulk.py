@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)  # With the start of the cluster.
 ROWS = 8000
 # Of the engine: a part, and what may be in flight beside it.
 PART_ROWS = 1000
-MOST_IN_FLIGHT = 1024
+MAX_IN_FLIGHT = 1024
 
 
 def start(cluster: CeleryCluster, dag_id: str, folder: Path, rows: int) -> DagRun:
@@ -63,7 +63,7 @@ def test_a_worker_that_is_killed_midway(
     assert {row % 4 for row in kept} == {0, 1, 2, 3}
     assert {row for row in kept if sent[row] != 1} == set()
     assert sent.total() == len(baseten.requests)
-    assert sent.total() - ROWS <= 2 * (PART_ROWS + MOST_IN_FLIGHT)
+    assert sent.total() - ROWS <= 2 * (PART_ROWS + MAX_IN_FLIGHT)
     merged = run.xcom("score.merge")
     assert (merged["rows"], merged["succeeded"], merged["failed"]) == (ROWS, ROWS, 0)
     shown = [progress(run, shard) for shard in range(4)]

@@ -23,7 +23,7 @@ from tools.airflow_api import DagRun
 
 MB = 1024 * 1024
 # Airflow's processes take some megabytes more for each module that they import.
-MOST_GROWTH = 200 * MB
+MAX_GROWTH = 200 * MB
 
 MARKER = secrets.token_hex(16)
 # A server quotes it as it is, escaped, and cut.
@@ -147,12 +147,12 @@ def test_a_bomb_fails_a_task_and_nothing_else(cluster: Cluster, runs: Runs) -> N
         assert "BasetenResponseError" in logs(run)[way]
         assert f"more than {int(CONFIG['AIRFLOW__BASETEN__MAX_RESPONSE_BYTES']):,} bytes" in logs(run)[way]
         before, *_, peak = re.findall(r"Peak of memory: (\d+) bytes", logs(run)[way])
-        assert int(peak) - int(before) < MOST_GROWTH
+        assert int(peak) - int(before) < MAX_GROWTH
     assert run.xcom("after") == "unharmed"
     assert len(runs.bomb_server.requests) == 3
     peaks = cluster.peaks_of_memory("triggerer")
     assert peaks.keys() == runs.peaks_before.keys()
-    assert max(peaks[pid] - runs.peaks_before[pid] for pid in peaks) < MOST_GROWTH
+    assert max(peaks[pid] - runs.peaks_before[pid] for pid in peaks) < MAX_GROWTH
 
 
 def test_a_forged_reference_opens_nothing(

@@ -19,7 +19,7 @@ from uuid import UUID
 import msgpack
 import numpy as np
 
-MOST_BYTES = 700_000_000
+MAX_BYTES = 700_000_000
 
 TYPES = ["b1", "i1", "u2", "i4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "S3", "U2", "S0", "U0", "M8", "M8[ns]"]
 TYPES += ["M8[25s]", "m8[D]", "M8[0s]", "M8[s/3]", "O", "O8", "V4", "V", "V0", "a3", "p", "P", "T16", "i3", "i16", "?"]
@@ -177,7 +177,7 @@ def main(decoder: str, seed: str, count: str) -> int:
     [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     used = int(peak.split()[1]) * 1024
     sys.stdout.write(f"seed {seed}: {used:,} bytes of memory\n")
-    return 0 if used < MOST_BYTES else 2
+    return 0 if used < MAX_BYTES else 2
 
 
 def decoder_of(name: str) -> Callable[[bytes], Any]:

@@ -10,6 +10,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from airflow_provider_baseten.exceptions import BasetenInputError
 
+#: Id of the Airflow connection that is used by default.
+DEFAULT_CONN_ID = "baseten_default"
+
 SECTION = "baseten"
 
 Value = TypeVar("Value")

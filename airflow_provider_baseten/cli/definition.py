@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from airflow_provider_baseten.compat import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+from airflow_provider_baseten.config import DEFAULT_CONN_ID
 
 _HERE = "airflow_provider_baseten.cli"
 
@@ -35,9 +36,9 @@ class _CommandLine(Arg):
 
 _CONN_ID = _arg(
     "--conn-id",
-    default="baseten_default",
+    default=DEFAULT_CONN_ID,
     metavar="CONN_ID",
-    help="Airflow connection to call Baseten with, by default baseten_default; if that does not exist, the key in "
+    help=f"Airflow connection to call Baseten with, by default {DEFAULT_CONN_ID}; if that does not exist, the key in "
     "BASETEN_API_KEY",
 )
 _MODEL_ID = _arg("--model-id", metavar="ID", help="id of the model")

@@ -13,11 +13,12 @@ from airflow_provider_baseten.api.target import ModelApis, Target, openai_target
 from airflow_provider_baseten.arguments import check_seconds, shown
 from airflow_provider_baseten.client.client import AsyncClient, Client
 from airflow_provider_baseten.client.retries import RequestRetries
+from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.hooks.key_check import check_keys
-from airflow_provider_baseten.hooks.lookup import DEFAULT_CONN_ID, afind_connection, find_connection
+from airflow_provider_baseten.hooks.lookup import afind_connection, find_connection
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Required, TypedDict, Unpack, ca
 
 from airflow_provider_baseten.api.target import ModelApis, Target, require_one_target
 from airflow_provider_baseten.arguments import check_flags, check_paths, check_texts, given, path_text
+from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.links import LinkMixin
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
 from airflow_provider_baseten.operators.failures import ReportingOperator
@@ -84,7 +85,7 @@ class BasetenOperator(RenderingMixin, LinkMixin, ReportingOperator):
         self,
         *,
         task_id: str,
-        baseten_conn_id: str = "baseten_default",
+        baseten_conn_id: str = DEFAULT_CONN_ID,
         retry_policy: "RetryPolicy | None" = None,
         **kwargs: Unpack[TaskOptions],
     ) -> None:

@@ -17,6 +17,7 @@ from airflow_provider_baseten.arguments import (
     shown,
 )
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException
+from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import SensorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator
@@ -74,7 +75,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         chain_id: str | None = None,
         expects_delivery: bool | None = None,
         result_path: str | None = None,
-        baseten_conn_id: str = "baseten_default",
+        baseten_conn_id: str = DEFAULT_CONN_ID,
         deferrable: bool | None = None,
         retry_policy: "RetryPolicy | None" = None,
         **kwargs: Unpack[SensorOptions],

@@ -22,7 +22,6 @@ from airflow_provider_baseten.webhook.connections import Connections, find_airfl
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
-_DEFAULT_CONN_ID = "baseten_default"
 
 # A connection is closed after 15 seconds, because Baseten waits only ten seconds for a response. At most 500
 # connections are open. Each of them counts as an open file, and a process may usually have 1024 open files. The others
@@ -84,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder that workers and triggerers read too [the connection's, or else that of Airflow's configuration]",
     )
     parser.add_argument(
-        "--conn-id", default=_DEFAULT_CONN_ID, help="connection that deliveries are made to [%(default)s]"
+        "--conn-id", default=config.DEFAULT_CONN_ID, help="connection that deliveries are made to [%(default)s]"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one [%(default)s]")

@@ -42,7 +42,7 @@ def create_app(
     prefix: str = "",
     spool: Spool | None = None,
     clock: DeliveryClock | None = None,
-    conn_id: str = "baseten_default",
+    conn_id: str = config.DEFAULT_CONN_ID,
 ) -> Starlette:
     """Return the app with ``POST {prefix}/webhooks/{conn_id}`` and ``GET {prefix}/health``.
 

@@ -179,7 +179,7 @@ class Container:
         return _serialize(output, request)
 
     async def _complete(self, prediction: Coroutine[Any, Any, Any], slot: ExitStack) -> Any:
-        """Await a prediction. If the client disconnects, the prediction goes on and keeps its slot, as in Truss."""
+        """Await a prediction. If the client disconnects, the prediction continues and keeps its slot, as in Truss."""
         task = asyncio.create_task(prediction)
         try:
             return await asyncio.shield(task)

@@ -101,7 +101,7 @@ class _StoredFields(Collection[str]):
     """Names of the rendered fields of an operator. Airflow iterates over the names and stores the value of each field.
 
     While the iteration is at a field with inputs of models, a ``_NotShown`` replaces the field's value, unless the
-    value is ``None``. Before the iteration goes on, the field gets its own value back.
+    value is ``None``. Before the iteration continues, the field gets its own value back.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:

@@ -90,11 +90,11 @@ def no_connection(conn_id: str, error: Exception, request_ids: Collection[str], 
     """
     kind = type(error) if isinstance(error, BasetenError) else BasetenUnavailableError
     words = str(error) if isinstance(error, BasetenError) else f"Reading it raised {type(error).__name__}."
-    goes_on = "request goes" if len(request_ids) == 1 else "requests go"
+    continuing = "request continues" if len(request_ids) == 1 else "requests continue"
     return kind(
         f"Connection '{conn_id}' could not be read by the triggerer for {after:g} s, since it began to "
         f"wait for {name_of(request_ids)}. {words} Make the connection known to the triggerer too. The "
-        f"{goes_on} on at Baseten; a retry of the task waits for the result again and sends nothing.",
+        f"{continuing} at Baseten; a retry of the task waits for the result again and sends nothing.",
         retryable=True,
         may_have_run=True,
     )

@@ -592,7 +592,7 @@ def test_the_async_transport_keeps_no_body_of_a_request():
 
 
 def test_an_error_is_made_beside_the_event_loop(monkeypatch):
-    """What it quotes of an input of a megabyte takes seconds to find; other triggers go on meanwhile."""
+    """What it quotes of an input of a megabyte takes seconds to find; other triggers continue meanwhile."""
 
     def slow(response, real=response_reader.error_for):
         time.sleep(1)

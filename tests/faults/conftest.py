@@ -72,7 +72,7 @@ def cluster(baseten: Emulator, fragile_store: Path, tmp_path_factory: pytest.Tem
 def new_scenario(
     cluster: Cluster, baseten: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], Scenario]:
-    """Makes a scenario with a model of its own, whose queue is held. Several may go on at once."""
+    """Makes a scenario with a model of its own, whose queue is held. Several may run at once."""
     unused = iter(GATES.items())
 
     def make() -> Scenario:

@@ -36,7 +36,7 @@ class Gate:
         self._opened.wait(seconds)
 
 
-# A model for each scenario, so that none sees the requests of another; where the gate is closed, it goes on running.
+# A model for each scenario, so that none sees the requests of another; where the gate is closed, it continues to run.
 GATES = {f"m{number}": Gate() for number in range(60)}
 
 

@@ -1,4 +1,4 @@
-"""Lives of deferred predicts: triggerers that die, or are stopped and go on, and answers that can't be used.
+"""Lives of deferred predicts: triggerers that die, or are stopped and continue, and answers that can't be used.
 
 Each is drawn from a seed. Play one again: ``pytest "tests/random/test_predict_lives.py::test_life[17]"``.
 """
@@ -50,7 +50,7 @@ RUNNING: ContextVar["Process"] = ContextVar("running")
 
 
 class Process:
-    """A triggerer that runs the trigger: it can be stopped at every step, and go on."""
+    """A triggerer that runs the trigger: it can be stopped at every step, and continue."""
 
     def __init__(self, serialized: tuple[str, dict[str, Any]]) -> None:
         self.goes_on = asyncio.Event()
@@ -192,7 +192,7 @@ class Life:
                     assert events, "no trigger ends"
                     return events[0]
         finally:
-            # What still runs goes on for a while beside what the worker does next.
+            # What still runs continues for a while beside what the worker does next.
             for process in processes:
                 process.is_over = True
                 helpers.append(asyncio.create_task(self._end(process)))

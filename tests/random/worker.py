@@ -49,7 +49,7 @@ class Worker:
         return work()
 
     def terminate(self) -> None:
-        """Ask the process to end: Airflow calls ``on_kill`` at once, and the process goes on until it is killed."""
+        """Ask the process to end: Airflow calls ``on_kill`` at once, and the process continues until it is killed."""
         self._signalled.set()
 
     def step(self, name: str) -> None:

@@ -52,7 +52,7 @@ def test_one_that_does_not_exist_ends_the_wait(waiting, server):
     assert "Connection 'unknown_to_all' could not be read by the triggerer" in str(error)
     assert "Connection 'unknown_to_all' does not exist: add one" in str(error)
     assert "2 async requests" in str(error)
-    assert "go on at Baseten" in str(error)
+    assert "continue at Baseten" in str(error)
     assert "Make the connection known to the triggerer" in str(error)
     assert server.calls == []
 
@@ -137,5 +137,5 @@ class TestTask:
         assert run_dag(dag).state == "failed"
         errors = errors_of_tasks("".join(capfd.readouterr()))
         assert len(errors) == 1
-        assert "goes on at Baseten" in errors[0]
+        assert "continues at Baseten" in errors[0]
         assert "BasetenAsyncPredictOperator" in errors[0]

@@ -24,7 +24,7 @@ OLDEST_READY := $(OLDEST_VENV)/.ready
 # What meets Airflow's own interfaces; of the decorators, which share one base, the quickest.
 OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tests/hooks tests/operators tests/sensors \
 	tests/signatures/test_signatures.py tests/test_database_connection.py tests/test_ledger.py tests/test_links.py \
-	tests/test_logs.py tests/test_odd_arguments.py tests/test_payload_fields.py tests/test_policies.py \
+	tests/test_logs.py tests/test_odd_arguments.py tests/test_hidden_fields.py tests/test_policies.py \
 	tests/test_rendering.py tests/test_results.py tests/batch/test_damaged_files.py
 
 # The quick tests are those without a marker. They run as a process for each of these lists of folders, and one for all

@@ -15,7 +15,7 @@ class BasetenAsyncPredictDecoratedOperator(BasetenDecoratedOperator, BasetenAsyn
     """Operator that calls a function and queues a prediction with the return value as the model input."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenAsyncPredictOperator.template_fields)
-    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenAsyncPredictOperator.payload_fields)
+    hidden_fields = (*BasetenDecoratedOperator.hidden_fields, *BasetenAsyncPredictOperator.hidden_fields)
     native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenAsyncPredictOperator.native_fields)
     input_field = "model_input"
     custom_operator_name = "@task.baseten_async_predict"

@@ -29,7 +29,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
     A subclass has two bases: first this class, then the operator that sends the input. The subclass sets
     ``input_field`` to the name of the operator's input argument, and ``takes_generator`` to true if the function may
     yield the input. The subclass must also set ``template_fields`` to the template fields of both bases together, and
-    ``payload_fields`` and ``native_fields`` to the fields of both.
+    ``hidden_fields`` and ``native_fields`` to the fields of both.
 
     :param python_callable: the function. If it has a parameter named like a variable of the task's context, for example
         ``ti``, the parameter gets that variable.
@@ -40,7 +40,7 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
         or the user passes the argument that ``input_field`` names, although the function returns the input.
     """
 
-    payload_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
+    hidden_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
     native_fields: ClassVar[tuple[str, ...]] = ("op_args", "op_kwargs")
     input_field: ClassVar[str]
     takes_generator: ClassVar[bool] = False

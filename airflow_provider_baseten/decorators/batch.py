@@ -15,7 +15,7 @@ class BasetenBatchDecoratedOperator(BasetenDecoratedOperator, BasetenBatchPredic
     """Operator that runs a model over the rows that a function returns or yields."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenBatchPredictOperator.template_fields)
-    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenBatchPredictOperator.payload_fields)
+    hidden_fields = (*BasetenDecoratedOperator.hidden_fields, *BasetenBatchPredictOperator.hidden_fields)
     native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenBatchPredictOperator.native_fields)
     input_field = "inputs"
     takes_generator = True

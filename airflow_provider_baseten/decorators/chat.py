@@ -15,7 +15,7 @@ class BasetenChatDecoratedOperator(BasetenDecoratedOperator, BasetenChatCompleti
     """Operator that calls a function, and sends the returned messages or text to a chat model."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenChatCompletionOperator.template_fields)
-    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenChatCompletionOperator.payload_fields)
+    hidden_fields = (*BasetenDecoratedOperator.hidden_fields, *BasetenChatCompletionOperator.hidden_fields)
     native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenChatCompletionOperator.native_fields)
     input_field = "messages"
     custom_operator_name = "@task.baseten_chat"

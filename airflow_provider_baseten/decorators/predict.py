@@ -15,7 +15,7 @@ class BasetenPredictDecoratedOperator(BasetenDecoratedOperator, BasetenPredictOp
     """Operator that calls a function and runs a model with the return value as the input."""
 
     template_fields = (*BasetenDecoratedOperator.template_fields, *BasetenPredictOperator.template_fields)
-    payload_fields = (*BasetenDecoratedOperator.payload_fields, *BasetenPredictOperator.payload_fields)
+    hidden_fields = (*BasetenDecoratedOperator.hidden_fields, *BasetenPredictOperator.hidden_fields)
     native_fields = (*BasetenDecoratedOperator.native_fields, *BasetenPredictOperator.native_fields)
     input_field = "model_input"
     custom_operator_name = "@task.baseten_predict"

@@ -96,7 +96,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     """
 
     template_fields = (*BasetenCallOperator.template_fields, "model_input", "webhook_endpoint", "result_path")
-    payload_fields = (*BasetenCallOperator.payload_fields, "model_input")
+    hidden_fields = (*BasetenCallOperator.hidden_fields, "model_input")
     path_fields = (*BasetenCallOperator.path_fields, "result_path")
     native_fields = (*BasetenCallOperator.native_fields, "model_input")
 

@@ -188,7 +188,7 @@ class BasetenCallOperator(BasetenModelOperator):
     """
 
     template_fields = (*BasetenModelOperator.template_fields, "headers", "output_path")
-    payload_fields: ClassVar[tuple[str, ...]] = ("headers",)
+    hidden_fields: ClassVar[tuple[str, ...]] = ("headers",)
     path_fields: ClassVar[tuple[str, ...]] = ("output_path",)
 
     def __init__(

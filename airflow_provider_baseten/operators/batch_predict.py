@@ -141,7 +141,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     num_shards: int
     shard: int | None
     template_fields = (*BasetenCallOperator.template_fields, "inputs", "input_path", "route", "parameters")
-    payload_fields = (*BasetenCallOperator.payload_fields, "inputs", "parameters")
+    hidden_fields = (*BasetenCallOperator.hidden_fields, "inputs", "parameters")
     native_fields = (*BasetenCallOperator.native_fields, "inputs", "parameters")
 
     def __init__(

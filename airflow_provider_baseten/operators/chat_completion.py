@@ -86,7 +86,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     """
 
     template_fields = (*BasetenRequestOperator.template_fields, "messages", "prompt", "model", "options")
-    payload_fields = (*BasetenRequestOperator.payload_fields, "messages", "prompt")
+    hidden_fields = (*BasetenRequestOperator.hidden_fields, "messages", "prompt")
     native_fields = (*BasetenRequestOperator.native_fields, "options")
 
     def __init__(

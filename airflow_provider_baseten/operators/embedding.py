@@ -58,7 +58,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     """
 
     template_fields = (*BasetenRequestOperator.template_fields, "texts", "model")
-    payload_fields = (*BasetenRequestOperator.payload_fields, "texts")
+    hidden_fields = (*BasetenRequestOperator.hidden_fields, "texts")
 
     def __init__(
         self,

@@ -75,7 +75,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
     """
 
     template_fields = (*BasetenRequestOperator.template_fields, "model_input")
-    payload_fields = (*BasetenRequestOperator.payload_fields, "model_input")
+    hidden_fields = (*BasetenRequestOperator.hidden_fields, "model_input")
     native_fields = (*BasetenRequestOperator.native_fields, "model_input")
 
     def __init__(

@@ -26,14 +26,14 @@ class RenderingMixin(RenderingOverride):
     If a template is a single expression, and its value is a list, a dictionary or ``None``, the template is rendered as
     this value. So ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 
-    ``payload_fields`` of a subclass names the fields that are not shown.
+    ``hidden_fields`` of a subclass names the fields that are not shown.
 
     ``native_fields`` of a subclass names the fields whose values may be of any type. Only in these fields does Airflow
     convert strings.
     """
 
     template_fields: Any
-    payload_fields: ClassVar[tuple[str, ...]] = ()
+    hidden_fields: ClassVar[tuple[str, ...]] = ()
     native_fields: ClassVar[tuple[str, ...]] = ()
     _as_texts = False
 
@@ -122,7 +122,7 @@ class _StoredFields(Collection[str]):
     @contextmanager
     def _hidden(self, name: str) -> Iterator[None]:
         value = getattr(self._operator, name)
-        if name not in self._operator.payload_fields or value is None:
+        if name not in self._operator.hidden_fields or value is None:
             yield
             return
         setattr(self._operator, name, _NotShown(value))

@@ -61,7 +61,7 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
     """
 
     template_fields = (*BasetenRequestOperator.template_fields, "route", "method", "json", "data", "query_params")
-    payload_fields = (*BasetenRequestOperator.payload_fields, "json", "data", "query_params")
+    hidden_fields = (*BasetenRequestOperator.hidden_fields, "json", "data", "query_params")
     native_fields = (*BasetenRequestOperator.native_fields, "json")
 
     def __init__(

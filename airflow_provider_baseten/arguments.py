@@ -13,7 +13,7 @@ from typing import Any
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 #: Upper bound of all timeouts in seconds: ten years. A longer timeout may end after the year 9999 or overflow a timer.
-MOST_SECONDS = 10 * 365 * 86_400
+MAX_TIMEOUT_SECONDS = 10 * 365 * 86_400
 
 _MAX_CHARACTERS = 80
 
@@ -179,15 +179,15 @@ def check_count(name: str, value: Any, least: int, most: int | None = None) -> N
 
 
 def check_seconds(**values: Any) -> None:
-    """Check that values are seconds above 0 and at most :data:`MOST_SECONDS`.
+    """Check that values are seconds above 0 and at most :data:`MAX_TIMEOUT_SECONDS`.
 
     :raises BasetenInputError: a value is not a number, is infinite or NaN, or is out of bounds.
     """
     for name, value in values.items():
         if not _is_number(value) or not 0 < value < math.inf:
             raise BasetenInputError(f"{name}={shown(value)} is not a number of seconds above 0.")
-        if value > MOST_SECONDS:
-            raise BasetenInputError(f"{name}={shown(value)} is longer than ten years, {MOST_SECONDS} seconds.")
+        if value > MAX_TIMEOUT_SECONDS:
+            raise BasetenInputError(f"{name}={shown(value)} is longer than ten years, {MAX_TIMEOUT_SECONDS} seconds.")
 
 
 def seconds(name: str, value: Any) -> float:

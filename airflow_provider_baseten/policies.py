@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 # Longest delay in seconds, even if the server asks for more. Airflow's `[core] max_task_retry_delay` has this default.
-LONGEST_DELAY = 86_400.0
+MAX_DELAY = 86_400.0
 
 # If an async request fails with one of these error codes, Baseten itself does not retry it.
 _PERMANENT_CODES = frozenset({"MODEL_INVALID_INPUT", "MODEL_DOES_NOT_EXIST", "ASYNC_REQUEST_NOT_SUPPORTED"})
@@ -52,7 +52,7 @@ def decide(error: BaseException, *, retry_model_errors: bool) -> Decision:
     if _is_model_error(error) and not retry_model_errors:
         return Decision("fail", reason=f"{name}: errors of the model are not retried.")
     if error.retryable and error.retry_after is not None:
-        delay = min(error.retry_after, LONGEST_DELAY)
+        delay = min(error.retry_after, MAX_DELAY)
         return Decision("retry", delay, f"{name}: the server asks to wait {delay:g} s.")
     return Decision("default")
 

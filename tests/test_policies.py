@@ -10,7 +10,7 @@ from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
-from airflow_provider_baseten.policies import LONGEST_DELAY, BasetenRetryPolicy, decide
+from airflow_provider_baseten.policies import MAX_DELAY, BasetenRetryPolicy, decide
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 
 KEY = "abcd1234.s3cr3t"
@@ -46,7 +46,7 @@ class TestDecision:
 
     def test_no_server_delays_a_task_for_years(self):
         decision = decide(errors.BasetenRateLimitError("busy", retry_after=1e300), retry_model_errors=True)
-        assert decision.delay == LONGEST_DELAY
+        assert decision.delay == MAX_DELAY
         assert timedelta(seconds=decision.delay) == timedelta(days=1)
 
     @pytest.mark.parametrize(

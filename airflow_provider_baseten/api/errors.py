@@ -26,7 +26,7 @@ from airflow_provider_baseten.exceptions import (
 )
 
 # Seconds in a day. If a server asks to wait longer than a day, it is probably mistaken, so one day is used.
-LONGEST_RETRY_AFTER = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
 
 
 def error_for(response: Response) -> BasetenError | None:
@@ -152,7 +152,7 @@ def _retry_after(header: str | None, body: Any, now: float) -> float | None:
     """Return the seconds that the server asks to wait, from 0 to a day; ``None`` if it does not ask."""
     for value in (header, body.get("retry_after") if isinstance(body, dict) else None):
         if (seconds := _seconds(value, now)) is not None:
-            return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+            return min(max(0.0, seconds), MAX_RETRY_AFTER)
     return None
 
 
@@ -162,7 +162,7 @@ def _seconds(value: Any, now: float) -> float | None:
     try:
         seconds = float(value)
     except OverflowError:
-        seconds = LONGEST_RETRY_AFTER if value > 0 else 0.0  # type: ignore[operator]
+        seconds = MAX_RETRY_AFTER if value > 0 else 0.0  # type: ignore[operator]
     except ValueError:
         try:
             seconds = parsedate_to_datetime(str(value)).timestamp() - now

@@ -25,7 +25,7 @@ _MODEL_OR_CHAIN_ID = r"[A-Za-z0-9]{1,63}"
 _PASTED_ID = r"(?:https?://)?(?:app\.baseten\.co/)?(model|chain)(?:s/|-)([A-Za-z0-9]{1,63})(?:[./-].*)?"
 _PATH_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
-_MOST_HOST_CHARACTERS = 254
+_MAX_HOST_CHARACTERS = 254
 _REQUEST_ID = r"[A-Za-z0-9_-]{1,128}"
 _REGIONAL_ENVIRONMENT = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 
@@ -260,7 +260,7 @@ def _is_host(parts: SplitResult) -> bool:
     host = parts.hostname or ""
     if "[" not in parts.netloc:
         labels = host.removesuffix(".").split(".")
-        return len(host) <= _MOST_HOST_CHARACTERS and all(re.fullmatch(_LABEL, label) for label in labels)
+        return len(host) <= _MAX_HOST_CHARACTERS and all(re.fullmatch(_LABEL, label) for label in labels)
     try:
         # Some libraries don't support zones of IPv6 addresses.
         return ip_address(host).version == 6 and "%" not in host

@@ -8,9 +8,9 @@ from airflow_provider_baseten.batch.manifest import Manifest
 from airflow_provider_baseten.batch.part_rows import read_rows
 from airflow_provider_baseten.exceptions import BasetenBatchError, BasetenResultStoreError
 
-_MOST_TYPES = 5
-_MOST_FILES = 3
-_MOST_CHARACTERS = 400
+_MAX_TYPES = 5
+_MAX_FILES = 3
+_MAX_CHARACTERS = 400
 
 # What the next run does. A task group has a task that only merges manifests, so a retry of that task sends nothing.
 _NEXT_RUN = "A retry sends only the failed rows again; in a task group, clear its task predict instead."
@@ -22,7 +22,7 @@ _NO_RESPONSE = {"BasetenUnavailableError", "BasetenTimeoutError", "BasetenRateLi
 def summary(manifest: Manifest) -> str:
     """Return the number of failed rows, their errors, and the files that hold their records."""
     of_all = f"{manifest.failed:,} of {manifest.rows:,} rows have failed"
-    return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {join_first(manifest.failed_parts, _MOST_FILES)}."
+    return f"{of_all} ({listed(errors_of(manifest.outcomes))}); see {join_first(manifest.failed_parts, _MAX_FILES)}."
 
 
 def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
@@ -36,7 +36,7 @@ def errors_of(outcomes: Mapping[str, int]) -> dict[str, int]:
 
 def listed(errors: Mapping[str, int]) -> str:
     """Return the result of :func:`errors_of` as text, such as ``9 BasetenModelError, 3 BasetenInputError``."""
-    return join_first([f"{count:,} {name}" for name, count in errors.items()], _MOST_TYPES)
+    return join_first([f"{count:,} {name}" for name, count in errors.items()], _MAX_TYPES)
 
 
 def check_failure_ratio(manifest: Manifest, max_failure_ratio: float | None) -> None:
@@ -86,4 +86,4 @@ def _first_error(manifest: Manifest) -> str:
 
 def shortened(message: str) -> str:
     """Return the message of a row's error, truncated, so that the message of the run can quote it."""
-    return message if len(message) <= _MOST_CHARACTERS else f"{message[:_MOST_CHARACTERS]}..."
+    return message if len(message) <= _MAX_CHARACTERS else f"{message[:_MAX_CHARACTERS]}..."

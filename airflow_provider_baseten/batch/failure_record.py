@@ -7,13 +7,13 @@ import orjson
 
 from airflow_provider_baseten.exceptions import BasetenError
 
-MOST_ANSWER_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 1 << 20
 
 # Members of a failure record that are about the model's response. The first three hold the response or its size. The
 # last, `answer_row`, is the number of another row, whose record holds the response.
 ANSWER_MEMBERS = frozenset({"answer", "answer_base64", "answer_bytes", "answer_row"})
 
-_MOST_CHARACTERS = 4000
+_MAX_CHARACTERS = 4000
 _HTTP_STATUSES = range(100, 1000)
 
 
@@ -42,11 +42,11 @@ def failure_record(error: BasetenError, answer: bytes | None = None, answer_row:
 
 def _text(value: object) -> str | None:
     """Return a string truncated to 4,000 characters, with surrogates escaped; ``None`` if the value is no string."""
-    return value[:_MOST_CHARACTERS].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
+    return value[:_MAX_CHARACTERS].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
 
 
 def _answer(body: bytes) -> dict[str, Any]:
-    start = body[:MOST_ANSWER_BYTES]
+    start = body[:MAX_ANSWER_BYTES]
     is_cut = len(body) > len(start)
     try:
         text = start.decode()

@@ -46,7 +46,7 @@ _DATA_SUFFIXES = {*INPUT_FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSI
 # The most precise key comes first. The first key that an object has gives the version of the object.
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
 
-_MOST_NAMES = 10
+_MAX_NAMES = 10
 
 # Errors of the path, a library or the content of a file. A retry does not fix them.
 _PERMANENT_ERRORS = (ValueError, ImportError, PermissionError, EOFError, gzip.BadGzipFile, zlib.error)
@@ -128,7 +128,7 @@ def _check_names(input_path: str, files: list[InputFile]) -> None:
     unread = [file.uri for file in files if input_format_of(file) is None]
     if data := [uri for uri in unread if _DATA_SUFFIXES.intersection(suffixes_of(uri))]:
         raise BasetenInputError(
-            f"input_path {input_path} has files that can't be read: {join_first(data, _MOST_NAMES)}. Rows are read "
+            f"input_path {input_path} has files that can't be read: {join_first(data, _MAX_NAMES)}. Rows are read "
             f"from {', '.join(INPUT_FORMATS)}, plain or compressed ({', '.join(COMPRESSIONS)}): convert them, or give "
             "a glob that leaves them out."
         )
@@ -136,7 +136,7 @@ def _check_names(input_path: str, files: list[InputFile]) -> None:
         _LOG.warning(
             "input_path %s: not read, because their names have no known suffix: %s.",
             input_path,
-            join_first(unread, _MOST_NAMES),
+            join_first(unread, _MAX_NAMES),
         )
 
 

@@ -24,7 +24,7 @@ _JOB = re.compile(r"_job-(?P<shard>\d{5})-of-(?P<shards>\d{5})\.json")
 _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\d{5})?\.json")
 
 # Upper bound of row numbers. No job has so many rows, so a part with a larger row number is damaged.
-_MOST_ROWS = 1 << 34
+_MAX_ROWS = 1 << 34
 
 # A row of a part: its number, its columns that are copied from the input, and its output or failure record.
 PartRow = tuple[int, bytes, bytes]
@@ -164,7 +164,7 @@ class OutputFolder:
         with self._folder.open(name) as file:
             try:
                 numbers = PART_FORMATS[name.rpartition(".")[2]].row_numbers(file)
-                if numbers and max(numbers) >= _MOST_ROWS:
+                if numbers and max(numbers) >= _MAX_ROWS:
                     raise ValueError("a row number is too large")
             except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
                 raise BasetenResultStoreError(

@@ -15,7 +15,7 @@ from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 _REMEMBERED = 7
 
 # Longest estimate that is reported, about 30 years. A longer one is useless.
-_LONGEST_ETA_SECONDS = 1e9
+_MAX_ETA_SECONDS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ProgressMeter:
             errors=errors_of(self._rows.outcomes),
             rows_per_second=round((done - done_then) / (now - then), 1),
             concurrency=concurrency,
-            eta_seconds=None if eta is None or eta > _LONGEST_ETA_SECONDS else round(eta, 1),
+            eta_seconds=None if eta is None or eta > _MAX_ETA_SECONDS else round(eta, 1),
         )
 
     def _row_total(self, rows_read: int, all_read: bool) -> RowTotal:

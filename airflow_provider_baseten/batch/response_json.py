@@ -14,7 +14,7 @@ from airflow_provider_baseten.api.responses import Response, decode_model_output
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 # Largest number of digits of an integer that Python reads.
-_MOST_INT_DIGITS = 4300
+_MAX_INT_DIGITS = 4300
 
 _NO_CONTENT = 204
 
@@ -111,7 +111,7 @@ def _read_odd_json(response: Response) -> JsonValue:
 
 
 def _check_digits(number: str) -> None:
-    if len(number) > _MOST_INT_DIGITS:
+    if len(number) > _MAX_INT_DIGITS:
         raise UnusableResponseError(f"holds a whole number of {len(number):,} digits")
 
 

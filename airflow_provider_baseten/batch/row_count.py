@@ -10,7 +10,7 @@ from airflow_provider_baseten.storage.files import local_path
 
 # Text files must be read to count their rows. Remote text files are fetched a second time for the count, so their rows
 # are counted only up to this total size.
-_MOST_REMOTE_BYTES = 16 << 20
+_MAX_REMOTE_BYTES = 16 << 20
 
 # Pause after each counted block, so that counting hardly slows down the run.
 _PAUSE_SECONDS = 0.004
@@ -70,4 +70,4 @@ def block_counts(files: Iterable[InputFile]) -> Iterator[int]:
 def is_cheap(files: Iterable[InputFile]) -> bool:
     """Return whether the rows can be counted without fetching more than 16 MiB of text over the network."""
     remote = [(file, input_format_of(file)) for file in files if local_path(file.uri) is None]
-    return sum(file.size for file, found in remote if found and not found.has_row_count) <= _MOST_REMOTE_BYTES
+    return sum(file.size for file, found in remote if found and not found.has_row_count) <= _MAX_REMOTE_BYTES

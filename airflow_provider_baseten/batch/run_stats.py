@@ -11,9 +11,9 @@ _SHORTEST = 1e-4
 # Limits for the token counts that the server sends in the field ``usage`` of a response: largest count, number of
 # counts, longest name of a count. The run copies the counts to the manifest and to XCom. The limits keep a wrong
 # response from making both of them large.
-_MOST_TOKENS = 1 << 63
-_MOST_KINDS = 50
-_LONGEST_KIND = 100
+_MAX_TOKENS = 1 << 63
+_MAX_KINDS = 50
+_MAX_KIND_CHARACTERS = 100
 
 
 class RequestStats:
@@ -48,12 +48,12 @@ class RequestStats:
         """
         usage = output.get("usage") if isinstance(output, dict) else None
         for kind, count in usage.items() if isinstance(usage, dict) else ():
-            total = self.usage[kind] + count if type(count) is int and count >= 0 else _MOST_TOKENS
-            if total < _MOST_TOKENS and (kind in self.usage or self._is_kind(kind)):
+            total = self.usage[kind] + count if type(count) is int and count >= 0 else _MAX_TOKENS
+            if total < _MAX_TOKENS and (kind in self.usage or self._is_kind(kind)):
                 self.usage[kind] = total
 
     def _is_kind(self, kind: str) -> bool:
-        return kind.isidentifier() and len(kind) <= _LONGEST_KIND and len(self.usage) < _MOST_KINDS
+        return kind.isidentifier() and len(kind) <= _MAX_KIND_CHARACTERS and len(self.usage) < _MAX_KINDS
 
 
 class OutcomeStats:

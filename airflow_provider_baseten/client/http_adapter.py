@@ -14,8 +14,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 # Limits for a response. The first one is high, because a server may send an interim response (102) every few seconds
 # while a model runs.
 _MAX_INTERIM_RESPONSES = 10_000
-_MOST_LINES = 1000
-_MOST_LINE_BYTES = 65536
+_MAX_LINES = 1000
+_MAX_LINE_BYTES = 65536
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
 # Control characters that make a header line invalid: NUL, and a carriage return without a line feed. At a lone carriage
 # return, Python's parser would end the line and read the rest of the value as another header.
@@ -46,7 +46,7 @@ class _HeaderLines:
         while True:
             line: bytes = self.file.readline(limit)
             self._count += 1
-            if self._count > _MOST_LINES:
+            if self._count > _MAX_LINES:
                 raise http.client.HTTPException("a head without end")
             if not self._begun or line in _EMPTY_LINES:
                 # The status line before the headers and the empty line after them are returned as they are. `_begun` is
@@ -116,13 +116,13 @@ class _Response(http.client.HTTPResponse):
         return self.chunk_left
 
     def _skip_trailers(self) -> None:
-        for _ in range(_MOST_LINES):
+        for _ in range(_MAX_LINES):
             if self._line() in _EMPTY_LINES:
                 return
         raise http.client.HTTPException("trailers without end")
 
     def _line(self) -> bytes:
-        line: bytes = self.fp.readline(_MOST_LINE_BYTES)
+        line: bytes = self.fp.readline(_MAX_LINE_BYTES)
         if not line.endswith(b"\n"):
             raise http.client.IncompleteRead(b"")
         return line

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.storage.encoding import Output
 
 # Largest accepted value of `dimensions`, far above the number of dimensions of any model.
-_MOST_DIMENSIONS = 1_000_000
+_MAX_DIMENSIONS = 1_000_000
 
 
 class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
@@ -73,7 +73,7 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
         check_texts(**given(model=model))
         check_count("texts_per_request", texts_per_request, 1)
         if dimensions is not None:
-            check_count("dimensions", dimensions, 1, _MOST_DIMENSIONS)
+            check_count("dimensions", dimensions, 1, _MAX_DIMENSIONS)
         self.texts = texts
         self.model = model
         self.dimensions = dimensions

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from airflow_provider_baseten.api.texts import readable
 
 # Length in characters. A longer line is logged in parts.
-_LONGEST_LINE = 65_536
+_MAX_LINE_CHARACTERS = 65_536
 
 
 class LineLog:
@@ -23,7 +23,7 @@ class LineLog:
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._info("%s", readable(line))
-        if len(self._line) > _LONGEST_LINE:
+        if len(self._line) > _MAX_LINE_CHARACTERS:
             self.close()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ TRIGGERER_SECONDS = 900.0
 
 # Pauses between two writes in seconds: each is twice as long as the one before, up to a share of the whole time.
 FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SHARE = 1 / 60
+_MAX_PAUSE_SHARE = 1 / 60
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def _options(errors: type[Exception], seconds: float) -> dict[str, Any]:
 
     return {
         "retry": tenacity.retry_if_exception_type(errors),
-        "wait": tenacity.wait_exponential(FIRST_PAUSE_SECONDS, max=seconds * _LONGEST_PAUSE_SHARE),
+        "wait": tenacity.wait_exponential(FIRST_PAUSE_SECONDS, max=seconds * _MAX_PAUSE_SHARE),
         "stop": tenacity.stop_after_delay(seconds),
         "before_sleep": announce,
         "reraise": True,

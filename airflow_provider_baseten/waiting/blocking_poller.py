@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
 
-# A round of status calls ends after `_LONGEST_ROUND` seconds, or after `_MOST_FAILURES` failed calls in a row.
-_LONGEST_ROUND = 10.0
-_MOST_FAILURES = 3
+# A round of status calls ends after `_MAX_ROUND_SECONDS` seconds, or after `_MAX_FAILURES` failed calls in a row.
+_MAX_ROUND_SECONDS = 10.0
+_MAX_FAILURES = 3
 
 
 class BlockingPoller:
@@ -68,10 +68,10 @@ class BlockingPoller:
         for request in waiter.open.values():
             request.seen = replace(request.seen, store_read=delivered is not None)
         next_call = time.monotonic()
-        until, failures = next_call + _LONGEST_ROUND, 0
+        until, failures = next_call + _MAX_ROUND_SECONDS, 0
         for request_id in _due(waiter):
             time.sleep(max(0.0, next_call - time.monotonic()))
-            if time.monotonic() >= until or failures >= _MOST_FAILURES:
+            if time.monotonic() >= until or failures >= _MAX_FAILURES:
                 break
             next_call = time.monotonic() + self._call_interval
             seen = self.ask(waiter.target, request_id)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_baseten.api.error_record import error_from
-from airflow_provider_baseten.arguments import MOST_SECONDS
+from airflow_provider_baseten.arguments import MAX_TIMEOUT_SECONDS
 
 # A trigger ends by itself at its deadline. If it does not, Airflow ends the deferral this number of seconds later.
 _MARGIN = 300.0
@@ -29,7 +29,7 @@ def deferral_timeout(limit: timedelta | None) -> timedelta | None:
 
     :param limit: the task's ``execution_timeout``; ``None`` for no limit.
     """
-    return None if limit is None else min(limit, timedelta(seconds=MOST_SECONDS))
+    return None if limit is None else min(limit, timedelta(seconds=MAX_TIMEOUT_SECONDS))
 
 
 def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:

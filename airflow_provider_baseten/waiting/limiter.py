@@ -8,7 +8,7 @@ import time
 # than the limit.
 _JITTER = 0.1
 
-_LONGEST_PAUSE = 600.0
+_MAX_PAUSE_SECONDS = 600.0
 
 
 class StatusCallLimiter:
@@ -52,7 +52,7 @@ class StatusCallLimiter:
                 return
             self._refusals = min(self._refusals + 1, 6)
             retry_after = 2.0**self._refusals
-        self._resumes = max(self._resumes, now + min(retry_after, _LONGEST_PAUSE))
+        self._resumes = max(self._resumes, now + min(retry_after, _MAX_PAUSE_SECONDS))
         self._reserved = max(self._reserved, self._resumes)
 
     def accepted(self) -> None:

@@ -9,8 +9,8 @@ from airflow_provider_baseten.waiting.state import Observation, Outcome
 
 # If nothing was logged for this number of seconds, a line says that the wait continues.
 HEARTBEAT = 300.0
-# A wait for more than `MOST_NAMED` requests logs counts instead of ids, at most once in `COUNTS_INTERVAL` seconds.
-MOST_NAMED = 5
+# A wait for more than `MAX_NAMED` requests logs counts instead of ids, at most once in `COUNTS_INTERVAL` seconds.
+MAX_NAMED = 5
 COUNTS_INTERVAL = 60.0
 
 _NO_STATUS = "without a status yet"
@@ -48,7 +48,7 @@ class WaitLog:
         self._log = log
         self._count = len(request_ids)
         self._name = name_of(request_ids)
-        self._is_named = self._count <= MOST_NAMED
+        self._is_named = self._count <= MAX_NAMED
         self._statuses: dict[str, str] = dict((logged or {}).get("statuses", {}))
         self._changed: dict[str, None] = {}
         self._logged_at = float((logged or {}).get("at", began))

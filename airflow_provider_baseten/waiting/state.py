@@ -17,7 +17,7 @@ GRACE = 60.0
 # The webhook status of a request that was sent without a webhook.
 NO_WEBHOOK = "NO_WEBHOOK_PROVIDED"
 
-_LONGEST_STATUS = 64
+_MAX_STATUS_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,4 +151,6 @@ def poll_delay(polls: int, poll_interval: float, draw: float) -> float:
 
 
 def _status(value: Any) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_STATUS and value.isprintable() else None
+    return (
+        value if isinstance(value, str) and 0 < len(value) <= _MAX_STATUS_CHARACTERS and value.isprintable() else None
+    )

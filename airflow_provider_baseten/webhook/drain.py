@@ -20,7 +20,7 @@ from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadat
 _LOOK_SECONDS = 15.0
 # Longest pause between two attempts to store deliveries, in seconds. It is short, because a task waits only a minute
 # for a late result.
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE_SECONDS = 5.0
 _PARALLEL = 4
 # Deliveries that are stored only once their time or their signature has been confirmed.
 _UNCONFIRMED = {DeliveryKind.HELD, DeliveryKind.UNVERIFIED}
@@ -54,7 +54,7 @@ class _Group:
 
 def pause_after(failures: int) -> float:
     """Return the seconds until the next attempt, after ``failures`` failed attempts in a row."""
-    return min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 10))
+    return min(_MAX_PAUSE_SECONDS, 0.5 * 2.0 ** min(failures, 10))
 
 
 class Drain:

@@ -122,7 +122,7 @@ def test_no_content_is_null(ask):
 
 
 def test_a_large_answer_is_kept_as_far_as_a_record_goes(ask, monkeypatch):
-    monkeypatch.setattr(failure_record, "MOST_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(failure_record, "MAX_ANSWER_BYTES", 1000)
     answers = [b'["' + b"x" * 997 + "ü".encode() * 50 + b'", NaN]', b"\xff" * 5000]
     errors = errors_of(ask(lambda body: answers[int(body)], inputs=[0, 1]))
     assert (errors[0]["answer"], errors[0]["answer_bytes"]) == ('["' + "x" * 997, len(answers[0]))

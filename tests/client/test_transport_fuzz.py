@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from airflow_provider_baseten.api import truss_msgpack
-from airflow_provider_baseten.api.errors import LONGEST_RETRY_AFTER
+from airflow_provider_baseten.api.errors import MAX_RETRY_AFTER
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import decode_model_output
 from airflow_provider_baseten.api.target import Target
@@ -375,7 +375,7 @@ class TestAnswers:
             data = error_answer(random.Random(f"{SEED}-{number}"))
             waits = [end.error.retry_after for end in run(client, number, data, JSON, FAILS)]
             if waits != [None, None]:
-                assert all(0 <= wait <= LONGEST_RETRY_AFTER for wait in waits), number
+                assert all(0 <= wait <= MAX_RETRY_AFTER for wait in waits), number
                 assert abs(waits[0] - waits[1]) < 5, number
 
     def test_changed_bytes_are_no_foreign_error(self, client):

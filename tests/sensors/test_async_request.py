@@ -203,7 +203,7 @@ class TestCost:
 
     def test_pace_is_kept_and_bounds_the_calls(self, baseten, monkeypatch):
         monkeypatch.setenv("AIRFLOW__BASETEN__STATUS_CALLS_PER_SECOND", "10")
-        monkeypatch.setattr(blocking_poller, "_LONGEST_ROUND", 1.0)
+        monkeypatch.setattr(blocking_poller, "_MAX_ROUND_SECONDS", 1.0)
         made = sensor([f"r{number}" for number in range(100)])
         began = time.monotonic()
         made.poke(context())
@@ -234,7 +234,7 @@ class TestCost:
     @MODES
     def test_what_has_succeeded_is_not_asked_again(self, baseten, mode, monkeypatch):
         """More requests than one poke may ask about are all seen in the end."""
-        monkeypatch.setattr(blocking_poller, "_LONGEST_ROUND", 0.1)
+        monkeypatch.setattr(blocking_poller, "_MAX_ROUND_SECONDS", 0.1)
         monkeypatch.setenv("AIRFLOW__BASETEN__STATUS_CALLS_PER_SECOND", "50")
         baseten.inject(Fault(action="async_request", status=200, body={"status": "SUCCEEDED"}, times=1000))
         ids = [f"r{number}" for number in range(20)]

@@ -68,7 +68,7 @@ wrk.body = '{"row":123456,"text":"' .. string.rep("x", 1000) .. '"}'
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that no program listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

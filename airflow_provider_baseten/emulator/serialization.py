@@ -108,7 +108,7 @@ def _check_complete(body: bytes) -> None:
 
 
 def _numpy_to_json(value: Any) -> Any:
-    # Importing numpy here would be slow. If nobody has imported it yet, no value is a numpy value.
+    # Importing numpy here would be slow. If it is not imported yet, no value is a numpy value.
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         if isinstance(value, numpy.integer):

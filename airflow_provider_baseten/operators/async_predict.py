@@ -59,8 +59,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     The id of the request is recorded for the task instance before the task waits. So a retry, also after the death of a
     worker, normally sends nothing and waits for the same request. The request is sent again if the task is cleared, if
     the input or an option has changed, or if the request has ended without success. If a worker dies while it sends the
-    request, nobody knows whether Baseten has it: ``on_orphaned_request`` decides what the next attempt does. By default
-    a queued request is cancelled when the task is killed, is cleared or times out. A running request can't be
+    request, it is unknown whether Baseten has it: ``on_orphaned_request`` decides what the next attempt does. By
+    default a queued request is cancelled when the task is killed, is cleared or times out. A running request can't be
     cancelled.
 
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,

@@ -14,7 +14,7 @@ Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
-# Maximum number of entries in the cache. Nobody has so many connections, so further ids are guesses of strangers.
+# Maximum number of entries in the cache. No installation has so many connections: other ids are guesses of strangers.
 _MAX_ENTRIES = 256
 
 

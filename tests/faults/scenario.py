@@ -28,7 +28,7 @@ class Scenario:
 
     :param cluster: the Airflow
     :param baseten: the emulator
-    :param model: id of the model; nobody else calls it
+    :param model: id of the model; only this scenario calls it
     :param gate: what the model waits for while it runs
     :param notes: folder for what the task notes
     """

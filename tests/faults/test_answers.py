@@ -52,7 +52,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stranger() -> Iterator[ScriptedServer]:
-    """A server that nobody may ask."""
+    """A server that must not be called."""
     with ScriptedServer(answer(200, json.dumps(SECRET).encode())) as server:
         yield server
 

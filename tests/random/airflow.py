@@ -82,7 +82,7 @@ class Attempt:
 
 @dataclass
 class TaskInstance:
-    """A task instance, from the first attempt until nobody wants anything of it any more."""
+    """A task instance, from the first attempt until it is no longer needed."""
 
     world: "World"
     plan: "TaskPlan"

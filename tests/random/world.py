@@ -381,7 +381,7 @@ class World:
             self.violate(ti, f"{request_id} is waited for, but was not recorded")
 
     def _on_delete(self, request_id: str) -> None:
-        """Only a request that nobody wants any more is cancelled."""
+        """Only a request that is no longer needed is cancelled."""
         (post,) = [p for posts in self.posts.values() for p in posts if p.request.request_id == request_id]
         ti, worker = self._task_of(post.request), CURRENT.get()
         arguments, attempt = ti.plan.arguments, ti.attempts[-1]

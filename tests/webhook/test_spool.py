@@ -215,7 +215,7 @@ class TestBounds:
 
 
 class TestALookupThatFails:
-    """Nobody can check a delivery for a connection that was never seen; it is checked once the lookup works again."""
+    """A delivery for a connection that was never seen can't be checked until the lookup works again."""
 
     @pytest.fixture
     def database(self, bucket):

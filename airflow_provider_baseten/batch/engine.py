@@ -262,7 +262,7 @@ class _Run:
             else:
                 last = outcome.error
                 self._rows.outcomes[type(last).__name__] += 1
-                record = failure_record(last, outcome.answer, outcome.answer_row)
+                record = failure_record(last, outcome.response, outcome.response_row)
                 self._writer.add(number, kept, record, failed=True)
         if last is not None:
             self._check_failed_rows(last)

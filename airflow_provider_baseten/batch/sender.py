@@ -37,15 +37,15 @@ class Failure:
     """The failure of a row whose response can't be used as an output. Baseten bills such a response.
 
     :param error: why the response is not an output.
-    :param answer: what the server sent for this row. In a request of several rows this is the JSON text of the row's
+    :param response: what the server sent for this row. In a request of several rows this is the JSON text of the row's
         part of the response. If that text is not known, it is the whole response. The whole response is stored only
-        once: in the other failures of the request that would hold it, ``answer`` is ``None``.
-    :param answer_row: if ``answer`` is ``None``, number of the row whose failure holds the whole response.
+        once: in the other failures of the request that would hold it, ``response`` is ``None``.
+    :param response_row: if ``response`` is ``None``, number of the row whose failure holds the whole response.
     """
 
     error: BasetenError
-    answer: bytes | None = None
-    answer_row: int | None = None
+    response: bytes | None = None
+    response_row: int | None = None
 
 
 class Sender:
@@ -138,7 +138,7 @@ class Sender:
                 outcomes.append(Failure(outcome, response.body))
                 holder = number
             else:
-                outcomes.append(Failure(outcome, answer_row=holder))
+                outcomes.append(Failure(outcome, response_row=holder))
         return outcomes
 
     def _split(self, request: RowRequest, value: JsonValue) -> Outputs:

@@ -33,8 +33,7 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenOrphanedReq
 from airflow_provider_baseten.idempotency.record_fields import known_fields
 from airflow_provider_baseten.storage.result_store import ResultStore
 
-# Files of the first version have no version.
-_VERSION = 2
+_VERSION = 1
 
 _REQUEST_FIELDS = {
     "method": str,

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _KEY = "baseten_held_response"
 _MAX_BYTES = 60_000
 
-# Records of the first version have no version.
-_VERSION = 2
+_VERSION = 1
 _FIELDS = {"request_key": str, "status": int, "headers": dict, "body": str}
 
 

@@ -16,7 +16,6 @@ fingerprint and rule for orphaned requests as entries.
 import hashlib
 import json
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
 # Kinds of work that is paid for. A task instance has one entry for each.
 Kind = Literal["async_request", "training_job"]
 
-# Version 2 added the field `kind`, and renamed `at` to `created_at`. A record without a kind is for an async request.
-_VERSION = 2
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +245,7 @@ class _InResultStore:
     def __init__(self, store: ResultStore, name: str, kind: Kind) -> None:
         self._store = store
         self._kind = kind
-        # Files of async requests have no kind in the name, so that the files of earlier versions are found.
-        self._name = f"ledger/{name}" if kind == "async_request" else f"ledger/{name}-{kind}"
+        self._name = f"ledger/{name}-{kind}"
 
     def read(self) -> Entry | None:
         body = self._store.read(self._name)
@@ -277,9 +274,7 @@ def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
     """
     if value is None:
         return None
-    if isinstance(value, Mapping) and "created_at" not in value and "at" in value:
-        value = {**value, "created_at": value["at"]}  # Version 1 of the record.
-    known = known_fields(value, _FIELDS, optional=("run", "request_id", "kind", "version"))
+    known = known_fields(value, _FIELDS, optional=("run", "request_id"))
     if known is None:
         raise _damaged(where)
     entry = Entry(**known)

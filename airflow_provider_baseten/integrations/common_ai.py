@@ -21,7 +21,7 @@ from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.openai.chat_output import find_problem
 from airflow_provider_baseten.api.openai.completion import parse_completion, token_count
 from airflow_provider_baseten.api.target import ModelApis, Target
-from airflow_provider_baseten.batch.failure_record import ANSWER_MEMBERS
+from airflow_provider_baseten.batch.failure_record import RESPONSE_MEMBERS
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError
 
@@ -283,7 +283,7 @@ def _read_result(batch_id: str, row: "StoredRow") -> RawResultItem:
         if isinstance(usage, dict)
         else None,
         finish_reason=completion.finish_reason if completion else None,
-        error={name: value for name, value in error.items() if name not in ANSWER_MEMBERS} if error else None,
+        error={name: value for name, value in error.items() if name not in RESPONSE_MEMBERS} if error else None,
         raw=(completion.text or None) if completion else None,
     )
 

@@ -118,7 +118,7 @@ def save_response(response: "Response", result_store: str | None) -> str:
     if not response.size:
         return ""
     suffix = ".json" if response.is_json else ".txt" if response.media_type.startswith("text/") else ".bin"
-    store, name = ResultStore(result_store), f"answers/{file_name(response.request_id)}{suffix}"
+    store, name = ResultStore(result_store), f"responses/{file_name(response.request_id)}{suffix}"
     try:
         persist(lambda: store.write(name, response.large or response.body))
     except BasetenResultStoreError as error:

@@ -64,10 +64,6 @@ class Outcome(StrEnum):
     LOST = "lost"
     TIMEOUT = "timeout"
 
-    @classmethod
-    def _missing_(cls, value: object) -> "Outcome | None":
-        return cls.ENDED if value == "succeeded" else None  # Returned by triggers of an older version.
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:

@@ -110,7 +110,7 @@ def test_what_is_not_json_fails_its_row_and_is_kept(ask, server, answer, words, 
     ((number, error),) = errors_of(manifest).items()
     assert number == 1
     assert words in error["message"]
-    kept = error["answer"].encode() if "answer" in error else base64.b64decode(error["answer_base64"])
+    kept = error["response"].encode() if "response" in error else base64.b64decode(error["response_base64"])
     assert kept == bad[2]
     sent = len(server.bodies)
     assert ask(b'"good"', **arguments).succeeded == 3
@@ -122,11 +122,11 @@ def test_no_content_is_null(ask):
 
 
 def test_a_large_answer_is_kept_as_far_as_a_record_goes(ask, monkeypatch):
-    monkeypatch.setattr(failure_record, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(failure_record, "MAX_RECORDED_BYTES", 1000)
     answers = [b'["' + b"x" * 997 + "ü".encode() * 50 + b'", NaN]', b"\xff" * 5000]
     errors = errors_of(ask(lambda body: answers[int(body)], inputs=[0, 1]))
-    assert (errors[0]["answer"], errors[0]["answer_bytes"]) == ('["' + "x" * 997, len(answers[0]))
-    assert (base64.b64decode(errors[1]["answer_base64"]), errors[1]["answer_bytes"]) == (b"\xff" * 1000, 5000)
+    assert (errors[0]["response"], errors[0]["response_bytes"]) == ('["' + "x" * 997, len(answers[0]))
+    assert (base64.b64decode(errors[1]["response_base64"]), errors[1]["response_bytes"]) == (b"\xff" * 1000, 5000)
 
 
 class TestFunctions:
@@ -146,8 +146,8 @@ class TestFunctions:
         manifest = ask(answer, inputs=[1, 2, 3, 4], rows_per_request=4)
         assert raw_outputs(manifest) == {1: b"18446744073709551617", 3: b'"\\ud83d"'}
         errors = errors_of(manifest)
-        assert errors[0]["answer"] == answer.decode()
-        assert errors[2]["answer_row"] == 0
+        assert errors[0]["response"] == answer.decode()
+        assert errors[2]["response_row"] == 0
 
     def test_a_filter_may_leave_nan_out(self, ask):
         manifest = ask(b'{"label": "a", "score": NaN}', inputs=[1], output_filter=lambda output: output["label"])
@@ -173,7 +173,7 @@ class TestFunctions:
         manifest = ask(lambda body: body, inputs=[1, 2], output_filter=lambda output: make() if output == 2 else output)
         assert outputs_of(manifest) == {0: 1}
         error = errors_of(manifest)[1]
-        assert (error["type"], error["answer"], error["may_have_run"]) == ("BasetenResponseError", "2", True)
+        assert (error["type"], error["response"], error["may_have_run"]) == ("BasetenResponseError", "2", True)
         assert len(server.bodies) == 2
 
     def test_what_holds_itself_fails_its_row(self, ask):
@@ -182,7 +182,7 @@ class TestFunctions:
             loop.append(loop)
             return loop
 
-        assert errors_of(ask(b"1", inputs=[1], output_filter=looped))[0]["answer"] == "1"
+        assert errors_of(ask(b"1", inputs=[1], output_filter=looped))[0]["response"] == "1"
 
     def test_half_an_emoji_is_kept_as_its_escape(self, ask):
         manifest = ask(b'{"t": "\\ud83d"}', inputs=[1], output_filter=lambda output: output["t"])
@@ -196,15 +196,15 @@ class TestFunctions:
 
         manifest = ask(b"[1, 2, 3, 4]", inputs=[1, 2, 3, 4], rows_per_request=4, output_filter=refuse, idempotent=True)
         assert outputs_of(manifest) == {0: 1, 2: 3, 3: 4}
-        assert errors_of(manifest)[1]["answer"] == "2"
+        assert errors_of(manifest)[1]["response"] == "2"
         assert len(server.bodies) == 1
 
 
 def test_an_answer_for_many_rows_is_kept_once(ask):
     manifest = ask(b'{"error": "busy"}', inputs=[1, 2, 3], rows_per_request=3)
     errors = errors_of(manifest)
-    assert errors[0]["answer"] == '{"error": "busy"}'
-    assert [errors[row]["answer_row"] for row in (1, 2)] == [0, 0]
+    assert errors[0]["response"] == '{"error": "busy"}'
+    assert [errors[row]["response_row"] for row in (1, 2)] == [0, 0]
     assert "is an error of the server: busy" in errors[0]["message"]
 
 

@@ -59,7 +59,7 @@ def test_what_is_no_answer_of_a_preset_fails_and_is_sent_again(ask, server, pres
     for row, answer in enumerate(NOT_OF_A_PRESET):
         body = answer[2] if isinstance(answer, tuple) else answer
         assert errors[row]["may_have_run"] or b"<p>" in body
-        assert errors[row].get("answer", "") == body.decode(errors="ignore")
+        assert errors[row].get("response", "") == body.decode(errors="ignore")
     for row in (9, 10, 11):
         assert "error of the server: " in errors[row]["message"]
     assert "context length exceeded" in errors[10]["message"]
@@ -146,7 +146,7 @@ class TestEmbeddings:
         arguments = {"inputs": texts, "preset": "embeddings", "rows_per_request": 3, "output_format": output_format}
         manifest = ask(lambda body: embed(body, odd), **arguments)
         assert (manifest.succeeded, manifest.failed) == (4, 1)
-        assert odd.decode() in errors_of(manifest)[2]["answer"]
+        assert odd.decode() in errors_of(manifest)[2]["response"]
         assert len(server.bodies) == 2
         again = ask(embed, **arguments | {"inputs": texts})
         assert again.sent == 1
@@ -299,6 +299,6 @@ def test_vector_of_another_length_than_was_asked_for_fails_its_row(ask, vector):
     assert error["type"] == "BasetenResponseError"
     assert error["may_have_run"]
     assert "holds a vector of 2 numbers instead of dimensions=3" in error["message"]
-    assert error["answer"] == answer.decode()
+    assert error["response"] == answer.decode()
     right = ask(answer, inputs=["a"], preset="embeddings", parameters=parameters | {"dimensions": 2}, overwrite=True)
     assert right.succeeded == 1

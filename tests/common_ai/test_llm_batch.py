@@ -334,7 +334,7 @@ class TestAdapter:
             '{"row":1,"output":{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}}',
         ]
         (folder / "part").write_text("\n".join(lines))
-        (folder / "_failed").write_text('{"row":2,"error":{"type":"BasetenResponseError","answer":"private"}}\n')
+        (folder / "_failed").write_text('{"row":2,"error":{"type":"BasetenResponseError","response":"private"}}\n')
         adapter = BasetenBatchAdapter(api_key=KEY, base_url=baseten.url)
         results = list(adapter.iter_results("0-1"))
         assert [result.raw for result in results] == ["half \ufffd", "ab", None]

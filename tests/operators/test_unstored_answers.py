@@ -191,10 +191,10 @@ def test_an_answer_that_its_author_cannot_use_is_saved(serve, run_dag, store, ca
     run = run_dag(dag)
     assert run.states == {"t": "failed"}
     assert len(server.requests) == 1
-    assert (store / "answers" / "r1.json").read_bytes() == b'{"paid": true}'
+    assert (store / "responses" / "r1.json").read_bytes() == b'{"paid": true}'
     logged = "".join(capfd.readouterr())
     assert words in logged
-    assert f"The unchanged response is saved in file://{store}/answers/r1.json." in logged
+    assert f"The unchanged response is saved in file://{store}/responses/r1.json." in logged
 
 
 def test_broken_json_is_saved(serve, run_dag, store, capfd):
@@ -202,7 +202,7 @@ def test_broken_json_is_saved(serve, run_dag, store, capfd):
     with DAG("broken_json") as dag:
         BasetenPredictOperator(task_id="t", model_id="m", model_input=1)
     assert run_dag(dag).states == {"t": "failed"}
-    assert (store / "answers" / "r1.json").read_bytes() == b'{"paid": tr'
+    assert (store / "responses" / "r1.json").read_bytes() == b'{"paid": tr'
 
 
 def test_a_page_in_place_of_the_model_is_not_saved(serve, run_dag, store):
@@ -210,7 +210,7 @@ def test_a_page_in_place_of_the_model_is_not_saved(serve, run_dag, store):
     with DAG("portal") as dag:
         BasetenPredictOperator(task_id="t", model_id="m", model_input=1)
     assert run_dag(dag).states == {"t": "failed"}
-    assert not (store / "answers").exists()
+    assert not (store / "responses").exists()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_outputs_whose_fields_cannot_be_xcoms_are_saved(serve, run_dag, store, c
     run = run_dag(dag)
     assert run.states == {"t": "failed"}
     assert run.keys("t") == {"request_id"}
-    assert (store / "answers" / "r1.json").read_bytes() == body
+    assert (store / "responses" / "r1.json").read_bytes() == body
     assert words in "".join(capfd.readouterr())
 
 

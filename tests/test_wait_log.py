@@ -145,7 +145,3 @@ def test_the_end_of_many_is_one_line_too():
 )
 def test_times_are_readable(seconds, text):
     assert duration(seconds) == text
-
-
-def test_the_word_of_a_trigger_that_an_older_version_started_is_understood():
-    assert Outcome("succeeded") is Outcome.ENDED

@@ -130,12 +130,11 @@ class Session:
         If a request looked lost before this read, and its result is still not in the store, its wait ends as lost.
         """
         waiters = [waiter for waiter in self._waiters if waiter.may_be_delivered]
-        requests = [request for waiter in waiters for request in waiter.open.values()]
-        if not requests:
+        names = {name for waiter in waiters for name in waiter.open}
+        if not names:
             return
         missing = {request for request in self._missing if request.is_open}
         self._missing = {*missing}
-        names = {request.request_id for request in requests}
         delivered = await self._store_poller.delivered(self._source, names, self._warn)
         if delivered is None:
             return
@@ -143,13 +142,15 @@ class Session:
         # them to the store, so no request counts as lost yet.
         if not self._store_poller.was_readable_for(GRACE):
             missing = set()
-        ended = [request for request in requests if request.request_id in delivered or request in missing]
+        found: set[WaitingRequest] = set()
+        if delivered:
+            found = {request for waiter in waiters for name, request in waiter.open.items() if name in delivered}
+        ended = [*found, *(missing - found)]
         for number, request in enumerate(ended, 1):
             if request.is_open:
-                is_delivered = request.request_id in delivered
-                if is_delivered:
+                if request in found:
                     request.take(Observation(delivered=True), time.time())
-                request.waiter.settle(request.request_id, Outcome.ENDED if is_delivered else Outcome.LOST)
+                request.waiter.settle(request.request_id, Outcome.ENDED if request in found else Outcome.LOST)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         for waiter in waiters:

@@ -130,8 +130,8 @@ log = logging.getLogger(__name__)
 def __getattr__(name: str) -> Any:
     """Import a name of Airflow from the module in which the installed version has it.
 
-    :raises ImportError: the installed version has no such name. For an ``AttributeError``, ``from ... import`` would
-        raise an error that does not name the version.
+    :raises ImportError: the installed version has no such name. The message names the version. An ``AttributeError``
+        would lose its message, because ``from ... import`` replaces it with an error of its own.
     """
     modules, cause = _MODULES.get(name, ()), None
     for module in modules:

@@ -12,7 +12,8 @@ _MAX_TYPES = 5
 _MAX_FILES = 3
 _MAX_CHARACTERS = 400
 
-# What the next run does. A task group has a task that only merges manifests, so a retry of that task sends nothing.
+# Advice in error messages. In a task group, the task `merge` may raise the error. It only merges manifests, so a retry
+# of `merge` sends no rows.
 _NEXT_RUN = "A retry sends only the failed rows again; in a task group, clear its task predict instead."
 
 # Errors of rows that got no response of the model: the server was not reached, was too slow or rejected the request.

@@ -38,8 +38,8 @@ class Failure:
 
     :param error: why the response is not an output.
     :param response: what the server sent for this row. In a request of several rows this is the JSON text of the row's
-        part of the response. If that text is not known, it is the whole response. The whole response is stored only
-        once: in the other failures of the request that would hold it, ``response`` is ``None``.
+        part of the response. If that text is not known for some failed rows, the failure of the first of them holds the
+        whole response, and the failures of the others hold ``None``.
     :param response_row: if ``response`` is ``None``, number of the row whose failure holds the whole response.
     """
 

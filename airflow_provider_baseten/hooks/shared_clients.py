@@ -84,8 +84,10 @@ async def shared_client(
 ) -> AsyncIterator[SharedClient]:
     """Yield the client that triggers of the running event loop share if they use one connection and one timeout.
 
-    Triggers with another timeout use another client, and a poller uses a client of its own: a client can't change its
-    read timeout and its retries for one request, and a client that ``with_options`` returns has connections of its own.
+    A client can't change its read timeout and its retries for one request. Therefore triggers with another timeout use
+    another client, and a poller, which has its own timeout and does not retry, uses a client of its own. Clients from
+    ``with_options`` would not share connections either.
+
     The shared client is closed when the last of the ``async with`` blocks that use it ends.
     """
     key = (baseten_conn_id, timeout)

@@ -9,7 +9,8 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStore
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-# Seconds for which a write is repeated. It takes less time on a worker, because the task holds a worker slot meanwhile.
+# Seconds for which a write is repeated while it fails. The time on a worker is shorter, because the task holds a worker
+# slot meanwhile.
 WORKER_SECONDS = 60.0
 TRIGGERER_SECONDS = 900.0
 
@@ -39,7 +40,7 @@ async def persist_async(
     """Call an asynchronous function that writes. If it fails, repeat the call, and log this once.
 
     :param seconds: time after which the call is not repeated any more.
-    :param is_hurried: function that returns whether the call is not repeated any more, although there is time left.
+    :param is_hurried: function that returns whether to stop repeating the call before ``seconds`` have passed.
     :raises BasetenResultStoreError: the last error.
     """
     import tenacity
@@ -55,7 +56,7 @@ def _options(errors: type[Exception], seconds: float) -> dict[str, Any]:
     def announce(state: "RetryCallState") -> None:
         if state.attempt_number == 1 and state.outcome is not None:
             error = state.outcome.exception()
-            # Texts of other errors may hold anything.
+            # The text of an error that is not of this package is not logged, because it may quote secrets or inputs.
             reason = error if isinstance(error, BasetenError) else type(error).__name__
             log.warning("A write failed and is retried for %d s: %s", seconds, reason)
 

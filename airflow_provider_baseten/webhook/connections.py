@@ -14,7 +14,8 @@ Lookup = Callable[[str], BasetenConnection | None]
 
 _log = logging.getLogger(__name__)
 
-# Maximum number of entries in the cache. No installation has so many connections: other ids are guesses of strangers.
+# Maximum number of entries in the cache, more than any installation has connections. Without a maximum, strangers who
+# guess ids could fill the memory, because an id without a connection also gets an entry.
 _MAX_ENTRIES = 256
 
 

@@ -198,7 +198,10 @@ def _validate_with_pydantic(model_class: Any, value: Any) -> Any:
 
 
 def _broken(violation: Mapping[str, Any]) -> str:
-    """Return what a value breaks, in words. If the DAG author's own validator raised, they name its place."""
+    """Return what is wrong with a value, in words.
+
+    If a validator of the DAG author raised an exception, the words name its type and the place where it was raised.
+    """
     words = _WORDS.get(violation["type"], f"is not valid ({violation['type']})")
     cause = violation.get("ctx", {}).get("error")
     return f"{words}, which {raised(cause)}" if isinstance(cause, Exception) else words

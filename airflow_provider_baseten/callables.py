@@ -1,4 +1,4 @@
-"""Callables that the DAG author has passed: the words of an error message for an exception that one of them raised."""
+"""Callables of the DAG author: what an error message says when one of them raises an exception."""
 
 import os
 from pathlib import Path

@@ -77,8 +77,9 @@ class BasetenRetryPolicy(RetryPolicy):
     """Retry policy that does not retry permanent errors; the default of every operator and sensor of this package.
 
     - A refused API key, an untrusted certificate, wrong input, an unknown model, a request body that is too large, an
-      async request with a permanent error code, an orphaned request with ``on_orphaned_request="fail"``, or embeddings
-      in several requests whose vectors differ in length: the task fails without a retry.
+      async request with a permanent error code, or an orphaned request with ``on_orphaned_request="fail"``: the task
+      fails without a retry. The same holds if texts were embedded in several requests, and a vector is missing or the
+      vectors differ in length.
     - An error for which the server asks to wait (``Retry-After``): the task is retried after that time, at most a day.
       Its ``retry_delay`` is not used.
     - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. The retry looks again for a lost

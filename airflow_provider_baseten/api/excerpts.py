@@ -1,4 +1,4 @@
-"""Excerpts for error messages: of a server's texts, made printable, and of lists."""
+"""Excerpts for error messages: the printable start of a server's text, and the first items of a list."""
 
 EXCERPT_CHARACTERS = 500
 

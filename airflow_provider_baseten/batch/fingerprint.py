@@ -77,7 +77,7 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
             ) from None
     # A part of the row can't be compared between two runs. In two cases, its type is enough:
     # - With job_version, the user is responsible for changing job_version whenever the rows change.
-    # - If model_input is not callable, JSON can't hold this part, so it is not sent.
+    # - If model_input is not callable, only values that JSON can encode are sent. This part is not one of them.
     if not isinstance(value, dict):
         return _content_or_type(value)
     cells = sorted((_content_or_type(name), _content_or_type(cell)) for name, cell in value.items())

@@ -8,15 +8,16 @@ prevent a second payment:
 - ``claim``: created by the trigger before it sends the request. A new trigger, in another triggerer or for a retry, may
   find the claim of an earlier trigger, but no response. Then the earlier trigger may have sent the request.
   ``on_orphaned_request`` decides whether the new trigger replaces the claim and sends the request again. The earlier
-  trigger may only have been suspended just before it read the claim. When it resumes, it finds the claim of the new
-  trigger and waits for the new trigger's response. It sends the request only if the wait takes longer than its timeout.
+  trigger may be suspended instead of dead. Each trigger reads the claim before it sends the request. If the earlier
+  trigger was suspended before that, it finds the claim of the new trigger when it resumes. Then it sends the request
+  only if the new trigger leaves no response or error within the timeout of the request.
 - ``response``: written before the trigger ends. Triggers and attempts that find it send nothing.
 - ``error``: written if there is no usable response. The worker that raises the error deletes this file and the claim,
   so that the next attempt sends the request. If the error comes from ``on_orphaned_request="fail"``, the claim stays,
   so that nothing is sent until the task is cleared.
 
-Each file begins with a JSON object, which has the version of its format. The worker and the triggerer may run other
-versions of this package, so a file in a newer format is read if the known fields have the known types.
+Each file begins with a JSON object, which has the version of its format. The worker and the triggerer may run
+different versions of this package, so a file in a newer format is read if the known fields have the known types.
 """
 
 import json

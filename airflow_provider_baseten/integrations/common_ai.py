@@ -240,7 +240,8 @@ class BasetenBatchAdapter(BatchAdapter):
     def _results(self, batch_id: str, uris: list[str]) -> Iterator[RawResultItem]:
         from airflow_provider_baseten.batch.part_rows import read_rows
 
-        # This process may name the result store in another way than the process that wrote the files.
+        # The process that wrote the files may have used another URI for the same result store. So only the file names
+        # of the URIs are used.
         folder = _folder(batch_id)
         for row in read_rows(folder.uri_of(uri.rpartition("/")[2]) for uri in uris):
             yield _read_result(batch_id, row)

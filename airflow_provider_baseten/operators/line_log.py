@@ -1,4 +1,4 @@
-"""Log of a text that arrives in pieces, line by line."""
+"""Line log: collects the pieces of a text, and logs each line when it is complete."""
 
 from collections.abc import Callable
 

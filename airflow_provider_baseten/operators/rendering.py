@@ -23,13 +23,13 @@ check_rendering_method()
 class RenderingMixin(RenderingOverride):
     """Mixin of operators: strings in template fields stay strings, and fields with inputs of models are not shown.
 
-    If a template is a single expression, and its value is a list, a dictionary or ``None``, the template is rendered as
-    this value. So ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
+    In a DAG with ``render_template_as_native_obj=True``, Airflow converts strings that look like Python literals. In
+    operators with this mixin, Airflow does so only in the fields that ``native_fields`` of the subclass names: fields
+    whose values may be of any type. In the other fields of such a DAG, a template is rendered as a string, unless it is
+    a single expression with a list, a dictionary or ``None`` as its value. Then the field gets this value, so
+    ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 
     ``hidden_fields`` of a subclass names the fields that are not shown.
-
-    ``native_fields`` of a subclass names the fields whose values may be of any type. Only in these fields does Airflow
-    convert strings.
     """
 
     template_fields: Any

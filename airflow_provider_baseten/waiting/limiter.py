@@ -3,9 +3,9 @@
 import asyncio
 import time
 
-# The time between two calls is longer than the limit requires, by this fraction. Calls may be delayed on their way by
-# up to 0.1 s, so the calls of 1.1 s may reach the server within one second. With this fraction, even those are not more
-# than the limit.
+# Fraction by which the time between two calls is longer than the limit requires. A call may be delayed on its way by up
+# to 0.1 s, so all calls that were sent within 1.1 s may reach the server within one second. With this fraction, their
+# number is within the limit.
 _JITTER = 0.1
 
 _MAX_PAUSE_SECONDS = 600.0

@@ -76,7 +76,8 @@ class Poller:
         finally:
             session.users -= 1
             if session.users == 0:
-                # Before the session is closed, because a wait that begins meanwhile needs a new session.
+                # The session is removed before it is closed, because a wait that begins during the closing needs a new
+                # session.
                 self._session = None
                 await session.close()
 

@@ -1,4 +1,4 @@
-"""Session of a poller: the time in which triggers wait, with the client and the tasks that run meanwhile."""
+"""Session of a poller: the client and the background task that it has while triggers use it."""
 
 import asyncio
 import contextvars
@@ -74,7 +74,7 @@ class Session:
         self._work.add_done_callback(self._end_all)
 
     def join(self, waiter: TriggerWaiter) -> None:
-        """Begin to observe the requests of a trigger. If a bug has ended the work, raise its error."""
+        """Begin to observe the requests of a trigger. If a bug has ended the background task, raise its error."""
         self.check()
         waiter.joined_at = time.monotonic()
         waiter.needs_store_read = waiter.may_be_delivered and bool(waiter.open)
@@ -88,7 +88,7 @@ class Session:
         waiter.open.clear()
 
     def check(self) -> None:
-        """Raise the error of the work if a bug has ended it."""
+        """If a bug has ended the background task, raise its error."""
         if self._work.done():
             self._work.result()
 
@@ -182,7 +182,8 @@ class Session:
                 self._plan(request)
             case Outcome.TIMEOUT:  # The poller settles the request at the deadline.
                 return
-            case Outcome.LOST if request.waiter.may_be_delivered:  # The result may be in the store.
+            case Outcome.LOST if request.waiter.may_be_delivered:
+                # The result may be in the store. The next read of the store decides whether the request is lost.
                 self._missing.add(request)
             case outcome:
                 request.waiter.settle(request.request_id, outcome)

@@ -52,7 +52,10 @@ class StorePoller:
         return delivered
 
     def was_readable_for(self, seconds: float) -> bool:
-        """Return whether no read has failed in the last seconds."""
+        """Return whether the store has been readable for this time.
+
+        After a failed read, the time begins with the next read that succeeds. If no read has failed, return true.
+        """
         return self._readable_since is not None and time.monotonic() - self._readable_since >= seconds
 
     async def _finish(self, warn: Callable[[str, Exception | None], None]) -> None:

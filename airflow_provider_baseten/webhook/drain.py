@@ -22,7 +22,7 @@ _LOOK_SECONDS = 15.0
 # for a late result.
 _MAX_PAUSE_SECONDS = 5.0
 _PARALLEL = 4
-# Deliveries that are stored only once their time or their signature has been confirmed.
+# Kinds of deliveries that are stored only after another check: of the time, for `UNVERIFIED` also of the signature.
 _UNCONFIRMED = {DeliveryKind.HELD, DeliveryKind.UNVERIFIED}
 
 _log = logging.getLogger(__name__)

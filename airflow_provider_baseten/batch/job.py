@@ -38,7 +38,7 @@ MAX_SHARDS = 100_000
 
 # Limits of `requests_per_second`: one request in 30 years, and one in a nanosecond. Beyond these limits, the pause
 # between two requests would not be a usable number.
-_LOWEST_RATE, _MAX_RATE = 1e-9, 1e9
+_MIN_RATE, _MAX_RATE = 1e-9, 1e9
 
 # Metadata of the job's fields. A field that decides about requests or outputs is part of the job's fingerprint. A field
 # for speed, limits or credentials may change between two runs of the same job.
@@ -280,9 +280,9 @@ def _check_rate(value: object) -> None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise BasetenInputError(f"requests_per_second={shown(value)} is not a number above 0.")
-    if not _LOWEST_RATE <= value <= _MAX_RATE:
+    if not _MIN_RATE <= value <= _MAX_RATE:
         raise BasetenInputError(
-            f"requests_per_second={shown(value)} is not a number from {_LOWEST_RATE:g} to {_MAX_RATE:g}."
+            f"requests_per_second={shown(value)} is not a number from {_MIN_RATE:g} to {_MAX_RATE:g}."
         )
 
 

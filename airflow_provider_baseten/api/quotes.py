@@ -9,8 +9,8 @@ from airflow_provider_baseten.api import exact_json
 
 _REPLACEMENT = "[input]"
 
-# Minimum number of characters of a quote. The first is for a quoted piece of a text, the second for a quoted whole
-# text. A shorter match is taken for a coincidence.
+# Minimum numbers of characters that count as a quote: if the server repeats a piece of a text of the request, and if it
+# repeats a whole text. A shorter match is taken for a coincidence.
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 

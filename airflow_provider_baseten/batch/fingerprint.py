@@ -75,9 +75,10 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
                 "same: use rows of plain values, or set job_version, a text that you change whenever the rows do. "
                 "Nothing was sent."
             ) from None
-    # A part of the row can't be compared between two runs. In two cases, its type is enough:
+    # This row holds a value whose content can't be compared between two runs. In two cases it is enough that the
+    # fingerprint has the type of the value:
     # - With job_version, the user is responsible for changing job_version whenever the rows change.
-    # - If model_input is not callable, only values that JSON can encode are sent. This part is not one of them.
+    # - If model_input is not callable, the value is not sent, because JSON can't encode it.
     if not isinstance(value, dict):
         return _content_or_type(value)
     cells = sorted((_content_or_type(name), _content_or_type(cell)) for name, cell in value.items())

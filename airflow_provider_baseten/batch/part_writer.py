@@ -17,10 +17,10 @@ PART_SECONDS = 30.0
 class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
-    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. Rows that were sent but
-    are in no written part yet are sent and billed again after a crash, so their number is limited. The limit is the
-    rows of one part plus the rows that may be in flight. Once it is reached, :meth:`wait_for_room` waits until a part
-    is written. A failed write is retried for a minute, and the limit holds during this time too.
+    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. After a crash, the rows
+    that are in flight or wait for their part to be written are sent and billed again. So their number is limited, to
+    the rows of one part plus the rows that may be in flight. Once the limit is reached, :meth:`wait_for_room` waits
+    until a part is written. A failed write is retried for a minute, and the limit holds during this time too.
 
     :param previous: results of the previous runs.
     """

@@ -33,7 +33,7 @@ class ModuleSpace:
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     def load(self, name: str, path: Path) -> ModuleType:
-        """Import a file as a module. The space must be active.
+        """Import a file as a module. This module space must be active.
 
         :param name: name of the module.
         :param path: the file.

@@ -86,7 +86,7 @@ class Send:
 class Attach:
     """Plan of an attempt: wait for the request that an earlier attempt sent, and send nothing.
 
-    :param request_id: id of that request.
+    :param request_id: id of the earlier request.
     """
 
     request_id: str
@@ -96,7 +96,7 @@ class Attach:
 class Replace:
     """Plan of an attempt: cancel the request that an earlier attempt sent, if it is still queued; then send a new one.
 
-    :param request_id: id of that request.
+    :param request_id: id of the earlier request.
     """
 
     request_id: str

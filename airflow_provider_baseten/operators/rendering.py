@@ -24,8 +24,8 @@ class RenderingMixin(RenderingOverride):
     """Mixin of operators: strings in template fields stay strings, and fields with inputs of models are not shown.
 
     In a DAG with ``render_template_as_native_obj=True``, Airflow converts strings that look like Python literals. In
-    operators with this mixin, Airflow does so only in the fields that ``native_fields`` of the subclass names: fields
-    whose values may be of any type. In the other fields of such a DAG, a template is rendered as a string, unless it is
+    operators with this mixin, only the fields that are listed in ``native_fields`` of the subclass are converted. Their
+    values may be of any type. In the other fields of such a DAG, a template is rendered as a string, unless it is
     a single expression with a list, a dictionary or ``None`` as its value. Then the field gets this value, so
     ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 

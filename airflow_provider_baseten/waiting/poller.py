@@ -26,7 +26,8 @@ class Poller:
     reads the result store. While no trigger waits, the poller has no session, so no client and no running tasks.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
-    :param open_source: function that returns a new source of the client for each session.
+    :param open_source: function that returns the object from which a session gets its client, a new one for each
+        session.
     """
 
     def __init__(self, baseten_conn_id: str, open_source: Callable[[], ClientSource]) -> None:

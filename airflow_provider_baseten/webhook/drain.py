@@ -22,7 +22,8 @@ _LOOK_SECONDS = 15.0
 # for a late result.
 _MAX_PAUSE_SECONDS = 5.0
 _PARALLEL = 4
-# Kinds of deliveries that are stored only after another check: of the time, for `UNVERIFIED` also of the signature.
+# Kinds of deliveries that are checked again before they are stored. The check compares the delivery's own time with the
+# clock. For `UNVERIFIED` it also verifies the signature.
 _UNCONFIRMED = {DeliveryKind.HELD, DeliveryKind.UNVERIFIED}
 
 _log = logging.getLogger(__name__)

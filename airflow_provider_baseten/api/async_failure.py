@@ -26,7 +26,7 @@ def errors_excerpt(errors: Any, quote: Quote) -> str:
     """Return a short excerpt of the errors, on one line and in brackets; empty if there are no errors.
 
     :param errors: any JSON value.
-    :param quote: function that removes the model's input from a text of the server.
+    :param quote: function that removes the model's input from text that the server sent.
     """
     text = quote("; ".join(_words_of(errors)))
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -51,7 +51,7 @@ class AsyncPredictOptions(TypedDict, total=False):
 
     :param webhook_endpoint: URL that Baseten delivers the output to.
     :param priority: from 0 (runs first; the default) to 2.
-    :param max_time_in_queue_seconds: seconds after which a request that has not started expires, 10 to 259200, by
+    :param max_time_in_queue_seconds: seconds that a request waits in the queue before it expires, 10 to 259200, by
         default 600.
     :param inference_retry_config: Baseten's own retries of a model that fails.
     :param headers: extra HTTP headers.
@@ -115,8 +115,8 @@ def build_async_predict(
         subject=f"async predict of {target}",
         headers=checked_headers(headers) | {"Content-Type": JSON},
         body=body,
-        # A 502 may mean that only the response was lost. Then the request is in the queue and may run. A synchronous
-        # predict does not list 502: the predict ends when its connection ends, so nothing is left that may run later.
+        # A 502 may mean that only the response was lost. Then the request is in the queue and may still run. A
+        # synchronous predict does not list 502, because the predict ends with its connection and can't run later.
         doubtful_statuses=frozenset({502}),
         max_response_bytes=MAX_STATUS_BYTES,
         advice=advice.SUBMISSION,

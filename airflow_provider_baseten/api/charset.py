@@ -5,7 +5,7 @@ from email.message import Message
 
 _UTF16_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-# Python codecs that a server may name, but that are not used. Some are not charsets, and others take quadratic time.
+# Python codecs that are not used, even if a server names them. Some are not charsets, and others take quadratic time.
 _REFUSED_CODECS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
 
 

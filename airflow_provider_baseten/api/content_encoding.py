@@ -16,8 +16,8 @@ PIECE_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_LAYERS = 3
-# Compressions that can't be decoded here; a response that names one is refused. A name that is no known compression is
-# ignored, because some servers send a name such as "utf-8" with a body that is not compressed.
+# Compressions that can't be decoded here. A response that names one of them is refused. Unknown names are ignored,
+# because some servers send a name such as "utf-8" with a body that is not compressed.
 _REFUSED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "exi", "pack200-gzip"})
 
 
@@ -131,7 +131,7 @@ def _inflate(inflater: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
         if piece:
             yield piece
         data = inflater.unconsumed_tail
-        # After a full piece zlib may hold more output, even if all input is consumed. Only a smaller piece shows that
-        # zlib needs more input.
+        # If the piece is full, zlib may hold more output, even if it has consumed all input. Only a smaller piece shows
+        # that zlib needs more input.
         if inflater.eof or (not data and len(piece) < PIECE_BYTES):
             return

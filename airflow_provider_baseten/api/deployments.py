@@ -78,7 +78,8 @@ def build_get_deployment(deployment_id: str, model_id: str | None = None, *, cha
 def build_wake(target: Target) -> Request:
     """Build the request that wakes a deployment that has scaled to zero.
 
-    The request goes to the model's host instead of the management API, and every API key may send it.
+    The request goes to the host of the model or chain instead of the management API. Every API key is allowed to do
+    this.
     """
     check_target(target)
     return Request(

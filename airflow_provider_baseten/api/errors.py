@@ -133,8 +133,8 @@ def _server_text(body: Any, response: Response) -> str:
 def quotable(text: str, request: Request) -> str:
     """Return the part of a server's text that an error may quote: one line of bounded length.
 
-    Quotes of the model's input are removed from the text. If ``error_details`` of the request is ``False``, the result
-    is empty.
+    Passages that repeat the model's input are replaced by ``[input]``. If ``error_details`` of the request is
+    ``False``, the result is empty.
     """
     if not request.error_details:
         return ""

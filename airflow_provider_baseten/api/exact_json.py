@@ -34,8 +34,8 @@ def has_long_number(body: bytes) -> bool:
 def is_rounded(body: bytes) -> bool:
     """Return whether orjson may round a number in JSON; slower than :func:`has_long_number`, with fewer false alarms.
 
-    For example, many floats written by Python have 16 or 17 digits. :func:`has_long_number` reports such a float. Here
-    the result is ``False``, because orjson reads the float back unchanged.
+    For example, many floats written by Python have 16 or 17 digits. :func:`has_long_number` reports such a float. This
+    function does not, because orjson reads the float back unchanged.
     """
     return has_long_number(body) and not all(map(_is_kept, _WHOLE_NUMBER.findall(body)))
 
@@ -52,9 +52,9 @@ def _is_kept(number: bytes) -> bool:
 def decode(body: bytes) -> Any:
     """Decode JSON in UTF-8, with or without a byte order mark.
 
-    Integers become ``int``, or ``Decimal`` above 4,000 digits. Decimals become ``float`` if a float keeps every digit,
-    otherwise ``Decimal``.
-    ``NaN``, ``Infinity`` and lone surrogates are accepted, as by Python's decoder.
+    Integers become ``int``, or ``Decimal`` above 4,000 digits. Numbers with a decimal point or an exponent become
+    ``float`` if a float keeps every digit, otherwise ``Decimal``. ``NaN``, ``Infinity`` and lone surrogates are
+    accepted, as by Python's decoder.
 
     :raises ValueError: the body is not JSON, or is nested too deeply.
     """
@@ -86,8 +86,8 @@ def encode(value: Any) -> bytes:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except TypeError:
-        # Perhaps json failed at a Decimal. orjson gets each Decimal as a fragment, that is, as JSON text that orjson
-        # copies to its output.
+        # The value may hold a Decimal, which json can't encode. orjson is given each Decimal as JSON text (a fragment),
+        # and copies this text to its output.
         return orjson.dumps(_with_fragments(value))
 
 
@@ -127,8 +127,8 @@ def _exact_float(text: str) -> float | Decimal:
         exact = Decimal(text)
     except InvalidOperation:
         raise ValueError("a number has an exponent beyond all bounds") from None
-    # The float is formatted with as many digits as the text has: if the result equals the text, no digit was lost. A
-    # float never keeps more than 17 digits.
+    # The float is formatted with as many digits as the text has. If the result equals the text, no digit was lost. A
+    # text of more than 17 digits is not compared, because hardly any float keeps that many.
     digits = len(exact.as_tuple().digits)
     is_kept = digits <= _MAX_FLOAT_DIGITS and exact == Decimal(f"{number:.{digits - 1}e}")
     return number if is_kept or exact.is_zero() else exact

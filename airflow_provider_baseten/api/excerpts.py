@@ -15,6 +15,6 @@ def id_note(request_id: str | None) -> str:
 
 
 def join_first(words: list[str], most: int) -> str:
-    """Return the first words of a list as text, at most ``most``, and the number of the rest: ``a, b and 7 more``."""
+    """Return the first ``most`` words of a list as text, and how many more there are: ``a, b and 7 more``."""
     rest = len(words) - most
     return ", ".join(words[:most]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -52,8 +52,8 @@ class Request:
     :param subject: name of the call in error messages, for example ``predict of model abc (environment production)``.
     :param idempotent: whether the request may be sent again after a failure in which the model may have run.
     :param allowed_statuses: statuses besides 2xx that are not errors.
-    :param doubtful_statuses: error statuses after which Baseten may still have accepted this request. By default an
-        error status such as 502 means that nothing ran.
+    :param doubtful_statuses: error statuses after which Baseten may still have accepted this request. For other
+        requests such a status, for example 502, means that nothing ran.
     :param max_response_bytes: largest body of the response in bytes; by default the limit for a model's output.
     :param timeout: seconds to wait for the response; a shorter timeout of the client takes precedence.
     :param error_details: whether errors quote the server's error message; by default they do.

@@ -140,9 +140,10 @@ def parse_output(
 
     :param response_format: format that the text must have.
     :param functions: names of the functions that the model may call, ``None`` if it was given no tools.
-    :returns: without tools, the content: the text or the refusal, or for structured output the decoded value. With
-        tools, an object with two keys. ``content`` holds the content, or ``None`` if there are tool calls and no text.
-        ``tool_calls`` holds a list of objects with ``id``, ``name`` and decoded ``arguments``.
+    :returns: the content, if the model was given no tools. The content is the text or the refusal; for structured
+        output it is the decoded value. If the model was given tools, the result is an object with two keys.
+        ``content`` holds the content, or ``None`` if there are tool calls and no text. ``tool_calls`` holds a list of
+        objects with ``id``, ``name`` and decoded ``arguments``.
     :raises BasetenOutputError: the text does not match the format, or a tool call names an unknown function or has
         arguments that are not a JSON object.
     """

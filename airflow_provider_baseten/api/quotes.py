@@ -1,4 +1,4 @@
-"""Redaction of the model's input in a server's error messages, because messages are logged and input must not be."""
+"""Redaction of the model's input in a server's error messages, so that the input is not logged with them."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from airflow_provider_baseten.api import exact_json
 
 _REPLACEMENT = "[input]"
 
-# Minimum numbers of characters that count as a quote: if the server repeats a piece of a text of the request, and if it
-# repeats a whole text. A shorter match is taken for a coincidence.
+# A quoted piece of a text has at least _SHORTEST_PIECE characters. A text that is quoted as a whole has at least
+# _SHORTEST_WHOLE characters. A shorter match is taken for a coincidence.
 _SHORTEST_PIECE = 10
 _SHORTEST_WHOLE = 4
 
-# Numbers of characters. A text longer than _LONG_TEXT, such as an image in Base64, is not searched as a whole: only its
-# first and its last _END_OF_LONG_TEXT characters are. Servers do not quote the middle of a long text.
+# In a text of more than _LONG_TEXT characters, such as an image in Base64, only the first and the last
+# _END_OF_LONG_TEXT characters are searched. Servers do not quote the middle of a long text.
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
@@ -32,12 +32,13 @@ _PROTOCOL = frozenset(
 def redact_input(text: str, body: bytes | None) -> str:
     """Return a server's text in which quotes from the request are replaced by ``[input]``.
 
-    A quote is a whole text of the request, or ten or more characters in a row from one of its texts, or a long number.
-    The server may quote the characters as they are, or with the escapes of JSON or Python; both are replaced. Names of
-    fields and the name of the model are not redacted.
+    A quote is ten or more characters in a row from a string of the request, a whole string of four or more characters,
+    or a number of six or more characters. The server may quote the characters as they are, or with the escapes of JSON
+    or Python; both are replaced. Names of fields, the name of the model and words of the chat protocol are not
+    redacted.
 
     :param text: a few hundred characters; the search takes longer for a longer text.
-    :param body: body of the request. A body that is not JSON is treated as one text.
+    :param body: body of the request. A body that is not JSON is treated as one string.
     """
     texts = [*_texts(body)] if body else []
     if sum(map(len, texts)) > _MAX_SEARCHED:

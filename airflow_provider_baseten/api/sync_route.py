@@ -27,8 +27,8 @@ class RouteOptions(TypedDict, total=False):
     :param params: query parameters; a list repeats a parameter for each item, and ``None`` leaves a parameter out.
     :param headers: extra HTTP headers.
     :param allowed_statuses: statuses besides 2xx that are not errors.
-    :param idempotent: whether the request is sent again after a failure in which the model may have run. By default
-        only GET, HEAD and OPTIONS requests are sent again; ``False`` does not change this.
+    :param idempotent: whether the request is sent again after a failure in which the model may have run; by default
+        ``False``. GET, HEAD and OPTIONS requests are sent again in any case.
     """
 
     method: str
@@ -88,7 +88,7 @@ def route_advice(target: Target | ModelApis) -> Advice:
 
 
 def checked_statuses(statuses: Any) -> frozenset[int]:
-    """Check the statuses besides 2xx that are not errors, and return them as a set.
+    """Check the statuses that are accepted besides 2xx, and return them as a set.
 
     :raises BasetenInputError: the value is not a list or set of HTTP statuses.
     """

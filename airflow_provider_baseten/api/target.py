@@ -256,7 +256,7 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    """Return whether all HTTP libraries read the same host from a URL. They differ if the name is not ASCII."""
+    """Return whether a URL has a host that all HTTP libraries read alike. They differ on names that are not ASCII."""
     host = parts.hostname or ""
     if "[" not in parts.netloc:
         labels = host.removesuffix(".").split(".")

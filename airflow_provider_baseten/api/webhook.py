@@ -92,9 +92,9 @@ class Delivery:
 
 
 def _all_errors(body: bytes) -> Any:
-    """Return the first value of ``errors`` that is not empty, for a delivery that has this key more than once.
+    """Return the first value of the key ``errors`` that is not empty; if there is none, the last value of the key.
 
-    A JSON decoder keeps only the last value of a repeated key. If that value is empty, an earlier error would be lost.
+    A delivery may repeat the key. A JSON decoder keeps only the last value, so an earlier error could be lost.
     """
     outermost: list[tuple[str, Any]] = []
 

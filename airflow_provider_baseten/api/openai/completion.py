@@ -15,7 +15,8 @@ from airflow_provider_baseten.exceptions import BasetenResponseError
 _END = "[DONE]"
 _EXCERPT_CHARACTERS = 300
 
-# Names under which servers send the model's reasoning: fields of a message, and types of its content parts.
+# Names under which servers send the model's reasoning. Such a name is a field of a message, or the type of a content
+# part.
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking"})
 
 # Errors that Python raises when a value of a response has an unexpected type.
@@ -222,8 +223,8 @@ def _documents(event: Event) -> list[str]:
 
 
 def _decode(document: str) -> Any:
-    # Some servers send the arguments of a tool call as an object. Its numbers must keep every digit. Elsewhere
-    # the faster decoder is used.
+    # Some servers send the arguments of a tool call as an object, whose numbers must keep every digit. A document
+    # without arguments is decoded by the faster decoder.
     return exact_json.decode(document.encode()) if '"arguments"' in document else json.loads(document)
 
 

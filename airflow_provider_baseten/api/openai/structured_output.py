@@ -15,7 +15,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 _WIRE_TYPES = frozenset({"text", "json_object", "json_schema"})
 _MAX_VIOLATIONS = 5
 
-# What a message says about a value that is not valid, by the code of Pydantic's error. Pydantic's own messages are not
+# Words for a value that is not valid. The keys are the types of Pydantic's errors. Pydantic's own messages are not
 # used, because some of them quote the value.
 _WORDS = {
     "assertion_error": "is refused by a validator",

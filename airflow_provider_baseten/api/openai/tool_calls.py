@@ -48,11 +48,15 @@ class _Call:
 class ToolCalls:
     """Tool calls of one message, in the order of their indexes; in the order of arrival if any call has no index.
 
-    Servers send a call in parts, and the index and the id show to which call a part belongs. But some servers omit the
-    index or the id, give several calls the same index or id, or repeat the name or the arguments. So each part is
-    compared with the last of the calls that match its index and id best. A part without a name continues this call. A
-    part with a name begins a new call if the name, the id or the arguments show that this call has ended. If no call
-    matches, the part begins a new call.
+    Servers send a call in parts. The index and the id of a part show to which call it belongs. But some servers omit
+    the index or the id, give several calls the same index or id, or repeat the name or the arguments.
+
+    So each part is compared with one earlier call. This call must have the part's index; a missing index matches any
+    index. Of the calls that match, the last one with the part's id is taken, or the last one of all if none has this
+    id. If no call matches, the part begins a new call.
+
+    If the part or the earlier call has no name, the part continues that call. Otherwise the part begins a new call if
+    the names, the ids or the arguments show that the earlier call has ended.
     """
 
     def __init__(self) -> None:
@@ -108,8 +112,8 @@ def _begins_another(part: _Call, last: _Call) -> bool:
         if has_new_id or part.name != last.name:
             return True
         is_known = part.index is not None or part.id is not None
-        # Whether the part repeats the last call: without arguments, with the arguments of the last call, or with the
-        # complete arguments for which the last call has only a placeholder.
+        # The part repeats the last call if it has no arguments, or if it has the same arguments. It also repeats the
+        # last call if one of the two has the complete arguments, and the other one has only a placeholder.
         is_repeated = not part.arguments or _join([*last.arguments, *part.arguments]) in (
             _join(last.arguments),
             _join(part.arguments),

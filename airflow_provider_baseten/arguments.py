@@ -22,7 +22,8 @@ def shown(value: Any) -> str:
     """Return the ``repr`` of any value for an error message: on one line and truncated."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # A class's ``__repr__`` may raise anything; Python refuses to convert huge integers.
+    except Exception:
+        # A class's ``__repr__`` may raise anything. For an integer with thousands of digits Python raises a ValueError.
         return f"(of type {type(value).__name__})"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 3]}..."
 

@@ -19,11 +19,11 @@ _SHORTEST_WHOLE = 4
 _LONG_TEXT = 16_384
 _END_OF_LONG_TEXT = 4_096
 
-# Total number of characters up to which the texts of a request are compared with an error message. For a larger
-# request the comparison would take too long, so the whole message is left out.
+# If the texts of a request have more characters than this in total, comparing them with an error message would take
+# too long. The whole message is then left out.
 _MAX_SEARCHED = 1 << 20
 
-# Words of the chat protocol. Error messages use these words of their own accord, so they are no quotes of the input.
+# Words of the chat protocol. They occur in error messages anyway, so they do not count as quotes of the input.
 _PROTOCOL = frozenset(
     {"user", "assistant", "system", "tool", "developer", "function", "text", "string", "object", "number", "true"}
 )

@@ -22,8 +22,8 @@ _PLAIN_DTYPE = re.compile(
 
 _MAX_DIMENSIONS = 64
 
-# Arrays expand to nested lists. The arrays of a body may expand to this many lists, plus four for each byte of the
-# body, so that a small body can't fill the memory.
+# As JSON, arrays expand to nested lists. All arrays of a body together are limited to this number of lists, plus four
+# for each byte of the body. Without the limit, a small body could fill the memory.
 _SPARE_LISTS = 65_536
 
 _LAST_CHARACTER = 0x10FFFF

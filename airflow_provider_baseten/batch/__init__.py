@@ -31,5 +31,5 @@ How a row travels through the modules::
 
 Not on the path of a row: fingerprint.py (with description.py and source_code.py) recognizes a repeated run of the same
 job; run_stats.py, row_count.py, read_progress.py and progress_meter.py make the progress reports; failed_rows.py
-decides when failed rows are an error; part_rows.py reads the rows of the written files back.
+decides when failed rows are an error; part_rows.py reads the rows in the written files.
 """

@@ -14,8 +14,8 @@ _BUFFER = 1 << 20
 def decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
     """Return the decompressed content of a file as a stream.
 
-    Concatenated compressed files are read as one. Truncated or damaged data raises an error only when the stream is
-    read up to this data.
+    Concatenated compressed files are read as one. If the data is truncated or damaged, the error is raised only when
+    the damaged place is read.
 
     :param compression: ``gzip``, ``zstd``, or ``None`` for a file that is not compressed.
     :raises BasetenInputError: the file is compressed with zstd, and pyarrow is not installed.

@@ -1,7 +1,7 @@
 """Concurrency limit of a bulk run: pure functions that choose the next limit from measurements at the present limit.
 
-The limit is the maximum number of requests in flight. A window is a time with a constant limit, in which responses and
-rejections are counted.
+The limit is the maximum number of requests in flight. A window is a period with a constant limit. During a window,
+responses and rejections are counted.
 """
 
 import math
@@ -70,17 +70,18 @@ class ConcurrencyState:
     slightly lower limit is tried, because the deployment may have fewer replicas.
 
     :param limit: maximum number of requests in flight.
-    :param is_rising: whether a higher limit than before is being tried.
+    :param is_rising: whether a higher limit than before is being tried. It is also ``True`` for the initial limit and
+        for the limit after a rejection, because the next change raises them.
     :param is_falling: whether a lower limit than before is being tried.
-    :param factor: factor by which the next change raises or lowers the limit. It is 2 at first, and smaller after a
-        rejection and for a trial after holding.
+    :param factor: factor by which the next change raises or lowers the limit. The factor is 2 at first. It is smaller
+        after a rejection, and for the first change after a hold.
     :param previous: the limit before this one; 0 if there was none, or if the server rejected requests at that limit.
     :param baseline: the limit that this one is compared with; 0 if there is none.
     :param baseline_rate: responses per second at the baseline.
-    :param baseline_responses: number of responses that the baseline's rate was measured with.
-    :param has_climbed: whether the limit is held after a rise without effect. If ``False``, lower limits are tried
-        instead, unless responses are fast. The value is ``False`` at first. It becomes ``True`` once a rise has
-        increased the rate, the server has rejected requests, or a hold has ended.
+    :param baseline_responses: number of responses from which the baseline's rate was computed.
+    :param has_climbed: whether a rise has ever increased the rate, the server has ever rejected requests, or a hold has
+        ended. If a rise has no effect and this is ``False``, lower limits are tried, unless responses are fast. If it
+        is ``True``, the limit returns to the baseline and is held.
     :param probes_lower: whether the next trial after holding is a lower limit.
     :param hold_seconds: how long the limit is held.
     :param held_since: when holding began, in seconds of the caller's clock.

@@ -52,7 +52,7 @@ class ConcurrencyController:
         :param counts: counts of the run so far.
         :param now: time in seconds, always by the same clock.
         :param starved: whether rows are read more slowly than the server takes them. If so, measurements say nothing
-            about the server, and the measurement window begins again.
+            about the server, and the measurement window begins again, unless it has new rejections.
         """
         if starved and counts.rejected == self._before.rejected:
             self._window_began, self._before = None, counts

@@ -1,8 +1,9 @@
 """Description of Python objects by their content. Equal content has the same description in every Python version.
 
 A function or class of the user is described by its source, defaults and closure, and by the constants, functions and
-classes of its module that the source names. A function or class of Python or of an installed package is described by
-its name. Other objects are described by the state that pickle would store.
+classes that its source refers to. A function whose source is not available is described by its bytecode, which differs
+between Python versions. A function or class of Python or of an installed package is described by its name. Other
+objects are described by the state that pickle would store.
 """
 
 import copyreg

@@ -68,13 +68,13 @@ def run_batch(
     """Run a job and block until it has ended.
 
     During the run, outcomes are written as parts, files of up to 1,000 rows; the manifest is written last. After a
-    crash, the next run of the same job sends only the rows without an output in a part. So at most the requests that
-    were in flight, and the rows of one part that was not written yet, are sent twice. If the job is complete and has no
-    failed rows, nothing is sent, and its manifest is returned.
+    crash, the next run of the same job sends only the rows without an output in a part. These are the rows that were
+    not sent or have failed, the rows that were in flight, and the rows of at most one part that was not written yet. If
+    an earlier run has completed the job without failed rows, nothing is sent, and the manifest of that run is returned.
 
     :param job: the job.
     :param client: client whose credentials are used; the run opens connections of its own. A row fails if its response
-        is larger than the client allows, or than 64 MiB.
+        is larger than 64 MiB, or larger than the client allows.
     :param stop: event that ends the run within 5 seconds once a signal handler or another thread sets it. Use a new
         event for each run, because this function sets the event at the end of every run.
     :param on_progress: called every 10 seconds, in another thread.
@@ -86,8 +86,8 @@ def run_batch(
     :raises BasetenResultStoreError: the output can't be written.
     :raises BasetenBatchError: more rows have failed than ``max_failed_rows`` or ``max_failure_ratio`` allows. Without
         ``max_failure_ratio``, the error is also raised if every row has failed because the model was unreachable, too
-        slow or overloaded. If all rows have failed, but at least one for another reason, that alone raises nothing:
-        ``failed`` of the manifest is the number of failed rows.
+        slow or overloaded. If every row has failed, but at least one for another reason, a job without these limits
+        raises no error. Look at ``failed`` of the manifest: it is the number of failed rows.
     :raises BasetenAuthError: the API key was rejected.
     :raises BasetenNotFoundError: the server responded with 404 before any row of the run succeeded.
     """
@@ -205,9 +205,9 @@ class _Run:
     def _start_workers(self) -> None:
         """Start workers until there is one for each slot.
 
-        A worker that pauses before a retry has given back its slot. If the limit is automatic, this method is called
-        repeatedly, and starts one more worker for each paused one, so that the free slots are used. If the limit is
-        fixed, this method is called once, and the slot of a paused worker stays free.
+        Each request in flight holds a slot. A worker that pauses before a retry has given back its slot. If the limit
+        is automatic, this method is called repeatedly, and starts one more worker for each paused one, so that the free
+        slots are used. If the limit is fixed, this method is called once, and the slot of a paused worker stays free.
         """
         paused = 0 if self._controller is None else self._slots.paused
         while len(self._workers) < self._slots.limit + paused and not self._prefetcher.exhausted:

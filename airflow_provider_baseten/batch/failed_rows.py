@@ -53,9 +53,11 @@ def check_failure_ratio(manifest: Manifest, max_failure_ratio: float | None) -> 
 
 
 def check_any_response(manifest: Manifest) -> None:
-    """Check that at least one row got a response of the model. A run without rows passes.
+    """Raise an error if every row has failed because the model was unreachable, too slow or overloaded.
 
-    :raises BasetenBatchError: rows have failed, and none of them got a response.
+    A run without rows raises no error.
+
+    :raises BasetenBatchError: every row has failed for one of these reasons.
     """
     if manifest.failed and manifest.outcomes.keys() - {"success"} <= _NO_RESPONSE and not manifest.succeeded:
         raise BasetenBatchError(
@@ -77,7 +79,7 @@ def check_any_output(manifest: Manifest, max_failure_ratio: float | None) -> Non
 
 
 def _first_error(manifest: Manifest) -> str:
-    """Return the message of the first failed row, or an empty string if it can't be read."""
+    """Return the number and message of the first recorded failed row; an empty string if they can't be read."""
     with suppress(BasetenResultStoreError):
         row = next(read_rows(manifest.failed_parts[:1]), None)
         if row is not None and row.error and isinstance(message := row.error.get("message"), str):

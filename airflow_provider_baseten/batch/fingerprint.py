@@ -25,11 +25,12 @@ def fingerprint_job(job: BatchJob, files: Iterable[InputFile], values: Iterable[
     """Return the fingerprint of a job.
 
     It depends on the name and size of each input file, and on the version that the file's storage reports. For each
-    callable of the job it depends on the callable's source, defaults and closure, and on the constants and functions
-    that the callable names. If the job has a ``job_version``, this string is used in place of all callables.
+    callable of the job it depends on the callable's source, defaults and closure, and on the constants, functions and
+    classes that the callable uses. If the job has a ``job_version``, this string is used in place of all callables.
 
-    :param files: the input files.
-    :param values: rows of ``inputs``: all rows of a list, the first 100 of another iterable; none if there are files.
+    :param files: the input files; empty if the job has ``inputs``.
+    :param values: rows of the job's ``inputs``. If ``inputs`` is a list, these are all rows, otherwise the first 100.
+        Empty if there are input files.
     :raises BasetenInputError: a callable or a row refers to something that can't be compared between two runs.
     """
     digest = hashlib.blake2b(digest_size=16)

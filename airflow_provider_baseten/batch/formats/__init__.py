@@ -61,10 +61,10 @@ class PartFormat:
     """A format of parts with outputs. Parts with failed rows are always JSON Lines.
 
     :param check: raises ``BasetenInputError`` if a library that the format needs is not installed.
-    :param encode: returns the content of a part. It takes the rows (number, copied columns and output), the names of
-        the copied columns, and whether the outputs are packed vectors.
+    :param encode: returns the content of a part. Its arguments are the rows (number, copied columns and output of
+        each), the names of the copied columns, and whether the outputs are lists of numbers as 32-bit floats.
     :param row_numbers: returns the numbers of the rows in a part; raises ``ValueError`` if the part is damaged.
-    :param packs_vectors: whether ``encode`` takes lists of numbers as packed 32-bit floats instead of JSON.
+    :param packs_vectors: whether ``encode`` expects lists of numbers as 32-bit floats instead of JSON.
     """
 
     check: Callable[[], None]

@@ -20,11 +20,12 @@ _REQUIRED_GAIN = 0.1
 # The relative error of a rate that is measured with n responses is about 1 / sqrt(n). Two rates count as different if
 # they differ by more than their error times this factor.
 _CONFIDENCE = 1.5
-# Smallest factor between two limits whose rates are compared. The effect of a smaller increase can't be measured.
+# The rates at two limits are compared only if one limit is at least this factor times the other. The effect of a
+# smaller increase can't be measured.
 _MEASURABLE_STEP = 1.2
-# A decrease of the limit by this factor or more is a large step. If the rate falls a little after a decrease, this may
-# be a measurement error. After a large step, a fall of the rate up to this error is ignored. After a small step, a fall
-# up to _SMALL_STEP_SHARE of the error is ignored.
+# A decrease of the limit by this factor or more is a large step. If the rate seems to fall after a decrease, this may
+# be a measurement error. After a large step, a fall that is not larger than the error is ignored. After a small step, a
+# fall is ignored only up to the fraction _SMALL_STEP_SHARE of the error.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
 # Share of rejected requests up to which the limit is not lowered. While the limit rises, no rejection is tolerated.

@@ -75,9 +75,9 @@ class ConcurrencyController:
         if self._window_began is None or not responses:
             return Window(responses=0, rate=0.0, rejected=rejected, seconds=0.0)
         seconds = max(now - self._window_began, 1e-6)
-        # Responses come in waves, so a window may hold one wave too many or too few. If all slots are in use, the limit
-        # divided by the latency is a better measure of the rate than the count. If not all are in use, the quotient is
-        # too high, so the rate is at most the counted rate plus a quarter.
+        # Responses come in waves. A window may contain one wave too many or too few, so the counted rate is not exact.
+        # If as many requests are in flight as the limit allows, the limit divided by the latency is more exact. If
+        # fewer are in flight, this quotient is too high. So it is used only up to 1.25 times the counted rate.
         latency = (counts.seconds - self._before.seconds) / responses
         rate = min(1.25 * responses / seconds, self.state.limit / max(latency, 1e-6))
         return Window(responses=responses, rate=rate, rejected=rejected, seconds=seconds)

@@ -56,12 +56,12 @@ _PERMANENT_ERRORS = (ValueError, ImportError, PermissionError, EOFError, gzip.Ba
 def find(input_path: str) -> list[InputFile]:
     """Return the input files of a path, sorted by name.
 
-    If a file has exactly this name, it is the only input file. If a folder has exactly this name, the input files are
-    those in it and in its subfolders. Otherwise the path is a glob.
+    If the path is the name of a file, this file is the only input file. If it is the name of a folder, the input files
+    are those in the folder and in its subfolders. Otherwise the path is a glob.
 
-    Names that begin with a dot or an underscore are left out of folders and globs. A file in a format that this package
-    can't read is an error if its suffix is known as a suffix of data files, such as ``.xlsx``. Otherwise the file is
-    left out with a warning.
+    Names that begin with a dot or an underscore are left out of folders and globs. A file whose format this package
+    can't read is an error if it has a suffix of data files, such as ``.xlsx``. Any other file that this package can't
+    read is left out with a warning.
 
     :raises BasetenInputError: there is no file to read, or a file can't be read. The error is ``retryable`` if a retry
         may succeed.
@@ -110,7 +110,7 @@ def _unreadable(input_path: str, files: list[InputFile]) -> BasetenInputError:
 
 
 def is_transient(error: Exception, uri: str) -> bool:
-    """Return whether a retry may succeed after this error: the network failed, or the file may be created later."""
+    """Return whether a retry may succeed after this error, for example because the missing file is created later."""
     if isinstance(error, _PERMANENT_ERRORS):
         return False
     return local_path(uri) is None or isinstance(error, FileNotFoundError | ConnectionError | TimeoutError)

@@ -49,8 +49,8 @@ _CHANGEABLE = {"is_fingerprinted": False}
 def _rendered(stand_in: Any) -> dict[str, Any]:
     """Return the metadata of a field that may hold a Jinja template until the task runs.
 
-    :param stand_in: a valid value of the field. While the other fields are checked before rendering, it takes the place
-        of the template.
+    :param stand_in: a valid value of the field. It takes the place of the template when the other fields are checked
+        before rendering.
     """
     return {"stand_in": stand_in}
 
@@ -63,8 +63,9 @@ class BatchJob:
     :param inputs: the rows, any JSON values; exactly one of ``inputs`` and ``input_path`` is given. Every run of the
         same job must be given the same rows in the same order.
     :param input_path: a file, a folder of files or a glob; a local path or any URI that Airflow's ``ObjectStoragePath``
-        knows. A file ends in ``.jsonl``, ``.csv`` or ``.parquet``; ``.gz`` or ``.zst`` may follow the first two.
-    :param output_path: folder for the parts, files of up to 1,000 rows, and the manifest; a local path or a URI.
+        knows. A file ends in ``.jsonl``, ``.csv`` or ``.parquet``; after ``.jsonl`` and ``.csv``, ``.gz`` or ``.zst``
+        may follow.
+    :param output_path: folder for the manifest and the parts (files of up to 1,000 rows); a local path or a URI.
     :param output_format: ``jsonl`` (default) or ``parquet``.
     :param preset: how rows become requests and responses become outputs: ``predict`` (default), ``chat``,
         ``embeddings``, ``classify`` or ``rerank``.
@@ -86,14 +87,14 @@ class BatchJob:
     :param max_concurrency: maximum number of requests in flight, or ``auto`` (default) to find what the server can
         take.
     :param requests_per_second: upper limit of the request rate, by default none.
-    :param max_failed_rows: the run ends with an error once more than this number of rows have failed; by default
-        there is no limit.
+    :param max_failed_rows: maximum number of failed rows. When more rows have failed, the run ends with an error. By
+        default there is no limit.
     :param max_failure_ratio: the run ends with an error if more than this fraction of the rows, 0 to 1, has failed. By
-        default it ends with an error if rows have failed and none got a response.
+        default the run ends with an error if rows have failed and no row got a response.
     :param only_failed: send only rows whose last outcome is a failure; by default also rows that were never sent.
-    :param overwrite: delete the files of another job at ``output_path``; by default such files are an error. A job is
-        another job if its input or an option that decides about requests or outputs is different. Outputs of the same
-        job are never deleted: a repeated run continues the job.
+    :param overwrite: delete the files of another job at ``output_path``; by default such files are an error. A job with
+        a different input is another job, and so is a job with a different option that affects requests or outputs.
+        Outputs of the same job are never deleted: a repeated run continues the job.
     :param num_shards: number of shards that the job is split into, by default 1.
     :param shard: number of the shard that this job runs, from 0. A shard takes every ``num_shards``-th row.
     :param timeout: seconds to wait for each response, by default 1260.
@@ -256,7 +257,7 @@ def _check_path(name: str, path: object, what: str) -> None:
 def _check_json(name: str, value: object) -> None:
     """Check that a value can be sent as JSON.
 
-    :raises BasetenInputError: it can't.
+    :raises BasetenInputError: the value can't be sent as JSON.
     """
     from airflow_provider_baseten.batch.row_json import encode_value
 

@@ -76,8 +76,8 @@ def merge_manifests(output_path: str, num_shards: int) -> Manifest:
 
     :param output_path: output folder of the shards.
     :param num_shards: number of shards.
-    :raises BasetenResultLostError: a shard has no manifest, because it is not complete; or the shards belong to
-        different jobs.
+    :raises BasetenResultLostError: a shard is not complete, so it has no manifest; or the shards belong to different
+        jobs.
     :raises BasetenResultStoreError: the folder can't be read or written.
     """
     folder = StorageFolder(output_path)

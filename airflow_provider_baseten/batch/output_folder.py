@@ -40,7 +40,7 @@ def is_part(uri: str, folder: StorageFolder) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FolderContents:
-    """Results of previous runs of all shards, counted by the names of the files in the folder.
+    """Counts of the results of previous runs, for all shards together. File names alone give these numbers.
 
     :param complete_shards: number of complete shards.
     :param parts: number of files with outputs.
@@ -51,7 +51,7 @@ class FolderContents:
 
 
 class OutputFolder:
-    """The output folder of a job, with the operations of one of the job's shards."""
+    """The output folder of a job, as one shard of the job reads it and writes to it."""
 
     def __init__(self, plan: BatchPlan, fingerprint: str) -> None:
         job = plan.job
@@ -103,12 +103,11 @@ class OutputFolder:
     def _clear(self, names: list[str], *, all_of_mine: bool) -> None:
         """Delete the files of other jobs.
 
-        Files of a job with another number of shards are all deleted. Of a job with the same number of shards, only the
-        files with this shard's number are deleted: each of the other shards deletes the files with its own number.
+        If another job has a different number of shards, all of its files are deleted. If it has the same number of
+        shards, only its files with this shard's number are deleted. Each other shard deletes the files with its number.
 
         :param names: names of all files in the folder.
-        :param all_of_mine: whether to delete the files with this shard's number, too. ``False`` if they belong to this
-            job.
+        :param all_of_mine: whether the files with this shard's number belong to another job, and are deleted too.
         """
         # Ownership files are deleted last. If this process dies before it has deleted all files, the next run can still
         # see which job wrote the rest.

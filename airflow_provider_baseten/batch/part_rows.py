@@ -1,4 +1,4 @@
-"""Rows of the JSON Lines files that a manifest names: outputs and failure records, read back."""
+"""Rows of JSON Lines parts: outputs and failure records, read from the files that are listed in a manifest."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class StoredRow:
 
 
 def read_rows(uris: Iterable[str]) -> Iterator[StoredRow]:
-    """Yield the rows of files in the order of the files, without holding a file in memory.
+    """Yield the rows of one file after the other, without holding a whole file in memory.
 
     :param uris: URIs of the files, from ``parts`` or ``failed_parts`` of a manifest. Parts in Parquet can't be read.
     :raises BasetenResultStoreError: a file does not exist, can't be read or is damaged.

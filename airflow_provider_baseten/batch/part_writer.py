@@ -17,10 +17,11 @@ PART_SECONDS = 30.0
 class PartWriter:
     """Collects the outcomes of rows, and writes them as parts.
 
-    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. After a crash, the rows
-    that are in flight or wait for their part to be written are sent and billed again. So their number is limited, to
-    the rows of one part plus the rows that may be in flight. Once the limit is reached, :meth:`wait_for_room` waits
-    until a part is written. A failed write is retried for a minute, and the limit holds during this time too.
+    A part is closed at 1,000 rows, at 64 MiB or after 30 seconds, and then written in a thread. A row is unsaved from
+    the time when it is sent until its part is written. After a crash, unsaved rows are sent and billed again. So the
+    number of unsaved rows is limited to the rows of one part plus the rows that may be in flight. At the limit,
+    :meth:`wait_for_room` waits until a part is written. A failed write is retried for a minute, and the limit holds
+    during this time too.
 
     :param previous: results of the previous runs.
     """
@@ -57,7 +58,7 @@ class PartWriter:
 
         :param number: number of the row.
         :param kept: columns that are copied from the input, as JSON.
-        :param outcome: output of the row, or with ``failed`` the record of its failure.
+        :param outcome: output of the row; if ``failed`` is true, the record of its failure.
         """
         (self._failures if failed else self._outputs).append((number, kept, outcome))
         self._bytes += len(kept) + len(outcome)
@@ -95,7 +96,7 @@ class PartWriter:
         return self._saving
 
     async def _save_part(self) -> None:
-        """Write one part: a file with its outputs and a file with its failed rows.
+        """Write the rows of the next part: their outputs to one file, the failed rows to another.
 
         If the write fails, ``_saving`` keeps the failed asyncio task, so every caller that waits for the part gets
         the error.
@@ -115,7 +116,10 @@ class PartWriter:
             self._save()
 
     def _next(self, outcomes: list[PartRow], most: int) -> tuple[list[PartRow], list[PartRow]]:
-        """Split rows into those of the next part, at most ``most``, and the rest."""
+        """Return the rows for the next part, and the remaining rows.
+
+        The next part gets up to ``most`` rows, or fewer if these reach 64 MiB.
+        """
         if self._bytes >= PART_BYTES:
             sizes = accumulate(map(_size, outcomes[:most]))
             most = next((count for count, size in enumerate(sizes, 1) if size >= PART_BYTES), most)

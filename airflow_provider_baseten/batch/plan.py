@@ -1,4 +1,4 @@
-"""Plan of a run: the job, compiled once for everything that reads rows, sends requests or writes outputs."""
+"""Plan of a run: a job and the values that are derived from it once, before the run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class BatchPlan:
 
     :param job: the job.
     :param request_format: how rows become requests, and responses become outputs.
-    :param request: the request without its body, the same for all rows.
+    :param request: a request without its body. All requests of the run differ from it only in the body.
     :param parameters: the job's parameters as JSON values.
     :param input_of: returns the model input of a row.
     :param input_columns: columns that the model input is made of; ``None`` if any column may be used.
@@ -77,7 +77,7 @@ class BatchPlan:
 
     @property
     def named_columns(self) -> frozenset[str]:
-        """Columns whose names the job gives: for the model input, or to copy them to the output."""
+        """Columns that the job mentions by name, as part of the model input or to be copied to the output."""
         return (self.input_columns or frozenset()).union(self.kept_columns)
 
     @property

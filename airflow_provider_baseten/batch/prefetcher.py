@@ -40,7 +40,7 @@ class RequestPrefetcher:
 
     @property
     def all_read(self) -> bool:
-        """Whether all requests were made; :meth:`next` may not have returned some of them yet."""
+        """Whether all requests were made, even if some still wait to be returned by :meth:`next`."""
         return self._is_all_read
 
     @property

@@ -86,8 +86,8 @@ def _rerank(inputs: Inputs, parameters: Parameters) -> Any:
 def _rerank_group(value: Any) -> Any:
     """Return the group key of a row.
 
-    The key of a row with a single text is its query, so that such rows share a request if they have the same query. The
-    key of any other row is a new object. It equals no other key, so the row has a request of its own.
+    For a row with a single text, the key is the row's query: such rows share a request if they have the same query. For
+    any other row, the key is a new object. It equals no other key, so the row has a request of its own.
     """
     return value["query"] if isinstance(value, dict) and "text" in value else object()
 

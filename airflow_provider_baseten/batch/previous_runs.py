@@ -1,4 +1,4 @@
-"""Results of the previous runs of a shard: the rows with an output, the failed rows, and the files that hold them."""
+"""Results of the previous runs of a shard: rows with an output, failed rows, and the names of the part files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ class PreviousRuns:
     sequence: int = 0
 
     def wanted(self, only_failed: bool) -> Callable[[int], bool]:
-        """Return a function that tells from the number of a row whether the row is to be sent.
+        """Return a function that takes the number of a row, and returns whether to send the row.
 
         :param only_failed: if true, send the rows that have failed and have no output. If false, send all rows that
             have no output.

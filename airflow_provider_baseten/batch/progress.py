@@ -18,7 +18,7 @@ class Progress:
     :param at_least: number of this shard's rows that were found so far; equal to ``total`` once that is known.
     :param failed: number of rows that have failed in this run.
     :param errors: number of these failed rows by type of error.
-    :param rows_per_second: rows that got an output or failed, per second since the previous progress report.
+    :param rows_per_second: rate since the previous progress report, of the rows that got an output or failed.
     :param concurrency: maximum number of requests in flight.
     :param eta_seconds: seconds left, estimated from the rows that got a response in the last minute; ``None`` before
         the first response, and while the number of rows can't be estimated.

@@ -25,8 +25,8 @@ _COUNTED_ROWS = 1000
 def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | None) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    Empty lines are skipped. Above the header, lines of only spaces or delimiters are skipped too. A line that is not
-    valid CSV becomes a row that fails.
+    Empty lines are skipped. Above the header, lines that contain only spaces or delimiters are skipped too. A line that
+    is not valid CSV becomes a row that fails.
 
     :raises BasetenInputError: the header contains a name twice, the file is in UTF-16 or UTF-32, or a line is longer
         than 100 MB.
@@ -42,7 +42,10 @@ def rows(file: InputFile, progress: ReadProgress, _columns: Collection[str] | No
 
 
 def counts(file: InputFile) -> Iterator[int]:
-    """Yield the number of rows of each block; the sum is the number of rows in the file."""
+    """Count the rows in blocks.
+
+    Yield the number of rows of each block. The sum of these numbers is the number of rows in the file.
+    """
     with _opened(file, ReadProgress()) as (_, reader):
         next(reader, [])
         fields = iter(lambda: _fields(reader), None)
@@ -89,9 +92,10 @@ def _check_header(uri: str, header: list[str]) -> None:
 
 
 def _fields(reader: Any) -> list[str] | csv.Error | None:
-    """Return the fields of the next row, or the error of a broken row; ``None`` at the end.
+    """Return the fields of the next row; ``None`` at the end of the file.
 
-    The arguments of the error are the number of the row's first line, and the problem.
+    If the row is not valid CSV, return the error. Its ``args`` are the number of the row's first line and a description
+    of the problem.
     """
     first = reader.line_num + 1
     try:

@@ -24,7 +24,7 @@ def encode_part(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], ar
 def encode_failed(rows: list[tuple[int, bytes, bytes]]) -> bytes:
     """Return failed rows as JSON Lines.
 
-    :param rows: for each row its number, its copied columns as in :func:`encode`, and the record of its failure.
+    :param rows: for each row its number, its copied columns as in :func:`encode_part`, and the record of its failure.
     """
     return _lines(rows, b"error")
 

@@ -43,8 +43,8 @@ def encode_part(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], ar
     ``output``: a list of numbers if the outputs are vectors, otherwise JSON. The types of the columns depend only on
     the job, so all parts of a job have the same types.
 
-    :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output: as
-        JSON, or for vectors as :func:`packed` returns it.
+    :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output. A
+        vector is given as the bytes that :func:`packed` returns, any other output as JSON.
     :param columns: names of the copied columns.
     :param are_vectors: whether the outputs are packed vectors.
     """

@@ -15,10 +15,12 @@ def raised(error: BaseException) -> str:
     """Return what an error message says about an exception of the DAG author's code: its type and where it was raised.
 
     The exception's own text is left out, because it may quote the model's input or output. The place is the innermost
-    one in code that is not installed as a library; if there is none, the innermost one outside this package.
+    line of the traceback that is in neither a library nor this package. If there is no such line, the place is the
+    innermost line in a library.
 
     :returns: the rest of a sentence that begins with the name of the callable, for example ``raised KeyError in clean
-        (titles.py, line 12)``. Without the place if the exception has none, for example one of a built-in function.
+        (titles.py, line 12)``. The place is left out if the traceback has no line outside this package, for example
+        because a built-in function raised the exception.
     """
     words = f"raised {type(error).__name__}"
     places = [

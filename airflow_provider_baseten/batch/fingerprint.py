@@ -76,10 +76,10 @@ def _row(job: BatchJob, index: int, value: Any) -> bytes:
                 "same: use rows of plain values, or set job_version, a text that you change whenever the rows do. "
                 "Nothing was sent."
             ) from None
-    # This row holds a value whose content can't be compared between two runs. In two cases it is enough that the
-    # fingerprint has the type of the value:
-    # - With job_version, the user is responsible for changing job_version whenever the rows change.
-    # - If model_input is not callable, the value is not sent, because JSON can't encode it.
+    # This row holds a value whose content can't be compared between two runs. The fingerprint has only the type of this
+    # value. The type is enough here, for one of two reasons:
+    # - job_version is set: the user is responsible for changing job_version whenever the rows change.
+    # - model_input is not callable: the value is not sent, because JSON can't encode it.
     if not isinstance(value, dict):
         return _content_or_type(value)
     cells = sorted((_content_or_type(name), _content_or_type(cell)) for name, cell in value.items())

@@ -43,8 +43,8 @@ _OTHER_COMPRESSIONS = {".bz2", ".xz", ".zip", ".lz4", ".snappy", ".gzip", ".zstd
 _DATA_SUFFIXES = {*INPUT_FORMATS, *COMPRESSIONS, *_OTHER_DATA, *_OTHER_COMPRESSIONS}
 
 # Metadata keys of an object in remote storage. The value of each key changes when the content of the object changes.
-# The most precise key comes first. The version of an object is
-# the value of the first of these keys that the object has.
+# The most precise key comes first. The version of an object is the value of the first of these keys in the
+# object's metadata.
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "checksum", "LastModified", "last_modified", "updated", "mtime", "created")
 
 _MAX_NAMES = 10

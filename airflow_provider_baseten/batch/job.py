@@ -290,7 +290,8 @@ def _check_rate(value: object) -> None:
 def _check_retries(retries: object) -> None:
     if retries is None:
         return
-    # Imported here, because importing its HTTP libraries takes long and most jobs have no retries of their own.
+    # Imported here, because the imported module loads HTTP libraries, which takes long. Most jobs set no
+    # request_retries, so they don't need it.
     from airflow_provider_baseten.client.retries import RequestRetries
 
     if not isinstance(retries, RequestRetries):

@@ -36,7 +36,10 @@ class UnusableResponseError(Exception):
 
 
 class CallableError(UnusableResponseError):
-    """A callable of the job can't use a response. Its message has no text of the server, so nothing is redacted."""
+    """A callable of the job can't use a response.
+
+    The message of this error quotes nothing from the server, so the message is not redacted.
+    """
 
 
 class JsonValue:
@@ -93,10 +96,10 @@ def _read_json(response: Response) -> JsonValue:
 
 
 def _read_odd_json(response: Response) -> JsonValue:
-    """Read JSON that orjson refuses: numbers beyond a float, lone surrogates, encodings other than UTF-8, and NaN.
+    """Read JSON that orjson refuses: numbers too large for a float, lone surrogates, encodings other than UTF-8, NaN.
 
-    A response with NaN or an infinity is not standard JSON, so its text can't be copied to the output. The ``text`` of
-    the result is ``None`` for that reason, and only ``value`` is set.
+    A response with NaN or an infinity is not standard JSON, so its text can't be copied to the output. For such a
+    response, the ``text`` of the result is ``None``, and only ``value`` is set.
     """
     constants: list[str] = []
     try:

@@ -49,7 +49,7 @@ def encode_value(name: str, value: Any, *, sort_keys: bool = False) -> bytes:
 def json_value(value: Any, *, sort_keys: bool = False) -> Any:
     """Return a value in which dates, data classes and other types that JSON does not have are replaced by JSON values.
 
-    Values inside lists and mappings are replaced too. Objects of types that :func:`encode_value` refuses stay
+    Values inside lists and mappings are replaced too. An object that can't be encoded as JSON, such as a set, stays
     unchanged.
     """
     match value:

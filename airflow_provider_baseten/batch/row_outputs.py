@@ -79,7 +79,7 @@ def _length(vector: list[Any] | str) -> int:
 
 
 def sends_floats(parameters: Parameters | None) -> bool:
-    """Return whether the server sends vectors as lists of numbers with these parameters, rather than in Base64."""
+    """Return whether these parameters make the server send vectors as lists of numbers, rather than in Base64."""
     return (parameters or {}).get("encoding_format") in (None, "float")
 
 
@@ -160,9 +160,9 @@ def _is_classified(value: Any) -> bool:
 
 
 def rerank_outputs(response: JsonValue, inputs: Inputs, parameters: Parameters) -> Outputs:
-    """Return the score of each row's text.
+    """Return the item with the score of each row's text.
 
-    A row with a list of texts has a request of its own. The output of this row is the whole response.
+    If a row has a list of texts, the request holds only this row. The output of the row is then the whole response.
 
     :raises UnusableResponseError: the scores can't be assigned to the texts.
     """

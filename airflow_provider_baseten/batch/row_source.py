@@ -47,9 +47,9 @@ class RowSource:
 
 
 def open_source(plan: BatchPlan) -> RowSource:
-    """Open the rows of a job, and check that each column that the job names is in one of the first 100 rows.
+    """Open the rows of a job, and check that each column named in the job is in at least one of the first 100 rows.
 
-    :raises BasetenInputError: the files hold no rows, or a column that the job names is in none of the first 100 rows.
+    :raises BasetenInputError: the files hold no rows, or a column named in the job is in none of the first 100 rows.
     """
     job = plan.job
     if plan.input_columns is not None and not plan.input_columns:

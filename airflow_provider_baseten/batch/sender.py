@@ -37,9 +37,9 @@ class Failure:
     """The failure of a row whose response can't be used as an output. Baseten bills such a response.
 
     :param error: why the response is not an output.
-    :param response: what the server sent for this row. In a request of several rows this is the JSON text of the row's
-        part of the response. If that text is not known for some failed rows, the failure of the first of them holds the
-        whole response, and the failures of the others hold ``None``.
+    :param response: what the server sent for this row. In a request for several rows, this is the JSON text of the
+        row's part of the response. If failed rows have no such text, the first of these rows gets the whole response,
+        and the others get ``None``.
     :param response_row: if ``response`` is ``None``, number of the row whose failure holds the whole response.
     """
 

@@ -32,9 +32,9 @@ def is_installed(filename: str | None) -> bool:
 
 
 def node_of_code(code: CodeType) -> Node | None:
-    """Return the syntax tree of a function, which is searched in its source file by first line, name and arguments.
+    """Return the syntax tree of a function, found in the source file by the function's first line, name and arguments.
 
-    Return ``None`` if there is no source, or if the search finds no function or several that can't be told apart.
+    Return ``None`` if there is no source, if no function matches, or if several match and can't be told apart.
     """
     tree = _tree(code)
     found = [node for node in ast.walk(tree) if _is_of(node, code)] if tree else []

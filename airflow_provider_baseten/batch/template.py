@@ -28,7 +28,7 @@ class Template:
     def fill(self, column: Column) -> Any:
         """Return the input of a row.
 
-        :param column: function that takes the name of a column and returns the row's value.
+        :param column: function that takes the name of a column and returns the row's value in this column.
         """
         return self._fill(column)
 

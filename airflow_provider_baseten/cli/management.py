@@ -1,4 +1,4 @@
-"""Commands that print the models of a workspace and their deployments, read with Baseten's management API."""
+"""Commands that print models, and the deployments of models and chains. They use Baseten's management API."""
 
 import argparse
 

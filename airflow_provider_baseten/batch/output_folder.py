@@ -26,7 +26,7 @@ _OWN = re.compile(r"(part|_failed|_job)-\d{5}-of-\d{5}\b.*|_manifest(-\d{5}-of-\
 # Upper bound of row numbers. No job has so many rows, so a part with a larger row number is damaged.
 _MAX_ROWS = 1 << 34
 
-# A row of a part: its number, its columns that are copied from the input, and its output or failure record.
+# A row of a part file: its number, the columns copied from the input, and the row's output or failure record.
 PartRow = tuple[int, bytes, bytes]
 
 
@@ -60,7 +60,8 @@ class OutputFolder:
         self._job = job
         self.fingerprint = fingerprint
         self._shard = f"{job.shard:05d}-of-{job.num_shards:05d}"
-        # Shards of this job that have begun in any run, written as in file names, for example "00000-of-00004".
+        # Shards of this job that earlier runs have begun. Each is in the form used in file names, for example
+        # "00000-of-00004".
         self._shards: list[str] = []
         self._run = uuid4().hex[:6]
         self._manifest_name = manifest_name(job.shard, job.num_shards)

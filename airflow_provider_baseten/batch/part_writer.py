@@ -127,7 +127,7 @@ class PartWriter:
 
     async def _write(self, outcomes: list[PartRow], *, failed: bool = False) -> str:
         write = partial(asyncio.to_thread, self._folder.write, self._sequence, outcomes, failed=failed)
-        # Space on a full disk may become free.
+        # A failed write is repeated, because space on a full disk may become free.
         return await write_retries.persist_async(
             write, seconds=write_retries.WORKER_SECONDS, is_hurried=lambda: self._is_hurried
         )

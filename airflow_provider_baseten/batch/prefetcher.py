@@ -92,7 +92,8 @@ class RequestPrefetcher:
             block: list[RowRequest] = []
             if error is None:
                 block, error = _block(self._requests)
-            # If requests were made before an error, this block returns them, and the next block raises the error.
+            # An error may come after some requests of the block were made. This block then returns these requests, and
+            # the next block raises the error.
             settle = partial(_settle, made, block, None if block else error)
             with suppress(RuntimeError):  # The event loop may be closed.
                 self._loop.call_soon_threadsafe(settle)

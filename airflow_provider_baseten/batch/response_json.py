@@ -10,7 +10,7 @@ import orjson
 from airflow_provider_baseten.api import exact_json
 from airflow_provider_baseten.api.responses import Response, decode_model_output
 
-# JSON has line breaks only between values, never inside a string, so they can be replaced by spaces.
+# JSON has line breaks only outside strings. A space means the same there, so it can replace a line break.
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 # Largest number of digits of an integer that Python reads.

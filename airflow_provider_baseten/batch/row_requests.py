@@ -77,7 +77,8 @@ class RequestEncoder:
                     continue
                 value = plan.input_of(row)
                 if job.preset != "predict":
-                    self._format.join([value], plan.parameters)  # Raises for a bad row here, before it joins a group.
+                    # Called only to raise the error of a bad row before the row joins a group.
+                    self._format.join([value], plan.parameters)
             except Exception as error:
                 if is_wanted:
                     yield RowRequest([number], [kept], error=_typed(row, error))

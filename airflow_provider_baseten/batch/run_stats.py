@@ -9,8 +9,8 @@ _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
 
 # Limits for the token counts that the server sends in the field ``usage`` of a response: largest count, number of
-# counts, longest name of a count. The run copies the counts to the manifest and to XCom. The limits keep a wrong
-# response from making both of them large.
+# counts, longest name of a count. The run copies the counts to the manifest and to XCom. The limits keep the manifest
+# and XCom small, even if a response is wrong.
 _MAX_TOKENS = 1 << 63
 _MAX_KINDS = 50
 _MAX_KIND_CHARACTERS = 100

@@ -1,7 +1,7 @@
-"""Command that prints an Airflow connection made of the settings of Truss, Baseten's packaging tool.
+"""Command that prints the settings of Truss, Baseten's packaging tool, as an Airflow connection.
 
-Truss stores the URL of a server and an API key under a name, and calls this entry a remote. Truss's file
-``~/.trussrc`` can hold several remotes, each in a section.
+In Truss, a remote has a name, the URL of a server, and an API key. Truss's file ``~/.trussrc`` has a section for each
+remote.
 """
 
 import argparse
@@ -35,13 +35,13 @@ def connection_from_trussrc(options: argparse.Namespace) -> None:
 
 
 def _remote_of_environment(name: str | None) -> Mapping[str, str] | None:
-    """Return the remote in Truss's two environment variables, ``None`` if neither is set.
+    """Return the remote that Truss's two environment variables describe, ``None`` if neither is set.
 
-    One variable holds the URL, the other the API key. They take precedence over the file of Truss.
+    One variable holds the URL, the other one the API key. They take precedence over Truss's file.
 
-    :param name: value of ``--remote``, which names a remote of the file; ``None`` if the user does not give it.
-    :raises UsageError: only one of the variables is set. Or both are set and ``name`` is given: the file's remote would
-        be ignored.
+    :param name: value of ``--remote``, the name of a remote in the file; ``None`` if the user does not give it.
+    :raises UsageError: only one of the variables is set, or both are set although ``name`` asks for a remote of the
+        file.
     """
     url, api_key = os.environ.get(_URL_VARIABLE), os.environ.get(_KEY_VARIABLE)
     if not url and not api_key:

@@ -61,7 +61,7 @@ class AsyncTransport:
         return await retrying(self._attempt, self._credentials.prepared(request))
 
     def prepared(self, request: Request) -> Request:
-        """Return the form of a request that :meth:`attempt` needs; see :meth:`Credentials.prepared`."""
+        """Return a request in the form that :meth:`attempt` takes; see :meth:`Credentials.prepared`."""
         return self._credentials.prepared(request)
 
     async def close(self) -> None:
@@ -179,7 +179,7 @@ class AsyncTransport:
 
 
 def _is_simple(headers: HeaderMap) -> bool:
-    """Return whether the body is plain JSON that needs no decompression, as almost all responses in bulk jobs are."""
+    """Return whether the body is JSON and not compressed. This is true of almost all responses in bulk jobs."""
     try:
         return (
             headers.get("content-type") == JSON
@@ -191,10 +191,9 @@ def _is_simple(headers: HeaderMap) -> bool:
 
 
 class _Headers(Mapping[str, str]):
-    """Headers of an async response, looked up in pyreqwest's headers without a copy.
+    """Headers of an async response. They are looked up in pyreqwest's headers, so that no copy is made.
 
-    The blocking transport uses :func:`plain_headers` instead. Both give the same headers for the same response of the
-    server.
+    The blocking transport uses :func:`plain_headers` instead, which gives the same headers for the same response.
     """
 
     def __init__(self, found: HeaderMap) -> None:

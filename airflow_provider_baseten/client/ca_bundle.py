@@ -13,7 +13,7 @@ from airflow_provider_baseten.exceptions import (
 def ca_bundle() -> tuple[str, bytes] | None:
     """Return path and content of the CA bundle, ``None`` if no environment variable names one.
 
-    The first that is set counts: ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``.
+    The first of these variables that is set is used: ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE``.
 
     :raises BasetenInputError: the bundle can't be read or holds no certificate.
     """

@@ -15,7 +15,7 @@ class CallLog:
     """Logs a call when it begins and when its response has arrived.
 
     :param log: logger of the task or the trigger.
-    :param request: request of the call. Of the request, only the ``subject`` is logged: a name of the call, for example
+    :param request: request of the call. Only its ``subject`` is logged. The subject names the call, for example
         ``predict of model abc``.
     """
 

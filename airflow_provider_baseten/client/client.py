@@ -141,7 +141,7 @@ class Client(_BaseClient):
     def attempt_in_flight(self) -> Attempt | None:
         """The request in flight, which has no complete response yet; ``None`` if no request is in flight.
 
-        The value stays set after an exception from outside, for example from a signal handler, has ended the call.
+        An exception from outside, for example from a signal handler, may end the call. The value then stays set.
         """
         return self._transport.attempt_in_flight
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 for the blocking transport, with corrections of what Python's HTTP client gets wrong in responses."""
+"""HTTP/1.1 for the blocking transport. It corrects mistakes that Python's HTTP client makes with responses."""
 
 import http.client
 import logging
@@ -160,8 +160,8 @@ class Adapter(requests.adapters.HTTPAdapter):
 def plain_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return headers by lower-case name. If a name occurs several times, its first header counts.
 
-    A header is left out if its value is not printable ASCII. The async transport can't read such a value, and both
-    transports return the same headers. This package needs only headers in ASCII.
+    A header is left out if its value is not printable ASCII, because the async transport can't read such a value, and
+    both transports must return the same headers. This package needs only headers in ASCII.
     """
     headers: dict[str, str] = {}
     for name, value in pairs:

@@ -60,7 +60,9 @@ class Management:
     def get_deployment(
         self, deployment_id: str, model_id: str | None = None, *, chain_id: str | None = None
     ) -> dict[str, Any]:
-        """Return a deployment: its ``status``, and for a model ``active_replica_count`` and ``autoscaling_settings``.
+        """Return a deployment, with its ``status``.
+
+        A deployment of a model also has ``active_replica_count`` and ``autoscaling_settings``.
 
         :param deployment_id: id of the deployment; for a model also ``production`` or ``development``.
         :param model_id: id of the model. Give either ``model_id`` or ``chain_id``.

@@ -34,7 +34,7 @@ class _Attempts:
     """Counts the attempts of one call, and decides whether and when the next attempt follows.
 
     :param retries: limits for the number of attempts and the time between them.
-    :param request: request that stands for the call; see :func:`_request_of`.
+    :param request: request that represents the call; see :func:`_request_of`.
     """
 
     def __init__(self, retries: RequestRetries, request: Request) -> None:
@@ -135,7 +135,10 @@ _CLIENT_SETTINGS: dict[str, Any] = {"follow_redirects": False, "trust_env": Fals
 
 
 def _request_of(target: Target | ModelApis) -> Request:
-    """Return a request that stands for every call of the SDK. It determines the base URL and the error messages."""
+    """Return a request that represents all calls of the SDK.
+
+    The SDK's base URL, the error messages and the decisions on retries are made from this request.
+    """
     return replace(build_sync_route(target, "v1", method="POST"), subject=f"Call of {target}")
 
 

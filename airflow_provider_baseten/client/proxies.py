@@ -46,9 +46,9 @@ def has_proxies() -> bool:
 def is_direct(host: str, port: int, no_proxy: str) -> bool:
     """Return whether ``NO_PROXY`` covers a host.
 
-    Entries are separated by commas or spaces: ``*`` for all hosts; a name, with or without ``*.`` or ``.`` before it,
-    for this host and its subdomains; an address; a network such as ``10.0.0.0/8``. An entry with a port covers only
-    that port.
+    The entries of ``NO_PROXY`` are separated by commas or spaces. The entry ``*`` covers all hosts. A name, with or
+    without ``*.`` or ``.`` before it, covers this host and its subdomains. An entry can also be an address, or a
+    network such as ``10.0.0.0/8``. An entry with a port covers only that port.
     """
     host = host.lower().rstrip(".")
     address = _address(host)

@@ -77,8 +77,8 @@ class RequestRetries:
 def is_retryable(error: BaseException, request: Request) -> bool:
     """Return whether a failed request may be sent again.
 
-    A request is sent again only if a new attempt may succeed after this error. In addition, it must be certain that the
-    model has not run yet, unless the request is idempotent: an idempotent request may run the model twice.
+    A request is sent again only if a new attempt may succeed after this error. If the model may have run already, the
+    request must also be idempotent: an idempotent request may run the model twice.
     """
     return isinstance(error, BasetenError) and error.retryable and (request.idempotent or not error.may_have_run)
 

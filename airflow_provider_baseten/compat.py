@@ -3,13 +3,16 @@
 Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
 in the versions that its docstring names.
 
-If Airflow drops a name that is imported from here, the import fails with an ``ImportError`` that says what to install.
-The docstrings say what happens if Airflow drops another private name. Two of these are checked early:
+If Airflow drops one of these names, the import fails with an ``ImportError`` that says what to install. Only
+``RetryDecision`` and ``RetryPolicy`` have replacements.
 
-- Without the method that :class:`RenderingOverride` overrides, Airflow would show the inputs of models. Therefore
-  :func:`check_rendering_method` raises an ``ImportError`` when an operator is imported.
-- Without the function that :func:`secrets_backends` returns, webhook deliveries would be refused while a secrets
-  backend is down. Therefore the plugin logs an error when Airflow starts.
+The classes and functions that this module defines use further private names of Airflow. Their docstrings say what
+happens if Airflow drops such a name. Two of the further names are checked early:
+
+- If the method that :class:`RenderingOverride` overrides is missing, :func:`check_rendering_method` raises an
+  ``ImportError`` when an operator is imported. Otherwise Airflow would show the inputs of models.
+- If the function that :func:`secrets_backends` returns is missing, the plugin logs an error when Airflow starts,
+  because webhook deliveries are then refused while a secrets backend is down.
 """
 
 import logging
@@ -130,8 +133,8 @@ log = logging.getLogger(__name__)
 def __getattr__(name: str) -> Any:
     """Import a name of Airflow from the module in which the installed version has it.
 
-    :raises ImportError: the installed version has no such name. The message names the version. An ``AttributeError``
-        would lose its message, because ``from ... import`` replaces it with an error of its own.
+    :raises ImportError: the installed version has no such name, and there is no replacement for the name. The message
+        tells the version. It would be lost in an ``AttributeError``, which ``from ... import`` replaces.
     """
     modules, cause = _MODULES.get(name, ()), None
     for module in modules:
@@ -263,9 +266,9 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
     """Return the function that lists the secrets backends of this process; ``None`` if Airflow has no such function.
 
     The function ``ensure_secrets_backend_loaded`` is private. The webhook receiver calls the listed backends to
-    distinguish a connection that does not exist from a backend that is down. If Airflow drops the function, a
-    connection seems not to exist while its backend is down, and the receiver refuses its deliveries. The plugin checks
-    for the function when Airflow starts, and logs an error if it is missing.
+    distinguish a connection that does not exist from a backend that is down. If Airflow drops the function, the
+    connections of a backend seem not to exist while the backend is down, and the receiver refuses deliveries for these
+    connections. The plugin logs an error when Airflow starts if the function is missing.
     """
     try:
         from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
@@ -286,8 +289,9 @@ def allow_database_connections() -> None:
 def clear_count(task_instance: Any) -> int:
     """Return a number that stays the same when a task instance is retried, and changes when a user clears the task.
 
-    The number is ``max_tries``, which a clear increases and a retry does not. Airflow does not document this rule. If
-    Airflow changed it, a cleared task would return its old result, or each retry would pay again.
+    The number is ``max_tries`` of the task instance. A clear increases this number, a retry does not change it. Airflow
+    does not document this rule. If Airflow changed the rule, a cleared task would return its old result, or each retry
+    would pay again.
     """
     count: int = task_instance.max_tries
     return count
@@ -338,7 +342,8 @@ def xcoms_are_msgpack() -> bool:
 
     The result is true in a task on a worker, and false in ``dag.test()`` and in processes that never loaded Airflow's
     task runner. ``SUPERVISOR_COMMS`` is private. If Airflow drops it, the result is true wherever the task runner is
-    loaded. Were it false, a task whose output has a larger integer would fail after its request was paid for.
+    loaded. A wrong result of false would make a task fail after its request was paid for, if the output has an integer
+    beyond 64 bits.
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     if runner is None or not hasattr(runner, "SUPERVISOR_COMMS"):

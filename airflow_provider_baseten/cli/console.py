@@ -62,7 +62,7 @@ def _exit_code(run: Callable[[argparse.Namespace], int | None], options: argpars
     except UsageError as error:
         return _fail(error, USAGE)
     except BasetenError as error:
-        # Without a status, the error was found before anything was sent.
+        # A BasetenInputError without an HTTP status was raised before anything was sent.
         if isinstance(error, BasetenInputError) and error.status is None:
             return _fail(UsageError(_replace_arguments(str(error), options)), USAGE)
         return _fail(error, FAILED)
@@ -76,7 +76,7 @@ def _replace_arguments(text: str, options: argparse.Namespace) -> str:
         argument = "baseten_conn_id" if name == "conn_id" else name
         option = "REQUEST_ID" if name == "request_id" else f"--{name.replace('_', '-')}"
         text = re.sub(rf"\b{argument}=", f"{option} ", text)
-        # A name before "of" is not replaced, because "webhook_endpoint of the connection" means the connection's field.
+        # A name before "of" is kept: "webhook_endpoint of the connection" is a field of the connection, not an option.
         if "_" in argument and value is not None:
             text = re.sub(rf"\b{argument}\b(?! of )", option, text)
     return re.sub(r"\bmodel_input\b", "The input", text, count=1)

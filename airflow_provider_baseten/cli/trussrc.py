@@ -60,7 +60,7 @@ def _remotes(path: str, content: bytes) -> Mapping[str, Mapping[str, str]]:
     try:
         parser.read_string(content.decode())
     except (configparser.Error, UnicodeDecodeError):
-        # These errors quote lines of the file, which may hold keys.
+        # These errors quote lines of the file, which may hold keys. So the new error does not contain their text.
         raise UsageError(f"{path} is not a file of sections with 'name = value' lines, as Truss writes it.") from None
     return {name: parser[name] for name in parser.sections()}
 

@@ -116,8 +116,8 @@ class AsyncTransport:
         response = replace(response, headers=dict(response.headers.items()))
         if is_success(request, response.status):
             return response
-        # Checked in a thread, because parts of the input are removed from the server's error message. If the input is
-        # large, this takes long and would block the event loop.
+        # The check removes parts of the input from the server's error message. If the input is large, the check takes
+        # long. So it runs in a thread, where it does not block the event loop.
         return await asyncio.to_thread(checked_response, response, self._credentials)
 
     def _prepared(self, request: Request) -> tuple[Url, HeaderMap]:
@@ -143,7 +143,8 @@ class AsyncTransport:
 
     async def _exchange(self, request: Request, body: bytes | None, most: int, in_memory: int) -> Response:
         if self._proxy_for is not None:
-            # Called only for its error: if a proxy variable is wrong, the error is more readable than pyreqwest's.
+            # The result is not used. But if a proxy variable is wrong, this call raises a more readable error than
+            # pyreqwest would.
             self._proxy_for(self._credentials.host_url(request.host))
         url, sent_headers = self._prepared(request)
         if self._client is None:

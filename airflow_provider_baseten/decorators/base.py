@@ -28,8 +28,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
     A subclass has two bases: first this class, then the operator that sends the input. The subclass sets
     ``input_field`` to the name of the operator's input argument, and ``takes_generator`` to true if the function may
-    yield the input. The subclass must also set ``template_fields`` to the template fields of both bases together, and
-    ``hidden_fields`` and ``native_fields`` to the fields of both.
+    yield the input. The subclass must also set ``template_fields``, ``hidden_fields`` and ``native_fields``. Each of
+    the three must contain the fields of both bases.
 
     :param python_callable: the function. If it has a parameter named like a variable of the task's context, for example
         ``ti``, the parameter gets that variable.

@@ -17,7 +17,7 @@ _PATH_PREFIX = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Model or chain, deployment and action that a request addresses.
+    """What a request addresses: the model or chain, the deployment and the action.
 
     :param kind: ``model``, ``chain``, ``management`` or ``model_apis``.
     :param id: id of the model or chain; empty for management and Model APIs.

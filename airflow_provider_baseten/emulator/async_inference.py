@@ -102,10 +102,10 @@ class AsyncInference:
             self._held_ids.add(id_)
 
     def release(self, id_: str | None) -> None:
-        """Let the requests start that :meth:`hold` keeps in the queue.
+        """Undo :meth:`hold`, so that requests in the queue may start.
 
-        :param id_: id of the model or chain whose requests may start, ``None`` for all. If all are held, only ``None``
-            has an effect.
+        :param id_: id of the model or chain whose requests may start, ``None`` for all. After ``hold(None)``, requests
+            start only after ``release(None)``.
         """
         if id_ is None:
             self._are_all_held = False

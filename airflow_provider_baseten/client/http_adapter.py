@@ -11,8 +11,8 @@ import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-# Limits for a response. The first one is high, because a server may send an interim response (102) every few seconds
-# while a model runs.
+# Limits for a response. The limit for interim responses is high, because a server may send one (status 102) every few
+# seconds while a model runs.
 _MAX_INTERIM_RESPONSES = 10_000
 _MAX_LINES = 1000
 _MAX_LINE_BYTES = 65536
@@ -24,8 +24,8 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 _EMPTY_LINES = (b"\r\n", b"\n")
 _PLAIN = re.compile(r"[\t\x20-\x7e]*")
 
-# Whether this package is sending a request in the current context. Only then does the log filter below remove queries,
-# so that the log lines of other code stay unchanged.
+# Whether this package is sending a request in the current context. `_WithoutQuery` removes the queries of URLs from log
+# lines only while this is true, so that the log lines of other code stay unchanged.
 SENDING: ContextVar[bool] = ContextVar("sending", default=False)
 
 

@@ -143,7 +143,8 @@ def _request_of(target: Target | ModelApis) -> Request:
 
 
 def _settings(credentials: Credentials, request: Request) -> dict[str, Any]:
-    # A Truss server streams to the OpenAI SDK only if the user agent names OpenAI. Otherwise it sends one response.
+    # A Truss server streams to the OpenAI SDK only if the user agent contains "OpenAI". Without this word, the server
+    # sends the whole output at once.
     headers = {"User-Agent": f"{USER_AGENT} OpenAI/Python {openai.__version__}"}
     if credentials.auth_scheme != "Bearer":
         headers["Authorization"] = credentials.authorization(request.host)

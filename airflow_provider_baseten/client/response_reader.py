@@ -150,8 +150,8 @@ class ResponseReader:
         return self._unusable(f"with more than {self._most:,} bytes, which is the limit: {advice}")
 
     def _broken(self, error: ValueError) -> None:
-        # A damaged error response raises nothing here. The status already says that the call failed, so the part of the
-        # body before the damage is enough for the error message.
+        # For a damaged error response, no exception is raised here. Its status already says that the call failed. The
+        # part of the body before the damage is enough for the error message.
         if self._is_success:
             encoding = (self._headers.get("content-encoding") or "")[:40]
             raise self._unusable(

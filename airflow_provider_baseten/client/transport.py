@@ -83,8 +83,8 @@ class Transport:
         for scheme in ("http://", "https://"):
             session.mount(scheme, Adapter())
         session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED})
-        # A safeguard: `requests` must never replace the API key with an entry of ~/.netrc, or choose a proxy. The
-        # methods below pass the key and the proxy explicitly.
+        # A safeguard: `requests` must not replace the API key with an entry of ~/.netrc, and must not choose a proxy.
+        # The methods below pass the key and the proxy explicitly.
         session.trust_env = False
         if bundle := ca_bundle():
             session.verify = bundle[0]
@@ -119,7 +119,8 @@ class Transport:
             SENDING.reset(sending)
 
     def _prepared(self, request: Request) -> requests.PreparedRequest:
-        # The request is prepared without the session, which would add settings of its own and the server's cookies.
+        # The request is prepared without the session. The session would add its own settings, and cookies that the
+        # server has set.
         authorization = self._credentials.authorization(request.host)
         headers = {**self._session.headers, **request.headers, "Authorization": authorization}
         url = self._credentials.url(request)

@@ -66,8 +66,8 @@ class BasetenDecoratedOperator(DecoratedOperator, BasetenOperator):
 
         :raises BasetenInputError: the function returned ``None``.
         """
-        # The merged dict is a new one. If op_kwargs were merged into the context, they could replace variables that the
-        # operator still needs.
+        # The context and op_kwargs are merged into a new dict. If op_kwargs were merged into the context itself, they
+        # could replace variables that the operator still needs.
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         value = self.python_callable(*self.op_args, **kwargs)
         if value is None:

@@ -22,7 +22,7 @@ def parse_scheme(authorization: str) -> str:
 class ApiKeys:
     """Accepted API keys.
 
-    :param keys: type of each API key, by key. If there are no keys, every request is accepted, even without a key.
+    :param keys: API key -> its type. If there are no keys, every request is accepted, even without a key.
     """
 
     def __init__(self, keys: dict[str, KeyType]) -> None:

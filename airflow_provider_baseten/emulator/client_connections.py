@@ -15,7 +15,7 @@ class ClientConnections:
     """TCP connections of the clients.
 
     An ASGI app can't close or reset a connection before the response is complete, and can't send an interim response.
-    This class can, because it uses the TCP connection itself.
+    This class can do both, because it uses the TCP connection itself.
 
     The methods must be called in the server's event loop.
     """

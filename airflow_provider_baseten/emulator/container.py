@@ -179,7 +179,10 @@ class Container:
         return _serialize(output, request)
 
     async def _complete(self, prediction: Coroutine[Any, Any, Any], slot: ExitStack) -> Any:
-        """Await a prediction. If the client disconnects, the prediction continues and keeps its slot, as in Truss."""
+        """Await a prediction. If the client disconnects, the prediction still runs to its end, as in Truss.
+
+        The prediction keeps its slot until then. ``predict_concurrency`` is the number of slots.
+        """
         task = asyncio.create_task(prediction)
         try:
             return await asyncio.shield(task)

@@ -60,7 +60,7 @@ def error_response(exc: Exception) -> Response:
 
 
 def with_error_headers(response: Response) -> Response:
-    """Return a response that the model made, with Truss's error headers added if the status is 300 or above."""
+    """Add Truss's error headers to a model's own response if the status is 300 or above. Return the response."""
     if response.status_code >= 300:
         response.headers.update(_headers(CLIENT_ERROR))
     return response

@@ -29,7 +29,7 @@ class Limits:
     :param async_retention_seconds: time for which the status of an ended async request can be read. Later status calls
         get status 404.
     :param webhook_seconds: maximum time for one attempt to deliver a webhook.
-    :param webhook_retry_seconds: time between the first attempt to deliver a webhook and the second, which is the last.
+    :param webhook_retry_seconds: time between the two attempts to deliver a webhook. There is no third attempt.
     """
 
     body_bytes: int = 100_000_000
@@ -49,15 +49,15 @@ class Model:
     :param backend: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
         :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
     :param name: name in the management API, by default the id.
-    :param environments: names of the environments, by default ``production`` and ``development``. Each environment has
-        a deployment of its own, except ``development``, which uses the first deployment. Usually the first deployment
-        is that of ``production``. Each deployment has its own replicas, but all share one loaded model.
+    :param environments: names of the environments, by default ``production`` and ``development``. Every environment
+        except ``development`` has a deployment of its own. ``development`` shares the first deployment, usually that of
+        ``production``. Each deployment has its own replicas, but all deployments share one loaded model.
     :param regional_environments: names of the regional environments. A request can name a regional environment
         in its host name. ``environments`` need not repeat these names.
     :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.
     :param scaling: replicas and concurrency of each deployment.
     :param predict_path: path on which the backend makes predictions. The default is ``/predict`` for an ASGI app, and
-        the path of Truss's server for the other backends.
+        the path of Truss's server for the other backends. A Python callable always uses the default.
     :param secrets: name -> value of each secret, for a backend that is a Truss directory.
     """
 
@@ -122,7 +122,8 @@ class Endpoint:
     :param created_at: time of creation in seconds since the epoch.
     :param deployments: deployments by id.
     :param environments: name of an environment -> id of its deployment.
-    :param regional_environments: names of the environments that can be part of the host name.
+    :param regional_environments: names of the regional environments. The host name of a request can contain one of
+        these names.
     """
 
     kind: EndpointKind

@@ -40,7 +40,7 @@ class Emulator:
         All these models are served at ``/inference/v1``.
     :param api_key: API key with all permissions. If neither ``api_key`` nor ``api_keys`` is given, every request is
         accepted.
-    :param api_keys: additional API key -> its type, which determines the permissions.
+    :param api_keys: additional API keys: key -> its type. The type determines the permissions.
     :param host: address to listen on, by default ``127.0.0.1``, which only this machine can reach.
     :param port: port to listen on, by default a free one.
     :param limits: limits of body sizes and times, by default Baseten's own.
@@ -115,7 +115,7 @@ class Emulator:
     def async_requests(self) -> dict[str, AsyncRequest]:
         """The most recent async requests (at most 100,000) by id, oldest first.
 
-        A request remains here even when its retention time has passed and status calls for it get status 404.
+        A request remains here after its retention time has passed. Calls for its status then get HTTP status 404.
         """
         return self._gateway.async_inference.requests.all()
 
@@ -138,7 +138,7 @@ class Emulator:
         self.faults.add(*faults)
 
     def hold(self, id_: str | None = None) -> None:
-        """Pause the async queue: new requests stay queued, and running requests continue.
+        """Pause the async queue: queued and new requests do not start. Running requests continue.
 
         :param id_: id of the model or chain, by default all.
         """

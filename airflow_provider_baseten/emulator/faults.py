@@ -36,11 +36,15 @@ class Fault:
     :param after_webhook: whether the response to an async submission is held back until the submitted async request
         has ended. If that async request has a webhook, the delivery of the webhook must have ended too.
 
-    With the action ``webhook``, the fault is injected into a delivery. ``delay`` delays the delivery. ``status`` or
-    ``reset`` replaces the receiver's response, and the webhook is not sent. After status 200 the webhook counts as
-    delivered, after 503 the delivery is retried, after 400 or ``reset`` the webhook counts as not delivered. If
-    ``after_model`` is true too, the webhook is sent, and then the receiver's response is replaced. So with
-    ``after_model=True, status=503`` the receiver gets the webhook twice.
+    With the action ``webhook``, the fault is injected into an attempt to deliver a webhook. ``delay`` delays the
+    attempt. With ``status`` or ``reset``, the webhook is not sent, and the fault replaces the receiver's response:
+
+    - Status 200: the webhook counts as delivered.
+    - Status 503: the emulator makes a second attempt.
+    - Status 400 or ``reset``: the webhook counts as not delivered.
+
+    If ``after_model`` is true too, the webhook is sent, and only the receiver's response is replaced. With
+    ``after_model=True, status=503``, the receiver therefore gets the webhook twice.
     """
 
     target: str | None = None

@@ -15,7 +15,7 @@ class BasetenError(Exception):
     :param error_code: ``error_code`` in Baseten's error body, for example ``rate_limited``.
     :param request_id: Baseten's id of the request, for finding the request in Baseten's logs.
     :param retry_after: seconds that the server asked to wait before the next attempt.
-    :param retryable: whether the same call can succeed later; ``None`` takes the default of the exception class.
+    :param retryable: whether the same call can succeed later; ``None`` for the default of the exception class.
     :param may_have_run: whether Baseten may have run the model and charged for it, although there is no usable output.
     """
 

@@ -17,8 +17,8 @@ from airflow_provider_baseten.emulator.webhooks import Webhooks
 logger = logging.getLogger(__name__)
 
 _PRIORITIES = 3
-# After a 429 from the model, the queue pauses. Consecutive 429s lengthen the pause. Its length is a default delay of
-# RetryConfig: 1, 2, 4, then always 5 seconds.
+# After a 429 from the model, the queue pauses. The more 429s come in a row, the longer the pause: 1, 2, 4, then always
+# 5 seconds. These are the default delays of RetryConfig.
 _PAUSES = RetryConfig()
 
 

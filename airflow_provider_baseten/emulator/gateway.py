@@ -33,7 +33,7 @@ class Gateway:
 
     :param models: models by id.
     :param chains: chains by id.
-    :param model_apis: for the Model APIs, slug of a model (for example ``org/name``) -> its deployment.
+    :param model_apis: deployments of the Model APIs by slug of the model, for example ``org/name``.
     :param keys: accepted API keys.
     :param limits: limits of body sizes and times.
     :param clock: source of time.

@@ -117,7 +117,7 @@ class ModelMethods:
         return (self.preprocess or self.predict).input_type
 
     def schema(self) -> dict[str, Any] | None:
-        """Return the JSON schema of input and output, ``None`` if the model has no type annotations for them."""
+        """Return the JSON schema of input and output, ``None`` if the type annotations describe neither of them."""
         return describe_types((self.preprocess or self.predict).function, (self.postprocess or self.predict).function)
 
     @property

@@ -1,4 +1,4 @@
-"""Separate modules for each Truss directory in this process, since every directory has a module named ``model``."""
+"""Modules of Truss directories, kept apart in this process because every directory has a module named ``model``."""
 
 import builtins
 import sys

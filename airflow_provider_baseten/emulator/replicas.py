@@ -46,7 +46,7 @@ class Scaling:
 class Replicas:
     """Replicas of one deployment. A slot is the right to send one request to a replica.
 
-    A request without a slot is parked until it gets one. The methods must be called in the server's event loop.
+    A request that waits for a slot is called parked. The methods must be called in the server's event loop.
 
     :param scaling: scaling of the deployment.
     :param parking_seconds: maximum time that a request waits for a slot.

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 def describe_types(first_method: Callable[..., Any], last_method: Callable[..., Any]) -> dict[str, Any] | None:
-    """Return the schema of a model's input and output, ``None`` if no type annotation describes either of them.
+    """Return the schema of a model's input and output, ``None`` if the type annotations describe neither of them.
 
     :param first_method: method that takes the input.
     :param last_method: method that returns the output.
@@ -31,8 +31,8 @@ def _read_output_type(annotation: Any) -> tuple[type[BaseModel] | None, bool] | 
     """Return the pydantic model of the output, and whether the output can be a stream.
 
     The annotation can be a pydantic model (or an awaitable of one), an iterator, or a ``Union`` of the two. For an
-    iterator alone, the output is always a stream, and the pydantic model is ``None``. For any other annotation, such
-    as ``str``, return ``None``.
+    iterator alone, the output is always a stream, and the first returned value is ``None``. An annotation of any other
+    kind, such as ``str``, does not describe the output, and the function returns ``None`` instead of two values.
     """
     if is_pydantic_model(annotation):
         return annotation, False

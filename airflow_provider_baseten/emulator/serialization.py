@@ -1,4 +1,4 @@
-"""Serialization of inputs and outputs in JSON and msgpack, the same as that of Truss's server."""
+"""Serialization of inputs and outputs in JSON and msgpack, in the same way as Truss's server."""
 
 import json
 import sys

@@ -22,7 +22,7 @@ _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """Settings for a failing model: how often, and after which delays, it is invoked again.
+    """Settings for the retries of a failing model: number of attempts, and delays between them.
 
     :param max_attempts: maximum number of attempts, including the first.
     :param initial_delay_ms: delay before the second attempt, in milliseconds. The delay doubles before each later

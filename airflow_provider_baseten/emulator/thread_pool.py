@@ -34,7 +34,7 @@ class DaemonThreadPool:
         return await result
 
     def stop(self) -> None:
-        """Let the threads end after the calls that are running or waiting. Return at once."""
+        """Tell the threads to end after all running and waiting calls, and return without waiting for the threads."""
         for _ in range(self._count):
             self._calls.put(None)
 

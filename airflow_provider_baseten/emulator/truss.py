@@ -52,7 +52,7 @@ _UNSUPPORTED_OPTIONS = (
 
 
 class Truss:
-    """Model in a Truss directory, which the emulator runs without building an image.
+    """Model in a Truss directory. The emulator runs the model without building an image.
 
     The model runs in this process. ``requirements`` must be installed in this Python environment. System packages, base
     images and GPUs are not provided, and the working directory is not changed. Unsupported options of ``config.yaml``
@@ -140,7 +140,8 @@ class Secrets(Mapping[str, str]):
     """Secrets that ``config.yaml`` of a Truss declares.
 
     :param declared: name -> default value in ``config.yaml``.
-    :param values: name -> value that takes precedence over the environment variable and the default.
+    :param values: name -> value that takes precedence over the environment variable ``TRUSS_SECRET_{name}`` and the
+        default.
     """
 
     def __init__(self, declared: Mapping[str, str | None], values: Mapping[str, str]) -> None:

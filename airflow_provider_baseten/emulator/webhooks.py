@@ -35,8 +35,8 @@ def sign(body: bytes, secrets: Sequence[str]) -> str:
 def make_webhook_body(request: AsyncRequest, data: Any, now: float) -> bytes:
     """Return the body of a webhook.
 
-    :param request: async request for which the invocation of the model has ended.
-    :param data: output of the model.
+    :param request: async request whose last model run has ended.
+    :param data: output of the model, ``None`` if the model failed.
     :param now: current time in seconds since the epoch.
     """
     content = {
@@ -68,10 +68,10 @@ class Webhooks:
         self._deliveries = asyncio.Semaphore(_MAX_CONCURRENT_DELIVERIES)
 
     async def deliver(self, request: AsyncRequest, data: Any) -> bool:
-        """Deliver the output of a request, record each attempt, and return whether the delivery succeeded.
+        """Deliver the output or the error of a request, record each attempt, and return whether the delivery succeeded.
 
-        :param request: async request for which the invocation of the model has ended.
-        :param data: output of the model.
+        :param request: async request whose last model run has ended.
+        :param data: output of the model, ``None`` if the model failed.
         """
         body = make_webhook_body(request, data, self._clock.now())
         for attempt in range(_MAX_ATTEMPTS):

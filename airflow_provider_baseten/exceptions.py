@@ -128,6 +128,6 @@ class BasetenResultStoreError(BasetenError):
 
 
 class BasetenBatchError(BasetenError):
-    """More rows of a bulk run failed than allowed. The outputs are kept, and the next run sends only the rows that
-    have no output yet.
+    """Too many or all rows of a bulk run have failed, or the run was stopped. The outputs are kept, and the next run
+    sends only the rows that have no output yet.
     """

@@ -66,8 +66,9 @@ def _modules(folder: str) -> list[str]:
     return sorted(names)
 
 
-# If a connection has no port, the Test button of Airflow 3.3 sends port 0. Airflow's API takes this 0 for a change of
-# the saved port, and refuses the test. The test works if the saved port is 0 too, so the form asks the user to enter 0.
+# If a connection has no port, the Test button of Airflow 3.3 sends port 0. To Airflow's API, this 0 looks like a change
+# of the saved port, so the API refuses the test. If the saved port is 0 too, the test works. Therefore the form asks
+# the user to enter 0.
 FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden_fields": ["schema", "login"],
     "relabeling": {"host": "Base URL", "port": "Port (0 if none)", "password": "API key"},

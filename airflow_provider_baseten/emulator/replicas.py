@@ -58,8 +58,8 @@ class Replicas:
         self.ready = scaling.min_replica
         self.starting = 0
         self.in_flight = 0
-        #: Function that is called when a slot, the right to send one request to a replica, may be free. Before the
-        #: call, free slots go to the requests in ``_parked``, which wait for a slot.
+        #: Function that is called when a slot may be free. A slot is the right to send one request to a replica. Before
+        #: the function is called, free slots are given to the requests that wait in ``_parked``.
         self.on_free_slot: Callable[[], None] = lambda: None
         self._parking_seconds = parking_seconds
         self._clock = clock

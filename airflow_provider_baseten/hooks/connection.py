@@ -220,11 +220,11 @@ class _Fields:
         return check_base_url(f"management_url of {self._called}", _with_scheme(url)) if url else None
 
     def base_url(self) -> str | None:
-        """Return the URL in the fields Host, Port and Schema, ``None`` for Baseten's own hosts.
+        """Return the URL that the fields Host, Port and Schema form, ``None`` for Baseten's own hosts.
 
-        The API key is sent to this URL, so fields that contradict each other are an error. A host without a scheme gets
-        http if it is this machine, otherwise https. So the key crosses a network unencrypted only if the connection
-        names the scheme http.
+        The API key is sent to this URL, so fields that contradict each other are an error. If neither Host nor Schema
+        has a scheme, the scheme is http for this machine, and https for any other. So the key crosses a network
+        unencrypted only if the connection has the scheme http.
         """
         connection = self._connection
         name, host, port = f"Host (the Base URL) of {self._called}", connection.host, self._port()

@@ -13,7 +13,7 @@ from airflow_provider_baseten.hooks.lookup import afind_connection
 
 
 class SharedClient:
-    """Async client of a connection. It is opened when it is first needed, and after :meth:`renew` a new one is opened.
+    """Async client of a connection. It is opened when it is first needed. After :meth:`renew`, a new one is opened.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param timeout: seconds to wait for a response.
@@ -82,11 +82,12 @@ async def shared_client(
     *,
     timeout: float,  # noqa: ASYNC109 - a timeout of each request, not of this function.
 ) -> AsyncIterator[SharedClient]:
-    """Yield the client that triggers of the running event loop share if they use one connection and one timeout.
+    """Yield the client of an Airflow connection. All triggers of the running event loop with the same connection and
+    the same timeout share this client.
 
-    A client can't change its read timeout and its retries for one request. Therefore triggers with another timeout use
-    another client, and a poller, which has its own timeout and does not retry, uses a client of its own. Clients from
-    ``with_options`` would not share connections either.
+    The timeout and the retries of a client are the same for all its requests. Therefore triggers with different
+    timeouts use different clients. A poller has its own timeout and does not retry, so it has a client of its own.
+    Clients from ``with_options`` are no alternative, because they do not share their HTTP connections.
 
     The shared client is closed when the last of the ``async with`` blocks that use it ends.
     """

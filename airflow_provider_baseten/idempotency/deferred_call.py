@@ -8,9 +8,9 @@ prevent a second payment:
 - ``claim``: created by the trigger before it sends the request. A new trigger, in another triggerer or for a retry, may
   find the claim of an earlier trigger, but no response. Then the earlier trigger may have sent the request.
   ``on_orphaned_request`` decides whether the new trigger replaces the claim and sends the request again. The earlier
-  trigger may be suspended instead of dead. Each trigger reads the claim before it sends the request. If the earlier
-  trigger was suspended before that, it finds the claim of the new trigger when it resumes. Then it sends the request
-  only if the new trigger leaves no response or error within the timeout of the request.
+  trigger may be suspended instead of dead. Therefore each trigger reads the claim before it sends the request. If the
+  earlier trigger then finds the claim of the new trigger, it waits. It sends the request only if no response or error
+  is stored within the timeout of the request.
 - ``response``: written before the trigger ends. Triggers and attempts that find it send nothing.
 - ``error``: written if there is no usable response. The worker that raises the error deletes this file and the claim,
   so that the next attempt sends the request. If the error comes from ``on_orphaned_request="fail"``, the claim stays,
@@ -56,8 +56,8 @@ class Claim:
     """Claim: the right of one trigger to send the request of a call.
 
     :param id: random id of one run of the trigger.
-    :param started_at: when the trigger began to run, in seconds since the epoch. Of two triggers with a claim, the one
-        that started later has taken over the call, and the other waits for its response.
+    :param started_at: when the trigger began to run, in seconds since the epoch. If two triggers have claimed a call,
+        the later trigger has taken it over, and the earlier trigger waits for the response.
     """
 
     id: str
@@ -110,8 +110,8 @@ class DeferredCall:
 
         Return ``None`` on success. If another trigger has claimed the right, return the claim of that trigger.
 
-        That trigger usually died or was suspended. A trigger that ends leaves a response or an error: after a response,
-        no trigger calls this method, and after an error, :meth:`take_error` deletes the claim.
+        The other trigger has usually died or was suspended. If it had ended, it would have left a response or an error.
+        After a response, no trigger calls this method. After an error, :meth:`take_error` deletes the claim.
         """
         if self._store.create(self._claim, _claim_record(mine)):
             return None

@@ -30,8 +30,8 @@ _FIELDS = {"request_key": str, "status": int, "headers": dict, "body": str}
 class HeldResponse:
     """Paid response that an attempt kept in the task state store, because the output could not be stored.
 
-    A retry finds the response only if it sends the same request and the task was not cleared meanwhile. Otherwise the
-    retry sends its request.
+    A retry finds the response only if its request is the same, and the task was not cleared meanwhile. A retry that
+    finds no response sends its request.
 
     :param context: context of the task.
     :param request: request of this attempt.

@@ -21,9 +21,9 @@ class Identity:
     :param run: start time of the run, ``None`` if the context has no run. It differs between a deleted run and a new
         run with the same id, so that the new run does not get the output of the deleted run. If tasks of a finished
         run are cleared, Airflow changes the start time of that run. This does no harm, because a cleared task sends
-        again anyway.
+        a new request anyway.
     :param max_tries: Airflow's ``max_tries``. A retry does not change this number, so a retry uses the request
-        of an earlier attempt. A clear raises the number, so a cleared task sends again.
+        of an earlier attempt. A clear raises the number, so a cleared task sends a new request.
     """
 
     name: str

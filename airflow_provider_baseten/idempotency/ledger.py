@@ -3,14 +3,15 @@
 Airflow's own mixin for resumable jobs is not used, because it loses the result when it reconnects, skips the work of a
 cleared task, and keeps no record of a request that is about to be sent.
 
-Two rules prevent a second payment. First, an intent (a record without an id) is written before the request is sent,
-and the id before the task waits. So a later attempt finds the request, or at least learns that there may be one.
-Second, a record that can't be read is an error. If it counted as missing, the request would be sent again.
+Two rules prevent a second payment. First, an intent (a record without a request id) is written before the request is
+sent, and the request id is added before the task waits. So a later attempt finds the id of the request, or at least an
+intent, which means that the request may have been sent. Second, a record that can't be read is an error. If it counted
+as missing, the request would be sent again.
 
 A task instance has one entry for each kind of work that is paid for, see :data:`Kind`. The request of a deferred
 predict task has no entry, because Baseten gives it no id by which a later attempt could find it. Its record is a
-deferred call, see :mod:`~airflow_provider_baseten.idempotency.deferred_call`. Deferred calls use the same identity,
-fingerprint and rule for orphaned requests as entries.
+deferred call, see :mod:`~airflow_provider_baseten.idempotency.deferred_call`. Entries and deferred calls use the same
+identity, the same fingerprint and the same rule for orphaned requests.
 """
 
 import hashlib
@@ -44,15 +45,15 @@ class Entry:
     """The last request of one kind that a task instance has sent, or was about to send.
 
     :param fingerprint: result of :func:`fingerprint_request`. An attempt with the same fingerprint uses
-        the request that was sent; an attempt with another one replaces that request.
-    :param max_tries: Airflow's ``max_tries`` when the request was sent. A retry has the same number and sends nothing;
-        a clear raises the number, so that a cleared task sends again.
+        the request that was sent. An attempt with another fingerprint replaces that request.
+    :param max_tries: Airflow's ``max_tries`` when the request was sent. A retry has the same number, so it uses the
+        request that was sent. A clear raises the number, so a cleared task sends a new request.
     :param run: start time of the run that the request belongs to. It differs between a deleted run and a new run with
         the same id. So the new run sends its own request, and does not get the output of the deleted run.
     :param created_at: when the request was about to be sent, in seconds since the epoch. A request can have a record in
-        each of two stores, see :func:`open_ledger`; two records with equal times are of the same request.
+        each of two stores, see :func:`open_ledger`. Two records with equal times belong to the same request.
     :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
-        whether the request was sent: ``on_orphaned_request`` decides whether to risk a second payment.
+        whether the request was sent. Then ``on_orphaned_request`` decides whether to risk a second payment.
     :param kind: kind of the work that is paid for.
     :param version: version of the record's format. A record in a newer format is read if the known fields have
         the known types.

@@ -18,10 +18,9 @@ APP_URL = "https://app.baseten.co"
 
 
 class BasetenLink(BaseOperatorLink):
-    """Link from a task to the page of what it calls.
+    """Link from a task to the page of its model or chain, or of the Model APIs.
 
-    The link leads to the page of the model, of the chain, or of the Model APIs. If the task names a deployment of a
-    model, the link leads to the page with the logs of this deployment.
+    If the task names a deployment of a model, the link leads to the page with the logs of this deployment.
 
     The link is available while the task runs or is deferred, and after its end. If the management API of the connection
     is not Baseten's own (an emulator or a proxy), the link leads to the description of the model or chain in that API.
@@ -50,8 +49,8 @@ class BasetenLink(BaseOperatorLink):
 
 
 class LinkMixin:
-    """Mixin of operators and sensors. It sets the link when the task starts. Without it, Airflow would set the link
-    only at the end.
+    """Mixin of operators and sensors. It sets the link when the task starts; Airflow alone would set the link only
+    when the task ends.
     """
 
     operator_extra_links: ClassVar[Any] = (BasetenLink(),)

@@ -141,7 +141,7 @@ class BasetenHook(BaseHook):
         :returns: whether the connection works, and a sentence that confirms it or names the error.
         """
         try:
-            # Errors do not name the id of the connection, because Airflow tests it under a random id.
+            # Errors leave out the id of the connection, because Airflow tests the connection under a random id.
             connection = find_connection(self.baseten_conn_id, called="the connection")
             return check_keys(connection.credentials(self._timeout, self._request_retries))
         except BasetenError as error:

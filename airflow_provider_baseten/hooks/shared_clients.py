@@ -48,7 +48,7 @@ class SharedClient:
         """
         if self._opened is not None and self._opened[0] is refused:
             # The old client is not closed, because other triggers may still have requests in flight with it. Closing it
-            # would abort these requests, and Baseten may charge for them all the same.
+            # would abort these requests, but Baseten might still charge for them.
             self._opened = None
 
     async def close(self) -> None:

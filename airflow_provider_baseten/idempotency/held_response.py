@@ -90,8 +90,8 @@ class HeldResponse:
         try:
             self._states.set(_KEY, held)
         except Exception:
-            # This error is not raised, because the caller is already handling an error of the result store. The caller
-            # raises that error, with a note that the response is lost.
+            # The error of this write is not raised, because the caller is already handling an error of the result
+            # store. The caller raises the error of the result store, with a note that the response is lost.
             return False
         return True
 

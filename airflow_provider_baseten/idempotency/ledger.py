@@ -176,7 +176,7 @@ def open_ledger(context: "Context", store: ResultStore, kind: Kind = "async_requ
 
 
 def write_persistently(ledger: Ledger, entry: Entry) -> None:
-    """Record the id of a request that was sent; if the write fails, repeat it for a minute.
+    """Record the id of a request that was sent. A write that fails is repeated for a minute.
 
     If the id is not recorded, the next attempt can't find the request, and may send and pay for another one.
 
@@ -231,9 +231,9 @@ class _InTaskStates:
         return True
 
     def _left_by_another_run(self) -> Entry | None:
-        """Return the entry of a deleted run that had the id of the current run; ``None`` if no such entry can be read.
+        """Return the entry that a deleted run has left; ``None`` if no such entry can be read.
 
-        With this entry, the current run can cancel the request of the deleted run.
+        The deleted run had the same id as the current run, which can cancel the old request with this entry.
         """
         with suppress(BasetenError):
             stored = self._stored.read()

@@ -1,7 +1,7 @@
-"""Fields of records: JSON objects that an attempt or a trigger leaves for a later one.
+"""Fields of records. A record is a JSON object that an attempt or a trigger leaves for a later attempt or trigger.
 
-The later one may run another version of this package. So a record has a version, and a record of a newer version is
-read if the known fields have the known types.
+The record may be written by one version of this package and read by another. So a record has a version, and a record
+of a newer version is read if the known fields have the known types.
 """
 
 from collections.abc import Collection, Mapping

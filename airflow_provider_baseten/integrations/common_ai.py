@@ -248,8 +248,8 @@ class BasetenBatchAdapter(BatchAdapter):
 
 
 class BasetenBatchUnknownError(BasetenResultLostError):
-    """A batch is not in the result store. The operator sends the batch again, as it does when a provider reports a
-    batch as expired.
+    """A batch is not in the result store. On a retry, the operator sends the batch again, as it does when a provider
+    does not know a batch.
     """
 
     status_code = 404

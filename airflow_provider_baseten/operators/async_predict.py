@@ -51,8 +51,8 @@ class AsyncPredictTaskOptions(OutputOptions, DecoratorOptions, total=False):
 class BasetenAsyncPredictOperator(BasetenCallOperator):
     """Queue a prediction, wait for its result and return it.
 
-    The output comes by webhook: Baseten delivers it to ``webhook_endpoint``, where the receiver of this package writes
-    it to the result store, and the task reads it there. If the model stores its output itself, the task reads it at
+    The output comes by webhook: Baseten delivers it to ``webhook_endpoint``. The receiver of this package writes the
+    output to the result store, and the task reads it there. If the model stores its output itself, the task reads it at
     ``result_path``. If there is neither a webhook nor a ``result_path``, the task returns ``{"request_id", "status"}``,
     because Baseten keeps no outputs.
 
@@ -66,8 +66,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``output_path``, ``retry_policy`` and Airflow's own.
 
-    :param model_input: any JSON value but null, for a chain an object with the arguments of ``run_remote``; at most 256
-        KiB. (templated, not shown among the rendered templates)
+    :param model_input: any JSON value but null, at most 256 KiB. The input of a chain is an object with the
+        arguments of ``run_remote``. (templated, not shown among the rendered templates)
     :param webhook_endpoint: URL that Baseten delivers to, by default that of the connection. (templated)
     :param result_path: URI where the model stores its output; ``{request_id}`` in it stands for the id. (templated)
     :param priority: 0 (first, Baseten's default) to 2.
@@ -77,7 +77,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         :class:`~airflow_provider_baseten.api.async_predict.InferenceRetryConfig`.
     :param deferrable: wait in the triggerer instead of holding a worker slot. The default is Airflow's option
         ``[operators] default_deferrable``.
-    :param wait_for_completion: false returns the request id at once; by default true.
+    :param wait_for_completion: wait for the result; if false, the task returns the request id at once. By default
+        true.
     :param poll_interval: longest wait between two status calls, in seconds, by default 30. The first status calls come
         sooner.
     :param timeout: seconds to wait for the result, counted for each attempt of the task. By default it is the longest
@@ -243,7 +244,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         )
 
     def build_request(self, webhook_endpoint: str | None) -> "Request":
-        """Return the async request, checked.
+        """Check the arguments and return the async request.
 
         :param webhook_endpoint: URL that Baseten delivers to, ``None`` for no delivery.
         :raises BasetenInputError: a rendered argument is not valid.
@@ -262,7 +263,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
     def _resolve_webhook_endpoint(self, hook: "BasetenHook") -> str | None:
         """Return the URL that Baseten delivers to, ``None`` for no delivery.
 
-        It is the task's own or that of the connection. If the model stores its output, the connection's is not used.
+        The URL of the task replaces the URL of the connection. If the model stores its output, the URL of the
+        connection is not used.
         """
         if self.webhook_endpoint is None and not self.result_path:
             return hook.connection.webhook_endpoint
@@ -298,9 +300,9 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         )
 
     def _sent_body(self, endpoint: str | None) -> bytes | None:
-        """Return the body of the request that an earlier process has sent.
+        """Return the body of the request that an earlier process has sent, ``None`` if it can't be built again.
 
-        It is ``None`` for a decorated task after a deferral, because the function that returns the input is not called
+        A decorated task can't build it after a deferral, because the function that returns the input is not called
         again.
         """
         try:
@@ -309,7 +311,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             return None
 
     def _finish(self, context: "Context", submission: "Submission", outcome: str, seconds: float | None) -> Any:
-        """Return the output of the request after the wait for it has ended, or raise its error.
+        """Return the output of a request after the wait has ended; raise an error if there is no output.
 
         :param outcome: outcome of the wait.
         :param seconds: duration of the wait.

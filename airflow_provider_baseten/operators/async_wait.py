@@ -60,7 +60,8 @@ def defer_wait(
     """Defer a task until its async requests have ended or the deadline has passed. It resumes in ``execute_complete``.
 
     :param operator: operator or sensor of the task.
-    :param results: object that the task would wait with on a worker; the trigger waits in the same way.
+    :param results: result of :func:`open_results`. The trigger gets its ``target``, ``expects_delivery`` and
+        ``is_assumed``.
     :param request_ids: ids of the requests.
     :param deadline: end of the wait in seconds since the epoch; ``execute_complete`` gets it as ``deadline``.
     :param poll_interval: longest wait between two status calls, in seconds.

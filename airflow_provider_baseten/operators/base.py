@@ -182,9 +182,10 @@ class BasetenCallOperator(BasetenModelOperator):
 
     :param headers: additional HTTP headers, by default none. (templated, not shown among the rendered templates)
     :param output_path: URI or local path of the file for the output, for example
-        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``. If it ends with a slash, it is the folder for this file.
-        The task then returns a reference, which :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By
-        default the output goes to XCom; only a large output goes to a file. (templated)
+        ``s3://conn@bucket/{{ dag_run.run_after | ds }}.json``. A path that ends with a slash is the folder for this
+        file. With ``output_path``, the task returns a reference to the file, which
+        :func:`airflow_provider_baseten.storage.outputs.read_output` reads. By default the output goes to XCom; it
+        goes to a file only if it is large or XCom can't keep it unchanged. (templated)
     """
 
     template_fields = (*BasetenModelOperator.template_fields, "headers", "output_path")

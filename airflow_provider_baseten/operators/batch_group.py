@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _COUNTING_SECONDS = 10.0
 
 _AIRFLOW_ARGUMENTS = {*AirflowOptions.__annotations__, "retry_policy"}
-# The arguments of Airflow that are for one task of the group: when the group starts, how the shards are called, and
-# which assets are updated when the whole job is complete.
+# The arguments of Airflow that only one task of the group gets. They set when the group starts, which names the user
+# sees for the shards, and which assets are updated when the whole job is complete.
 _TASK_OF_ARGUMENT = {"trigger_rule": "plan", "map_index_template": "predict", "outlets": "merge"}
 
 
@@ -95,10 +95,10 @@ def _counted(number: int, noun: str) -> str:
 
 
 class BasetenBatchShardOperator(BasetenBatchPredictOperator):
-    """Run one shard of a group's job.
+    """Run one shard of the bulk job of a task group.
 
-    The shard fails if the server responded to none of its rows, because a retry on another worker may help. If the
-    server responded but every row has failed, the shard still succeeds: ``merge`` decides whether the whole job has
+    The shard fails if the model responded to none of its rows, because a retry on another worker may help. If the
+    model responded but every row has failed, the shard still succeeds: ``merge`` decides whether the whole job has
     failed.
     """
 

@@ -208,6 +208,6 @@ class BasetenBatchPredictGroup(TaskGroup):
 
 
 def _arguments_of(task_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a task of the group, without those that are for another task."""
+    """Return the arguments for one task of the group. Arguments that only another task takes are left out."""
     own = {name: value for name, value in arguments.items() if _TASK_OF_ARGUMENT.get(name, task_id) == task_id}
     return {"task_id": task_id, **own}

@@ -53,7 +53,7 @@ class BatchGroupOptions(BatchOptions, AirflowOptions, total=False):
 
 
 class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
-    """Arguments of :class:`BasetenBatchPredictOperator` except its input, for the decorator."""
+    """Arguments of the decorator: those of :class:`BasetenBatchPredictOperator` except its input."""
 
     output_path: Required[str]
     num_shards: int
@@ -63,10 +63,10 @@ class BatchTaskOptions(BatchOptions, DecoratorOptions, total=False):
 class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     """Run a model over many rows; return a manifest with the URIs of the outputs and the number of failed rows.
 
-    Rows are read as a stream from a file, a folder or a list, many requests are in flight at once, and the outputs are
-    written in parts: files of about 1,000 rows. If a row fails after the retries of its request, its error is written
-    to a separate file, and the other rows are not affected; the task fails if every row has failed. The manifest, with
-    the fields of :class:`~airflow_provider_baseten.batch.manifest.Manifest`, is written last.
+    Rows are read as a stream from a file, a folder or a list. Many requests are in flight at once. The outputs are
+    written in parts: files of about 1,000 rows. If a row still fails after the retries of its request, its error is
+    written to a separate file for failed rows. The other rows are not affected. The task fails if every row has failed.
+    The manifest, with the fields of :class:`~airflow_provider_baseten.batch.manifest.Manifest`, is written last.
 
     The task holds a worker slot while it runs. A retry, or another run with the same arguments, sends only the rows
     without an output. If a worker was killed, the rows that were in flight, or in a part that was not written yet, are
@@ -79,15 +79,15 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``retry_policy`` and Airflow's own.
 
-    :param inputs: the rows, any JSON values: a list, another iterable, or the output of a task. Exactly one of
-        ``inputs`` and ``input_path`` is given. (templated, not shown among the rendered templates)
+    :param inputs: the rows, as a list, another iterable, or the output of a task. A row can be any JSON value. Exactly
+        one of ``inputs`` and ``input_path`` is given. (templated, not shown among the rendered templates)
     :param input_path: URI or local path of a ``.jsonl``, ``.csv`` or ``.parquet`` file (the first two also compressed:
         ``.gz``, ``.zst``), a folder of them or a glob. (templated)
     :param output_path: URI or local path of a folder for parts and manifest; one folder for each job. (templated)
     :param output_format: ``jsonl`` (default) or ``parquet``.
     :param preset: how rows become requests and responses become outputs: ``predict`` (default), ``chat``,
         ``embeddings``, ``classify`` or ``rerank``.
-    :param route: path on a custom server, for example ``v1/rank``, instead of predict or the preset's own route.
+    :param route: path on a custom server, for example ``v1/rank``. By default the preset decides what is called.
         (templated)
     :param parameters: fields that a preset adds to each request body, for example ``{"max_tokens": 100}``; fields of
         the row take precedence. (templated, not shown)
@@ -107,26 +107,26 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     :param max_concurrency: maximum number of requests in flight, or ``auto`` (default), which measures how many the
         server can process.
     :param requests_per_second: maximum number of requests per second; by default there is no limit.
-    :param max_failed_rows: maximum number of failed rows in the task's shard. The task fails once more rows have
-        failed. By default there is no limit.
+    :param max_failed_rows: maximum number of failed rows in the task's shard. The task fails as soon as this number is
+        exceeded. By default there is no limit.
     :param max_failure_ratio: fraction of the rows, from 0 to 1; the task fails if a larger fraction has failed. By
         default it fails only if all rows have failed.
     :param only_failed: send only rows whose last outcome is a failure. By default rows that were never sent are sent
         too.
-    :param overwrite: replace the files of another job, or of this job with another input, at ``output_path``. By
-        default such files are an error.
+    :param overwrite: replace the files of another job at ``output_path``. A job with another input or other options is
+        another job. By default such files are an error.
     :param num_shards: number of shards that the job is split into, by default 1.
     :param shard: number of the shard that this task runs, from 0; required if there are several shards. The shard takes
         every ``num_shards``-th row: ``.partial(num_shards=8, ...).expand(shard=list(range(8)))``.
     :param timeout: seconds to wait for each response, by default 1260.
-    :param request_retries: :class:`~airflow_provider_baseten.client.retries.RequestRetries` of each request within an
-        attempt; the retries of the task are those of ``retry_policy``.
+    :param request_retries: :class:`~airflow_provider_baseten.client.retries.RequestRetries`, which decide how a request
+        is sent again within one attempt of the task. ``retry_policy`` decides about further attempts.
     :param idempotent: whether a request may be sent again after a failure in which the model may have run. The rows of
         such a request may be charged for twice. By default a request is sent again only if the model did not run.
     :param job_version: any text that names the version of the functions above. By default, a change to the source of
-        one of the functions makes the job another job. With ``job_version`` the functions are not compared: the job is
-        another job if the version differs. ``job_version`` is required if a function refers to an object that can't be
-        compared, such as a client.
+        one of the functions makes the job another job. With ``job_version``, the versions are compared instead of the
+        functions. ``job_version`` is required if a function refers to an object that can't be compared, such as a
+        client.
 
     :raises BasetenInputError: an argument is not valid, the input can't be read, or the folder belongs to
         another job; nothing was sent. A retry of the task helps only if an input file did not exist yet.
@@ -136,7 +136,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     https://docs.baseten.co/inference/calling-your-model
     """
 
-    #: Whether the task runs one of the shards, so that ``shard`` is required.
+    #: Whether the task runs one shard. If it does, and the job has several shards, ``shard`` is required.
     runs_one_shard = True
     num_shards: int
     shard: int | None
@@ -201,7 +201,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     def run_task(self, context: "Context") -> Any:
         """Send the rows that have no output yet, and return the manifest.
 
-        A retry continues the job, also after a crash: it sends the rows that have no output in a part.
+        A retry continues the job, even after a crash: rows whose outputs were written are not sent again.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 

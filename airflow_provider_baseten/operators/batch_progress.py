@@ -1,4 +1,4 @@
-"""Progress and result of a bulk run, in the task log and in the task state store, which Airflow's UI shows."""
+"""Progress and result of a bulk run. They go to the task log and to the task state store, which Airflow's UI shows."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -25,9 +25,9 @@ class ProgressReport:
         self._storing: Thread | None = None
 
     def __call__(self, progress: "Progress") -> None:
-        """Log the numbers, and store them in a thread.
+        """Log the numbers, and start a thread that stores them, unless the previous thread is still running.
 
-        The thread is needed because this method runs in an event loop, which a slow call of Airflow's API would block.
+        Without the thread, a slow call to Airflow's API would block the event loop in which this method runs.
         """
         self._log.info("%s", progress)
         if self._storing is None or not self._storing.is_alive():

@@ -21,7 +21,7 @@ OnIncomplete = Literal["fail", "warn"]
 
 
 class ChatTaskOptions(RequestOptions, DecoratorOptions, total=False):
-    """Arguments of :class:`BasetenChatCompletionOperator` besides its input, for its decorator."""
+    """Arguments of the decorator: those of :class:`BasetenChatCompletionOperator` except its input."""
 
     model: str | None
     model_apis: bool
@@ -72,9 +72,9 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
     :param stream: receive the answer as a stream, and log its progress without its text; by default false. A stream
         keeps the connection alive while a long answer is generated.
     :param log_stream: log the lines of a streamed answer as they arrive; needs ``stream``; by default false.
-    :param on_incomplete: what happens to an answer that stopped at its length limit, was filtered or refused, or has a
-        ``finish_reason`` that is not known to mean a complete answer: ``fail`` (default) fails the task, ``warn`` logs
-        a warning and returns the incomplete answer. An answer that the server aborted (``finish_reason`` ``abort`` or
+    :param on_incomplete: what happens to an answer that stopped at its length limit, was filtered or refused, lacks its
+        tool call, or has an unknown ``finish_reason``: ``fail`` (default) fails the task, ``warn`` logs a warning and
+        returns the incomplete answer. An answer that the server aborted (``finish_reason`` ``abort`` or
         ``error``), or that has no text, fails the task in any case.
 
     :raises BasetenOutputError: the answer is incomplete, is empty, has only reasoning, does not match
@@ -125,9 +125,9 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
         self.on_incomplete = on_incomplete
 
     def check_target_arguments(self) -> None:
-        """Check that the arguments name a model or a chain, or with ``model_apis`` neither of them.
+        """Check that the arguments name a model or a chain. With ``model_apis``, check that they name neither.
 
-        :raises BasetenInputError: they do not.
+        :raises BasetenInputError: the check has failed.
         """
         if self.model_apis:
             require_model_apis_only(**self.target_arguments)
@@ -136,7 +136,7 @@ class BasetenChatCompletionOperator(BasetenRequestOperator):
 
     @property
     def called_target(self) -> Target | ModelApis:
-        """The model or chain, or the Model APIs.
+        """What the task calls: a model, a chain or the Model APIs.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """

@@ -29,10 +29,10 @@ class BasetenEmbeddingOperator(BatchRunMixin, BasetenRequestOperator):
     written to one JSON file, and the task returns a reference, which
     :func:`airflow_provider_baseten.storage.outputs.read_output` reads.
 
-    Up to ``texts_per_request`` texts are sent in one request, and a retry of the task sends that request again. If
-    there are more texts, several concurrent requests are sent, and the task fails as soon as one text has failed.
-    During this run, the vectors are written to the folder ``embeddings`` of the result store after every 1,000 vectors
-    or 30 seconds. A retry sends only the texts whose vectors were not written. The worker holds all vectors in memory.
+    If there are at most ``texts_per_request`` texts, the task sends one request, and a retry sends this request again.
+    If there are more texts, the task sends several requests at once, and fails as soon as one text has failed. In this
+    case, the vectors are written to the folder ``embeddings`` of the result store after every 1,000 vectors or 30
+    seconds, and a retry sends only the texts whose vectors were not written. The worker holds all vectors in memory.
     For many texts, or for vectors in Parquet files, use
     :class:`~airflow_provider_baseten.operators.batch_predict.BasetenBatchPredictOperator` with
     ``preset="embeddings"``.

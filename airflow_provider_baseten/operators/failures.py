@@ -34,15 +34,15 @@ _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
     """Base of all operators and sensors. It logs their failures and passes them to Airflow.
 
-    A failure is logged as one paragraph, with a traceback of few lines. Airflow below 3.3 does not call retry policies.
+    A failure is logged as one paragraph, with a short traceback. Airflow below 3.3 does not call retry policies.
     With these versions, this class calls the policy itself, and an error that the policy does not retry fails the task
     at once.
 
     Operators of this package implement :meth:`run_task` instead of ``execute``, and :meth:`resume_task` for the work
     after a deferral. ``execute`` and ``resume`` of this class call these methods and report failures. A user's subclass
-    may override ``execute`` and catch the errors of ``super().execute(context)``. Such an error was logged already, and
-    its type is one of :mod:`airflow_provider_baseten.exceptions` or Airflow's timeouts.
-    An error that the subclass raises itself is not reported here. Airflow handles it like an error of any other
+    may override ``execute`` and catch the errors of ``super().execute(context)``. If such an error is one of
+    :mod:`airflow_provider_baseten.exceptions` or a timeout of Airflow, this class has already logged it. This class
+    does not report other errors, or errors that the subclass raises itself. Airflow handles them as in any other
     operator.
 
     :param retry_policy: policy that decides whether a failure is retried, by default
@@ -82,9 +82,9 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
     def resume_task(self, call: Callable[[], Any]) -> Any:
         """Do the work of the task after a deferral. By default, this method only calls ``call``.
 
-        :param call: function that calls the method that the task named for its deferral, for example
-            ``execute_complete``. If the trigger has failed, the function raises Airflow's ``TaskDeferralError``
-            instead; after a timeout of the deferral, it raises ``TaskDeferralTimeout``.
+        :param call: function that continues the task. It calls the method that the task chose when it was deferred,
+            for example ``execute_complete``. If the trigger has failed, the function raises Airflow's
+            ``TaskDeferralError`` instead; after a timeout of the deferral, it raises ``TaskDeferralTimeout``.
         """
         return call()
 
@@ -96,7 +96,7 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
         return "Nothing was sent."
 
     def _report(self, error: BaseException) -> BaseException:
-        """Log a failure, and return the exception to raise, with a traceback that has no frames of this package."""
+        """Log a failure, and return the exception to raise. Its traceback so far is removed."""
         self.log.debug("The full traceback:", exc_info=error)
         if isinstance(error, AirflowTaskTimeout):
             limit = "" if self.execution_timeout is None else f" of {self.execution_timeout.total_seconds():g} s"

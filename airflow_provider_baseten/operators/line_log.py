@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 from airflow_provider_baseten.api.texts import readable
 
-# Length in characters. A longer line is logged in parts.
+# Number of characters. If the incomplete line at the end of the text is longer, it is logged without waiting for more.
 _MAX_LINE_CHARACTERS = 65_536
 
 
 class LineLog:
-    """Log of the lines of a text as they arrive; a very long line, such as an encoded picture, is logged in parts.
+    """Log of a text that arrives in pieces. It logs each line when the line is complete.
+
+    If a very long line, such as an encoded picture, arrives in many pieces, it is logged in parts.
 
     :param info: function that logs a format and its argument, such as ``log.info``.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class PredictTaskOptions(RequestOptions, DecoratorOptions, total=False):
-    """Arguments of :class:`BasetenPredictOperator` besides its input, for its decorator."""
+    """Arguments of the decorator: those of :class:`BasetenPredictOperator` except its input."""
 
     content_type: ContentType
     deferrable: bool
@@ -40,7 +40,7 @@ class PredictTaskOptions(RequestOptions, DecoratorOptions, total=False):
 class BasetenPredictOperator(BasetenRequestOperator):
     """Run a model, or a chain's ``run_remote``, and return its output.
 
-    The output goes to XCom: a JSON value, the text of a streaming model, or lists in place of numpy arrays. An output
+    The output goes to XCom. It is a JSON value, or the text of a streaming model; numpy arrays become lists. An output
     that is bytes, is larger than ``[baseten] xcom_max_bytes``, or has values that Airflow would refuse or change, such
     as NaN, is written to the result store of the connection instead. The task then returns a reference, which
     :func:`airflow_provider_baseten.storage.outputs.read_output` reads. The XCom ``request_id`` is pushed in addition.

@@ -148,8 +148,8 @@ def _call(name: str, function: Callable[["Response"], Any], response: "Response"
     try:
         return function(response.in_memory())
     except (AirflowException, BasetenError):
-        # With an error of Airflow or of this package, the DAG author's function decides how the task ends. For example,
-        # AirflowSkipException skips the task.
+        # The DAG author's function may raise an error of Airflow or of this package to decide how the task ends. For
+        # example, AirflowSkipException skips the task.
         raise
     except Exception as error:
         raise BasetenInputError(

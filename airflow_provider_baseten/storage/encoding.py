@@ -112,8 +112,8 @@ class Output:
             return False
         if self.format != "msgpack":
             return len(self.body) <= max_bytes and xcom_safe(self.value, long_integers=long_integers)
-        # XCom stores the value as JSON, which may be larger than the msgpack body: a numpy array becomes a list. So the
-        # size of the JSON counts.
+        # The size of the JSON is compared, because XCom stores the value as JSON. The JSON may be larger than the
+        # msgpack body: a numpy array becomes a list.
         return xcom_safe(self.value, long_integers=long_integers) and len(exact_json.encode(self.value)) <= max_bytes
 
 

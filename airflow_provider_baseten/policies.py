@@ -78,15 +78,15 @@ class BasetenRetryPolicy(RetryPolicy):
 
     - A refused API key, an untrusted certificate, wrong input, an unknown model, a request body that is too large, an
       async request with a permanent error code, or an orphaned request with ``on_orphaned_request="fail"``: the task
-      fails without a retry. The same holds if texts were embedded in several requests, and a vector is missing or the
-      vectors differ in length.
+      fails without a retry. It also fails without a retry if it has embedded texts in several requests, and a vector
+      is missing or the vectors differ in length.
     - An error for which the server asks to wait (``Retry-After``): the task is retried after that time, at most a day.
       Its ``retry_delay`` is not used.
-    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. The retry looks again for a lost
-      result, or for an input file that did not exist yet. If a request was cancelled, the retry sends a new one.
+    - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. If a result was lost or an input
+      file did not exist yet, the retry looks for it again. If a request was cancelled, the retry sends a new one.
 
-    A task is never retried more often than its ``retries``. Below Airflow 3.3 the second rule does not apply: the
-    task's ``retry_delay`` is used.
+    A task is never retried more often than its ``retries``. Below Airflow 3.3 the rule for ``Retry-After`` does not
+    apply: the task's ``retry_delay`` is used.
 
     See :doc:`/retries`.
 

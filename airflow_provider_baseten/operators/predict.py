@@ -105,7 +105,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         self._is_late_in_triggerer = False
 
     def build_request(self) -> Request:
-        """Return the predict request, checked.
+        """Check the rendered arguments, and return the predict request.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
@@ -162,7 +162,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
         return predict.push(TaskOutput(self, context, result_store), response)
 
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
-        """Keep a response for the next attempt, because its output could not be stored.
+        """Keep a response whose output could not be stored, so that the next attempt can use it.
 
         With ``deferrable`` this method keeps nothing: the trigger has already written the response to the result store.
 
@@ -192,9 +192,9 @@ class BasetenPredictOperator(BasetenRequestOperator):
     def resume_task(self, call: "Callable[[], Any]") -> Any:
         """Continue after the deferral.
 
-        :raises AirflowTaskTimeout: ``execution_timeout`` has passed during the deferral. Airflow raises another
-            exception then. This method replaces it, so that a timeout is the same error with and without
-            ``deferrable``.
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed during the deferral. Airflow itself raises
+            ``TaskDeferralTimeout`` in this case. This method replaces that exception, so that a timeout is the same
+            error with and without ``deferrable``.
         """
         try:
             return super().resume_task(call)
@@ -203,7 +203,7 @@ class BasetenPredictOperator(BasetenRequestOperator):
             raise AirflowTaskTimeout from None
 
     def timeout_note(self) -> str:
-        """Return sentences on what happens to the request if the task ends while a worker or the triggerer waits."""
+        """Return sentences on what happens to the request if the task ends before the response has arrived."""
         if not self._is_late_in_triggerer:
             return super().timeout_note()
         again = "it sends the request again" if self.on_orphaned_request == "resubmit" else "it fails"

@@ -5,8 +5,9 @@ becomes the number 2024 and ``'{"a": 1}'`` a dictionary. Ids, paths, headers, pr
 Therefore this module lets Airflow convert only the fields whose values may be of any type.
 
 Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data, so
-they must not be stored. While Airflow reads the values to store, the fields with inputs have a placeholder as their
-value. At any other time, for example in ``map_index_template``, callbacks and listeners, they have the rendered value.
+they must not be stored. When Airflow reads the value of a field with inputs in order to store it, the field holds a
+placeholder. At any other time, for example in ``map_index_template``, callbacks and listeners, the field holds the
+rendered value.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,9 +25,9 @@ class RenderingMixin(RenderingOverride):
     """Mixin of operators: strings in template fields stay strings, and fields with inputs of models are not shown.
 
     In a DAG with ``render_template_as_native_obj=True``, Airflow converts strings that look like Python literals. In
-    operators with this mixin, only the fields that are listed in ``native_fields`` of the subclass are converted. Their
-    values may be of any type. In the other fields of such a DAG, a template is rendered as a string, unless it is
-    a single expression with a list, a dictionary or ``None`` as its value. Then the field gets this value, so
+    operators with this mixin, only the fields in ``native_fields`` of the subclass are converted, because their values
+    may be of any type. In every other field, a template is rendered as a string, with one exception: if the template is
+    a single expression whose value is a collection or ``None``, the field gets this value. For example,
     ``"{{ ti.xcom_pull('ids') }}"`` can be a list of ids.
 
     ``hidden_fields`` of a subclass names the fields that are not shown.
@@ -100,8 +101,8 @@ class _NotShown:
 class _StoredFields(Collection[str]):
     """Names of the rendered fields of an operator. Airflow iterates over the names and stores the value of each field.
 
-    While the iteration is at a field with inputs of models, a ``_NotShown`` replaces the field's value, unless the
-    value is ``None``. Before the iteration continues, the field gets its own value back.
+    While Airflow is at a field with inputs of models, a ``_NotShown`` replaces the field's value, unless the value is
+    ``None``. Before Airflow gets the next name, the field gets its own value back.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:

@@ -35,11 +35,11 @@ class RequestArguments(RequestOptions, TaskOptions, total=False):
 class BasetenRequestOperator(BasetenCallOperator):
     """Base of operators that send one request to a model or a chain, and return the output in the response.
 
-    :param timeout: seconds to wait for the response, and for each next part of a streamed response; by default 1260,
+    :param timeout: seconds to wait for the response, and for each further part of a streamed response; by default 1260,
         slightly more than Baseten's own limit for a predict.
     :param idempotent: whether the request may be sent again after a read timeout, a lost connection, status 500 or
-        status 504. In these cases the model may have run and been charged for. By default the request is sent again
-        only if the model did not run.
+        status 504. In these cases the model may have run, and each request may be charged for. By default the request
+        is sent again only if the model did not run.
 
     https://docs.baseten.co/inference/calling-your-model
     """
@@ -56,7 +56,7 @@ class BasetenRequestOperator(BasetenCallOperator):
         self._client: Client | None = None
 
     def build_request(self) -> Request:
-        """Return the request, checked; nothing is sent yet.
+        """Check the rendered arguments, and return the request. Nothing is sent yet.
 
         :raises BasetenInputError: a rendered argument is not valid.
         """
@@ -101,9 +101,11 @@ class BasetenRequestOperator(BasetenCallOperator):
         return returned
 
     def keep_response(self, held: "HeldResponse", response: "Response") -> str:
-        """Keep a response for the next attempt, if possible, because its output could not be stored.
+        """Keep a response whose output could not be stored, so that the next attempt can use it.
 
-        The response is kept in Airflow's task state store. Return a sentence on what the next attempt does.
+        The response is kept in Airflow's task state store, if possible.
+
+        Return a sentence on what the next attempt does.
         """
         if held.keep(response):
             return "The response is kept in the task state store: the next attempt stores it and sends nothing."

@@ -1,8 +1,9 @@
-"""Complete signatures and docstrings of classes and functions with ``**kwargs``.
+"""Signatures and docstrings of classes and functions with ``**kwargs``, completed.
 
-The arguments that ``**kwargs`` passes on to a base class or an operator are added, so that ``inspect.signature``,
-``help()`` and the reference documentation show them. Type checkers and editors read the arguments from the
-``TypedDict`` that annotates ``**kwargs``. A test checks that signature and ``TypedDict`` have the same arguments.
+This module adds the arguments that ``**kwargs`` passes on to a base class or an operator, so that
+``inspect.signature``, ``help()`` and the reference documentation show them. Type checkers and editors read the
+arguments from the ``TypedDict`` that annotates ``**kwargs``. A test checks that signature and ``TypedDict`` have the
+same arguments.
 """
 
 import inspect
@@ -64,7 +65,10 @@ def _complete(documented: Any, sources: Sequence[type], without: Collection[str]
 
 
 def _docstring(own: str, others: Sequence[str], names: Collection[str]) -> str:
-    """Return the docstring ``own``, with the parameters in ``names`` added from the docstrings ``others``."""
+    """Return the docstring ``own``, completed.
+
+    Parameters in ``names`` that ``own`` does not document are added from the docstrings ``others``.
+    """
     text = inspect.cleandoc(own)
     found = {match[1]: match for match in _PARAMETER.finditer(text) if match[1] != "kwargs"}
     extra: dict[str, str] = {}

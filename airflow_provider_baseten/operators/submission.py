@@ -33,12 +33,13 @@ class Submission:
     """The async request of a task instance. One attempt sends it, and each later attempt finds it in the ledger.
 
     The ledger is a record that outlives an attempt. Before the request is sent, the ledger records that the
-    request is about to be sent. Right after the request was sent, the ledger records its id. So the task does
-    not pay again after a retry or the death of a worker. See :mod:`~airflow_provider_baseten.idempotency.ledger`.
+    request is about to be sent. Right after the request was sent, the ledger records its id. So a retry does not pay
+    again. If a worker died while it sent the request, ``on_orphaned_request`` decides whether the next attempt sends it
+    again. See :mod:`~airflow_provider_baseten.idempotency.ledger`.
 
     :param operator: operator of the task, for its log.
     :param context: context of the task.
-    :param results: object that waits for the request, and cancels it.
+    :param results: object that can wait for the request or cancel it.
     :param request_id: id of the request if the task resumes after a deferral; otherwise empty, because the id
         is not known yet.
     """
@@ -105,7 +106,7 @@ class Submission:
         return waiter.outcomes[self.request_id]
 
     def output(self, result_path: str | None, output_path: str | None) -> Any:
-        """Return the output of the request, which has succeeded, or a reference to the output.
+        """Return the output of the request, or a reference to the output. The request has succeeded.
 
         :param result_path: URI where the model stores its output; ``None`` if it stores none.
         :param output_path: URI where this method writes an output that came by webhook; ``None`` to write it only if it
@@ -123,7 +124,7 @@ class Submission:
             self._ledger.delete()
 
     def kill(self) -> None:
-        """Cancel the request if it is still queued. A request that is being sent is cancelled once its id is known."""
+        """Cancel the request if it is still queued. If its id is not known yet, cancel it when the id is known."""
         self._is_killed = True
         if self.request_id:
             self.results.cancel_quickly(self.request_id)
@@ -149,7 +150,7 @@ class Submission:
     def _record(self, entry: Entry) -> None:
         """Record the id of the request that was sent.
 
-        If the id can't be recorded, cancel the request, because a retry can't find it and may send another one.
+        If the id can't be recorded, cancel the request, because a retry can't find the request and may send another.
         """
         try:
             with consequence(

@@ -142,8 +142,8 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 def _call(name: str, function: Callable[["Response"], Any], response: "Response") -> Any:
     """Call a function that the DAG author has passed.
 
-    An exception of the function becomes an error that is not retried, because each retry would be charged for and fail
-    in the same way.
+    If the function raises an exception, this function raises an error that is not retried, because each retry would be
+    charged for, and would fail in the same way. Exceptions of Airflow and of this package are not changed.
     """
     try:
         return function(response.in_memory())

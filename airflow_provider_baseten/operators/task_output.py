@@ -21,7 +21,7 @@ _XCOM_KEY = re.compile(r"[\w.~ -]{1,512}")
 class TaskOutput:
     """The output of a task that sends one request: where it is stored, and what the task returns.
 
-    :param operator: operator of the task, which reads the response.
+    :param operator: operator of the task; it reads the response.
     :param context: context of the task.
     :param result_store: URI of the connection's result store, ``None`` for the default one.
     """
@@ -83,7 +83,7 @@ def with_note(error: BasetenError, note: str) -> BasetenError:
 
 
 def _check_fields(value: Any, response: Response) -> None:
-    """Check, for ``multiple_outputs``, that the output is an object whose field names can all be keys of XComs.
+    """Check an output for ``multiple_outputs``: it must be an object, and each field name must be usable as XCom key.
 
     Airflow pushes the fields one by one. Without this check it would push some fields, and then fail at the first name
     that can't be a key.

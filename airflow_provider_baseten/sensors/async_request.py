@@ -35,17 +35,19 @@ if TYPE_CHECKING:
 class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     """Wait for one or many async requests, and return their outputs by request id.
 
-    Each poke reads the result store once. It then makes status calls for ten seconds at most, however many requests
-    there are, at the rate of ``[baseten] status_calls_per_second``. A request counts as lost if one of two things is
-    true for a minute: Baseten does not know its id, or Baseten reports that it has ended but its result is missing.
+    Each poke reads the result store once. Then it makes status calls for ten seconds at most, even if there are many
+    requests. ``[baseten] status_calls_per_second`` is the rate of these calls. A request counts as lost if one of two
+    things is true for a minute: Baseten does not know its id, or Baseten reports that it has ended but its result is
+    missing.
 
     :param request_ids: one id, or a list of ids; at least one. (templated)
     :param model_id: id of the model that was called; exactly one of ``model_id`` and ``chain_id``. (templated)
     :param chain_id: id of the chain that was called. (templated)
     :param expects_delivery: whether the outputs come by webhook into the result store; not used with ``result_path``.
-        By default, the webhook status that Baseten reports for a request decides. Until Baseten has reported a webhook
-        status, the sensor expects a webhook if the connection names one. For a request with neither a webhook nor a
-        ``result_path``, the sensor returns ``{"request_id", "status"}`` in place of an output.
+        By default, the webhook status that Baseten reports for a request decides whether the sensor expects its output
+        by webhook. Until Baseten has reported a webhook status, the sensor expects a webhook if the connection names
+        one. For a request with neither a webhook nor a ``result_path``, the sensor returns
+        ``{"request_id", "status"}`` in place of an output.
     :param result_path: URI where the model stores its outputs; ``{request_id}`` in it stands for the id. (templated)
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.

@@ -9,12 +9,13 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStore
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-# Seconds for which a write is repeated while it fails. The time on a worker is shorter, because the task holds a worker
-# slot meanwhile.
+# Seconds for which a failing write is repeated. A worker repeats it for a shorter time than a triggerer, because the
+# task holds a worker slot meanwhile.
 WORKER_SECONDS = 60.0
 TRIGGERER_SECONDS = 900.0
 
-# Pauses between two writes in seconds: each is twice as long as the one before, up to a share of the whole time.
+# The first pause between two writes. Each further pause is twice as long as the one before, but at most
+# `_MAX_PAUSE_SHARE` of the time for which the write is repeated.
 FIRST_PAUSE_SECONDS = 0.5
 _MAX_PAUSE_SHARE = 1 / 60
 
@@ -56,7 +57,7 @@ def _options(errors: type[Exception], seconds: float) -> dict[str, Any]:
     def announce(state: "RetryCallState") -> None:
         if state.attempt_number == 1 and state.outcome is not None:
             error = state.outcome.exception()
-            # The text of an error that is not of this package is not logged, because it may quote secrets or inputs.
+            # For an error from outside this package only the type is logged: its text may quote secrets or inputs.
             reason = error if isinstance(error, BasetenError) else type(error).__name__
             log.warning("A write failed and is retried for %d s: %s", seconds, reason)
 

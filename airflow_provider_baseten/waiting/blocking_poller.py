@@ -38,7 +38,7 @@ class BlockingPoller:
         self._client = client
         self._store = store
         self._log = log
-        # The options are read here, before anything is sent. So an option that is not valid costs nothing.
+        # The options are read here, so that an option that is not valid raises an error before anything is sent.
         self._call_interval = 1 / config.STATUS_CALLS_PER_SECOND.get()
         self._store_interval = config.STORE_CHECK_INTERVAL.get()
 
@@ -82,7 +82,8 @@ class BlockingPoller:
     def _take(self, waiter: Waiter, request_id: str, seen: Observation) -> None:
         request, now = waiter.open[request_id], time.time()
         outcome = request.take(seen, now)
-        if outcome not in {None, Outcome.TIMEOUT}:  # `wait` settles the requests at the deadline.
+        # A timeout is not settled here, because `wait` settles all late requests after the deadline.
+        if outcome not in {None, Outcome.TIMEOUT}:
             waiter.settle(request_id, outcome)
         request.polls += 1
         request.due_at = now + request.delay(random.random())  # noqa: S311 - only spreads calls.

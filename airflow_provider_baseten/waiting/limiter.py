@@ -32,8 +32,8 @@ class StatusCallLimiter:
             now = time.monotonic()
             if turn <= self._resumes:
                 turn = self._reserved = max(now, self._reserved + self._spacing)
-            # The turn alone is not enough: after the event loop was blocked, the turns of many callers have come at the
-            # same time. Therefore each call also keeps its distance from the call that was sent last.
+            # The turn alone is not enough. If the event loop was blocked past the turns of many callers, all of them
+            # would send at once. Therefore each caller also waits `_spacing` seconds after the call that was sent last.
             wait = max(turn, self._taken + self._spacing) - now
             if wait <= 0:
                 self._taken = now
@@ -48,7 +48,9 @@ class StatusCallLimiter:
         """
         now = time.monotonic()
         if retry_after is None or not retry_after >= 0:  # `not >=` is true for NaN too.
-            if now < self._resumes:  # The refused call was sent before the pause began.
+            # During a pause no call is sent, so the refused call was sent before the pause. It does not lengthen the
+            # pause.
+            if now < self._resumes:
                 return
             self._refusals = min(self._refusals + 1, 6)
             retry_after = 2.0**self._refusals

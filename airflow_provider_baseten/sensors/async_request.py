@@ -160,8 +160,8 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
     def poke(self, context: "Context") -> PokeReturnValue:
         """Check all requests once.
 
-        Each poke passes the progress of the wait to the next poke of the attempt. One example is the time since when
-        a request has looked lost.
+        Each poke passes the progress of the wait to the next poke of the attempt: for example, since when a request
+        has looked lost.
         """
         from airflow_provider_baseten.sensors.progress_record import ProgressRecord
 
@@ -201,7 +201,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
 
     def timeout_note(self) -> str:
-        """Return text for the timeout error: the requests continue without the sensor."""
+        """Return a note for the timeout error. It says that the requests continue without the sensor."""
         return "Nothing was sent. The async requests continue at Baseten, and the next attempt waits for them again."
 
     def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:

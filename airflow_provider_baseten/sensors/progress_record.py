@@ -20,9 +20,10 @@ _KEY = "baseten_sensor_progress"
 class ProgressRecord:
     """Keeps the progress of a wait between two pokes of one attempt.
 
-    The record is in the task state store of Airflow 3.3 and newer, otherwise in the result store. A failure
-    to read or write it is only logged, because the wait works without a record. The next poke then repeats status
-    calls that earlier pokes have made. The minute after which a missing request counts as lost begins again.
+    Airflow 3.3 and newer has a task state store for the record. With an older Airflow, the record is in the result
+    store. If the record can't be read or written, only a warning is logged, because the wait works without a record.
+    Without a record, the next poke repeats the status calls of earlier pokes, and a request that looks lost gets
+    another full minute before it counts as lost.
 
     :param context: context of the task.
     :param store: the result store.

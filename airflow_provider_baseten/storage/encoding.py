@@ -24,8 +24,8 @@ _END_BYTES = 4096
 class Output:
     """A value, and the bytes in which it is stored.
 
-    :param value: the decoded value. It is ``None`` if the body is a ``LargeBody``, because a large output goes to a
-        file, and only XCom needs the value.
+    :param value: the decoded value; ``None`` if the body is a ``LargeBody``. Such an output goes to a file, and only
+        XCom needs the value.
     :param body: the bytes in which the value is stored.
     :param format: format of the body, for :func:`decode_output`.
     """
@@ -36,7 +36,7 @@ class Output:
 
     @classmethod
     def of_response(cls, response: "Response", value: Any) -> "Output":
-        """Make an output of a response. The body of a JSON or msgpack output is the bytes that the server sent.
+        """Make an output of a response. JSON and msgpack are stored unchanged, and an empty body as ``null``.
 
         :param value: the decoded response.
         """
@@ -50,10 +50,11 @@ class Output:
     def of_large(cls, response: "Response", body: LargeBody) -> "Output":
         """Make an output of a large response.
 
-        JSON and text are not decoded. A response with the Content-Type of msgpack may be msgpack or plain bytes. It is
+        JSON and text are not decoded. With the Content-Type of msgpack, the body may be msgpack or plain bytes, and is
         decoded to find out which.
 
-        :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end as JSON does.
+        :raises BasetenResponseError: the Content-Type is JSON, but the body does not begin and end like JSON. Or the
+            body is msgpack that is not accepted.
         """
         if response.is_json:
             if not _has_ends_of_json(body):
@@ -133,7 +134,7 @@ def decode_output(body: bytes, stored_format: StoredFormat) -> Any:
 
 
 def stored_format_of(suffix: str) -> StoredFormat:
-    """Return the format of a file that a model or user wrote, by its suffix; ``bytes`` for an unknown suffix."""
+    """Return the format that the suffix of a file stands for; ``bytes`` for an unknown suffix."""
     return next((name for name, known in _SUFFIXES.items() if known == suffix.lower()), "bytes")
 
 

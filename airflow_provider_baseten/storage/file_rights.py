@@ -1,8 +1,8 @@
 """Permissions of the files and folders that this package makes on a local disk.
 
-A new folder is accessible to its owner only. A folder that exists keeps its permissions. A new file gets the
-permissions of its folder without the right to execute, as far as the umask allows. So if a group has access to a store,
-it also has access to the new files.
+A new folder is accessible to its owner only, unless the caller asks for the permissions of a folder above it. A folder
+that exists keeps its permissions. A new file gets the permissions of its folder without the right to execute, as far as
+the umask allows. So if a group has access to a folder, it also has access to the new files in it.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Files at any URI, read and written whole: local ones directly, all others through Airflow's ``ObjectStoragePath``.
 
 While :func:`write` writes a file, no reader sees an incomplete file. If a file can't be read, the functions of this
-module raise an error, and never treat the file as missing. The error names the file and the reason. With
-:func:`consequence`, the caller adds to the error what the failure means for a request.
+module raise an error, and never treat the file as missing. The error names the file and the reason. The caller can use
+:func:`consequence` to add a sentence about what the failure means for a request.
 """
 
 import io
@@ -220,7 +220,8 @@ def existing(uri: str, names: Collection[str]) -> set[str]:
 def check_writable(uri: str, name: str = "output_path") -> None:
     """Check that a file can be written, without writing it.
 
-    On a local disk, write another file beside it. In an object store, make its folder.
+    On a local disk, the function writes another file beside it, and deletes that file. In an object store, the
+    function only makes the folder of the file.
 
     :param uri: URI of the file; with a trailing slash, URI of its folder.
     :param name: name of the argument that holds the URI, for the message.

@@ -27,15 +27,16 @@ def save_output(
     result_store: str | None,
     baseten_conn_id: str,
 ) -> Any:
-    """Write an output to a file if it is not for XCom; return the value or the reference that goes to XCom.
+    """Return what goes to XCom for an output: its value, or a reference to a file that this function writes.
 
     The value goes to XCom if it is small, comes back from Airflow unchanged, and there is no ``output_path``. If the
     file can't be written, the write is retried for a minute, because the output was paid for.
 
     :param request_id: Baseten's id of the request.
     :param output_path: URI of the file; with a trailing slash, URI of its folder.
-    :param result_store: URI of the folder for a file without an ``output_path``, by default ``[baseten] result_store``.
-    :param baseten_conn_id: id of the Airflow connection whose settings name ``result_store``.
+    :param result_store: URI of the result store, by default ``[baseten] result_store``. Without an ``output_path``, the
+        file is in this store.
+    :param baseten_conn_id: id of the Airflow connection that ``result_store`` comes from.
     :raises BasetenResultStoreError: the file could not be written. The message names the request.
     """
     if not output_path and xcom_holds(output):
@@ -141,7 +142,7 @@ def stored_output(uri: str, request_id: str, *, result_store: str | None, basete
 
     :param uri: URI of the file. The suffix names the format.
     :param result_store: URI of the result store, by default ``[baseten] result_store``.
-    :param baseten_conn_id: id of the Airflow connection whose settings name ``result_store``.
+    :param baseten_conn_id: id of the Airflow connection that ``result_store`` comes from.
     :raises BasetenResultLostError: there is no such file.
     :raises BasetenResultStoreError: the file could not be read, or does not have the format of its suffix.
     """

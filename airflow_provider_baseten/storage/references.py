@@ -34,7 +34,7 @@ class UnsignedReference(TypedDict):
     :param bytes: size of the file in bytes.
     :param request_id: Baseten's id of the request that made the output.
     :param format: format of the file: ``json``, ``text``, ``msgpack`` or ``bytes``.
-    :param baseten_conn_id: id of the Airflow connection in whose result store the signing key is.
+    :param baseten_conn_id: id of the Airflow connection. Its result store contains the signing key.
     """
 
     uri: str

@@ -18,7 +18,7 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class ResultStore(StorageFolder):
-    """Folder for data that does not go through XCom, namely outputs, webhook deliveries and records of requests.
+    """Folder for data that does not go through XCom, such as outputs, webhook deliveries and records of requests.
 
     The webhook receiver, workers and triggers write and read the files, so all of them must see the same folder.
 

@@ -1,4 +1,4 @@
-"""Retries of writes, for outputs and records of requests that were paid for: a write is repeated while it fails."""
+"""Retries of failed writes, so that data that was paid for is not lost, such as the output of a request."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ async def persist_async(
     """Call an asynchronous function that writes. If it fails, repeat the call, and log this once.
 
     :param seconds: time after which the call is not repeated any more.
-    :param is_hurried: function that returns whether to stop repeating the call before ``seconds`` have passed.
+    :param is_hurried: function that is called after each failure. If it returns true, the write is not repeated.
     :raises BasetenResultStoreError: the last error.
     """
     import tenacity

@@ -25,7 +25,7 @@ def xcom_safe(value: Any, *, long_integers: bool) -> bool:
 
     These pass: ``None``, booleans, integers, floats between -1e16 and 1e16, strings without NUL or lone surrogates,
     lists, and dictionaries whose keys are such strings. Keys that begin with two underscores do not pass, because
-    Airflow would build objects from them.
+    Airflow would build objects from them. Values with too many levels of nesting or too long keys do not pass either.
 
     :param long_integers: whether integers beyond 64 bits pass.
     """

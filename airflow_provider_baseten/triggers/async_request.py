@@ -37,13 +37,13 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         :class:`~airflow_provider_baseten.api.target.Target`.
     :param request_ids: ids of the requests.
     :param expects_delivery: whether outputs come by webhook into the result store.
-    :param is_assumed: whether ``expects_delivery`` is a guess; by default false. A known webhook status overrides a
-        guess.
+    :param is_assumed: whether ``expects_delivery`` is a guess; by default false. A webhook status that Baseten reports
+        overrides the guess.
     :param began: start of the wait in seconds since the epoch; by default now.
     :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest wait between two status calls of one request, in seconds.
     :param cancel_on_kill: whether the requests that are still queued are cancelled when a user marks the task as
-        success or failed, or clears it; by default true. Only Airflow 3.3 and newer tells triggers that a user did so.
+        success or failed, or clears it; by default true. Only Airflow 3.3 and newer tells triggers about this.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ class Poller:
             # The lines are logged in the context of the trigger, so that they go to the log of its task.
             waiter.log.write(time.time())
         # The deadline may have passed while no triggerer ran. A result that was delivered meanwhile still counts, so
-        # wait until the store was read once.
+        # wait until the store has been read once.
         if waiter.needs_store_read:
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._store_poller.interval):

@@ -66,10 +66,11 @@ class Session:
         self._throttle = throttle
         self._waiters: set[TriggerWaiter] = set()
         self._schedule: Schedule[WaitingRequest] = Schedule()
-        # Requests that look lost. The next read of the result store decides whether they are.
+        # Requests that look lost. The next read of the result store decides whether they are lost.
         self._missing: set[WaitingRequest] = set()
         self._connected_at = float("-inf")
-        # The work runs in a new context. In the context of the first trigger, all log lines would go to its task's log.
+        # The work runs in a new context. If it ran in the context of the first trigger, the log lines about all
+        # triggers would go to the log of that trigger's task.
         self._work = asyncio.create_task(self._keep_working(), context=contextvars.Context())
         self._work.add_done_callback(self._end_all)
 
@@ -109,8 +110,8 @@ class Session:
         await self._source.close()
 
     def _end_all(self, _: asyncio.Task[None]) -> None:
-        # A session is closed after its last waiter has left. So if there are waiters, a bug has ended the work, and
-        # they would wait in vain.
+        # A session is closed only after its last waiter has left. So if waiters are still here, a bug has ended the
+        # background task, and they would wait in vain.
         for waiter in self._waiters:
             waiter.end()
 

@@ -9,9 +9,9 @@ from airflow_provider_baseten.api.async_predict import AsyncStatus
 from airflow_provider_baseten.exceptions import BasetenNotFoundError
 
 # Seconds for which a request must look lost until it counts as lost; at the deadline it counts as lost at once. A
-# request looks lost in two cases: Baseten does not know the id, or reports that the request has ended, but the result
-# has not arrived. The result may still appear: Baseten may not know a new id yet, or may repeat a delivery, or an
-# object store may list a new file late.
+# request looks lost in two cases: (1) Baseten does not know its id. (2) Baseten reports that the model has run, but the
+# result has not arrived. The result may still appear: Baseten may not know a new id yet, or may repeat a delivery, or
+# an object store may list a new file late.
 GRACE = 60.0
 
 # The webhook status of a request that was sent without a webhook.
@@ -101,8 +101,8 @@ class Wait:
             ended = verdict or (Outcome.TIMEOUT if now >= self.deadline else None)
             still = self.doubtful_since if seen.status is None and not seen.gone else None
             return replace(self, doubtful_since=still, outcome=ended)
-        # The store could not be read. The result may be in it, or the webhook receiver keeps the result until it can
-        # write to the store.
+        # While the store can't be read, no request counts as lost. The result may be in the store, or the webhook
+        # receiver may keep it until it can write to the store.
         if not seen.store_read:
             return replace(self, doubtful_since=now, outcome=Outcome.TIMEOUT if now >= self.deadline else None)
         since = now if self.doubtful_since is None else self.doubtful_since

@@ -50,7 +50,7 @@ class TriggerWaiter(Waiter):
     def end(self, error: "BasetenError | None" = None) -> None:
         """End the wait, even if some requests have no outcome yet.
 
-        :param error: error because of which the wait can't continue, by default none. Only the first error is kept.
+        :param error: error that stops the wait, by default none. Only the first error is kept.
         """
         self.error = self.error or error
         self.ended.set()

@@ -76,8 +76,8 @@ class Waiter:
     def progress(self) -> WaitProgress:
         """Progress for the process that continues the wait.
 
-        ``succeeded`` leaves out the requests whose result is in the result store. A result may be deleted before the
-        next process starts. Therefore the next process looks for these results again.
+        The field ``succeeded`` leaves out the requests whose result is in the result store. Such a result may be
+        deleted before the next process starts. Therefore the next process looks for it again.
         """
         doubts = {name: request.wait.doubtful_since for name, request in self.open.items()}
         ended = {name for name, outcome in self.outcomes.items() if outcome is Outcome.ENDED}
@@ -112,7 +112,8 @@ class WaitingRequest:
     """A request that has no outcome yet.
 
     :param wait: state of the wait.
-    :param seen: the last observation that showed a status.
+    :param seen: the last observation that showed something: a status, a delivered result, or an id that Baseten does
+        not know.
     :param polls: number of status calls so far.
     :param due_at: time of the next status call in seconds since the epoch. Only the poller on a worker uses it. The
         poller in a triggerer keeps these times in a schedule of its own.
@@ -142,7 +143,7 @@ class WaitingRequest:
         return max(poll_delay(self.polls, longest, draw), min(longest, least))
 
     def take(self, seen: Observation, now: float) -> Outcome | None:
-        """Process an observation. Return the outcome if the wait ends with it, ``None`` if the wait continues.
+        """Process an observation. Return the outcome if this observation ends the wait, otherwise ``None``.
 
         :param now: seconds since the epoch.
         """

@@ -110,8 +110,8 @@ def _clock() -> DeliveryClock:
 def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
     """Check the connection ``options.conn_id`` and its result store. Return a cache that finds only this connection.
 
-    If the store does not work and the spool is empty, this is an error, because the store may never have worked. If
-    there are deliveries in the spool, a warning is printed instead.
+    A store that does not work is an error if the spool is empty, because the store may be set up wrongly. If there are
+    deliveries in the spool, the store is probably down for a while, and only a warning is printed.
     """
     find = _find_environment_connection if os.environ.get(_SECRETS) else find_airflow_connection
 

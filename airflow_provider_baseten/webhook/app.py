@@ -107,7 +107,7 @@ class _Receiver:
         self._buffer = Buffer(_MAX_BUFFERED * max_body_bytes, _MAX_BUFFERED_OF_PEER * max_body_bytes)
 
     def start(self) -> None:
-        """Begin two kinds of work in the background: compare the clock with a server's, and drain the spool."""
+        """Start the work in the background: compare this machine's clock with a server's, and drain the spool."""
         self._clock.compare_soon(self._url_of_server)
         self._wake_drain()
 

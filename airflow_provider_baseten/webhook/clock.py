@@ -1,4 +1,4 @@
-"""Clock for the times of deliveries, compared with the clock of a server."""
+"""Clock that checks the times of deliveries. It is compared with the clock of a server."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def fetch_server_time(url: str) -> float | None:
-    """Return the ``Date`` of a web server, in seconds since the epoch; ``None`` if it can't be read. Blocks.
+    """Return the time in a web server's ``Date`` header, in seconds since the epoch; ``None`` if unknown. Blocks.
 
     The request has no API key, and a response with any HTTP status is accepted.
     """

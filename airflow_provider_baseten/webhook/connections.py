@@ -1,4 +1,4 @@
-"""Connections that receive deliveries, looked up in Airflow and cached for a few seconds."""
+"""Connections that may receive deliveries. They are looked up in Airflow and cached for a few seconds."""
 
 import logging
 import threading
@@ -50,7 +50,9 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
 
 
 class Connections:
-    """Cache of connections for a few seconds. A burst of deliveries needs one lookup, and a new secret is soon known.
+    """Cache that keeps each connection for a few seconds.
+
+    So a burst of deliveries needs only one lookup, and a new secret is soon known.
 
     While the lookup fails, the last known state of a connection is used, so that no result is lost in an outage of the
     database.
@@ -77,8 +79,8 @@ class Connections:
     def identify(self, attempt: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
         """Check that a delivery to a connection comes from Baseten, as :func:`~.delivery.identify` does.
 
-        Baseten does not send a refused delivery again, and the connection or its secret may be newer than the cache.
-        Therefore the connection is looked up again before a delivery is refused. Deliveries that arrive at the same
+        Before a delivery is refused, the connection is looked up again. The connection or its secret may be newer than
+        the cache, and Baseten does not repeat the delivery after a wrong refusal. Deliveries that arrive at the same
         time share this lookup.
 
         :raises Refusal: the delivery is not accepted.

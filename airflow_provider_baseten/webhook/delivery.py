@@ -10,7 +10,8 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
-# Longest signature header that is read, in characters. Baseten's header is shorter.
+# Longest signature header with which a delivery is spooled before its signature is checked, in characters. Baseten's
+# header is shorter.
 _MAX_SIGNATURE = 2000
 
 # Secret to verify with if there is no connection, or the connection has no secret. It is random, so that no signature

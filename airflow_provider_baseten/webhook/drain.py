@@ -16,10 +16,11 @@ from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal,
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool, SpoolEntry, read_metadata
 
-# Seconds between two searches for deliveries that other processes left behind.
+# Seconds between two searches for deliveries that other processes left behind, and between two attempts to store
+# deliveries of the kinds in `_UNCONFIRMED`.
 _LOOK_SECONDS = 15.0
-# Longest pause between two attempts to store deliveries, in seconds. It is short, because a task waits only a minute
-# for a late result.
+# Longest pause between two attempts to store deliveries of the other kinds, `SIGNED` and `UNSIGNED`, in seconds. It is
+# short, because a task waits only a minute for a late result.
 _MAX_PAUSE_SECONDS = 5.0
 _PARALLEL = 4
 # Kinds of deliveries that are checked again before they are stored. The check compares the delivery's own time with the
@@ -35,13 +36,15 @@ class _DrainError(Exception):
 
 @dataclass(slots=True)
 class _Group:
-    """State of a group of spooled deliveries, for example of those to one connection.
+    """State of a group of spooled deliveries.
 
-    The drain works on a group in rounds, with a pause after each round. In a round, several threads store the
-    deliveries of the group. If one delivery can't be stored, the others probably can't be stored either, so the pause
-    is the same for the whole group.
+    All deliveries of the kind ``HELD`` form one group, and all of the kind ``UNVERIFIED`` form another. Deliveries of
+    the other kinds are grouped by connection.
 
-    :param working: number of threads of the current round that still work.
+    The drain works on a group in rounds. In a round, several threads store the deliveries of the group. After the
+    round, the whole group pauses, because if one delivery can't be stored, the others probably can't be stored either.
+
+    :param working: number of threads of the current round that are still running.
     :param has_failed: whether a thread of the current round has failed.
     :param failures: number of rounds that have failed in a row.
     :param next_at: time of the next round, in seconds of the monotonic clock.
@@ -61,8 +64,8 @@ def pause_after(failures: int) -> float:
 class Drain:
     """Background threads that store spooled deliveries as soon as possible, even those of a process that died.
 
-    Each connection has its own threads, so that a store that hangs does not delay the others. Several processes may
-    drain the same spool.
+    For deliveries of the kinds ``SIGNED`` and ``UNSIGNED``, each connection has its own threads. So a store that hangs
+    does not delay such deliveries to other connections. Several processes may drain the same spool.
 
     :param spool: the spool.
     :param connections: connections that may receive deliveries.

@@ -10,9 +10,9 @@ from airflow_provider_baseten.webhook.buffer import peer_of
 class Guard:
     """Limits on connections.
 
-    The port is public: without limits, anybody could open connections, keep them open without sending, and so keep
-    Baseten from connecting. A connection is closed when it lasts too long. If there are too many connections, the
-    oldest connection of the sender with the most connections is closed. So no sender can use up all connections.
+    The port is public. Without limits, anybody could open many connections and send nothing, until Baseten could no
+    longer connect. A connection is closed when it lasts too long. If there are too many connections, the oldest
+    connection of the sender with the most connections is closed. So no sender can use up all connections.
 
     :param seconds: longest duration of a connection, from its opening to the end of the response.
     :param most: maximum number of connections at a time.

@@ -74,8 +74,7 @@ class SpoolEntry:
 
     :param name: name of the file.
     :param kind: how far the delivery has been checked.
-    :param group: key of the group that the delivery belongs to. Unverified deliveries are grouped by sender, other
-        deliveries by connection. The deliveries of one group probably fail for the same reason.
+    :param group: hash of the sender if the delivery is unverified, otherwise hash of the connection id.
     :param size: size in bytes.
     """
 
@@ -174,7 +173,7 @@ class Spool:
 
     @contextmanager
     def claim(self, entry: SpoolEntry) -> Iterator[IO[bytes] | None]:
-        """Yield the file of an entry, open and locked; ``None`` if another process has locked or deleted it."""
+        """Yield the file of an entry, open and locked; ``None`` if it is locked already or deleted."""
         path = self.folder / entry.name
         try:
             file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
@@ -244,8 +243,8 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
 def _key(kind: DeliveryKind, metadata: DeliveryMetadata, body: bytes) -> str:
     """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
     if kind is DeliveryKind.UNVERIFIED:
-        # Security: the key leaves out the request id, because a forged delivery may contain the id of a real one. The
-        # real delivery would then count as a copy of the forged one, and would not be spooled.
+        # Security: the key is made from the whole body instead of the request id. A forged delivery may contain the id
+        # of a real one. If their keys were equal, the real delivery would count as a copy and would not be spooled.
         return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
     return _hash(metadata.conn_id, metadata.request_id)
 
@@ -266,7 +265,7 @@ def _on_disk(size: int) -> int:
 
 
 def _locked(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed or the process ends. Return whether no other process has locked it."""
+    """Lock a file until it is closed or the process ends. Return ``False`` if it is locked already."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

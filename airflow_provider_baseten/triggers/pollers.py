@@ -21,6 +21,6 @@ def poller_of(baseten_conn_id: str) -> Poller:
 
 
 def new_poller(baseten_conn_id: str) -> Poller:
-    """Return a poller for all triggers that wait over a connection in one event loop. They share its client."""
+    """Return a new poller. It serves all triggers of an event loop that use the connection, with one client for all."""
     retries = RequestRetries(max_attempts=CALL_ATTEMPTS)
     return Poller(baseten_conn_id, partial(SharedClient, baseten_conn_id, CALL_TIMEOUT, retries))

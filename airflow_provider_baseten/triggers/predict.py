@@ -42,15 +42,15 @@ class BasetenPredictTrigger(BaseTrigger):
     A worker has written the request to the result store. The trigger writes the response, or an error, to the result
     store too. Then it yields one event, ``{"name"}``: the name under which the worker finds the response or the error.
 
-    Before a trigger sends the request, it writes a claim: a record which says that it is about to send. Airflow moves
-    the triggers of a dead triggerer to another triggerer. If the earlier trigger has written a response, the new
-    trigger sends nothing. If the earlier trigger has left a claim but no response, Baseten has cancelled the work,
-    because the HTTP connection was closed. Then ``on_orphaned_request`` decides whether the new trigger sends the
-    request again.
+    Before a trigger sends the request, it writes a claim: a record which says that it is about to send. If a triggerer
+    dies, Airflow starts its triggers again in another triggerer. So a new trigger finds the files of an earlier
+    trigger. If there is a response, the new trigger sends nothing. If there is a claim but no response, Baseten has
+    cancelled the work, because the HTTP connection was closed. Then ``on_orphaned_request`` decides whether the new
+    trigger sends the request again.
 
     Sometimes the earlier trigger is not dead: its machine was suspended after the trigger wrote its claim. When the
     machine resumes, the earlier trigger finds the claim of the new trigger, and waits for the response of the new
-    trigger. It sends the request only if no response or error is stored within ``timeout`` seconds.
+    trigger. The earlier trigger sends the request only if no response or error is stored within ``timeout`` seconds.
 
     :param baseten_conn_id: id of the Airflow connection.
     :param store: URI of the result store.

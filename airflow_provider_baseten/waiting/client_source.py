@@ -1,4 +1,4 @@
-"""Source of a connection's client, for code that does not know Airflow connections."""
+"""Client source: interface that provides the client of a connection to code that does not use Airflow."""
 
 from typing import Protocol
 

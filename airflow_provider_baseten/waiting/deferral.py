@@ -35,7 +35,7 @@ def deferral_timeout(limit: timedelta | None) -> timedelta | None:
 def is_of_former_trigger(expected: object, found: object, log: Any) -> bool:
     """Return whether an event belongs to a trigger of an earlier attempt.
 
-    SQLite reuses the id of a deleted trigger. So a task can receive the event of the trigger of its earlier attempt.
+    SQLite reuses the ids of deleted triggers. So a task can receive an event from the trigger of an earlier attempt.
 
     :param expected: id, ids or name of what the task waits for.
     :param found: id, ids or name in the event.

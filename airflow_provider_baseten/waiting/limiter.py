@@ -43,8 +43,8 @@ class StatusCallLimiter:
     def refused(self, retry_after: float | None) -> None:
         """Pause all calls after a 429.
 
-        :param retry_after: seconds that the server asks to wait. If it is ``None``, each 429 in a row doubles the
-            pause.
+        :param retry_after: pause in seconds that the server asks for. If it is ``None``, the pause doubles with each
+            429 in a row.
         """
         now = time.monotonic()
         if retry_after is None or not retry_after >= 0:  # `not >=` is true for NaN too.

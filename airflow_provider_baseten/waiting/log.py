@@ -35,7 +35,8 @@ class WaitLog:
     :param log: log of the task or the trigger.
     :param request_ids: ids of the requests.
     :param began: start of the wait in seconds since the epoch.
-    :param logged: return value of :meth:`logged` in an earlier process, if this process continues its wait.
+    :param logged: return value of :meth:`logged` in an earlier process, if this process continues the wait of the
+        earlier process.
     """
 
     #: Sentence on a problem with status calls or with the result store; it is added to the next line of the log.
@@ -112,7 +113,7 @@ def log_wait_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> No
 
 
 def end_words(outcome: Outcome, *, is_delivered: bool, is_stored: bool) -> str:
-    """Return the words for the end of the wait for one request.
+    """Return words that say how the wait for one request ended.
 
     :param is_delivered: whether the result is in the result store.
     :param is_stored: whether the model stores its output itself.
@@ -148,7 +149,10 @@ def log_cancel(log: Log, request_id: str, result: bool | Exception) -> bool:
 
 
 def error_words(error: Exception) -> str:
-    """Return the text of an error of this package. Of another error return only the type: its text may hold secrets."""
+    """Return the text of an error. If the error is not from this package, return only its type.
+
+    The text of such an error may hold secrets.
+    """
     return str(error) if isinstance(error, BasetenError) else type(error).__name__
 
 

@@ -23,11 +23,12 @@ class Poller:
 
     The poller lives as long as the event loop, so that the rate limit of the status calls holds while triggers come and
     go. While triggers wait, a :class:`~airflow_provider_baseten.waiting.session.Session` makes the status calls and
-    reads the result store. While no trigger waits, the poller has no session, so no client and no running tasks.
+    reads the result store. While no trigger uses the poller, there is no session. Then there is also no client, and no
+    task runs.
 
     :param baseten_conn_id: id of the Airflow connection, for messages.
-    :param open_source: function that returns the object from which a session gets its client, a new one for each
-        session.
+    :param open_source: function that returns the object from which a session gets its client. It is called once for
+        each session.
     """
 
     def __init__(self, baseten_conn_id: str, open_source: Callable[[], ClientSource]) -> None:

@@ -10,8 +10,7 @@ class WaitProgress:
     """Progress of a wait for async requests.
 
     :param doubtful_since: times at which requests began to look lost, in seconds since the epoch, by request id. A
-        request looks lost in two cases: Baseten does not know it, or its status says that it has ended, and no
-        result has arrived.
+        request looks lost if Baseten does not know it, or if it has succeeded but its result has not arrived.
     :param succeeded: ids of the requests whose status says that they have a result.
     :param began: start of the wait in seconds since the epoch; ``None`` if it has not begun.
     :param logged: state of the log, see :meth:`~airflow_provider_baseten.waiting.log.WaitLog.logged`.

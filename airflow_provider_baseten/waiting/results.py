@@ -28,7 +28,7 @@ _KILL_TIMEOUT = 3.0
 
 
 class AsyncResults:
-    """Waits, on a worker, for async requests to one model or chain, reads their results, and cancels requests.
+    """Waits on a worker for async requests to one model or chain. Also reads their results, and cancels requests.
 
     An object of this class opens connections to Baseten: close it, or use it in ``with``.
 
@@ -37,10 +37,10 @@ class AsyncResults:
     :param store: the result store.
     :param baseten_conn_id: id of the Airflow connection whose result store is ``store``.
     :param expects_delivery: whether outputs come by webhook.
-    :param is_assumed: whether ``expects_delivery`` is a guess. A webhook status that Baseten
-        reports overrides the guess.
-    :param sent_body: body of the request that was sent, ``None`` if it is not known. Quotes of it in error messages are
-        redacted.
+    :param is_assumed: whether ``expects_delivery`` is a guess. If a status call returns a webhook status, this status
+        overrides the guess.
+    :param sent_body: body of the request that was sent, ``None`` if it is not known. If an error message quotes the
+        body, the quote is redacted.
     :param log: log of the task.
     """
 

@@ -1,4 +1,4 @@
-"""Session of a poller: the client and the background task that it has while triggers use it."""
+"""Session of a poller: its client and its background task. They exist only while triggers use the poller."""
 
 import asyncio
 import contextvars
@@ -33,7 +33,7 @@ _AT_ONCE = 100
 
 
 class Session:
-    """Observes the async requests of all triggers that wait over one connection, and settles them.
+    """Observes the async requests of all triggers that wait over one connection, and records their outcomes.
 
     It reads the result store for all requests at once, and makes status calls within a rate limit. A failed read or
     status call never ends a wait. If the connection can't be read during the first two minutes of a wait, the wait

@@ -41,8 +41,8 @@ class Observation:
     def of_status(cls, result: Any) -> Self:
         """Return what a status call shows about a request.
 
-        A call that failed shows nothing, except for a 404. An unreadable status counts as unknown. So in both cases the
-        wait continues.
+        A 404 shows that Baseten does not know the request. Any other error shows nothing, so the wait continues. The
+        wait also continues if the status in the response is not readable.
 
         :param result: response of the call, or its error.
         """
@@ -72,8 +72,8 @@ class Wait:
     Blocking waits, deferred waits and sensors all use :meth:`after`, so that all of them end by the same rules.
 
     :param expects_delivery: whether the output comes by webhook. If not, the wait ends by the status alone.
-    :param is_assumed: whether ``expects_delivery`` is a guess. A webhook status that Baseten
-        reports overrides the guess.
+    :param is_assumed: whether ``expects_delivery`` is a guess. If a status call returns a webhook status, this status
+        overrides the guess.
     :param deadline: end of the wait in seconds since the epoch.
     :param doubtful_since: when the request began to look lost, in seconds since the epoch; ``None`` if it does not.
         When the store can't be read, this time is moved to now, so that an outage of the store does not count.

@@ -17,8 +17,8 @@ class StorePoller:
     previous read has ended, even if the caller of the previous read was cancelled.
 
     :param interval: seconds between two reads.
-    :param warn_after: seconds after which a warning says that the store is slow, if a read has not ended. While the
-        read lasts, the warning is repeated each time this number of seconds has passed.
+    :param warn_after: if a read takes longer than this number of seconds, a warning says that the store does not
+        respond. Until the read ends, the warning is repeated at the same interval.
     """
 
     def __init__(self, interval: float, warn_after: float) -> None:
@@ -52,9 +52,9 @@ class StorePoller:
         return delivered
 
     def was_readable_for(self, seconds: float) -> bool:
-        """Return whether the store has been readable for this time.
+        """Return whether the store has been readable for at least this number of seconds.
 
-        After a failed read, the time begins with the next read that succeeds. If no read has failed, return true.
+        After a failed read, the seconds count from the next read that succeeds. If no read has failed, return true.
         """
         return self._readable_since is not None and time.monotonic() - self._readable_since >= seconds
 

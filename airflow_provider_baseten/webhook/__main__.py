@@ -24,8 +24,8 @@ from airflow_provider_baseten.webhook.spool import Spool, default_folder
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
 
 # A connection is closed after 15 seconds, because Baseten waits only ten seconds for a response. At most 500
-# connections are open. Each of them counts as an open file, and a process may usually have 1024 open files. The others
-# are left for the spool and the result store.
+# connections are open at a time. Each connection counts as an open file, and a process may usually have 1024 open
+# files. So enough open files are left for the spool and the result store.
 _CONNECTION_SECONDS = 15.0
 _MAX_CONNECTIONS = 500
 

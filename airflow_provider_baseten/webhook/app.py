@@ -24,8 +24,8 @@ from airflow_provider_baseten.webhook.spool import DeliveryKind, Spool
 # Seconds until a delivery gets its response. Baseten gives up after ten seconds, and after such a timeout it does not
 # send the delivery again.
 _TIMEOUT = 8.0
-# Limits on the memory of bodies, as multiples of the largest body that is accepted. The first limit is for all bodies,
-# the second one for the unverified bodies of one sender.
+# Limits on the memory for bodies, as multiples of the largest body that is accepted. `_MAX_BUFFERED` is the limit for
+# all bodies, `_MAX_BUFFERED_OF_PEER` is the limit for the unverified bodies of one sender.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
 

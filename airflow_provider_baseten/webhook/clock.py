@@ -10,7 +10,8 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.webhook import TOLERANCE, is_recent
 
-# Minimum seconds between two comparisons with a server's clock: in general, and if a verified delivery seems too old.
+# Minimum seconds between two comparisons with a server's clock. `_HURRIED_PERIOD` applies if a verified delivery seems
+# too old, otherwise `_PERIOD` applies.
 _PERIOD = 600.0
 _HURRIED_PERIOD = 30.0
 _TIMEOUT = 2.0

@@ -34,8 +34,8 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
     except AirflowNotFoundException:
         from airflow_provider_baseten.compat import secrets_backends
 
-        # Airflow raises AirflowNotFoundException also if a backend is down. So each backend is called directly: one
-        # that is down then raises its own error.
+        # Airflow raises AirflowNotFoundException also if a backend is down. So each backend is called directly: a
+        # backend that is down then raises its own error.
         backends = secrets_backends()
         for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)

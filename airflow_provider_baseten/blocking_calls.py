@@ -13,7 +13,6 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """Call a blocking function in a thread of asgiref, and return its result.
 
     The function may communicate with Airflow's supervisor process, for example to read the connection of a result
-    store. In a triggerer of Airflow 3.1, only the threads of asgiref can do so, and those of :func:`asyncio.to_thread`
-    can't.
+    store. In a triggerer of Airflow 3.1, only the threads of asgiref can do so, not those of :func:`asyncio.to_thread`.
     """
     return await sync_to_async(call, thread_sensitive=False)(*args, **kwargs)

@@ -16,10 +16,10 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultLostError,
 )
 
-# By default, the time in a delivery may differ from now by this number of seconds.
+# By default, the time in a delivery may differ from now by up to this number of seconds.
 TOLERANCE = config.WEBHOOK_TOLERANCE_SECONDS.default
 
-# A header with more signatures is not from Baseten, which sends one for each valid secret: two during a rotation.
+# Maximum number of signatures in a header. Baseten sends one for each valid secret, so at most two during a rotation.
 _MAX_SIGNATURES = 16
 _SIGNATURE = re.compile(r"v1=([0-9a-f]{64})", re.ASCII)
 

@@ -23,9 +23,9 @@ _CONFIDENCE = 1.5
 # The rates at two limits are compared only if one limit is at least this factor times the other. The effect of a
 # smaller increase can't be measured.
 _MEASURABLE_STEP = 1.2
-# A decrease of the limit by this factor or more is a large step. If the rate seems to fall after a decrease, this may
-# be a measurement error. After a large step, a fall that is not larger than the error is ignored. After a small step, a
-# fall is ignored only up to the fraction _SMALL_STEP_SHARE of the error.
+# A decrease of the limit by this factor or more is a large step. If the rate seems to fall after a decrease, the fall
+# may lie within the margin of error. After a large step, a fall within this margin is ignored. After a small step, only
+# a fall within _SMALL_STEP_SHARE of the margin is ignored.
 _LARGE_STEP = 1.5
 _SMALL_STEP_SHARE = 0.25
 # Share of rejected requests up to which the limit is not lowered. While the limit rises, no rejection is tolerated.

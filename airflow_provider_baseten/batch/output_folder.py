@@ -125,7 +125,7 @@ class OutputFolder:
 
     @consequence("Nothing was sent.")
     def contents(self) -> FolderContents:
-        """Count the results of previous runs by file names, without reading the files. Call :meth:`claim` before."""
+        """Count the results of previous runs by file names, without reading the files. Call :meth:`claim` first."""
         names = self._folder.names()
         parts = [match for name in names if (match := _PART.fullmatch(name)) and match["kind"] == "part"]
         if self._job.num_shards == 1:

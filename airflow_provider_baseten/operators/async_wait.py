@@ -1,4 +1,4 @@
-"""Wait of a task for async requests: the object that reads their results, and the deferral of the task."""
+"""Async wait: how a task waits for async requests, on a worker or by a deferral."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

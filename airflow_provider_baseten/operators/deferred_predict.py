@@ -63,7 +63,7 @@ class DeferredPredict:
         """Return the response that the trigger has stored.
 
         :raises BasetenResultStoreError: the response is not in the result store of this worker.
-        :raises BasetenError: the trigger stored this error.
+        :raises BasetenError: the error that the trigger stored, if it stored one.
         """
         with consequence("The next attempt reads it again, and sends nothing if there is a response."):
             error = self._call.take_error()

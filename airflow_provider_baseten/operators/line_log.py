@@ -21,7 +21,7 @@ class LineLog:
         self._line = ""
 
     def add(self, text: str) -> None:
-        """Log the lines that the next piece of the text completes."""
+        """Add the next piece of the text, and log the lines that are now complete."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._info("%s", readable(line))

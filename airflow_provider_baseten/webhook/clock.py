@@ -71,7 +71,10 @@ class DeliveryClock:
         return {None: "unknown", True: "off", False: "ok"}[self._doubtful]
 
     def is_recent(self, moment: str | None, *, at: float) -> bool:
-        """Return whether ``moment`` is close enough to ``at``, by this machine's clock or by the server's.
+        """Return whether two times are close enough to each other.
+
+        This machine's clock may be wrong. So if its difference from the clock of the connection's server is known,
+        ``at`` is also compared as that clock would have shown it. One of the two comparisons has to succeed.
 
         :param moment: time in ISO 8601, such as the time at which a delivery was sent.
         :param at: time in seconds since the epoch by this machine's clock, such as the arrival of a delivery.

@@ -13,8 +13,8 @@ _LINE_START = b'{"row":'
 def encode_part(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], are_vectors: bool) -> bytes:
     """Return rows with their outputs as JSON Lines.
 
-    :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output as
-        JSON.
+    :param rows: for each row three values: its number; its copied columns as a fragment of JSON that begins with a
+        comma, such as ``,"id":7,"title":"A"``; and its output as JSON.
     :param columns: not used in this format.
     :param are_vectors: not used in this format.
     """

@@ -43,8 +43,9 @@ def encode_part(rows: list[tuple[int, bytes, bytes]], columns: Sequence[str], ar
     ``output``: a list of numbers if the outputs are vectors, otherwise JSON. The types of the columns depend only on
     the job, so all parts of a job have the same types.
 
-    :param rows: for each row its number, its copied columns as text such as ``,"id":7,"title":"A"``, and its output. A
-        vector is given as the bytes that :func:`packed` returns, any other output as JSON.
+    :param rows: for each row three values: its number; its copied columns as a fragment of JSON that begins with a
+        comma, such as ``,"id":7,"title":"A"``; and its output. A vector is given as the bytes that :func:`packed`
+        returns, any other output as JSON.
     :param columns: names of the copied columns.
     :param are_vectors: whether the outputs are packed vectors.
     """

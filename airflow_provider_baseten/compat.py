@@ -4,15 +4,8 @@ Other modules of this package import such names from here. Each name was checked
 in the versions that its docstring names.
 
 If Airflow drops one of these names, the import fails with an ``ImportError`` that says what to install. Only
-``RetryDecision`` and ``RetryPolicy`` have replacements.
-
-The classes and functions that this module defines use further private names of Airflow. Their docstrings say what
-happens if Airflow drops such a name. Two of the further names are checked early:
-
-- If the method that :class:`RenderingOverride` overrides is missing, :func:`check_rendering_method` raises an
-  ``ImportError`` when an operator is imported. Otherwise Airflow would show the inputs of models.
-- If the function that :func:`secrets_backends` returns is missing, the plugin logs an error when Airflow starts,
-  because webhook deliveries are then refused while a secrets backend is down.
+``RetryDecision`` and ``RetryPolicy`` have replacements. The classes and functions that this module defines use other
+private names of Airflow. Their docstrings say what happens if Airflow drops such a name.
 """
 
 import logging

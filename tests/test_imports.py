@@ -1,4 +1,4 @@
-"""Import contracts fail where they should, and the DAG processor loads nothing heavy."""
+"""Import contracts fail where they should, the DAG processor loads nothing heavy, and no module is too long."""
 
 import ast
 import os
@@ -55,6 +55,11 @@ for module in {modules}:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[-len(modules) - 1 : -1] == modules
+
+
+def test_no_module_is_longer_than_350_lines():
+    lengths = {str(file.relative_to(PACKAGE)): len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 350} == {}
 
 
 def test_public_names_can_be_imported_from_the_package():

@@ -19,7 +19,9 @@ from airflow_provider_baseten import (
     BasetenPredictOperator,
     BasetenSyncRouteOperator,
 )
+from airflow_provider_baseten.compat import AirflowTaskTimeout
 from airflow_provider_baseten.emulator import Emulator, Fault
+from airflow_provider_baseten.operators.submission import Submission
 from tests.log_records import errors_of_tasks
 
 KEY = "abcd1234.s3cr3t"
@@ -44,7 +46,8 @@ def baseten(connect, tmp_path):
         return StreamingResponse(parts(), media_type="text/event-stream")
 
     server = Starlette(routes=[Route("/v1/chat/completions", begin, methods=["POST"])])
-    with Emulator(models={"slow": slow, "stream": server}, api_key=KEY) as emulator:
+    models = {"slow": slow, "stream": server, "quick": lambda model_input: model_input}
+    with Emulator(models=models, api_key=KEY) as emulator:
         connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}/store"})
         yield emulator
         over.set()
@@ -150,6 +153,21 @@ def test_an_async_request(baseten, said, deferrable, options, words):
     (request,) = baseten.async_requests.values()
     assert f"Async request {request.request_id} was sent and {words}" in line
     assert request.status == ("QUEUED" if options else "CANCELED")
+
+
+def test_an_async_request_whose_output_is_read_by_the_resumed_task(baseten, said, monkeypatch):
+    def hang(*_):
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(Submission, "output", hang)
+    with DAG("timeout_of_output") as dag:
+        BasetenAsyncPredictOperator(
+            task_id="ask", model_id="quick", model_input="private-1", execution_timeout=LIMIT, deferrable=True
+        )
+    line = said(dag)
+    (request_id,) = baseten.async_requests
+    assert f"Async request {request_id} was sent" in line
+    assert "The next attempt waits for it again" in line
 
 
 def test_the_submission_of_an_async_request(baseten, said):

@@ -164,9 +164,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         endpoint = self._resolve_webhook_endpoint(hook)
         request = self.build_request(endpoint)
         with self._open_results(hook, endpoint, request.body) as results:
-            submission = self._submission = Submission(self, context, results)
-            if self._is_killed:
-                submission.kill()
+            submission = self._remember(Submission(self, context, results))
             request_id = submission.ensure_sent(request, hook, self.on_orphaned_request)
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="request_id", value=request_id)
@@ -203,7 +201,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         raise_error_of(event)
         endpoint = self._resolve_webhook_endpoint(hook)
         with self._open_results(hook, endpoint, self._sent_body(endpoint)) as results:
-            submission = Submission(self, context, results, request_id=ended_id)
+            submission = self._remember(Submission(self, context, results, request_id=ended_id))
             return self._finish(context, submission, outcome, event.get("seconds"))
 
     def on_kill(self) -> None:
@@ -215,6 +213,13 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         self._is_killed = True
         if self._submission is not None:
             self._submission.kill()
+
+    def _remember(self, submission: "Submission") -> "Submission":
+        """Keep the submission for :meth:`on_kill` and :meth:`timeout_note`, and return it."""
+        self._submission = submission
+        if self._is_killed:
+            submission.kill()
+        return submission
 
     def _cancel_late(self, submission: "Submission") -> None:
         """After the execution_timeout, cancel the request if it is still queued and ``cancel_on_timeout`` is true."""

@@ -43,5 +43,8 @@ def test_a_failure_record_that_can_not_be_read_does_not_hide_that_rows_have_fail
         outcomes={"BasetenTimeoutError": 1},
         failed_parts=[f"{tmp_path}/_failed"],
     )
-    with pytest.raises(BasetenBatchError, match=r"No row got a response: 1 of 1 rows have failed .*/_failed\.$"):
+    with pytest.raises(
+        BasetenBatchError,
+        match=r"No row got a response: 1 of 1 rows have failed .*/_failed\. A retry sends them again\.$",
+    ):
         check_any_response(manifest)

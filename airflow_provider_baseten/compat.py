@@ -333,12 +333,14 @@ def count_resumable_job(event: str, operator: object) -> None:
 def xcoms_are_msgpack() -> bool:
     """Return whether this process sends XComs to a supervisor as msgpack, which has no integers beyond 64 bits.
 
-    The result is true in a task on a worker, and false in ``dag.test()`` and in processes that never loaded Airflow's
-    task runner. ``SUPERVISOR_COMMS`` is private. If Airflow drops it, the result is true wherever the task runner is
-    loaded. A wrong result of false would make a task fail after its request was paid for, if the output has an integer
-    beyond 64 bits.
+    The result is true in a task on a worker, and false in ``dag.test()`` and in processes without a task. The channel
+    to the supervisor, ``SUPERVISOR_COMMS``, is private: Airflow declares it when it loads its task runner, and sets it
+    when a task starts. If Airflow drops it, the result is true wherever the task runner is loaded. If the result were
+    false by mistake, a task whose output has a larger integer would fail after its request was paid for.
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
-    if runner is None or not hasattr(runner, "SUPERVISOR_COMMS"):
-        return runner is not None
+    if runner is None:
+        return False
+    if not hasattr(runner, "SUPERVISOR_COMMS"):
+        return "SUPERVISOR_COMMS" not in getattr(runner, "__annotations__", {})
     return type(runner.SUPERVISOR_COMMS).__name__ not in {"NoneType", "InProcessSupervisorComms"}

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,6 +132,10 @@ class TestMsgpack:
         comms = type(channel, (), {})()
         monkeypatch.setitem(sys.modules, RUNNER, SimpleNamespace(SUPERVISOR_COMMS=comms))
         assert compat.xcoms_are_msgpack() == is_msgpack
+
+    def test_a_process_that_has_only_loaded_the_task_runner_runs_no_task(self, monkeypatch):
+        monkeypatch.delattr(import_module(RUNNER), "SUPERVISOR_COMMS", raising=False)
+        assert not compat.xcoms_are_msgpack()
 
     def test_without_a_known_channel_long_integers_stay_out_of_xcoms(self, monkeypatch):
         monkeypatch.setitem(sys.modules, RUNNER, SimpleNamespace())

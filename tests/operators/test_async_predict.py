@@ -11,6 +11,7 @@ from airflow.sdk import DAG, task
 from airflow_provider_baseten.api import async_predict
 from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.emulator import Emulator, Fault
+from airflow_provider_baseten.exceptions import BasetenTimeoutError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
@@ -386,6 +387,25 @@ def test_event_of_a_former_trigger_ends_no_wait(baseten):
         assert deferred.value.kwargs == again
         assert (deferred.value.trigger.request_ids, deferred.value.trigger.deadline) == (["mine"], 5.0)
     assert not baseten.requests
+
+
+def test_a_task_that_is_killed_after_its_deferral_cancels_a_queued_request(baseten, monkeypatch):
+    baseten.hold()
+    ti = SimpleNamespace(
+        dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=0, try_number=1, xcom_push=lambda key, value: None
+    )
+    request_id = predict(wait_for_completion=False).execute({"ti": ti})
+    resumed = predict(deferrable=True, cancel_on_timeout=False)
+    check_again = AsyncResults.check_again
+
+    def killed(results, outcomes):
+        resumed.on_kill()
+        return check_again(results, outcomes)
+
+    monkeypatch.setattr(AsyncResults, "check_again", killed)
+    with pytest.raises(BasetenTimeoutError, match="had no result"):
+        resumed.execute_complete({"ti": ti}, {"outcomes": {request_id: "timeout"}})
+    assert baseten.async_requests[request_id].status == "CANCELED"
 
 
 def test_endpoint_of_the_connection_is_read_in_each_attempt(baseten, connect, tmp_path):

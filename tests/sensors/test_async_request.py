@@ -210,26 +210,30 @@ class TestCost:
         assert time.monotonic() - began < 5
         assert len(asked(baseten)) <= 11
 
-    def test_all_share_one_look_into_the_store(self, baseten, store, monkeypatch):
+    @pytest.fixture
+    def ids(self, store):
+        """Ids of 50 requests whose results are in the store."""
         ids = [f"r{number}" for number in range(50)]
         for name in ids:
             store.write(f"{name}.json", b'{"request_id": "x", "data": 5, "errors": []}')
-        looks, delivered = [], Deliveries.delivered
-        monkeypatch.setattr(Deliveries, "delivered", lambda self, ids: looks.append(ids) or delivered(self, ids))
+        return ids
+
+    @pytest.fixture
+    def reads(self, monkeypatch):
+        """Number of ids in each read of the store."""
+        reads, delivered = [], Deliveries.delivered
+        monkeypatch.setattr(Deliveries, "delivered", lambda self, ids: reads.append(len(ids)) or delivered(self, ids))
+        return reads
+
+    def test_all_share_one_read_of_the_store(self, baseten, ids, reads):
         assert sensor(ids).poke(context()).xcom_value == dict.fromkeys(ids, 5)
-        assert [len(look) for look in looks] == [50]
+        assert reads == [50]
         assert asked(baseten) == []
 
-    def test_late_results_of_many_requests_share_one_read_of_the_store(self, baseten, store, monkeypatch):
-        ids = [f"r{number}" for number in range(50)]
-        for name in ids:
-            store.write(f"{name}.json", b'{"request_id": "x", "data": 5, "errors": []}')
-        reads, delivered = [], Deliveries.delivered
-        monkeypatch.setattr(Deliveries, "delivered", lambda self, ids: reads.append(ids) or delivered(self, ids))
-        waiting = sensor(ids, expects_delivery=True)
+    def test_late_results_of_many_requests_share_one_read_of_the_store(self, baseten, ids, reads):
         event = {"outcomes": dict.fromkeys(ids, "timeout"), "seconds": 1.0}
-        assert waiting.execute_complete(context(), event) == dict.fromkeys(ids, 5)
-        assert [len(read) for read in reads] == [50]
+        assert sensor(ids, expects_delivery=True).execute_complete(context(), event) == dict.fromkeys(ids, 5)
+        assert reads == [50]
 
     @MODES
     def test_what_has_succeeded_is_not_asked_again(self, baseten, mode, monkeypatch):

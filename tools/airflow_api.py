@@ -9,6 +9,9 @@ import requests
 
 FINISHED = frozenset({"success", "failed"})
 
+# For so long a request is sent again while Airflow's database is busy. SQLite is locked by one writer at a time.
+BUSY_SECONDS = 60.0
+
 
 class AirflowApi:
     """A logged-in client of one Airflow.
@@ -30,9 +33,16 @@ class AirflowApi:
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
         """Send a request below `/api/v2/` and return the decoded answer (`None` if it has no body).
 
+        After a status 500, which is an error of the database, Airflow has changed nothing: the request is sent again.
+
         :raises requests.HTTPError: the answer is an error; its text is in the message
         """
-        response = self._session.request(method, f"{self.base_url}/api/v2/{path}", timeout=60, **kwargs)
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            response = self._session.request(method, f"{self.base_url}/api/v2/{path}", timeout=60, **kwargs)
+            if response.status_code != 500 or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
         if not response.ok:
             raise requests.HTTPError(
                 f"{method} {path}: {response.status_code} {response.text[:500]}", response=response

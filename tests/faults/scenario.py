@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import requests
-
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest
 from airflow_provider_baseten.emulator.faults import Fault
@@ -55,10 +53,7 @@ class Scenario:
             "pause_at": pause_at,
         }
 
-        def trigger() -> None:
-            self.run = self.cluster.api.run(dag_id, self._conf)
-
-        self._until_taken(trigger)
+        self.run = self.cluster.api.run(dag_id, self._conf)
         return self
 
     # Baseten's side
@@ -113,23 +108,23 @@ class Scenario:
 
     def clear(self) -> None:
         """Clear the task, as a user does in the UI."""
-        self._until_taken(lambda: self.run.clear(TASK))
+        self.run.clear(TASK)
 
     def mark_failed(self) -> None:
         """Mark the task as failed, as a user does in the UI."""
-        self._until_taken(lambda: self.run.mark(TASK, "failed"))
+        self.run.mark(TASK, "failed")
 
     def delete_run(self) -> None:
         """Delete the run, as a user does in the UI; one that has not ended is marked as failed before."""
         api, path = self.cluster.api, f"dags/{self.run.dag_id}/dagRuns/{self.run.run_id}"
         if self.run.state() not in {"success", "failed"}:
-            self._until_taken(lambda: api.call("PATCH", path, json={"state": "failed"}))
-        self._until_taken(lambda: api.call("DELETE", path))
+            api.call("PATCH", path, json={"state": "failed"})
+        api.call("DELETE", path)
 
     def make_run_again(self) -> None:
         """Make a run with the id that the deleted one had."""
         body = {"dag_run_id": self.run.run_id, "logical_date": None, "conf": self._conf}
-        self._until_taken(lambda: self.cluster.api.call("POST", f"dags/{self.run.dag_id}/dagRuns", json=body))
+        self.cluster.api.call("POST", f"dags/{self.run.dag_id}/dagRuns", json=body)
 
     @property
     def task(self) -> TaskInstance:
@@ -213,20 +208,6 @@ class Scenario:
         """What the triggers of the task have logged."""
         folder = self.cluster.home / "logs" / f"dag_id={self.run.dag_id}" / f"run_id={self.run.run_id}"
         return "\n".join(file.read_text() for file in folder.rglob("*.trigger.*.log"))
-
-    def _until_taken(self, act: Callable[[], None]) -> None:
-        """Do it again while the database, which is SQLite, is locked by somebody else."""
-
-        def taken() -> bool:
-            try:
-                act()
-            except requests.HTTPError as error:
-                if error.response.status_code != 500:
-                    raise
-                return False
-            return True
-
-        self.wait_until(taken, "Airflow to take what the user does")
 
     def _processes(self, point: str, try_number: int) -> dict[str, int]:
         self.wait_for_note(point, try_number)

@@ -20,7 +20,7 @@ def blocking_failure(
     origin = credentials.origin(request.host)
     reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
-        return _untrusted(request, reason)
+        return _untrusted(request, getattr(reason, "reason", reason))
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return _not_connected(request, origin, "no response", timeout=True)
     if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
@@ -53,7 +53,8 @@ def async_failure(
 def _untrusted(request: Request, reason: object) -> BasetenError:
     return BasetenUnavailableError(
         f"{request.subject} was not sent: the server's certificate is not trusted ({_short(reason)}). "
-        "Name your CA bundle in REQUESTS_CA_BUNDLE.",
+        "Name your CA bundle in REQUESTS_CA_BUNDLE. From Python 3.13 on, its certificates need the extensions of "
+        "RFC 5280.",
         retryable=False,
     )
 

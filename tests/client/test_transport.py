@@ -3,11 +3,14 @@
 import asyncio
 import datetime
 import gc
+import inspect
 import ipaddress
 import json
 import ssl
+import sys
 import time
 from base64 import b64encode
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -502,6 +505,14 @@ class TestEnvironment:
             monkeypatch.setenv(variable, str(tls.bundle))
             assert send(predict(server)).output() == 1
 
+    def test_a_private_ca_without_the_extensions_of_rfc_5280(self, send, tmp_path, monkeypatch, request):
+        tls = _Tls(tmp_path, strict=False)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls.bundle))
+        refused = "[blocking]" in request.node.name and sys.version_info >= (3, 13)
+        expected = pytest.raises(BasetenUnavailableError, match=r"Missing Authority Key Identifier.*RFC 5280")
+        with ScriptedServer(answer(body=b"1"), tls=tls.context) as server, expected if refused else nullcontext():
+            assert send(predict(server)).output() == 1
+
     def test_untrusted_certificate(self, send, tls):
         with ScriptedServer(answer(), tls=tls.context) as server:
             with pytest.raises(BasetenUnavailableError, match="certificate is not trusted") as caught:
@@ -520,13 +531,16 @@ class TestEnvironment:
 
 
 class _Tls:
-    def __init__(self, folder):
+    """A private CA and a server's certificate; a strict one has each extension that RFC 5280 requires."""
+
+    def __init__(self, folder, *, strict=True):
         now = datetime.datetime.now(datetime.UTC)
         name = partial(lambda text: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]))
         ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        ca = self._certificate(name("test ca"), name("test ca"), ca_key, ca_key, now, ca=True)
-        leaf = self._certificate(name("127.0.0.1"), name("test ca"), key, ca_key, now, ca=False)
-        other = self._certificate(name("other ca"), name("other ca"), key, key, now, ca=True)
+        certificate = partial(self._certificate, now=now, strict=strict)
+        ca = certificate(name("test ca"), name("test ca"), ca_key, ca_key, ca=True)
+        leaf = certificate(name("127.0.0.1"), name("test ca"), key, ca_key, ca=False)
+        other = certificate(name("other ca"), name("other ca"), key, key, ca=True)
         pem = partial(x509.Certificate.public_bytes, encoding=serialization.Encoding.PEM)
         self.bundle = folder / "bundle.pem"
         self.bundle.write_bytes(pem(other) + pem(ca))
@@ -540,7 +554,7 @@ class _Tls:
         self.context.load_cert_chain(folder / "leaf.pem", folder / "key.pem")
 
     @staticmethod
-    def _certificate(subject, issuer, key, signing_key, now, *, ca):
+    def _certificate(subject, issuer, key, signing_key, *, ca, now, strict):
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         builder = (
             x509.CertificateBuilder()
@@ -553,6 +567,15 @@ class _Tls:
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         )
+        if strict:
+            own, issuer_key = key.public_key(), signing_key.public_key()
+            usage = dict.fromkeys(inspect.signature(x509.KeyUsage).parameters, False)
+            usage |= {"key_cert_sign": ca, "digital_signature": not ca}
+            builder = (
+                builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
+                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+                .add_extension(x509.KeyUsage(**usage), critical=True)
+            )
         return builder.sign(signing_key, hashes.SHA256())
 
 

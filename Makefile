@@ -7,6 +7,7 @@
 #   make test         linters, types, import contracts, all tests, documentation
 #   make lint / docs  the parts of it
 #   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
+#   make test-matrix  a smaller set of tests with each minor version of Airflow and each Python that this machine has
 #   make dist         build the release files, install the wheel in a new environment and run a DAG with it
 #   make clean        remove what these have made
 
@@ -21,11 +22,15 @@ TRUSS_REQUIREMENTS := tests/emulator/truth/requirements.txt
 
 OLDEST_VENV := .venv-oldest
 OLDEST_READY := $(OLDEST_VENV)/.ready
-# What meets Airflow's own interfaces; of the decorators, which share one base, the quickest.
-OLDEST_TESTS := tests/decorators/test_batch.py tests/decorators/test_chat.py tests/hooks tests/operators tests/sensors \
-	tests/signatures/test_signatures.py tests/test_database_connection.py tests/test_ledger.py tests/test_links.py \
-	tests/test_logs.py tests/test_odd_arguments.py tests/test_hidden_fields.py tests/test_policies.py \
-	tests/test_rendering.py tests/test_results.py tests/batch/test_damaged_files.py
+# What meets Airflow's own interfaces and differs between versions of Python; of the decorators, which share one base, the
+# quickest.
+SMOKE_TESTS := tests/client/test_transport.py tests/decorators/test_batch.py tests/operators/test_async_predict.py \
+	tests/operators/test_batch_predict.py tests/operators/test_deferred_predict.py tests/operators/test_predict.py \
+	tests/sensors/test_async_request.py tests/test_links.py tests/test_policies.py tests/test_private_airflow.py
+OLDEST_TESTS := $(SMOKE_TESTS) tests/decorators/test_chat.py tests/hooks tests/operators tests/sensors \
+	tests/signatures/test_signatures.py tests/test_database_connection.py tests/test_ledger.py tests/test_logs.py \
+	tests/test_odd_arguments.py tests/test_hidden_fields.py tests/test_rendering.py tests/test_results.py \
+	tests/batch/test_damaged_files.py
 
 # The quick tests are those without a marker. They run as a process for each of these lists of folders, and one for all
 # others.
@@ -35,7 +40,7 @@ QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not ($(MARKERS))"
 
-.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest format lint docs dist clean
+.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest test-matrix format lint docs dist clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_READY)
@@ -57,6 +62,9 @@ test: lint $(TRUSS_READY)
 test-oldest: $(OLDEST_READY)
 	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
 
+test-matrix: $(READY)
+	$(BIN)/python -m tools.matrix $(SMOKE_TESTS)
+
 format: $(READY)
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
@@ -75,7 +83,7 @@ dist: $(READY)
 	$(BIN)/python -m tools.dist
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(TRUSS_VENV) $(OLDEST_VENV) .demo dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(TRUSS_VENV) $(OLDEST_VENV) .venv-matrix .demo dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(VENV)
@@ -93,7 +101,7 @@ $(TRUSS_READY): $(TRUSS_REQUIREMENTS) tools/make_venv.sh
 	$(TRUSS_VENV)/bin/python -m pip install --quiet --no-deps -r $(TRUSS_REQUIREMENTS)
 	touch $@
 
-$(OLDEST_READY): pyproject.toml constraints-oldest.txt tools/make_venv.sh
+$(OLDEST_READY): pyproject.toml constraints-3.1.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(OLDEST_VENV)
-	$(OLDEST_VENV)/bin/python -m pip install --quiet --no-deps -r constraints-oldest.txt -e .
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --no-deps -r constraints-3.1.txt -e .
 	touch $@

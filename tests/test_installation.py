@@ -1,15 +1,18 @@
-"""The package can be installed under Airflow's own constraints, as most users and hosted Airflows install."""
+"""The release files; the wheel can be installed under Airflow's own constraints, as most users and hosted Airflows do."""
 
 import json
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tools import dist, matrix
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "tests" / "constraints").glob("*.txt"))
@@ -31,8 +34,38 @@ def pins(file):
     return {pin.name: str(pin.specifier).removeprefix("==") for pin in found}
 
 
+def minor(version):
+    return version.rpartition(".")[0]
+
+
 def test_each_minor_release_of_airflow_has_a_file():
-    assert {file.stem.rpartition(".")[0] for file in FILES} == {"3.1", "3.2", "3.3"}
+    assert {minor(file.stem) for file in FILES} == {"3.1", "3.2", "3.3"}
+    assert {minor(matrix.airflow_version(name)) for name in matrix.PYTHONS} == {"3.1", "3.2", "3.3"}
+
+
+def test_each_python_that_the_package_claims_is_tested_with_each_airflow():
+    claimed = {text.rpartition(" ")[2] for text in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", text)}
+    for name, versions in matrix.PYTHONS.items():
+        assert claimed <= set(versions), name
+
+
+def test_the_documentation_names_the_patches_that_are_tested():
+    page = (ROOT / "docs" / "versions.rst").read_text()
+    for name in matrix.PYTHONS:
+        assert f"      - {matrix.airflow_version(name)}\n" in page
+
+
+def test_release_files_with_another_content_are_refused():
+    with pytest.raises(ValueError, match=r"a\.whl lacks \['py.typed'\] and has \['tests/x.py'\] too many"):
+        dist.check_files(Path("a.whl"), {"tests/x.py", "a.py"}, {"py.typed", "a.py"})
+
+
+def test_a_package_more_than_is_wanted_is_refused(capsys):
+    package = {"version": "1.0", "licence": "MIT", "size": 1_500_000}
+    dist.print_added(dict.fromkeys(dist.ADDED, package))
+    assert "3 packages" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="the packages above should be"):
+        dist.print_added(dict.fromkeys([*dist.ADDED, "left-pad"], package))
 
 
 @each_airflow
@@ -48,10 +81,8 @@ def test_airflow_pins_nothing_below_a_floor(file):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--wheel-dir", folder, ROOT)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
+    """The wheel, whose files and metadata have been checked."""
+    return dist.build(tmp_path_factory.mktemp("release") / "dist")
 
 
 def pip(*arguments):
@@ -60,6 +91,18 @@ def pip(*arguments):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+def test_the_wheel_has_the_example_dags_where_airflow_does_not_load_them(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert f"{dist.EXAMPLES}/route_tickets.py" in names
+    assert f"{dist.EXAMPLES}/data/tickets.json" in names
+    assert f"{dist.EXAMPLES}/models/language_identifier/config.yaml" in names
+    # Airflow 3.3 loads this folder of each provider.
+    assert not [name for name in names if name.startswith("airflow_provider_baseten/example_dags/")]
 
 
 @each_airflow

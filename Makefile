@@ -22,15 +22,14 @@ TRUSS_REQUIREMENTS := tests/emulator/truth/requirements.txt
 
 OLDEST_VENV := .venv-oldest
 OLDEST_READY := $(OLDEST_VENV)/.ready
-# What meets Airflow's own interfaces and differs between versions of Python; of the decorators, which share one base, the
-# quickest.
-SMOKE_TESTS := tests/client/test_transport.py tests/decorators/test_batch.py tests/operators/test_async_predict.py \
-	tests/operators/test_batch_predict.py tests/operators/test_deferred_predict.py tests/operators/test_predict.py \
-	tests/sensors/test_async_request.py tests/test_links.py tests/test_policies.py tests/test_private_airflow.py
+# What meets Airflow's own interfaces and differs between versions of Python, without what takes minutes; of the decorators,
+# which share one base, the quickest.
+SMOKE_TESTS := tests/client/test_transport.py tests/decorators/test_batch.py tests/operators/test_deferred_predict.py \
+	tests/operators/test_predict.py tests/test_database_connection.py tests/test_links.py tests/test_policies.py \
+	tests/test_private_airflow.py
 OLDEST_TESTS := $(SMOKE_TESTS) tests/decorators/test_chat.py tests/hooks tests/operators tests/sensors \
-	tests/signatures/test_signatures.py tests/test_database_connection.py tests/test_ledger.py tests/test_logs.py \
-	tests/test_odd_arguments.py tests/test_hidden_fields.py tests/test_rendering.py tests/test_results.py \
-	tests/batch/test_damaged_files.py
+	tests/signatures/test_signatures.py tests/test_ledger.py tests/test_logs.py tests/test_odd_arguments.py \
+	tests/test_hidden_fields.py tests/test_rendering.py tests/test_results.py tests/batch/test_damaged_files.py
 
 # The quick tests are those without a marker. They run as a process for each of these lists of folders, and one for all
 # others.

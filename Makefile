@@ -8,7 +8,7 @@
 #   make lint / docs  the parts of it
 #   make test-oldest  the tests of hook, operators and sensors with the oldest Airflow that is supported
 #   make test-matrix  a smaller set of tests with each minor version of Airflow and each Python that this machine has
-#   make dist         build the release files, install the wheel in a new environment and run a DAG with it
+#   make dist         build and check the release files, install the wheel in a new environment and run DAGs with it
 #   make clean        remove what these have made
 
 VENV := .venv

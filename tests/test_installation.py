@@ -1,4 +1,4 @@
-"""The release files; the wheel can be installed under Airflow's own constraints, as most users and hosted Airflows do."""
+"""The release files, and their installation under Airflow's own constraints, the way of most users and of hosts."""
 
 import json
 import re

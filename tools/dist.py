@@ -28,7 +28,7 @@ ADDED = {"airflow-provider-baseten", "aiolimiter", "pyreqwest"}
 
 
 def main() -> int:
-    """Run all steps; the exit status is that of the first step that fails."""
+    """Run all steps; the exit status is 1 if one of them fails."""
     try:
         wheel = build(DIST)
         with tempfile.TemporaryDirectory(prefix="baseten-dist-") as folder:

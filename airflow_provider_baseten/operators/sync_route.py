@@ -34,7 +34,7 @@ class BasetenSyncRouteOperator(BasetenRequestOperator):
 
     The task holds a worker slot while it waits. A retry of the task sends the request again, with one exception: if the
     output can't be stored, a small response is kept in Airflow's task state store (Airflow 3.3 and newer), and the next
-    attempt uses it, see :doc:`/outputs`.
+    attempt uses it, see :doc:`/outputs`. Within an attempt, GET, HEAD and OPTIONS requests count as idempotent.
 
     The other arguments of the operator are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``,
     ``regional``, ``headers``, ``baseten_conn_id``, ``output_path``, ``timeout``, ``idempotent``, ``retry_policy`` and

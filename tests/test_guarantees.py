@@ -13,6 +13,7 @@ from airflow_provider_baseten import (
     BasetenChatCompletionOperator,
     BasetenEmbeddingOperator,
     BasetenPredictOperator,
+    BasetenRetryPolicy,
     BasetenSyncRouteOperator,
 )
 from airflow_provider_baseten.api.target import Target
@@ -20,8 +21,8 @@ from airflow_provider_baseten.batch.engine import run_batch
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
-from airflow_provider_baseten.emulator import Emulator, Model
-from airflow_provider_baseten.exceptions import BasetenTimeoutError
+from airflow_provider_baseten.emulator import Emulator, Fault, Model
+from airflow_provider_baseten.exceptions import BasetenError, BasetenOrphanedRequestError, BasetenTimeoutError
 from tests.docs_blocks.answers import SERVER
 
 KEY = "abcd1234.s3cr3t"
@@ -77,6 +78,39 @@ def test_a_blocking_call_is_sent_again(baseten, operator, arguments, change):
     for given in ({}, change):
         operator(task_id="t", model_id="server", **arguments).execute(context(**given))
     assert len(baseten.requests) == 2
+
+
+def submit(**changes):
+    return BasetenAsyncPredictOperator(
+        task_id="t", model_id="server", model_input=1, wait_for_completion=False, on_orphaned_request="fail"
+    ).execute(context(**changes))
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_submission_that_may_have_been_accepted_is_left_to_the_policy(baseten, status):
+    baseten.inject(Fault(action="async_predict", status=status))
+    with pytest.raises(BasetenError) as caught:
+        submit()
+    assert (caught.value.status, caught.value.may_have_run) == (status, True)
+    with pytest.raises(BasetenOrphanedRequestError):
+        submit(try_number=2)
+    assert len(baseten.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 503, 529])
+def test_a_submission_that_was_not_accepted_is_sent_again(baseten, status):
+    baseten.inject(Fault(action="async_predict", status=status))
+    assert submit() in baseten.async_requests
+    assert len(baseten.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+def test_a_submission_that_is_refused_is_no_orphan(baseten, status):
+    baseten.inject(Fault(action="async_predict", status=status))
+    with pytest.raises(BasetenError) as caught:
+        submit()
+    assert BasetenRetryPolicy().decide(caught.value).action == "fail"
+    assert submit(try_number=2) in baseten.async_requests  # As after a clear.
 
 
 def test_an_async_request_that_runs_beyond_the_timeout_is_waited_for_again(connect, tmp_path):

@@ -10,8 +10,6 @@ from airflow_provider_baseten import exceptions
 from tests.docs_blocks.collect import ROOT, Block, blocks
 from tests.docs_blocks.provoked import provoke_errors
 
-pytestmark = pytest.mark.processes
-
 QUOTES = [block for block in blocks() if block.page == "troubleshooting.rst" and block.language == "text"]
 PAGE = (ROOT / "docs" / "troubleshooting.rst").read_text()
 

@@ -92,5 +92,7 @@ def _may_run(request: Request) -> str:
 
 
 def _short(reason: object) -> str:
-    text = str(reason)
+    # urllib3 wraps the error of a proxy: its arguments are a text and the error.
+    inner = getattr(reason, "original_error", None)
+    text = f"{reason.args[0]}: {inner}" if inner and isinstance(reason, Exception) else str(reason)
     return f"{text[:197]}..." if len(text) > 200 else text

@@ -330,13 +330,16 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         if is_late and self.deferrable and self._longest_deferral < self.wait_timeout:
             self._cancel_late(submission)
             raise AirflowTaskTimeout
+        # Before the cancellation, so that the error names the status in which the request was late.
+        has_ended = ended[request_id] is Outcome.ENDED
+        failure = None if has_ended else results.error(ended[request_id], request_id, timeout=self.wait_timeout)
         if is_late and self.cancel_on_timeout and results.cancel(request_id):
             submission.delete(
                 f"Async request {request_id} came too late and was cancelled: the next attempt sends it again."
             )
         try:
-            if ended[request_id] is not Outcome.ENDED:
-                raise results.error(ended[request_id], request_id, timeout=self.wait_timeout)
+            if failure:
+                raise failure
             output = submission.output(self.result_path, self.output_path)
         except BasetenAsyncRequestError as error:
             submission.delete(f"The request had ended before: {error}")

@@ -38,8 +38,7 @@ def error_of(
     if outcome is Outcome.TIMEOUT:
         return BasetenTimeoutError(
             f"Async request {request_id} had no result after {timeout:g} s; its last known status is {state}. "
-            "Look at the queue and the replicas of the deployment, or raise wait_timeout of the operator that waits "
-            "(timeout of the sensor).",
+            "Look at the queue and the replicas of the deployment, or raise the timeout of the task.",
             request_id=request_id,
             may_have_run=True,
         )

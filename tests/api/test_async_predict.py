@@ -207,7 +207,7 @@ class TestErrors:
         error = self.error(Outcome.TIMEOUT, status="QUEUED")
         assert isinstance(error, BasetenTimeoutError)
         assert "60 s; its last known status is QUEUED" in str(error)
-        assert "raise wait_timeout of the operator that waits (timeout of the sensor)" in str(error)
+        assert "or raise the timeout of the task" in str(error)
 
     @pytest.mark.parametrize(
         ("status", "words"),

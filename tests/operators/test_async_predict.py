@@ -229,7 +229,9 @@ class TestFailure:
         with DAG(f"late_{deferrable}_{cancel_on_timeout}") as dag:
             predict(deferrable=deferrable, timeout=1.5, cancel_on_timeout=cancel_on_timeout)
         assert run_dag(dag).state == "failed"
-        assert "exceptions.BasetenTimeoutError" in capfd.readouterr().out
+        logged = capfd.readouterr().out
+        assert "exceptions.BasetenTimeoutError" in logged
+        assert "last known status is QUEUED" in " ".join(logged.split())
         (request,) = baseten.async_requests.values()
         assert request.status == ("CANCELED" if cancel_on_timeout else "QUEUED")
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs_blocks import bucket
 from tests.docs_blocks.collect import blocks
+from tests.docs_blocks.internet import internet
 from tests.docs_blocks.world import World, world
 
 
@@ -19,14 +20,21 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(scope="package")
+def outside(around: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables that lead to what there is of the internet."""
+    with internet(around.url, tmp_path_factory.mktemp("internet")) as variables:
+        yield variables
+
+
 @pytest.fixture
-def here(around: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def here(around: World, outside: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A copy of the same files, with this process among them."""
     from airflow.sdk.io import store
 
     folder = tmp_path / "here"
     shutil.copytree(around.folder, folder)
-    for name, value in around.environment.items():
+    for name, value in {**around.environment, **outside}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DOCS_BUCKET", str(folder / "buckets"))
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""Internet of the shell blocks: a proxy that leads Baseten's own hosts to an emulator, and reaches nothing else."""
+"""Internet of the blocks: a proxy that leads Baseten's own hosts to an emulator, and reaches nothing else."""
 
 import datetime
 import socket

@@ -3,10 +3,12 @@
 import configparser
 import json
 import tomllib
+from importlib.metadata import metadata
 
 import pytest
 import yaml
 from airflow.sdk import Connection
+from packaging.requirements import Requirement
 
 from airflow_provider_baseten.get_provider_info import get_provider_info
 from airflow_provider_baseten.hooks.connection import BasetenConnection
@@ -35,7 +37,15 @@ def of_toml(block: Block) -> None:
 
 
 def of_yaml(block: Block) -> None:
-    assert yaml.safe_load(block.text)
+    """Environment variables for containers are options and connections that can be read."""
+    value = yaml.safe_load(block.text)
+    assert value
+    for name, text in value.get("x-airflow-common", {}).get("environment", {}).items():
+        if name.startswith("AIRFLOW_CONN_"):
+            BasetenConnection.from_airflow(Connection.from_json(text, conn_id="baseten_default"))
+        else:
+            option = name.removeprefix("AIRFLOW__BASETEN__").lower()
+            assert option in get_provider_info()["config"]["baseten"]["options"]
 
 
 def of_file(block: Block) -> None:
@@ -44,7 +54,23 @@ def of_file(block: Block) -> None:
 
 
 def of_text(block: Block) -> None:
-    """What a program prints."""
+    """What a program prints, or requirements of pip."""
+    if block.text.startswith("--constraint"):
+        assert _own_requirements(block.text.splitlines()[1:])
+
+
+def of_dockerfile(block: Block) -> None:
+    lines = block.text.splitlines()
+    assert {line.split()[0] for line in lines} <= {"FROM", "RUN", "USER"}
+    assert _own_requirements([line.split()[-1] for line in lines if line.startswith("RUN pip install ")])
+
+
+def _own_requirements(texts: list[str]) -> bool:
+    """Whether all are requirements of this package, with extras that it has."""
+    requirements = [Requirement(text) for text in texts]
+    extras = set(metadata("airflow-provider-baseten").get_all("Provides-Extra"))
+    names = {requirement.name for requirement in requirements}
+    return names == {"airflow-provider-baseten"} and all(requirement.extras <= extras for requirement in requirements)
 
 
 READERS = {
@@ -53,6 +79,7 @@ READERS = {
     "cfg": of_ini,
     "toml": of_toml,
     "yaml": of_yaml,
+    "dockerfile": of_dockerfile,
     "text": of_text,
     "file": of_file,
 }

@@ -2,7 +2,7 @@
 
 A block with a DAG of its own is loaded as a file of Airflow's DAG folder is, a test runs in pytest, and everything else
 runs inside `with DAG(...)`. Each DAG is then run. A fragment, which begins with the comment `# Part of ...`, is only
-read.
+read. A block that begins with a path, `# tests/conftest.py`, is that file for the tests of its page.
 """
 
 import ast
@@ -22,14 +22,20 @@ from tests.docs_blocks.world import World
 pytestmark = pytest.mark.processes
 
 PYTHON = [block for block in blocks() if block.language in {"python", "py"}]
+_FILE = re.compile(r"# (\w+/(\w+)\.py)\n")
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
 def test_runs(block: Block, here: World, tmp_path: Path, run_dag: Callable[..., Any]) -> None:
-    if block.is_fragment:
+    place = _FILE.match(block.text)
+    if block.is_fragment or (place and place[2] == "conftest"):
         ast.parse(block.text)
         return
-    file = tmp_path / "test_block.py"
+    for other in PYTHON:
+        if other.page == block.page and (path := _FILE.match(other.text)):
+            (tmp_path / path[1]).parent.mkdir(exist_ok=True)
+            (tmp_path / path[1]).write_text(here.pasted(other.text))
+    file = tmp_path / (place[1] if place else "test_block.py")
     file.write_text(here.pasted(block.text))
     if re.search(r"^def test_", block.text, re.MULTILINE):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]

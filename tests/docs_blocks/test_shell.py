@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from airflow.sdk import Connection
 
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from tests.docs_blocks.collect import ROOT, blocks
-from tests.docs_blocks.internet import internet
 from tests.docs_blocks.world import DOCUMENTED, KEY, World, shell_environment
 
 pytestmark = pytest.mark.processes
@@ -64,13 +62,6 @@ def home(around: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["airflow", "db", "migrate"], env=environment, check=True, capture_output=True, timeout=120)
     (home / "airflow" / "airflow.cfg").unlink(missing_ok=True)  # It names this folder.
     return home
-
-
-@pytest.fixture(scope="module")
-def outside(around: World, home: Path) -> Iterator[dict[str, str]]:
-    """Variables that lead to what there is of the internet."""
-    with internet(around.url, home) as variables:
-        yield variables
 
 
 @pytest.mark.timeout(900)

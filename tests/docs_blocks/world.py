@@ -75,6 +75,9 @@ def world(blocks: list[Block], folder: Path) -> Iterator[World]:
         connection = {"conn_type": "baseten", "host": baseten.url, "password": KEY, "extra": extra}
         connections = {"baseten_default"} | _named(text, r"""conn_id=["'](\w+)|--conn-id[ =](\w+)""")
         environment = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection) for name in connections}
+        http = {"conn_type": "http", "host": "https://model-abcd1234.api.baseten.co", "password": KEY}
+        for name in _named(text, r"""http_conn_id=["'](\w+)"""):
+            environment[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(http)
         environment |= {
             "BASETEN_API_KEY": KEY,
             "DOCS_BUCKET": str(folder / "buckets"),

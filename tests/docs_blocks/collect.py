@@ -12,7 +12,7 @@ from docutils.parsers.rst import Directive, directives, roles
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-# Directives of Sphinx and of docs/pictures.py whose content is not code. A file that a page includes is a page of its own.
+# Directives of Sphinx and of docs/pictures.py whose content is not code. An included file is a page of its own.
 _NO_CODE = (
     "autoclass",
     "autofunction",
@@ -82,7 +82,9 @@ class _NoCode(Directive):
     has_content = True
     optional_arguments = 1
     final_argument_whitespace = True
-    option_spec = dict.fromkeys(("caption", "members", "no-members", "maxdepth", "member-order"), directives.unchanged)
+    option_spec = dict.fromkeys(
+        ("caption", "hidden", "members", "no-members", "maxdepth", "member-order"), directives.unchanged
+    )
 
     def run(self) -> list[nodes.Node]:
         return []

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -22,13 +23,15 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def receiver(lookup: Lookup) -> Iterator[str]:
+def receiver(lookup: Lookup, **options: Any) -> Iterator[str]:
     """Serve it; the value is its base URL.
 
     :param lookup: finds the connection of an id.
+    :param options: further arguments of ``create_app``.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(create_app(Connections(lookup)), lifespan="off", log_config=None))
+    app = create_app(Connections(lookup), **options)
+    server = _Server(uvicorn.Config(app, lifespan="off", log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     server.ready.wait()
@@ -37,4 +40,5 @@ def receiver(lookup: Lookup) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+        app.state.stop()
         listener.close()

@@ -96,7 +96,7 @@ def build_async_predict(
         )
     check_options(priority, max_time_in_queue_seconds, inference_retry_config)
     options = {
-        "webhook_endpoint": None if webhook_endpoint is None else _checked_webhook(webhook_endpoint),
+        "webhook_endpoint": None if webhook_endpoint is None else checked_webhook_endpoint(webhook_endpoint),
         "priority": priority,
         "max_time_in_queue_seconds": max_time_in_queue_seconds,
         "inference_retry_config": inference_retry_config,
@@ -210,7 +210,11 @@ def _check_bounds(prefix: str, values: Mapping[str, Any], bounds: Mapping[str, t
             check_count(f"{prefix}{name}", value, low, high)
 
 
-def _checked_webhook(url: str) -> str:
+def checked_webhook_endpoint(url: str) -> str:
+    """Return a webhook endpoint if Baseten can deliver to it.
+
+    :raises BasetenInputError: it is not an absolute URL, or is http to another host than this machine.
+    """
     check_texts(webhook_endpoint=url)
     try:
         parts = urlsplit(url)

@@ -150,6 +150,14 @@ _COMMANDS = (
         ),
     ),
     ActionCommand(
+        name="check",
+        help="Check this installation",
+        description="Check versions, connection, network, API key, result store and webhook receiver from here, and\n"
+        "print what to do about each fault. No model is called. Exit code 1 if a check failed.",
+        func=lazy_load_command(f"{_HERE}.check.check"),
+        args=(_CONN_ID, _arg("--json", action="store_true", help="print the results as a JSON list")),
+    ),
+    ActionCommand(
         name="emulator",
         help="Run the emulator of Baseten on this machine",
         func=lazy_load_command(f"{_HERE}.emulator.emulator"),

@@ -1,9 +1,16 @@
 """Test of a connection: the management API has to accept its keys. The test changes nothing and costs nothing."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
 from airflow_provider_baseten.api.deployments import build_management_get
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
+
+API_KEY = "API key"
+MANAGEMENT_API_KEY = "management_api_key"
 
 # Airflow shows this text in place of a password. The Test button sometimes sends this text instead of the saved key,
 # see _KEY_NOT_PASSED.
@@ -16,6 +23,41 @@ _KEY_NOT_PASSED = (
 )
 
 
+class KeyRights(Enum):
+    """Rights of an API key."""
+
+    ALL = auto()
+    """The management API accepts the key."""
+    MODELS = auto()
+    """The key may call models, but not the management API."""
+    NONE = auto()
+    """The key was refused."""
+    UNKNOWN = auto()
+    """The server has no management API to test the key with."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedKey:
+    """An API key with its rights.
+
+    :param name: name of the key, not its value: ``API key`` or ``management_api_key``.
+    :param url: URL of the management API.
+    :param rights: what the key may do.
+    """
+
+    name: str
+    url: str
+    rights: KeyRights
+
+    def __str__(self) -> str:
+        return {
+            KeyRights.ALL: f"The {self.name} was accepted by {self.url}.",
+            KeyRights.MODELS: f"The {self.name} is valid, but has no access to the management API; it can call models.",
+            KeyRights.NONE: f"The {self.name} was refused by {self.url}: enter it again.",
+            KeyRights.UNKNOWN: f"{self.url} responds, but has no management API to test the {self.name} with.",
+        }[self.rights]
+
+
 def check_keys(credentials: Credentials) -> tuple[bool, str]:
     """Test each API key of a connection with the management API.
 
@@ -23,15 +65,30 @@ def check_keys(credentials: Credentials) -> tuple[bool, str]:
     """
     if credentials.api_key == _AIRFLOW_MASK:
         return False, _KEY_NOT_PASSED
-    keys = {credentials.management_api_key or credentials.api_key: "management_api_key"}
-    keys[credentials.api_key] = "API key"  # If the two keys are equal, one entry remains and is tested once.
+    sentences = []
     try:
-        return True, " ".join(_test_key(credentials, name, key) for key, name in keys.items())
+        for key in check_each_key(credentials):
+            if key.rights is KeyRights.NONE:
+                return False, str(key)
+            sentences.append(str(key))
     except BasetenError as error:
         return False, str(error)
+    return True, " ".join(sentences)
 
 
-def _test_key(credentials: Credentials, name: str, api_key: str) -> str:
+def check_each_key(credentials: Credentials) -> Iterator[CheckedKey]:
+    """Test each API key with the management API, the management key first.
+
+    :raises BasetenError: the management API can't be reached, or does not respond as expected.
+    """
+    keys = {credentials.management_api_key or credentials.api_key: MANAGEMENT_API_KEY}
+    keys[credentials.api_key] = API_KEY  # If the two keys are equal, one entry remains and is tested once.
+    url = credentials.host_url(build_management_get("").host)
+    for key, name in keys.items():
+        yield CheckedKey(name, url, _rights(credentials, key))
+
+
+def _rights(credentials: Credentials, api_key: str) -> KeyRights:
     tested = Credentials(
         api_key=api_key,
         auth_scheme=credentials.auth_scheme,
@@ -39,7 +96,6 @@ def _test_key(credentials: Credentials, name: str, api_key: str) -> str:
         management_url=credentials.management_url,
         timeout=10,
     ).with_options(max_attempts=1)
-    url = tested.host_url(build_management_get("").host)
     try:
         with Client(tested) as client:
             for path in ("/v1/users/me", "/v1/models"):  # For a team's key, the first path responds 404.
@@ -47,9 +103,11 @@ def _test_key(credentials: Credentials, name: str, api_key: str) -> str:
                     client.send(build_management_get(path))
                 except BasetenNotFoundError:
                     continue
-                return f"The {name} was accepted by {url}."
-        return f"{url} responds, but has no management API to test the {name} with."
+                return KeyRights.ALL
+        return KeyRights.UNKNOWN
     except BasetenAuthError as error:
         if error.status == 403:
-            return f"The {name} is valid, but has no access to the management API; it can call models."
-        raise BasetenAuthError(f"The {name} was refused by {url}: enter it again.") from None
+            return KeyRights.MODELS
+        if error.status == 401:
+            return KeyRights.NONE
+        raise

@@ -53,6 +53,13 @@ class Deliveries:
         names = {_file_name(request_id): request_id for request_id in request_ids}
         return {names[name] for name in files.existing(self._store.uri, names)}
 
+    def remove(self, request_id: str) -> None:
+        """Delete the delivery of a request, if there is one.
+
+        :raises BasetenResultStoreError: the delivery could not be deleted.
+        """
+        self._store.remove(_file_name(request_id))
+
 
 def _file_name(request_id: str) -> str:
     if not FILE_NAME.fullmatch(request_id):

@@ -21,6 +21,7 @@ from tools.airflow_api import wait_until
 COMMANDS = {
     "async-predict",
     "cancel",
+    "check",
     "connection-from-trussrc",
     "deployments",
     "emulator",

@@ -1,0 +1,103 @@
+"""Run of all checks of an installation, in the order in which one depends on the other."""
+
+from collections.abc import Iterator
+
+from airflow_provider_baseten import config
+from airflow_provider_baseten.checks import clock, connection, delivery, hosts, key, receiver, registration, versions
+from airflow_provider_baseten.checks import result_store as store_check
+from airflow_provider_baseten.checks.result import CheckResult, failed, skipped
+from airflow_provider_baseten.client.credentials import Credentials
+from airflow_provider_baseten.config import DEFAULT_CONN_ID
+from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.storage.result_store import ResultStore
+
+_OF_CONNECTION = ("proxy", "host", "key", "clock", "result store", "receiver", "test delivery")
+
+
+def run_checks(conn_id: str = DEFAULT_CONN_ID) -> Iterator[CheckResult]:
+    """Check what this process needs to work with Baseten, and yield each result as soon as it is known.
+
+    The checks call no model and cost nothing. The only traces are in logs: the files that are written to the result
+    store are deleted. If the process dies, or the webhook receiver writes to another store, one small file whose name
+    begins with ``airflow-check-`` may remain.
+
+    Every network step ends after 10 to 30 seconds.
+
+    :param conn_id: id of the Airflow connection, by default ``baseten_default``.
+    """
+    yield versions.judge_versions(versions.observe_versions())
+    registered = registration.observe_registration()
+    yield registration.judge_provider(registered)
+    yield registration.judge_plugin(registered)
+    found = connection.observe_connection(conn_id)
+    yield connection.judge_connection(found)
+    if found.connection is None or found.credentials is None:
+        for name in _OF_CONNECTION:
+            yield skipped(name, "There is no usable connection.")
+        return
+    secrets = (found.connection.api_key, found.connection.management_api_key, *found.connection.webhook_secrets)
+    for result in _check_connection(found.connection, found.credentials):
+        yield result.redacted(secrets)
+
+
+def _check_connection(found: BasetenConnection, credentials: Credentials) -> Iterator[CheckResult]:
+    urls = hosts.called_urls(credentials, found.webhook_endpoint)
+    yield from hosts.judge_proxies([hosts.observe_proxy(url) for url in urls])
+    states = []
+    for host in hosts.hosts_to_try(credentials):
+        states.append(hosts.observe_host(host, credentials))
+        yield hosts.judge_host(states[-1])
+    management = states[-1]
+    if management.obstacle:
+        yield skipped("key", f"{management.host.url} can't be reached.")
+    else:
+        yield from key.judge_keys(key.observe_keys(credentials))
+    told = next((state for state in reversed(states) if state.server_ahead is not None), management)
+    yield _check_clock(told)
+    store = ResultStore(found.result_store)
+    store_state = store_check.observe_store(store)
+    yield store_check.judge_store(store_state)
+    yield from _check_webhook(found, store, bool(store_state.problem), told.server_ahead or 0.0)
+
+
+def _check_clock(state: hosts.HostState) -> CheckResult:
+    if state.obstacle:
+        return skipped("clock", f"{state.host.url}, whose clock would be compared, can't be reached.")
+    try:
+        tolerance = config.WEBHOOK_TOLERANCE_SECONDS.get()
+    except BasetenInputError as error:  # The plugin reports it too.
+        return skipped("clock", str(error))
+    return clock.judge_clock(state.host.url, state.server_ahead, tolerance)
+
+
+def _check_webhook(
+    found: BasetenConnection, store: ResultStore, store_fails: bool, server_ahead: float
+) -> Iterator[CheckResult]:
+    names = ("receiver", "test delivery")
+    if found.webhook_endpoint is None:
+        for name in names:
+            yield skipped(name, "The connection has no webhook_endpoint, which outputs of async requests need.")
+        return
+    try:
+        endpoint = receiver.Endpoint.parse(found.webhook_endpoint)
+    except BasetenInputError as error:
+        yield failed("receiver", str(error), f"Correct {receiver.FIELD}.")
+        yield skipped("test delivery", "The webhook_endpoint is not valid.")
+        return
+    health = receiver.call("GET", endpoint.health_url) if endpoint.health_url else None
+    yield receiver.judge_health(endpoint, health)
+    if reason := receiver.why_no_delivery(health):
+        yield skipped("test delivery", reason)
+    elif store_fails:
+        yield skipped("test delivery", "The delivery could not be found, because the result store does not work here.")
+    elif not found.webhook_secrets and not found.allow_unsigned_webhooks:
+        yield skipped(
+            "test delivery",
+            "The connection has no webhook_secrets to sign a delivery with.",
+            "Enter them, unless only the standalone receiver has them, in BASETEN_WEBHOOK_SECRETS.",
+        )
+    else:
+        secret = next(iter(found.webhook_secrets), "")
+        state = delivery.observe_delivery(endpoint, secret, store, server_ahead=server_ahead)
+        yield delivery.judge_delivery(endpoint, found.conn_id, state)

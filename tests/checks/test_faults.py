@@ -1,0 +1,360 @@
+"""Each planted fault is found and named, with what to do, and nothing else is reported as failed."""
+
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+
+import pytest
+
+from airflow_provider_baseten.checks import CheckStatus
+from airflow_provider_baseten.checks.receiver import Endpoint, ReceiverResponse, judge_health
+from airflow_provider_baseten.webhook.clock import DeliveryClock
+from tests.scripted_server import ScriptedServer, answer
+
+SIX_MINUTES = 360.0
+
+
+@pytest.fixture
+def serve() -> Iterator:
+    """Start a server that gives one answer to everything."""
+    servers = []
+
+    def start(*arguments, tls=None, **options):
+        servers.append(ScriptedServer(answer(*arguments, **options), tls=tls).__enter__())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.__exit__(None, None, None)
+
+
+def test_nothing_is_wrong(installation):
+    installation.receive()
+    results = installation.check()
+    assert {result.status for result in results} == {CheckStatus.OK}, [str(result) for result in results]
+
+
+def test_no_webhook_endpoint(installation):
+    results = installation.check()
+    skipped = {result.check: result.message for result in results if result.status is CheckStatus.SKIPPED}
+    assert skipped.keys() == {"receiver", "test delivery"}
+    assert "has no webhook_endpoint" in skipped["receiver"]
+
+
+def test_no_model_is_called(installation, baseten):
+    installation.receive()
+    before = len(baseten.requests)
+    installation.check()
+    assert {request.path.rstrip("/") for request in baseten.requests[before:]} <= {"", "/v1/users/me"}
+
+
+class TestConnection:
+    def test_is_missing(self, installation, monkeypatch):
+        from airflow_provider_baseten.checks import run_checks
+
+        results = list(run_checks("nobody"))
+        (failed,) = [result for result in results if result.status is CheckStatus.FAILED]
+        assert (failed.check, failed.message) == (
+            "connection",
+            "Connection 'nobody' does not exist: add one of type baseten with the API key as password.",
+        )
+        assert "environment variable" in failed.advice
+        after = results[results.index(failed) + 1 :]
+        assert {result.status for result in after} == {CheckStatus.SKIPPED}
+
+    def test_has_an_extra_that_does_not_exist(self, installation):
+        installation.extra["webhook_secret"] = "hunter2"
+        fault = installation.faults("connection")
+        assert "has no field 'webhook_secret'; the nearest is 'webhook_secrets'" in fault.message
+        assert "It is defined in the environment variable AIRFLOW_CONN_PROD" in fault.message
+
+    def test_names_its_source(self, installation):
+        assert "the environment variable AIRFLOW_CONN_PROD" in installation.result("connection").message
+
+    def test_of_the_key_in_the_environment(self, monkeypatch):
+        from airflow_provider_baseten.checks.connection import judge_connection, observe_connection
+
+        monkeypatch.setenv("BASETEN_API_KEY", "abcd1234.s3cr3t")
+        message = judge_connection(observe_connection("baseten_default")).message
+        assert "the environment variable BASETEN_API_KEY" in message
+
+
+class TestNetwork:
+    def test_host_does_not_resolve(self, installation):
+        installation.fields["host"] = "https://baseten.invalid"
+        fault = installation.faults("host")
+        assert fault.message.startswith(
+            "https://baseten.invalid can't be reached: DNS failed. baseten.invalid does not resolve ("
+        )
+        assert "the Host (the Base URL) of the connection" in fault.advice
+
+    def test_closed_port(self, installation, closed_port):
+        installation.fields["host"] = f"http://127.0.0.1:{closed_port}"
+        fault = installation.faults("host")
+        assert (
+            f"TCP failed. There is no connection to port {closed_port} of 127.0.0.1 (Connection refused)."
+            in fault.message
+        )
+
+    def test_certificate_of_a_foreign_ca(self, installation, serve, tls, monkeypatch):
+        installation.fields["host"] = serve(404, tls=tls.context).url
+        fault = installation.faults("host")
+        assert "TLS failed" in fault.message
+        assert "REQUESTS_CA_BUNDLE" in fault.advice
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls.bundle))
+        installation.result("host")
+
+    def test_ca_bundle_that_can_not_be_read(self, installation, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+        fault = installation.faults("host")
+        assert "REQUESTS_CA_BUNDLE=/no/such/bundle.pem is not a usable CA bundle" in fault.message
+
+    def test_a_server_without_tls(self, installation, baseten):
+        installation.fields["host"] = baseten.url.replace("http://", "https://")
+        assert "TLS failed" in installation.faults("host").message
+
+    def test_management_url(self, installation, closed_port):
+        installation.extra["management_url"] = f"http://127.0.0.1:{closed_port}"
+        fault = installation.faults("host")
+        assert f"http://127.0.0.1:{closed_port} can't be reached" in fault.message
+        assert "management_url of the connection" in fault.advice
+
+    def test_proxy_that_does_not_answer(self, installation, closed_port, monkeypatch):
+        installation.fields["host"] = "http://baseten.example.com"
+        monkeypatch.setenv("HTTP_PROXY", f"http://somebody:hunter2@127.0.0.1:{closed_port}")
+        fault = installation.faults("host")
+        proxy = f"http://***@127.0.0.1:{closed_port}"
+        assert f"can't be reached through the proxy {proxy}: TCP failed" in fault.message
+        assert "NO_PROXY" in fault.advice
+
+    def test_proxy_that_refuses(self, installation, serve, monkeypatch):
+        installation.fields["host"] = "https://baseten.example.com"
+        proxy = serve(407)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http://", "http://somebody:hunter2@"))
+        fault = installation.faults("host")
+        assert "proxy failed" in fault.message
+        assert "407" in fault.message
+        assert "user and the password" in fault.advice
+
+    def test_proxy_that_is_no_url(self, installation, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", "http://somebody:hunter2@proxy:port")
+        fault = installation.faults("proxy")
+        assert "HTTP_PROXY is not the URL of an HTTP proxy" in fault.message
+
+    def test_no_proxy_is_named(self, installation, monkeypatch):
+        monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.com:3128")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert "direct, NO_PROXY covers the host" in installation.result("proxy").message
+
+
+class TestKey:
+    def test_is_wrong(self, installation, baseten):
+        installation.fields["password"] = "abcd1234.wr0ng"
+        fault = installation.faults("key")
+        assert fault.message == f"The API key was refused by {baseten.url}."
+        assert "as the password of the connection" in fault.advice
+
+    def test_may_only_call_models(self, installation):
+        installation.fields["password"] = "models.only"
+        result = installation.result("key")
+        assert "has no access to the management API; it can call models" in result.message
+        assert "enter a second key as the extra management_api_key" in result.advice
+
+    def test_of_the_management_api_may_only_call_models(self, installation):
+        installation.extra["management_api_key"] = "models.only"
+        fault = installation.faults("key")
+        assert fault.message == "The management_api_key has no access to the management API."
+
+    def test_is_not_tested_without_a_management_api(self, installation, serve):
+        installation.fields["host"] = serve(404).url
+        assert installation.result("key").status is CheckStatus.SKIPPED
+
+    def test_of_an_account_without_credits(self, installation, serve):
+        installation.fields["host"] = serve(402, b'{"error": "no credits"}').url
+        assert "out of credits" in installation.faults("key").message
+
+
+class TestStore:
+    def test_is_read_only(self, installation, bucket):
+        installation.extra["result_store"] = bucket.uri
+        bucket.read_only = True
+        fault = installation.faults("result store")
+        assert bucket.uri in fault.message
+        assert "PermissionError" in fault.message
+        assert "rights to write, read and delete" in fault.advice
+
+    def test_can_not_be_reached(self, installation):
+        installation.extra["result_store"] = "s4://nowhere/results"
+        fault = installation.faults("result store")
+        assert "s4://nowhere/results can't be used" in fault.message
+        assert "the provider of the storage is installed" in fault.advice
+
+    def test_hangs(self, installation, bucket, monkeypatch):
+        from airflow_provider_baseten.checks import result_store
+
+        monkeypatch.setattr(result_store, "_SECONDS", 0.5)
+        installation.extra["result_store"] = bucket.uri
+        bucket.hangs.set()
+        assert "no response within 0.5 s" in installation.faults("result store").message
+
+    def test_is_in_the_place_of_a_file(self, installation, tmp_path):
+        (tmp_path / "file").write_text("")
+        installation.extra["result_store"] = f"file://{tmp_path}/file/results"
+        fault = installation.faults("result store")
+        assert "Check that the folder exists" in fault.advice
+
+    def test_is_local_which_is_said(self, installation):
+        assert "right only if all of Airflow runs on this machine" in installation.result("result store").advice
+
+    def test_is_shared(self, installation, bucket):
+        installation.extra["result_store"] = bucket.uri
+        assert installation.result("result store").advice == ""
+        assert bucket.find("") == []
+
+
+class TestReceiver:
+    def test_closed_port(self, installation, closed_port):
+        installation.extra["webhook_endpoint"] = f"http://127.0.0.1:{closed_port}/baseten/webhooks/prod"
+        fault = installation.faults("receiver")
+        assert "TCP failed" in fault.message
+        assert "webhook_endpoint of the connection" in fault.advice
+
+    def test_http_to_another_host(self, installation):
+        installation.extra["webhook_endpoint"] = "http://airflow.example.com/baseten/webhooks/prod"
+        fault = installation.faults("receiver")
+        assert "must be https" in fault.message
+
+    def test_wrong_path(self, installation):
+        url = installation.receive()
+        installation.extra["webhook_endpoint"] = f"{url}/basten/webhooks/prod"
+        fault = installation.faults("test delivery")
+        assert "404: there is no receiver at this path" in fault.message
+        assert "has not loaded the plugin" in fault.advice
+
+    def test_path_of_no_receiver(self, installation):
+        installation.extra["webhook_endpoint"] = f"{installation.receive()}/"
+        assert "404" in installation.faults("test delivery").message
+
+    def test_wrong_conn_id(self, installation):
+        url = installation.receive()
+        installation.extra["webhook_endpoint"] = f"{url}/baseten/webhooks/prob"
+        fault = installation.faults("test delivery")
+        assert "401: the receiver refuses the signature" in fault.message
+        assert "connection 'prob'" in fault.advice
+
+    def test_wrong_secret(self, installation):
+        installation.receive(secret="whsec_wr0ng")
+        fault = installation.faults("test delivery")
+        assert "401: the receiver refuses the signature" in fault.message
+        assert "whsec_" in fault.advice
+
+    def test_two_stores(self, installation, tmp_path):
+        other = tmp_path / "other"
+        installation.receive(store=other.as_uri())
+        fault = installation.faults("test delivery")
+        assert "writes to another store than this process reads" in fault.message
+        (left,) = other.iterdir()
+        assert left.name in fault.advice
+
+    def test_spooled(self, installation, bucket):
+        installation.receive(store=bucket.uri)
+        bucket.read_only = True
+        fault = installation.faults("test delivery")
+        assert "has spooled it" in fault.message
+
+    def test_connection_can_not_be_looked_up(self, installation):
+        from tests.receiver import receiver
+
+        def fail(conn_id):
+            raise OSError
+
+        with receiver(fail, prefix="/baseten", spool=installation.spool) as url:
+            installation.extra["webhook_endpoint"] = f"{url}/baseten/webhooks/prod"
+            assert "can't look up the connection" in installation.faults("test delivery").message
+
+    def test_neither_store_nor_spool(self, installation, bucket):
+        installation.receive(store=bucket.uri, spool=None)
+        bucket.read_only = True
+        assert "could neither store nor spool it" in installation.faults("test delivery").message
+
+    def test_no_secrets(self, installation):
+        installation.receive()
+        del installation.extra["webhook_secrets"]
+        result = installation.result("test delivery")
+        assert result.status is CheckStatus.SKIPPED
+        assert "BASETEN_WEBHOOK_SECRETS" in result.advice
+
+    @pytest.mark.parametrize(
+        ("status", "body", "words"),
+        [
+            (401, b"<html>", "wants a login"),
+            (403, b"<html>", "blocks the request"),
+            (200, b"<html>", "no receiver at this path"),
+            (301, b"", "a redirect"),
+            (413, b"", "it was not accepted"),
+        ],
+    )
+    def test_something_else_at_its_place(self, installation, serve, status, body, words):
+        installation.extra["webhook_endpoint"] = f"{serve(status, body).url}/baseten/webhooks/prod"
+        assert words in installation.faults("test delivery").message
+
+    def test_a_proxy_without_a_receiver_behind(self, installation, serve):
+        installation.extra["webhook_endpoint"] = f"{serve(502, b'<html>').url}/baseten/webhooks/prod"
+        assert "health responds with 502" in installation.faults("receiver").message
+
+    def test_health_that_a_proxy_does_not_pass_on_is_no_failure(self):
+        endpoint = Endpoint.parse("https://airflow.example.com/baseten/webhooks/prod")
+        result = judge_health(endpoint, ReceiverResponse(404, None))
+        assert result.status is CheckStatus.SKIPPED
+        assert "https://airflow.example.com/baseten/health responds with 404" in result.message
+
+    def test_the_key_is_not_sent_to_it(self, installation, serve):
+        server = serve(401, b"{}")
+        installation.extra["webhook_endpoint"] = f"{server.url}/baseten/webhooks/prod"
+        installation.check()
+        sent = b"".join(server.requests).lower()
+        assert b"post /baseten/webhooks/prod" in sent
+        assert b"authorization" not in sent
+
+
+class TestClock:
+    def test_of_this_machine(self, installation, serve):
+        date = formatdate(time.time() + SIX_MINUTES, usegmt=True)
+        installation.fields["host"] = serve(404, headers=[f"Date: {date}"]).url
+        fault = installation.faults("clock")
+        assert "is 360 s behind that of" in fault.message or "is 361 s behind that of" in fault.message
+        assert "NTP" in fault.advice
+
+    def test_of_this_machine_but_the_receivers_is_right(self, installation, serve):
+        """The delivery has Baseten's time, so that the receiver takes it."""
+        date = formatdate(time.time() + SIX_MINUTES, usegmt=True)
+        installation.fields["host"] = serve(404, headers=[f"Date: {date}"]).url
+        installation.receive(clock=DeliveryClock(now=lambda: time.time() + SIX_MINUTES))
+        assert installation.faults("clock")
+
+    def test_of_a_response_from_a_cache(self, installation, serve):
+        headers = ["Date: Tue, 15 Nov 1994 08:12:31 GMT", "Age: 400"]
+        installation.fields["host"] = serve(404, headers=headers).url
+        assert installation.result("clock").status is CheckStatus.SKIPPED
+
+    def test_of_the_receiver_as_it_knows(self, installation):
+        clock = DeliveryClock(now=lambda: time.time() + SIX_MINUTES, ask=lambda url: time.time())
+        clock.compare("http://127.0.0.1")
+        installation.receive(clock=clock)
+        fault = installation.faults("receiver")
+        assert 'clock "off"' in fault.message
+        assert "Correct the clock of the receiver's machine" in fault.advice
+        assert installation.spool.entries() == []
+
+    def test_of_the_receiver_as_it_does_not_know(self, installation):
+        installation.receive(clock=DeliveryClock(now=lambda: time.time() + SIX_MINUTES))
+        fault = installation.faults("test delivery")
+        assert "403: the time in it is too far from the receiver's clock" in fault.message
+        (held,) = installation.spool.entries()
+        assert held.name.endswith(".held")
+
+    def test_tolerance(self, installation, serve, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS", "900")
+        date = formatdate(time.time() + SIX_MINUTES, usegmt=True)
+        installation.fields["host"] = serve(404, headers=[f"Date: {date}"]).url
+        assert "900 s are allowed" in installation.result("clock").message

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+    from airflow.plugins_manager import get_plugin_info
+    from airflow.providers_manager import ProvidersManager
     from airflow.sdk import BaseHook, RetryDecision, RetryPolicy
     from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, determine_kwargs, task_decorator_factory
     from airflow.sdk.configuration import conf
@@ -62,6 +64,7 @@ __all__ = [
     "DecoratedOperator",
     "GroupCommand",
     "PriorityWeightStrategy",
+    "ProvidersManager",
     "RenderingOverride",
     "ResumingOverride",
     "RetryDecision",
@@ -79,6 +82,7 @@ __all__ = [
     "conf",
     "count_resumable_job",
     "determine_kwargs",
+    "get_plugin_info",
     "lazy_load_command",
     "mask_secret",
     "push_link",
@@ -92,10 +96,8 @@ __all__ = [
 # The modules in which each name is looked up, beginning with its module in the newest Airflow. A module is imported
 # when the name is first used, because the plugin manager and the decorators are slow to import. If no module has the
 # name, and `_STAND_INS` has no replacement, the import of the name fails.
-#
 # Airflow's exceptions, `conf`, the plugin class and `determine_kwargs` moved in 3.2. `NEVER_EXPIRE` exists from 3.3 on.
-# `SET_DURING_EXECUTION` is private. The decorators give it to an operator as a placeholder for the model input, because
-# the decorated function returns the input only when the task runs.
+# `SET_DURING_EXECUTION` is private: a placeholder for a model input that a decorated function returns in the task.
 _MODULES = {
     name: modules
     for names, modules in {
@@ -111,6 +113,8 @@ _MODULES = {
         "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),
         "conf": ("airflow.sdk.configuration", "airflow.configuration"),
         "mask_secret": ("airflow.sdk.log",),
+        "get_plugin_info": ("airflow.plugins_manager",),
+        "ProvidersManager": ("airflow.providers_manager",),
     }.items()
     for name in names.split()
 }

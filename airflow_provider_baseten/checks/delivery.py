@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from airflow_provider_baseten.checks.network import Obstacle
-from airflow_provider_baseten.checks.receiver import FIELD, Endpoint, ReceiverResponse, call, spooled
+from airflow_provider_baseten.checks.receiver import FIELD, ReceiverResponse, WebhookEndpoint, call, spooled
 from airflow_provider_baseten.checks.result import CheckResult, failed, ok
 from airflow_provider_baseten.checks.time_limit import within
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
@@ -62,7 +62,9 @@ def build_test_delivery(request_id: str, now: float) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def observe_delivery(endpoint: Endpoint, secret: str, store: ResultStore, *, server_ahead: float) -> DeliveryState:
+def observe_delivery(
+    endpoint: WebhookEndpoint, secret: str, store: ResultStore, *, server_ahead: float
+) -> DeliveryState:
     """Deliver, look for the delivery in the result store, and delete it there.
 
     :param secret: secret to sign with; empty for no signature.
@@ -88,7 +90,7 @@ def observe_delivery(endpoint: Endpoint, secret: str, store: ResultStore, *, ser
             within(_STORE_SECONDS, lambda: deliveries.remove(request_id))
 
 
-def judge_delivery(endpoint: Endpoint, conn_id: str, state: DeliveryState) -> CheckResult:
+def judge_delivery(endpoint: WebhookEndpoint, conn_id: str, state: DeliveryState) -> CheckResult:
     """Judge the way from the webhook endpoint to the result store here.
 
     :param conn_id: id of the connection that is checked.
@@ -127,12 +129,12 @@ def judge_delivery(endpoint: Endpoint, conn_id: str, state: DeliveryState) -> Ch
     )
 
 
-def _judge_refusal(endpoint: Endpoint, conn_id: str, response: ReceiverResponse) -> CheckResult:
+def _judge_refusal(endpoint: WebhookEndpoint, conn_id: str, response: ReceiverResponse) -> CheckResult:
     reason, advice = _explain(endpoint, conn_id, response)
     return failed(_NAME, f"{endpoint.shown} responds to a delivery with {response.status}: {reason}.", advice)
 
 
-def _explain(endpoint: Endpoint, conn_id: str, response: ReceiverResponse) -> tuple[str, str]:
+def _explain(endpoint: WebhookEndpoint, conn_id: str, response: ReceiverResponse) -> tuple[str, str]:
     """Return the reason why a delivery was not accepted, and what to do."""
     is_of_receiver = "error" in (response.fields or {})
     match response.status:

@@ -27,7 +27,7 @@ FIELD = "webhook_endpoint of the connection"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class WebhookEndpoint:
     """Webhook endpoint of a connection.
 
     :param url: its URL.
@@ -42,7 +42,7 @@ class Endpoint:
     conn_id: str
 
     @classmethod
-    def parse(cls, url: str) -> "Endpoint":
+    def parse(cls, url: str) -> "WebhookEndpoint":
         """Return the parts of a URL.
 
         :raises BasetenInputError: Baseten can't deliver to this URL.
@@ -75,7 +75,7 @@ def call(
     return reach(url, lambda: _send(method, url, headers or {}, body))
 
 
-def judge_health(endpoint: Endpoint, health: ReceiverResponse | Obstacle | None) -> CheckResult:
+def judge_health(endpoint: WebhookEndpoint, health: ReceiverResponse | Obstacle | None) -> CheckResult:
     """Judge the receiver by its health.
 
     A response that is not the receiver's is no failure, because a proxy may pass on only the path for deliveries.
@@ -128,7 +128,7 @@ def spooled(health: ReceiverResponse | Obstacle | None) -> int:
     return number if isinstance(number, int) else 0
 
 
-def _judge_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> CheckResult:
+def _judge_fields(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> CheckResult:
     state = ", ".join(f"{name} {json.dumps(fields.get(name))}" for name in ("status", "clock", "spooled", "held"))
     message = f"{endpoint.health_url} responds: {state}."
     if fields.get("clock") == "off":

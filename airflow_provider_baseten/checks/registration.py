@@ -25,8 +25,7 @@ class Registration:
 
 def observe_registration() -> Registration:
     """Return what Airflow in this process knows of this package. This loads all plugins, as the API server does."""
-    from airflow.plugins_manager import get_plugin_info
-    from airflow.providers_manager import ProvidersManager
+    from airflow_provider_baseten.compat import ProvidersManager, get_plugin_info
 
     provider = ProvidersManager().providers.get(_PACKAGE)  # type: ignore[no-untyped-call]
     types = provider.data.get("connection-types", []) if provider else []

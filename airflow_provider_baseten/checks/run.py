@@ -80,7 +80,7 @@ def _check_webhook(
             yield skipped(name, "The connection has no webhook_endpoint, which outputs of async requests need.")
         return
     try:
-        endpoint = receiver.Endpoint.parse(found.webhook_endpoint)
+        endpoint = receiver.WebhookEndpoint.parse(found.webhook_endpoint)
     except BasetenInputError as error:
         yield failed("receiver", str(error), f"Correct {receiver.FIELD}.")
         yield skipped("test delivery", "The webhook_endpoint is not valid.")

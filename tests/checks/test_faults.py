@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from airflow_provider_baseten.checks import CheckStatus
-from airflow_provider_baseten.checks.receiver import Endpoint, ReceiverResponse, judge_health
+from airflow_provider_baseten.checks.receiver import ReceiverResponse, WebhookEndpoint, judge_health
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from tests.scripted_server import ScriptedServer, answer
 
@@ -303,7 +303,7 @@ class TestReceiver:
         assert "health responds with 502" in installation.faults("receiver").message
 
     def test_health_that_a_proxy_does_not_pass_on_is_no_failure(self):
-        endpoint = Endpoint.parse("https://airflow.example.com/baseten/webhooks/prod")
+        endpoint = WebhookEndpoint.parse("https://airflow.example.com/baseten/webhooks/prod")
         result = judge_health(endpoint, ReceiverResponse(404, None))
         assert result.status is CheckStatus.SKIPPED
         assert "https://airflow.example.com/baseten/health responds with 404" in result.message

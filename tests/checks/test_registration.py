@@ -53,7 +53,7 @@ class TestRegistration:
 
     def test_plugin_with_an_option_that_is_not_valid(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_MAX_BODY_BYTES", "much")
-        monkeypatch.setattr("airflow.plugins_manager.get_plugin_info", lambda names: [{"name": "other"}])
+        monkeypatch.setattr("airflow_provider_baseten.compat.get_plugin_info", lambda names: [{"name": "other"}])
         result = judge_plugin(observe_registration())
         assert result.status is CheckStatus.FAILED
         assert "[baseten] webhook_max_body_bytes='much' is not a number of bytes" in result.message

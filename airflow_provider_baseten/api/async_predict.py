@@ -218,7 +218,7 @@ def checked_webhook_endpoint(url: str) -> str:
     check_texts(webhook_endpoint=url)
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"} or not url.isprintable() or " " in url:

@@ -53,13 +53,15 @@ def observe_connection(conn_id: str) -> FoundConnection:
 
 def judge_connection(found: FoundConnection) -> CheckResult:
     """Judge whether the connection can be used."""
-    source = f" It is defined in {found.source}." if found.source else ""
+    source = f" It comes from {found.source}." if found.source else ""
     if found.connection is None:
         return failed(
             _NAME,
             f"{found.error}{source}",
-            "A connection in an environment variable is found only by processes with this variable; one in Airflow's "
-            "database is found only with the configuration of this Airflow.",
+            "Correct the connection there."
+            if source
+            else "A connection in an environment variable is found only by processes with this variable; one in "
+            "Airflow's database, only with the configuration of this Airflow.",
         )
     return ok(_NAME, f"Connection '{found.conn_id}' is valid.{source}")
 

@@ -146,8 +146,8 @@ def _explain(endpoint: WebhookEndpoint, conn_id: str, response: ReceiverResponse
             )
         case 403 if is_of_receiver:
             return "the time in it is too far from the receiver's clock", (
-                "Correct the clock of the receiver's machine. Until then its spool holds the test delivery, in a file "
-                "that ends in .held and can be deleted."
+                "Correct the clock of the receiver's machine, or that of this machine if its check was skipped. Until "
+                "then the receiver's spool holds the test delivery, in a file *.held that can be deleted."
             )
         case 401 | 403:
             return "something before the receiver wants a login or blocks the request", (

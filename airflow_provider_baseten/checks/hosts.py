@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from airflow_provider_baseten.api.deployments import MANAGEMENT_HOST
@@ -76,8 +75,7 @@ def called_urls(credentials: Credentials, webhook_endpoint: str | None) -> list[
     """
     models = [credentials.base_url] if credentials.base_url else [credentials.host_url("model-ID")]
     apis = [] if credentials.base_url else [credentials.host_url(MODEL_APIS_HOST)]
-    parts = urlsplit(webhook_endpoint or "")
-    endpoints = [f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"] if parts.netloc else []
+    endpoints = ["/".join(webhook_endpoint.split("/", 3)[:3])] if webhook_endpoint else []
     return list(dict.fromkeys([*models, *apis, credentials.host_url(MANAGEMENT_HOST), *endpoints]))
 
 

@@ -47,7 +47,7 @@ def judge_keys(keys: Keys) -> Iterator[CheckResult]:
             yield failed(
                 _NAME,
                 f"The {key.name} was refused by {key.url}.",
-                f"Enter a key of the Baseten workspace as {field} of the connection; the old key may be deleted.",
+                f"Enter a key of the Baseten workspace as {field} of the connection; this one may have been deleted.",
             )
         elif key.rights is KeyRights.MODELS and key.name == API_KEY:
             yield ok(

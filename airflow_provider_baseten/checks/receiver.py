@@ -19,6 +19,7 @@ from airflow_provider_baseten.client.connection_errors import blocking_failure
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.proxies import proxy_for
 from airflow_provider_baseten.client.wire import USER_AGENT
+from airflow_provider_baseten.exceptions import BasetenInputError
 
 _NAME = "receiver"
 _PATH = re.compile(r"(.*)/webhooks/([^/]+)")
@@ -41,18 +42,6 @@ class WebhookEndpoint:
     health_url: str
     conn_id: str
 
-    @classmethod
-    def parse(cls, url: str) -> "WebhookEndpoint":
-        """Return the parts of a URL.
-
-        :raises BasetenInputError: Baseten can't deliver to this URL.
-        """
-        parts = urlsplit(checked_webhook_endpoint(url))
-        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        path = _PATH.fullmatch(parts.path)
-        health_url = f"{origin}{path[1]}/health" if path else ""
-        return cls(url, f"{origin}{parts.path}", health_url, path[2] if path else "")
-
 
 @dataclass(frozen=True, slots=True)
 class ReceiverResponse:
@@ -64,6 +53,23 @@ class ReceiverResponse:
 
     status: int
     fields: Mapping[str, Any] | None
+
+
+def parse_endpoint(url: str | None) -> tuple[WebhookEndpoint | None, str]:
+    """Return the webhook endpoint and an empty string, or ``None`` and why there is none.
+
+    :param url: its URL; ``None`` if the connection has none, for which the reason is empty too.
+    """
+    if url is None:
+        return None, ""
+    try:
+        parts = urlsplit(checked_webhook_endpoint(url))
+    except BasetenInputError as error:
+        return None, str(error)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    path = _PATH.fullmatch(parts.path)
+    health_url = f"{origin}{path[1]}/health" if path else ""
+    return WebhookEndpoint(url, f"{origin}{parts.path}", health_url, path[2] if path else ""), ""
 
 
 def call(

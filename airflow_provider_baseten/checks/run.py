@@ -13,6 +13,7 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage.result_store import ResultStore
 
 _OF_CONNECTION = ("proxy", "host", "key", "clock", "result store", "receiver", "test delivery")
+_NO_ENDPOINT = "The connection has no webhook_endpoint, which outputs of async requests need."
 
 
 def run_checks(conn_id: str = DEFAULT_CONN_ID) -> Iterator[CheckResult]:
@@ -42,7 +43,8 @@ def run_checks(conn_id: str = DEFAULT_CONN_ID) -> Iterator[CheckResult]:
 
 
 def _check_connection(found: BasetenConnection, credentials: Credentials) -> Iterator[CheckResult]:
-    urls = hosts.called_urls(credentials, found.webhook_endpoint)
+    endpoint, problem = receiver.parse_endpoint(found.webhook_endpoint)
+    urls = hosts.called_urls(credentials, endpoint.shown if endpoint else None)
     yield from hosts.judge_proxies([hosts.observe_proxy(url) for url in urls])
     states = []
     for host in hosts.hosts_to_try(credentials):
@@ -58,7 +60,21 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
     store = ResultStore(found.result_store)
     store_state = store_check.observe_store(store)
     yield store_check.judge_store(store_state)
-    yield from _check_webhook(found, store, bool(store_state.problem), told.server_ahead or 0.0)
+    if endpoint is None:
+        yield (
+            failed("receiver", problem, f"Correct {receiver.FIELD}.") if problem else skipped("receiver", _NO_ENDPOINT)
+        )
+        yield skipped("test delivery", "The webhook_endpoint is not valid." if problem else _NO_ENDPOINT)
+        return
+    health = receiver.call("GET", endpoint.health_url) if endpoint.health_url else None
+    yield receiver.judge_health(endpoint, health)
+    reason = receiver.why_no_delivery(health)
+    if store_state.problem and not reason:
+        reason = "The delivery could not be found, because the result store does not work here."
+    if reason:
+        yield skipped("test delivery", reason)
+    else:
+        yield _check_delivery(found, endpoint, store, told.server_ahead or 0.0)
 
 
 def _check_clock(state: hosts.HostState) -> CheckResult:
@@ -71,33 +87,15 @@ def _check_clock(state: hosts.HostState) -> CheckResult:
     return clock.judge_clock(state.host.url, state.server_ahead, tolerance)
 
 
-def _check_webhook(
-    found: BasetenConnection, store: ResultStore, store_fails: bool, server_ahead: float
-) -> Iterator[CheckResult]:
-    names = ("receiver", "test delivery")
-    if found.webhook_endpoint is None:
-        for name in names:
-            yield skipped(name, "The connection has no webhook_endpoint, which outputs of async requests need.")
-        return
-    try:
-        endpoint = receiver.WebhookEndpoint.parse(found.webhook_endpoint)
-    except BasetenInputError as error:
-        yield failed("receiver", str(error), f"Correct {receiver.FIELD}.")
-        yield skipped("test delivery", "The webhook_endpoint is not valid.")
-        return
-    health = receiver.call("GET", endpoint.health_url) if endpoint.health_url else None
-    yield receiver.judge_health(endpoint, health)
-    if reason := receiver.why_no_delivery(health):
-        yield skipped("test delivery", reason)
-    elif store_fails:
-        yield skipped("test delivery", "The delivery could not be found, because the result store does not work here.")
-    elif not found.webhook_secrets and not found.allow_unsigned_webhooks:
-        yield skipped(
+def _check_delivery(
+    found: BasetenConnection, endpoint: receiver.WebhookEndpoint, store: ResultStore, server_ahead: float
+) -> CheckResult:
+    if not found.webhook_secrets and not found.allow_unsigned_webhooks:
+        return skipped(
             "test delivery",
             "The connection has no webhook_secrets to sign a delivery with.",
             "Enter them, unless only the standalone receiver has them, in BASETEN_WEBHOOK_SECRETS.",
         )
-    else:
-        secret = next(iter(found.webhook_secrets), "")
-        state = delivery.observe_delivery(endpoint, secret, store, server_ahead=server_ahead)
-        yield delivery.judge_delivery(endpoint, found.conn_id, state)
+    secret = next(iter(found.webhook_secrets), "")
+    state = delivery.observe_delivery(endpoint, secret, store, server_ahead=server_ahead)
+    return delivery.judge_delivery(endpoint, found.conn_id, state)

@@ -1,13 +1,14 @@
 """Each planted fault is found and named, with what to do, and nothing else is reported as failed."""
 
+import socket
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
 
-from airflow_provider_baseten.checks import CheckStatus
-from airflow_provider_baseten.checks.receiver import ReceiverResponse, WebhookEndpoint, judge_health
+from airflow_provider_baseten.checks import CheckStatus, network
+from airflow_provider_baseten.checks.receiver import ReceiverResponse, judge_health, parse_endpoint
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from tests.scripted_server import ScriptedServer, answer
 
@@ -66,7 +67,7 @@ class TestConnection:
         installation.extra["webhook_secret"] = "hunter2"
         fault = installation.faults("connection")
         assert "has no field 'webhook_secret'; the nearest is 'webhook_secrets'" in fault.message
-        assert "It is defined in the environment variable AIRFLOW_CONN_PROD" in fault.message
+        assert "It comes from the environment variable AIRFLOW_CONN_PROD" in fault.message
 
     def test_names_its_source(self, installation):
         assert "the environment variable AIRFLOW_CONN_PROD" in installation.result("connection").message
@@ -112,6 +113,13 @@ class TestNetwork:
     def test_a_server_without_tls(self, installation, baseten):
         installation.fields["host"] = baseten.url.replace("http://", "https://")
         assert "TLS failed" in installation.faults("host").message
+
+    def test_a_server_that_does_not_respond(self, installation, monkeypatch):
+        monkeypatch.setattr(network, "STEP_SECONDS", 0.3)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            installation.fields["host"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            fault = installation.faults("host")
+        assert "HTTP failed. There was no response within 0.6 s." in fault.message
 
     def test_management_url(self, installation, closed_port):
         installation.extra["management_url"] = f"http://127.0.0.1:{closed_port}"
@@ -224,6 +232,13 @@ class TestReceiver:
         fault = installation.faults("receiver")
         assert "must be https" in fault.message
 
+    @pytest.mark.parametrize(
+        "url", ["airflow.example.com/baseten/webhooks/prod", "https://a.example.com:99999/webhooks/prod"]
+    )
+    def test_no_url(self, installation, url):
+        installation.extra["webhook_endpoint"] = url
+        assert "is not an absolute URL" in installation.faults("receiver").message
+
     def test_wrong_path(self, installation):
         url = installation.receive()
         installation.extra["webhook_endpoint"] = f"{url}/basten/webhooks/prod"
@@ -303,7 +318,7 @@ class TestReceiver:
         assert "health responds with 502" in installation.faults("receiver").message
 
     def test_health_that_a_proxy_does_not_pass_on_is_no_failure(self):
-        endpoint = WebhookEndpoint.parse("https://airflow.example.com/baseten/webhooks/prod")
+        endpoint, _ = parse_endpoint("https://airflow.example.com/baseten/webhooks/prod")
         result = judge_health(endpoint, ReceiverResponse(404, None))
         assert result.status is CheckStatus.SKIPPED
         assert "https://airflow.example.com/baseten/health responds with 404" in result.message

@@ -59,7 +59,7 @@ def test_a_connection_in_airflows_database(run, baseten, airflow_db):
         with create_session() as session:
             session.query(Connection).filter_by(conn_id="of_database").delete()
     (found,) = [result["message"] for result in done.output if result["check"] == "connection"]
-    assert found == "Connection 'of_database' is valid. It is defined in Airflow's database."
+    assert found == "Connection 'of_database' is valid. It comes from Airflow's database."
     assert done.code == 0
 
 

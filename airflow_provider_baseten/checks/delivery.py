@@ -74,7 +74,8 @@ def observe_delivery(
     body = build_test_delivery(request_id, time.time() + server_ahead)
     headers = {"Content-Type": "application/json", "X-BASETEN-REQUEST-ID": request_id}
     if secret:
-        headers["X-BASETEN-SIGNATURE"] = f"v1={hmac.digest(secret.encode(), body, 'sha256').hex()}"
+        digest = hmac.digest(secret.encode(errors="surrogatepass"), body, "sha256")
+        headers["X-BASETEN-SIGNATURE"] = f"v1={digest.hex()}"
     deliveries = Deliveries(store)
     try:
         response = call("POST", endpoint.url, headers=headers, body=body)

@@ -12,6 +12,7 @@ import urllib3.exceptions
 
 from airflow_provider_baseten.api.async_predict import checked_webhook_endpoint
 from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.arguments import shown
 from airflow_provider_baseten.checks.network import NO_ADVICE, STEP_SECONDS, Obstacle, Step, reach
 from airflow_provider_baseten.checks.result import CheckResult, failed, ok, skipped
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
@@ -70,6 +71,16 @@ def parse_endpoint(url: str | None) -> tuple[WebhookEndpoint | None, str]:
     path = _PATH.fullmatch(parts.path)
     health_url = f"{origin}{path[1]}/health" if path else ""
     return WebhookEndpoint(url, f"{origin}{parts.path}", health_url, path[2] if path else ""), ""
+
+
+def judge_endpoint(problem: str) -> CheckResult:
+    """Return the result for a connection without a valid webhook endpoint.
+
+    :param problem: why the endpoint is not valid; empty if the connection has none.
+    """
+    if problem:
+        return failed(_NAME, problem, f"Correct {FIELD}.")
+    return skipped(_NAME, "The connection has no webhook_endpoint, which outputs of async requests need.")
 
 
 def call(
@@ -135,7 +146,7 @@ def spooled(health: ReceiverResponse | Obstacle | None) -> int:
 
 
 def _judge_fields(endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> CheckResult:
-    state = ", ".join(f"{name} {json.dumps(fields.get(name))}" for name in ("status", "clock", "spooled", "held"))
+    state = ", ".join(f"{name} {shown(fields.get(name))}" for name in ("status", "clock", "spooled", "held"))
     message = f"{endpoint.health_url} responds: {state}."
     if fields.get("clock") == "off":
         return failed(_NAME, message, "Correct the clock of the receiver's machine, for example with NTP.")

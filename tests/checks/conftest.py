@@ -113,7 +113,7 @@ def installation(
         monkeypatch.delenv(name.upper(), raising=False)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(delivery, "_WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(delivery, "_WAIT_SECONDS", 1.0)
     with ExitStack() as stack:
         yield Installation(tmp_path, baseten.url, connect, stack)
 

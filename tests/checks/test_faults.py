@@ -4,12 +4,14 @@ import socket
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_baseten.checks import CheckStatus, network
 from airflow_provider_baseten.checks.receiver import ReceiverResponse, judge_health, parse_endpoint
 from airflow_provider_baseten.webhook.clock import DeliveryClock
+from tests.checks.conftest import CHECKS
 from tests.scripted_server import ScriptedServer, answer
 
 SIX_MINUTES = 360.0
@@ -40,6 +42,12 @@ def test_no_webhook_endpoint(installation):
     skipped = {result.check: result.message for result in results if result.status is CheckStatus.SKIPPED}
     assert skipped.keys() == {"receiver", "test delivery"}
     assert "has no webhook_endpoint" in skipped["receiver"]
+
+
+def test_the_documentation_has_each_check():
+    page = (Path(__file__).parents[2] / "docs" / "check.rst").read_text()
+    table = page.partition("\nChecks\n")[2]
+    assert [name for name in CHECKS if f"``{name}``" not in table] == []
 
 
 def test_no_model_is_called(installation, baseten):
@@ -357,7 +365,7 @@ class TestClock:
         clock.compare("http://127.0.0.1")
         installation.receive(clock=clock)
         fault = installation.faults("receiver")
-        assert 'clock "off"' in fault.message
+        assert "clock 'off'" in fault.message
         assert "Correct the clock of the receiver's machine" in fault.advice
         assert installation.spool.entries() == []
 

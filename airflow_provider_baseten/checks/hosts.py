@@ -22,6 +22,8 @@ from airflow_provider_baseten.checks.result import CheckResult, failed, ok, skip
 from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, Credentials
 
 _ANY_STATUS = frozenset(range(100, 600))
+# Statuses of a proxy that does not pass the request on, and of a gateway whose server does not run.
+_DOWN = {407, 502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def judge_proxies(choices: list[ProxyChoice]) -> Iterator[CheckResult]:
 
 
 def observe_host(host: Host, credentials: Credentials) -> HostState:
-    """Send a request to a host as real calls do, with their HTTP client. Any response will do."""
+    """Send a request to a host as real calls do, with their HTTP client. Any response of the host itself will do."""
     from airflow_provider_baseten.client.client import Client
 
     request = Request(
@@ -134,8 +136,10 @@ def observe_host(host: Host, credentials: Credentials) -> HostState:
     reached = reach(host.url, call)
     if isinstance(reached, Obstacle):
         return HostState(host, reached)
-    _, server_ahead = reached
-    return HostState(host, None, server_ahead)
+    response, server_ahead = reached
+    step = Step.PROXY if response.status == 407 else Step.HTTP
+    down = Obstacle(step, f"The response has the status {response.status}.") if response.status in _DOWN else None
+    return HostState(host, down, server_ahead)
 
 
 def judge_host(state: HostState) -> CheckResult:

@@ -81,7 +81,7 @@ _ADVICE = {
     "this host. If the host is reached without a proxy, add it to NO_PROXY.",
     Step.TLS: "If the certificate is of your own CA, or a proxy inspects TLS, name a PEM file with the CA's "
     "certificate in REQUESTS_CA_BUNDLE.",
-    Step.HTTP: "Check what listens at this address.",
+    Step.HTTP: "Check what listens at this address, and read its log.",
 }
 
 

@@ -52,8 +52,8 @@ def judge_store(state: StoreState) -> CheckResult:
             f"The result store {state.uri} can't be used: {state.problem}",
             "Check that the folder exists on a disk with space, and the rights of this process's user."
             if state.is_local
-            else "Check the URI, the Airflow connection in it and that connection's rights to write, read and delete, "
-            "and that the provider of the storage is installed.",
+            else "Check the URI, the network to the storage, the Airflow connection in the URI and its rights to "
+            "write, read and delete, and that the provider of the storage is installed.",
         )
     return ok(
         _NAME,

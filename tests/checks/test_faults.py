@@ -1,5 +1,6 @@
 """Each planted fault is found and named, with what to do, and nothing else is reported as failed."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -128,6 +129,11 @@ class TestNetwork:
             installation.fields["host"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
             fault = installation.faults("host")
         assert "HTTP failed. There was no response within 0.6 s." in fault.message
+
+    @pytest.mark.parametrize(("status", "step"), [(502, "HTTP"), (503, "HTTP"), (407, "proxy")])
+    def test_a_gateway_without_a_server(self, installation, serve, status, step):
+        installation.fields["host"] = serve(status).url
+        assert f"{step} failed. The response has the status {status}." in installation.faults("host").message
 
     def test_management_url(self, installation, closed_port):
         installation.extra["management_url"] = f"http://127.0.0.1:{closed_port}"
@@ -345,7 +351,8 @@ class TestClock:
         date = formatdate(time.time() + SIX_MINUTES, usegmt=True)
         installation.fields["host"] = serve(404, headers=[f"Date: {date}"]).url
         fault = installation.faults("clock")
-        assert "is 360 s behind that of" in fault.message or "is 361 s behind that of" in fault.message
+        # The Date header stays the same while the test runs.
+        assert 300 < int(re.search(r"is (\d+) s behind that of", fault.message)[1]) <= SIX_MINUTES + 1
         assert "NTP" in fault.advice
 
     def test_of_this_machine_but_the_receivers_is_right(self, installation, serve):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from airflow_provider_baseten.checks.result import CheckResult, failed, ok
+from airflow_provider_baseten.checks.result import CheckResult, failed, ok, skipped
 
 _PACKAGE = "airflow-provider-baseten"
 _REINSTALL = f"Install {_PACKAGE} again into the environment of this process, and restart Airflow."
@@ -16,16 +16,21 @@ class Registration:
     :param connection_types: connection types of the provider; ``None`` if Airflow does not know the provider.
     :param plugin_is_loaded: whether Airflow has loaded the plugin.
     :param plugin_error: error of loading the plugin; empty if there is none.
+    :param unknown: why nothing is known, as in a version of Airflow that this package was not checked on.
     """
 
     connection_types: tuple[str, ...] | None
     plugin_is_loaded: bool
     plugin_error: str = ""
+    unknown: str = ""
 
 
 def observe_registration() -> Registration:
     """Return what Airflow in this process knows of this package. This loads all plugins, as the API server does."""
-    from airflow_provider_baseten.compat import ProvidersManager, get_plugin_info
+    try:
+        from airflow_provider_baseten.compat import ProvidersManager, get_plugin_info
+    except ImportError as error:
+        return Registration(None, plugin_is_loaded=False, unknown=str(error))
 
     provider = ProvidersManager().providers.get(_PACKAGE)  # type: ignore[no-untyped-call]
     types = provider.data.get("connection-types", []) if provider else []
@@ -39,6 +44,8 @@ def observe_registration() -> Registration:
 
 def judge_provider(registration: Registration) -> CheckResult:
     """Judge whether Airflow knows the provider and its connection type."""
+    if registration.unknown:
+        return skipped("provider", registration.unknown)
     if registration.connection_types is None:
         return failed("provider", f"Airflow does not know the provider {_PACKAGE}.", _REINSTALL)
     if "baseten" not in registration.connection_types:
@@ -48,6 +55,8 @@ def judge_provider(registration: Registration) -> CheckResult:
 
 def judge_plugin(registration: Registration) -> CheckResult:
     """Judge whether Airflow has loaded the plugin."""
+    if registration.unknown:
+        return skipped("plugin", registration.unknown)
     if registration.plugin_is_loaded:
         return ok("plugin", "Airflow has loaded the plugin baseten in this process.")
     if registration.plugin_error:

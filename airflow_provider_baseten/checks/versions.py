@@ -37,7 +37,7 @@ def observe_versions() -> Versions:
     requirements = [Requirement(text) for text in requires(_PACKAGE) or []]
     return Versions(
         package=version(_PACKAGE),
-        airflow=version("apache-airflow-core"),
+        airflow=_version("apache-airflow-core") or "unknown",
         python=platform.python_version(),
         unmet=tuple(_unmet(requirements)),
         extras=_extras(requirements),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from airflow_provider_baseten import compat
 from airflow_provider_baseten.checks import CheckStatus
 from airflow_provider_baseten.checks.registration import (
     Registration,
@@ -60,6 +61,13 @@ class TestRegistration:
         assert "no webhook receiver" in result.advice
         with pytest.raises(Exception, match="webhook_max_body_bytes"):
             BasetenPlugin.on_load()
+
+    def test_an_airflow_of_an_unknown_version(self, monkeypatch):
+        monkeypatch.setitem(compat._MODULES, "get_plugin_info", ("airflow.plugins_of_another_version",))
+        monkeypatch.delitem(vars(compat), "get_plugin_info", raising=False)
+        found = observe_registration()
+        assert {judge_provider(found).status, judge_plugin(found).status} == {CheckStatus.SKIPPED}
+        assert "Install a newer airflow-provider-baseten" in judge_plugin(found).message
 
     @pytest.mark.parametrize(
         ("judge", "found", "words"),

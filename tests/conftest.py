@@ -139,6 +139,7 @@ _FOLDERS = {
     "faults": ("airflow", "processes"),
     "fuzz": ("processes",),
     "random": ("slow",),
+    "relay": ("processes",),
     "truth": ("processes", "truth"),
 }
 _FIXTURES = {

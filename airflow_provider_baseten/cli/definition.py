@@ -164,6 +164,33 @@ _COMMANDS = (
         args=(_CommandLine(("arguments",), nargs=argparse.REMAINDER),),  # type: ignore[no-untyped-call]
     ),
     ActionCommand(
+        name="relay",
+        help="Store the webhook deliveries that wait in a queue",
+        description="Verify and store the webhook deliveries that a function outside of this network has written to a\n"
+        "queue. Run the command where the Airflow connections and the result store can be reached.",
+        func=lazy_load_command(f"{_HERE}.relay.relay"),
+        args=(
+            _arg(
+                "--queue",
+                required=True,
+                metavar="URI",
+                help="folder of the queue, with an Airflow connection if it needs one: s3://aws_default@bucket/queue",
+            ),
+            _arg(
+                "--once",
+                action="store_true",
+                help="make one round, and exit with 1 if a delivery could not be stored",
+            ),
+            _arg(
+                "--interval",
+                type=_seconds,
+                default=5.0,
+                metavar="SECONDS",
+                help="time between two rounds, by default 5; a task waits a minute for a result that was delivered",
+            ),
+        ),
+    ),
+    ActionCommand(
         name="connection-from-trussrc",
         help="Print a remote of Truss as an Airflow connection",
         description="Print a remote of Truss, with its API key, as a connection in JSON:\n"

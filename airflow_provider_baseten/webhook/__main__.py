@@ -1,7 +1,6 @@
 """Command line of the standalone receiver: ``python -m airflow_provider_baseten.webhook``."""
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook import PREFIX
 from airflow_provider_baseten.webhook.clock import DeliveryClock, fetch_server_time
 from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
+from airflow_provider_baseten.webhook.log_output import log_to_stderr
 from airflow_provider_baseten.webhook.spool import Spool, default_folder
 
 _SECRETS = "BASETEN_WEBHOOK_SECRETS"
@@ -88,16 +88,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one [%(default)s]")
     return parser
-
-
-def _log_to_stderr() -> None:
-    # This package's logger gets a handler of its own, because Airflow has set up the root logger for other purposes.
-    log = logging.getLogger("airflow_provider_baseten")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
 
 
 def _clock() -> DeliveryClock:
@@ -180,7 +170,7 @@ def _serve(
     from airflow_provider_baseten.webhook.app import create_app
     from airflow_provider_baseten.webhook.guard import Guard
 
-    _log_to_stderr()
+    log_to_stderr()
     app = create_app(connections, prefix=PREFIX, spool=spool, clock=clock, conn_id=options.conn_id)
     config = uvicorn.Config(
         app,

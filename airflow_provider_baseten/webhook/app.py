@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,7 @@ from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.webhook.buffer import Body, Buffer
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
-from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, valid_conn_id
 from airflow_provider_baseten.webhook.drain import Drain
 from airflow_provider_baseten.webhook.intake import Intake, error_types
 from airflow_provider_baseten.webhook.spool import DeliveryKind, Spool
@@ -28,8 +27,6 @@ _TIMEOUT = 8.0
 # all bodies, `_MAX_BUFFERED_OF_PEER` is the limit for the unverified bodies of one sender.
 _MAX_BUFFERED = 4
 _MAX_BUFFERED_OF_PEER = 3
-
-_CONN_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 _log = logging.getLogger(__name__)
 
@@ -129,8 +126,7 @@ class _Receiver:
 
     async def deliver(self, request: Request) -> Response:
         """Receive one delivery. Respond with 200 once it is stored or spooled, with 503 if it should be sent again."""
-        # An invalid id is replaced by an empty string, so that it is not logged: a stranger may have written it.
-        conn_id = matched[0] if (matched := _CONN_ID.fullmatch(request.path_params["conn_id"])) else ""
+        conn_id = valid_conn_id(request.path_params["conn_id"])
         deadline = asyncio.get_running_loop().time() + self._timeout
         with self._buffer.body(request.client.host if request.client else None) as body:
             try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from airflow_provider_baseten.api.webhook import Delivery, verify
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 
+_CONN_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
@@ -66,6 +67,14 @@ class VerifiedDelivery:
     request_id: str
     time: str | None
     signed: bool
+
+
+def valid_conn_id(text: str) -> str:
+    """Return the connection id in the URL of a delivery.
+
+    An invalid id is replaced by an empty string, so that it is not logged: a stranger may have written it.
+    """
+    return matched[0] if (matched := _CONN_ID.fullmatch(text)) else ""
 
 
 def identify(attempt: ReceivedDelivery, connection: BasetenConnection | None) -> VerifiedDelivery:

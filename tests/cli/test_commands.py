@@ -27,6 +27,7 @@ COMMANDS = {
     "emulator",
     "models",
     "predict",
+    "relay",
     "status",
     "wake",
 }

@@ -1,0 +1,40 @@
+"""Command that stores the deliveries of a queue."""
+
+import argparse
+import signal
+
+from airflow_provider_baseten import config
+from airflow_provider_baseten.cli.console import OK, CommandError, command, stdout
+from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
+from airflow_provider_baseten.webhook.log_output import log_to_stderr
+from airflow_provider_baseten.webhook.relay import Relay
+from airflow_provider_baseten.webhook.relay_queue import RelayQueue
+
+
+@command
+def relay(options: argparse.Namespace) -> int:
+    """Store deliveries until interrupted or terminated, or make one round with ``--once``."""
+    queue = RelayQueue(options.queue)
+    queue.check()
+    its_relay = Relay(
+        queue,
+        Connections(find_airflow_connection),
+        tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(),
+        max_body_bytes=config.WEBHOOK_MAX_BODY_BYTES.get(),
+    )
+    log_to_stderr()
+    if options.once:
+        if kept := its_relay.run_round().kept:
+            reasons = ", ".join(sorted(kept))
+            raise CommandError(f"{kept.total()} deliveries stay in the queue, for the next round: {reasons}.")
+        return OK
+
+    def stop(number: int, _: object) -> None:
+        its_relay.stop()
+        signal.signal(number, signal.SIG_DFL)  # A second signal ends the process at once.
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    print(f"Storing the deliveries in {options.queue}; stop with Ctrl-C.", file=stdout(), flush=True)
+    its_relay.run(options.interval)
+    return OK

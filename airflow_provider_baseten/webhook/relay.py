@@ -1,0 +1,199 @@
+"""Relay: it moves deliveries from a queue, which is outside of this network, to the result stores of their connections.
+
+The function in ``relay_handler.py`` writes the deliveries to the queue. It verifies nothing; the relay does.
+"""
+
+import logging
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from airflow_provider_baseten.api.webhook import is_recent
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage.deliveries import Deliveries
+from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.webhook.connections import Connections
+from airflow_provider_baseten.webhook.delivery import Refusal, VerifiedDelivery, identify, valid_conn_id
+from airflow_provider_baseten.webhook.intake import error_types
+from airflow_provider_baseten.webhook.relay_queue import REFUSED, QueuedDelivery, QueueEntry, RelayQueue
+
+# Maximum number of deliveries in a round, so that each round ends soon. The others follow in the next rounds.
+_MAX_ENTRIES = 1000
+_PARALLEL = 4
+# Longest pause after rounds that failed, in seconds. It is shorter than the minute for which a task waits for a late
+# result.
+_MAX_PAUSE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class _RelayError(Exception):
+    """A delivery can't be stored yet."""
+
+
+@dataclass(slots=True)
+class RelayRound:
+    """Counts of a round.
+
+    :param stored: deliveries whose result is now in the result store; also if it was there before.
+    :param refused: deliveries that were moved to the folder of refused ones.
+    :param kept: deliveries that stay in the queue, by the reason.
+    """
+
+    stored: int = 0
+    refused: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+
+
+class Relay:
+    """Moves deliveries from a queue to the result stores.
+
+    A delivery is deleted from the queue after its result is stored. After a crash in between, it is found again, and
+    storing it again changes nothing. For the same reason several relays may work on one queue.
+
+    :param queue: the queue.
+    :param connections: connections that may receive deliveries.
+    :param tolerance: seconds by which the time in a delivery may differ from the time of its arrival in the queue.
+    :param max_body_bytes: largest body that is accepted, in bytes.
+    """
+
+    def __init__(self, queue: RelayQueue, connections: Connections, *, tolerance: float, max_body_bytes: int) -> None:
+        self._queue = queue
+        self._connections = connections
+        self._tolerance = tolerance
+        # An entry holds the body in base64, which takes four bytes for three, and a few kilobytes of other fields.
+        self._max_entry_bytes = max_body_bytes * 4 // 3 + 8192
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End :meth:`run` after the deliveries that are being stored now. The others stay in the queue."""
+        self._stopped.set()
+
+    def run(self, interval: float) -> None:
+        """Make rounds until :meth:`stop` is called. After rounds with an error the pause grows to half a minute.
+
+        :param interval: seconds between two rounds.
+        """
+        failures = 0
+        known: set[str] = set()
+        while not self._stopped.is_set():
+            try:
+                problems = {*self.run_round().kept}
+            except BasetenResultStoreError as error:
+                problems = {str(error)}
+            for problem in problems - known:  # A problem that lasts is logged once.
+                _log.error("Deliveries stay in the queue: %s", problem)
+            if known and not problems:
+                _log.info("No delivery stays in the queue any more")
+            known = problems
+            failures = failures + 1 if problems else 0
+            self._stopped.wait(pause_after(failures, interval))
+
+    def run_round(self) -> RelayRound:
+        """Store or refuse the deliveries that are in the queue now, at most a thousand; log the counts.
+
+        :raises BasetenResultStoreError: the queue can't be read.
+        """
+        entries = self._queue.entries()
+        # The order is new each time, so that entries that always fail do not block the others.
+        random.shuffle(entries)
+        result = RelayRound()
+        failed: set[str] = set()
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="baseten-relay") as threads:
+            for end in threads.map(lambda entry: self._finish(entry, failed), entries[:_MAX_ENTRIES]):
+                if isinstance(end, _RelayError):
+                    result.kept[str(end)] += 1
+                elif isinstance(end, Refusal):
+                    result.refused += 1
+                elif end is not None:
+                    result.stored += 1
+        if result.stored or result.refused:
+            _log.info("Deliveries of this round: %d stored, %d refused", result.stored, result.refused)
+        return result
+
+    def _finish(self, entry: QueueEntry, failed: set[str]) -> VerifiedDelivery | Refusal | _RelayError | None:
+        """Store or refuse one delivery.
+
+        Return the delivery if it was stored, the refusal if it was refused, the error if it stays in the queue, and
+        ``None`` if another process has taken it.
+
+        :param failed: ids of connections whose store has failed in this round. They are not tried again.
+        """
+        if self._stopped.is_set():
+            return None
+        try:
+            try:
+                verified = self._store(entry, failed)
+            except Refusal as refused:
+                self._queue.refuse(entry)
+                _log.warning("%s was moved to the folder %s: %s", entry.name, REFUSED, refused.reason)
+                return refused
+            if verified is not None:
+                self._queue.remove(entry)
+                _log.info(
+                    "The result of async request %s for connection %s was stored",
+                    verified.request_id,
+                    verified.connection.conn_id,
+                )
+        except _RelayError as error:
+            return error
+        except Exception as error:
+            return _RelayError(f"the queue fails ({error_types(error)})")
+        return verified
+
+    def _store(self, entry: QueueEntry, failed: set[str]) -> VerifiedDelivery | None:
+        """Verify and store one delivery; return its facts, ``None`` if another process has taken it.
+
+        :raises Refusal: the delivery is not accepted.
+        :raises _RelayError: the connection or the store can't be reached.
+        """
+        if entry.size > self._max_entry_bytes:
+            raise Refusal(413, f"It has more than {self._max_entry_bytes:,} bytes.")
+        content = self._queue.read(entry)
+        if content is None:
+            return None
+        try:
+            queued = QueuedDelivery.parse(content)
+        except ValueError:
+            raise Refusal(400, "It is not a delivery as relay_handler.py writes it.") from None
+        verified = self._verify(queued)
+        conn_id = verified.connection.conn_id
+        # Security: nobody outside can choose the time of the storage, so it is preferred to that of the function.
+        arrived = queued.arrived if entry.modified is None else entry.modified
+        problem = _RelayError(f"the result store of connection {conn_id} fails")
+        if conn_id in failed:
+            raise problem
+        try:
+            deliveries = Deliveries(ResultStore(verified.connection.result_store))
+            # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
+            # result is still stored, the copy changes nothing.
+            if not deliveries.delivered([verified.request_id]):
+                if not is_recent(verified.time, now=arrived, tolerance=self._tolerance):
+                    raise Refusal(403, "Its time is missing, or too far from that of its arrival.")
+                deliveries.save(verified.request_id, queued.delivery.body)
+        except BasetenResultStoreError as error:
+            failed.add(conn_id)
+            raise problem from error
+        return verified
+
+    def _verify(self, queued: QueuedDelivery) -> VerifiedDelivery:
+        conn_id = valid_conn_id(queued.conn_id)
+        try:
+            if not conn_id:
+                return identify(queued.delivery, None)
+            return self._connections.identify(queued.delivery, conn_id)
+        except Refusal:
+            raise
+        except Exception as error:
+            raise _RelayError(f"connection {conn_id} can't be looked up ({error_types(error)})") from error
+
+
+def pause_after(failures: int, interval: float) -> float:
+    """Return the seconds until the next round.
+
+    :param failures: number of rounds that have failed in a row.
+    :param interval: pause after a round without a failure, in seconds.
+    """
+    return max(interval, min(_MAX_PAUSE_SECONDS, interval * 2.0 ** min(failures, 10)))

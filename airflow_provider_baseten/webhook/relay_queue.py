@@ -1,0 +1,149 @@
+"""Queue of the relay: a folder in which ``relay_handler.py`` writes one file for each delivery."""
+
+import base64
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
+from airflow_provider_baseten.storage import file_rights, files
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery
+
+#: Folder in the queue for the deliveries that are refused.
+REFUSED = "refused"
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A file of the queue.
+
+    :param name: name of the file.
+    :param size: size in bytes.
+    :param modified: when the file was written, in seconds since the epoch by the clock of the storage; ``None`` if the
+        storage does not say.
+    """
+
+    name: str
+    size: int
+    modified: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedDelivery:
+    """Content of a file of the queue. Anybody may have sent it.
+
+    :param conn_id: connection in the URL of the delivery.
+    :param arrived: when the delivery arrived, in seconds since the epoch by the clock of the function.
+    :param delivery: the delivery as it was received.
+    """
+
+    conn_id: str
+    arrived: float
+    delivery: ReceivedDelivery
+
+    @classmethod
+    def parse(cls, content: bytes) -> "QueuedDelivery":
+        """Parse a file.
+
+        :raises ValueError: the function has not written this.
+        """
+        try:
+            entry = json.loads(content)
+            conn_id, signature, request_id = entry["conn_id"], entry["signature"], entry["request_id"]
+            arrived, body = float(entry["arrived"]), base64.b64decode(entry["body"], validate=True)
+        except (KeyError, TypeError, OverflowError, RecursionError):
+            raise ValueError("not a delivery as the function writes it") from None
+        is_text = isinstance(conn_id, str) and isinstance(signature, str)
+        if not (is_text and isinstance(request_id, str | None) and math.isfinite(arrived)):
+            raise ValueError("not a delivery as the function writes it")
+        return cls(conn_id, arrived, ReceivedDelivery(body=body, signature=signature, request_id=request_id))
+
+
+class RelayQueue:
+    """Folder with one file for each delivery. Several processes may work on the same folder.
+
+    :param uri: URI of the folder, or local path.
+    :raises BasetenResultStoreError: the folder or a file could not be read or changed. Every method may raise it.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    def check(self) -> None:
+        """Check that there is such a bucket. Without it, the queue would only seem empty."""
+        with self._reported("read"):
+            local, remote = files.locate(self.uri)
+            try:
+                if local is None:
+                    remote.fs.info(remote.bucket)
+            except FileNotFoundError:
+                raise BasetenResultStoreError(f"There is no bucket {remote.bucket}: check the queue's URI.") from None
+
+    def entries(self) -> list[QueueEntry]:
+        """Return all files; none if the folder does not exist. The folder of refused deliveries does not count."""
+        with self._reported("read"), suppress(FileNotFoundError):
+            local, remote = files.locate(self.uri)
+            return [*(_local_entries(str(local)) if local is not None else _remote_entries(remote))]
+        return []
+
+    def read(self, entry: QueueEntry) -> bytes | None:
+        """Return the content of a file, ``None`` if another process has moved or deleted it."""
+        return files.read(f"{self.uri}/{entry.name}")
+
+    def remove(self, entry: QueueEntry) -> None:
+        """Delete a file if it exists."""
+        files.remove(f"{self.uri}/{entry.name}")
+
+    def refuse(self, entry: QueueEntry) -> None:
+        """Move a file to the folder of refused deliveries, if it exists."""
+        with self._reported("changed"), suppress(FileNotFoundError):
+            local, remote = files.locate(self.uri)
+            if local is not None:
+                file_rights.make_folder(local / REFUSED)
+                (local / entry.name).replace(local / REFUSED / entry.name)
+            else:
+                remote.fs.mv((remote / entry.name).path, (remote / REFUSED / entry.name).path)
+
+    @contextmanager
+    def _reported(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (BasetenError, FileNotFoundError):
+            raise
+        except Exception as error:
+            raise BasetenResultStoreError(
+                f"The queue {self.uri} could not be {what} ({files.reason(error)})."
+            ) from error
+
+
+def _local_entries(folder: str) -> Iterator[QueueEntry]:
+    with os.scandir(folder) as found:
+        for file in found:
+            with suppress(FileNotFoundError):  # Another process has just deleted it.
+                if file.name.endswith(_SUFFIX) and file.is_file(follow_symlinks=False):
+                    status = file.stat(follow_symlinks=False)
+                    yield QueueEntry(file.name, status.st_size, status.st_mtime)
+
+
+def _remote_entries(folder: Any) -> Iterator[QueueEntry]:
+    folder.fs.invalidate_cache(folder.path)  # Other processes write there, so a cached listing may be out of date.
+    for found in folder.fs.ls(folder.path, detail=True):
+        name = PurePosixPath(found["name"]).name
+        if name.endswith(_SUFFIX) and found["type"] == "file":
+            with suppress(FileNotFoundError):
+                yield QueueEntry(name, found["size"], _modified(folder.fs, found["name"]))
+
+
+def _modified(fs: Any, path: str) -> float | None:
+    try:
+        moment: datetime = fs.modified(path)
+    except NotImplementedError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

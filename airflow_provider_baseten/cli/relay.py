@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import threading
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.cli.console import OK, CommandError, command, stdout
@@ -30,7 +31,8 @@ def relay(options: argparse.Namespace) -> int:
         return OK
 
     def stop(number: int, _: object) -> None:
-        its_relay.stop()
+        # In a thread, because the signal may interrupt a call that holds the lock which stop() needs.
+        threading.Thread(target=its_relay.stop).start()
         signal.signal(number, signal.SIG_DFL)  # A second signal ends the process at once.
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -40,10 +40,14 @@ python() {
         *) command python "$@" ;;
     esac
 }
+aws() {
+    command python -m tests.docs_blocks.aws "$@"
+}
 airflow() {
     case "$*" in
         "baseten emulator --help") command airflow "$@" ;;
         "baseten emulator "*) serve command airflow "$@" ;;
+        "baseten relay "*) command airflow "$@" --once ;;  # Once is enough, and ends.
         standalone) command airflow standalone --help ;;  # Tests of the demo start it.
         *) command airflow "$@" ;;
     esac

@@ -21,7 +21,8 @@ from airflow_provider_baseten.webhook.relay_queue import REFUSED, QueuedDelivery
 
 # Maximum number of deliveries in a round, so that each round ends soon. The others follow in the next rounds.
 _MAX_ENTRIES = 1000
-_PARALLEL = 4
+# Number of deliveries at the same time. Most of the time goes into waiting for the storage.
+_PARALLEL = 16
 # Longest pause after rounds that failed, in seconds. It is shorter than the minute for which a task waits for a late
 # result.
 _MAX_PAUSE_SECONDS = 30.0
@@ -100,7 +101,7 @@ class Relay:
         # The order is new each time, so that entries that always fail do not block the others.
         random.shuffle(entries)
         result = RelayRound()
-        failed: set[str] = set()
+        failed: dict[str, BasetenResultStoreError] = {}
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="baseten-relay") as threads:
             for end in threads.map(lambda entry: self._finish(entry, failed), entries[:_MAX_ENTRIES]):
                 if isinstance(end, _RelayError):
@@ -113,13 +114,15 @@ class Relay:
             _log.info("Deliveries of this round: %d stored, %d refused", result.stored, result.refused)
         return result
 
-    def _finish(self, entry: QueueEntry, failed: set[str]) -> VerifiedDelivery | Refusal | _RelayError | None:
+    def _finish(
+        self, entry: QueueEntry, failed: dict[str, BasetenResultStoreError]
+    ) -> VerifiedDelivery | Refusal | _RelayError | None:
         """Store or refuse one delivery.
 
         Return the delivery if it was stored, the refusal if it was refused, the error if it stays in the queue, and
         ``None`` if another process has taken it.
 
-        :param failed: ids of connections whose store has failed in this round. They are not tried again.
+        :param failed: errors of the result stores that have failed in this round, by URI. They are not tried again.
         """
         if self._stopped.is_set():
             return None
@@ -143,7 +146,7 @@ class Relay:
             return _RelayError(f"the queue fails ({error_types(error)})")
         return verified
 
-    def _store(self, entry: QueueEntry, failed: set[str]) -> VerifiedDelivery | None:
+    def _store(self, entry: QueueEntry, failed: dict[str, BasetenResultStoreError]) -> VerifiedDelivery | None:
         """Verify and store one delivery; return its facts, ``None`` if another process has taken it.
 
         :raises Refusal: the delivery is not accepted.
@@ -159,23 +162,24 @@ class Relay:
         except ValueError:
             raise Refusal(400, "It is not a delivery as relay_handler.py writes it.") from None
         verified = self._verify(queued)
-        conn_id = verified.connection.conn_id
+        store = ResultStore(verified.connection.result_store)
         # Security: nobody outside can choose the time of the storage, so it is preferred to that of the function.
         arrived = queued.arrived if entry.modified is None else entry.modified
-        problem = _RelayError(f"the result store of connection {conn_id} fails")
-        if conn_id in failed:
-            raise problem
         try:
-            deliveries = Deliveries(ResultStore(verified.connection.result_store))
+            if store.uri in failed:
+                raise failed[store.uri]
+            deliveries = Deliveries(store)
             # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
             # result is still stored, the copy changes nothing.
-            if not deliveries.delivered([verified.request_id]):
-                if not is_recent(verified.time, now=arrived, tolerance=self._tolerance):
-                    raise Refusal(403, "Its time is missing, or too far from that of its arrival.")
+            if is_recent(verified.time, now=arrived, tolerance=self._tolerance):
                 deliveries.save(verified.request_id, queued.delivery.body)
+            elif not deliveries.delivered([verified.request_id]):
+                raise Refusal(403, "Its time is missing, or too far from that of its arrival.")
         except BasetenResultStoreError as error:
-            failed.add(conn_id)
-            raise problem from error
+            failed[store.uri] = error
+            raise _RelayError(
+                f"the result store of connection {verified.connection.conn_id} fails ({error_types(error)})"
+            ) from None
         return verified
 
     def _verify(self, queued: QueuedDelivery) -> VerifiedDelivery:

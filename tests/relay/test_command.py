@@ -86,7 +86,8 @@ class TestOnce:
         done = once(bucket.uri("queue"))
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == (
-            "Error: 1 deliveries stay in the queue, for the next round: the result store of connection prod fails."
+            "Error: 1 deliveries stay in the queue, for the next round: the result store of connection prod "
+            "fails (BasetenResultStoreError from NotADirectoryError)."
         )
         assert len(bucket.keys()) == 1
 

@@ -90,7 +90,7 @@ class Relay:
                 _log.info("No delivery stays in the queue any more")
             known = problems
             failures = failures + 1 if problems else 0
-            self._stopped.wait(pause_after(failures, interval))
+            self._stopped.wait(round_pause(failures, interval))
 
     def run_round(self) -> RelayRound:
         """Store or refuse the deliveries that are in the queue now, at most a thousand; log the counts.
@@ -194,7 +194,7 @@ class Relay:
             raise _RelayError(f"connection {conn_id} can't be looked up ({error_types(error)})") from error
 
 
-def pause_after(failures: int, interval: float) -> float:
+def round_pause(failures: int, interval: float) -> float:
     """Return the seconds until the next round.
 
     :param failures: number of rounds that have failed in a row.

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 # Lambda accepts requests of up to 6 MB. The limit here is for API Gateway, which passes on larger ones.
-MAX_BODY_BYTES = 6 * 1024 * 1024
+MAX_DELIVERY_BYTES = 6 * 1024 * 1024
 _MAX_HEADER = 2000
 
 _log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if not 0 < len(signature) <= _MAX_HEADER:
         return _respond(401, "A delivery has a signature.")
     body = _body_of(event)
-    if len(body) > MAX_BODY_BYTES:
-        return _respond(413, f"The body has more than {MAX_BODY_BYTES:,} bytes.")
+    if len(body) > MAX_DELIVERY_BYTES:
+        return _respond(413, f"The body has more than {MAX_DELIVERY_BYTES:,} bytes.")
     request_id = headers.get("x-baseten-request-id")
     entry = {
         "conn_id": matched[1],

@@ -64,7 +64,7 @@ def test_a_copy_changes_nothing(bucket, send):
         ({"headers": {}}, 401),
         ({"headers": {"x-baseten-signature": ""}}, 401),
         ({"headers": {"x-baseten-signature": "v1=" * 10_000}}, 401),
-        ({"body": "x" * (relay_handler.MAX_BODY_BYTES + 1)}, 413),
+        ({"body": "x" * (relay_handler.MAX_DELIVERY_BYTES + 1)}, 413),
     ],
 )
 def test_what_can_be_no_delivery_is_refused(bucket, function, change, status):
@@ -75,7 +75,7 @@ def test_what_can_be_no_delivery_is_refused(bucket, function, change, status):
 
 
 def test_the_largest_body_is_stored(bucket, send):
-    content = b" " * relay_handler.MAX_BODY_BYTES
+    content = b" " * relay_handler.MAX_DELIVERY_BYTES
     assert send(content) == 200
     assert len(bucket.keys()) == 1
 

@@ -14,7 +14,7 @@ from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook import relay
-from airflow_provider_baseten.webhook.relay import pause_after
+from airflow_provider_baseten.webhook.relay import round_pause
 from airflow_provider_baseten.webhook.relay_queue import RelayQueue
 from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection, signature
 
@@ -210,8 +210,8 @@ class TestOutage:
         assert stored(store) == ["r1"]
 
     def test_pause(self):
-        assert [pause_after(failures, 5.0) for failures in (0, 1, 2, 3, 99)] == [5, 10, 20, 30, 30]
-        assert pause_after(3, 60.0) == 60.0
+        assert [round_pause(failures, 5.0) for failures in (0, 1, 2, 3, 99)] == [5, 10, 20, 30, 30]
+        assert round_pause(3, 60.0) == 60.0
 
 
 # The process is killed when it is about to delete a file of the queue.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.waiting import state
 from tests.relay.conftest import Bucket
 from tests.relay.function_url import function_url
 from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body
@@ -143,6 +145,30 @@ def test_a_waiting_task_gets_its_result(baseten, bucket, run_dag, tmp_path, monk
     wait_until(lambda: request.settled_at is not None, 20, "the second delivery")
     assert [attempt.status for attempt in request.webhook_attempts] == [503, 200]
     assert bucket.keys("queue/refused/") == []
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_while_no_relay_runs_a_task_fails_and_its_retry_gets_the_result(
+    baseten, bucket, run_dag, capfd, monkeypatch, deferrable
+):
+    monkeypatch.setattr(state, "GRACE", 1.0)
+    with DAG(f"late_{deferrable}") as dag:
+        BasetenAsyncPredictOperator(
+            task_id="shout",
+            baseten_conn_id="prod",
+            model_id="shout",
+            model_input="grüße",
+            deferrable=deferrable,
+            poll_interval=0.5,
+            timeout=120,
+            retries=1,
+            retry_delay=timedelta(0),
+            on_retry_callback=lambda context: once(bucket.uri("queue")),
+        )
+    run = run_dag(dag)
+    assert (run.state, run.xcom("shout"), run.tries) == ("success", "GRÜSSE", {("shout", -1): 2})
+    assert "BasetenResultLostError" in "".join(capfd.readouterr())
+    assert len(baseten.async_requests) == 1
 
 
 def test_in_a_task(bucket, send, store, run_dag):

@@ -121,6 +121,13 @@ class TestStandalone:
         with nginx(tmp_path, free_port()) as server:  # After a 502 Baseten sends again.
             assert post(server, body("r1")).status_code == 502
 
+    def test_a_delivery_goes_to_the_next_server_of_several(self, tmp_path, receiver, store):
+        working = f"server 127.0.0.1:{receiver};"
+        both = f"server 127.0.0.1:{free_port()};\n    {working}"
+        with nginx(tmp_path, receiver, {working: both}) as server:
+            assert {post(server, body(f"r{number}")).status_code for number in range(4)} == {200}
+        assert len(store.names()) == 4
+
     def test_one_address_does_not_use_up_the_rate_of_another(self, tmp_path, receiver, store):
         async def flood(server: Nginx) -> Counter[int]:
             trusted = ssl.create_default_context(cafile=str(server.certificate))

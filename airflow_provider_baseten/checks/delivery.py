@@ -123,7 +123,7 @@ def judge_delivery(endpoint: WebhookEndpoint, conn_id: str, state: DeliveryState
     return failed(
         _NAME,
         "The receiver accepted the delivery, but it did not appear in the result store here: the receiver writes to "
-        "another store than this process reads.",
+        "another store than this process reads, or the endpoint is that of a relay, which does not run.",
         "Enter one shared result store in the connection, or in [baseten] result_store on every machine, and the same "
         "for the standalone receiver (--result-store). A local folder is another one on each machine and in each "
         f"container. The delivery is in the store of the receiver. {left}",

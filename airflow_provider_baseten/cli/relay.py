@@ -17,7 +17,7 @@ def relay(options: argparse.Namespace) -> int:
     """Store deliveries until interrupted or terminated, or make one round with ``--once``."""
     queue = RelayQueue(options.queue)
     queue.check()
-    its_relay = Relay(
+    mover = Relay(
         queue,
         Connections(find_airflow_connection),
         tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(),
@@ -25,18 +25,18 @@ def relay(options: argparse.Namespace) -> int:
     )
     log_to_stderr()
     if options.once:
-        if kept := its_relay.run_round().kept:
+        if kept := mover.run_round().kept:
             reasons = ", ".join(sorted(kept))
             raise CommandError(f"{kept.total()} deliveries stay in the queue, for the next round: {reasons}.")
         return OK
 
     def stop(number: int, _: object) -> None:
         # In a thread, because the signal may interrupt a call that holds the lock which stop() needs.
-        threading.Thread(target=its_relay.stop).start()
+        threading.Thread(target=mover.stop).start()
         signal.signal(number, signal.SIG_DFL)  # A second signal ends the process at once.
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     print(f"Storing the deliveries in {options.queue}; stop with Ctrl-C.", file=stdout(), flush=True)
-    its_relay.run(options.interval)
+    mover.run(options.interval)
     return OK

@@ -56,7 +56,7 @@ class Relay:
 
     :param queue: the queue.
     :param connections: connections that may receive deliveries.
-    :param tolerance: seconds by which the time in a delivery may differ from the time of its arrival in the queue.
+    :param tolerance: seconds by which the time in a delivery may differ from that of its arrival at the function.
     :param max_body_bytes: largest body that is accepted, in bytes.
     """
 
@@ -163,15 +163,14 @@ class Relay:
             raise Refusal(400, "It is not a delivery as relay_handler.py writes it.") from None
         verified = self._verify(queued)
         store = ResultStore(verified.connection.result_store)
-        # Security: nobody outside can choose the time of the storage, so it is preferred to that of the function.
-        arrived = queued.arrived if entry.modified is None else entry.modified
         try:
             if store.uri in failed:
                 raise failed[store.uri]
             deliveries = Deliveries(store)
             # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
-            # result is still stored, the copy changes nothing.
-            if is_recent(verified.time, now=arrived, tolerance=self._tolerance):
+            # result is still stored, the copy changes nothing. The function wrote the time of arrival, which stays the
+            # same if the file is moved, for example out of the folder of refused deliveries.
+            if is_recent(verified.time, now=queued.arrived, tolerance=self._tolerance):
                 deliveries.save(verified.request_id, queued.delivery.body)
             elif not deliveries.delivered([verified.request_id]):
                 raise Refusal(403, "Its time is missing, or too far from that of its arrival.")

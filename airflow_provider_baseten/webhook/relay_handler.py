@@ -36,16 +36,16 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     matched = _PATH.fullmatch(event["rawPath"])
     if not matched:
-        return _respond(404, "There is nothing at this path.")
+        return _refuse(404, "There is nothing at this path.")
     if event["requestContext"]["http"]["method"] != "POST":
-        return _respond(405, "A delivery is a POST.")
+        return _refuse(405, "A delivery is a POST.")
     headers = {name.lower(): text for name, text in event.get("headers", {}).items()}
     signature = headers.get("x-baseten-signature", "")
     if not 0 < len(signature) <= _MAX_HEADER:
-        return _respond(401, "A delivery has a signature.")
+        return _refuse(401, "A delivery has a signature.")
     body = _body_of(event)
     if len(body) > MAX_DELIVERY_BYTES:
-        return _respond(413, f"The body has more than {MAX_DELIVERY_BYTES:,} bytes.")
+        return _refuse(413, f"The body has more than {MAX_DELIVERY_BYTES:,} bytes.")
     request_id = headers.get("x-baseten-request-id")
     entry = {
         "conn_id": matched[1],
@@ -60,8 +60,8 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except Exception as error:
         # The message of the error is not logged: it may hold the names of the bucket and of the account.
         _log.error("A delivery for connection %s was not stored: %s", matched[1], type(error).__name__)
-        return _respond(503, "The delivery could not be stored.")
-    return _respond(200, "The delivery is stored.")
+        return _refuse(503, "The delivery could not be stored.")
+    return _respond(200, {"request_id": entry["request_id"]})
 
 
 def _body_of(event: dict[str, Any]) -> bytes:
@@ -92,6 +92,10 @@ def _s3() -> Any:
     return boto3.client("s3", config=Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2}))
 
 
-def _respond(status: int, sentence: str) -> dict[str, Any]:
-    body = json.dumps({"message": sentence})
-    return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": body}
+def _refuse(status: int, sentence: str) -> dict[str, Any]:
+    return _respond(status, {"error": sentence})
+
+
+def _respond(status: int, content: dict[str, Any]) -> dict[str, Any]:
+    """Return a response in the form of those of the webhook receiver."""
+    return {"statusCode": status, "headers": {"Content-Type": "application/json"}, "body": json.dumps(content)}

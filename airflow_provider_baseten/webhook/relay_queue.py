@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -26,13 +25,10 @@ class QueueEntry:
 
     :param name: name of the file.
     :param size: size in bytes.
-    :param modified: when the file was written, in seconds since the epoch by the clock of the storage; ``None`` if the
-        storage does not say.
     """
 
     name: str
     size: int
-    modified: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +124,7 @@ def _local_entries(folder: str) -> Iterator[QueueEntry]:
         for file in found:
             with suppress(FileNotFoundError):  # Another process has just deleted it.
                 if file.name.endswith(_SUFFIX) and file.is_file(follow_symlinks=False):
-                    status = file.stat(follow_symlinks=False)
-                    yield QueueEntry(file.name, status.st_size, status.st_mtime)
+                    yield QueueEntry(file.name, file.stat(follow_symlinks=False).st_size)
 
 
 def _remote_entries(folder: Any) -> Iterator[QueueEntry]:
@@ -137,13 +132,4 @@ def _remote_entries(folder: Any) -> Iterator[QueueEntry]:
     for found in folder.fs.ls(folder.path, detail=True):
         name = PurePosixPath(found["name"]).name
         if name.endswith(_SUFFIX) and found["type"] == "file":
-            with suppress(FileNotFoundError):
-                yield QueueEntry(name, found["size"], _modified(folder.fs, found["name"]))
-
-
-def _modified(fs: Any, path: str) -> float | None:
-    try:
-        moment: datetime = fs.modified(path)
-    except NotImplementedError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            yield QueueEntry(name, found["size"])

@@ -66,9 +66,9 @@ def function_url(handle: Handler) -> Iterator[str]:
 
     class Request(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             try:
-                response = handle(event(self.path, body, dict(self.headers)), None)
+                response = handle(event(self.path, body, dict(self.headers), method=self.command), None)
             except Exception:  # As Lambda does.
                 response = {"statusCode": 502, "body": "Internal Server Error"}
             content = response["body"].encode()
@@ -76,6 +76,9 @@ def function_url(handle: Handler) -> Iterator[str]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def do_GET(self) -> None:
+            self.do_POST()
 
         def log_message(self, *_: Any) -> None:
             pass

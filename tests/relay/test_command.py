@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
+from airflow_provider_baseten.checks import delivery, run_checks
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.storage.deliveries import Deliveries
@@ -21,7 +23,7 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting import state
 from tests.relay.conftest import Bucket
 from tests.relay.function_url import function_url
-from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body
+from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection
 from tools.airflow_api import wait_until
 
 KEY = "abcd1234.s3cr3t"
@@ -178,3 +180,28 @@ def test_in_a_task(bucket, send, store, run_dag):
         BashOperator(task_id="relay", bash_command=command, env=dict(os.environ))
     assert run_dag(dag).state == "success"
     assert ResultStore(store).names() == ["r1.json"]
+
+
+class TestCheck:
+    """``airflow baseten check`` with the function's URL as webhook endpoint."""
+
+    def delivery(self):
+        results = {result.check: result for result in run_checks("prod")}
+        assert results["receiver"].status == "skipped"
+        return results["test delivery"]
+
+    def test_with_a_relay(self, baseten, bucket, make_relay, store):
+        relay = make_relay(bucket.uri("queue"), {"prod": connection(store)}.get)
+        thread = threading.Thread(target=relay.run, args=[0.2])
+        thread.start()
+        try:
+            assert self.delivery().status == "ok"
+        finally:
+            relay.stop()
+            thread.join()
+
+    def test_without_a_relay(self, baseten, monkeypatch):
+        monkeypatch.setattr(delivery, "_WAIT_SECONDS", 1)
+        result = self.delivery()
+        assert result.status == "failed"
+        assert "the endpoint is that of a relay, which does not run" in result.message

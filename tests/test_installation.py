@@ -63,7 +63,7 @@ def test_release_files_with_another_content_are_refused():
 def test_a_package_more_than_is_wanted_is_refused(capsys):
     package = {"version": "1.0", "licence": "MIT", "size": 1_500_000}
     dist.print_added(dict.fromkeys(dist.ADDED, package))
-    assert "3 packages" in capsys.readouterr().out
+    assert "4 packages" in capsys.readouterr().out
     with pytest.raises(ValueError, match="the packages above should be"):
         dist.print_added(dict.fromkeys([*dist.ADDED, "left-pad"], package))
 

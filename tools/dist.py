@@ -24,7 +24,7 @@ PACKAGE = "airflow_provider_baseten"
 # Not `example_dags`: Airflow 3.3 loads a folder of this name from each provider where `[core] load_examples` is on.
 EXAMPLES = f"{PACKAGE}/examples"
 # The packages that an installation without extras adds to Airflow.
-ADDED = {"airflow-provider-baseten", "aiolimiter", "pyreqwest"}
+ADDED = {"airflow-provider-baseten", "aiolimiter", "orjson", "pyreqwest"}
 
 
 def main() -> int:
@@ -110,8 +110,8 @@ def print_added(added: Mapping[str, Mapping[str, Any]]) -> None:
     """
     print("The wheel adds to Airflow:")
     for name, package in sorted(added.items()):
-        print(f"  {name:28}{package['version']:12}{package['licence']:24}{package['size'] / 1e6:7.1f} MB")
-    print(f"  {len(added)} packages{sum(package['size'] for package in added.values()) / 1e6:60.1f} MB")
+        print(f"  {name:28}{package['version']:12}{package['licence']:34}{package['size'] / 1e6:7.1f} MB")
+    print(f"  {len(added)} packages{sum(package['size'] for package in added.values()) / 1e6:70.1f} MB")
     if set(added) != ADDED:
         raise ValueError(f"the packages above should be {', '.join(sorted(ADDED))}: change `dependencies` or `ADDED`.")
 

@@ -101,6 +101,8 @@ def test_the_wheel_has_the_example_dags_where_airflow_does_not_load_them(wheel):
     assert f"{dist.EXAMPLES}/route_tickets.py" in names
     assert f"{dist.EXAMPLES}/data/tickets.json" in names
     assert f"{dist.EXAMPLES}/models/language_identifier/config.yaml" in names
+    assert "airflow_provider_baseten/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     # Airflow 3.3 loads this folder of each provider.
     assert not [name for name in names if name.startswith("airflow_provider_baseten/example_dags/")]
 

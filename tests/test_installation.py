@@ -49,6 +49,16 @@ def test_each_python_that_the_package_claims_is_tested_with_each_airflow():
         assert claimed <= set(versions), name
 
 
+@pytest.mark.parametrize("name", ["3.1", "3.2"])
+def test_the_older_airflows_are_tested_with_what_their_own_constraints_pin(name):
+    own, ours = pins(ROOT / "tests" / "constraints" / f"{name}.0.txt"), pins(ROOT / f"constraints-{name}.txt")
+    dependencies = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert len(dependencies & own.keys()) == 7
+    assert {name: ours[name] for name in dependencies & own.keys()} == {
+        name: own[name] for name in dependencies & own.keys()
+    }
+
+
 def test_the_documentation_names_the_patches_that_are_tested():
     page = (ROOT / "docs" / "versions.rst").read_text()
     for name in matrix.PYTHONS:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.emulator.deployments import Limits
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
-from tests.s3_server import aws_environment, s3_client, s3_server
+from tests.s3_server import KEYS, S3Server
 
 TRUSS = Path(__file__).parents[1] / "example_dags" / "models" / "word_counts"
 KEY = "abcd1234.s3cr3t"
@@ -25,21 +25,22 @@ NOWHERE = "http://127.0.0.1:9/webhook"
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     from airflow.sdk.io import store
 
-    with s3_server("bucket") as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in aws_environment(url).items():
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with S3Server(log, "bucket") as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
             patch.setenv(name, value)
-        patch.setenv("TRUSS_SECRET_aws_access_key_id", "test")
-        patch.setenv("TRUSS_SECRET_aws_secret_access_key", "test")
-        yield url
+        for name, value in KEYS.items():
+            patch.setenv(f"TRUSS_SECRET_{name}", value)
+        yield server
     for name in [name for name in store._STORE_CACHE if name.startswith("s3")]:
         del store._STORE_CACHE[name]
 
 
 @pytest.fixture
-def baseten(connect: Callable[..., None], s3: str, tmp_path: Path) -> Iterator[Emulator]:
+def baseten(connect: Callable[..., None], s3: S3Server, tmp_path: Path) -> Iterator[Emulator]:
     limits = Limits(webhook_retry_seconds=0.05)
     with Emulator({"words": TRUSS}, api_key=KEY, limits=limits) as baseten:
         connect(host=baseten.url, password=KEY, extra={"result_store": f"file://{tmp_path}/results"})
@@ -99,9 +100,9 @@ def test_in_an_object_store_a_second_run_replaces_the_file(s3, storage):
     keys = {"key": "test", "secret": "test"}
     for output in ({"n": 1}, {"n": 2}):
         assert storage.store_output(output, request(), "s3://bucket/twice/", **keys) == "s3://bucket/twice/r1.json"
-    listed = s3_client(s3).list_objects_v2(Bucket="bucket", Prefix="twice/")["Contents"]
+    listed = s3.client.list_objects_v2(Bucket="bucket", Prefix="twice/")["Contents"]
     assert [entry["Key"] for entry in listed] == ["twice/r1.json"]
-    assert json.load(s3_client(s3).get_object(Bucket="bucket", Key="twice/r1.json")["Body"]) == {"n": 2}
+    assert json.load(s3.client.get_object(Bucket="bucket", Key="twice/r1.json")["Body"]) == {"n": 2}
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

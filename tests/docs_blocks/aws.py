@@ -1,4 +1,5 @@
-"""``aws`` of the shell blocks: checks a command against AWS's own description of its API, and sends nothing.
+"""``aws`` of the shell blocks: checks a command against AWS's own description of its API. It makes buckets, and sends
+nothing else.
 
 ``python -m tests.docs_blocks.aws SERVICE OPERATION --PARAMETER VALUE ...``
 """
@@ -42,13 +43,24 @@ def main(service: str, operation: str, *arguments: str) -> None:
             parameters[name] = _value(shape, text)
     validate_parameters(parameters, described.input_shape)
     if service == "s3api" and operation == "create-bucket":
-        (Path(os.environ["DOCS_BUCKET"]) / parameters["Bucket"]).mkdir(parents=True)
+        _make_bucket(parameters["Bucket"])
     if "query" in options:
         shape = described.output_shape
         for name in options["query"].split("."):
             shape = shape.members[name]
         assert shape.type_name == "string"
         sys.stdout.write("text\n")
+
+
+def _make_bucket(name: str) -> None:
+    """Make a bucket on the server of the connection ``aws_default``."""
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    botocore.session.get_session().create_client(
+        "s3",
+        aws_access_key_id=connection["login"],
+        aws_secret_access_key=connection["password"],
+        **connection["extra"],
+    ).create_bucket(Bucket=name)
 
 
 def _options(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:

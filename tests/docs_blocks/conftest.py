@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs_blocks import bucket
 from tests.docs_blocks.collect import blocks
 from tests.docs_blocks.internet import internet
 from tests.docs_blocks.world import World, world
@@ -36,10 +35,8 @@ def here(around: World, outside: dict[str, str], tmp_path: Path, monkeypatch: py
     shutil.copytree(around.folder, folder)
     for name, value in {**around.environment, **outside}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DOCS_BUCKET", str(folder / "buckets"))
     monkeypatch.chdir(folder)
-    for conn_id in (None, "aws_default"):
-        store.attach("s3", conn_id, fs=bucket.get_fs(conn_id))
+    around.fill_bucket()
     yield replace(around, folder=folder)
     for name in [name for name in store._STORE_CACHE if name.startswith("s3")]:
         del store._STORE_CACHE[name]

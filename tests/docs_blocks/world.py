@@ -12,13 +12,15 @@ from pathlib import Path
 
 from airflow_provider_baseten.emulator import Emulator, Model
 from airflow_provider_baseten.hooks.connection import BasetenConnection
-from tests.docs_blocks import bucket
 from tests.docs_blocks.answers import SERVER
 from tests.docs_blocks.collect import Block
 from tests.receiver import receiver
+from tests.s3_server import S3Server
 
 KEY = "abcd1234.emulator-key"
 SECRET = "whsec_docs"
+# Of the documentation.
+BUCKET = "bucket"
 # Where the documentation has the emulator.
 DOCUMENTED = "http://127.0.0.1:8700"
 _ENVIRONMENTS = ("production", "development", "staging")
@@ -35,11 +37,18 @@ class World:
     :param url: base URL of the Baseten that answers them.
     :param folder: working folder.
     :param environment: environment variables.
+    :param s3: the server with the bucket.
     """
 
     url: str
     folder: Path
     environment: dict[str, str]
+    s3: S3Server
+
+    def fill_bucket(self) -> None:
+        """Leave nothing in the bucket but the files that blocks read."""
+        bucket = self.folder / "buckets" / BUCKET
+        self.s3.fill(BUCKET, {str(file.relative_to(bucket)): file.read_bytes() for file in bucket.rglob("*.*")})
 
     def pasted(self, text: str) -> str:
         """A block's text, but for the port of the Baseten that it names: a test takes a free one."""
@@ -60,6 +69,7 @@ def world(blocks: list[Block], folder: Path) -> Iterator[World]:
     slugs = _named(text, r"""\bmodel(?:_id)?["']?[=:] ?["'](?:baseten:)?([\w.-]+/[\w.-]+)["']""")
     with (
         receiver({"baseten_default": known}.get) as receiver_url,
+        S3Server(folder.with_suffix(".s3.log"), BUCKET) as s3,
         Emulator(
             models=dict.fromkeys(models, Model(SERVER, environments=_ENVIRONMENTS)),
             chains=dict.fromkeys(chains, Model(SERVER, environments=_ENVIRONMENTS)),
@@ -80,27 +90,18 @@ def world(blocks: list[Block], folder: Path) -> Iterator[World]:
             environment[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(http)
         environment |= {
             "BASETEN_API_KEY": KEY,
-            "DOCS_BUCKET": str(folder / "buckets"),
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3.connection),
             "AIRFLOW__BASETEN__RESULT_STORE": store,
             "AIRFLOW__BASETEN__STORE_CHECK_INTERVAL": "0.2",
         }
         _write_files(text, folder)
-        yield World(baseten.url, folder, environment)
+        made = World(baseten.url, folder, environment, s3)
+        made.fill_bucket()
+        yield made
 
 
 def shell_environment(home: Path) -> dict[str, str]:
-    """Variables of a shell with an Airflow of its own that knows the bucket, and where nothing is installed."""
-    provider = home / "provider"
-    files = {
-        "docs_bucket/bucket.py": Path(bucket.__file__).read_text(),
-        "docs_bucket-1.dist-info/METADATA": "Name: docs-bucket\nVersion: 1\n",
-        "docs_bucket-1.dist-info/entry_points.txt": (
-            "[apache_airflow_provider]\nprovider_info = docs_bucket.bucket:get_provider_info\n"
-        ),
-    }
-    for name, text in files.items():
-        (provider / name).parent.mkdir(parents=True, exist_ok=True)
-        (provider / name).write_text(text)
+    """Variables of a shell with an Airflow of its own, and where nothing is installed."""
     return {
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "airflow" / "dags"),
@@ -110,7 +111,6 @@ def shell_environment(home: Path) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PIP_DRY_RUN": "1",
         "PIP_NO_INDEX": "1",
-        "PYTHONPATH": os.pathsep.join([str(provider), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
 
 

@@ -13,7 +13,7 @@ from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.relay import Relay
 from airflow_provider_baseten.webhook.relay_queue import RelayQueue
 from tests.relay.function_url import event, load_function
-from tests.s3_server import aws_environment, s3_client, s3_server
+from tests.s3_server import S3Server
 from tests.webhook.deliveries import connection, signature
 
 _numbers = count()
@@ -45,28 +45,29 @@ class Bucket:
 
 
 @pytest.fixture(scope="package")
-def s3() -> Iterator[str]:
-    """URL of the S3 server; Airflow's connection ``aws_default`` and AWS's libraries lead there."""
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The S3 server; Airflow's connection ``aws_default`` and AWS's libraries lead there."""
     from airflow.sdk.io import store
 
-    with s3_server() as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in aws_environment(url).items():
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with S3Server(log) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
             patch.setenv(name, value)
-        yield url
+        yield server
     for name in [name for name in store._STORE_CACHE if name.startswith("s3")]:
         del store._STORE_CACHE[name]
 
 
 @pytest.fixture
-def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    bucket = Bucket(f"bucket-{next(_numbers)}", s3_client(s3))
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    bucket = Bucket(f"bucket-{next(_numbers)}", s3.client)
     bucket.client.create_bucket(Bucket=bucket.name)
     monkeypatch.setenv("BUCKET", bucket.name)
     return bucket
 
 
 @pytest.fixture
-def function(s3: str, tmp_path: Path) -> Any:
+def function(s3: S3Server, tmp_path: Path) -> Any:
     """The module of the function."""
     return load_function(tmp_path)
 

@@ -1,17 +1,20 @@
-"""An Airflow that runs its tasks on Celery workers, each of which can be killed."""
+"""An Airflow with two triggerers and Celery workers, each a process that can be killed."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from tests.faults.cluster import PATIENCE, Cluster
-from tools.airflow_stack import AIRFLOW, Service
+from tools.airflow_stack import AIRFLOW, COMPONENTS, Service, healthy_components
 
+WORKERS = 2
 # Each task is two processes.
 TASKS_PER_WORKER = 2
+TRIGGERERS = 2
 
 
 class CeleryCluster(Cluster):
-    """The processes of a :class:`Cluster`, and Celery workers beside them.
+    """The processes of a :class:`Cluster`, another triggerer, and Celery workers.
 
     :param home: AIRFLOW_HOME; its folder is made
     :param dags: folder with DAG files
@@ -30,17 +33,44 @@ class CeleryCluster(Cluster):
         }
         super().__init__(home, dags, executor | dict(config))
 
-    def start_workers(self, count: int) -> None:
-        """Start workers and wait until they take tasks."""
-        workers = [self._worker(f"worker-{number}") for number in range(1, count + 1)]
-        for worker in workers:
-            self._services[worker.name] = worker
-            worker.__enter__()
-        for worker in workers:
-            worker.wait_until(
-                lambda log=worker.log: " ready." in log.read_text(errors="replace"), PATIENCE, "the worker to be ready"
-            )
+    def configure(self, variables: Mapping[str, str]) -> None:
+        """Add settings as environment variables of the processes that start from now on."""
+        self._env |= variables
 
-    def _worker(self, label: str) -> Service:
+    def start_others(self) -> None:
+        """Start the other triggerers and the workers, and wait until the workers take tasks."""
+        for number in range(2, TRIGGERERS + 1):
+            self.start("triggerer", number)
+        for number in range(1, WORKERS + 1):
+            self.start_worker(number)
+        for number in range(1, WORKERS + 1):
+            self.wait_for_worker(number)
+
+    def start_worker(self, number: int) -> None:
+        """Start a worker."""
+        label = f"worker-{number}"
         options = ["--celery-hostname", f"{label}@%h", "--concurrency", str(TASKS_PER_WORKER), "--skip-serve-logs"]
-        return Service(label, [AIRFLOW, "celery", "worker", *options], self.home / f"{label}.log", env=self._env)
+        log = self.home / f"{label}.log"
+        worker = Service(label, [AIRFLOW, "celery", "worker", *options], log, env=self._env)
+        self._services[label] = worker
+        worker.__enter__()
+
+    def wait_for_worker(self, number: int) -> None:
+        """Wait until a worker that was started for the first time takes tasks."""
+        worker = self._services[f"worker-{number}"]
+        worker.wait_until(
+            lambda: " ready." in worker.log.read_text(errors="replace"), PATIENCE, "the worker to be ready"
+        )
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the API server calls all components healthy."""
+        return healthy_components(self.url).issuperset(COMPONENTS)
+
+    def start_ended(self) -> Self:
+        """Start the processes that have ended again, as a supervisor does."""
+        for service in self._services.values():
+            if service.ended:
+                service.__exit__()
+                service.__enter__()
+        return self

@@ -2,18 +2,52 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Self
 
+from tools.airflow_api import wait_until
 from tools.airflow_stack import Service, free_port
 
 START_SECONDS = 60
 # The server refuses to run as root.
 POSTGRES_USER = "postgres"
+
+
+class Server(Service):
+    """A server that can end, and start again on the same port.
+
+    :param name: for messages
+    :param command: program and arguments
+    :param log: file for its output
+    :param url: for clients
+    :param responds: whether it responds
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, url: str, responds: Callable[[], bool]) -> None:
+        super().__init__(name, command, log)
+        self.url = url
+        self._responds = responds
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.wait_until(self._responds, START_SECONDS, f"{self.name} to respond")
+        return self
+
+    def end(self, signum: signal.Signals) -> None:
+        """Send a signal that ends the server, and wait until nothing of it runs."""
+        self.send(signum)
+        wait_until(lambda: self.ended, START_SECONDS, f"{self.name} to end")
+        self.__exit__()
+
+    def start(self) -> None:
+        """Start the server again, and wait until it responds."""
+        self.__enter__()
 
 
 def missing_packages() -> list[str]:
@@ -23,18 +57,18 @@ def missing_packages() -> list[str]:
 
 
 @contextmanager
-def redis(log: Path) -> Iterator[str]:
-    """Run an empty Redis that writes nothing to disk; gives its URL without the number of a database."""
+def redis(log: Path) -> Iterator[Server]:
+    """Run an empty Redis that writes nothing to disk; its URL is without the number of a database."""
     port = free_port()
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with Service("Redis", [*command, "--dir", str(log.parent)], log) as server:
-        server.wait_until(lambda: _ping(port), START_SECONDS, "Redis to answer")
-        yield f"redis://127.0.0.1:{port}"
+    command += ["--dir", str(log.parent)]
+    with Server("Redis", command, log, url=f"redis://127.0.0.1:{port}", responds=lambda: _ping(port)) as server:
+        yield server
 
 
 @contextmanager
-def postgresql(log: Path) -> Iterator[str]:
-    """Run a PostgreSQL with an empty database that lets everybody of this machine in; gives its URL for SQLAlchemy."""
+def postgresql(log: Path) -> Iterator[Server]:
+    """Run a PostgreSQL with an empty database that lets everybody of this machine in; its URL is SQLAlchemy's."""
     programs = _postgresql_programs()
     assert programs
     port = free_port()
@@ -53,12 +87,15 @@ def postgresql(log: Path) -> Iterator[str]:
             "fsync": "off",
         }
         options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
-        with Service("PostgreSQL", _unprivileged([programs / "postgres", "-D", data, *options]), log) as server:
-            ready = [programs / "pg_isready", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
-            server.wait_until(
-                lambda: subprocess.run(ready, check=False).returncode == 0, START_SECONDS, "PostgreSQL to answer"
-            )
-            yield f"postgresql+psycopg2://{POSTGRES_USER}@127.0.0.1:{port}/postgres"
+        ready = [programs / "pg_isready", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+        with Server(
+            "PostgreSQL",
+            _unprivileged([programs / "postgres", "-D", data, *options]),
+            log,
+            url=f"postgresql+psycopg2://{POSTGRES_USER}@127.0.0.1:{port}/postgres",
+            responds=lambda: subprocess.run(ready, check=False).returncode == 0,
+        ) as server:
+            yield server
 
 
 def _postgresql_programs() -> Path | None:

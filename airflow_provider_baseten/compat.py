@@ -1,6 +1,6 @@
 """Names of Airflow that are private, that some versions of Airflow lack, or whose module differs between versions.
 
-Other modules of this package import such names from here. Each name was checked in Airflow 3.1.0, 3.2.0 and 3.3.2, or
+Other modules of this package import such names from here. Each name was checked in Airflow 3.1.8, 3.2.2 and 3.3.2, or
 in the versions that its docstring names.
 
 If Airflow drops one of these names, the import fails with an ``ImportError`` that says what to install. Only
@@ -156,7 +156,7 @@ def _unknown_airflow(problem: str) -> ImportError:
     from airflow import __version__
 
     return ImportError(
-        f"airflow-provider-baseten {problem} with Airflow {__version__}; it was checked with Airflow 3.1.0, 3.2.0 and "
+        f"airflow-provider-baseten {problem} with Airflow {__version__}; it was checked with Airflow 3.1.8, 3.2.2 and "
         "3.3.2. Install a newer airflow-provider-baseten, or an older Airflow."
     )
 
@@ -277,8 +277,8 @@ def secrets_backends() -> Callable[[], list[Any]] | None:
 def allow_database_connections() -> None:
     """Let this process find connections in Airflow's database, as Airflow's own commands do.
 
-    Airflow's commands set the private environment variable ``_AIRFLOW_PROCESS_CONTEXT``. If Airflow drops it, only
-    connections in environment variables and secrets backends are found.
+    Airflow's commands set the private environment variable ``_AIRFLOW_PROCESS_CONTEXT``, which exists from 3.1.1 on.
+    Without it, only connections in environment variables and secrets backends are found.
     """
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 

@@ -94,7 +94,7 @@ class TestUnknownVersion:
 
     def advises(self, caught):
         message = str(caught.value)
-        assert "with Airflow 3.99.0; it was checked with Airflow 3.1.0, 3.2.0 and 3.3.2." in message
+        assert "with Airflow 3.99.0; it was checked with Airflow 3.1.8, 3.2.2 and 3.3.2." in message
         assert message.endswith("Install a newer airflow-provider-baseten, or an older Airflow.")
 
     def test_import_of_a_name(self, monkeypatch):

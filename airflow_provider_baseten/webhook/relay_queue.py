@@ -98,14 +98,21 @@ class RelayQueue:
         files.remove(f"{self.uri}/{entry.name}")
 
     def refuse(self, entry: QueueEntry) -> None:
-        """Move a file to the folder of refused deliveries, if it exists."""
+        """Move a file to the folder of refused deliveries, if it exists.
+
+        In an object store the file is copied and then deleted. After a crash in between it is found again, and is
+        moved again.
+        """
         with self._reported("changed"), suppress(FileNotFoundError):
             local, remote = files.locate(self.uri)
             if local is not None:
                 file_rights.make_folder(local / REFUSED)
                 (local / entry.name).replace(local / REFUSED / entry.name)
             else:
-                remote.fs.mv((remote / entry.name).path, (remote / REFUSED / entry.name).path)
+                # Not `mv`, which reads `*`, `?` and `[` in a path as a pattern, and then moves files to other names.
+                source = (remote / entry.name).path
+                remote.fs.cp_file(source, (remote / REFUSED / entry.name).path)
+                remote.fs.rm_file(source)
 
     @contextmanager
     def _reported(self, what: str) -> Iterator[None]:

@@ -283,6 +283,15 @@ def test_the_queue_may_be_a_whole_bucket(bucket, send, make_relay, monkeypatch):
     assert [key.rpartition("/")[0] for key in bucket.keys("")] == ["refused"]
 
 
+@pytest.mark.parametrize("folder", ["team[1]", "team*", "te?m"])
+def test_a_folder_with_characters_of_patterns(bucket, make_relay, folder):
+    bucket.put(f"{folder}/garbage*.json", b"{")
+    bucket.put(f"{folder}/garbage1.json", b"{")
+    bucket.put(f"{folder}/good.json", entry(body("r1")))
+    assert counts(make_relay(bucket.uri(folder)).run_round()) == (1, 2, 0)
+    assert bucket.keys("") == [f"{folder}/refused/garbage*.json", f"{folder}/refused/garbage1.json"]
+
+
 def test_an_entry_that_is_too_large_is_not_read(bucket, make_relay, monkeypatch, caplog):
     bucket.put("queue/large.json", b" " * 100_000)
     bucket.put("queue/largest.json", entry(body("r1", data="x" * 60_000)))

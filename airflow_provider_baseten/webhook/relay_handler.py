@@ -54,7 +54,8 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "arrived": time.time(),
         "body": base64.b64encode(body).decode(),
     }
-    name = hashlib.sha256("\n".join((matched[1], signature, hashlib.sha256(body).hexdigest())).encode()).hexdigest()
+    source = "\n".join((matched[1], signature, hashlib.sha256(body).hexdigest()))
+    name = hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()
     try:
         _put(f"{name}.json", json.dumps(entry).encode())
     except Exception as error:

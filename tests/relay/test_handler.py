@@ -74,6 +74,15 @@ def test_what_can_be_no_delivery_is_refused(bucket, function, change, status):
     assert bucket.keys() == []
 
 
+@pytest.mark.parametrize("text", ["\ud800", "\xff", "v1=\u2028"])
+def test_headers_that_are_no_ascii_text_are_stored(bucket, function, text):
+    given = {"X-BASETEN-SIGNATURE": text, "X-BASETEN-REQUEST-ID": text}
+    assert function.handle(event(PATH, body("r1"), given), None)["statusCode"] == 200
+    (key,) = bucket.keys()
+    entry = json.loads(bucket.read(key))
+    assert (entry["signature"], entry["request_id"]) == (text, text)
+
+
 def test_the_largest_body_is_stored(bucket, send):
     content = b" " * relay_handler.MAX_DELIVERY_BYTES
     assert send(content) == 200

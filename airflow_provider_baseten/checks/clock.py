@@ -2,29 +2,24 @@
 
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.checks.result import CheckResult, failed, ok, skipped
+from airflow_provider_baseten.webhook.clock import time_of_headers
 
 
 def read_server_time(call: Callable[[], Response]) -> tuple[Response, float | None]:
     """Make a call, and compare the clock of its server with this machine's.
 
     :returns: the response, and the seconds that the server's clock is ahead of this machine's, exact to about a second;
-        ``None`` if the response does not tell the time.
+        ``None`` if the response has no usable ``Date``.
     """
     before = time.time()
     response = call()
     after = time.time()
-    if "age" in response.headers:  # The response comes from a cache, and its Date is old.
-        return response, None
-    try:
-        there = parsedate_to_datetime(response.headers["date"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
-        return response, None
+    there = time_of_headers(response.headers)
     # The Date header is cut to whole seconds, so on average the server's time is half a second later.
-    return response, there + 0.5 - (before + after) / 2
+    return response, None if there is None else there + 0.5 - (before + after) / 2
 
 
 def judge_clock(url: str, server_ahead: float | None, tolerance: float) -> CheckResult:
@@ -35,7 +30,7 @@ def judge_clock(url: str, server_ahead: float | None, tolerance: float) -> Check
     :param tolerance: value of ``[baseten] webhook_tolerance_seconds``.
     """
     if server_ahead is None:
-        return skipped("clock", f"{url} has not told its time.")
+        return skipped("clock", f"{url} sends no usable Date header.")
     off = f"{abs(server_ahead):.0f} s"
     if abs(server_ahead) <= tolerance:
         return ok(

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,9 +31,23 @@ def fetch_server_time(url: str) -> float | None:
 
     try:
         response = requests.head(url, timeout=_TIMEOUT, allow_redirects=False, auth=without_key)
-        # A response with the header Age comes from a cache, and its Date is old.
-        return None if "age" in response.headers else parsedate_to_datetime(response.headers["date"]).timestamp()
-    except Exception:  # No connection, no date, or an invalid one.
+    except Exception:  # No connection, or a URL that is not valid.
+        return None
+    return time_of_headers(response.headers)
+
+
+def time_of_headers(headers: Mapping[str, str]) -> float | None:
+    """Return the time at which a server has responded, in seconds since the epoch; ``None`` if unknown.
+
+    :param headers: headers of the response, in which names are found in lower case.
+    """
+    if "age" in headers:  # The response comes from a cache, and its Date is old.
+        return None
+    try:
+        moment = parsedate_to_datetime(headers["date"])
+        # The zone -0000 is UTC too, but the datetime then has no zone.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (KeyError, ValueError, OverflowError):
         return None
 
 

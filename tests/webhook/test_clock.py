@@ -15,7 +15,7 @@ from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
-from airflow_provider_baseten.webhook.clock import DeliveryClock, fetch_server_time
+from airflow_provider_baseten.webhook.clock import DeliveryClock, fetch_server_time, time_of_headers
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.webhook.deliveries import body, connection
 from tests.webhook.test_standalone import Standalone
@@ -96,6 +96,16 @@ class TestDateOfHost:
     def test_of_odd_answers(self, headers):
         with server(**headers) as (url, _):
             assert fetch_server_time(url) is None
+
+    @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000"])
+    def test_in_a_zone_of_utc(self, monkeypatch, zone):
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        try:
+            assert time_of_headers({"date": f"Tue, 15 Nov 1994 08:12:31 {zone}"}) == 784_887_151.0
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://", "gopher://hole", "http://[", "http://a\ud800"])
     def test_of_no_server(self, url):

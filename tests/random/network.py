@@ -168,7 +168,7 @@ class Network:
         except TimeoutError:
             raise connection_errors._timed_out(request, credentials.timeout) from None
         except ConnectionLostError as error:
-            raise connection_errors.connection_lost(request, error) from None
+            raise connection_errors.connection_lost(request, credentials.origin(request.host), error) from None
         response = Response(request=request, status=status, headers=answered, body=body)
         return response_reader.checked_response(response, credentials)
 

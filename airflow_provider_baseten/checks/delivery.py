@@ -28,7 +28,7 @@ _STORE_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class DeliveryState:
-    """What came of a test delivery.
+    """Result of a test delivery.
 
     :param request_id: its request id.
     :param response: response of the receiver, or why there is none.
@@ -154,7 +154,7 @@ def _explain(endpoint: WebhookEndpoint, conn_id: str, response: ReceiverResponse
             return "something before the receiver wants a login or blocks the request", (
                 "Let requests pass to the path of the endpoint without a login: deliveries are signed."
             )
-        case 200 | 404 | 405:
+        case status if status < 300 or status in {404, 405}:
             return "there is no receiver at this path", (
                 f"Check {FIELD}: https://HOST/baseten/webhooks/{conn_id}, where a path in [api] base_url comes before "
                 "/baseten. If it is right, Airflow's API server has not loaded the plugin: install this package there, "

@@ -30,7 +30,7 @@ class Keys:
 def observe_keys(credentials: Credentials) -> Keys:
     """Test each key with the management API. The test changes nothing and costs nothing."""
     try:
-        return Keys(tuple(within(_SECONDS, lambda: check_each_key(credentials))))
+        return Keys(within(_SECONDS, lambda: tuple(check_each_key(credentials))))
     except (BasetenError, TimeoutError) as error:
         return Keys(error=str(error))
 

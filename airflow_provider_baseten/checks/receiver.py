@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 import urllib3.exceptions
@@ -17,7 +17,6 @@ from airflow_provider_baseten.checks.network import NO_ADVICE, STEP_SECONDS, Obs
 from airflow_provider_baseten.checks.result import CheckResult, failed, ok, skipped
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
 from airflow_provider_baseten.client.connection_errors import blocking_failure
-from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.proxies import proxy_for
 from airflow_provider_baseten.client.wire import USER_AGENT
 from airflow_provider_baseten.exceptions import BasetenInputError
@@ -67,7 +66,7 @@ def parse_endpoint(url: str | None) -> tuple[WebhookEndpoint | None, str]:
         parts = urlsplit(checked_webhook_endpoint(url))
     except BasetenInputError as error:
         return None, str(error)
-    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    origin = _origin(parts)
     path = _PATH.fullmatch(parts.path)
     health_url = f"{origin}{path[1]}/health" if path else ""
     return WebhookEndpoint(url, f"{origin}{parts.path}", health_url, path[2] if path else ""), ""
@@ -97,7 +96,7 @@ def judge_health(endpoint: WebhookEndpoint, health: ReceiverResponse | Obstacle 
 
     A response that is not the receiver's is no failure, because a proxy may pass on only the path for deliveries.
 
-    :param health: the receiver's health; ``None`` if the path of the endpoint does not tell where it is.
+    :param health: the receiver's health; ``None`` if the path of the endpoint is not that of a receiver.
     """
     if health is None:
         return skipped(
@@ -173,9 +172,8 @@ def _send(method: str, url: str, headers: Mapping[str, str], body: bytes | None)
     request = Request(method=method, host="", path=parts.path, subject="The request", advice=NO_ADVICE)
     proxy, bundle = proxy_for(url), ca_bundle()
     with requests.Session() as session:
-        session.trust_env = (
-            False  # Keeps requests from sending an entry of ~/.netrc, and from its own rules for proxies.
-        )
+        # Keeps requests from sending an entry of ~/.netrc, and from its own rules for proxies.
+        session.trust_env = False
         try:
             with session.request(
                 method,
@@ -192,13 +190,17 @@ def _send(method: str, url: str, headers: Mapping[str, str], body: bytes | None)
                     response.status_code, _object(response.raw.read(_MAX_BYTES, decode_content=True))
                 )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            credentials = Credentials(api_key="", base_url=f"{parts.scheme}://{parts.netloc}", timeout=STEP_SECONDS)
-            raise blocking_failure(request, error, credentials) from None
+            raise blocking_failure(request, error, origin=_origin(parts), timeout=STEP_SECONDS) from None
+
+
+def _origin(parts: SplitResult) -> str:
+    """Return scheme, host and port of a URL, without credentials."""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _object(body: bytes) -> Mapping[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

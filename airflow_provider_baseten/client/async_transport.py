@@ -176,7 +176,9 @@ class AsyncTransport:
                         return incoming.response()
                     part = bytes(data)
         except pyreqwest.exceptions.PyreqwestError as error:
-            raise async_failure(request, error, self._credentials) from None
+            origin = self._credentials.origin(request.host)
+            timeout = min(request.timeout, self._credentials.timeout)
+            raise async_failure(request, error, origin=origin, timeout=timeout) from None
 
 
 def _is_simple(headers: HeaderMap) -> bool:

@@ -5,7 +5,6 @@ import requests
 import urllib3.exceptions
 
 from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import (
     BasetenError,
     BasetenTimeoutError,
@@ -14,27 +13,29 @@ from airflow_provider_baseten.exceptions import (
 
 
 def blocking_failure(
-    request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, credentials: Credentials
+    request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, *, origin: str, timeout: float
 ) -> BasetenError:
-    """Return the error for an exception of the library ``requests``."""
-    origin = credentials.origin(request.host)
+    """Return the error for an exception of the library ``requests``.
+
+    :param origin: scheme, host and port of the server.
+    :param timeout: seconds for which a response was waited for.
+    """
     reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
         return _untrusted(request, getattr(reason, "reason", reason))
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return _not_connected(request, origin, "no response", timeout=True)
     if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
-        return _timed_out(request, min(request.timeout, credentials.timeout))
+        return _timed_out(request, timeout)
     if isinstance(reason, urllib3.exceptions.MaxRetryError):
         return _not_connected(request, origin, reason.reason)
     return connection_lost(request, origin, error)
 
 
 def async_failure(
-    request: Request, error: pyreqwest.exceptions.PyreqwestError, credentials: Credentials
+    request: Request, error: pyreqwest.exceptions.PyreqwestError, *, origin: str, timeout: float
 ) -> BasetenError:
-    """Return the error for an exception of pyreqwest."""
-    origin = credentials.origin(request.host)
+    """Return the error for an exception of pyreqwest; the parameters are those of :func:`blocking_failure`."""
     details = getattr(error, "details", None) or {}
     causes = [cause["message"] for cause in details.get("causes") or []]
     reason = causes[-1] if causes else str(error)
@@ -43,10 +44,10 @@ def async_failure(
     # The cause "client error (Connect)" proves that the request was not sent. The types ConnectError and
     # ConnectTimeoutError do not prove it, because pyreqwest may also raise them after the request was sent.
     if "client error (Connect)" in causes:
-        timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
-        return _not_connected(request, origin, "no response" if timeout else reason, timeout=timeout)
+        is_timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
+        return _not_connected(request, origin, "no response" if is_timeout else reason, timeout=is_timeout)
     if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
-        return _timed_out(request, min(request.timeout, credentials.timeout))
+        return _timed_out(request, timeout)
     return connection_lost(request, origin, error)
 
 

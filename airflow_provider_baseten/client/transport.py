@@ -96,12 +96,13 @@ class Transport:
 
     def _attempt(self, request: Request, on_chunk: OnChunk | None) -> Response:
         proxy = self._proxy_for(self._credentials.host_url(request.host))
+        timeout = min(request.timeout, self._credentials.timeout)
         sending = SENDING.set(True)
         self.attempt_in_flight = Attempt(time.monotonic())
         try:
             with self._session.send(
                 self._prepared(request),
-                timeout=(CONNECT_TIMEOUT, min(request.timeout, self._credentials.timeout)),
+                timeout=(CONNECT_TIMEOUT, timeout),
                 proxies={"http": proxy, "https": proxy} if proxy else {},
                 allow_redirects=False,
                 stream=True,
@@ -111,7 +112,8 @@ class Transport:
                 return checked_response(incoming.response(), self._credentials)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             self.attempt_in_flight = None
-            raise blocking_failure(request, error, self._credentials) from None
+            origin = self._credentials.origin(request.host)
+            raise blocking_failure(request, error, origin=origin, timeout=timeout) from None
         except BasetenError:
             self.attempt_in_flight = None
             raise

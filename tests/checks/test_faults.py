@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_baseten.checks import CheckStatus, network
+from airflow_provider_baseten.checks import CheckStatus, key, network
 from airflow_provider_baseten.checks.receiver import ReceiverResponse, judge_health, parse_endpoint
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.webhook.clock import DeliveryClock
-from tests.checks.conftest import CHECKS
-from tests.scripted_server import ScriptedServer, answer
+from tests.checks.conftest import CHECKS, KEY
+from tests.scripted_server import ScriptedServer, answer, reset
 
 SIX_MINUTES = 360.0
 
@@ -191,6 +192,12 @@ class TestKey:
         installation.fields["host"] = serve(404).url
         assert installation.result("key").status is CheckStatus.SKIPPED
 
+    def test_has_a_time_limit(self, monkeypatch):
+        monkeypatch.setattr(key, "_SECONDS", 0.3)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            keys = key.observe_keys(Credentials(api_key=KEY, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        assert keys.error == "no response within 0.3 s"
+
     def test_of_an_account_without_credits(self, installation, serve):
         installation.fields["host"] = serve(402, b'{"error": "no credits"}').url
         assert "out of credits" in installation.faults("key").message
@@ -319,6 +326,9 @@ class TestReceiver:
             (401, b"<html>", "wants a login"),
             (403, b"<html>", "blocks the request"),
             (200, b"<html>", "no receiver at this path"),
+            (200, b"[" * 65_536, "no receiver at this path"),
+            (202, b"", "no receiver at this path"),
+            (204, b"", "no receiver at this path"),
             (301, b"", "a redirect"),
             (413, b"", "it was not accepted"),
         ],
@@ -326,6 +336,15 @@ class TestReceiver:
     def test_something_else_at_its_place(self, installation, serve, status, body, words):
         installation.extra["webhook_endpoint"] = f"{serve(status, body).url}/baseten/webhooks/prod"
         assert words in installation.faults("test delivery").message
+
+    @pytest.mark.parametrize("user", ["", "somebody:hunter2@"])
+    def test_a_connection_that_is_lost(self, installation, user):
+        with ScriptedServer(reset) as server:
+            url = server.url.replace("http://", f"http://{user}")
+            installation.extra["webhook_endpoint"] = f"{url}/endpoint"
+            fault = installation.faults("test delivery")
+        assert fault.message.startswith(f"{server.url}/endpoint can't be reached: HTTP failed.")
+        assert "the connection was lost" in fault.message
 
     def test_a_proxy_without_a_receiver_behind(self, installation, serve):
         installation.extra["webhook_endpoint"] = f"{serve(502, b'<html>').url}/baseten/webhooks/prod"

@@ -1,7 +1,7 @@
 """Test of a connection: the management API has to accept its keys. The test changes nothing and costs nothing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from airflow_provider_baseten.api.deployments import build_management_get
@@ -89,13 +89,7 @@ def check_each_key(credentials: Credentials) -> Iterator[CheckedKey]:
 
 
 def _rights(credentials: Credentials, api_key: str) -> KeyRights:
-    tested = Credentials(
-        api_key=api_key,
-        auth_scheme=credentials.auth_scheme,
-        base_url=credentials.base_url,
-        management_url=credentials.management_url,
-        timeout=10,
-    ).with_options(max_attempts=1)
+    tested = replace(credentials, api_key=api_key, management_api_key=None).with_options(timeout=10, max_attempts=1)
     try:
         with Client(tested) as client:
             for path in ("/v1/users/me", "/v1/models"):  # For a team's key, the first path responds 404.

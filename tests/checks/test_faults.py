@@ -198,6 +198,12 @@ class TestKey:
             keys = key.observe_keys(Credentials(api_key=KEY, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert keys.error == "no response within 0.3 s"
 
+    def test_error_does_not_quote_the_server_if_the_connection_says_so(self, installation, serve):
+        installation.fields["host"] = serve(500, b'{"error": "the quoted words"}').url
+        assert "the quoted words" in installation.faults("key").message
+        installation.extra["log_error_details"] = False
+        assert "the quoted words" not in installation.faults("key").message
+
     def test_of_an_account_without_credits(self, installation, serve):
         installation.fields["host"] = serve(402, b'{"error": "no credits"}').url
         assert "out of credits" in installation.faults("key").message

@@ -22,7 +22,7 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class FoundConnection:
-    """What came of looking up a connection.
+    """Result of the lookup of a connection.
 
     :param conn_id: id of the connection.
     :param connection: the connection; ``None`` if it is missing or not valid.

@@ -58,7 +58,7 @@ class ProxyChoice:
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """What came of a request to a host.
+    """Result of a request to a host.
 
     :param host: the host.
     :param obstacle: why there was no response; ``None`` if there was one.

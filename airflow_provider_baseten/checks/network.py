@@ -103,7 +103,7 @@ def without_credentials(proxy: str) -> str:
 def reach(url: str, call: Callable[[], T]) -> T | Obstacle:
     """Return the response of a call to a host, or the reason why there is none.
 
-    DNS and TCP are tried first, because the errors of HTTP libraries do not always tell them apart.
+    DNS and TCP are tried first, because the errors of HTTP libraries do not always distinguish them.
 
     :param url: URL of the host.
     :param call: function that calls the host, and raises a ``BasetenError`` if there is no response.

@@ -17,7 +17,7 @@ _BODY = b'{"written by": "airflow baseten check"}'
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """What came of writing, reading and deleting a file.
+    """Result of writing, reading and deleting a file.
 
     :param uri: URI of the store.
     :param is_local: whether the store is a folder of this machine.

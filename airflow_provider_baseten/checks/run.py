@@ -54,8 +54,8 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
         yield skipped("key", f"{management.host.url} can't be reached.")
     else:
         yield from key.judge_keys(key.observe_keys(credentials))
-    told = next((state for state in reversed(states) if state.server_ahead is not None), management)
-    yield _check_clock(told)
+    timed = next((state for state in reversed(states) if state.server_ahead is not None), management)
+    yield _check_clock(timed)
     store = ResultStore(found.result_store)
     store_state = store_check.observe_store(store)
     yield store_check.judge_store(store_state)
@@ -71,7 +71,7 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
     if reason:
         yield skipped("test delivery", reason)
     else:
-        yield _check_delivery(found, endpoint, store, told.server_ahead or 0.0)
+        yield _check_delivery(found, endpoint, store, timed.server_ahead or 0.0)
 
 
 def _check_clock(state: hosts.HostState) -> CheckResult:

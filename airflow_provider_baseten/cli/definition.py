@@ -179,7 +179,7 @@ _COMMANDS = (
             _arg(
                 "--once",
                 action="store_true",
-                help="make one round, and exit with 1 if a delivery could not be stored",
+                help="store the deliveries that are in the queue now, and exit with 1 if one could not be stored",
             ),
             _arg(
                 "--interval",

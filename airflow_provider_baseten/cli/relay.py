@@ -14,7 +14,7 @@ from airflow_provider_baseten.webhook.relay_queue import RelayQueue
 
 @command
 def relay(options: argparse.Namespace) -> int:
-    """Store deliveries until interrupted or terminated, or make one round with ``--once``."""
+    """Store deliveries until interrupted or terminated, or those that are in the queue now with ``--once``."""
     queue = RelayQueue(options.queue)
     queue.check()
     mover = Relay(
@@ -27,7 +27,7 @@ def relay(options: argparse.Namespace) -> int:
     if options.once:
         if kept := mover.run_round().kept:
             reasons = ", ".join(sorted(kept))
-            raise CommandError(f"{kept.total()} deliveries stay in the queue, for the next round: {reasons}.")
+            raise CommandError(f"Number of deliveries that stay in the queue: {kept.total()}. Reasons: {reasons}.")
         return OK
 
     def stop(number: int, _: object) -> None:

@@ -19,7 +19,8 @@ from airflow_provider_baseten.webhook.delivery import Refusal, VerifiedDelivery,
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.relay_queue import REFUSED, QueuedDelivery, QueueEntry, RelayQueue
 
-# Maximum number of deliveries in a round, so that each round ends soon. The others follow in the next rounds.
+# Maximum number of deliveries in a round of `Relay.run`, so that each round ends soon, and costs little while a result
+# store is down. The others follow in the next rounds.
 _MAX_ENTRIES = 1000
 # Number of deliveries at the same time. Most of the time goes into waiting for the storage.
 _PARALLEL = 16
@@ -81,7 +82,7 @@ class Relay:
         known: set[str] = set()
         while not self._stopped.is_set():
             try:
-                problems = {*self.run_round().kept}
+                problems = {*self.run_round(_MAX_ENTRIES).kept}
             except BasetenResultStoreError as error:
                 problems = {str(error)}
             for problem in problems - known:  # A problem that lasts is logged once.
@@ -92,9 +93,10 @@ class Relay:
             failures = failures + 1 if problems else 0
             self._stopped.wait(round_pause(failures, interval))
 
-    def run_round(self) -> RelayRound:
-        """Store or refuse the deliveries that are in the queue now, at most a thousand; log the counts.
+    def run_round(self, most: int | None = None) -> RelayRound:
+        """Store or refuse the deliveries that are in the queue now; log the counts.
 
+        :param most: maximum number of deliveries; by default all.
         :raises BasetenResultStoreError: the queue can't be read.
         """
         entries = self._queue.entries()
@@ -103,7 +105,7 @@ class Relay:
         result = RelayRound()
         failed: dict[str, BasetenResultStoreError] = {}
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="baseten-relay") as threads:
-            for end in threads.map(lambda entry: self._finish(entry, failed), entries[:_MAX_ENTRIES]):
+            for end in threads.map(lambda entry: self._finish(entry, failed), entries[:most]):
                 if isinstance(end, _RelayError):
                     result.kept[str(end)] += 1
                 elif isinstance(end, Refusal):

@@ -21,6 +21,7 @@ from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredict
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting import state
+from airflow_provider_baseten.webhook.relay import _MAX_ENTRIES
 from tests.relay.conftest import Bucket
 from tests.relay.function_url import function_url
 from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection
@@ -90,8 +91,8 @@ class TestOnce:
         done = once(bucket.uri("queue"))
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == (
-            "Error: 1 deliveries stay in the queue, for the next round: the result store of connection prod "
-            "fails (BasetenResultStoreError from NotADirectoryError)."
+            "Error: Number of deliveries that stay in the queue: 1. Reasons: the result store of connection prod fails "
+            "(BasetenResultStoreError from NotADirectoryError)."
         )
         assert len(bucket.keys()) == 1
 
@@ -100,6 +101,12 @@ class TestOnce:
         assert done.returncode == 1
         assert "There is no bucket no-such-bucket: check the queue's URI." in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_more_than_a_round_of_the_service(self, tmp_path):
+        for number in range(_MAX_ENTRIES + 1):
+            (tmp_path / f"{number}.json").write_text("{")
+        assert once(str(tmp_path)).returncode == 0
+        assert list(tmp_path.glob("*.json")) == []
 
     def test_without_a_queue(self):
         done = subprocess.run([*COMMAND, "--once"], capture_output=True, text=True, check=False, timeout=120)

@@ -302,12 +302,11 @@ def test_an_entry_that_is_too_large_is_not_read(bucket, make_relay, monkeypatch,
     assert "more than 74,858 bytes" in caplog.text
 
 
-def test_a_round_is_bounded(bucket, send, make_relay, store, monkeypatch):
-    monkeypatch.setattr(relay, "_MAX_ENTRIES", 3)
+def test_a_round_is_bounded(bucket, send, make_relay, store):
     for number in range(5):
         send(body(f"r{number}"))
     puller = make_relay(bucket.uri("queue"))
-    assert [counts(puller.run_round()) for _ in range(3)] == [(3, 0, 0), (2, 0, 0), (0, 0, 0)]
+    assert [counts(puller.run_round(3)) for _ in range(3)] == [(3, 0, 0), (2, 0, 0), (0, 0, 0)]
     assert len(stored(store)) == 5
 
 

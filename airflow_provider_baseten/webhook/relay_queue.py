@@ -73,12 +73,18 @@ class RelayQueue:
         self.uri = uri.rstrip("/")
 
     def check(self) -> None:
-        """Check that there is such a bucket. Without it, the queue would only seem empty."""
+        """Check that there is such a bucket, or the folder above a local queue. Without it, the queue would seem empty.
+
+        :raises BasetenResultStoreError: there is none, or it can't be looked up.
+        """
         with self._reported("read"):
             local, remote = files.locate(self.uri)
+            if local is not None:
+                if not (local.is_dir() or local.parent.is_dir()):
+                    raise BasetenResultStoreError(f"There is no folder {local.parent}: check the queue's URI.")
+                return
             try:
-                if local is None:
-                    remote.fs.info(remote.bucket)
+                remote.fs.info(remote.bucket)
             except FileNotFoundError:
                 raise BasetenResultStoreError(f"There is no bucket {remote.bucket}: check the queue's URI.") from None
 

@@ -108,6 +108,11 @@ class TestOnce:
         assert once(str(tmp_path)).returncode == 0
         assert list(tmp_path.glob("*.json")) == []
 
+    def test_a_scheme_with_one_slash(self, tmp_path):
+        done = once("s3:/bucket/queue")
+        assert done.returncode == 1
+        assert "There is no folder s3:/bucket: check the queue's URI." in done.stderr
+
     def test_without_a_queue(self):
         done = subprocess.run([*COMMAND, "--once"], capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 2

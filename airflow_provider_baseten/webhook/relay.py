@@ -35,6 +35,20 @@ class _RelayError(Exception):
     """A delivery can't be stored yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Outages:
+    """What has failed in a round, with the types of the error. It is not tried again before the next round.
+
+    Not the errors themselves, because their tracebacks would keep all deliveries of the round in memory.
+
+    :param stores: result stores, by URI.
+    :param connections: lookups of connections, by id.
+    """
+
+    stores: dict[str, str] = field(default_factory=dict)
+    connections: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class RelayRound:
     """Counts of a round.
@@ -103,9 +117,9 @@ class Relay:
         # The order is new each time, so that entries that always fail do not block the others.
         random.shuffle(entries)
         result = RelayRound()
-        failed: dict[str, BasetenResultStoreError] = {}
+        outages = _Outages()
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="baseten-relay") as threads:
-            for end in threads.map(lambda entry: self._finish(entry, failed), entries[:most]):
+            for end in threads.map(lambda entry: self._finish(entry, outages), entries[:most]):
                 if isinstance(end, _RelayError):
                     result.kept[str(end)] += 1
                 elif isinstance(end, Refusal):
@@ -116,21 +130,17 @@ class Relay:
             _log.info("Deliveries of this round: %d stored, %d refused", result.stored, result.refused)
         return result
 
-    def _finish(
-        self, entry: QueueEntry, failed: dict[str, BasetenResultStoreError]
-    ) -> VerifiedDelivery | Refusal | _RelayError | None:
+    def _finish(self, entry: QueueEntry, outages: _Outages) -> VerifiedDelivery | Refusal | _RelayError | None:
         """Store or refuse one delivery.
 
         Return the delivery if it was stored, the refusal if it was refused, the error if it stays in the queue, and
         ``None`` if another process has taken it.
-
-        :param failed: errors of the result stores that have failed in this round, by URI. They are not tried again.
         """
         if self._stopped.is_set():
             return None
         try:
             try:
-                verified = self._store(entry, failed)
+                verified = self._store(entry, outages)
             except Refusal as refused:
                 self._queue.refuse(entry)
                 _log.warning("%s was moved to the folder %s: %s", entry.name, REFUSED, refused.reason)
@@ -143,12 +153,12 @@ class Relay:
                     verified.connection.conn_id,
                 )
         except _RelayError as error:
-            return error
+            return _RelayError(str(error))  # Without a traceback, which would keep the delivery in memory.
         except Exception as error:
             return _RelayError(f"the queue fails ({error_types(error)})")
         return verified
 
-    def _store(self, entry: QueueEntry, failed: dict[str, BasetenResultStoreError]) -> VerifiedDelivery | None:
+    def _store(self, entry: QueueEntry, outages: _Outages) -> VerifiedDelivery | None:
         """Verify and store one delivery; return its facts, ``None`` if another process has taken it.
 
         :raises Refusal: the delivery is not accepted.
@@ -163,11 +173,15 @@ class Relay:
             queued = QueuedDelivery.parse(content)
         except ValueError:
             raise Refusal(400, "It is not a delivery as relay_handler.py writes it.") from None
-        verified = self._verify(queued)
+        verified = self._verify(queued, outages)
+        self._save(queued, verified, outages)
+        return verified
+
+    def _save(self, queued: QueuedDelivery, verified: VerifiedDelivery, outages: _Outages) -> None:
         store = ResultStore(verified.connection.result_store)
         try:
-            if store.uri in failed:
-                raise failed[store.uri]
+            if store.uri in outages.stores:
+                raise _RelayError(_store_fails(verified, outages.stores[store.uri]))
             deliveries = Deliveries(store)
             # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
             # result is still stored, the copy changes nothing. The function wrote the time of arrival, which stays the
@@ -177,22 +191,30 @@ class Relay:
             elif not deliveries.delivered([verified.request_id]):
                 raise Refusal(403, "Its time is missing, or too far from that of its arrival.")
         except BasetenResultStoreError as error:
-            failed[store.uri] = error
-            raise _RelayError(
-                f"the result store of connection {verified.connection.conn_id} fails ({error_types(error)})"
-            ) from None
-        return verified
+            outages.stores[store.uri] = error_types(error)
+            raise _RelayError(_store_fails(verified, error_types(error))) from None
 
-    def _verify(self, queued: QueuedDelivery) -> VerifiedDelivery:
+    def _verify(self, queued: QueuedDelivery, outages: _Outages) -> VerifiedDelivery:
         conn_id = valid_conn_id(queued.conn_id)
+        if not conn_id:
+            return identify(queued.delivery, None)
+        if conn_id in outages.connections:
+            raise _RelayError(_lookup_fails(conn_id, outages.connections[conn_id]))
         try:
-            if not conn_id:
-                return identify(queued.delivery, None)
             return self._connections.identify(queued.delivery, conn_id)
         except Refusal:
             raise
         except Exception as error:
-            raise _RelayError(f"connection {conn_id} can't be looked up ({error_types(error)})") from error
+            outages.connections[conn_id] = error_types(error)
+            raise _RelayError(_lookup_fails(conn_id, error_types(error))) from None
+
+
+def _store_fails(verified: VerifiedDelivery, types: str) -> str:
+    return f"the result store of connection {verified.connection.conn_id} fails ({types})"
+
+
+def _lookup_fails(conn_id: str, types: str) -> str:
+    return f"connection {conn_id} can't be looked up ({types})"
 
 
 def round_pause(failures: int, interval: float) -> float:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from base64 import b64encode
 
 import pytest
@@ -160,6 +161,33 @@ class TestOutage:
         assert [*relay.run_round().kept] == ["connection prod can't be looked up (ConnectionError)"]
         is_down = False
         assert counts(relay.run_round()) == (1, 0, 0)
+
+    def test_does_not_hold_all_deliveries_in_memory(self, make_relay, store, tmp_path):
+        (tmp_path / "down").write_text("")
+        queue = tmp_path / "queue"
+        queue.mkdir()
+        for number in range(200):
+            (queue / f"{number}.json").write_bytes(entry(body(f"r{number}", data="x" * 250_000)))
+        relay = make_relay(queue, {"prod": connection(f"file://{tmp_path}/down")}.get)
+        tracemalloc.start()
+        try:
+            assert relay.run_round().kept.total() == 200
+            assert tracemalloc.get_traced_memory()[1] < 60e6
+        finally:
+            tracemalloc.stop()
+
+    def test_of_the_lookup_does_not_take_its_time_for_each_delivery(self, make_relay, tmp_path):
+        lookups = []
+
+        def lookup(conn_id):
+            lookups.append(conn_id)
+            raise OSError
+
+        for number in range(100):
+            (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
+        relay = make_relay(tmp_path, lookup)
+        assert relay.run_round().kept == {"connection prod can't be looked up (OSError)": 100}
+        assert 1 <= len(lookups) <= 16
 
     def test_of_the_queue(self, bucket, make_relay):
         with pytest.raises(BasetenResultStoreError, match=r"The queue .* could not be read"):

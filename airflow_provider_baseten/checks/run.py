@@ -22,7 +22,9 @@ def run_checks(conn_id: str = DEFAULT_CONN_ID) -> Iterator[CheckResult]:
     store are deleted. If the process dies, or the webhook receiver writes to another store, one small file whose name
     begins with ``airflow-check-`` may remain.
 
-    Each network step has a time limit of 10 to 30 seconds. A run in which everything hangs takes at most seven minutes.
+    Each network step has a time limit of 10 to 30 seconds, and the test of the keys one of 80 seconds. Only the lookup
+    of the connection has the time limits of Airflow's database or secrets backend. Without it, a run in which
+    everything hangs takes at most seven minutes.
 
     :param conn_id: id of the Airflow connection, by default ``baseten_default``.
     """

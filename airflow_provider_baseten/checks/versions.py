@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from packaging.requirements import Requirement
+from packaging.version import InvalidVersion
 
 from airflow_provider_baseten.checks.result import CheckResult, failed, ok
 
@@ -17,7 +18,7 @@ _NAME = "versions"
 class Versions:
     """What is installed.
 
-    :param package: version of this package.
+    :param package: version of this package; ``None`` if it is imported from files that were not installed.
     :param airflow: version of Airflow.
     :param python: version of Python.
     :param unmet: requirements of this package that the environment does not meet, with the version that is installed.
@@ -25,7 +26,7 @@ class Versions:
         missing or has another version than the extra needs.
     """
 
-    package: str
+    package: str | None
     airflow: str
     python: str
     unmet: tuple[str, ...]
@@ -34,18 +35,25 @@ class Versions:
 
 def observe_versions() -> Versions:
     """Return what is installed."""
-    requirements = [Requirement(text) for text in requires(_PACKAGE) or []]
+    package = _version(_PACKAGE)
+    requirements = [Requirement(text) for text in requires(_PACKAGE) or []] if package else []
     return Versions(
-        package=version(_PACKAGE),
+        package=package,
         airflow=_version("apache-airflow-core") or "unknown",
         python=platform.python_version(),
         unmet=tuple(_unmet(requirements)),
-        extras=_extras(requirements),
+        extras=_extras(requirements) if package else {},
     )
 
 
 def judge_versions(versions: Versions) -> CheckResult:
     """Judge whether the versions fit together, and name the extras."""
+    if versions.package is None:
+        return failed(
+            _NAME,
+            f"{_PACKAGE} is not installed, only copied: Airflow {versions.airflow} finds neither provider nor plugin.",
+            f"Install it with 'pip install {_PACKAGE}' and Airflow's constraints file.",
+        )
     found = f"{_PACKAGE} {versions.package}, Airflow {versions.airflow}, Python {versions.python}"
     if versions.unmet:
         return failed(
@@ -67,7 +75,7 @@ def _unmet(requirements: list[Requirement]) -> Iterator[str]:
     for requirement in requirements:
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             installed = _version(requirement.name)
-            if installed is None or not requirement.specifier.contains(installed, prereleases=True):
+            if not _fits(requirement, installed):
                 wanted = f"{requirement.name}{requirement.specifier}"
                 yield f"{wanted} ({f'{installed} is installed' if installed else 'not installed'})"
 
@@ -78,11 +86,18 @@ def _extras(requirements: list[Requirement]) -> dict[str, dict[str, str | None]]
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             continue  # Every installation needs it.
         installed = _version(requirement.name)
-        fits = installed is not None and requirement.specifier.contains(installed, prereleases=True)
+        fits = _fits(requirement, installed)
         for extra, libraries in extras.items():
             if requirement.marker.evaluate({"extra": extra}):
                 libraries[requirement.name] = installed if fits else None
     return extras
+
+
+def _fits(requirement: Requirement, installed: str | None) -> bool:
+    try:
+        return installed is not None and requirement.specifier.contains(installed, prereleases=True)
+    except InvalidVersion:  # The library was built with a version that pip does not accept.
+        return False
 
 
 def _version(name: str) -> str | None:

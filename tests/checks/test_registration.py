@@ -46,6 +46,20 @@ class TestVersions:
         assert "apache-airflow<4,>=3.1 (3.0.6 is installed)" in result.message
         assert "pip check" in result.advice
 
+    def test_a_copy_that_is_not_installed(self, monkeypatch):
+        from airflow_provider_baseten.checks import versions as module
+
+        monkeypatch.setattr(module, "_PACKAGE", "airflow-provider-that-is-not-installed")
+        result = judge_versions(module.observe_versions())
+        assert result.status is CheckStatus.FAILED
+        assert "is not installed, only copied" in result.message
+
+    def test_a_library_with_a_version_that_is_not_valid(self, monkeypatch):
+        from airflow_provider_baseten.checks import versions as module
+
+        monkeypatch.setattr(module, "_version", lambda name: {"tenacity": "of-our-own"}.get(name, "99"))
+        assert "(of-our-own is installed)" in judge_versions(module.observe_versions()).message
+
 
 class TestRegistration:
     def test_of_this_environment(self):

@@ -85,10 +85,10 @@ def baseten(squares: Squares, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the cluster; skips, or fails in CI, where a server is not installed."""
     if missing := missing_packages():
-        trouble = f"Debian packages are not installed: {', '.join(missing)}"
+        reason = f"Debian packages are not installed: {', '.join(missing)}"
         if os.environ.get("CI") == "true":
-            pytest.fail(trouble)
-        pytest.skip(trouble)
+            pytest.fail(reason)
+        pytest.skip(reason)
     return tmp_path_factory.mktemp("cluster")
 
 

@@ -32,7 +32,7 @@ def spooled(cluster: CeleryCluster) -> list[Path]:
 def test_broker_restarts_and_has_forgotten_everything(
     cluster: CeleryCluster, broker: Server, new_calls: NewCalls
 ) -> None:
-    """Tasks on the workers go on; what was queued in the broker is queued again by the scheduler."""
+    """Tasks on the workers continue; what was queued in the broker is queued again by the scheduler."""
     blocking, deferred = new_calls().start("blocking", 2), new_calls().start("deferred", 4)
     blocking.wait_until_polled()
     deferred.wait_until_deferred()

@@ -81,7 +81,7 @@ def airflow_db() -> None:
 
     (Path(_home.name) / "dags").mkdir()
     initdb()
-    if version("apache-airflow") < "3.3":
+    if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
         # Airflow makes its API again for each task of `dag.test()`, which takes a second or more.
         supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 

@@ -19,8 +19,8 @@ def run_checks(conn_id: str = DEFAULT_CONN_ID) -> Iterator[CheckResult]:
     """Check what this process needs to work with Baseten, and yield each result as soon as it is known.
 
     The checks call no model and cost nothing. The only traces are in logs: the files that are written to the result
-    store are deleted. If the process dies, or the webhook receiver writes to another store, one small file whose name
-    begins with ``airflow-check-`` may remain.
+    store are deleted. If the process dies, the result store responds too late, or the webhook receiver writes to
+    another store, small files whose names begin with ``airflow-check-`` may remain.
 
     Each network step has a time limit of 10 to 30 seconds, and the test of the keys one of 80 seconds. Only the lookup
     of the connection has the time limits of Airflow's database or secrets backend. Without it, a run in which

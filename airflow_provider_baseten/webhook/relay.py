@@ -102,7 +102,7 @@ class Relay:
             for problem in problems - known:  # A problem that lasts is logged once.
                 _log.error("Deliveries stay in the queue: %s", problem)
             if known and not problems:
-                _log.info("No delivery stays in the queue any more")
+                _log.info("The last round had no error any more")
             known = problems
             failures = failures + 1 if problems else 0
             self._stopped.wait(round_pause(failures, interval))

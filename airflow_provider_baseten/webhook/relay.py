@@ -199,22 +199,23 @@ class Relay:
         if not conn_id:
             return identify(queued.delivery, None)
         if conn_id in outages.connections:
-            raise _RelayError(_lookup_fails(conn_id, outages.connections[conn_id]))
+            raise _RelayError(_lookup_fails(outages.connections[conn_id]))
         try:
             return self._connections.identify(queued.delivery, conn_id)
         except Refusal:
             raise
         except Exception as error:
             outages.connections[conn_id] = error_types(error)
-            raise _RelayError(_lookup_fails(conn_id, error_types(error))) from None
+            raise _RelayError(_lookup_fails(error_types(error))) from None
 
 
 def _store_fails(verified: VerifiedDelivery, types: str) -> str:
     return f"the result store of connection {verified.connection.conn_id} fails ({types})"
 
 
-def _lookup_fails(conn_id: str, types: str) -> str:
-    return f"connection {conn_id} can't be looked up ({types})"
+def _lookup_fails(types: str) -> str:
+    # Without the id, which a stranger may have written: each id would be another line of the log.
+    return f"the lookup of connections fails ({types})"
 
 
 def round_pause(failures: int, interval: float) -> float:

@@ -158,7 +158,7 @@ class TestOutage:
 
         send(body("r1"))
         relay = make_relay(bucket.uri("queue"), lookup)
-        assert [*relay.run_round().kept] == ["connection prod can't be looked up (ConnectionError)"]
+        assert [*relay.run_round().kept] == ["the lookup of connections fails (ConnectionError)"]
         is_down = False
         assert counts(relay.run_round()) == (1, 0, 0)
 
@@ -186,8 +186,16 @@ class TestOutage:
         for number in range(100):
             (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
         relay = make_relay(tmp_path, lookup)
-        assert relay.run_round().kept == {"connection prod can't be looked up (OSError)": 100}
+        assert relay.run_round().kept == {"the lookup of connections fails (OSError)": 100}
         assert 1 <= len(lookups) <= 16
+
+    def test_of_the_lookup_has_one_reason_for_all_ids_of_strangers(self, make_relay, tmp_path):
+        def lookup(conn_id):
+            raise OSError
+
+        for number in range(20):
+            (tmp_path / f"{number}.json").write_bytes(entry(body(), conn_id=f"forged{number}"))
+        assert make_relay(tmp_path, lookup).run_round().kept == {"the lookup of connections fails (OSError)": 20}
 
     def test_of_the_queue(self, bucket, make_relay):
         with pytest.raises(BasetenResultStoreError, match=r"The queue .* could not be read"):

@@ -163,13 +163,14 @@ def decode_model_output(response: Response) -> Any:
     return response.output()
 
 
-def decode_object(response: Response) -> dict[str, Any]:
+def decode_object(response: Response, *members: str) -> dict[str, Any]:
     """Decode a response that must be a JSON object, such as a status or a response of the management API.
 
+    :param members: names of members that the object must have.
     :raises BasetenResponseError: the response is something else.
     """
     output = response.output()
-    if not isinstance(output, dict):
+    if not isinstance(output, dict) or not output.keys() >= set(members):
         raise _not_as_documented(response)
     return output
 

@@ -63,6 +63,10 @@ def judge_keys(keys: Keys) -> Iterator[CheckResult]:
                 f"Enter a key with access as {field} of the connection, or remove it.",
             )
         elif key.rights is KeyRights.UNKNOWN:
-            yield skipped(_NAME, str(key))
+            yield skipped(
+                _NAME,
+                str(key),
+                "If it should have one, check the Host (the Base URL) and management_url of the connection.",
+            )
         else:
             yield ok(_NAME, str(key))

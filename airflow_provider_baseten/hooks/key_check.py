@@ -5,9 +5,14 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from airflow_provider_baseten.api.deployments import build_management_get
+from airflow_provider_baseten.api.responses import decode_object
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
+
+# Paths of the management API, with a member that each response has. A login page, which has none, may respond to every
+# path with 200. For a team's key, the first path responds 404.
+_TESTS = {"/v1/users/me": "user_id", "/v1/models": "models"}
 
 API_KEY = "API key"
 MANAGEMENT_API_KEY = "management_api_key"
@@ -92,9 +97,9 @@ def _rights(credentials: Credentials, api_key: str) -> KeyRights:
     tested = replace(credentials, api_key=api_key, management_api_key=None).with_options(timeout=10, max_attempts=1)
     try:
         with Client(tested) as client:
-            for path in ("/v1/users/me", "/v1/models"):  # For a team's key, the first path responds 404.
+            for path, member in _TESTS.items():
                 try:
-                    client.send(build_management_get(path))
+                    decode_object(client.send(build_management_get(path)), member)
                 except BasetenNotFoundError:
                     continue
                 return KeyRights.ALL

@@ -192,6 +192,13 @@ class TestKey:
         installation.fields["host"] = serve(404).url
         assert installation.result("key").status is CheckStatus.SKIPPED
 
+    @pytest.mark.parametrize(("body", "kind"), [(b"<html>Log in</html>", "text/html"), (b"{}", "application/json")])
+    def test_is_not_accepted_by_a_page_that_responds_to_everything(self, installation, serve, body, kind):
+        installation.fields["host"] = serve(200, body, content_type=kind).url
+        fault = installation.faults("key")
+        assert "The keys could not be tested" in fault.message
+        assert "Host (the Base URL)" in fault.message
+
     def test_has_a_time_limit(self, monkeypatch):
         monkeypatch.setattr(key, "_SECONDS", 0.3)
         with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -38,8 +38,8 @@ _CONN_ID = _arg(
     "--conn-id",
     default=DEFAULT_CONN_ID,
     metavar="CONN_ID",
-    help=f"Airflow connection to call Baseten with, by default {DEFAULT_CONN_ID}; if that does not exist, the key in "
-    "BASETEN_API_KEY",
+    help=f"Airflow connection to call Baseten with, by default {DEFAULT_CONN_ID}; if {DEFAULT_CONN_ID} does not exist, "
+    "the key in BASETEN_API_KEY",
 )
 _MODEL_ID = _arg("--model-id", metavar="ID", help="id of the model")
 _CHAIN_ID = _arg("--chain-id", metavar="ID", help="id of the chain, instead of a model")

@@ -5,7 +5,7 @@ import signal
 import threading
 
 from airflow_provider_baseten import config
-from airflow_provider_baseten.cli.console import OK, CommandError, command, stdout
+from airflow_provider_baseten.cli.console import OK, CommandError, UsageError, command, stdout
 from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
 from airflow_provider_baseten.webhook.log_output import log_to_stderr
 from airflow_provider_baseten.webhook.relay import Relay
@@ -15,6 +15,8 @@ from airflow_provider_baseten.webhook.relay_queue import RelayQueue
 @command
 def relay(options: argparse.Namespace) -> int:
     """Store deliveries until interrupted or terminated, or those that are in the queue now with ``--once``."""
+    if not options.queue.strip():
+        raise UsageError("--queue is empty: give the folder of the queue, for example s3://aws_default@bucket/queue.")
     queue = RelayQueue(options.queue)
     queue.check()
     mover = Relay(

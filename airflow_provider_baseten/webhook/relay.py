@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from airflow_provider_baseten.api.webhook import is_recent
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.connections import Connections
@@ -201,12 +202,26 @@ class Relay:
         if conn_id in outages.connections:
             raise _RelayError(_lookup_fails(outages.connections[conn_id]))
         try:
-            return self._connections.identify(queued.delivery, conn_id)
+            try:
+                return self._connections.identify(queued.delivery, conn_id)
+            except Refusal as refused:
+                if refused.status != 401:
+                    raise
+                raise Refusal(401, _why_not_verified(conn_id, self._connections.find(conn_id))) from None
         except Refusal:
             raise
         except Exception as error:
             outages.connections[conn_id] = error_types(error)
             raise _RelayError(_lookup_fails(error_types(error))) from None
+
+
+def _why_not_verified(conn_id: str, connection: BasetenConnection | None) -> str:
+    """Return why a signature is not valid. The receiver hides this from the sender; the relay has none, and logs it."""
+    if connection is None:
+        return f"Connection {conn_id} does not exist here."
+    if not connection.webhook_secrets:
+        return f"Connection {conn_id} has no webhook_secrets here."
+    return f"The signature is not valid for connection {conn_id}."
 
 
 def _store_fails(verified: VerifiedDelivery, types: str) -> str:

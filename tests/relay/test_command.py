@@ -113,6 +113,11 @@ class TestOnce:
         assert done.returncode == 1
         assert "There is no folder s3:/bucket: check the queue's URI." in done.stderr
 
+    def test_empty_queue(self):
+        done = once(" ")
+        assert done.returncode == 2
+        assert "--queue is empty" in done.stderr
+
     def test_without_a_queue(self):
         done = subprocess.run([*COMMAND, "--once"], capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 2

@@ -93,8 +93,22 @@ def test_what_the_receiver_refuses_is_moved_aside(
     assert bucket.read(f"queue/refused/{name}") == file
     assert stored(store) == []
     assert name in caplog.text
-    for hidden in ("unknown", SECRET, SECRET_OUTPUT, "../r1"):
+    for hidden in (SECRET, SECRET_OUTPUT, "../r1"):
         assert hidden not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [
+        ({}, "Connection prod does not exist here."),
+        ({"prod": connection("", webhook_secrets=())}, "Connection prod has no webhook_secrets here."),
+        ({"prod": connection("", webhook_secrets=(OLD_SECRET,))}, "The signature is not valid for connection prod."),
+    ],
+)
+def test_the_log_says_what_is_wrong_with_the_connection(bucket, send, make_relay, caplog, known, reason):
+    send(body("r1"))
+    assert counts(make_relay(bucket.uri("queue"), known.get).run_round()) == (0, 1, 0)
+    assert reason in caplog.text
 
 
 def test_a_copy_of_an_old_result_that_is_still_stored_changes_nothing(bucket, send, make_relay, store):

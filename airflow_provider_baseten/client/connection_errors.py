@@ -11,6 +11,9 @@ from airflow_provider_baseten.exceptions import (
     BasetenUnavailableError,
 )
 
+# Words of OpenSSL and of rustls for a server that responds to TLS with something else, for example HTTP.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "InvalidContentType")
+
 
 def blocking_failure(
     request: Request, error: requests.RequestException | urllib3.exceptions.HTTPError, *, origin: str, timeout: float
@@ -22,7 +25,7 @@ def blocking_failure(
     """
     reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
-        return _untrusted(request, getattr(reason, "reason", reason))
+        return _tls_failed(request, getattr(reason, "reason", reason))
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return _not_connected(request, origin, "no response", timeout=True)
     if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
@@ -39,8 +42,8 @@ def async_failure(
     details = getattr(error, "details", None) or {}
     causes = [cause["message"] for cause in details.get("causes") or []]
     reason = causes[-1] if causes else str(error)
-    if "certificate" in reason:
-        return _untrusted(request, reason)
+    if any(words in reason for words in ("certificate", *_NO_TLS)):
+        return _tls_failed(request, reason)
     # The cause "client error (Connect)" proves that the request was not sent. The types ConnectError and
     # ConnectTimeoutError do not prove it, because pyreqwest may also raise them after the request was sent.
     if "client error (Connect)" in causes:
@@ -51,7 +54,13 @@ def async_failure(
     return connection_lost(request, origin, error)
 
 
-def _untrusted(request: Request, reason: object) -> BasetenError:
+def _tls_failed(request: Request, reason: object) -> BasetenError:
+    if any(words in str(reason) for words in _NO_TLS):
+        return BasetenUnavailableError(
+            f"{request.subject} was not sent: the server does not speak TLS at this port ({_short(reason)}). "
+            "Check the port, and whether the URL has to begin with http instead of https.",
+            retryable=False,
+        )
     return BasetenUnavailableError(
         f"{request.subject} was not sent: the server's certificate is not trusted ({_short(reason)}). "
         "Name your CA bundle in REQUESTS_CA_BUNDLE. From Python 3.13 on, its certificates need the extensions of "

@@ -122,7 +122,9 @@ class TestNetwork:
 
     def test_a_server_without_tls(self, installation, baseten):
         installation.fields["host"] = baseten.url.replace("http://", "https://")
-        assert "TLS failed" in installation.faults("host").message
+        assert (
+            "TLS failed. The request was not sent: the server does not speak TLS" in installation.faults("host").message
+        )
 
     def test_a_server_that_does_not_respond(self, installation, monkeypatch):
         monkeypatch.setattr(network, "STEP_SECONDS", 0.3)

@@ -29,6 +29,7 @@ from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.client.transport import Transport
+from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenError,
@@ -518,6 +519,12 @@ class TestEnvironment:
             with pytest.raises(BasetenUnavailableError, match="certificate is not trusted") as caught:
                 send(predict(server))
             assert (caught.value.retryable, len(server.requests)) == (False, 0)
+
+    def test_server_without_tls(self, send):
+        with Emulator() as server:
+            with pytest.raises(BasetenUnavailableError, match="was not sent: the server does not speak TLS") as caught:
+                send((server.url.replace("http://", "https://"), build_predict(Target(model_id="abc"), 1)))
+            assert not caught.value.retryable
 
     @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
     def test_unusable_ca_bundle(self, send, tmp_path, monkeypatch, content):

@@ -39,7 +39,9 @@ def imported(file: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
-    own = {"airflow_provider_baseten", "tools", *(path.stem for path in file.parent.iterdir())}
+    # A Truss puts its folder `packages` on the path.
+    beside = [*file.parent.iterdir(), *file.parent.parent.glob("packages/*")]
+    own = {"airflow_provider_baseten", "tools", *(path.stem for path in beside)}
     return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - own
 
 

@@ -100,7 +100,7 @@ def test_what_passes_survives_postgresql(tmp_path):
     values = drawn(long_integers=True)
     column = JSON().with_variant(dialect.JSONB, "postgresql")
     table = Table("xcom", MetaData(), Column("id", Integer, primary_key=True), Column("value", column))
-    with postgresql(tmp_path / "postgresql.log") as url, create_engine(url).begin() as connection:
+    with postgresql(tmp_path / "postgresql.log") as server, create_engine(server.url).begin() as connection:
         table.create(connection)
         connection.execute(table.insert(), [{"id": n, "value": value} for n, value in enumerate(values)])
         found = [row.value for row in connection.execute(table.select().order_by(table.c.id))]

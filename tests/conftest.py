@@ -7,8 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,14 +74,10 @@ def _quick_garbage_collection() -> None:
 
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
-    from airflow.sdk.execution_time import supervisor
     from airflow.utils.db import initdb
 
     (Path(_home.name) / "dags").mkdir()
     initdb()
-    if tuple(map(int, version("apache-airflow").split(".")[:2])) < (3, 3):
-        # Airflow makes its API again for each task of `dag.test()`, which takes a second or more.
-        supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 
 @pytest.fixture

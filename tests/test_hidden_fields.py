@@ -122,7 +122,7 @@ def test_fields_rendered_again_are_those_of_before(baseten):
 
 
 def test_a_loop_over_the_fields_that_breaks_off_leaves_the_input_as_it_is(baseten):
-    with DAG("broken_off"):
+    with DAG("hidden_when_broken_off"):
         operator = BasetenPredictOperator(task_id="t", model_id="echo", model_input=["secret"])
     operator.render_template_fields({})
     for name in operator.template_fields:

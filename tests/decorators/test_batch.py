@@ -64,7 +64,7 @@ def test_a_retry_calls_the_function_again_and_sends_what_has_no_output(baseten, 
                 raise ConnectionError("the source of the rows broke off")
             yield {"n": number}
 
-    with DAG("broken_off") as dag:
+    with DAG("rows_broken_off") as dag:
         rows()
     run = run_dag(dag)
     assert run.state == "success"

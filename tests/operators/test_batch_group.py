@@ -84,7 +84,7 @@ def test_airflows_own_arguments_reach_the_tasks_that_they_are_for(tmp_path):
 
 class TestFailedRows:
     def run(self, run_dag, tmp_path, rows, **arguments):
-        with DAG("failed_rows") as dag:
+        with DAG("failed_rows_of_a_shard") as dag:
             BasetenBatchPredictGroup(
                 "score", num_shards=2, model_id="square", inputs=rows, output_path=str(tmp_path), **arguments
             )

@@ -33,7 +33,7 @@ class AirflowApi:
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
         """Send a request below `/api/v2/` and return the decoded answer (`None` if it has no body).
 
-        After a status 500, which is an error of the database, Airflow has changed nothing: the request is sent again.
+        After a status 500 the request is sent again: the database was busy, and Airflow has rolled back.
 
         :raises requests.HTTPError: the answer is an error; its text is in the message
         """

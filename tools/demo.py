@@ -28,6 +28,13 @@ from tools.airflow_stack import AirflowStack, Service, free_port
 ROOT = Path(__file__).resolve().parents[1]
 DAGS = ROOT / "example_dags"
 MODELS = DAGS / "models"
+# The Trusses of the examples by the ids under which the DAGs call them, and the id of the custom server.
+TRUSSES = {
+    "langid01": MODELS / "language_identifier",
+    "langrep01": MODELS / "language_report",
+    "vectors1": MODELS / "text_vectors",
+}
+SERVER_ID = "langsrv1"
 EXAMPLES = sorted(file.stem for file in DAGS.glob("*.py"))
 # The DAGs have schedules and an asset; the demo shows one run of each.
 ONLY_BY_HAND = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "false"}
@@ -98,10 +105,8 @@ def add_baseten_connection(
 def _emulator_command(url: str, server_url: str, api_key: str, webhook_secret: str) -> list[str]:
     return [
         *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
-        *("--truss", f"langid01={MODELS / 'language_identifier'}"),
-        *("--truss", f"langrep01={MODELS / 'language_report'}"),
-        *("--truss", f"vectors1={MODELS / 'text_vectors'}"),
-        *("--upstream", f"langsrv1={server_url}"),
+        *(argument for id_, folder in TRUSSES.items() for argument in ("--truss", f"{id_}={folder}")),
+        *("--upstream", f"{SERVER_ID}={server_url}"),
         *("--port", url.rpartition(":")[2]),
         *("--api-key", api_key),
         *("--webhook-secret", webhook_secret),

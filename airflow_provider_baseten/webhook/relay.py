@@ -16,7 +16,13 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.connections import Connections
-from airflow_provider_baseten.webhook.delivery import Refusal, VerifiedDelivery, identify, valid_conn_id
+from airflow_provider_baseten.webhook.delivery import (
+    ReceivedDelivery,
+    Refusal,
+    VerifiedDelivery,
+    identify,
+    valid_conn_id,
+)
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.relay_queue import REFUSED, QueuedDelivery, QueueEntry, RelayQueue
 
@@ -202,17 +208,20 @@ class Relay:
         if conn_id in outages.connections:
             raise _RelayError(_lookup_fails(outages.connections[conn_id]))
         try:
-            try:
-                return self._connections.identify(queued.delivery, conn_id)
-            except Refusal as refused:
-                if refused.status != 401:
-                    raise
-                raise Refusal(401, _why_not_verified(conn_id, self._connections.find(conn_id))) from None
+            return self._identify(queued.delivery, conn_id)
         except Refusal:
             raise
         except Exception as error:
             outages.connections[conn_id] = error_types(error)
             raise _RelayError(_lookup_fails(error_types(error))) from None
+
+    def _identify(self, delivery: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
+        try:
+            return self._connections.identify(delivery, conn_id)
+        except Refusal as refused:
+            if refused.status != 401:
+                raise
+            raise Refusal(401, _why_not_verified(conn_id, self._connections.find(conn_id))) from None
 
 
 def _why_not_verified(conn_id: str, connection: BasetenConnection | None) -> str:

@@ -23,7 +23,7 @@ from tests.faults.conftest import CONFIG
 from tests.faults.models import API_KEY, WEBHOOK_SECRET
 from tests.s3_server import S3Server
 from tools.airflow_stack import free_port
-from tools.demo import DAGS, MODELS, ONLY_BY_HAND, language_server
+from tools.demo import DAGS, MODELS, ONLY_BY_HAND, SERVER_ID, TRUSSES, language_server
 
 CALLED = {f"calls{number}": Squares() for number in range(20)}
 PRELOADED = (
@@ -67,13 +67,7 @@ def squares() -> Squares:
 def baseten(squares: Squares, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """The emulator, with the models of the example DAGs too."""
     server_url = f"http://127.0.0.1:{free_port()}"
-    examples = {
-        "langid01": MODELS / "language_identifier",
-        "langid02": MODELS / "language_identifier",
-        "langrep01": MODELS / "language_report",
-        "langsrv1": Upstream(server_url),
-        "vectors1": MODELS / "text_vectors",
-    }
+    examples = TRUSSES | {"langid02": MODELS / "language_identifier", SERVER_ID: Upstream(server_url)}
     models = examples | CALLED | {"square": squares}
     with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
         server.wait_for_http(f"{server_url}/health")

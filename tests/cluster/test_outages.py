@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,14 @@ DATABASE_AWAY_SECONDS = 20
 def spooled(cluster: CeleryCluster) -> list[Path]:
     """Return what is in the API server's spool."""
     return list((cluster.home / "baseten" / "spool").glob("*.signed"))
+
+
+@pytest.fixture(autouse=True)
+def _continued_workers(cluster: CeleryCluster) -> Iterator[None]:
+    """Let workers that a failed test has stopped continue for the next one."""
+    yield
+    for number in range(1, WORKERS + 1):
+        cluster.send("worker", signal.SIGCONT, number)
 
 
 def test_broker_restarts_and_has_forgotten_everything(

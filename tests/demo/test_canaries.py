@@ -20,7 +20,17 @@ from tests.chat_server import ChatServer
 from tests.demo.canaries import Canaries, Database, Metrics, canary_tickets, found_in_files
 from tools.airflow_api import DagRun, wait_until
 from tools.airflow_stack import AirflowStack, free_port
-from tools.demo import DAGS, EXAMPLES, MODELS, ONLY_BY_HAND, add_baseten_connection, language_server, report
+from tools.demo import (
+    DAGS,
+    EXAMPLES,
+    MODELS,
+    ONLY_BY_HAND,
+    SERVER_ID,
+    TRUSSES,
+    add_baseten_connection,
+    language_server,
+    report,
+)
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -108,11 +118,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     shutil.copytree(HERE / "canary_dags", dags, dirs_exist_ok=True)
     fernet_key = Fernet.generate_key().decode()
     server_url = f"http://127.0.0.1:{free_port()}"
-    models = {
-        "langid01": MODELS / "language_identifier",
-        "langrep01": MODELS / "language_report",
-        "langsrv1": Upstream(server_url),
-        "vectors1": MODELS / "text_vectors",
+    models = TRUSSES | {
+        SERVER_ID: Upstream(server_url),
         "echo": echo,
         "large": large,
         "broken": broken,

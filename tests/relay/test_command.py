@@ -142,21 +142,26 @@ def baseten(
         yield baseten
 
 
+def shout(**options: Any) -> None:
+    """A task that waits for a result."""
+    BasetenAsyncPredictOperator(
+        task_id="shout",
+        baseten_conn_id="prod",
+        model_id="shout",
+        model_input="grüße",
+        poll_interval=0.5,
+        timeout=120,
+        **options,
+    )
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_waiting_task_gets_its_result(baseten, bucket, run_dag, tmp_path, monkeypatch, deferrable):
     monkeypatch.setenv("AIRFLOW__BASETEN__STORE_CHECK_INTERVAL", "0.2")
     # The first response to Baseten is lost, so it delivers twice.
     baseten.inject(Fault(action="webhook", after_model=True, status=503))
     with DAG(f"relayed_{deferrable}") as dag:
-        BasetenAsyncPredictOperator(
-            task_id="shout",
-            baseten_conn_id="prod",
-            model_id="shout",
-            model_input="grüße",
-            deferrable=deferrable,
-            poll_interval=0.5,
-            timeout=120,
-        )
+        shout(deferrable=deferrable)
     with relaying(bucket, tmp_path / "relay.log"):
         run = run_dag(dag)
     assert (run.state, run.xcom("shout")) == ("success", "GRÜSSE")
@@ -172,14 +177,8 @@ def test_while_no_relay_runs_a_task_fails_and_its_retry_gets_the_result(
 ):
     monkeypatch.setattr(state, "GRACE", 1.0)
     with DAG(f"late_{deferrable}") as dag:
-        BasetenAsyncPredictOperator(
-            task_id="shout",
-            baseten_conn_id="prod",
-            model_id="shout",
-            model_input="grüße",
+        shout(
             deferrable=deferrable,
-            poll_interval=0.5,
-            timeout=120,
             retries=1,
             retry_delay=timedelta(0),
             on_retry_callback=lambda context: once(bucket.uri("queue")),

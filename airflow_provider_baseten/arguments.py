@@ -108,7 +108,7 @@ def path_text(name: str, value: Any) -> str:
 
     :param name: name of the argument.
     :param value: a string, a path object, or Airflow's ``ObjectStoragePath``.
-    :raises BasetenInputError: the value is something else, or has characters that no path can have.
+    :raises BasetenInputError: the value is something else, has characters that no path can have, or has a password.
     """
     try:
         path = fspath(value) if isinstance(value, PathLike) else value
@@ -122,7 +122,24 @@ def path_text(name: str, value: Any) -> str:
         raise BasetenInputError(
             f"{name}={shown(value)} can't be a path or URI: it holds a zero byte or a lone surrogate."
         )
+    check_no_password(name, path)
     return path
+
+
+def check_no_password(name: str, uri: str) -> None:
+    """Check that there is no password in a path or URI, because logs, XComs and pages show it.
+
+    Airflow reads all that stands before ``@`` as the id of a connection, so a password has no effect there.
+
+    :param name: name of the argument or setting.
+    :raises BasetenInputError: there is a password. The message does not contain the URI.
+    """
+    authority = uri.partition("://")[2].partition("/")[0]
+    if ":" in authority.rpartition("@")[0]:
+        raise BasetenInputError(
+            f"{name} has a password before its '@', where Airflow expects only the id of a connection: put the "
+            "password into that connection, and write for example 's3://aws_default@bucket/folder'."
+        )
 
 
 def is_storage_path(value: Any) -> bool:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from airflow_provider_baseten.arguments import check_no_password
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 #: Id of the Airflow connection that is used by default.
@@ -125,6 +126,21 @@ class TextOption(Option[str]):
         return text
 
 
+class FolderOption(TextOption):
+    """URI of a folder; an empty string counts as not configured."""
+
+    __slots__ = ()
+
+    def get(self) -> str:
+        """Return the configured URI.
+
+        :raises BasetenInputError: there is a password in the URI.
+        """
+        uri = super().get()
+        check_no_password(f"[{SECTION}] {self.name}", uri)
+        return uri
+
+
 STATUS_CALLS_PER_SECOND = NumberOption(
     name="status_calls_per_second",
     description="Maximum number of status calls per second that a triggerer process makes with one connection, however "
@@ -138,7 +154,7 @@ STORE_CHECK_INTERVAL = NumberOption(
     default=5.0,
     version_added="0.1.0",
 )
-RESULT_STORE = TextOption(
+RESULT_STORE = FolderOption(
     name="result_store",
     description="Folder (any ObjectStoragePath URI) for webhook deliveries and outputs that are too large for XCom. A "
     "connection may name another folder. By default a folder below AIRFLOW_HOME, which other machines can't read.",

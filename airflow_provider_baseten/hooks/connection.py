@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.arguments import is_encodable, shown
+from airflow_provider_baseten.arguments import check_no_password, is_encodable, shown
 from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import mask_secret
@@ -103,7 +103,7 @@ class BasetenConnection:
             auth_scheme=fields.auth_scheme(),
             management_api_key=fields.management_api_key() or api_key,
             management_url=fields.management_url() or base_url or MANAGEMENT_URL,
-            result_store=fields.text("result_store"),
+            result_store=fields.result_store(),
             webhook_endpoint=fields.text("webhook_endpoint"),
             webhook_secrets=fields.webhook_secrets(),
             allow_unsigned_webhooks=fields.boolean("allow_unsigned_webhooks", default=False),
@@ -264,6 +264,12 @@ class _Fields:
         if value is not None and not isinstance(value, str):
             raise BasetenInputError(f"{name} of {self._called} takes a text, not a {type(value).__name__}.")
         return value or None
+
+    def result_store(self) -> str | None:
+        uri = self.text("result_store")
+        if uri:
+            check_no_password(f"result_store of {self._called}", uri)
+        return uri
 
     def boolean(self, name: str, *, default: bool) -> bool:
         value = self._extra.get(name)

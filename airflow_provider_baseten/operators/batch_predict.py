@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 
 from airflow_provider_baseten.api.http import READ_TIMEOUT
+from airflow_provider_baseten.arguments import check_paths, given
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset, check_before_rendering
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, DecoratorOptions
@@ -179,6 +180,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
         super().__init__(output_path=output_path, **kwargs)
         for name in _OPTIONS:
             setattr(self, name, arguments[name])
+        check_paths(**given(input_path=input_path))
         check_before_rendering(target="rendered later", **self._job_arguments)
         if self.runs_one_shard and num_shards > 1 and shard is None:
             raise BasetenInputError(

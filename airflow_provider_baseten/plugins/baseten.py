@@ -58,6 +58,7 @@ class BasetenPlugin(AirflowPlugin):
         """
         from airflow_provider_baseten.compat import secrets_backends
 
+        config.RESULT_STORE.get()
         config.WEBHOOK_MAX_BODY_BYTES.get()
         config.WEBHOOK_TOLERANCE_SECONDS.get()
         if secrets_backends() is None:

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import IO
 
 from airflow_provider_baseten.api.large_body import LargeBody
+from airflow_provider_baseten.arguments import check_no_password
 from airflow_provider_baseten.storage import files
 
 
@@ -11,10 +12,12 @@ class StorageFolder:
     """A folder at a local path or URI. Its files are named by their path relative to the folder.
 
     :param uri: local path or URI.
+    :raises BasetenInputError: there is a password in the URI.
     :raises BasetenResultStoreError: a file or the folder could not be read or written. Every method may raise it.
     """
 
     def __init__(self, uri: str) -> None:
+        check_no_password("The URI of the folder", uri)
         self.uri = uri.rstrip("/")
 
     def uri_of(self, name: str) -> str:

@@ -119,7 +119,11 @@ def _connections(options: argparse.Namespace, spool: Spool) -> Connections:
             f"connection {options.conn_id}."
         )
     try:
-        _check_store(ResultStore(connection.result_store))
+        store = ResultStore(connection.result_store)
+    except BasetenInputError as error:
+        raise _UsageError(str(error)) from None
+    try:
+        _check_store(store)
     except _UsageError as error:
         # Deliveries in the spool show that a receiver has run here before. So the store is probably down for a while,
         # and not set up wrongly. The receiver starts without the store, because without a receiver results are lost.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from airflow_provider_baseten.arguments import check_no_password
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.storage import file_rights, files
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery
@@ -66,10 +67,12 @@ class RelayQueue:
     """Folder with one file for each delivery. Several processes may work on the same folder.
 
     :param uri: URI of the folder, or local path.
+    :raises BasetenInputError: there is a password in the URI.
     :raises BasetenResultStoreError: the folder or a file could not be read or changed. Every method may raise it.
     """
 
     def __init__(self, uri: str) -> None:
+        check_no_password("The URI of the queue", uri)
         self.uri = uri.rstrip("/")
 
     def check(self) -> None:

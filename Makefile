@@ -40,7 +40,7 @@ QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not ($(MARKERS))"
 
-.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-oldest test-matrix format lint docs dist clean
+.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-cluster test-others test-oldest test-matrix format lint docs dist clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_READY)
@@ -56,8 +56,16 @@ quick-4: $(READY)
 	$(QUICK) $(foreach folder,$(QUICK_1) $(QUICK_2) $(QUICK_3),--ignore=$(folder))
 
 test: lint $(TRUSS_READY)
-	$(BIN)/python -m pytest
+	$(MAKE) -j2 test-cluster test-others
 	$(MAKE) docs
+
+# The tests of the cluster wait most of the time, so the others run beside them. The output comes at the end, in one piece.
+test-cluster: $(READY)
+	@output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider tests/cluster >$$output 2>&1; status=$$?; \
+		cat $$output; rm $$output; exit $$status
+
+test-others: $(READY)
+	$(BIN)/python -m pytest --ignore=tests/cluster
 
 test-oldest: $(OLDEST_READY)
 	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)

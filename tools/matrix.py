@@ -54,7 +54,7 @@ def passes(constraints: str, python: str, version: str, tests: list[str]) -> str
 def build(folder: Path, python: str, constraints: str) -> None:
     """Build the environment ``folder``, unless it is newer than what it is made from."""
     ready = folder / ".ready"
-    sources = [ROOT / name for name in ("pyproject.toml", constraints)]
+    sources = [ROOT / name for name in ("pyproject.toml", "tools/make_venv.sh", constraints)]
     if ready.exists() and all(ready.stat().st_mtime > source.stat().st_mtime for source in sources):
         return
     shutil.rmtree(folder, ignore_errors=True)

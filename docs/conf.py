@@ -22,8 +22,9 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "pictures", "tables"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 html_theme = "furo"
-# Lines of 100 characters fit beside the sidebar in a window 1280 pixels wide.
 html_theme_options = {"light_css_variables": {"code-font-size": "75%"}}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_logo = "../airflow_provider_baseten/logo.svg"
 exclude_patterns = ["_build"]
 

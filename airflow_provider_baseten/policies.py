@@ -64,8 +64,8 @@ def _is_permanent(error: BasetenError) -> bool:
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
     # Errors of a permanent type are permanent, with two exceptions: an input file that does not exist yet, and a
-    # connection that the triggerer can't read. These errors are retryable, because a retry may find the file or the
-    # connection.
+    # connection that the triggerer can't read while it waits for an async request. These errors are retryable, because
+    # a retry may find the file or the connection.
     return (error.is_permanent and not error.retryable) or error.error_code in _PERMANENT_CODES
 
 
@@ -80,6 +80,9 @@ class BasetenRetryPolicy(RetryPolicy):
       async request with a permanent error code, or an orphaned request with ``on_orphaned_request="fail"``: the task
       fails without a retry. It also fails without a retry if it has embedded texts in several requests, and a vector
       is missing or the vectors differ in length.
+    - One exception: if the triggerer can't read the connection while it waits for an async request, the task is retried
+      as its ``retries`` and ``retry_delay`` say, also if the error is of a permanent type. The retry waits for the same
+      request again. A deferred predict whose connection the triggerer can't read fails without a retry.
     - An error for which the server asks to wait (``Retry-After``): the task is retried after that time, at most a day.
       Its ``retry_delay`` is not used.
     - Any other error: the task is retried as its ``retries`` and ``retry_delay`` say. If a result was lost or an input

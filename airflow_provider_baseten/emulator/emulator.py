@@ -40,7 +40,8 @@ class Emulator:
         All these models are served at ``/inference/v1``.
     :param api_key: API key with all permissions. If neither ``api_key`` nor ``api_keys`` is given, every request is
         accepted.
-    :param api_keys: additional API keys: key -> its type. The type determines the permissions.
+    :param api_keys: additional API keys: key -> its type, ``PERSONAL``, ``WORKSPACE_MANAGE_ALL`` or, for a key that may
+        only call models, ``WORKSPACE_INVOKE``.
     :param host: address to listen on, by default ``127.0.0.1``, which only this machine can reach.
     :param port: port to listen on, by default a free one.
     :param limits: limits of body sizes and times, by default Baseten's own.

@@ -1,10 +1,7 @@
 """The connection form and its test button, used in Airflow's UI with a headless Chromium."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from selenium import webdriver
@@ -14,23 +11,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from airflow_provider_baseten.emulator import Emulator
+from tests.browser import chromium, lacks
 from tests.demo.conftest import API_KEY, WRONG_KEY
 from tools.airflow_stack import AirflowStack
 
 pytestmark = pytest.mark.browser
 
 OLDEST = Path(__file__).parents[2] / ".venv-oldest" / "bin"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,1500",
-)
 
 
 class Page:
@@ -86,12 +73,6 @@ class Page:
         return element
 
 
-def _lacks(what: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="module", params=["newest", "oldest"])
 def either_airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
     """The Airflow of the other tests, and the oldest one."""
@@ -99,7 +80,7 @@ def either_airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         yield request.getfixturevalue("airflow")
         return
     if not (OLDEST / "airflow").exists():
-        _lacks(f"{OLDEST} is not there: make .venv-oldest/.ready")
+        lacks(f"{OLDEST} is not there: make .venv-oldest/.ready")
     folder = tmp_path_factory.mktemp("oldest")
     (folder / "dags").mkdir()
     with AirflowStack(folder / "home", folder / "dags", programs=OLDEST) as stack:
@@ -108,19 +89,8 @@ def either_airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def page(either_airflow: AirflowStack, tmp_path: Path) -> Iterator[Page]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        _lacks("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
+    with chromium(tmp_path) as browser:
         yield Page(browser, either_airflow)
-    finally:
-        browser.save_screenshot(str(tmp_path / "end.png"))
-        browser.quit()
 
 
 def test_the_form_asks_for_what_baseten_needs(page: Page) -> None:

@@ -27,9 +27,10 @@ def relay(options: argparse.Namespace) -> int:
     )
     log_to_stderr()
     if options.once:
-        if kept := mover.run_round().kept:
-            reasons = ", ".join(sorted(kept))
-            raise CommandError(f"Number of deliveries that stay in the queue: {kept.total()}. Reasons: {reasons}.")
+        done = mover.run_round()
+        if done.kept:
+            reasons = "; ".join(map(done.describe, sorted(done.kept)))
+            raise CommandError(f"Number of deliveries that stay in the queue: {done.kept.total()}. Reasons: {reasons}.")
         return OK
 
     def stop(number: int, _: object) -> None:

@@ -4,6 +4,8 @@ import base64
 import json
 import math
 import os
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from airflow_provider_baseten.webhook.delivery import ReceivedDelivery
 #: Folder in the queue for the deliveries that are refused.
 REFUSED = "refused"
 _SUFFIX = ".json"
+# Age in seconds after which a listing is replaced although some of its entries are left. New deliveries wait at most
+# that long behind a backlog. Listing a million files takes minutes, so it is not done more often.
+_LISTING_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +81,25 @@ class RelayQueue:
         self.uri = uri.rstrip("/")
 
     def check(self) -> None:
-        """Check that there is such a bucket, or the folder above a local queue. Without it, the queue would seem empty.
+        """Check that there is such a bucket or, without buckets, the folder or the one above it.
+
+        Without them, the queue would seem empty.
 
         :raises BasetenResultStoreError: there is none, or it can't be looked up.
         """
         with self._reported("read"):
             local, remote = files.locate(self.uri)
             if local is not None:
-                if not (local.is_dir() or local.parent.is_dir()):
-                    raise BasetenResultStoreError(f"There is no folder {local.parent}: check the queue's URI.")
-                return
-            try:
-                remote.fs.info(remote.bucket)
-            except FileNotFoundError:
-                raise BasetenResultStoreError(f"There is no bucket {remote.bucket}: check the queue's URI.") from None
+                missing = "" if local.is_dir() or local.parent.is_dir() else f"folder {local.parent}"
+            elif remote.path.startswith("/"):  # A file system with folders, such as SFTP, has no buckets.
+                folder = remote.parent.path
+                missing = (
+                    "" if _is_there(remote.fs, remote.path) or _is_there(remote.fs, folder) else f"folder {folder}"
+                )
+            else:
+                missing = "" if _is_there(remote.fs, remote.bucket) else f"bucket {remote.bucket}"
+        if missing:
+            raise BasetenResultStoreError(f"There is no {missing}: check the queue's URI.")
 
     def entries(self) -> list[QueueEntry]:
         """Return all files; none if the folder does not exist. The folder of refused deliveries does not count."""
@@ -106,11 +116,14 @@ class RelayQueue:
         """Delete a file if it exists."""
         files.remove(f"{self.uri}/{entry.name}")
 
-    def refuse(self, entry: QueueEntry) -> None:
-        """Move a file to the folder of refused deliveries, if it exists.
+    def refuse(self, entry: QueueEntry) -> bool:
+        """Move a file to the folder of refused deliveries; return whether this process has moved it.
+
+        The value is ``False`` if there is no such file any more, because another process has moved or deleted it.
 
         In an object store the file is copied and then deleted. After a crash in between it is found again, and is
-        moved again.
+        moved again. If two processes copy it before one of them deletes it, the value may be ``True`` for both, because
+        object stores do not report that a file to delete is gone.
         """
         with self._reported("changed"), suppress(FileNotFoundError):
             local, remote = files.locate(self.uri)
@@ -122,6 +135,8 @@ class RelayQueue:
                 source = (remote / entry.name).path
                 remote.fs.cp_file(source, (remote / REFUSED / entry.name).path)
                 remote.fs.rm_file(source)
+            return True
+        return False
 
     @contextmanager
     def _reported(self, what: str) -> Iterator[None]:
@@ -133,6 +148,48 @@ class RelayQueue:
             raise BasetenResultStoreError(
                 f"The queue {self.uri} could not be {what} ({files.reason(error)})."
             ) from error
+
+
+class QueueListing:
+    """Entries of a queue, each of which is returned once, in random order.
+
+    The order is random so that entries that always fail do not block the others. The queue is listed only when all
+    entries were returned, or after five minutes.
+
+    :param queue: the queue.
+    """
+
+    def __init__(self, queue: RelayQueue) -> None:
+        self._queue = queue
+        self._left: list[QueueEntry] = []
+        self._listed_at = 0.0
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the queue is listed for the next entries."""
+        return not self._left
+
+    def take(self, most: int | None = None) -> list[QueueEntry]:
+        """Return the next entries.
+
+        :param most: maximum number of entries; by default all.
+        :raises BasetenResultStoreError: the queue can't be read.
+        """
+        if not self._left or time.monotonic() - self._listed_at > _LISTING_SECONDS:
+            self._left = []
+            self._left = self._queue.entries()
+            self._listed_at = time.monotonic()
+            random.shuffle(self._left)
+        taken, self._left = self._left[:most], self._left[most:] if most is not None else []
+        return taken
+
+
+def _is_there(fs: Any, path: str) -> bool:
+    try:
+        fs.info(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _local_entries(folder: str) -> Iterator[QueueEntry]:
@@ -149,3 +206,4 @@ def _remote_entries(folder: Any) -> Iterator[QueueEntry]:
         name = PurePosixPath(found["name"]).name
         if name.endswith(_SUFFIX) and found["type"] == "file":
             yield QueueEntry(name, found["size"])
+    folder.fs.invalidate_cache(folder.path)  # The cached listing of a million files would take a gigabyte of memory.

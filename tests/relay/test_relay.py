@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,13 +11,14 @@ import tracemalloc
 from base64 import b64encode
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook import relay
 from airflow_provider_baseten.webhook.relay import round_pause
-from airflow_provider_baseten.webhook.relay_queue import RelayQueue
+from airflow_provider_baseten.webhook.relay_queue import QueuedDelivery, RelayQueue
 from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection, signature
 
 HOUR = 3600.0
@@ -143,6 +145,63 @@ def test_after_a_wrong_secret_was_repaired_refused_deliveries_can_be_moved_back(
     assert (stored(store), bucket.keys("")) == (["r1"], [])
 
 
+class TestOtherFileSystems:
+    """File systems without buckets, such as SFTP. The one of the test holds its files in memory."""
+
+    @pytest.fixture
+    def uri(self):
+        from airflow.sdk.io import attach
+
+        fs = MemoryFileSystem()
+        attach("memory", conn_id="of_the_relay", fs=fs)
+        fs.makedirs("/share/team", exist_ok=True)
+        yield "memory://of_the_relay@share/team"
+        fs.rm("/share", recursive=True)
+
+    def test_stores_and_refuses(self, make_relay, store, uri):
+        queue = RelayQueue(f"{uri}/queue")
+        queue.check()
+        fs = MemoryFileSystem()
+        fs.pipe("/share/team/queue/good.json", entry(body("r1")))
+        fs.pipe("/share/team/queue/garbage.json", b"{")
+        queue.check()
+        assert counts(make_relay(queue.uri).run_round()) == (1, 1, 0)
+        assert stored(store) == ["r1"]
+        assert fs.find("/share") == ["/share/team/queue/refused/garbage.json"]
+
+    def test_a_folder_that_does_not_exist(self, uri):
+        with pytest.raises(BasetenResultStoreError, match="There is no folder /share/taem: check the queue's URI"):
+            RelayQueue(f"{uri.replace('team', 'taem')}/queue").check()
+
+
+@pytest.mark.parametrize("kind", ["local", "bucket", "memory"])
+def test_a_refusal_is_counted_and_logged_by_the_relay_that_moved_the_file(
+    make_relay, bucket, tmp_path, monkeypatch, caplog, kind
+):
+    from airflow.sdk.io import attach
+
+    fs = MemoryFileSystem()
+    attach("memory", conn_id="of_two_relays", fs=fs)
+    bucket.put("queue/garbage.json", b"{")
+    (tmp_path / "garbage.json").write_bytes(b"{")
+    fs.pipe("/two/garbage.json", b"{")
+    uri = {"local": tmp_path, "bucket": bucket.uri("queue"), "memory": "memory://of_two_relays@two"}[kind]
+    mover, other = make_relay(uri), make_relay(uri)
+    parse = QueuedDelivery.parse
+    results = []
+
+    def parsed(content):
+        monkeypatch.setattr(QueuedDelivery, "parse", parse)
+        results.append(other.run_round())  # After this relay has read the file, and before it moves it.
+        return parse(content)
+
+    monkeypatch.setattr(QueuedDelivery, "parse", parsed)
+    results.append(mover.run_round())
+    fs.rm("/two", recursive=True)
+    assert sum(result.refused for result in results) == 1
+    assert caplog.text.count("was moved to the folder") == 1
+
+
 class TestOutage:
     def test_of_a_store(self, bucket, send, make_relay, store, tmp_path):
         in_the_way = tmp_path / "down"
@@ -189,6 +248,22 @@ class TestOutage:
             assert tracemalloc.get_traced_memory()[1] < 60e6
         finally:
             tracemalloc.stop()
+
+    def test_a_problem_names_a_file_and_the_next_step(self, make_relay, monkeypatch, tmp_path):
+        for number in range(100):
+            (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
+
+        def read(self, entry):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(RelayQueue, "read", read)
+        result = make_relay(tmp_path).run_round()
+        (line,) = map(result.describe, result.kept)
+        assert re.fullmatch(
+            r"the queue fails \(PermissionError\) for 100 files, the first of which is \d+\.json: check that this "
+            "process may read, write and delete files in the queue",
+            line,
+        )
 
     def test_of_the_lookup_does_not_take_its_time_for_each_delivery(self, make_relay, tmp_path):
         lookups = []
@@ -249,7 +324,7 @@ class TestOutage:
 KILLED = """
 import os, signal
 from airflow_provider_baseten.cli.__main__ import main
-from airflow_provider_baseten.webhook.relay_queue import RelayQueue
+from airflow_provider_baseten.webhook.relay_queue import QueuedDelivery, RelayQueue
 
 RelayQueue.remove = lambda self, entry: os.kill(os.getpid(), signal.SIGKILL)
 main(["relay", "--queue", "{queue}", "--once"])

@@ -10,6 +10,10 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 _CONN_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
+#: Beginning of the request ids of test deliveries, see :mod:`airflow_provider_baseten.checks.delivery`. Ids of Baseten
+#: are hexadecimal.
+TEST_PREFIX = "airflow-check-"
+
 _SIGNATURE = re.compile(r"v1=[0-9a-f]{64}", re.ASCII)
 # Longest signature header with which a delivery is spooled before its signature is checked, in characters. Baseten's
 # header is shorter.
@@ -67,6 +71,11 @@ class VerifiedDelivery:
     request_id: str
     time: str | None
     signed: bool
+
+
+def is_test(request_id: str) -> bool:
+    """Return whether a delivery is a test delivery, for which no task waits."""
+    return request_id.startswith(TEST_PREFIX)
 
 
 def valid_conn_id(text: str) -> str:

@@ -12,7 +12,7 @@ from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
-from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery
+from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, is_test
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool, SpoolEntry, read_metadata
 
@@ -167,7 +167,7 @@ class Drain:
 
         A delivery of the kind ``HELD`` or ``UNVERIFIED`` is stored only once the clock confirms that the delivery
         was recent on arrival. Until then the delivery stays in the spool, because the clock may be wrong. A damaged or
-        refused delivery is deleted without being stored.
+        refused delivery is deleted without being stored, and so is a test delivery that was not recent.
 
         :raises Exception: the delivery can't be stored now.
         """
@@ -191,6 +191,8 @@ class Drain:
         if connection is None:
             raise _DrainError(f"connection {metadata.conn_id} is gone")
         if entry.kind in _UNCONFIRMED and not self._clock.is_recent(metadata.time, at=metadata.arrived):
+            if is_test(metadata.request_id):
+                self._drop(entry, f"for connection {metadata.conn_id} is a test whose time is too far from the clock")
             return
         try:
             body = file.read() if body is None else body

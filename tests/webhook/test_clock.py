@@ -171,6 +171,26 @@ class TestOffByMinutes:
         assert sender.health()["held"] == 1
 
 
+class TestTestDeliveries:
+    """Deliveries of ``airflow baseten check``, for which no task waits."""
+
+    def test_are_not_held(self, receive, store, spool, caplog):
+        sender = receive({"prod": connection(store.uri)}, clock=clock_that_is_off(SIX_MINUTES), spool=spool)
+        assert sender.deliver(body("airflow-check-1")).status_code == 403
+        assert sender.health()["held"] == 0
+
+    def test_do_not_stay_although_the_connection_could_not_be_looked_up(self, receive, store, spool, looks_often):
+        known = {}
+        sender = receive(known.__getitem__, clock=clock_that_is_off(SIX_MINUTES), spool=spool)
+        for request_id in ("airflow-check-1", "r1"):
+            assert sender.deliver(body(request_id)).status_code == 200
+        assert len(spool.entries()) == 2
+        known["prod"] = connection(store.uri)
+        sender.app.state.start()
+        wait_until(lambda: len(spool.entries()) == 1, 10, "the end of the test delivery")
+        assert store.names() == []
+
+
 class TestOldCopies:
     def test_do_not_come_back_though_the_other_clock_is_asked(self, receive, store, spool):
         with server(Date=formatdate(usegmt=True)) as (url, asked):

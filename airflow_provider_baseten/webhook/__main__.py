@@ -162,7 +162,9 @@ def _is_in_use(spool: Spool) -> bool:
 def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OverflowError:
+        raise _UsageError(f"Port {port} is not a number from 0 to 65535.") from None
+    except OSError as error:
         raise _UsageError(f"Port {port} of {host} can't be used: {error}.") from None
 
 

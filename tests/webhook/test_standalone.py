@@ -212,4 +212,5 @@ class TestRefusesToStart:
 
     @pytest.mark.parametrize("port", ["70000", "-1"])
     def test_no_port(self, capsys, tmp_path, port):
-        assert port in self.refusal(capsys, "--port", port, "--result-store", f"file://{tmp_path}/results")
+        told = self.refusal(capsys, "--port", port, "--result-store", f"file://{tmp_path}/results")
+        assert told.endswith(f": Port {port} is not a number from 0 to 65535.\n")

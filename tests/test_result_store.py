@@ -224,3 +224,16 @@ def test_a_damaged_result_is_named_with_its_request_and_what_to_do(tmp_path):
     ) as caught:
         Deliveries(store).load("r1")
     assert (caught.value.request_id, caught.value.may_have_run) == ("r1", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (ValueError("No filesystem registered for scheme s3"), ": install apache-airflow-providers-amazon[s3fs]"),
+        (ImportError("Install s3fs to access S3"), ": install apache-airflow-providers-amazon[s3fs]"),
+        (ImportError("Install with: pip install apache-airflow-providers-amazon[s3fs]"), ""),
+        (PermissionError("gs://bucket/s3fs"), ""),
+    ],
+)
+def test_an_error_names_the_package_of_the_storage(error, advice):
+    assert files.reason(error) == f"{type(error).__name__}: {error}{advice}"

@@ -18,6 +18,7 @@ from uuid import uuid4
 from airflow_provider_baseten.api.large_body import LargeBody
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.storage import file_rights
+from airflow_provider_baseten.storage.packages import missing_package
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -245,8 +246,8 @@ def open_remote(fs: "AbstractFileSystem", path: str) -> io.BufferedReader:
 
 
 def reason(error: Exception) -> str:
-    """Return the type and the text of an error, cut to 300 characters."""
-    return f"{type(error).__name__}: {error}"[:300]
+    """Return the type and the text of an error, cut to 300 characters; for a missing package, what to install."""
+    return f"{type(error).__name__}: {error}"[:300] + missing_package(error)
 
 
 @contextmanager

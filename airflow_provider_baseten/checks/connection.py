@@ -8,8 +8,8 @@ from airflow_provider_baseten.checks.result import CheckResult, failed, ok
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import secrets_backends
-from airflow_provider_baseten.exceptions import BasetenError
-from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
 from airflow_provider_baseten.hooks.lookup import find_connection
 
 _NAME = "connection"
@@ -29,6 +29,7 @@ class FoundConnection:
     :param credentials: credentials of a client; ``None`` if there is no connection.
     :param source: where the connection is defined; empty if that is not known.
     :param error: why there is no connection.
+    :param ignored: why Airflow ignores the environment variable of the connection; empty if it does not.
     """
 
     conn_id: str
@@ -36,6 +37,7 @@ class FoundConnection:
     credentials: Credentials | None = None
     source: str = ""
     error: str = ""
+    ignored: str = ""
 
 
 def observe_connection(conn_id: str) -> FoundConnection:
@@ -44,16 +46,22 @@ def observe_connection(conn_id: str) -> FoundConnection:
         connection = find_connection(conn_id)
         credentials = connection.credentials(STEP_SECONDS, RequestRetries(max_attempts=1))
     except BasetenError as error:
-        return FoundConnection(conn_id, source=_source(conn_id), error=str(error))
+        source, ignored = _look_at_sources(conn_id)
+        return FoundConnection(conn_id, source=source, error=str(error), ignored=ignored)
     except Exception as error:  # The database or a secrets backend is down. The text may quote its URL and password.
         return FoundConnection(conn_id, error=f"Connection '{conn_id}' can't be looked up ({type(error).__name__}).")
-    source = _source(conn_id) or "the environment variable BASETEN_API_KEY"
-    return FoundConnection(conn_id, connection, credentials, source)
+    source, ignored = _look_at_sources(conn_id)
+    source = source or "the environment variable BASETEN_API_KEY"
+    return FoundConnection(conn_id, connection, credentials, source, ignored=ignored)
 
 
 def judge_connection(found: FoundConnection) -> CheckResult:
     """Judge whether the connection can be used."""
     source = f" It comes from {found.source}." if found.source else ""
+    if found.ignored:
+        used = f" Airflow uses another connection with this id.{source}" if found.connection else ""
+        message = f"{found.ignored}{used}"
+        return failed(_NAME, message, "Correct the variable, or remove it, wherever Airflow runs with it.")
     if found.connection is None:
         return failed(
             _NAME,
@@ -66,13 +74,22 @@ def judge_connection(found: FoundConnection) -> CheckResult:
     return ok(_NAME, f"Connection '{found.conn_id}' is valid.{source}")
 
 
-def _source(conn_id: str) -> str:
-    """Return where a connection is defined, the first of the places that Airflow looks at."""
+def _look_at_sources(conn_id: str) -> tuple[str, str]:
+    """Return where a connection is defined, the first of the places that Airflow looks at, and why Airflow ignores the
+    environment variable of the connection; empty strings for neither.
+    """
+    ignored = ""
     for backend in (secrets_backends() or list)():
+        name = type(backend).__name__
+        is_environment = name == "EnvironmentVariablesBackend"
         with suppress(Exception):  # A backend that is down is passed over, as Airflow does.
             if backend.get_connection(conn_id=conn_id) is not None:
-                name = type(backend).__name__
-                if name == "EnvironmentVariablesBackend":
-                    return f"the environment variable AIRFLOW_CONN_{conn_id.upper()}"
-                return _SOURCES.get(name, f"the secrets backend {name}")
-    return ""
+                if is_environment:
+                    return f"the environment variable AIRFLOW_CONN_{conn_id.upper()}", ""
+                return _SOURCES.get(name, f"the secrets backend {name}"), ignored
+        if is_environment:
+            try:
+                check_variable(conn_id)
+            except BasetenInputError as error:
+                ignored = str(error)
+    return "", ignored

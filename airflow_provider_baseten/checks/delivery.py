@@ -16,8 +16,10 @@ from airflow_provider_baseten.checks.receiver import FIELD, ReceiverResponse, We
 from airflow_provider_baseten.checks.result import CheckResult, failed, ok
 from airflow_provider_baseten.checks.time_limit import within
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.webhook.delivery import TEST_PREFIX
 
 _NAME = "test delivery"
 # Time for which the delivery is looked for. A mounted folder may show a new file only after its cache has expired.
@@ -70,7 +72,7 @@ def observe_delivery(
     :param secret: secret to sign with; empty for no signature.
     :param server_ahead: seconds that Baseten's clock is ahead of this machine's. A delivery has Baseten's time.
     """
-    request_id = f"airflow-check-{uuid4().hex}"
+    request_id = f"{TEST_PREFIX}{uuid4().hex}"
     body = build_test_delivery(request_id, time.time() + server_ahead)
     headers = {"Content-Type": "application/json", "X-BASETEN-REQUEST-ID": request_id}
     if secret:
@@ -91,20 +93,25 @@ def observe_delivery(
             within(_STORE_SECONDS, lambda: deliveries.remove(request_id))
 
 
-def judge_delivery(endpoint: WebhookEndpoint, conn_id: str, state: DeliveryState) -> CheckResult:
+def judge_delivery(endpoint: WebhookEndpoint, connection: BasetenConnection, state: DeliveryState) -> CheckResult:
     """Judge the way from the webhook endpoint to the result store here.
 
-    :param conn_id: id of the connection that is checked.
+    :param connection: the connection that is checked.
     """
     response = state.response
     if isinstance(response, Obstacle):
-        return failed(_NAME, response.message(endpoint.shown), response.advice(FIELD))
+        return failed(_NAME, response.message(endpoint.shown), response.advice(endpoint.shown, FIELD))
     if not _is_accepted(response):
-        return _judge_refusal(endpoint, conn_id, response)
+        reason, advice = _explain(endpoint, connection, response)
+        return failed(_NAME, f"{endpoint.shown} responds to a delivery with {response.status}: {reason}.", advice)
     if state.problem:
         return failed(_NAME, f"The result store could not be read: {state.problem}", "Run the check again.")
     if state.has_appeared:
-        return ok(_NAME, f"{endpoint.shown} has stored a signed delivery, and it was found in the result store here.")
+        return ok(
+            _NAME,
+            f"{endpoint.shown} has stored a delivery {_signed_with(connection)}, and it was found in the result store "
+            "here.",
+        )
     left = f"Its file is {state.request_id}.json, which you can delete."
     if (response.fields or {}).get("request_id") is None:
         return failed(
@@ -130,25 +137,36 @@ def judge_delivery(endpoint: WebhookEndpoint, conn_id: str, state: DeliveryState
     )
 
 
-def _judge_refusal(endpoint: WebhookEndpoint, conn_id: str, response: ReceiverResponse) -> CheckResult:
-    reason, advice = _explain(endpoint, conn_id, response)
-    return failed(_NAME, f"{endpoint.shown} responds to a delivery with {response.status}: {reason}.", advice)
+def _signed_with(connection: BasetenConnection) -> str:
+    """Return which of the connection's secrets a test delivery is signed with."""
+    number = len(connection.webhook_secrets)
+    if number > 1:
+        return f"signed with the first of {number} webhook_secrets"
+    return "signed with the connection's secret" if number else "without a signature"
 
 
-def _explain(endpoint: WebhookEndpoint, conn_id: str, response: ReceiverResponse) -> tuple[str, str]:
+def _explain(endpoint: WebhookEndpoint, connection: BasetenConnection, response: ReceiverResponse) -> tuple[str, str]:
     """Return the reason why a delivery was not accepted, and what to do."""
+    conn_id = connection.conn_id
     is_of_receiver = "error" in (response.fields or {})
     match response.status:
+        case 401 if is_of_receiver and not connection.webhook_secrets:
+            return "the delivery has no signature", (
+                f"Connection '{conn_id}' has allow_unsigned_webhooks, but no webhook_secrets to sign with. The "
+                "function of the relay requires a signature all the same: enter the secrets. A receiver accepts "
+                "deliveries without one only if allow_unsigned_webhooks is set in its own connection "
+                f"'{endpoint.conn_id or conn_id}'."
+            )
         case 401 if is_of_receiver:
-            return "the receiver refuses the signature", (
+            return f"the receiver refuses the signature of a delivery {_signed_with(connection)}", (
                 f"Check that the receiver knows connection '{endpoint.conn_id or conn_id}', and that its secret there, "
                 f"with the whsec_, is that of connection '{conn_id}' here. The standalone receiver may have it in "
                 "BASETEN_WEBHOOK_SECRETS."
             )
         case 403 if is_of_receiver:
             return "the time in it is too far from the receiver's clock", (
-                "Correct the clock of the receiver's machine, or that of this machine if its check was skipped. Until "
-                "then the receiver's spool holds the test delivery, in a file *.held that can be deleted."
+                "Correct the clock of the receiver's machine, for example with NTP, or that of this machine if its "
+                "check was skipped. The receiver keeps nothing of the test delivery."
             )
         case 401 | 403:
             return "something before the receiver wants a login or blocks the request", (

@@ -107,7 +107,7 @@ def judge_proxies(choices: list[ProxyChoice]) -> Iterator[CheckResult]:
     for (proxy, is_exempt, obstacle), those in urls.items():
         names = " and ".join(filter(None, (", ".join(those[:-1]), those[-1])))
         if obstacle:
-            yield failed("proxy", f"{names}: {obstacle.reason}", obstacle.advice(""))
+            yield failed("proxy", f"{names}: {obstacle.reason}", obstacle.advice(those[0], ""))
         elif proxy:
             yield ok("proxy", f"{names}: through the proxy {proxy}.")
         else:
@@ -148,5 +148,5 @@ def judge_host(state: HostState) -> CheckResult:
     if state.obstacle and state.obstacle.step is Step.PROXY_VARIABLE:
         return skipped("host", f"{url}: the proxy is not known.")
     if state.obstacle:
-        return failed("host", state.obstacle.message(url), state.obstacle.advice(state.host.field))
+        return failed("host", state.obstacle.message(url), state.obstacle.advice(url, state.host.field))
     return ok("host", f"{url} responds.")

@@ -19,8 +19,8 @@ _SECONDS = 8 * STEP_SECONDS
 class Keys:
     """What Baseten says of the keys.
 
-    :param tested: each key with its rights.
-    :param error: why the keys could not be tested; empty if they were.
+    :param tested: each key that could be tested, with its rights.
+    :param error: why the other keys could not be tested; empty if all were tested.
     """
 
     tested: tuple[CheckedKey, ...] = ()
@@ -29,17 +29,20 @@ class Keys:
 
 def observe_keys(credentials: Credentials) -> Keys:
     """Test each key with the management API. The test changes nothing and costs nothing."""
+    tested: list[CheckedKey] = []
     try:
-        return Keys(within(_SECONDS, lambda: tuple(check_each_key(credentials))))
+        within(_SECONDS, lambda: tested.extend(check_each_key(credentials)))
     except (BasetenError, TimeoutError) as error:
-        return Keys(error=str(error))
+        return Keys(tuple(tested), str(error))
+    return Keys(tuple(tested))
 
 
 def judge_keys(keys: Keys) -> Iterator[CheckResult]:
     """Judge each key by its rights."""
     if keys.error:
+        which = "other key" if keys.tested else "keys"
         yield failed(
-            _NAME, f"The keys could not be tested: {keys.error}", "Run the check again once that is corrected."
+            _NAME, f"The {which} could not be tested: {keys.error}", "Run the check again once that is corrected."
         )
     for key in keys.tested:
         field = "the password" if key.name == API_KEY else "the extra management_api_key"

@@ -56,17 +56,20 @@ class Obstacle:
         way = f" through the proxy {self.proxy}" if self.proxy else ""
         return f"{url} can't be reached{way}: {self.step} failed. {self.reason}"
 
-    def advice(self, field: str) -> str:
+    def advice(self, url: str, field: str) -> str:
         """Return what to do.
 
+        :param url: URL of the host.
         :param field: field with the URL, such as ``webhook_endpoint of the connection``; empty for Baseten's own hosts.
         """
+        variable = "HTTP_PROXY" if url.startswith("http:") else "HTTPS_PROXY"
         if self.step in {Step.DNS, Step.TCP} and self.proxy:
             return (
-                "Check the address of the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, and that the proxy runs. If "
-                "the host is reached without a proxy, add it to NO_PROXY."
+                f"Check the address of the proxy in {variable} or ALL_PROXY, and that the proxy runs. If the host is "
+                "reached without a proxy, add it to NO_PROXY."
             )
-        return f"{f'Check {field}. ' if field and self.step in _STEPS_OF_FIELD else ''}{_ADVICE[self.step]}"
+        prefix = f"Check {field}. " if field and self.step in _STEPS_OF_FIELD else ""
+        return f"{prefix}{_ADVICE[self.step].format(variable=variable)}"
 
 
 # Steps that may fail because the URL is wrong.
@@ -74,9 +77,9 @@ _STEPS_OF_FIELD = {Step.DNS, Step.TCP, Step.TLS, Step.HTTP}
 _ADVICE = {
     Step.PROXY_VARIABLE: "Correct the environment variable, here and wherever Airflow runs with it.",
     Step.CA_BUNDLE: "Correct the environment variable, here and wherever Airflow runs with it.",
-    Step.DNS: "Check the DNS of this machine or cluster. Where only a proxy reaches the host, set HTTPS_PROXY.",
+    Step.DNS: "Check the DNS of this machine or cluster. Where only a proxy reaches the host, set {variable}.",
     Step.TCP: "Check that the server runs, and that firewalls let this machine connect to it. Where only a proxy "
-    "reaches the host, set HTTPS_PROXY.",
+    "reaches the host, set {variable}.",
     Step.PROXY: "Check the user and the password in the URL of the proxy, and that the proxy allows connections to "
     "this host. If the host is reached without a proxy, add it to NO_PROXY.",
     Step.TLS: "If the certificate is of your own CA, or a proxy inspects TLS, name a PEM file with the CA's "

@@ -108,7 +108,8 @@ def judge_health(endpoint: WebhookEndpoint, health: ReceiverResponse | Obstacle 
         return failed(
             _NAME,
             health.message(endpoint.shown),
-            f"{health.advice(FIELD)} If only Baseten is meant to reach it, run the check on a machine that can.",
+            f"{health.advice(endpoint.shown, FIELD)} If only Baseten is meant to reach it, run the check on a machine "
+            "that can.",
         )
     if health.status >= 500:
         return failed(
@@ -134,7 +135,7 @@ def why_no_delivery(health: ReceiverResponse | Obstacle | None) -> str:
     if isinstance(health, Obstacle) or health.status >= 500:
         return "The receiver can't be reached."
     if (health.fields or {}).get("clock") == "off":
-        return "The clock of the receiver's machine is off, so that the receiver might hold the delivery in its spool."
+        return "The clock of the receiver's machine is off, so that the receiver might refuse the delivery."
     return ""
 
 

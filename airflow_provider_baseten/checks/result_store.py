@@ -30,10 +30,13 @@ class StoreState:
 
 
 def observe_store(store: ResultStore) -> StoreState:
-    """Write a file to the store, read it back and delete it. Each access ends after 20 seconds."""
+    """Write a file to the store, read it back and delete it. Each access ends after 20 seconds.
+
+    A file that is written later than that is deleted then, if this process still runs.
+    """
     name = f"airflow-check-{uuid4().hex}.json"
     is_local = files.local_path(store.uri) is not None
-    problem = _problem(lambda: store.write(name, _BODY))
+    problem = _problem(lambda: store.write(name, _BODY), undo=lambda: store.remove(name))
     if problem:
         return StoreState(store.uri, is_local, problem)
     found: list[bytes | None] = []
@@ -65,9 +68,9 @@ def judge_store(state: StoreState) -> CheckResult:
     )
 
 
-def _problem(access: Callable[[], object]) -> str:
+def _problem(access: Callable[[], object], undo: Callable[[], object] = lambda: None) -> str:
     try:
-        within(_SECONDS, access)
+        within(_SECONDS, access, undo)
     except BasetenResultStoreError as error:
         return str(error)
     except TimeoutError as error:

@@ -63,7 +63,8 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
     yield store_check.judge_store(store_state)
     if endpoint is None:
         yield receiver.judge_endpoint(problem)
-        yield skipped("test delivery", "There is no webhook endpoint to deliver to.")
+        reason = "The webhook endpoint is not valid." if problem else "There is no webhook endpoint to deliver to."
+        yield skipped("test delivery", reason)
         return
     health = receiver.call("GET", endpoint.health_url) if endpoint.health_url else None
     yield receiver.judge_health(endpoint, health)
@@ -97,4 +98,4 @@ def _check_delivery(
         )
     secret = next(iter(found.webhook_secrets), "")
     state = delivery.observe_delivery(endpoint, secret, store, server_ahead=server_ahead)
-    return delivery.judge_delivery(endpoint, found.conn_id, state)
+    return delivery.judge_delivery(endpoint, found, state)

@@ -2,32 +2,39 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def within(seconds: float, call: Callable[[], T], undo: Callable[[], object] = lambda: None) -> T:
     """Run a call in a thread of its own, and return its result.
 
     After the time limit the call continues in its thread, which does not keep the process from ending.
 
+    :param undo: function that the thread calls if the call ends after the time limit, with or without an error.
     :raises TimeoutError: there was no result in time.
     :raises Exception: error of the call.
     """
     results: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
+    is_late = threading.Event()
 
     def run() -> None:
         try:
             results.put((call(), None))
         except Exception as error:
             results.put((None, error))
+        if is_late.is_set():
+            with suppress(Exception):
+                undo()
 
     threading.Thread(target=run, name="baseten-check", daemon=True).start()
     try:
         result, error = results.get(timeout=seconds)
     except Empty:
+        is_late.set()
         raise TimeoutError(f"no response within {seconds:g} s") from None
     if error is not None:
         raise error

@@ -51,7 +51,15 @@ class Installation:
         self._define = define
         self._stack = stack
 
-    def receive(self, store: str | None = None, secret: str = SECRET, *, conn_id: str = "prod", **options: Any) -> str:
+    def receive(
+        self,
+        store: str | None = None,
+        secret: str = SECRET,
+        *,
+        conn_id: str = "prod",
+        allow_unsigned: bool = False,
+        **options: Any,
+    ) -> str:
         """Start a receiver, and name it in the connection; the value is its base URL.
 
         :param options: arguments of the app.
@@ -62,6 +70,7 @@ class Installation:
             management_api_key="",
             management_url=self.fields["host"],
             webhook_secrets=(secret,),
+            allow_unsigned_webhooks=allow_unsigned,
             result_store=store or self.store.as_uri(),
         )
         url = self._stack.enter_context(

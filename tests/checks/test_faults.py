@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_baseten.checks import CheckStatus, key, network
+from airflow_provider_baseten.checks.connection import judge_connection, observe_connection
 from airflow_provider_baseten.checks.receiver import ReceiverResponse, judge_health, parse_endpoint
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.webhook.clock import DeliveryClock
-from tests.checks.conftest import CHECKS, KEY
+from tests.checks.conftest import CHECKS, KEY, SECRET
+from tests.relay.function_url import function_url, load_function
 from tests.scripted_server import ScriptedServer, answer, reset
 
 SIX_MINUTES = 360.0
@@ -79,12 +82,26 @@ class TestConnection:
         assert "has no field 'webhook_secret'; the nearest is 'webhook_secrets'" in fault.message
         assert "It comes from the environment variable AIRFLOW_CONN_PROD" in fault.message
 
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ('{"conn_type": "baseten", "password": "hunter2", }', "it is not valid JSON (Expecting property name "),
+            ("baseten://:hunter2@http://host", "Airflow can't read a connection from it: write 'baseten://:KEY@'"),
+        ],
+    )
+    def test_has_a_variable_that_can_not_be_read(self, monkeypatch, text, reason):
+        monkeypatch.setenv("AIRFLOW_CONN_BROKEN", text)
+        fault = judge_connection(observe_connection("broken"))
+        assert fault.status is CheckStatus.FAILED
+        assert "AIRFLOW_CONN_BROKEN is set, but" in fault.message
+        assert reason in fault.message
+        assert fault.advice == "Correct the variable, or remove it, wherever Airflow runs with it."
+        assert "hunter2" not in str(fault)
+
     def test_names_its_source(self, installation):
         assert "the environment variable AIRFLOW_CONN_PROD" in installation.result("connection").message
 
     def test_of_the_key_in_the_environment(self, monkeypatch):
-        from airflow_provider_baseten.checks.connection import judge_connection, observe_connection
-
         monkeypatch.setenv("BASETEN_API_KEY", "abcd1234.s3cr3t")
         message = judge_connection(observe_connection("baseten_default")).message
         assert "the environment variable BASETEN_API_KEY" in message
@@ -152,6 +169,13 @@ class TestNetwork:
         assert f"can't be reached through the proxy {proxy}: TCP failed" in fault.message
         assert "NO_PROXY" in fault.advice
 
+    @pytest.mark.parametrize(("scheme", "variable"), [("http", "HTTP_PROXY"), ("https", "HTTPS_PROXY")])
+    def test_advice_names_the_variable_of_the_scheme(self, installation, closed_port, monkeypatch, scheme, variable):
+        installation.fields["host"] = f"{scheme}://127.0.0.1:{closed_port}"
+        assert f"reaches the host, set {variable}." in installation.faults("host").advice
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{closed_port}")
+        assert f"the proxy in {variable} or ALL_PROXY" in installation.faults("host").advice
+
     def test_proxy_that_refuses(self, installation, serve, monkeypatch):
         installation.fields["host"] = "https://baseten.example.com"
         proxy = serve(407)
@@ -207,6 +231,13 @@ class TestKey:
             keys = key.observe_keys(Credentials(api_key=KEY, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert keys.error == "no response within 0.3 s"
 
+    def test_of_one_key_remains_if_the_other_can_not_be_tested(self):
+        with ScriptedServer(answer(401, b"{}"), answer(500, b"{}")) as server:
+            credentials = Credentials(api_key=KEY, management_api_key="of-management", base_url=server.url)
+            error, tested = key.judge_keys(key.observe_keys(credentials))
+        assert "The other key could not be tested" in error.message
+        assert tested.message == f"The management_api_key was refused by {server.url}."
+
     def test_error_does_not_quote_the_server_if_the_connection_says_so(self, installation, serve):
         installation.fields["host"] = serve(500, b'{"error": "the quoted words"}').url
         assert "the quoted words" in installation.faults("key").message
@@ -241,6 +272,46 @@ class TestStore:
         bucket.hangs.set()
         assert "no response within 0.5 s" in installation.faults("result store").message
 
+    def test_a_write_that_ends_too_late_leaves_no_file(self, installation, bucket, monkeypatch):
+        from airflow_provider_baseten.checks import result_store
+
+        monkeypatch.setattr(result_store, "_SECONDS", 0.5)
+        installation.extra["result_store"] = bucket.uri
+        open_file, remove_file = bucket._open, bucket.rm_file
+        is_written, is_removed = threading.Event(), threading.Event()
+
+        def open_late(path, mode="rb", *arguments, **options):
+            if mode == "wb":
+                assert bucket.go_on.wait(30)
+                is_written.set()
+            return open_file(path, mode, *arguments, **options)
+
+        def remove(path):
+            remove_file(path)
+            is_removed.set()
+
+        monkeypatch.setattr(bucket, "_open", open_late)
+        monkeypatch.setattr(bucket, "rm_file", remove)
+        assert "no response within 0.5 s" in installation.faults("result store").message
+        bucket.go_on.set()
+        assert is_removed.wait(30)
+        assert is_written.is_set()
+        assert bucket.find("") == []
+
+    @pytest.mark.parametrize(
+        ("uri", "advice"),
+        [
+            ("gs://bucket/results", "install apache-airflow-providers-google"),
+            ("gs://google_cloud_default@bucket/results", "install apache-airflow-providers-google"),
+            ("abfss://container/results", "install apache-airflow-providers-microsoft-azure"),
+            ("sftp://host/results", "install apache-airflow-providers-sftp[sshfs]"),
+            ("s4://bucket/results", "check the URI, or install the Airflow provider of its storage"),
+        ],
+    )
+    def test_of_a_storage_without_a_provider(self, installation, uri, advice):
+        installation.extra["result_store"] = uri
+        assert f": {advice})." in installation.faults("result store").message
+
     def test_is_in_the_place_of_a_file(self, installation, tmp_path):
         (tmp_path / "file").write_text("")
         installation.extra["result_store"] = f"file://{tmp_path}/file/results"
@@ -267,6 +338,8 @@ class TestReceiver:
         installation.extra["webhook_endpoint"] = "http://airflow.example.com/baseten/webhooks/prod"
         fault = installation.faults("receiver")
         assert "must be https" in fault.message
+        assert "The webhook endpoint is not valid." in {result.message for result in installation.check()}
+        assert "There is no webhook endpoint" not in str(installation.check())
 
     @pytest.mark.parametrize(
         "url", ["airflow.example.com/baseten/webhooks/prod", "https://a.example.com:99999/webhooks/prod"]
@@ -298,6 +371,27 @@ class TestReceiver:
         fault = installation.faults("test delivery")
         assert "401: the receiver refuses the signature" in fault.message
         assert "whsec_" in fault.advice
+
+    def test_the_first_of_several_secrets(self, installation):
+        installation.receive()
+        installation.extra["webhook_secrets"] = [SECRET, "whsec_wr0ng"]
+        assert "signed with the first of 2 webhook_secrets" in installation.result("test delivery").message
+        installation.extra["webhook_secrets"] = ["whsec_wr0ng", SECRET]
+        fault = installation.faults("test delivery")
+        assert "the signature of a delivery signed with the first of 2 webhook_secrets" in fault.message
+
+    def test_without_a_signature(self, installation):
+        installation.receive(allow_unsigned=True)
+        installation.extra |= {"webhook_secrets": [], "allow_unsigned_webhooks": True}
+        assert "has stored a delivery without a signature" in installation.result("test delivery").message
+
+    def test_a_function_of_the_relay_without_a_signature(self, installation, tmp_path):
+        installation.extra |= {"webhook_secrets": [], "allow_unsigned_webhooks": True}
+        with function_url(load_function(tmp_path).handle) as url:
+            installation.extra["webhook_endpoint"] = f"{url}/baseten/webhooks/prod"
+            fault = installation.faults("test delivery")
+        assert "401: the delivery has no signature" in fault.message
+        assert "The function of the relay requires a signature all the same" in fault.advice
 
     def test_two_stores(self, installation, tmp_path):
         other = tmp_path / "other"
@@ -414,8 +508,8 @@ class TestClock:
         installation.receive(clock=DeliveryClock(now=lambda: time.time() + SIX_MINUTES))
         fault = installation.faults("test delivery")
         assert "403: the time in it is too far from the receiver's clock" in fault.message
-        (held,) = installation.spool.entries()
-        assert held.name.endswith(".held")
+        assert "Correct the clock of the receiver's machine" in fault.advice
+        assert installation.spool.entries() == []  # It is no result that anybody would miss.
 
     def test_tolerance(self, installation, serve, monkeypatch):
         monkeypatch.setenv("AIRFLOW__BASETEN__WEBHOOK_TOLERANCE_SECONDS", "900")

@@ -55,12 +55,22 @@ def test_a_connection_in_airflows_database(run, baseten, airflow_db):
         session.add(Connection("of_database", conn_type="baseten", host=baseten.url, password=KEY))
     try:
         done = run("check", "--conn-id", "of_database", "--json", **WITHOUT_PROXY)
+        broken = {"AIRFLOW_CONN_OF_DATABASE": '{"conn_type": "baseten", "password": "hunter2"'}
+        ignored = run("check", "--conn-id", "of_database", "--json", **WITHOUT_PROXY, **broken)
     finally:
         with create_session() as session:
             session.query(Connection).filter_by(conn_id="of_database").delete()
     (found,) = [result["message"] for result in done.output if result["check"] == "connection"]
     assert found == "Connection 'of_database' is valid. It comes from Airflow's database."
     assert done.code == 0
+
+    (failed,) = [result for result in ignored.output if result["status"] == "failed"]
+    assert failed["check"] == "connection"
+    assert failed["message"].startswith(
+        "AIRFLOW_CONN_OF_DATABASE is set, but Airflow can't read a connection from it, because it is not valid JSON ("
+    )
+    assert failed["message"].endswith("Airflow uses another connection with this id. It comes from Airflow's database.")
+    assert "hunter2" not in ignored.out + ignored.err
 
 
 def test_a_plugin_that_is_not_loaded(baseten):

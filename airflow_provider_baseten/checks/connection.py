@@ -9,7 +9,8 @@ from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import secrets_backends
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
-from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.hooks.connection_variable import check_variable
 from airflow_provider_baseten.hooks.lookup import find_connection
 
 _NAME = "connection"

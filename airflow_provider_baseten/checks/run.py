@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from airflow_provider_baseten import config
 from airflow_provider_baseten.checks import clock, connection, delivery, hosts, key, receiver, registration, versions
 from airflow_provider_baseten.checks import result_store as store_check
-from airflow_provider_baseten.checks.result import CheckResult, skipped
+from airflow_provider_baseten.checks.result import CheckResult, failed, skipped
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenInputError
@@ -58,7 +58,13 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
         yield from key.judge_keys(key.observe_keys(credentials))
     timed = next((state for state in reversed(states) if state.server_ahead is not None), management)
     yield _check_clock(timed)
-    store = ResultStore(found.result_store)
+    try:
+        store = ResultStore(found.result_store)
+    except BasetenInputError as error:
+        yield failed("result store", str(error), "Correct [baseten] result_store wherever Airflow runs.")
+        for name in ("receiver", "test delivery"):
+            yield skipped(name, "The result store is not valid.")
+        return
     store_state = store_check.observe_store(store)
     yield store_check.judge_store(store_state)
     if endpoint is None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.arguments import check_no_password, is_encodable, shown
+from airflow_provider_baseten.arguments import check_no_password, shown
 from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import mask_secret
@@ -50,7 +50,8 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 # Baseten's own hosts. Some users enter such a host, copied from Baseten's pages, in the connection by mistake.
 _OWN_HOST = re.compile(r"((www|app|api|docs|inference)\.)?baseten\.co|(model|chain)-[a-z0-9-]+\.api\.baseten\.co")
 
-_FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
+#: Forms in which a connection can be written, for error messages.
+FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,35 +145,6 @@ class BasetenConnection:
         return cls(conn_id=conn_id, api_key=api_key, management_api_key=api_key)
 
 
-def check_variable(conn_id: str) -> None:
-    """Raise an error if Airflow did not find a connection although its environment variable is set.
-
-    Airflow ignores a variable that it can't parse, and then reports only that the connection does not exist.
-
-    :param conn_id: id of the connection that Airflow did not find.
-    :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
-    """
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    text = os.environ.get(variable) if is_encodable(variable) else None
-    if text:
-        raise BasetenInputError(
-            f"{variable} is set, but Airflow can't read a connection from it{_json_error(text)}: write {_FORMS}. In a "
-            "URI, escape a host that has a scheme: http%3A%2F%2F127.0.0.1%3A8700."
-        )
-
-
-def _json_error(text: str) -> str:
-    """Return why a text that is meant as JSON is not valid. Nothing of the text is quoted, because it holds a key."""
-    try:
-        if text.lstrip().startswith("{"):
-            json.loads(text)
-    except RecursionError:
-        return ", because it is not valid JSON"
-    except json.JSONDecodeError as error:
-        return f", because it is not valid JSON ({error.msg}, character {error.pos + 1})"
-    return ""
-
-
 class _Fields:
     """Fields of an Airflow connection. Each is checked when it is read. Errors name the field and the connection."""
 
@@ -185,7 +157,7 @@ class _Fields:
     def _check_type(self) -> None:
         name, conn_type = _sentence(self._called), self._connection.conn_type
         if not conn_type:
-            raise BasetenInputError(f"{name} has no type, but has to be of type {CONN_TYPE}: write {_FORMS}.")
+            raise BasetenInputError(f"{name} has no type, but has to be of type {CONN_TYPE}: write {FORMS}.")
         if conn_type.lower() != CONN_TYPE:
             raise BasetenInputError(
                 f"{name} is of type {shown(conn_type)}, but has to be of type {CONN_TYPE}: use another connection, or "

@@ -6,7 +6,8 @@ from airflow_provider_baseten.blocking_calls import in_thread
 from airflow_provider_baseten.compat import AirflowNotFoundException
 from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenAuthError
-from airflow_provider_baseten.hooks.connection import BasetenConnection, check_variable
+from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.hooks.connection_variable import check_variable
 
 
 def find_connection(conn_id: str, called: str | None = None) -> BasetenConnection:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from airflow_provider_baseten.api.webhook import is_recent
-from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
@@ -25,11 +25,11 @@ from airflow_provider_baseten.webhook.delivery import (
 )
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.relay_budget import ByteBudget
+from airflow_provider_baseten.webhook.relay_listing import QueueListing
 from airflow_provider_baseten.webhook.relay_queue import (
     REFUSED,
     QueuedDelivery,
     QueueEntry,
-    QueueListing,
     RelayQueue,
 )
 
@@ -239,7 +239,10 @@ class Relay:
             raise Refusal(400, "It is not a delivery as relay_handler.py writes it.") from None
 
     def _save(self, queued: QueuedDelivery, verified: VerifiedDelivery, outages: _Outages) -> None:
-        store = ResultStore(verified.connection.result_store)
+        try:
+            store = ResultStore(verified.connection.result_store)
+        except BasetenInputError as error:
+            raise _store_fails(verified, error_types(error)) from None
         try:
             if store.uri in outages.stores:
                 raise _store_fails(verified, outages.stores[store.uri])

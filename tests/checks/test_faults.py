@@ -258,6 +258,16 @@ class TestStore:
         assert "PermissionError" in fault.message
         assert "rights to write, read and delete" in fault.advice
 
+    def test_password_in_the_uri_of_the_connection(self, installation):
+        installation.extra["result_store"] = "s3://user:hunter2@bucket"
+        assert installation.faults("connection").message.startswith("result_store of connection 'prod' has a password")
+
+    def test_password_in_the_uri_of_the_configuration(self, installation, monkeypatch):
+        installation.receive()
+        del installation.extra["result_store"]
+        monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", "s3://user:hunter2@bucket")
+        assert installation.faults("result store").message.startswith("[baseten] result_store has a password")
+
     def test_can_not_be_reached(self, installation):
         installation.extra["result_store"] = "s4://nowhere/results"
         fault = installation.faults("result store")

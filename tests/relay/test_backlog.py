@@ -6,8 +6,9 @@ import time
 import pytest
 
 from airflow_provider_baseten.storage.deliveries import Deliveries
-from airflow_provider_baseten.webhook import relay, relay_queue
-from airflow_provider_baseten.webhook.relay_queue import QueueListing, RelayQueue
+from airflow_provider_baseten.webhook import relay, relay_listing
+from airflow_provider_baseten.webhook.relay_listing import QueueListing
+from airflow_provider_baseten.webhook.relay_queue import RelayQueue
 from tests.relay.test_relay import counts, entry, stored
 from tests.webhook.deliveries import body, connection
 
@@ -93,7 +94,7 @@ class TestBacklog:
         assert len(listing.take(10)) == 10
         assert (len(listing.take(10)), len(listings)) == (10, 1)
         (tmp_path / "new.json").write_bytes(entry(body("new")))
-        monkeypatch.setattr(relay_queue, "_LISTING_SECONDS", 0.0)
+        monkeypatch.setattr(relay_listing, "_LISTING_SECONDS", 0.0)
         assert "new.json" in [found.name for found in listing.take()]
         assert len(listings) == 2
 

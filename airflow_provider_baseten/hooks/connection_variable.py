@@ -1,0 +1,37 @@
+"""Environment variables in which Airflow looks for connections."""
+
+import json
+import os
+
+from airflow_provider_baseten.arguments import is_encodable
+from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.hooks.connection import FORMS
+
+
+def check_variable(conn_id: str) -> None:
+    """Raise an error if Airflow did not find a connection although its environment variable is set.
+
+    Airflow ignores a variable that it can't parse, and then reports only that the connection does not exist.
+
+    :param conn_id: id of the connection that Airflow did not find.
+    :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
+    """
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    text = os.environ.get(variable) if is_encodable(variable) else None
+    if text:
+        raise BasetenInputError(
+            f"{variable} is set, but Airflow can't read a connection from it{_json_error(text)}: write {FORMS}. In a "
+            "URI, escape a host that has a scheme: http%3A%2F%2F127.0.0.1%3A8700."
+        )
+
+
+def _json_error(text: str) -> str:
+    """Return why a text that is meant as JSON is not valid. Nothing of the text is quoted, because it holds a key."""
+    try:
+        if text.lstrip().startswith("{"):
+            json.loads(text)
+    except RecursionError:
+        return ", because it is not valid JSON"
+    except json.JSONDecodeError as error:
+        return f", because it is not valid JSON ({error.msg}, character {error.pos + 1})"
+    return ""

@@ -162,13 +162,12 @@ class Relay:
             if problems or listing.is_used_up:
                 self._stopped.wait(round_pause(failures, interval))
 
-    def run_round(self, most: int | None = None) -> RelayRound:
-        """Store or refuse the deliveries that are in the queue now; log the counts.
+    def run_round(self) -> RelayRound:
+        """Store or refuse all deliveries that are in the queue now; log the counts.
 
-        :param most: maximum number of deliveries; by default all.
         :raises BasetenResultStoreError: the queue can't be read.
         """
-        return self._work_on(QueueListing(self._queue).take(most))
+        return self._work_on(self._queue.entries())
 
     def _work_on(self, entries: list[QueueEntry]) -> RelayRound:
         result, outages = RelayRound(), _Outages()

@@ -29,10 +29,10 @@ class QueueListing:
         """Whether the queue is listed for the next entries."""
         return not self._left
 
-    def take(self, most: int | None = None) -> list[QueueEntry]:
+    def take(self, most: int) -> list[QueueEntry]:
         """Return the next entries.
 
-        :param most: maximum number of entries; by default all.
+        :param most: maximum number of entries.
         :raises BasetenResultStoreError: the queue can't be read.
         """
         if not self._left or time.monotonic() - self._listed_at > _LISTING_SECONDS:
@@ -40,5 +40,5 @@ class QueueListing:
             self._left = self._queue.entries()
             self._listed_at = time.monotonic()
             random.shuffle(self._left)
-        taken, self._left = self._left[:most], self._left[most:] if most is not None else []
+        taken, self._left = self._left[:most], self._left[most:]
         return taken

@@ -95,7 +95,7 @@ class TestBacklog:
         assert (len(listing.take(10)), len(listings)) == (10, 1)
         (tmp_path / "new.json").write_bytes(entry(body("new")))
         monkeypatch.setattr(relay_listing, "_LISTING_SECONDS", 0.0)
-        assert "new.json" in [found.name for found in listing.take()]
+        assert "new.json" in [found.name for found in listing.take(100)]
         assert len(listings) == 2
 
     def test_while_a_store_is_down_each_round_is_bounded_and_followed_by_a_pause(

@@ -427,14 +427,6 @@ def test_an_entry_that_is_too_large_is_not_read(bucket, make_relay, monkeypatch,
     assert "more than 74,858 bytes" in caplog.text
 
 
-def test_a_round_is_bounded(bucket, send, make_relay, store):
-    for number in range(5):
-        send(body(f"r{number}"))
-    puller = make_relay(bucket.uri("queue"))
-    assert [counts(puller.run_round(3)) for _ in range(3)] == [(3, 0, 0), (2, 0, 0), (0, 0, 0)]
-    assert len(stored(store)) == 5
-
-
 @pytest.mark.parametrize("uri", ["{folder}/queue", "file://{folder}/queue"])
 def test_a_queue_that_does_not_exist_yet_is_empty(make_relay, tmp_path, uri):
     assert counts(make_relay(uri.format(folder=tmp_path)).run_round()) == (0, 0, 0)

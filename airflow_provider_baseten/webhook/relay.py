@@ -4,8 +4,10 @@ The function in ``relay_handler.py`` writes the deliveries to the queue. It veri
 """
 
 import logging
+import math
+import random
 import threading
-from collections import Counter
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,17 +27,20 @@ from airflow_provider_baseten.webhook.delivery import (
 )
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.relay_budget import ByteBudget
-from airflow_provider_baseten.webhook.relay_listing import QueueListing
+from airflow_provider_baseten.webhook.relay_kept import KeptDeliveries
 from airflow_provider_baseten.webhook.relay_queue import (
     REFUSED,
     QueuedDelivery,
     QueueEntry,
     RelayQueue,
 )
+from airflow_provider_baseten.webhook.relay_round import RelayError, RelayRound
 
-# Maximum number of deliveries in a round of `Relay.run`, so that each round ends soon, and costs little while a result
-# store is down. The others follow in the next rounds.
-_MAX_ENTRIES = 1000
+# Longest duration of a round of `Relay.run`, in seconds. Behind a backlog, new deliveries wait that long. Listing the
+# queue takes minutes if it has a million files, so it is not done more often.
+_ROUND_SECONDS = 300.0
+# Number of deliveries after which a round looks at the time.
+_PART = 200
 # Number of deliveries at the same time. Most of the time goes into waiting for the storage.
 _PARALLEL = 16
 # Size of the files at the same time, in bytes. In memory a file takes about four times its size.
@@ -47,19 +52,6 @@ _MAX_PAUSE_SECONDS = 30.0
 _QUEUE_ADVICE = "check that this process may read, write and delete files in the queue"
 
 _log = logging.getLogger(__name__)
-
-
-class _RelayError(Exception):
-    """A delivery can't be stored yet.
-
-    :param reason: what fails. Deliveries with the same reason are counted and logged together.
-    :param advice: what to do.
-    """
-
-    def __init__(self, reason: str, advice: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +66,6 @@ class _Outages:
 
     stores: dict[str, str] = field(default_factory=dict)
     connections: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class RelayRound:
-    """Counts of a round.
-
-    :param stored: deliveries whose result is now in the result store; also if it was there before.
-    :param refused: deliveries that were moved to the folder of refused ones.
-    :param kept: deliveries that stay in the queue, by the reason.
-    :param problems: for each reason, the name of the first file that stays in the queue, and what to do.
-    """
-
-    stored: int = 0
-    refused: int = 0
-    kept: Counter[str] = field(default_factory=Counter)
-    problems: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-    def describe(self, reason: str) -> str:
-        """Return a sentence without a full stop on the deliveries that stay in the queue for a reason."""
-        number, (name, advice) = self.kept[reason], self.problems[reason]
-        which = f"the file {name}" if number == 1 else f"{number:,} files, the first of which is {name}"
-        return f"{reason} for {which}: {advice}"
-
-    def add(self, entry: QueueEntry, end: VerifiedDelivery | Refusal | _RelayError | None) -> None:
-        """Count what :class:`Relay` has done with a file."""
-        if isinstance(end, _RelayError):
-            self.kept[end.reason] += 1
-            self.problems.setdefault(end.reason, (entry.name, end.advice))
-        elif isinstance(end, Refusal):
-            self.refused += 1
-        elif end is not None:
-            self.stored += 1
 
 
 class Relay:
@@ -127,6 +87,8 @@ class Relay:
         # An entry holds the body in base64, which takes four bytes for three, and a few kilobytes of other fields.
         self._max_entry_bytes = max_body_bytes * 4 // 3 + 8192
         self._memory = ByteBudget(_MAX_BYTES)
+        self._kept = KeptDeliveries()
+        self._not_reached: set[str] = set()
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -136,67 +98,74 @@ class Relay:
     def run(self, interval: float) -> None:
         """Make rounds until :meth:`stop` is called. After rounds with an error the pause grows to half a minute.
 
-        Each round works on a part of a listing of the queue. While parts are left and all is well, there is no pause.
-
-        :param interval: seconds between two looks into the queue.
+        :param interval: seconds between two rounds.
         """
-        listing = QueueListing(self._queue)
         failures = 0
         known: set[str] = set()
-        found: set[str] = set()  # Problems since the last listing was used up.
         while not self._stopped.is_set():
             try:
-                result = self._work_on(listing.take(_MAX_ENTRIES))
+                result = self.run_round(_ROUND_SECONDS)
                 problems = {reason: result.describe(reason) for reason in result.kept}
             except BasetenResultStoreError as error:
-                problems = {str(error): str(error)}
+                problems = {error_types(error): str(error)}
             for reason in problems.keys() - known:  # A problem that lasts is logged once.
                 _log.error("Deliveries stay in the queue: %s", problems[reason])
-            known |= problems.keys()
-            found |= problems.keys()
-            if listing.is_used_up:
-                if known and not found:
-                    _log.info("The last round had no error any more")
-                known, found = found, set()
+            if known and not problems and not self._stopped.is_set():
+                _log.info("The last round had no error any more")
+            known = {*problems}
             failures = failures + 1 if problems else 0
-            if problems or listing.is_used_up:
-                self._stopped.wait(round_pause(failures, interval))
+            self._stopped.wait(round_pause(failures, interval))
 
-    def run_round(self) -> RelayRound:
-        """Store or refuse all deliveries that are in the queue now; log the counts.
+    def run_round(self, seconds: float = math.inf) -> RelayRound:
+        """Store or refuse the deliveries that are in the queue now; log the counts.
 
+        Of the deliveries that earlier rounds have kept for the same cause, only some are tried. After one of them is
+        stored, the next round tries the others.
+
+        :param seconds: time after which no further deliveries are tried, by default unlimited. The next round tries
+            them after those that are new.
         :raises BasetenResultStoreError: the queue can't be read.
         """
-        return self._work_on(self._queue.entries())
-
-    def _work_on(self, entries: list[QueueEntry]) -> RelayRound:
-        result, outages = RelayRound(), _Outages()
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="baseten-relay") as threads:
-            # In parts, because a task of the pool takes more memory than an entry.
-            for start in range(0, len(entries), _MAX_ENTRIES):
-                part = entries[start : start + _MAX_ENTRIES]
-                for entry, end in zip(part, threads.map(partial(self._finish, outages=outages), part), strict=True):
-                    result.add(entry, end)
+        deadline = time.monotonic() + seconds
+        entries = self._queue.entries()
+        # The order is random, so that entries that always fail do not block the others.
+        random.shuffle(entries)
+        entries.sort(key=lambda entry: entry.name in self._not_reached)
+        due, waiting = self._kept.split(entries)
+        result, number = self._work_on(due, deadline)
+        self._not_reached = {entry.name for entry in due[number:]}
+        self._kept.update(entries, due[:number], result.causes)
+        result.add_waiting(waiting)
         if result.stored or result.refused:
             _log.info("Deliveries of this round: %d stored, %d refused", result.stored, result.refused)
         return result
 
-    def _finish(self, entry: QueueEntry, outages: _Outages) -> VerifiedDelivery | Refusal | _RelayError | None:
+    def _work_on(self, entries: list[QueueEntry], deadline: float) -> tuple[RelayRound, int]:
+        """Store or refuse deliveries; return the counts, and the number of entries that were reached in time."""
+        result, outages = RelayRound(), _Outages()
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="baseten-relay") as threads:
+            for start in range(0, len(entries), _PART):
+                if self._stopped.is_set() or time.monotonic() > deadline:
+                    return result, start
+                part = entries[start : start + _PART]
+                for entry, end in zip(part, threads.map(partial(self._finish, outages=outages), part), strict=True):
+                    result.add(entry, end)
+        return result, len(entries)
+
+    def _finish(self, entry: QueueEntry, outages: _Outages) -> VerifiedDelivery | Refusal | RelayError | None:
         """Store or refuse one delivery.
 
         Return the delivery if it was stored, the refusal if it was refused, the error if it stays in the queue, and
-        ``None`` if another process has taken it.
+        ``None`` if another process has taken it, or if the relay was stopped.
         """
-        with self._memory.reserved(entry.size):
-            if self._stopped.is_set():
-                return None
-            try:
-                return self._store_or_refuse(entry, outages)
-            except _RelayError as error:
-                # Without a traceback, which would keep the delivery in memory.
-                return _RelayError(error.reason, error.advice)
-            except Exception as error:
-                return _RelayError(f"the queue fails ({error_types(error)})", _QUEUE_ADVICE)
+        try:
+            with self._memory.reserved(entry.size):
+                return None if self._stopped.is_set() else self._store_or_refuse(entry, outages)
+        except RelayError as error:
+            # Without a traceback, which would keep the delivery in memory.
+            return RelayError(error.cause, error.types, error.advice)
+        except Exception as error:
+            return RelayError("the queue", error_types(error), _QUEUE_ADVICE)
 
     def _store_or_refuse(self, entry: QueueEntry, outages: _Outages) -> VerifiedDelivery | Refusal | None:
         try:
@@ -219,7 +188,7 @@ class Relay:
         """Verify and store one delivery; return its facts, ``None`` if another process has taken it.
 
         :raises Refusal: the delivery is not accepted.
-        :raises _RelayError: the connection or the store can't be reached.
+        :raises RelayError: the connection or the store can't be reached.
         """
         if entry.size > self._max_entry_bytes:
             raise Refusal(413, f"It has more than {self._max_entry_bytes:,} bytes.")
@@ -283,24 +252,26 @@ class Relay:
 def _why_not_verified(conn_id: str, connection: BasetenConnection | None) -> str:
     """Return why a signature is not valid. The receiver hides this from the sender; the relay has none, and logs it."""
     if connection is None:
-        return f"Connection {conn_id} does not exist here."
+        return f"There is no valid connection {conn_id} here."
     if not connection.webhook_secrets:
         return f"Connection {conn_id} has no webhook_secrets here."
     return f"The signature is not valid for connection {conn_id}."
 
 
-def _store_fails(verified: VerifiedDelivery, types: str) -> _RelayError:
+def _store_fails(verified: VerifiedDelivery, types: str) -> RelayError:
     conn_id = verified.connection.conn_id
-    return _RelayError(
-        f"the result store of connection {conn_id} fails ({types})",
-        f"'airflow baseten check --conn-id {conn_id}' on this machine says what is wrong",
+    return RelayError(
+        f"the result store of connection {conn_id}",
+        types,
+        f"'python -m airflow_provider_baseten.cli check --conn-id {conn_id}' on this machine says what is wrong",
     )
 
 
-def _lookup_fails(types: str) -> _RelayError:
+def _lookup_fails(types: str) -> RelayError:
     # Without the id, which a stranger may have written: each id would be another line of the log.
-    return _RelayError(
-        f"the lookup of connections fails ({types})",
+    return RelayError(
+        "the lookup of connections",
+        types,
         "check that this machine can reach Airflow's database and the secrets backends",
     )
 

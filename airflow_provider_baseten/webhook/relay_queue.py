@@ -120,18 +120,25 @@ class RelayQueue:
         moved again. If two processes copy it before one of them deletes it, the value may be ``True`` for both, because
         object stores do not report that a file to delete is gone.
         """
-        with self._reported("changed"), suppress(FileNotFoundError):
+        with self._reported("changed"):
             local, remote = files.locate(self.uri)
             if local is not None:
                 file_rights.make_folder(local / REFUSED)
-                (local / entry.name).replace(local / REFUSED / entry.name)
-            else:
+                with suppress(FileNotFoundError):
+                    (local / entry.name).replace(local / REFUSED / entry.name)
+                    return True
+                return False
+            (remote / REFUSED).mkdir(parents=True, exist_ok=True)
+            source = (remote / entry.name).path
+            try:
                 # Not `mv`, which reads `*`, `?` and `[` in a path as a pattern, and then moves files to other names.
-                source = (remote / entry.name).path
                 remote.fs.cp_file(source, (remote / REFUSED / entry.name).path)
                 remote.fs.rm_file(source)
-            return True
-        return False
+            except FileNotFoundError:
+                if _is_there(remote.fs, source):
+                    raise
+                return False
+        return True
 
     @contextmanager
     def _reported(self, what: str) -> Iterator[None]:
@@ -166,5 +173,5 @@ def _remote_entries(folder: Any) -> Iterator[QueueEntry]:
     for found in folder.fs.ls(folder.path, detail=True):
         name = PurePosixPath(found["name"]).name
         if name.endswith(_SUFFIX) and found["type"] == "file":
-            yield QueueEntry(name, found["size"])
+            yield QueueEntry(name, found["size"] or 0)
     folder.fs.invalidate_cache(folder.path)  # The cached listing of a million files would keep 700 MB of memory.

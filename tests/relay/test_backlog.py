@@ -2,12 +2,13 @@
 
 import threading
 import time
+from itertools import count
 
 import pytest
 
+from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
-from airflow_provider_baseten.webhook import relay, relay_listing
-from airflow_provider_baseten.webhook.relay_listing import QueueListing
+from airflow_provider_baseten.webhook import relay
 from airflow_provider_baseten.webhook.relay_queue import RelayQueue
 from tests.relay.test_relay import counts, entry, stored
 from tests.webhook.deliveries import body, connection
@@ -58,7 +59,7 @@ class TestBacklog:
             return entries(queue)
 
         monkeypatch.setattr(RelayQueue, "entries", listed)
-        monkeypatch.setattr(relay, "_MAX_ENTRIES", 10)
+        monkeypatch.setattr(relay, "_PART", 10)
         return times
 
     @pytest.fixture
@@ -87,32 +88,122 @@ class TestBacklog:
         assert len(stored(store)) == 95
         assert (len(listings), waited) == (2, [5.0, 5.0])  # The second one has found nothing.
 
-    def test_is_listed_again_after_some_minutes(self, make_relay, listings, monkeypatch, tmp_path):
+    def test_new_deliveries_are_tried_before_those_that_a_round_did_not_reach(
+        self, make_relay, listings, monkeypatch, tmp_path, store
+    ):
         for number in range(95):
             (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
-        listing = QueueListing(RelayQueue(str(tmp_path)))
-        assert len(listing.take(10)) == 10
-        assert (len(listing.take(10)), len(listings)) == (10, 1)
-        (tmp_path / "new.json").write_bytes(entry(body("new")))
-        monkeypatch.setattr(relay_listing, "_LISTING_SECONDS", 0.0)
-        assert "new.json" in [found.name for found in listing.take(100)]
-        assert len(listings) == 2
+        now = [0.0]
+        monkeypatch.setattr(relay.time, "monotonic", lambda: now[0])
+        save = Deliveries.save
 
-    def test_while_a_store_is_down_each_round_is_bounded_and_followed_by_a_pause(
+        def late(deliveries, request_id, content):
+            now[0] = 1000.0
+            return save(deliveries, request_id, content)
+
+        monkeypatch.setattr(Deliveries, "save", late)
+        mover = make_relay(tmp_path)
+        assert counts(mover.run_round(300.0)) == (10, 0, 0)
+        now[0] = 0.0
+        (tmp_path / "new.json").write_bytes(entry(body("new")))
+        assert counts(mover.run_round(300.0)) == (10, 0, 0)
+        assert "new" in stored(store)
+        now[0] = 0.0
+        monkeypatch.setattr(Deliveries, "save", save)
+        assert counts(mover.run_round(300.0)) == (76, 0, 0)
+
+    def test_while_a_store_is_down_a_round_tries_a_few(
         self, make_relay, listings, pauses, monkeypatch, tmp_path, caplog
     ):
         caplog.set_level("INFO", "airflow_provider_baseten")
         (tmp_path / "down").write_text("")
         for number in range(95):
             (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
-        read = []
-        monkeypatch.setattr(
-            RelayQueue, "read", lambda queue, entry: read.append(entry) or (tmp_path / entry.name).read_bytes()
-        )
-        mover = make_relay(tmp_path, {"prod": connection(f"file://{tmp_path}/down")}.get)
+        reads = []
+        read = RelayQueue.read
+        monkeypatch.setattr(RelayQueue, "read", lambda queue, entry: reads.append(entry) or read(queue, entry))
+        known = {"prod": connection(f"file://{tmp_path}/down")}
+        mover = make_relay(tmp_path, known.get)
         waited = pauses(mover, 5)
         mover.run(5.0)
-        assert (len(listings), len(read), waited) == (1, 50, [10.0, 20.0, 30.0, 30.0, 30.0])
+        assert (len(reads), waited) == (95 + 4 * 20, [10.0, 20.0, 30.0, 30.0, 30.0])
+        assert caplog.text.count("stay in the queue") == 1
+        assert "for 95 files" in caplog.text
+        assert counts(mover.run_round()) == (0, 0, 0)  # The relay was stopped.
+
+    def test_after_an_outage_all_are_stored(self, make_relay, listings, tmp_path):
+        (tmp_path / "down").write_text("")
+        for number in range(95):
+            (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
+        known = {"prod": connection(f"file://{tmp_path}/down")}
+        mover = make_relay(tmp_path, known.get)
+        assert [counts(mover.run_round()) for _ in range(2)] == [(0, 0, 95)] * 2
+        (tmp_path / "down").unlink()
+        assert [counts(mover.run_round()) for _ in range(2)] == [(20, 0, 0), (75, 0, 0)]
+        assert len(stored(known["prod"].result_store)) == 95
+
+    def test_one_that_always_fails_does_not_keep_the_others(self, make_relay, listings, monkeypatch, tmp_path):
+        (tmp_path / "down").write_text("")
+        for number in range(30):
+            (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
+        known = {"prod": connection(f"file://{tmp_path}/down")}
+        mover = make_relay(tmp_path, known.get)
+        assert counts(mover.run_round()) == (0, 0, 30)
+        (tmp_path / "down").unlink()
+        save = Deliveries.save
+
+        def failing(deliveries, request_id, content):
+            if request_id == "r7":
+                raise BasetenResultStoreError("This one can't be stored.")
+            return save(deliveries, request_id, content)
+
+        monkeypatch.setattr(Deliveries, "save", failing)
+        monkeypatch.setattr(relay, "_PARALLEL", 1)
+        for _ in range(40):  # The one that fails ends a round for its store, so a round stores some of the others.
+            mover.run_round()
+        assert len(stored(known["prod"].result_store)) == 29
+
+    def test_of_another_connection_delays_nothing(self, make_relay, listings, tmp_path, store):
+        (tmp_path / "down").write_text("")
+        for number in range(95):
+            (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}"), conn_id="broken"))
+        known = {"prod": connection(store), "broken": connection(f"file://{tmp_path}/down")}
+        mover = make_relay(tmp_path, known.get)
+        assert counts(mover.run_round()) == (0, 0, 95)
+        for number in range(50):
+            (tmp_path / f"new{number}.json").write_bytes(entry(body(f"n{number}")))
+        assert counts(mover.run_round()) == (50, 0, 95)
+
+    def test_the_end_of_a_stopped_relay_is_no_recovery(self, make_relay, monkeypatch, tmp_path, caplog):
+        caplog.set_level("INFO", "airflow_provider_baseten")
+        (tmp_path / "down").write_text("")
+        (tmp_path / "1.json").write_bytes(entry(body("r1")))
+        mover = make_relay(tmp_path, {"prod": connection(f"file://{tmp_path}/down")}.get)
+        entries = RelayQueue.entries
+        rounds = []
+
+        def listed(queue):
+            rounds.append(queue)
+            if len(rounds) == 2:
+                mover.stop()
+            return entries(queue)
+
+        monkeypatch.setattr(RelayQueue, "entries", listed)
+        monkeypatch.setattr(mover._stopped, "wait", lambda seconds: None)
+        mover.run(5.0)
+        assert "stay in the queue" in caplog.text
+        assert "no error any more" not in caplog.text
+
+    def test_an_error_of_the_listing_is_logged_once(self, make_relay, pauses, monkeypatch, tmp_path, caplog):
+        numbers = count()
+
+        def entries(queue):
+            raise BasetenResultStoreError(f"No answer on <Connection object at {next(numbers):#x}>.")
+
+        monkeypatch.setattr(RelayQueue, "entries", entries)
+        mover = make_relay(tmp_path)
+        pauses(mover, 5)
+        mover.run(5.0)
         assert caplog.text.count("stay in the queue") == 1
 
     def test_a_problem_of_a_few_is_logged_once(self, make_relay, listings, pauses, monkeypatch, tmp_path, caplog):

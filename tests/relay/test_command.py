@@ -21,7 +21,7 @@ from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredict
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.waiting import state
-from airflow_provider_baseten.webhook.relay import _MAX_ENTRIES
+from airflow_provider_baseten.webhook.relay import _PART
 from tests.relay.conftest import Bucket
 from tests.relay.function_url import function_url
 from tests.webhook.deliveries import OLD_SECRET, SECRET, SECRET_OUTPUT, body, connection
@@ -94,7 +94,7 @@ class TestOnce:
         assert done.stderr.splitlines()[-1] == (
             "Error: Number of deliveries that stay in the queue: 1. Reasons: the result store of connection prod fails "
             f"(BasetenResultStoreError from NotADirectoryError) for the file {key.removeprefix('queue/')}: "
-            "'airflow baseten check --conn-id prod' on this machine says what is wrong."
+            "'python -m airflow_provider_baseten.cli check --conn-id prod' on this machine says what is wrong."
         )
 
     def test_no_such_queue(self, s3):
@@ -103,8 +103,8 @@ class TestOnce:
         assert "There is no bucket no-such-bucket: check the queue's URI." in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_more_than_a_round_of_the_service(self, tmp_path):
-        for number in range(_MAX_ENTRIES + 1):
+    def test_more_than_a_part_of_a_round(self, tmp_path):
+        for number in range(_PART + 1):
             (tmp_path / f"{number}.json").write_text("{")
         assert once(str(tmp_path)).returncode == 0
         assert list(tmp_path.glob("*.json")) == []

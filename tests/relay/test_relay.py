@@ -102,7 +102,7 @@ def test_what_the_receiver_refuses_is_moved_aside(
 @pytest.mark.parametrize(
     ("known", "reason"),
     [
-        ({}, "Connection prod does not exist here."),
+        ({}, "There is no valid connection prod here."),
         ({"prod": connection("", webhook_secrets=())}, "Connection prod has no webhook_secrets here."),
         ({"prod": connection("", webhook_secrets=(OLD_SECRET,))}, "The signature is not valid for connection prod."),
     ],
@@ -148,11 +148,19 @@ def test_after_a_wrong_secret_was_repaired_refused_deliveries_can_be_moved_back(
 class TestOtherFileSystems:
     """File systems without buckets, such as SFTP. The one of the test holds its files in memory."""
 
+    class Folders(MemoryFileSystem):
+        cachable = False
+
+        def cp_file(self, path1, path2, **kwargs):
+            if not self.isdir(self._parent(path2)):
+                raise FileNotFoundError(path2)
+            super().cp_file(path1, path2, **kwargs)
+
     @pytest.fixture
     def uri(self):
         from airflow.sdk.io import attach
 
-        fs = MemoryFileSystem()
+        fs = self.Folders()
         attach("memory", conn_id="of_the_relay", fs=fs)
         fs.makedirs("/share/team", exist_ok=True)
         yield "memory://of_the_relay@share/team"

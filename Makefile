@@ -59,10 +59,10 @@ test: lint $(TRUSS_READY)
 	$(MAKE) -j2 test-cluster test-others
 	$(MAKE) docs
 
-# The tests of the cluster wait most of the time, so the others run beside them. The output comes at the end, in one piece.
+# The tests of the cluster wait most of the time, so the others run beside them. Their output comes in one piece.
 test-cluster: $(READY)
-	@output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider tests/cluster >$$output 2>&1; status=$$?; \
-		cat $$output; rm $$output; exit $$status
+	@output=$$(mktemp); trap 'cat $$output; rm -f $$output' EXIT; trap 'exit 130' INT TERM; \
+		$(BIN)/python -m pytest -p no:cacheprovider tests/cluster >$$output 2>&1
 
 test-others: $(READY)
 	$(BIN)/python -m pytest --ignore=tests/cluster

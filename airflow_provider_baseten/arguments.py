@@ -5,6 +5,7 @@ first, because the value may be a numpy array: an array has no truth value, and 
 """
 
 import math
+import re
 from collections.abc import Collection
 from datetime import timedelta
 from os import PathLike, fspath
@@ -16,6 +17,10 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 MAX_TIMEOUT_SECONDS = 10 * 365 * 86_400
 
 _MAX_CHARACTERS = 80
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/{1,2}|//)(?!/)(.*)", re.DOTALL)
+_PORT = re.compile(r"^(?:\[[^]]*\]|[^:]*):[0-9]*$")
 
 
 def shown(value: Any) -> str:
@@ -127,19 +132,35 @@ def path_text(name: str, value: Any) -> str:
 
 
 def check_no_password(name: str, uri: str) -> None:
-    """Check that there is no password in a path or URI, because logs, XComs and pages show it.
-
-    Airflow reads all that stands before ``@`` as the id of a connection, so a password has no effect there.
+    """Check that a path or URI has no password, because logs, XComs and pages show it; see :func:`has_password`.
 
     :param name: name of the argument or setting.
     :raises BasetenInputError: there is a password. The message does not contain the URI.
     """
-    authority = uri.partition("://")[2].partition("/")[0]
-    if ":" in authority.rpartition("@")[0]:
+    if has_password(uri):
         raise BasetenInputError(
-            f"{name} has a password before its '@', where Airflow expects only the id of a connection: put the "
-            "password into that connection, and write for example 's3://aws_default@bucket/folder'."
+            f"{name} has a colon before its '@', as between a user and a password. Only the id of an Airflow "
+            "connection can be there, without a colon: put the password into the connection, and write for example "
+            "'s3://aws_default@bucket/folder'."
         )
+
+
+def has_password(uri: str) -> bool:
+    """Return whether there seems to be a password before the ``@`` of a URI. Templates in the URI are left out.
+
+    Airflow reads all that stands there as the id of a connection, so a password has no effect.
+    """
+    links = _TEMPLATE.sub("", uri).split("::")  # fsspec chains URIs with two colons.
+    return any(_is_password_in(found[1]) for link in links if (found := _SCHEME.match(link)))
+
+
+def _is_password_in(text: str) -> bool:
+    first, _, path = text.partition("/")
+    user, at, _ = first.rpartition("@")
+    if at:
+        return ":" in user
+    # A password may contain slashes. A colon is there too before a port, and in the ARN of an access point of S3.
+    return "@" in path and ":" in first and not (first.startswith("arn:") or _PORT.search(first))
 
 
 def is_storage_path(value: Any) -> bool:

@@ -232,7 +232,11 @@ def test_a_damaged_result_is_named_with_its_request_and_what_to_do(tmp_path):
         (ValueError("No filesystem registered for scheme s3"), ": install apache-airflow-providers-amazon[s3fs]"),
         (ImportError("Install s3fs to access S3"), ": install apache-airflow-providers-amazon[s3fs]"),
         (ImportError("Install with: pip install apache-airflow-providers-amazon[s3fs]"), ""),
+        (ModuleNotFoundError("No module named 'sshfs'"), ": install apache-airflow-providers-sftp[sshfs]"),
         (PermissionError("gs://bucket/s3fs"), ""),
+        (ValueError("Invalid endpoint: http://s3fs"), ""),
+        (ValueError("embedded null byte in /data/paramiko/x"), ""),
+        (ImportError("cannot import name 'S3FileSystem' from 's3fs'"), ""),
     ],
 )
 def test_an_error_names_the_package_of_the_storage(error, advice):

@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
+from airflow.sdk import DAG
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_no_password
 from airflow_provider_baseten.batch.job import BatchJob
+from airflow_provider_baseten.batch.part_rows import read_rows
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
@@ -41,19 +43,18 @@ def job(**paths):
         lambda: job(inputs=None, input_path=URI),
         lambda: ResultStore(URI),
         lambda: RelayQueue(URI),
+        lambda: next(read_rows([f"{URI}/part.jsonl"])),
     ],
 )
 def test_a_password_is_refused(use):
-    with pytest.raises(BasetenInputError, match="has a password before its '@'") as raised:
+    with pytest.raises(BasetenInputError, match="has a colon before its '@'") as raised:
         use()
     assert PASSWORD not in str(raised.value)
 
 
 def test_a_password_in_the_connection(connect):
     connect(password="abcd1234.s3cr3t", extra={"result_store": URI})
-    with pytest.raises(
-        BasetenInputError, match=r"^result_store of connection 'baseten_default' has a password"
-    ) as raised:
+    with pytest.raises(BasetenInputError, match=r"^result_store of connection 'baseten_default' has a colon") as raised:
         BasetenHook().connection  # noqa: B018
     assert PASSWORD not in str(raised.value)
 
@@ -61,7 +62,7 @@ def test_a_password_in_the_connection(connect):
 def test_a_password_in_the_configuration(monkeypatch):
     monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", URI)
     for read in (config.RESULT_STORE.get, ResultStore):
-        with pytest.raises(BasetenInputError, match=r"^\[baseten\] result_store has a password") as raised:
+        with pytest.raises(BasetenInputError, match=r"^\[baseten\] result_store has a colon") as raised:
             read()
         assert PASSWORD not in str(raised.value)
 
@@ -78,8 +79,18 @@ def test_a_password_in_a_command(command, monkeypatch):
     monkeypatch.setenv("BASETEN_WEBHOOK_SECRETS", "s3cr3t")
     run = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 2, run.stderr
-    assert "has a password before its '@'" in run.stderr
+    assert "has a colon before its '@'" in run.stderr
     assert PASSWORD not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_password_that_a_template_brings_is_not_stored(run_dag, native):
+    with DAG(f"password_in_uri_{native}", schedule=None, render_template_as_native_obj=native) as dag:
+        path = "{{ 's3://user:" + PASSWORD + "' }}@bucket/folder/"
+        BasetenPredictOperator(**MODEL, model_input=1, output_path=path)
+    run = run_dag(dag)
+    assert run.states["t"] == "failed"
+    assert run.rendered["t[-1]"]["output_path"] == "(str, not shown)"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +101,29 @@ def test_a_password_in_a_command(command, monkeypatch):
         "hdfs://namenode:8020/folder",
         "s3://aws_default@arn:aws:s3:us-west-2:123456789012:accesspoint/name/folder",
         "file:///folder/a:b@c",
+        "file:///a:b@c",
         "/folder/a:b@c",
+        "s3://{{ dag.dag_id[:4] }}_s3@bucket/folder",
+        "s3://{{ var.value.get('a:b', 'aws') }}@bucket/folder",
     ],
 )
 def test_other_uris_are_valid(uri):
     check_no_password("output_path", uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://user:pw@bucket",
+        "s3://AKIA:s3/cr3t@bucket/folder",
+        "s3://AKIA:s3?cr3t#1@bucket/folder",
+        "s3://{{ var.value.user }}:pw@bucket/folder",
+        "s3:/user:pw@bucket",
+        "//user:pw@bucket",
+        "file://user:pw@/folder",
+        "simplecache::sftp://user:pw@host/folder",
+    ],
+)
+def test_passwords_are_found(uri):
+    with pytest.raises(BasetenInputError, match="output_path has a colon"):
+        check_no_password("output_path", uri)

@@ -36,7 +36,11 @@ def observe_store(store: ResultStore) -> StoreState:
     """
     name = f"airflow-check-{uuid4().hex}.json"
     is_local = files.local_path(store.uri) is not None
-    problem = _problem(lambda: store.write(name, _BODY), undo=lambda: store.remove(name))
+    problem = _problem(
+        lambda: store.write(name, _BODY),
+        undo=lambda: store.remove(name),
+        late=f" If {store.uri_of(name)} appears later, delete it.",
+    )
     if problem:
         return StoreState(store.uri, is_local, problem)
     found: list[bytes | None] = []
@@ -68,11 +72,11 @@ def judge_store(state: StoreState) -> CheckResult:
     )
 
 
-def _problem(access: Callable[[], object], undo: Callable[[], object] = lambda: None) -> str:
+def _problem(access: Callable[[], object], undo: Callable[[], object] = lambda: None, late: str = "") -> str:
     try:
         within(_SECONDS, access, undo)
     except BasetenResultStoreError as error:
         return str(error)
     except TimeoutError as error:
-        return f"{error}."
+        return f"{error}.{late}"
     return ""

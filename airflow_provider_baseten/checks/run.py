@@ -58,15 +58,8 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
         yield from key.judge_keys(key.observe_keys(credentials))
     timed = next((state for state in reversed(states) if state.server_ahead is not None), management)
     yield _check_clock(timed)
-    try:
-        store = ResultStore(found.result_store)
-    except BasetenInputError as error:
-        yield failed("result store", str(error), "Correct [baseten] result_store wherever Airflow runs.")
-        for name in ("receiver", "test delivery"):
-            yield skipped(name, "The result store is not valid.")
-        return
-    store_state = store_check.observe_store(store)
-    yield store_check.judge_store(store_state)
+    store, store_result = _check_store(found.result_store)
+    yield store_result
     if endpoint is None:
         yield receiver.judge_endpoint(problem)
         reason = "The webhook endpoint is not valid." if problem else "There is no webhook endpoint to deliver to."
@@ -75,12 +68,23 @@ def _check_connection(found: BasetenConnection, credentials: Credentials) -> Ite
     health = receiver.call("GET", endpoint.health_url) if endpoint.health_url else None
     yield receiver.judge_health(endpoint, health)
     reason = receiver.why_no_delivery(health)
-    if store_state.problem and not reason:
-        reason = "The delivery could not be found, because the result store does not work here."
     if reason:
+        yield skipped("test delivery", reason)
+    elif store is None:
+        reason = "The delivery could not be found, because the result store does not work here."
         yield skipped("test delivery", reason)
     else:
         yield _check_delivery(found, endpoint, store, timed.server_ahead or 0.0)
+
+
+def _check_store(uri: str | None) -> tuple[ResultStore | None, CheckResult]:
+    """Check a result store; return it, ``None`` if it does not work, and the result."""
+    try:
+        store = ResultStore(uri)
+    except BasetenInputError as error:
+        return None, failed("result store", str(error), "Correct [baseten] result_store wherever Airflow runs.")
+    state = store_check.observe_store(store)
+    return None if state.problem else store, store_check.judge_store(state)
 
 
 def _check_clock(state: hosts.HostState) -> CheckResult:

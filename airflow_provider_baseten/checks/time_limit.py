@@ -20,22 +20,28 @@ def within(seconds: float, call: Callable[[], T], undo: Callable[[], object] = l
     """
     results: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
     is_late = threading.Event()
+    decision = threading.Lock()
 
     def run() -> None:
         try:
-            results.put((call(), None))
+            result: tuple[T | None, Exception | None] = (call(), None)
         except Exception as error:
-            results.put((None, error))
+            result = (None, error)
+        with decision:
+            results.put(result)
         if is_late.is_set():
             with suppress(Exception):
                 undo()
 
     threading.Thread(target=run, name="baseten-check", daemon=True).start()
     try:
-        result, error = results.get(timeout=seconds)
+        value, error = results.get(timeout=seconds)
     except Empty:
-        is_late.set()
-        raise TimeoutError(f"no response within {seconds:g} s") from None
+        with decision:
+            if results.empty():
+                is_late.set()
+                raise TimeoutError(f"no response within {seconds:g} s") from None
+        value, error = results.get()
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]
+    return value  # type: ignore[return-value]

@@ -3,17 +3,22 @@
 import json
 import os
 
-from airflow_provider_baseten.arguments import is_encodable
+from airflow_provider_baseten.arguments import is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.hooks.connection import FORMS
 
+# Fields of a connection that Airflow reads from JSON.
+_FIELDS = {
+    *("conn_id", "conn_type", "description", "extra", "host", "login", "password", "port", "schema", "team_name", "uri")
+}
+
 
 def check_variable(conn_id: str) -> None:
-    """Raise an error if Airflow did not find a connection although its environment variable is set.
+    """Raise an error if the environment variable of a connection is set. Call this if Airflow found nothing in it.
 
     Airflow ignores a variable that it can't parse, and then reports only that the connection does not exist.
 
-    :param conn_id: id of the connection that Airflow did not find.
+    :param conn_id: id of the connection.
     :raises BasetenInputError: the variable ``AIRFLOW_CONN_...`` of the connection is set.
     """
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
@@ -27,11 +32,13 @@ def check_variable(conn_id: str) -> None:
 
 def _json_error(text: str) -> str:
     """Return why a text that is meant as JSON is not valid. Nothing of the text is quoted, because it holds a key."""
+    if not text.lstrip().startswith("{"):
+        return ""
     try:
-        if text.lstrip().startswith("{"):
-            json.loads(text)
-    except RecursionError:
-        return ", because it is not valid JSON"
+        fields = json.loads(text)
     except json.JSONDecodeError as error:
         return f", because it is not valid JSON ({error.msg}, character {error.pos + 1})"
-    return ""
+    except (RecursionError, ValueError):
+        return ", because it is not valid JSON"
+    unknown = sorted(fields.keys() - _FIELDS)
+    return f", because a connection has no field {shown(unknown[0])}" if unknown else ""

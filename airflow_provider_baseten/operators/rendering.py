@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any, ClassVar
 
-from airflow_provider_baseten.arguments import is_storage_path
+from airflow_provider_baseten.arguments import has_password, is_storage_path
 from airflow_provider_baseten.compat import RenderingOverride, check_rendering_method
 
 check_rendering_method()
@@ -101,8 +101,8 @@ class _NotShown:
 class _StoredFields(Collection[str]):
     """Names of the rendered fields of an operator. Airflow iterates over the names and stores the value of each field.
 
-    While Airflow is at a field with inputs of models, a ``_NotShown`` replaces the field's value, unless the value is
-    ``None``. Before Airflow gets the next name, the field gets its own value back.
+    While Airflow is at a field with inputs of models, or with a password in a URI, a ``_NotShown`` replaces the field's
+    value, unless the value is ``None``. Before Airflow gets the next name, the field gets its own value back.
     """
 
     def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:
@@ -123,7 +123,8 @@ class _StoredFields(Collection[str]):
     @contextmanager
     def _hidden(self, name: str) -> Iterator[None]:
         value = getattr(self._operator, name)
-        if name not in self._operator.hidden_fields or value is None:
+        is_hidden = name in self._operator.hidden_fields or (isinstance(value, str) and has_password(value))
+        if value is None or not is_hidden:
             yield
             return
         setattr(self._operator, name, _NotShown(value))

@@ -51,16 +51,21 @@ class BasetenPlugin(AirflowPlugin):
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """When Airflow starts, check the receiver's options and the internals of Airflow that the receiver uses.
 
-        A missing internal is only logged. If this method raised an error for it, Airflow would drop the plugin, and no
-        delivery would be received.
+        A result store that is not valid and a missing internal are only logged. If this method raised an error for
+        them, Airflow would drop the plugin, and no delivery would be received.
 
         :raises BasetenInputError: an option of the receiver is not valid.
         """
         from airflow_provider_baseten.compat import secrets_backends
+        from airflow_provider_baseten.exceptions import BasetenInputError
 
-        config.RESULT_STORE.get()
         config.WEBHOOK_MAX_BODY_BYTES.get()
         config.WEBHOOK_TOLERANCE_SECONDS.get()
+        try:
+            config.RESULT_STORE.get()
+        except BasetenInputError as error:
+            # Not raised, because a receiver without a result store keeps deliveries in its spool.
+            _log.error("Webhook deliveries can't be stored: %s", error)
         if secrets_backends() is None:
             _log.error(
                 "airflow-provider-baseten can't find the secrets backends in this version of Airflow: while one of "

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_provider_baseten.api.large_body import LargeBody
+from airflow_provider_baseten.arguments import check_no_password
 from airflow_provider_baseten.exceptions import BasetenError, BasetenResultStoreError
 from airflow_provider_baseten.storage import file_rights
 from airflow_provider_baseten.storage.packages import missing_package
@@ -41,7 +42,10 @@ def local_path(uri: str) -> Path | None:
 
     Everything after the scheme belongs to the path, even ``#``, ``?`` and ``%``. Airflow's ``ObjectStoragePath`` reads
     such a URI in the same way.
+
+    :raises BasetenInputError: there is a password in the URI.
     """
+    check_no_password("The URI of a file or folder", uri)
     if scheme := _FILE_SCHEME.match(uri):
         return Path(uri[scheme.end() :])
     return None if "://" in uri else Path(uri)

@@ -2,19 +2,20 @@
 
 import re
 
-# Errors for a scheme without a file system: of Airflow, of universal-pathlib, and two of fsspec, of which one names a
-# library.
+# Errors for a scheme without a file system: those of Airflow, universal-pathlib and fsspec, and of an import.
 _MISSING = (
     re.compile(r"No filesystem registered for scheme (\S+)"),
     re.compile(r"Unsupported filesystem: '([^']+)'"),
     re.compile(r"Protocol not known: (\S+)"),
-    re.compile(r"\b(s3fs|gcsfs|adlfs|paramiko)\b"),
+    re.compile(r"No module named '(s3fs|aiobotocore|gcsfs|adlfs|sshfs|paramiko)\b"),
+    re.compile(r"[Ii]nstall (s3fs|gcsfs|adlfs|sshfs|paramiko)\b"),
+    re.compile(r"requires \"(s3fs|gcsfs|adlfs|sshfs|paramiko)\""),
 )
 _PACKAGES = {
-    **dict.fromkeys(("s3", "s3a", "s3n", "s3fs"), "apache-airflow-providers-amazon[s3fs]"),
+    **dict.fromkeys(("s3", "s3a", "s3n", "s3fs", "aiobotocore"), "apache-airflow-providers-amazon[s3fs]"),
     **dict.fromkeys(("gs", "gcs", "gcsfs"), "apache-airflow-providers-google"),
     **dict.fromkeys(("abfs", "abfss", "adl", "adlfs"), "apache-airflow-providers-microsoft-azure"),
-    **dict.fromkeys(("sftp", "ssh", "paramiko"), "apache-airflow-providers-sftp[sshfs]"),
+    **dict.fromkeys(("sftp", "ssh", "sshfs", "paramiko"), "apache-airflow-providers-sftp[sshfs]"),
 }
 
 

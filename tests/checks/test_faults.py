@@ -86,6 +86,8 @@ class TestConnection:
         ("text", "reason"),
         [
             ('{"conn_type": "baseten", "password": "hunter2", }', "it is not valid JSON (Expecting property name "),
+            ('{"conn_type": "baseten", "wrong": "hunter2"}', "a connection has no field 'wrong'"),
+            ('{"port": 1' + "0" * 5000 + "}", "it is not valid JSON: write"),
             ("baseten://:hunter2@http://host", "Airflow can't read a connection from it: write 'baseten://:KEY@'"),
         ],
     )
@@ -260,13 +262,17 @@ class TestStore:
 
     def test_password_in_the_uri_of_the_connection(self, installation):
         installation.extra["result_store"] = "s3://user:hunter2@bucket"
-        assert installation.faults("connection").message.startswith("result_store of connection 'prod' has a password")
+        assert installation.faults("connection").message.startswith("result_store of connection 'prod' has a colon")
 
     def test_password_in_the_uri_of_the_configuration(self, installation, monkeypatch):
-        installation.receive()
         del installation.extra["result_store"]
+        installation.extra["webhook_endpoint"] = "ftp://host"
         monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", "s3://user:hunter2@bucket")
-        assert installation.faults("result store").message.startswith("[baseten] result_store has a password")
+        messages = {
+            result.check: result.message for result in installation.check() if result.status is CheckStatus.FAILED
+        }
+        assert messages.keys() == {"result store", "receiver"}
+        assert messages["result store"].startswith("[baseten] result_store has a colon")
 
     def test_can_not_be_reached(self, installation):
         installation.extra["result_store"] = "s4://nowhere/results"

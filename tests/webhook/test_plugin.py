@@ -117,3 +117,10 @@ def test_deliveries_to_a_real_api_server(monkeypatch, database_connection, tmp_p
     assert "Traceback" not in log
     for secret in (SECRET, OLD_SECRET, "whsec_new-one", SECRET_OUTPUT):
         assert secret not in log
+
+
+def test_a_result_store_with_a_password_is_told_at_start_and_the_receiver_stays(monkeypatch, caplog):
+    monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", "s3://user:hunter2@bucket")
+    BasetenPlugin.on_load()
+    assert "Webhook deliveries can't be stored: [baseten] result_store has a colon" in caplog.text
+    assert "hunter2" not in caplog.text

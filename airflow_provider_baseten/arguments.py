@@ -145,6 +145,18 @@ def check_no_password(name: str, uri: str) -> None:
         )
 
 
+def check_folder(name: str, uri: str) -> None:
+    """Check the URI of a folder that several processes share.
+
+    :param name: name of the setting.
+    :raises BasetenInputError: there is a password in the URI, or it is a relative path, which each process would look
+        for in its own working directory.
+    """
+    check_no_password(name, uri)
+    if not re.match(r"/|[A-Za-z][A-Za-z0-9+.-]*:/", uri):
+        raise BasetenInputError(f"{name} is a relative path: give an absolute path or a URI, such as file:///folder.")
+
+
 def has_password(uri: str) -> bool:
     """Return whether there seems to be a password before the ``@`` of a URI. Templates in the URI are left out.
 

@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from airflow_provider_baseten.arguments import check_no_password
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 #: Id of the Airflow connection that is used by default.
@@ -134,10 +133,13 @@ class FolderOption(TextOption):
     def get(self) -> str:
         """Return the configured URI.
 
-        :raises BasetenInputError: there is a password in the URI.
+        :raises BasetenInputError: there is a password in the URI, or it is a relative path.
         """
+        from airflow_provider_baseten.arguments import check_folder  # Late, see above.
+
         uri = super().get()
-        check_no_password(f"[{SECTION}] {self.name}", uri)
+        if uri:
+            check_folder(f"[{SECTION}] {self.name}", uri)
         return uri
 
 

@@ -47,8 +47,8 @@ class TestOption:
         assert option.get() == option.default
 
     def test_value(self, option, monkeypatch):
-        set_option(monkeypatch, option, " 17 ")
-        assert option.get() == ("17" if option.name in TEXTS else 17)
+        set_option(monkeypatch, option, " /17 " if option.name in TEXTS else " 17 ")
+        assert option.get() == ("/17" if option.name in TEXTS else 17)
 
 
 @pytest.mark.parametrize("value", ["some", "-1", "nan", "inf", "1 GB", "\u0661x", "9" * 400])

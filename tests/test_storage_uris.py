@@ -67,6 +67,16 @@ def test_a_password_in_the_configuration(monkeypatch):
         assert PASSWORD not in str(raised.value)
 
 
+@pytest.mark.parametrize("uri", ["results", "./results", "~/results"])
+def test_a_relative_result_store_is_refused(connect, monkeypatch, uri):
+    connect(password="abcd1234.s3cr3t", extra={"result_store": uri})
+    with pytest.raises(BasetenInputError, match=r"^result_store of connection .* is a relative path"):
+        BasetenHook().connection  # noqa: B018
+    monkeypatch.setenv("AIRFLOW__BASETEN__RESULT_STORE", uri.removeprefix("~/"))  # Airflow replaces "~" itself.
+    with pytest.raises(BasetenInputError, match=r"^\[baseten\] result_store is a relative path"):
+        ResultStore()
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "command",

@@ -22,6 +22,10 @@ from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.delivery import TEST_PREFIX
 
 _NAME = "test delivery"
+_PREFIX_ADVICE = (
+    "Baseten's webhook secrets begin with whsec_, which belongs to the secret, and one here does not: deliveries that "
+    "are signed with another secret are refused."
+)
 # Time for which the delivery is looked for. A mounted folder may show a new file only after its cache has expired.
 _WAIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
@@ -111,6 +115,7 @@ def judge_delivery(endpoint: WebhookEndpoint, connection: BasetenConnection, sta
             _NAME,
             f"{endpoint.shown} has stored a delivery {_signed_with(connection)}, and it was found in the result store "
             "here.",
+            _PREFIX_ADVICE if any(not secret.startswith("whsec_") for secret in connection.webhook_secrets) else "",
         )
     left = f"Its file is {state.request_id}.json, which you can delete."
     if (response.fields or {}).get("request_id") is None:
@@ -133,7 +138,8 @@ def judge_delivery(endpoint: WebhookEndpoint, connection: BasetenConnection, sta
         "another store than this process reads, or the endpoint is that of a relay, which does not run.",
         "Enter one shared result store in the connection, or in [baseten] result_store on every machine, and the same "
         "for the standalone receiver (--result-store). A local folder is another one on each machine and in each "
-        f"container. The delivery is in the store of the receiver. {left}",
+        f"container. The delivery is in the store of the receiver, as {state.request_id}.json, which you can delete; "
+        "with a relay, it comes into the store when the relay runs.",
     )
 
 
@@ -159,9 +165,9 @@ def _explain(endpoint: WebhookEndpoint, connection: BasetenConnection, response:
             )
         case 401 if is_of_receiver:
             return f"the receiver refuses the signature of a delivery {_signed_with(connection)}", (
-                f"Check that the receiver knows connection '{endpoint.conn_id or conn_id}', and that its secret there, "
-                f"with the whsec_, is that of connection '{conn_id}' here. The standalone receiver may have it in "
-                "BASETEN_WEBHOOK_SECRETS."
+                f"Check that {FIELD} is the URL of a receiver, that the receiver knows connection "
+                f"'{endpoint.conn_id or conn_id}', and that its secret there, with the whsec_, is that of connection "
+                f"'{conn_id}' here. The standalone receiver may have it in BASETEN_WEBHOOK_SECRETS."
             )
         case 403 if is_of_receiver:
             return "the time in it is too far from the receiver's clock", (

@@ -82,7 +82,7 @@ _ADVICE = {
     "reaches the host, set {variable}.",
     Step.PROXY: "Check the user and the password in the URL of the proxy, and that the proxy allows connections to "
     "this host. If the host is reached without a proxy, add it to NO_PROXY.",
-    Step.TLS: "If the certificate is of your own CA, or a proxy inspects TLS, name a PEM file with the CA's "
+    Step.TLS: "If the error is about the certificate of your own CA or of a proxy, name a PEM file with the CA's "
     "certificate in REQUESTS_CA_BUNDLE.",
     Step.HTTP: "Check what listens at this address, and read its log.",
 }

@@ -6,7 +6,7 @@ import threading
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.cli.console import OK, CommandError, UsageError, command, stdout
-from airflow_provider_baseten.webhook.connections import Connections, find_airflow_connection
+from airflow_provider_baseten.webhook.connections import Connections, load_airflow_connection
 from airflow_provider_baseten.webhook.log_output import log_to_stderr
 from airflow_provider_baseten.webhook.relay import Relay
 from airflow_provider_baseten.webhook.relay_queue import RelayQueue
@@ -21,13 +21,14 @@ def relay(options: argparse.Namespace) -> int:
     queue.check()
     mover = Relay(
         queue,
-        Connections(find_airflow_connection),
+        Connections(load_airflow_connection),
         tolerance=config.WEBHOOK_TOLERANCE_SECONDS.get(),
         max_body_bytes=config.WEBHOOK_MAX_BODY_BYTES.get(),
     )
     log_to_stderr()
     if options.once:
         done = mover.run_round()
+        print(f"Deliveries: {done.stored} stored, {done.refused} refused.", file=stdout(), flush=True)
         if done.kept:
             reasons = "; ".join(map(done.describe, sorted(done.kept)))
             raise CommandError(f"Number of deliveries that stay in the queue: {done.kept.total()}. Reasons: {reasons}.")

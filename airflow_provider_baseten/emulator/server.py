@@ -104,7 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         listener.close()
         reason = os.strerror(exc.errno or 0)
-        raise EmulatorError(f"Cannot listen on {host}:{port} ({reason}); choose another port.") from exc
+        raise EmulatorError(f"Cannot listen on {host}:{port} ({reason}); choose another port (--port).") from exc
     return listener
 
 

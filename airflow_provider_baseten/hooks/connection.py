@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import check_base_url
-from airflow_provider_baseten.arguments import check_no_password, shown
+from airflow_provider_baseten.arguments import check_folder, shown
 from airflow_provider_baseten.client.credentials import MANAGEMENT_URL, Credentials
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.compat import mask_secret
@@ -253,7 +253,7 @@ class _Fields:
     def result_store(self) -> str | None:
         uri = self.text("result_store")
         if uri:
-            check_no_password(f"result_store of {self._called}", uri)
+            check_folder(f"result_store of {self._called}", uri)
         return uri
 
     def boolean(self, name: str, *, default: bool) -> bool:

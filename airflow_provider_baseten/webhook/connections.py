@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.hooks.connection_variable import check_variable
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, identify
 
 Lookup = Callable[[str], BasetenConnection | None]
@@ -24,9 +25,34 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
 
     In the API server, a connection in Airflow's database is found too, because the database is one of the backends.
 
-    :returns: ``None`` if there is no usable connection of type ``baseten`` with that id.
+    :returns: ``None`` if there is no usable connection of type ``baseten`` with that id; if it is not valid, the reason
+        is logged.
     :raises Exception: the database or a secrets backend is down, so it is unknown whether the connection exists.
     """
+    found = _look_up(conn_id)
+    try:
+        return BasetenConnection.from_airflow(found) if found else None
+    except BasetenError as error:
+        _log.warning("Deliveries for connection %s are refused: %s", conn_id, error)
+        return None
+
+
+def load_airflow_connection(conn_id: str) -> BasetenConnection | None:
+    """Return a connection as :func:`find_airflow_connection` does, but raise an error if it is not valid.
+
+    :raises BasetenError: the connection is not valid, or Airflow can't read it from its environment variable.
+    :raises Exception: the database or a secrets backend is down, so it is unknown whether the connection exists.
+    """
+    try:
+        found = _look_up(conn_id)
+    except Exception:
+        check_variable(conn_id)  # If it is set, it can't be read. Otherwise Airflow would have found the connection.
+        raise
+    return BasetenConnection.from_airflow(found) if found else None
+
+
+def _look_up(conn_id: str) -> Any:
+    """Return Airflow's connection if there is one of type ``baseten``."""
     from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 
     try:
@@ -35,18 +61,12 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
         from airflow_provider_baseten.compat import secrets_backends
 
         # Airflow raises AirflowNotFoundException also if a backend is down. So each backend is called directly: a
-        # backend that is down then raises its own error.
+        # backend that is down then raises its own error, and so does a variable that can't be read.
         backends = secrets_backends()
         for backend in backends() if backends else ():
             backend.get_connection(conn_id=conn_id)
         return None
-    if found.conn_type != "baseten":
-        return None
-    try:
-        return BasetenConnection.from_airflow(found)
-    except BasetenError as error:
-        _log.warning("Deliveries for connection %s are refused: %s", conn_id, error)
-        return None
+    return found if found.conn_type == "baseten" else None
 
 
 class Connections:

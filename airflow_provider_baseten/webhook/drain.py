@@ -48,12 +48,14 @@ class _Group:
     :param has_failed: whether a thread of the current round has failed.
     :param failures: number of rounds that have failed in a row.
     :param next_at: time of the next round, in seconds of the monotonic clock.
+    :param logged: problem that was logged last; empty after a round without one.
     """
 
     working: int = 0
     has_failed: bool = False
     failures: int = 0
     next_at: float = 0.0
+    logged: str = ""
 
 
 def pause_after(failures: int) -> float:
@@ -148,13 +150,15 @@ class Drain:
                         self._finish(entry, file)
         except Exception as error:
             problem = str(error) if isinstance(error, _DrainError) else error_types(error)
-        if problem:
-            _log.warning("Spooled results can't be stored yet: %s", problem)
         with self._lock:
+            if problem and problem != group.logged:  # A problem that lasts is logged once.
+                _log.warning("Spooled results can't be stored yet: %s", problem)
+                group.logged = problem
             group.working -= 1
             group.has_failed |= problem is not None
             if not group.working:
                 group.failures = group.failures + 1 if group.has_failed else 0
+                group.logged = group.logged if group.has_failed else ""
                 group.has_failed = False
                 # Entries may remain although no thread failed: unconfirmed ones, and those that another process stores.
                 # So the group also pauses after a round without failures.

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from airflow_provider_baseten.api.webhook import is_recent
-from airflow_provider_baseten.exceptions import BasetenInputError, BasetenResultStoreError
-from airflow_provider_baseten.hooks.connection import BasetenConnection
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.connections import Connections
@@ -56,16 +55,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Outages:
-    """What has failed in a round, with the types of the error. It is not tried again before the next round.
+    """What has failed in a round. It is not tried again before the next round.
 
     Not the errors themselves, because their tracebacks would keep all deliveries of the round in memory.
 
-    :param stores: result stores, by URI.
-    :param connections: lookups of connections, by id.
+    :param stores: types of the error of each result store, by URI.
+    :param connections: arguments of the ``RelayError`` of each connection, by id.
     """
 
     stores: dict[str, str] = field(default_factory=dict)
-    connections: dict[str, str] = field(default_factory=dict)
+    connections: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
 class Relay:
@@ -163,9 +162,9 @@ class Relay:
                 return None if self._stopped.is_set() else self._store_or_refuse(entry, outages)
         except RelayError as error:
             # Without a traceback, which would keep the delivery in memory.
-            return RelayError(error.cause, error.types, error.advice)
+            return RelayError(error.cause, error.problem, error.advice)
         except Exception as error:
-            return RelayError("the queue", error_types(error), _QUEUE_ADVICE)
+            return RelayError("the queue", f"fails ({error_types(error)})", _QUEUE_ADVICE)
 
     def _store_or_refuse(self, entry: QueueEntry, outages: _Outages) -> VerifiedDelivery | Refusal | None:
         try:
@@ -188,7 +187,7 @@ class Relay:
         """Verify and store one delivery; return its facts, ``None`` if another process has taken it.
 
         :raises Refusal: the delivery is not accepted.
-        :raises RelayError: the connection or the store can't be reached.
+        :raises RelayError: the connection or the store can't be reached, or the connection is not valid.
         """
         if entry.size > self._max_entry_bytes:
             raise Refusal(413, f"It has more than {self._max_entry_bytes:,} bytes.")
@@ -230,15 +229,15 @@ class Relay:
         conn_id = valid_conn_id(queued.conn_id)
         if not conn_id:
             return identify(queued.delivery, None)
-        if conn_id in outages.connections:
-            raise _lookup_fails(outages.connections[conn_id])
+        if known := outages.connections.get(conn_id):
+            raise RelayError(*known)
         try:
             return self._identify(queued.delivery, conn_id)
-        except Refusal:
+        except (Refusal, RelayError):
             raise
         except Exception as error:
-            outages.connections[conn_id] = error_types(error)
-            raise _lookup_fails(error_types(error)) from None
+            outages.connections[conn_id] = _connection_problem(conn_id, error)
+            raise RelayError(*outages.connections[conn_id]) from None
 
     def _identify(self, delivery: ReceivedDelivery, conn_id: str) -> VerifiedDelivery:
         try:
@@ -246,32 +245,32 @@ class Relay:
         except Refusal as refused:
             if refused.status != 401:
                 raise
-            raise Refusal(401, _why_not_verified(conn_id, self._connections.find(conn_id))) from None
-
-
-def _why_not_verified(conn_id: str, connection: BasetenConnection | None) -> str:
-    """Return why a signature is not valid. The receiver hides this from the sender; the relay has none, and logs it."""
-    if connection is None:
-        return f"There is no valid connection {conn_id} here."
-    if not connection.webhook_secrets:
-        return f"Connection {conn_id} has no webhook_secrets here."
-    return f"The signature is not valid for connection {conn_id}."
+            # The receiver hides the reason from the sender; the relay has none, and logs it.
+            connection = self._connections.find(conn_id)
+            if connection is None:
+                raise Refusal(401, f"There is no Baseten connection {conn_id} here.") from None
+            if not connection.webhook_secrets:
+                raise RelayError(f"connection {conn_id}", "has no webhook_secrets", "enter them") from None
+            raise Refusal(401, f"The signature is not valid for connection {conn_id}.") from None
 
 
 def _store_fails(verified: VerifiedDelivery, types: str) -> RelayError:
     conn_id = verified.connection.conn_id
     return RelayError(
         f"the result store of connection {conn_id}",
-        types,
+        f"fails ({types})",
         f"'python -m airflow_provider_baseten.cli check --conn-id {conn_id}' on this machine says what is wrong",
     )
 
 
-def _lookup_fails(types: str) -> RelayError:
+def _connection_problem(conn_id: str, error: Exception) -> tuple[str, str, str]:
+    """Return the arguments of the ``RelayError`` for a connection whose lookup raised an error."""
+    if isinstance(error, BasetenError):
+        return f"connection {conn_id}", "is not valid", str(error).removesuffix(".")
     # Without the id, which a stranger may have written: each id would be another line of the log.
-    return RelayError(
+    return (
         "the lookup of connections",
-        types,
+        f"fails ({error_types(error)})",
         "check that this machine can reach Airflow's database and the secrets backends",
     )
 

@@ -11,14 +11,14 @@ class RelayError(Exception):
     """A delivery can't be stored yet.
 
     :param cause: what fails, for example the store of a connection. Its end is the end for all deliveries with it.
-    :param types: types of the error, see ``error_types``.
+    :param problem: what is wrong with it, as the rest of a sentence, for example ``fails (OSError)``.
     :param advice: what to do.
     """
 
-    def __init__(self, cause: str, types: str, advice: str) -> None:
-        super().__init__(f"{cause} fails ({types})")
+    def __init__(self, cause: str, problem: str, advice: str) -> None:
+        super().__init__(f"{cause} {problem}")
         self.cause = cause
-        self.types = types
+        self.problem = problem
         self.advice = advice
 
 

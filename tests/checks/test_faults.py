@@ -88,6 +88,7 @@ class TestConnection:
             ('{"conn_type": "baseten", "password": "hunter2", }', "it is not valid JSON (Expecting property name "),
             ('{"conn_type": "baseten", "wrong": "hunter2"}', "a connection has no field 'wrong'"),
             ('{"port": 1' + "0" * 5000 + "}", "it is not valid JSON: write"),
+            ("baseten://:hunter2@host:87x0", "its port is not a number"),
             ("baseten://:hunter2@http://host", "Airflow can't read a connection from it: write 'baseten://:KEY@'"),
         ],
     )
@@ -395,6 +396,12 @@ class TestReceiver:
         installation.extra["webhook_secrets"] = ["whsec_wr0ng", SECRET]
         fault = installation.faults("test delivery")
         assert "the signature of a delivery signed with the first of 2 webhook_secrets" in fault.message
+
+    def test_a_secret_that_can_not_be_of_baseten(self, installation):
+        installation.receive(secret="hush-hush-hush")
+        installation.extra["webhook_secrets"] = ["hush-hush-hush"]
+        assert "begin with whsec_" in installation.result("test delivery").advice
+        assert installation.result("test delivery").status is CheckStatus.OK
 
     def test_without_a_signature(self, installation):
         installation.receive(allow_unsigned=True)

@@ -80,7 +80,7 @@ class TestOnce:
         send(body("r1"))
         send(body("r2"), OLD_SECRET)
         done = once(bucket.uri("queue"))
-        assert (done.returncode, done.stdout) == (0, "")
+        assert (done.returncode, done.stdout) == (0, "Deliveries: 1 stored, 1 refused.\n")
         assert "1 stored, 1 refused" in done.stderr
         assert Deliveries(ResultStore(store)).load("r1").output() == {"text": SECRET_OUTPUT}
 
@@ -96,6 +96,25 @@ class TestOnce:
             f"(BasetenResultStoreError from NotADirectoryError) for the file {key.removeprefix('queue/')}: "
             "'python -m airflow_provider_baseten.cli check --conn-id prod' on this machine says what is wrong."
         )
+
+    def test_the_connection_is_not_valid(self, bucket, send, connect, store):
+        connect("prod", password=KEY, extra={"webhook_secret": SECRET, "result_store": store})
+        send(body("r1"))
+        done = once(bucket.uri("queue"))
+        assert (done.returncode, done.stdout, len(bucket.keys())) == (1, "Deliveries: 0 stored, 0 refused.\n", 1)
+        assert "connection prod is not valid for the file" in done.stderr
+        assert "has no field 'webhook_secret'" in done.stderr
+        connect("prod", password=KEY, extra={"webhook_secrets": [SECRET], "result_store": store})
+        assert once(bucket.uri("queue")).returncode == 0
+        assert Deliveries(ResultStore(store)).load("r1").output() == {"text": SECRET_OUTPUT}
+
+    def test_the_variable_of_the_connection_can_not_be_read(self, bucket, send, monkeypatch):
+        monkeypatch.setenv("AIRFLOW_CONN_PROD", '{"conn_type": "baseten", "password": "hunter2", }')
+        send(body("r1"))
+        done = once(bucket.uri("queue"))
+        assert (done.returncode, len(bucket.keys())) == (1, 1)
+        assert "AIRFLOW_CONN_PROD is set, but Airflow can't read a connection from it" in done.stderr
+        assert "hunter2" not in done.stdout + done.stderr
 
     def test_no_such_queue(self, s3):
         done = once("s3://aws_default@no-such-bucket/queue")

@@ -99,11 +99,16 @@ def test_what_the_receiver_refuses_is_moved_aside(
         assert hidden not in caplog.text
 
 
+def test_a_connection_without_secrets_keeps_deliveries(bucket, send, make_relay):
+    send(body("r1"))
+    known = {"prod": connection("", webhook_secrets=())}
+    assert make_relay(bucket.uri("queue"), known.get).run_round().kept == {"connection prod has no webhook_secrets": 1}
+
+
 @pytest.mark.parametrize(
     ("known", "reason"),
     [
-        ({}, "There is no valid connection prod here."),
-        ({"prod": connection("", webhook_secrets=())}, "Connection prod has no webhook_secrets here."),
+        ({}, "There is no Baseten connection prod here."),
         ({"prod": connection("", webhook_secrets=(OLD_SECRET,))}, "The signature is not valid for connection prod."),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.webhook import drain
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.drain import Drain, pause_after
@@ -42,13 +43,13 @@ def until_empty(spool: Spool) -> None:
 def draining(spool: Spool, lookup, number: int = 1):
     """Several drains of one folder, as several processes have."""
     drains = [Drain(Spool(spool.folder), Connections(lookup, seconds=0), DeliveryClock()) for _ in range(number)]
-    for drain in drains:
-        drain.wake()
+    for started in drains:
+        started.wake()
     try:
         yield
     finally:
-        for drain in drains:
-            drain.stop()
+        for started in drains:
+            started.stop()
 
 
 class TestAStoreThatFails:
@@ -80,6 +81,19 @@ class TestAStoreThatFails:
         bucket.go_on.set()
         until_empty(spool)
         assert Deliveries(ResultStore(bucket.uri)).delivered(names) == set(names)
+
+    def test_is_logged_once(self, receive, bucket, spool, monkeypatch, caplog):
+        attempts = []
+        save = Deliveries.save
+        monkeypatch.setattr(drain, "pause_after", lambda failures: 0.01)
+        monkeypatch.setattr(Deliveries, "save", lambda *arguments: attempts.append(arguments) or save(*arguments))
+        sender = receive({"prod": connection(bucket.uri)}, spool=spool)
+        bucket.read_only = True
+        assert sender.deliver(body("r1")).status_code == 200
+        wait_until(lambda: len(attempts) > 5, 20, "attempts to store the result")
+        bucket.read_only = False
+        until_empty(spool)
+        assert caplog.text.count("can't be stored yet") == 1
 
     def test_each_kind_of_failure(self, receive, spool, tmp_path):
         """A file in the way of the folder, an unknown scheme, a connection that the URI names and nobody has."""

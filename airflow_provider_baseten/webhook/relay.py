@@ -121,12 +121,12 @@ class Relay:
         Of the deliveries that earlier rounds have kept for the same cause, only some are tried. After one of them is
         stored, the next round tries the others.
 
-        :param seconds: time after which no further deliveries are tried, by default unlimited. The next round tries
-            them after those that are new.
+        :param seconds: time after the listing of the queue after which no further deliveries are tried, by default
+            unlimited. The next round tries them after those that are new.
         :raises BasetenResultStoreError: the queue can't be read.
         """
-        deadline = time.monotonic() + seconds
         entries = self._queue.entries()
+        deadline = time.monotonic() + seconds
         # The order is random, so that entries that always fail do not block the others.
         random.shuffle(entries)
         entries.sort(key=lambda entry: entry.name in self._not_reached)

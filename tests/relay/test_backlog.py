@@ -112,6 +112,19 @@ class TestBacklog:
         monkeypatch.setattr(Deliveries, "save", save)
         assert counts(mover.run_round(300.0)) == (76, 0, 0)
 
+    def test_a_listing_that_takes_longer_than_a_round(self, make_relay, monkeypatch, tmp_path, store):
+        (tmp_path / "1.json").write_bytes(entry(body("r1")))
+        now = [0.0]
+        monkeypatch.setattr(relay.time, "monotonic", lambda: now[0])
+        entries = RelayQueue.entries
+
+        def slow(queue):
+            now[0] += 1000.0
+            return entries(queue)
+
+        monkeypatch.setattr(RelayQueue, "entries", slow)
+        assert counts(make_relay(tmp_path).run_round(300.0)) == (1, 0, 0)
+
     def test_while_a_store_is_down_a_round_tries_a_few(
         self, make_relay, listings, pauses, monkeypatch, tmp_path, caplog
     ):

@@ -213,9 +213,11 @@ def main() -> int:
             runs = run_examples(demo.airflow, progress)
             print("", *(f"{report(run)}\n" for run in runs), sep="\n")
             succeeded = all(run.state() == "success" for run in runs)
+            print(f"Airflow: {demo.airflow.ui_url}  login: {demo.airflow.username} / {demo.airflow.password}")
             print(f"Logs: {home}", flush=True)
-            if not options.once:
-                print(f"Airflow: {demo.airflow.ui_url}  login: {demo.airflow.username} / {demo.airflow.password}")
+            if options.once:
+                print("All of it ends now; `make demo` without ONCE=1 stays up.", flush=True)
+            else:
                 print("Nothing runs on its schedule here: trigger a DAG to run it again.")
                 print("Ctrl-C ends the demo.", flush=True)
                 threading.Event().wait()

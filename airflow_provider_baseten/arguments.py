@@ -20,7 +20,7 @@ _MAX_CHARACTERS = 80
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:/{1,2}|//)(?!/)(.*)", re.DOTALL)
-_PORT = re.compile(r"^(?:\[[^]]*\]|[^:]*):[0-9]*$")
+_HOST_AND_PORT = re.compile(r"(?:\[[^]]*\]|[^:]*):[0-9]*")
 
 
 def shown(value: Any) -> str:
@@ -172,7 +172,7 @@ def _is_password_in(text: str) -> bool:
     if at:
         return ":" in user
     # A password may contain slashes. A colon is there too before a port, and in the ARN of an access point of S3.
-    return "@" in path and ":" in first and not (first.startswith("arn:") or _PORT.search(first))
+    return "@" in path and ":" in first and not (first.startswith("arn:") or _HOST_AND_PORT.fullmatch(first))
 
 
 def is_storage_path(value: Any) -> bool:

@@ -29,7 +29,7 @@ def find_airflow_connection(conn_id: str) -> BasetenConnection | None:
         is logged.
     :raises Exception: the database or a secrets backend is down, so it is unknown whether the connection exists.
     """
-    found = _look_up(conn_id)
+    found = _airflow_connection(conn_id)
     try:
         return BasetenConnection.from_airflow(found) if found else None
     except BasetenError as error:
@@ -44,14 +44,14 @@ def load_airflow_connection(conn_id: str) -> BasetenConnection | None:
     :raises Exception: the database or a secrets backend is down, so it is unknown whether the connection exists.
     """
     try:
-        found = _look_up(conn_id)
+        found = _airflow_connection(conn_id)
     except Exception:
         check_variable(conn_id)  # If it is set, it can't be read. Otherwise Airflow would have found the connection.
         raise
     return BasetenConnection.from_airflow(found) if found else None
 
 
-def _look_up(conn_id: str) -> Any:
+def _airflow_connection(conn_id: str) -> Any:
     """Return Airflow's connection if there is one of type ``baseten``."""
     from airflow_provider_baseten.compat import AirflowNotFoundException, BaseHook
 

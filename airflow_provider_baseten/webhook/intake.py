@@ -90,7 +90,7 @@ class Intake:
         # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. An old
         # delivery whose result is still stored is accepted, because it changes nothing. Every other old delivery is
         # refused. A signed one is also kept in the spool: it may seem old only because this machine's clock is wrong.
-        # Not a test delivery, which nobody would ever need.
+        # A test delivery is not kept, because no task waits for it.
         if not recent and not await self._is_stored(uri, metadata, until):
             if verified.signed and self._spool and not is_test(verified.request_id):
                 await self._hold(metadata, attempt.body, deadline)

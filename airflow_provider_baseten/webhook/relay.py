@@ -27,12 +27,7 @@ from airflow_provider_baseten.webhook.delivery import (
 from airflow_provider_baseten.webhook.intake import error_types
 from airflow_provider_baseten.webhook.relay_budget import ByteBudget
 from airflow_provider_baseten.webhook.relay_kept import KeptDeliveries
-from airflow_provider_baseten.webhook.relay_queue import (
-    REFUSED,
-    QueuedDelivery,
-    QueueEntry,
-    RelayQueue,
-)
+from airflow_provider_baseten.webhook.relay_queue import REFUSED, QueuedDelivery, QueueEntry, RelayQueue
 from airflow_provider_baseten.webhook.relay_round import RelayError, RelayRound
 
 # Longest duration of a round of `Relay.run`, in seconds. Behind a backlog, new deliveries wait that long. Listing the

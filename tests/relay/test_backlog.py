@@ -9,7 +9,8 @@ import pytest
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.webhook import relay
-from airflow_provider_baseten.webhook.relay_queue import RelayQueue
+from airflow_provider_baseten.webhook.relay_kept import KeptDeliveries
+from airflow_provider_baseten.webhook.relay_queue import QueueEntry, RelayQueue
 from tests.relay.test_relay import counts, entry, stored
 from tests.webhook.deliveries import body, connection
 
@@ -155,26 +156,16 @@ class TestBacklog:
         assert [counts(mover.run_round()) for _ in range(2)] == [(20, 0, 0), (75, 0, 0)]
         assert len(stored(known["prod"].result_store)) == 95
 
-    def test_one_that_always_fails_does_not_keep_the_others(self, make_relay, listings, monkeypatch, tmp_path):
-        (tmp_path / "down").write_text("")
-        for number in range(30):
-            (tmp_path / f"{number}.json").write_bytes(entry(body(f"r{number}")))
-        known = {"prod": connection(f"file://{tmp_path}/down")}
-        mover = make_relay(tmp_path, known.get)
-        assert counts(mover.run_round()) == (0, 0, 30)
-        (tmp_path / "down").unlink()
-        save = Deliveries.save
-
-        def failing(deliveries, request_id, content):
-            if request_id == "r7":
-                raise BasetenResultStoreError("This one can't be stored.")
-            return save(deliveries, request_id, content)
-
-        monkeypatch.setattr(Deliveries, "save", failing)
-        monkeypatch.setattr(relay, "_PARALLEL", 1)
-        for _ in range(40):  # The one that fails ends a round for its store, so a round stores some of the others.
-            mover.run_round()
-        assert len(stored(known["prod"].result_store)) == 29
+    def test_one_that_always_fails_does_not_keep_the_others(self):
+        entries = [QueueEntry(f"{number}.json", 1) for number in range(100)]
+        kept = KeptDeliveries()
+        kept.update(entries, entries, {entry.name: "the store" for entry in entries})
+        due, waiting = kept.split(entries)
+        assert (len(due), waiting) == (20, {"the store": 80})
+        failed, *stored = due
+        left = [entry for entry in entries if entry not in stored]
+        kept.update(left, due, {failed.name: "the store"})
+        assert kept.split(left) == (left, {})
 
     def test_of_another_connection_delays_nothing(self, make_relay, listings, tmp_path, store):
         (tmp_path / "down").write_text("")

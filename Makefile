@@ -95,7 +95,7 @@ clean:
 
 $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[common-ai,emulator,msgpack,openai]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[common-ai,emulator,msgpack,openai,openlineage]' --group dev
 	touch $@
 
 $(DEMO_READY): pyproject.toml constraints.txt tools/make_venv.sh

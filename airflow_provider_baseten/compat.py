@@ -85,7 +85,7 @@ __all__ = [
     "get_plugin_info",
     "lazy_load_command",
     "mask_secret",
-    "push_link",
+    "push_early",
     "secrets_backends",
     "state_of_waiting_task",
     "task_decorator_factory",
@@ -230,13 +230,13 @@ class ResumingOverride:
         return call()
 
 
-def push_link(task_instance: Any, key: str, url: str) -> None:
-    """Set a link that Airflow's UI shows while the task runs.
+def push_early(task_instance: Any, key: str, value: Any) -> None:
+    """Push an XCom that Airflow's UI shows while the task runs, such as a link.
 
-    The UI reads the link from the task's XComs in the database, without the user's XCom backend. Airflow writes the
-    link there only when the task ends. This function writes it earlier, with the private method
-    ``BaseXCom._set_xcom_in_db``, which Airflow uses too. If Airflow drops this method, the link appears only at the end
-    of the task. A warning then says so, once for each process.
+    The UI reads links from the task's XComs in the database, without the user's XCom backend. Airflow writes a link
+    there only when the task ends. This function writes it earlier, with the private method
+    ``BaseXCom._set_xcom_in_db``, which Airflow uses too. If Airflow drops this method, links appear only at the end of
+    the task, and Baseten's pages show no tasks. A warning then says so, once for each process.
     """
     from airflow.sdk.bases.xcom import BaseXCom
 
@@ -244,14 +244,8 @@ def push_link(task_instance: Any, key: str, url: str) -> None:
     if push is None:
         _warn_once("This version of Airflow has no known way to set a link early: links appear when their tasks end.")
         return
-    push(
-        key=key,
-        value=url,
-        dag_id=task_instance.dag_id,
-        task_id=task_instance.task_id,
-        run_id=task_instance.run_id,
-        map_index=task_instance.map_index,
-    )
+    ti = task_instance
+    push(key=key, value=value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
 @cache

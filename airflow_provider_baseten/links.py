@@ -1,12 +1,13 @@
 """Links from a task to the page of its model or chain."""
 
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_baseten.api.target import ModelApis, Target
-from airflow_provider_baseten.compat import push_link
+from airflow_provider_baseten.compat import push_early
 from airflow_provider_baseten.exceptions import BasetenError
 
 if TYPE_CHECKING:
@@ -67,10 +68,13 @@ class LinkMixin:
         """Set the link; an error does not stop the task."""
         super().pre_execute(context)  # type: ignore[misc]
         with suppress(Exception):
-            link, task = BasetenLink(), context["ti"]
-            operator, key = cast("BaseOperator", self), cast("TaskInstanceKey", task)
-            if page := link.get_link(operator, ti_key=key):
-                push_link(task, link.xcom_key, page)
+            if self.page:
+                push_early(context["ti"], BasetenLink().xcom_key, self.page)
+
+    @cached_property
+    def page(self) -> str:
+        """URL of the page of what the task calls; empty if there is none. It is known when the task runs."""
+        return BasetenLink().get_link(cast("BaseOperator", self), ti_key=cast("TaskInstanceKey", None))
 
 
 def page_of(target: Target | ModelApis, management_url: str) -> str:

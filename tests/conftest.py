@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 LINK_KEY = "_link_BasetenLink"
+RECORD_KEYS = {"baseten_bulk_job", "baseten_async_request", "baseten_usage", "baseten_failure"}
 
 # Classes of the tasks that have succeeded in a DAG since the session began.
 _succeeded: set[str] = set()
@@ -40,6 +41,8 @@ class FinishedRun:
     state: str
     states: dict[str, str]
     xcoms: dict[tuple[str, int, str], Any]
+    # What Baseten's pages in Airflow's UI show.
+    records: dict[tuple[str, int, str], Any]
     rendered: dict[str, dict[str, Any]]
     links: dict[tuple[str, int], Any]
     tries: dict[tuple[str, int], int]
@@ -110,8 +113,9 @@ def run_dag(airflow_db: None) -> Callable[..., FinishedRun]:
             return FinishedRun(
                 state=str(dag_run.state),
                 states={ti.task_id: str(ti.state) for ti in tasks},
-                # Airflow keeps links among the XComs.
-                xcoms={place: value for place, value in values.items() if place[2] != LINK_KEY},
+                # Airflow keeps links among the XComs, and this package the records for its pages.
+                xcoms={p: value for p, value in values.items() if p[2] != LINK_KEY and p[2] not in RECORD_KEYS},
+                records={p: value for p, value in values.items() if p[2] in RECORD_KEYS},
                 links={place[:2]: value for place, value in values.items() if place[2] == LINK_KEY},
                 tries={(ti.task_id, ti.map_index): ti.try_number for ti in tasks},
                 map_indexes={(ti.task_id, ti.map_index): ti.rendered_map_index for ti in tasks},

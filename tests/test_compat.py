@@ -116,7 +116,7 @@ class TestUnknownVersion:
         compat._warn_once.cache_clear()
         monkeypatch.delattr(BaseXCom, "_set_xcom_in_db")
         for _ in range(2):
-            compat.push_link(None, "key", "https://app.baseten.co")
+            compat.push_early(None, "key", "https://app.baseten.co")
         assert caplog.text.count("links appear when their tasks end") == 1
 
 

@@ -205,7 +205,7 @@ class TestInAirflow:
         def fail(*arguments):
             raise RuntimeError("no XComs now")
 
-        monkeypatch.setattr(links, "push_link", fail)
+        monkeypatch.setattr(links, "push_early", fail)
         with DAG("no_link") as dag:
             BasetenPredictOperator(task_id="predict", model_id="abc", model_input=1)
         run = run_dag(dag)

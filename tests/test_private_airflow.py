@@ -191,7 +191,7 @@ def in_a_task(run_dag):
 
 
 def test_the_ui_shows_a_link_that_a_running_task_has_set(in_a_task):
-    assert in_a_task["link"] == LINK, "compat.push_link: links would appear only when their tasks end"
+    assert in_a_task["link"] == LINK, "compat.push_early: links would appear only when their tasks end"
 
 
 def test_states_of_task_instances(in_a_task):

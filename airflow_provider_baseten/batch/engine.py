@@ -77,7 +77,7 @@ def run_batch(
         is larger than 64 MiB, or larger than the client allows.
     :param stop: event that ends the run within 5 seconds once a signal handler or another thread sets it. Use a new
         event for each run, because this function sets the event at the end of every run.
-    :param on_progress: called every 10 seconds, in another thread.
+    :param on_progress: called every 10 seconds and at the end of the run, even if the run fails, in another thread.
     :returns: the manifest. If the run was stopped before every row had an outcome, ``complete`` of the manifest is
         ``False``, and the manifest was not written.
     :raises BasetenInputError: the input can't be read or lacks a column, or the output folder belongs to another job.
@@ -198,6 +198,8 @@ class _Run:
             self._prefetcher.close()
             self._meter.count.close()
             await self._writer.close()
+            if on_progress is not None:
+                on_progress(self._progress(time.monotonic(), is_last=True))
         if self._error is not None:
             raise self._error
         return self._manifest()
@@ -310,10 +312,14 @@ class _Run:
             if on_progress is not None and now >= self._reported + PROGRESS_SECONDS:
                 on_progress(self._progress(now))
 
-    def _progress(self, now: float) -> Progress:
+    def _progress(self, now: float, *, is_last: bool = False) -> Progress:
         self._reported = now
         return self._meter.progress(
-            now, concurrency=self._slots.limit, rows_read=self._encoder.rows, all_read=self._prefetcher.all_read
+            now,
+            concurrency=self._slots.limit,
+            rows_read=self._encoder.rows,
+            all_read=self._prefetcher.all_read,
+            is_last=is_last,
         )
 
     def _manifest(self) -> Manifest:

@@ -1,6 +1,6 @@
 """Progress of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from airflow_provider_baseten.batch.failed_rows import listed
@@ -22,6 +22,9 @@ class Progress:
     :param concurrency: maximum number of requests in flight.
     :param eta_seconds: seconds left, estimated from the rows that got a response in the last minute; ``None`` before
         the first response, and while the number of rows can't be estimated.
+    :param latencies: histogram of the seconds from request to response: ``(upper bound, number of responses)``, at most
+        24 ranges.
+    :param is_last: whether this is the last report of the run.
     """
 
     rows: int
@@ -32,6 +35,8 @@ class Progress:
     rows_per_second: float
     concurrency: int
     eta_seconds: float | None
+    latencies: list[tuple[float, int]] = field(default_factory=list)
+    is_last: bool = False
 
     def __str__(self) -> str:
         """Return the numbers as a sentence."""

@@ -14,6 +14,9 @@ from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
 # The time left is estimated from this many of the latest progress reports. They cover about one minute.
 _REMEMBERED = 7
 
+# The last report may follow an earlier one at once; its rate counts over at least this time.
+_SHORTEST_SECONDS = 0.1
+
 # Longest estimate that is reported, about 30 years. A longer one is useless.
 _MAX_ETA_SECONDS = 1e9
 
@@ -59,13 +62,16 @@ class ProgressMeter:
         self._done = (began, 0)
         self._finished = deque([(began, 0)], _REMEMBERED)
 
-    def progress(self, now: float, *, concurrency: int, rows_read: int, all_read: bool) -> Progress:
+    def progress(
+        self, now: float, *, concurrency: int, rows_read: int, all_read: bool, is_last: bool = False
+    ) -> Progress:
         """Return the progress of the run.
 
         :param now: time, by the same clock as ``began``.
         :param concurrency: maximum number of requests in flight.
         :param rows_read: rows of this shard that the run has read so far.
         :param all_read: whether the run has read all rows of this shard.
+        :param is_last: whether this is the last report of the run.
         """
         total = self._row_total(rows_read, all_read)
         done = self._rows.done
@@ -78,9 +84,11 @@ class ProgressMeter:
             at_least=max(total.at_least, rows),
             failed=self._rows.failed,
             errors=errors_of(self._rows.outcomes),
-            rows_per_second=round((done - done_then) / (now - then), 1),
+            rows_per_second=round((done - done_then) / max(now - then, _SHORTEST_SECONDS), 1),
             concurrency=concurrency,
             eta_seconds=None if eta is None or eta > _MAX_ETA_SECONDS else round(eta, 1),
+            latencies=self._requests.latencies.histogram(),
+            is_last=is_last,
         )
 
     def _row_total(self, rows_read: int, all_read: bool) -> RowTotal:

@@ -8,6 +8,9 @@ from itertools import accumulate
 _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
 
+# Largest number of ranges in a histogram.
+_MAX_RANGES = 24
+
 # Limits for the token counts that the server sends in the field ``usage`` of a response: largest count, number of
 # counts, longest name of a count. The run copies the counts to the manifest and to XCom. The limits keep the manifest
 # and XCom small, even if a response is wrong.
@@ -102,6 +105,21 @@ class Latencies:
             return {}
         found = {f"p{percent}": round(self._percentile(percent / 100), 4) for percent in (50, 90, 99)}
         return found | {"max": round(self._longest, 4)}
+
+    def histogram(self) -> list[tuple[float, int]]:
+        """Return the upper bounds in seconds of at most 24 ranges, and the number of latencies in each.
+
+        The ranges have the same width on a logarithmic scale, and cover the latencies so far.
+        """
+        used = [bucket for bucket, count in enumerate(self._counts) if count]
+        if not used:
+            return []
+        width = (used[-1] - used[0]) // _MAX_RANGES + 1
+        starts = range(used[0], used[-1] + 1, width)
+        return [
+            (round(_SHORTEST * math.exp((start + width) / _BUCKETS_PER_E), 4), sum(self._counts[start : start + width]))
+            for start in starts
+        ]
 
     def _percentile(self, part: float) -> float:
         up_to = list(accumulate(self._counts))

@@ -4,6 +4,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
+from airflow_provider_baseten.activity.records import QUEUED
 from airflow_provider_baseten.api import async_predict
 from airflow_provider_baseten.api.async_predict import InferenceRetryConfig, build_async_predict
 from airflow_provider_baseten.arguments import (
@@ -20,6 +21,7 @@ from airflow_provider_baseten.exceptions import BasetenAsyncRequestError, Basete
 from airflow_provider_baseten.idempotency.orphans import ON_ORPHANED_REQUEST, OnOrphanedRequest
 from airflow_provider_baseten.operators.airflow_options import DecoratorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenCallOperator, OutputArguments, OutputOptions
+from airflow_provider_baseten.operators.wait_report import WaitReport
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 
 if TYPE_CHECKING:
@@ -166,18 +168,21 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         with self._open_results(hook, endpoint, request.body) as results:
             submission = self._remember(Submission(self, context, results))
             request_id = submission.ensure_sent(request, hook, self.on_orphaned_request)
+            wait = WaitReport(self, context, [request_id], sent_at=began, deadline=began + self._longest_deferral)
+            wait({QUEUED: 1})
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="request_id", value=request_id)
             if not self.wait_for_completion:
+                self.finish(context, submission.summary())
                 return request_id
             if self.deferrable:
                 self._defer(results, request_id, began + self._longest_deferral, began)
             try:
-                outcome = submission.wait(began, began + self.wait_timeout, self.poll_interval)
+                outcome = submission.wait(began, began + self.wait_timeout, self.poll_interval, wait)
             except AirflowTaskTimeout:
                 self._cancel_late(submission)
                 raise
-            return self._finish(context, submission, outcome, time.time() - began)
+            return self._finish(context, submission, outcome, time.time() - began, wait)
 
     def execute_complete(
         self, context: "Context", event: dict[str, Any], request_id: str | None = None, deadline: float = 0.0
@@ -202,7 +207,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         endpoint = self._resolve_webhook_endpoint(hook)
         with self._open_results(hook, endpoint, self._sent_body(endpoint)) as results:
             submission = self._remember(Submission(self, context, results, request_id=ended_id))
-            return self._finish(context, submission, outcome, event.get("seconds"))
+            wait = WaitReport.after_deferral(self, context, event)
+            return self._finish(context, submission, outcome, event.get("seconds"), wait)
 
     def on_kill(self) -> None:
         """Cancel the request if it is still queued."""
@@ -234,19 +240,8 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         """Return sentences on what happens to the request if the task ends now."""
         if self._late_note is not None:
             return self._late_note
-        submission = self._submission
-        if submission is not None and submission.request_id:
-            return (
-                f"Async request {submission.request_id} was sent, and may run and be billed. The next attempt waits "
-                "for it again, unless it was cancelled."
-            )
-        if submission is None or submission.in_flight is None:
-            return super().timeout_note()
-        again = "sends it again" if self.on_orphaned_request == "resubmit" else "fails"
-        return (
-            f"{submission.in_flight.subject} was being sent: whether Baseten has queued it is unknown. The next "
-            f"attempt {again}."
-        )
+        note = self._submission.interruption_note(self.on_orphaned_request) if self._submission else None
+        return note or super().timeout_note()
 
     def build_request(self, webhook_endpoint: str | None) -> "Request":
         """Check the arguments and return the async request.
@@ -315,17 +310,20 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         except BasetenError:
             return None
 
-    def _finish(self, context: "Context", submission: "Submission", outcome: str, seconds: float | None) -> Any:
+    def _finish(
+        self, context: "Context", submission: "Submission", outcome: str, seconds: float | None, report: WaitReport
+    ) -> Any:
         """Return the output of a request after the wait has ended; raise an error if there is no output.
 
         :param outcome: outcome of the wait.
         :param seconds: duration of the wait.
+        :param report: report for the pages.
         """
         from airflow_provider_baseten.waiting.state import Outcome
 
         results, request_id = submission.results, submission.request_id
         ended = results.check_again({request_id: outcome})
-        results.log_outcomes(ended, seconds, result_path=self.result_path)
+        report(results.log_outcomes(ended, seconds, result_path=self.result_path))
         is_late = ended[request_id] is Outcome.TIMEOUT
         if is_late and self.deferrable and self._longest_deferral < self.wait_timeout:
             self._cancel_late(submission)
@@ -346,4 +344,5 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
             raise
         if self.do_xcom_push:
             context["ti"].xcom_push(key="status", value="SUCCEEDED")
+        self.finish(context, submission.summary(output))
         return output

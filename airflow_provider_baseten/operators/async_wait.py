@@ -81,6 +81,7 @@ def defer_wait(
             poll_interval=poll_interval,
             cancel_on_kill=cancel_on_kill,
             began=began,
+            page=operator.page,
         ),
         method_name="execute_complete",
         kwargs={**arguments, "deadline": deadline},

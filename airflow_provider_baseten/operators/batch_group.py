@@ -11,6 +11,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator, BatchGroupOptions
 from airflow_provider_baseten.operators.batch_progress import log_failed_rows, log_job_result
+from airflow_provider_baseten.operators.batch_run import summary_of
 from airflow_provider_baseten.operators.failures import ReportingOperator
 from airflow_provider_baseten.operators.rendering import RenderingMixin
 from airflow_provider_baseten.operators.signatures import takes_arguments_of
@@ -145,6 +146,7 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
         failed_rows.check_failure_ratio(manifest, self.max_failure_ratio)
         failed_rows.check_any_output(manifest, self.max_failure_ratio)
         log_failed_rows(self.log, manifest)
+        self.finish(context, summary_of(manifest, outputs=(folder,), is_merged=True))
         return manifest.as_dict()
 
 

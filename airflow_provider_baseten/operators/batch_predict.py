@@ -5,12 +5,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Required, Unpack
 
 from airflow_provider_baseten.api.http import READ_TIMEOUT
-from airflow_provider_baseten.arguments import check_paths, given
+from airflow_provider_baseten.arguments import check_paths, given, path_text
 from airflow_provider_baseten.batch.job import BatchJob, ModelInput, OutputFormat, Preset, check_before_rendering
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import AirflowOptions, DecoratorOptions
 from airflow_provider_baseten.operators.base import BasetenCallOperator, CallArguments, CallOptions
-from airflow_provider_baseten.operators.batch_run import BatchRunMixin
+from airflow_provider_baseten.operators.batch_run import BatchRunMixin, summary_of
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -74,8 +74,8 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
     sent and paid for again. A task that is stopped, or whose ``execution_timeout`` has passed, writes its last part
     within 5 seconds. A changed input or argument is an error if ``overwrite`` is not set.
 
-    Every 10 seconds the task logs its progress, and in Airflow 3.3 and newer writes it to the task state store under
-    the key ``baseten_batch_progress``.
+    Every 10 seconds the task logs its progress, and writes it to the XCom ``baseten_bulk_job``, which Baseten's pages
+    in Airflow's UI show.
 
     The operator's other arguments are ``model_id`` or ``chain_id``, ``environment`` or ``deployment_id``, ``regional``,
     ``headers``, ``baseten_conn_id``, ``retry_policy`` and Airflow's own.
@@ -207,5 +207,14 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-        hook = BasetenHook(self.baseten_conn_id)
-        return self.run_batch(context, hook, self.build_job()).as_dict()
+        job = self.build_job()
+        manifest = self.run_batch(context, BasetenHook(self.baseten_conn_id), job)
+        summary = summary_of(
+            manifest,
+            target=job.target,
+            model=(job.parameters or {}).get("model"),
+            inputs=() if job.input_path is None else (path_text("input_path", job.input_path),),
+            outputs=(path_text("output_path", self.output_path),),
+        )
+        self.finish(context, summary)
+        return manifest.as_dict()

@@ -1,54 +1,92 @@
-"""Progress and result of a bulk run. They go to the task log and to the task state store, which Airflow's UI shows."""
+"""Progress and result of a bulk run. They go to the task log, and to the record that the pages in Airflow's UI show."""
 
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from datetime import timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.activity.records import BulkJobRecord, JobProgress
+from airflow_provider_baseten.operators.activity_report import described_target, report
+
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.batch.progress import Progress
 
-KEY = "baseten_batch_progress"
+# Largest number of points in the history of a run.
+_MAX_POINTS = 60
 
 
 class ProgressReport:
-    """Report of a run's progress. If the numbers can't be stored, the run continues.
+    """Report of a run's progress. If the record can't be kept, the run continues.
 
-    :param task_states: the task state store; ``None`` before Airflow 3.3.
-    :param log: logger of the task.
+    :param operator: operator of the task.
+    :param context: context of the task.
+    :param job: the job that runs.
     """
 
-    def __init__(self, task_states: Any, log: Any) -> None:
-        self._task_states = task_states
-        self._log = log
-        self._storing: Thread | None = None
+    def __init__(self, operator: Any, context: "Context", job: "BatchJob") -> None:
+        now = time.time()
+        self._operator = operator
+        self._task_instance = context["ti"]
+        self._record = BulkJobRecord(
+            **described_target(operator),
+            output_path=str(job.output_path),
+            started_at=now,
+            updated_at=now,
+            progress=JobProgress(),
+            shard=job.shard,
+            num_shards=job.num_shards,
+        )
+        self._keeping: Thread | None = None
+
+    def start(self) -> None:
+        """Keep a first record, so that the pages show the run."""
+        self._keep(self._record)
 
     def __call__(self, progress: "Progress") -> None:
-        """Log the numbers, and start a thread that stores them, unless the previous thread is still running.
+        """Log the numbers, and start a thread that keeps them, unless the previous thread is still running.
 
-        Without the thread, a slow call to Airflow's API would block the event loop in which this method runs.
+        Without the thread, a slow call to Airflow's API would block the event loop in which this method runs. The last
+        report is kept by :meth:`end`, and its numbers are logged with the result of the run.
         """
-        self._log.info("%s", progress)
-        if self._storing is None or not self._storing.is_alive():
-            self._storing = Thread(target=self._store, args=(asdict(progress),), daemon=True)
-            self._storing.start()
+        if not progress.is_last:
+            self._operator.log.info("%s", progress)
+        self._record = _updated(self._record, progress, time.time())
+        if not progress.is_last and (self._keeping is None or not self._keeping.is_alive()):
+            self._keeping = Thread(target=self._keep, args=(self._record,), daemon=True)
+            self._keeping.start()
 
-    def end(self, manifest: "Manifest") -> None:
-        """Store the result of the run."""
-        if self._storing is not None:
-            self._storing.join()
-        self._store(asdict(final(manifest)))
+    def end(self, manifest: "Manifest | None" = None) -> None:
+        """Keep the result of the run.
 
-    def _store(self, numbers: dict[str, Any]) -> None:
-        if self._task_states is None:
-            return
-        from airflow_provider_baseten.compat import NEVER_EXPIRE
+        :param manifest: the result; ``None`` for a run that has failed. Its last report is its result then.
+        """
+        if self._keeping is not None:
+            self._keeping.join()
+        progress = self._record.progress
+        if manifest is not None:
+            progress = replace(final(manifest), latencies=progress.latencies)
+        self._keep(replace(self._record, progress=progress, updated_at=time.time(), ended=True))
 
-        try:
-            self._task_states.set(KEY, numbers, retention=NEVER_EXPIRE)
-        except Exception as error:
-            self._log.warning("The progress could not be stored in the task state store (%s).", type(error).__name__)
+    def _keep(self, record: BulkJobRecord) -> None:
+        report(self._operator, lambda: (self._task_instance, record))
+
+
+def _updated(record: BulkJobRecord, progress: "Progress", now: float) -> BulkJobRecord:
+    """Return the record with the numbers of a report, and with one more point of its history.
+
+    If the history is full, every second point is removed.
+    """
+    numbers = asdict(progress)
+    numbers.pop("is_last")
+    history = [*record.history, (round(now, 1), progress.concurrency, progress.rows_per_second)]
+    if len(history) > _MAX_POINTS:
+        history = history[::2]
+    return replace(record, progress=JobProgress(**numbers), updated_at=now, history=history)
 
 
 def log_job_result(log: Any, manifest: "Manifest", folder: str) -> None:
@@ -74,18 +112,16 @@ def log_failed_rows(log: Any, manifest: "Manifest") -> None:
         log.warning("%s", summary(manifest))
 
 
-def final(manifest: "Manifest") -> "Progress":
+def final(manifest: "Manifest") -> JobProgress:
     """Return the final progress of a run."""
     from airflow_provider_baseten.batch.failed_rows import errors_of
-    from airflow_provider_baseten.batch.progress import Progress
 
-    return Progress(
+    return JobProgress(
         rows=manifest.rows,
         total=manifest.rows if manifest.complete else None,
         at_least=manifest.rows,
         failed=manifest.failed,
         errors=errors_of(manifest.outcomes),
         rows_per_second=manifest.rows_per_second,
-        concurrency=0,
         eta_seconds=0.0 if manifest.complete else None,
     )

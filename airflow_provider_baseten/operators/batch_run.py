@@ -3,14 +3,15 @@
 import threading
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.activity.task_summary import TaskSummary
 from airflow_provider_baseten.arguments import path_text
-from airflow_provider_baseten.compat import task_state_store
 from airflow_provider_baseten.exceptions import BasetenBatchError
 from airflow_provider_baseten.operators.batch_progress import ProgressReport, log_failed_rows, log_job_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_baseten.api.target import ModelApis, Target
     from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.hooks.baseten import BasetenHook
@@ -41,8 +42,13 @@ class BatchRunMixin:
 
         self._stop = threading.Event()
         self._output_path = str(job.output_path)
-        report = ProgressReport(task_state_store(context), self.log)
-        manifest = run_batch(job, client=hook.client(), stop=self._stop, on_progress=report)
+        report = ProgressReport(self, context, job)
+        report.start()
+        try:
+            manifest = run_batch(job, client=hook.client(), stop=self._stop, on_progress=report)
+        except BaseException:
+            report.end()
+            raise
         report.end(manifest)
         log_job_result(self.log, manifest, path_text("output_path", job.output_path))
         if not manifest.complete:
@@ -70,3 +76,30 @@ class BatchRunMixin:
         """Let the run write its last part and stop. This method must not block, because a signal handler calls it."""
         if self._stop is not None:
             self._stop.set()
+
+
+def summary_of(
+    manifest: "Manifest",
+    *,
+    target: "Target | ModelApis | None" = None,
+    model: str | None = None,
+    inputs: tuple[str, ...] = (),
+    outputs: tuple[str, ...] = (),
+    is_merged: bool = False,
+) -> TaskSummary:
+    """Return what a bulk job has done.
+
+    :param manifest: result of the job.
+    """
+    return TaskSummary(
+        target=target,
+        model=model,
+        requests=manifest.sent,
+        rows=manifest.rows,
+        succeeded=manifest.succeeded,
+        failed=manifest.failed,
+        tokens=manifest.usage,
+        inputs=inputs,
+        outputs=outputs,
+        is_merged=is_merged,
+    )

@@ -9,6 +9,7 @@ from airflow_provider_baseten.batch.part_rows import read_rows
 from airflow_provider_baseten.exceptions import BasetenOutputError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.idempotency.identity import identity_of
+from airflow_provider_baseten.operators.batch_run import summary_of
 from airflow_provider_baseten.storage import files, outputs
 from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.result_store import ResultStore
@@ -52,6 +53,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
         usage = {name: token_count(manifest.usage, name) for name in ("prompt_tokens", "total_tokens")}
         context["ti"].xcom_push(key="usage", value=usage)
     elif not operator.output_path:
+        operator.finish(context, summary_of(manifest, target=job.target, model=operator.model))
         return None
     with files.consequence(
         f"The next attempt reads {job.output_path} again and sends nothing: to send all texts again, delete the folder."
@@ -60,13 +62,18 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
     with files.consequence(
         f"The vectors are kept in {job.output_path}: the next attempt reads them and sends nothing."
     ):
-        return outputs.save_output(
+        returned = outputs.save_output(
             Output.of_value(vectors),
             None,
             output_path=operator.output_path,
             result_store=store,
             baseten_conn_id=operator.baseten_conn_id,
         )
+    operator.finish(
+        context,
+        summary_of(manifest, target=job.target, model=operator.model, outputs=outputs.stored_uris(returned)),
+    )
+    return returned
 
 
 def _folder(context: "Context", result_store: str | None) -> str:

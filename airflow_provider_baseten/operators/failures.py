@@ -15,6 +15,7 @@ from airflow_provider_baseten.compat import (
     ResumingOverride,
 )
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.operators.activity_report import report_failure, report_usage
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
 from airflow_provider_baseten.operators.signatures import SignatureMixin
 from airflow_provider_baseten.policies import checked_policy
@@ -22,6 +23,7 @@ from airflow_provider_baseten.policies import checked_policy
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_baseten.activity.task_summary import TaskSummary
     from airflow_provider_baseten.compat import RetryPolicy
 
 # Characters in a line of the log message. In a window 1280 pixels wide, a line of Airflow's log view has room for 115
@@ -50,6 +52,8 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
     """
 
     retry_policy: Any
+    #: What the task has done; ``None`` until its work has succeeded.
+    summary: "TaskSummary | None" = None
 
     def __init__(
         self, *, task_id: str, retry_policy: "RetryPolicy | None" = None, **kwargs: Unpack[TaskOptions]
@@ -88,6 +92,14 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
         """
         return call()
 
+    def finish(self, context: "Context", summary: "TaskSummary") -> None:
+        """Report what the task has done. Operators call this method once, when their work has succeeded.
+
+        :param summary: what the task has done.
+        """
+        self.summary = summary
+        report_usage(self, context, summary)
+
     def timeout_note(self) -> str:
         """Return the sentences that follow "The execution_timeout has passed." in the error.
 
@@ -106,6 +118,7 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
         else:
             failure = error.with_traceback(None)
         self.log.error("%s", log_message(failure))
+        report_failure(self, failure)
         cause = None
         if isinstance(error, BasetenError):
             cause = _cause(error)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Required, Unpack
 
+from airflow_provider_baseten.activity.task_summary import TaskSummary, token_counts
 from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
 from airflow_provider_baseten.arguments import check_flags, check_seconds
 from airflow_provider_baseten.client.call_log import CallLog
@@ -72,6 +73,20 @@ class BasetenRequestOperator(BasetenCallOperator):
     def extra_xcoms(self, response: "Response") -> dict[str, Any]:
         """Return the additional XComs by key. They are pushed even if the output is not usable."""
         return {"request_id": response.request_id} if response.request_id else {}
+
+    def summarize(self, response: "Response", output_uris: tuple[str, ...]) -> TaskSummary:
+        """Return what the task has done.
+
+        :param output_uris: URI of the output, if it is in a file.
+        """
+        return TaskSummary(
+            target=self.called_target,
+            model=getattr(self, "model", None),
+            request_ids=(response.request_id,) if response.request_id else (),
+            requests=1,
+            tokens=token_counts(self.extra_xcoms(response).get("usage")),
+            outputs=output_uris,
+        )
 
     def run_task(self, context: "Context") -> Any:
         """Send the request, and return the output or a reference to it.

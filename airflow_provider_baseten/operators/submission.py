@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.activity.task_summary import TaskSummary
 from airflow_provider_baseten.api.async_predict import request_id_of
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.compat import count_resumable_job
@@ -18,6 +19,7 @@ from airflow_provider_baseten.idempotency.ledger import (
     write_persistently,
 )
 from airflow_provider_baseten.storage.files import consequence
+from airflow_provider_baseten.storage.outputs import stored_uris
 from airflow_provider_baseten.waiting.progress import WaitProgress
 from airflow_provider_baseten.waiting.state import Outcome
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_baseten.hooks.baseten import BasetenHook
     from airflow_provider_baseten.idempotency.orphans import OnOrphanedRequest
+    from airflow_provider_baseten.operators.wait_report import WaitReport
     from airflow_provider_baseten.waiting.results import AsyncResults
 
 
@@ -94,14 +97,22 @@ class Submission:
         count_resumable_job("fresh_submit" if entry is None else "terminal_resubmit", self._operator)
         return request_id
 
-    def wait(self, began: float, deadline: float, poll_interval: float) -> Outcome:
+    def wait(
+        self,
+        began: float,
+        deadline: float,
+        poll_interval: float,
+        report: "WaitReport",
+    ) -> Outcome:
         """Block until the request has an outcome or the deadline has passed.
 
         :param began: start of the task in seconds since the epoch.
         :param deadline: end of the wait in seconds since the epoch.
         :param poll_interval: longest wait between two status calls, in seconds.
+        :param report: report of the wait for the pages.
         """
         waiter = self.results.new_waiter([self.request_id], deadline, poll_interval, WaitProgress(began=began))
+        waiter.on_change = lambda: report(waiter.log.statuses, waiter.log.running_at)
         self.results.wait(waiter)
         return waiter.outcomes[self.request_id]
 
@@ -114,6 +125,30 @@ class Submission:
         """
         with consequence("The next attempt waits for this request again and sends nothing."):
             return self.results.output(self.request_id, result_path=result_path, output_path=output_path)
+
+    def summary(self, output: Any = None) -> TaskSummary:
+        """Return what the task has done.
+
+        :param output: what the task returns; ``None`` if it does not wait for the request.
+        """
+        return TaskSummary(
+            target=self.results.target, request_ids=(self.request_id,), requests=1, outputs=stored_uris(output)
+        )
+
+    def interruption_note(self, on_orphaned_request: "OnOrphanedRequest") -> str | None:
+        """Return sentences on what happens to the request if the task ends now; ``None`` if nothing was sent."""
+        if self.request_id:
+            return (
+                f"Async request {self.request_id} was sent, and may run and be billed. The next attempt waits for it "
+                "again, unless it was cancelled."
+            )
+        if self.in_flight is None:
+            return None
+        again = "sends it again" if on_orphaned_request == "resubmit" else "fails"
+        return (
+            f"{self.in_flight.subject} was being sent: whether Baseten has queued it is unknown. The next attempt "
+            f"{again}."
+        )
 
     def delete(self, note: str) -> None:
         """Delete the record of a request that was refused or ended without success. A retry then sends a new request.

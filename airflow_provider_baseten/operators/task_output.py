@@ -65,15 +65,17 @@ class TaskOutput:
             if not error.may_have_run:
                 raise
             raise with_note(error, outputs.save_response(response, self.result_store)) from error.__cause__
-        if not operator.do_xcom_push and not operator.output_path:
-            return None
-        return outputs.save_output(
-            output,
-            response.request_id,
-            output_path=operator.output_path,
-            result_store=self.result_store,
-            baseten_conn_id=operator.baseten_conn_id,
-        )
+        returned = None
+        if operator.do_xcom_push or operator.output_path:
+            returned = outputs.save_output(
+                output,
+                response.request_id,
+                output_path=operator.output_path,
+                result_store=self.result_store,
+                baseten_conn_id=operator.baseten_conn_id,
+            )
+        operator.finish(self._context, operator.summarize(response, outputs.stored_uris(returned)))
+        return returned
 
 
 def with_note(error: BasetenError, note: str) -> BasetenError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from airflow_provider_baseten.activity.task_summary import MAX_REQUEST_IDS, TaskSummary
 from airflow_provider_baseten.api.target import Target, check_request_id, require_one_target
 from airflow_provider_baseten.arguments import (
     check_flags,
@@ -21,6 +22,8 @@ from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.airflow_options import SensorOptions, resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator
+from airflow_provider_baseten.operators.wait_report import WaitReport
+from airflow_provider_baseten.storage.outputs import stored_uris
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, raise_error_of
 
 if TYPE_CHECKING:
@@ -113,6 +116,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         self.normalize_paths()
         if self.deferrable:
             began = time.time()
+            WaitReport(self, context, self._ids, sent_at=began, deadline=began + self.timeout)({})
             with self._open_results() as results:
                 self._defer(results, began + self.timeout, began)
         return super().run_task(context)
@@ -146,7 +150,8 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
         self._raise_error_of(event)
         with self._open_results() as results:
             outcomes = results.check_again(event["outcomes"])
-            results.log_outcomes(outcomes, event.get("seconds"), result_path=self.result_path)
+            report = WaitReport.after_deferral(self, context, event)
+            report(results.log_outcomes(outcomes, event.get("seconds"), result_path=self.result_path))
             if error := results.first_error(outcomes, timeout=self.timeout):
                 self._fail(error)
             late = results.late(outcomes)
@@ -155,7 +160,7 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
                     f"{len(late)} of {len(outcomes)} async requests had no result after {self.timeout:g} s, the first "
                     f"of them {late[0]}. Look at the queue and the replicas of the deployment, or raise timeout."
                 )
-            return self._outputs(outcomes, results)
+            return self._outputs(context, outcomes, results)
 
     def poke(self, context: "Context") -> PokeReturnValue:
         """Check all requests once.
@@ -177,15 +182,17 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             record = ProgressRecord(context, results.store, self.log)
             before = self._progress or record.load()
             waiter = results.new_waiter(self._ids, math.inf, self.poke_interval, before)
+            report = WaitReport(self, context, self._ids, sent_at=waiter.log.began)
+            waiter.on_change = lambda: report(waiter.log.statuses, waiter.log.running_at)
             results.poll(waiter)
             progress = waiter.progress
             if self.mode == "poke":
                 self._progress = progress
             elif progress != before:
                 record.save(progress)
-            return self._end_of_poke(waiter, results)
+            return self._end_of_poke(context, waiter, results)
 
-    def _end_of_poke(self, waiter: "Waiter", results: "AsyncResults") -> PokeReturnValue:
+    def _end_of_poke(self, context: "Context", waiter: "Waiter", results: "AsyncResults") -> PokeReturnValue:
         """Return the outputs if all requests have a result, otherwise a value that lets Airflow poke again.
 
         If a request has ended without a result, or is lost, fail the task; with ``soft_fail``, skip it.
@@ -198,17 +205,27 @@ class BasetenAsyncRequestSensor(BasetenOperator, BaseSensorOperator):
             results.log_outcomes(outcomes, seconds, result_path=self.result_path, waiter=waiter)
         if error is not None:
             self._fail(error)
-        return PokeReturnValue(is_done, self._outputs(waiter.request_ids, results) if is_done else None)
+        return PokeReturnValue(is_done, self._outputs(context, waiter.request_ids, results) if is_done else None)
 
     def timeout_note(self) -> str:
         """Return a note for the timeout error. It says that the requests continue without the sensor."""
         return "Nothing was sent. The async requests continue at Baseten, and the next attempt waits for them again."
 
-    def _outputs(self, request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
+    def _outputs(self, context: "Context", request_ids: Iterable[str], results: "AsyncResults") -> dict[str, Any]:
+        """Return the outputs by request id, and report what the sensor has done."""
         try:
-            return {request_id: results.output(request_id, result_path=self.result_path) for request_id in request_ids}
+            found = {name: results.output(name, result_path=self.result_path) for name in request_ids}
         except BasetenError as error:
             self._fail(error)
+        self.finish(
+            context,
+            TaskSummary(
+                target=self.called_target,
+                request_ids=tuple(found)[:MAX_REQUEST_IDS],
+                outputs=tuple(uri for output in found.values() for uri in stored_uris(output))[:MAX_REQUEST_IDS],
+            ),
+        )
+        return found
 
     def _raise_error_of(self, event: Mapping[str, Any]) -> None:
         try:

@@ -73,6 +73,11 @@ def save_output(
         ) from error
 
 
+def stored_uris(returned: Any) -> tuple[str, ...]:
+    """Return the URIs of the files behind what a task returns: one for a reference, none for a value in XCom."""
+    return (returned["uri"],) if references.has_form_of_reference(returned) else ()
+
+
 def xcom_holds(output: Output) -> bool:
     """Return whether an output goes to XCom itself, because it is small and Airflow returns it unchanged.
 

@@ -62,6 +62,7 @@ class BlockingPoller:
         the rate of ``[baseten] status_calls_per_second``. Requests that look lost come first; otherwise the order is
         random. A request whose turn does not come within the ten seconds keeps its state.
         """
+        before = waiter.log.statuses
         delivered = self.delivered([*waiter.open]) if waiter.may_be_delivered else set()
         for request_id in delivered or ():
             self._take(waiter, request_id, Observation(delivered=True))
@@ -78,6 +79,8 @@ class BlockingPoller:
             failures = failures + 1 if seen == Observation() else 0
             self._take(waiter, request_id, replace(seen, store_read=delivered is not None))
         waiter.log.write(time.time())
+        if waiter.log.statuses != before:
+            waiter.on_change()
 
     def _take(self, waiter: Waiter, request_id: str, seen: Observation) -> None:
         request, now = waiter.open[request_id], time.time()

@@ -1,9 +1,11 @@
 """Log lines of a wait for async requests: changes of status, a heartbeat, and the end of the wait."""
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from airflow_provider_baseten.api.async_predict import AsyncStatus
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.waiting.state import Observation, Outcome
 
@@ -53,6 +55,15 @@ class WaitLog:
         self._statuses: dict[str, str] = dict((logged or {}).get("statuses", {}))
         self._changed: dict[str, None] = {}
         self._logged_at = float((logged or {}).get("at", began))
+        #: When the first request was seen to run, in seconds since the epoch; ``None`` if this process saw none.
+        self.running_at: float | None = None
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Number of requests by status, in words."""
+        counts = Counter(self._statuses.values())
+        counts[_NO_STATUS] = self._count - counts.total()
+        return dict(+counts)
 
     def note(self, request_id: str, seen: Observation) -> bool:
         """Remember an observation of a request, and return whether the status of the request has changed."""
@@ -60,6 +71,8 @@ class WaitLog:
         if status is None or self._statuses.get(request_id) == status:
             return False
         self._statuses[request_id] = status
+        if self.running_at is None and seen.status == AsyncStatus.IN_PROGRESS:
+            self.running_at = time.time()
         self._changed[request_id] = None
         self.problem = ""
         return True
@@ -93,11 +106,10 @@ class WaitLog:
         return {"at": self._logged_at, "statuses": self._statuses if self._is_named else {}}
 
     def _counts(self) -> str:
-        counts = Counter(self._statuses.values())
-        counts[_NO_STATUS] = self._count - counts.total()
+        counts = self.statuses
         if self._count == 1:
-            return next(status for status in counts if counts[status])
-        return ", ".join(f"{counts[status]:,} {status}" for status in sorted(counts) if counts[status])
+            return next(iter(counts))
+        return ", ".join(f"{counts[status]:,} {status}" for status in sorted(counts))
 
 
 def log_wait_end(log: Log, ends: Mapping[str, str], seconds: float | None) -> None:

@@ -1,5 +1,6 @@
 """Results of async requests, as a worker reads them: output, error or cancellation of each request."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -148,8 +149,8 @@ class AsyncResults:
         *,
         result_path: str | None,
         waiter: Waiter | None = None,
-    ) -> None:
-        """Log the end of a wait in one line.
+    ) -> dict[str, int]:
+        """Log the end of a wait in one line. Return the number of requests by the words that say how their wait ended.
 
         :param seconds: duration of the wait.
         :param result_path: URI where the model stores its output.
@@ -166,6 +167,7 @@ class AsyncResults:
         is_stored = result_path is not None
         ends = {n: end_words(o, is_delivered=n in delivered, is_stored=is_stored) for n, o in outcomes.items()}
         log_wait_end(self._log, ends, seconds)
+        return dict(Counter(ends.values()))
 
     def was_cancelled(self, request_id: str) -> bool:
         """Return whether a request was cancelled before it began to run. ``False`` if its status is not known."""

@@ -39,6 +39,7 @@ class TriggerWaiter(Waiter):
         is_new = super().note(request_id, seen)
         if is_new:
             self.changed.set()
+            self.on_change()
         return is_new
 
     def settle(self, request_id: str, outcome: Outcome) -> None:

@@ -1,7 +1,7 @@
 """Waiter: the async requests that one task waits for, with their states and outcomes."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from airflow_provider_baseten.api.async_predict import AsyncStatus
@@ -9,6 +9,11 @@ from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.waiting.log import Log, WaitLog
 from airflow_provider_baseten.waiting.progress import WaitProgress
 from airflow_provider_baseten.waiting.state import GRACE, Observation, Outcome, Wait, poll_delay
+
+
+def _do_nothing() -> None:
+    """Ignore a change."""
+
 
 _NOTHING = Observation()
 _SUCCEEDED = Observation(status=AsyncStatus.SUCCEEDED)
@@ -57,6 +62,8 @@ class Waiter:
         self.request_ids = list(dict.fromkeys(request_ids))
         began = time.time() if progress.began is None else progress.began
         self.log = WaitLog(log, self.request_ids, began=began, logged=progress.logged)
+        #: Function that is called when a status has changed.
+        self.on_change: Callable[[], object] = _do_nothing
         #: Outcomes of the requests whose wait has ended, by id.
         self.outcomes: dict[str, Outcome] = {}
         #: Ids of the requests whose result is in the result store.

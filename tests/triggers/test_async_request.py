@@ -30,6 +30,7 @@ class TestArguments:
             "expects_delivery": True,
             "is_assumed": False,
             "cancel_on_kill": False,
+            "page": "",
             **options,
         }
         assert classpath == "airflow_provider_baseten.triggers.async_request.BasetenAsyncRequestTrigger"

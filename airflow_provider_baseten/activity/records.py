@@ -5,7 +5,7 @@ No record holds an input or an output of a model. Times are in seconds since the
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -39,7 +39,8 @@ class Record:
 
     def as_value(self) -> dict[str, Any]:
         """Return the record as a JSON object."""
-        return asdict(self)
+        value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

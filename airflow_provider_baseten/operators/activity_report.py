@@ -49,7 +49,8 @@ def report(operator: Any, make_record: Callable[[], tuple[Any, Record | None]]) 
         if record is not None:
             keep_record(task_instance, record)
     except Exception as error:
-        operator.log.debug("A record for Baseten's pages was not kept.", exc_info=error)
+        operator.log.debug("The full traceback:", exc_info=error)
+        operator.log.warning("What this task does could not be kept for Baseten's pages (%s).", type(error).__name__)
 
 
 def report_usage(operator: Any, context: "Context", summary: "TaskSummary") -> None:
@@ -71,12 +72,16 @@ def report_usage(operator: Any, context: "Context", summary: "TaskSummary") -> N
 
 
 def report_failure(operator: Any, error: BaseException) -> None:
-    """Keep the failure of a task."""
+    """Keep the failure of a task. If the operator does not run in a task, there is nothing to keep it with."""
+    from airflow.sdk import get_current_context
+
+    try:
+        task_instance = get_current_context()["ti"]
+    except (LookupError, RuntimeError):
+        return
 
     def record() -> tuple[Any, FailureRecord]:
-        from airflow.sdk import get_current_context
-
-        return get_current_context()["ti"], FailureRecord(
+        return task_instance, FailureRecord(
             **described_target(operator),
             at=time.time(),
             type=type(error).__name__,

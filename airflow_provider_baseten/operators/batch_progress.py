@@ -55,7 +55,7 @@ class ProgressReport:
         """
         if not progress.is_last:
             self._operator.log.info("%s", progress)
-        self._record = _updated(self._record, progress, time.time())
+        self._record = updated_record(self._record, progress, time.time())
         if not progress.is_last and (self._keeping is None or not self._keeping.is_alive()):
             self._keeping = Thread(target=self._keep, args=(self._record,), daemon=True)
             self._keeping.start()
@@ -76,7 +76,7 @@ class ProgressReport:
         report(self._operator, lambda: (self._task_instance, record))
 
 
-def _updated(record: BulkJobRecord, progress: "Progress", now: float) -> BulkJobRecord:
+def updated_record(record: BulkJobRecord, progress: "Progress", now: float) -> BulkJobRecord:
     """Return the record with the numbers of a report, and with one more point of its history.
 
     If the history is full, every second point is removed.

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from airflow_provider_baseten.activity.records import BulkJobRecord, JobProgress
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.batch.formats import input_format_of
 from airflow_provider_baseten.batch.input_file import InputFile
@@ -16,11 +17,14 @@ from airflow_provider_baseten.batch.input_files import find
 from airflow_provider_baseten.batch.job import BatchJob
 from airflow_provider_baseten.batch.plan import BatchPlan
 from airflow_provider_baseten.batch.previous_runs import PreviousRuns
+from airflow_provider_baseten.batch.progress import Progress
 from airflow_provider_baseten.batch.progress_meter import ProgressMeter
 from airflow_provider_baseten.batch.read_progress import ReadProgress
 from airflow_provider_baseten.batch.row_count import RowCount, is_cheap
 from airflow_provider_baseten.batch.row_source import open_source
-from airflow_provider_baseten.batch.run_stats import OutcomeStats, RequestStats
+from airflow_provider_baseten.batch.run_stats import Latencies, OutcomeStats, RequestStats
+from airflow_provider_baseten.exceptions import BasetenBatchError
+from airflow_provider_baseten.operators.batch_progress import updated_record
 from tests.batch.conftest import write_jsonl
 
 JSONL = [b"1\n2\n3\n", b"1\n\n  \n2", b"\xef\xbb\xbf1\n", b"\n\n", b"1\r\n\r\n2\r\n", b'{"a": "\xe2\x80\xa8"}\n' * 3]
@@ -182,3 +186,63 @@ def test_a_file_that_is_read_ahead_has_its_total_and_no_early_end(run, tmp_path,
     assert [(p.rows, p.total, p.eta_seconds) for p in seen[:3]] == [(0, 600, None)] * 3
     assert seen[-1].total == 600
     assert seen[-1].eta_seconds > 10
+
+
+class TestHistogram:
+    def test_counts_each_latency_once_in_few_ranges(self):
+        latencies = Latencies()
+        seconds = [0.00005, 0.001, 0.02, 0.02, 0.5, 3.0, 900.0]
+        for value in seconds:
+            latencies.add(value)
+        ranges = latencies.histogram()
+        assert len(ranges) <= 24
+        assert [bound for bound, _ in ranges] == sorted({bound for bound, _ in ranges})
+        for up_to, expected in ((0.01, 2), (0.2, 4), (60.0, 6), (1e9, 7)):
+            assert sum(count for bound, count in ranges if bound <= up_to) <= expected
+        assert sum(count for _, count in ranges) == 7
+
+    def test_of_equal_latencies_is_one_range(self):
+        latencies = Latencies()
+        for _ in range(5):
+            latencies.add(0.2)
+        ((bound, count),) = latencies.histogram()
+        assert (count, 0.2 <= bound < 0.22) == (5, True)
+
+    def test_of_nothing_is_empty(self):
+        assert Latencies().histogram() == []
+
+
+def test_the_last_report_is_made_at_the_end(run):
+    seen = []
+    run(inputs=[1, 2], on_progress=seen.append)
+    assert [(progress.is_last, progress.rows) for progress in seen] == [(True, 2)]
+
+
+def test_the_last_report_is_made_if_the_run_fails(run, model):
+    seen = []
+    model.broken = lambda row: True
+    with pytest.raises(BasetenBatchError):
+        run(inputs=[1], on_progress=seen.append, max_failed_rows=0)
+    assert [(progress.is_last, progress.failed) for progress in seen] == [(True, 1)]
+
+
+def test_the_history_of_a_record_stays_short_and_covers_the_whole_run():
+    made = BulkJobRecord(output_path="out", started_at=0.0, updated_at=0.0, progress=JobProgress())
+    for second in range(10_000):
+        progress = Progress(
+            rows=second,
+            total=None,
+            at_least=second,
+            failed=0,
+            errors={},
+            rows_per_second=1.0,
+            concurrency=second,
+            eta_seconds=None,
+        )
+        made = updated_record(made, progress, float(second))
+        assert len(made.history) <= 60
+    times = [at for at, _, _ in made.history]
+    assert times == sorted(times)
+    assert (times[0], times[-1]) == (0.0, 9999.0)
+    assert all(at == limit for at, limit, _ in made.history)
+    assert made.progress.rows == 9999

@@ -39,8 +39,9 @@ def outputs(folder: Path) -> Counter[tuple[int, int]]:
 
 def progress(run: DagRun, shard: int) -> dict[str, Any]:
     """What Airflow's UI shows of a shard."""
-    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/score.predict/state-store/baseten_batch_progress"
-    return run.api.call("GET", path, params={"map_index": shard})["value"]
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/score.predict/xcomEntries/baseten_bulk_job"
+    value = run.api.call("GET", path, params={"map_index": shard, "stringify": False})["value"]
+    return value["progress"]
 
 
 def shards_with_a_part(folder: Path) -> set[str]:

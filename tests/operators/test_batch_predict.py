@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,28 +14,13 @@ from airflow.sdk import DAG, task
 
 from airflow_provider_baseten.batch import engine
 from airflow_provider_baseten.client.retries import RequestRetries
-from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.operators import activity_report
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 from tools.airflow_stack import free_port
 
 KEY = "abcd1234.s3cr3t"
-
-needs_task_state_store = pytest.mark.skipif(not KNOWS_RETRY_POLICY, reason="Airflow has a task state store since 3.3")
-
-
-def remember_state(context, result):
-    context["ti"].xcom_push(key="state", value=context["task_state_store"].get("baseten_batch_progress"))
-
-
-class BrokenStore:
-    def set(self, *args, **kwargs):
-        raise RuntimeError("no store")
-
-
-def break_store(context):
-    context["task_state_store"] = BrokenStore()
 
 
 def square(row):
@@ -310,10 +296,10 @@ class TestProgress:
     def often(self, monkeypatch):
         monkeypatch.setattr(engine, "PROGRESS_SECONDS", 0.2)
 
-    @needs_task_state_store
-    def test_is_logged_and_kept_in_the_task_state_store(self, baseten, run_dag, tmp_path, capfd):
+    def test_is_logged_and_kept_for_the_pages(self, baseten, run_dag, tmp_path, capfd):
+        began = time.time()
         with DAG("progress") as dag:
-            batch("progress", tmp_path / "out", inputs=numbers(60), requests_per_second=60, post_execute=remember_state)
+            batch("progress", tmp_path / "out", inputs=numbers(60), requests_per_second=60)
         run = run_dag(dag)
         assert run.state == "success"
         lines = capfd.readouterr().out
@@ -322,7 +308,9 @@ class TestProgress:
         )
         assert f"Complete: 60 rows have an output, 0 have failed. The output folder is {tmp_path}/out." in lines
         assert "[warning" not in lines
-        assert run.xcom("progress", "state") == {
+        record = run.records["progress", -1, "baseten_bulk_job"]
+        latencies, history = record["progress"].pop("latencies"), record.pop("history")
+        assert record["progress"] == {
             "rows": 60,
             "total": 60,
             "at_least": 60,
@@ -332,6 +320,44 @@ class TestProgress:
             "concurrency": 0,
             "eta_seconds": 0.0,
         }
+        assert sum(count for _, count in latencies) == 60
+        assert len(history) >= 3
+        assert all(began <= at <= time.time() and limit > 0 for at, limit, _ in history)
+        assert record["target"] == "model square (environment production)"
+        assert record["page"] == f"{baseten.url}/v1/models/square"
+        assert record["output_path"] == f"{tmp_path}/out"
+        assert record["ended"]
+        assert began <= record["started_at"] <= record["updated_at"] <= time.time()
+
+    def test_of_a_job_that_fails_is_kept_up_to_its_end(self, connect, run_dag, tmp_path):
+        connect(host="http://127.0.0.1:1", password="abcd1234.s3cr3t")
+        once = {"request_retries": RequestRetries(max_attempts=1)}
+        with DAG("failed_job") as dag:
+            batch("failed_job", tmp_path / "out", inputs=numbers(9), **once)
+        run = run_dag(dag)
+        assert run.state == "failed"
+        record = run.records["failed_job", -1, "baseten_bulk_job"]
+        assert record["ended"]
+        assert record["progress"]["errors"] == {"BasetenUnavailableError": 9}
+        assert run.records["failed_job", -1, "baseten_failure"]["type"] == "BasetenBatchError"
+
+    def test_is_kept_from_the_start(self, connect, run_dag, tmp_path):
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+
+        found = []
+
+        def look(row):
+            with create_session() as session:
+                kept = session.query(XComModel).filter_by(dag_id="first_record", key="baseten_bulk_job").all()
+                found.extend(XComModel.deserialize_value(record) for record in kept)
+            return row
+
+        with Emulator(models={"square": look}, api_key=KEY) as emulator, DAG("first_record") as dag:
+            connect(host=emulator.url, password=KEY)
+            batch("first_record", tmp_path / "out", inputs=numbers(1))
+            assert run_dag(dag).state == "success"
+        assert [(record["ended"], record["progress"]["rows"]) for record in found] == [(False, 0)]
 
     def test_a_server_that_is_not_there_is_told_while_the_job_runs(self, connect, run_dag, tmp_path, capfd):
         connect(host="http://127.0.0.1:1", password="abcd1234.s3cr3t")
@@ -342,12 +368,16 @@ class TestProgress:
         lines = capfd.readouterr().out
         assert re.search(r"of 60 rows, .* (\d+) failed \(\1 BasetenUnavailableError\), at most", lines)
 
-    @needs_task_state_store
-    def test_a_store_that_fails_does_not_fail_the_task(self, baseten, run_dag, tmp_path, capfd):
-        with DAG("no_store") as dag:
-            batch("no_store", tmp_path / "out", inputs=numbers(60), requests_per_second=60, pre_execute=break_store)
-        assert run_dag(dag).state == "success"
-        assert "The progress could not be stored" in capfd.readouterr().out
+    def test_that_can_not_be_kept_does_not_fail_the_task(self, baseten, run_dag, tmp_path, monkeypatch):
+        def fail(task_instance, record):
+            raise RuntimeError("no XComs now")
+
+        monkeypatch.setattr(activity_report, "keep_record", fail)
+        with DAG("no_record") as dag:
+            batch("no_record", tmp_path / "out", inputs=numbers(60), requests_per_second=60)
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert run.records == {}
 
 
 def test_rows_and_outputs_are_in_neither_log_nor_rendered_templates(connect, run_dag, tmp_path, caplog, capfd):

@@ -1,0 +1,49 @@
+"""Records are read back as they were kept; one of another version or a damaged one hides nothing else."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from airflow_provider_baseten.activity.records import (
+    AsyncRequestRecord,
+    BulkJobRecord,
+    FailureRecord,
+    JobProgress,
+    Record,
+    UsageRecord,
+    read_record,
+)
+
+RECORDS = [
+    BulkJobRecord(
+        target="model abc (environment production)",
+        page="https://app.baseten.co/models/abc/overview",
+        output_path="s3://bucket/out",
+        started_at=1.0,
+        updated_at=2.5,
+        progress=JobProgress(rows=3, total=None, errors={"BasetenModelError": 1}, latencies=[(0.1, 2), (0.2, 1)]),
+        history=[(2.0, 16, 3.5)],
+    ),
+    AsyncRequestRecord(request_ids=["r1"], requests=1, statuses={"queued": 1}, sent_at=1.0, updated_at=2.0),
+    UsageRecord(at=3.0, model="m", requests=1, tokens={"prompt_tokens": 7}),
+    FailureRecord(at=4.0, type="BasetenModelError", message="The model failed.", request_id="r1", status=500),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.key)
+class TestReading:
+    def test_returns_what_was_kept(self, record: Record) -> None:
+        assert read_record(type(record), json.loads(json.dumps(record.as_value()))) == record
+
+    def test_ignores_fields_of_a_later_version(self, record: Record) -> None:
+        later = {**record.as_value(), "version": 2, "new": [1]}
+        assert read_record(type(record), later) == replace(record, version=2)
+
+    @pytest.mark.parametrize("value", [None, [], "text", {}, {"version": "one"}])
+    def test_returns_nothing_for_something_else(self, record: Record, value: object) -> None:
+        assert read_record(type(record), value) is None
+
+
+def test_each_kind_has_a_key_of_its_own() -> None:
+    assert len({record.key for record in RECORDS}) == len(RECORDS)

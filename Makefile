@@ -38,9 +38,11 @@ MARKERS := airflow or browser or cluster or llm or processes or slow or truth
 QUICK_1 := tests/batch
 QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
+# Tests that start whole Airflows and wait for them.
+WAITING := tests/cluster tests/demo
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not ($(MARKERS))"
 
-.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-cluster test-others test-oldest test-matrix format lint docs dist clean
+.PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-waiting test-others test-oldest test-matrix format lint docs dist clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO_READY)
@@ -56,16 +58,16 @@ quick-4: $(READY)
 	$(QUICK) $(foreach folder,$(QUICK_1) $(QUICK_2) $(QUICK_3),--ignore=$(folder))
 
 test: lint $(TRUSS_READY)
-	$(MAKE) -j2 test-cluster test-others
+	$(MAKE) -j2 test-waiting test-others
 	$(MAKE) docs
 
-# The tests of the cluster wait most of the time, so the others run beside them. Their output comes in one piece.
-test-cluster: $(READY)
+# These tests wait most of the time, so the others run beside them. Their output comes in one piece.
+test-waiting: $(READY)
 	@output=$$(mktemp); trap 'cat $$output; rm -f $$output' EXIT; trap 'exit 130' INT TERM; \
-		$(BIN)/python -m pytest -p no:cacheprovider tests/cluster >$$output 2>&1
+		$(BIN)/python -m pytest -p no:cacheprovider $(WAITING) >$$output 2>&1
 
 test-others: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/cluster
+	$(BIN)/python -m pytest $(foreach folder,$(WAITING),--ignore=$(folder))
 
 test-oldest: $(OLDEST_READY)
 	$(OLDEST_VENV)/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)

@@ -3,15 +3,15 @@
 Other modules of this package import such names from here. Each name was checked in Airflow 3.1.8, 3.2.2 and 3.3.2, or
 in the versions that its docstring names.
 
-If Airflow drops one of these names, the import fails with an ``ImportError`` that says what to install. Only
-``RetryDecision`` and ``RetryPolicy`` have replacements. The classes and functions that this module defines use other
-private names of Airflow. Their docstrings say what happens if Airflow drops such a name.
+If Airflow drops one of these names, the import fails with an ``ImportError`` that says what to install. The docstrings
+of the classes and functions say what happens if Airflow drops another private name.
 """
 
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -94,10 +94,9 @@ __all__ = [
 ]
 
 # The modules in which each name is looked up, beginning with its module in the newest Airflow. A module is imported
-# when the name is first used, because the plugin manager and the decorators are slow to import. If no module has the
-# name, and `_STAND_INS` has no replacement, the import of the name fails.
-# Airflow's exceptions, `conf`, the plugin class and `determine_kwargs` moved in 3.2. `NEVER_EXPIRE` exists from 3.3 on.
-# `SET_DURING_EXECUTION` is private: a placeholder for a model input that a decorated function returns in the task.
+# when the name is first used, because some are slow to import. Airflow's exceptions, `conf`, the plugin class and
+# `determine_kwargs` moved in 3.2. `NEVER_EXPIRE` exists from 3.3 on. `SET_DURING_EXECUTION` is private: a placeholder
+# for a model input that a decorated function returns in the task.
 _MODULES = {
     name: modules
     for names, modules in {
@@ -134,6 +133,9 @@ def __getattr__(name: str) -> Any:
         tells the version. It would be lost in an ``AttributeError``, which ``from ... import`` replaces.
     """
     modules, cause = _MODULES.get(name, ()), None
+    if name == "Stats":  # From 3.2 on, this module configures the metrics of each process that loads it.
+        with suppress(ImportError):
+            import_module("airflow.sdk.serde")
     for module in modules:
         try:
             value = getattr(import_module(module), name)
@@ -319,9 +321,7 @@ def state_of_waiting_task(trigger: Any) -> str | None:
 
 
 def count_resumable_job(event: str, operator: object) -> None:
-    """Count an event under the metric names of Airflow's ``ResumableJobMixin``, for dashboards that show them.
-
-    Airflow does not document the names; these are the names in Airflow 3.3.2.
+    """Count an event under the metric names of Airflow's ``ResumableJobMixin`` (undocumented; those of 3.3.2).
 
     :param event: ``fresh_submit``, ``reconnect_success`` or ``terminal_resubmit``.
     """

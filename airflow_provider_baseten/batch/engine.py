@@ -1,6 +1,7 @@
 """Engine of bulk inference: it reads rows, keeps requests in flight, and writes parts and a manifest."""
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -99,9 +100,9 @@ def run_batch(
         on_progress=on_progress,
     )
     # The event loop runs in a thread of its own. In the calling thread, it would swallow an exception that a signal
-    # handler raises, such as the one for Airflow's execution_timeout.
+    # handler raises, such as the one for Airflow's execution_timeout. The context holds the current span of a trace.
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(_in_loop, work)
+        run = pool.submit(contextvars.copy_context().run, _in_loop, work)
         try:
             return run.result()
         finally:
@@ -125,7 +126,7 @@ async def _run_job(job: BatchJob, *, client: Client, stop: threading.Event, on_p
         _LOG.info("%s is already complete: nothing is sent.", job.output_path)
         return previous_manifest
     previous = await asyncio.to_thread(folder.previous_runs)
-    transport = AsyncTransport(client.credentials.with_options(timeout=job.timeout))
+    transport = AsyncTransport(client.credentials.with_options(timeout=job.timeout), client.observer)
     try:
         run = _Run(plan, source, folder, previous, transport)
         manifest = await run.run(stop, on_progress)
@@ -198,6 +199,7 @@ class _Run:
             self._prefetcher.close()
             self._meter.count.close()
             await self._writer.close()
+            self._sender.report()
             if on_progress is not None:
                 on_progress(self._progress(time.monotonic(), is_last=True))
         if self._error is not None:
@@ -310,6 +312,7 @@ class _Run:
                 self._slots.resize(self._controller.update(counts, now, starved=self._prefetcher.starved))
                 self._start_workers()
             if on_progress is not None and now >= self._reported + PROGRESS_SECONDS:
+                self._sender.report()
                 on_progress(self._progress(now))
 
     def _progress(self, now: float, *, is_last: bool = False) -> Progress:

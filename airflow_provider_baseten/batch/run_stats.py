@@ -4,6 +4,12 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from airflow_provider_baseten.client.observer import CallCounts
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.exceptions import BasetenError
 
 _BUCKETS_PER_E = 20
 _SHORTEST = 1e-4
@@ -25,10 +31,15 @@ class RequestStats:
     def __init__(self) -> None:
         self.sent = 0
         self.rejected = 0
+        # Requests that were sent again, those that succeeded, and by error those that failed in their last attempt.
+        self.retries = 0
+        self.succeeded = 0
+        self.errors: Counter[type[BasetenError]] = Counter()
         self.responses = 0
         self.response_seconds = 0.0
         self.usage: Counter[str] = Counter()
         self.latencies = Latencies()
+        self._reported = self._totals()
 
     @property
     def latency(self) -> float:
@@ -43,6 +54,27 @@ class RequestStats:
         self.responses += 1
         self.response_seconds += seconds
         self.latencies.add(seconds)
+
+    def new_counts(self) -> CallCounts:
+        """Return the counts since the last call of this method."""
+        then, self._reported = self._reported, self._totals()
+        now = self._reported
+        return CallCounts(
+            succeeded=now.succeeded - then.succeeded,
+            errors=Counter(now.errors) - Counter(then.errors),
+            retries=now.retries - then.retries,
+            responses=now.responses - then.responses,
+            response_seconds=now.response_seconds - then.response_seconds,
+        )
+
+    def _totals(self) -> CallCounts:
+        return CallCounts(
+            succeeded=self.succeeded,
+            errors=self.errors.copy(),
+            retries=self.retries,
+            responses=self.responses,
+            response_seconds=self.response_seconds,
+        )
 
     def add_usage(self, output: object) -> None:
         """Add the token counts in the field ``usage`` of a response. Values that can't be a count are left out.

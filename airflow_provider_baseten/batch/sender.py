@@ -92,13 +92,20 @@ class Sender:
             except BasetenError as error:
                 pause = self._retries.pause(error, self._request, attempt, time.monotonic() - began)
                 if pause is None:
+                    self.stats.errors[type(error)] += 1
                     raise
+                self.stats.retries += 1
                 # A server rejects a request fast. If the rejected request freed its slot at once, another one would be
                 # sent and rejected too. So the slot stays taken for as long as a response takes on average.
                 kept = self.stats.latency if isinstance(error, BasetenRateLimitError) else 0.0
             else:
+                self.stats.succeeded += 1
                 return self._outcomes(request, response)
             await self._slots.pause(pause, kept)
+
+    def report(self) -> None:
+        """Report the requests since the last report to the observer of the client."""
+        self._transport.report_attempts(self._request, self.stats.new_counts())
 
     async def _attempt(self, body: bytes) -> Response:
         if self._limiter is not None:

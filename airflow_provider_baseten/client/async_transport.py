@@ -20,6 +20,7 @@ from airflow_provider_baseten.api.responses import Response, is_success
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
 from airflow_provider_baseten.client.connection_errors import async_failure, connection_lost
 from airflow_provider_baseten.client.credentials import Credentials
+from airflow_provider_baseten.client.observer import CallCounts, ObservedCall, Observer, report_counts, with_headers
 from airflow_provider_baseten.client.proxies import has_proxies, proxy_for
 from airflow_provider_baseten.client.response_reader import IN_MEMORY_BYTES, ResponseReader, checked_response
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
@@ -38,14 +39,16 @@ class AsyncTransport:
     """Sends requests without blocking the event loop. Connections open on first use, so that no fork inherits them.
 
     :param credentials: address and keys of the workspace.
+    :param observer: observer of the calls, by default none.
     """
 
     # Cache for the next request: path, host and headers of the last request, and the URL and headers in pyreqwest's
     # types. The last request itself is not kept, because its body may be large.
     _last: tuple[str, str, Mapping[str, str], Url, HeaderMap] | None = None
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, observer: Observer | None = None) -> None:
         self._credentials = credentials
+        self._observer = observer or Observer()
         self._client: Client | None = None
 
     @cached_property
@@ -58,11 +61,24 @@ class AsyncTransport:
         :raises BasetenError: error of the last attempt.
         """
         retrying = tenacity.AsyncRetrying(**self._credentials.request_retries.options(request))
-        return await retrying(self._attempt, self._credentials.prepared(request))
+        prepared, url = self._credentials.prepared(request), self._credentials.url(request)
+        with ObservedCall(self._observer, prepared, url) as call:
+
+            async def attempt() -> Response:
+                with call.attempt():
+                    return await self._attempt(call.request)
+
+            return call.succeed(await retrying(attempt))
 
     def prepared(self, request: Request) -> Request:
-        """Return a request in the form that :meth:`attempt` takes; see :meth:`Credentials.prepared`."""
-        return self._credentials.prepared(request)
+        """Return a request in the form that :meth:`attempt` takes: with the credentials' settings and the observer's
+        headers, which are the same for all attempts.
+        """
+        return with_headers(self._credentials.prepared(request), self._observer.headers)
+
+    def report_attempts(self, request: Request, counts: CallCounts) -> None:
+        """Report calls that were made with :meth:`attempt` to the observer."""
+        report_counts(self._observer, request, counts)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -21,6 +21,7 @@ from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.management import AsyncManagement, Management
+from airflow_provider_baseten.client.observer import Observer
 from airflow_provider_baseten.client.transport import Attempt, OnChunk, Transport
 from airflow_provider_baseten.exceptions import BasetenInputError
 
@@ -32,20 +33,24 @@ class _BaseClient:
     """Base of both clients.
 
     :param credentials: address and keys of the workspace.
+    :param observer: observer of the calls, by default none.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, *, observer: Observer | None = None) -> None:
         self.credentials = credentials
+        self.observer = observer or Observer()
 
     def with_options(self, *, timeout: float | None = None, max_attempts: int | None = None) -> Self:
-        """Return another client with the same credentials and other limits. The new client has connections of its own.
+        """Return another client with the same credentials and other limits. The new client has the same observer, and
+        connections of its own.
 
         A limit that is not given stays unchanged.
 
         :param timeout: seconds to wait for a response.
         :param max_attempts: maximum number of attempts for each request, the first included; 1 for no retry.
         """
-        return type(self)(self.credentials.with_options(timeout=timeout, max_attempts=max_attempts))
+        credentials = self.credentials.with_options(timeout=timeout, max_attempts=max_attempts)
+        return type(self)(credentials, observer=self.observer)
 
 
 class Client(_BaseClient):
@@ -58,6 +63,7 @@ class Client(_BaseClient):
     ...     client.predict(Target(model_id="abcd1234"), {"prompt": "Hello"})
 
     :param credentials: address and keys of the workspace.
+    :param observer: observer of the calls, see :mod:`airflow_provider_baseten.client.observer`; by default none.
     """
 
     def __enter__(self) -> Self:
@@ -129,7 +135,7 @@ class Client(_BaseClient):
 
         https://docs.baseten.co/inference/model-apis/overview
         """
-        client: OpenAI = _openai_sdk().make_client(self.credentials, target)
+        client: OpenAI = _openai_sdk().make_client(self.credentials, target, self.observer)
         return client
 
     @cached_property
@@ -159,7 +165,7 @@ class Client(_BaseClient):
 
     @cached_property
     def _transport(self) -> Transport:
-        return Transport(self.credentials)
+        return Transport(self.credentials, self.observer)
 
 
 class AsyncClient(_BaseClient):
@@ -168,6 +174,7 @@ class AsyncClient(_BaseClient):
     A client belongs to one event loop. Close it, or use it in ``async with``.
 
     :param credentials: address and keys of the workspace.
+    :param observer: observer of the calls, see :mod:`airflow_provider_baseten.client.observer`; by default none.
     """
 
     async def __aenter__(self) -> Self:
@@ -207,7 +214,7 @@ class AsyncClient(_BaseClient):
 
     def openai(self, target: Target | ModelApis) -> "AsyncOpenAI":
         """Return an async client of the official OpenAI SDK; see :meth:`Client.openai`."""
-        client: AsyncOpenAI = _openai_sdk().make_async_client(self.credentials, target)
+        client: AsyncOpenAI = _openai_sdk().make_async_client(self.credentials, target, self.observer)
         return client
 
     @cached_property
@@ -228,7 +235,7 @@ class AsyncClient(_BaseClient):
 
     @cached_property
     def _transport(self) -> AsyncTransport:
-        return AsyncTransport(self.credentials)
+        return AsyncTransport(self.credentials, self.observer)
 
 
 def _openai_sdk() -> ModuleType:

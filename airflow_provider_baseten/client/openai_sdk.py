@@ -17,6 +17,7 @@ from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.client.ca_bundle import ca_bundle
 from airflow_provider_baseten.client.credentials import Credentials
+from airflow_provider_baseten.client.observer import Observer, headers_to_add
 from airflow_provider_baseten.client.proxies import proxy_for
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
@@ -67,11 +68,12 @@ class _Attempts:
 
 
 class _RetryingTransport(_httpx.BaseTransport):  # type: ignore[misc]
-    def __init__(self, retries: RequestRetries, request: Request, transport: Any) -> None:
-        self._retries, self._request, self._transport = retries, request, transport
+    def __init__(self, retries: RequestRetries, request: Request, transport: Any, observer: Observer) -> None:
+        self._retries, self._request, self._transport, self._observer = retries, request, transport, observer
 
     def handle_request(self, request: Any) -> Any:
         attempts = _Attempts(self._retries, self._request)
+        request.headers.update(headers_to_add(request.headers, self._observer.headers))
         while True:
             try:
                 response = self._transport.handle_request(request)
@@ -89,11 +91,12 @@ class _RetryingTransport(_httpx.BaseTransport):  # type: ignore[misc]
 
 
 class _AsyncRetryingTransport(_httpx.AsyncBaseTransport):  # type: ignore[misc]
-    def __init__(self, retries: RequestRetries, request: Request, transport: Any) -> None:
-        self._retries, self._request, self._transport = retries, request, transport
+    def __init__(self, retries: RequestRetries, request: Request, transport: Any, observer: Observer) -> None:
+        self._retries, self._request, self._transport, self._observer = retries, request, transport, observer
 
     async def handle_async_request(self, request: Any) -> Any:
         attempts = _Attempts(self._retries, self._request)
+        request.headers.update(headers_to_add(request.headers, self._observer.headers))
         while True:
             try:
                 response = await self._transport.handle_async_request(request)
@@ -110,22 +113,22 @@ class _AsyncRetryingTransport(_httpx.AsyncBaseTransport):  # type: ignore[misc]
         await self._transport.aclose()
 
 
-def make_client(credentials: Credentials, target: Target | ModelApis) -> openai.OpenAI:
+def make_client(credentials: Credentials, target: Target | ModelApis, observer: Observer) -> openai.OpenAI:
     """Return a client of the OpenAI-compatible server of a target."""
     request, retries = _request_of(target), credentials.request_retries
     transport = _httpx.HTTPTransport(**_transport_settings(credentials, request))
     http_client = openai.DefaultHttpxClient(
-        transport=_RetryingTransport(retries, request, transport), **_CLIENT_SETTINGS
+        transport=_RetryingTransport(retries, request, transport, observer), **_CLIENT_SETTINGS
     )
     return openai.OpenAI(http_client=http_client, **_settings(credentials, request))
 
 
-def make_async_client(credentials: Credentials, target: Target | ModelApis) -> openai.AsyncOpenAI:
+def make_async_client(credentials: Credentials, target: Target | ModelApis, observer: Observer) -> openai.AsyncOpenAI:
     """Return an async client of the OpenAI-compatible server of a target."""
     request, retries = _request_of(target), credentials.request_retries
     transport = _httpx.AsyncHTTPTransport(**_transport_settings(credentials, request))
     http_client = openai.DefaultAsyncHttpxClient(
-        transport=_AsyncRetryingTransport(retries, request, transport), **_CLIENT_SETTINGS
+        transport=_AsyncRetryingTransport(retries, request, transport, observer), **_CLIENT_SETTINGS
     )
     return openai.AsyncOpenAI(http_client=http_client, **_settings(credentials, request))
 

@@ -16,6 +16,7 @@ from airflow_provider_baseten.client.ca_bundle import ca_bundle
 from airflow_provider_baseten.client.connection_errors import blocking_failure
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.client.http_adapter import SENDING, Adapter, plain_headers
+from airflow_provider_baseten.client.observer import ObservedCall, Observer
 from airflow_provider_baseten.client.proxies import proxy_for
 from airflow_provider_baseten.client.response_reader import ResponseReader, checked_response
 from airflow_provider_baseten.client.wire import CONNECT_TIMEOUT, USER_AGENT
@@ -55,14 +56,16 @@ class Transport:
     The connections open on first use.
 
     :param credentials: address and keys of the workspace.
+    :param observer: observer of the calls, by default none.
     """
 
     #: The request in flight, ``None`` if there is none. The value stays set if an exception from a signal handler
     #: ends the call, for example Airflow's timeout. The operator then describes the interrupted request in its error.
     attempt_in_flight: Attempt | None = None
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, observer: Observer | None = None) -> None:
         self._credentials = credentials
+        self._observer = observer or Observer()
 
     def send(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Send a request, with retries, and return the response.
@@ -71,7 +74,14 @@ class Transport:
         :raises BasetenError: error of the last attempt.
         """
         retrying = tenacity.Retrying(**self._credentials.request_retries.options(request))
-        return retrying(self._attempt, self._credentials.prepared(request), on_chunk)
+        prepared, url = self._credentials.prepared(request), self._credentials.url(request)
+        with ObservedCall(self._observer, prepared, url) as call:
+
+            def attempt() -> Response:
+                with call.attempt():
+                    return self._attempt(call.request, on_chunk)
+
+            return call.succeed(retrying(attempt))
 
     def close(self) -> None:
         """Close the connections."""

@@ -19,6 +19,7 @@ from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.hooks.key_check import check_keys
 from airflow_provider_baseten.hooks.lookup import afind_connection, find_connection
+from airflow_provider_baseten.telemetry.observer import AIRFLOW_OBSERVER
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -83,12 +84,14 @@ class BasetenHook(BaseHook):
 
     def client(self) -> Client:
         """Return a client with the credentials of the connection; close it, or use it in ``with``."""
-        return Client(self.connection.credentials(self._timeout, self._request_retries))
+        credentials = self.connection.credentials(self._timeout, self._request_retries)
+        return Client(credentials, observer=AIRFLOW_OBSERVER)
 
     async def async_client(self) -> AsyncClient:
         """Return an async client for the running event loop; close it, or use it in ``async with``."""
         connection = await afind_connection(self.baseten_conn_id)
-        return AsyncClient(connection.credentials(self._timeout, self._request_retries))
+        credentials = connection.credentials(self._timeout, self._request_retries)
+        return AsyncClient(credentials, observer=AIRFLOW_OBSERVER)
 
     @cached_property
     def _client(self) -> Client:

@@ -10,6 +10,7 @@ from airflow_provider_baseten.client.client import AsyncClient
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.hooks.lookup import afind_connection
+from airflow_provider_baseten.telemetry.observer import AIRFLOW_OBSERVER
 
 
 class SharedClient:
@@ -61,7 +62,8 @@ class SharedClient:
         async with self._opening:
             if self._opened is None:
                 connection = await afind_connection(self._conn_id)
-                client = AsyncClient(connection.credentials(self._timeout, self._request_retries))
+                credentials = connection.credentials(self._timeout, self._request_retries)
+                client = AsyncClient(credentials, observer=AIRFLOW_OBSERVER)
                 self._opened = client, connection
             return self._opened
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.target import ModelApis, Target
     from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
+    from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.hooks.baseten import BasetenHook
 
 
@@ -37,7 +38,6 @@ class BatchRunMixin:
 
         :raises BasetenBatchError: every row or too many rows have failed, or the task was stopped.
         """
-        from airflow_provider_baseten.batch.engine import run_batch
         from airflow_provider_baseten.batch.failed_rows import check_any_output
 
         self._stop = threading.Event()
@@ -45,7 +45,7 @@ class BatchRunMixin:
         report = ProgressReport(self, context, job)
         report.start()
         try:
-            manifest = run_batch(job, client=hook.client(), stop=self._stop, on_progress=report)
+            manifest = self._run_observed(hook.client(), job, report)
         except BaseException:
             report.end()
             raise
@@ -60,6 +60,17 @@ class BatchRunMixin:
         if self.needs_an_output:
             check_any_output(manifest, job.max_failure_ratio)
         log_failed_rows(self.log, manifest)
+        return manifest
+
+    def _run_observed(self, client: "Client", job: "BatchJob", report: "ProgressReport") -> "Manifest":
+        from airflow_provider_baseten.batch.engine import run_batch
+        from airflow_provider_baseten.telemetry.spans import bulk_span
+
+        operation = "sync_route" if job.route else job.preset
+        model = (job.parameters or {}).get("model")
+        with bulk_span(operation, job.target, model, client.credentials.host_url(job.target.host)) as span:
+            manifest = run_batch(job, client=client, stop=self._stop, on_progress=report)
+            span.set_counts(rows=manifest.rows, failed=manifest.failed, requests=manifest.sent, tokens=manifest.usage)
         return manifest
 
     def timeout_note(self) -> str:

@@ -97,8 +97,11 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
 
         :param summary: what the task has done.
         """
+        from airflow_provider_baseten.telemetry.metrics import count_summary
+
         self.summary = summary
         report_usage(self, context, summary)
+        count_summary(summary, type(self).__name__)
 
     def timeout_note(self) -> str:
         """Return the sentences that follow "The execution_timeout has passed." in the error.

@@ -17,13 +17,16 @@ class Deliveries:
     def __init__(self, store: ResultStore) -> None:
         self._store = store
 
-    def save(self, request_id: str, body: bytes) -> None:
+    def save(self, request_id: str, body: bytes) -> bool:
         """Save the body of a delivery; a second delivery for the same request changes nothing.
 
+        :returns: whether it was saved now; ``False`` if the request has a delivery already.
         :raises BasetenResultStoreError: the delivery could not be written.
         """
-        if not self.delivered([request_id]):
-            self._store.write(_file_name(request_id), body)
+        if self.delivered([request_id]):
+            return False
+        self._store.write(_file_name(request_id), body)
+        return True
 
     def load(self, request_id: str) -> Delivery | None:
         """Return the delivery of a request, ``None`` if there is none.

@@ -27,6 +27,7 @@ from airflow_provider_baseten.storage import write_retries
 from airflow_provider_baseten.storage.files import consequence
 from airflow_provider_baseten.storage.outputs import predict_output_of
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.telemetry.metrics import count_resent_predict
 
 # Seconds between two checks whether another trigger has ended the call.
 _CHECK_INTERVAL = 2.0
@@ -169,14 +170,12 @@ class BasetenPredictTrigger(BaseTrigger):
         return True
 
     def _check_orphan(self, subject: str, earlier: Claim, mine: Claim) -> None:
-        from airflow_provider_baseten.compat import Stats
-
         check_orphan(
             self.on_orphaned_request,
             f"An earlier trigger no longer waits for {subject}: it was suspended, or its triggerer died. Baseten has "
             "cancelled the work, because the connection was closed; clear the task to send the request again.",
         )
-        Stats.incr("baseten.predict.resent")
+        count_resent_predict()
         log.warning(
             "Trigger %s no longer waits for %s (its triggerer died or was suspended); trigger %s is sending it again.",
             earlier.id,

@@ -10,6 +10,7 @@ from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.telemetry.spans import wait_span
 from airflow_provider_baseten.waiting.log import Log
 from airflow_provider_baseten.waiting.state import Observation, Outcome
 from airflow_provider_baseten.waiting.waiter import Waiter
@@ -44,6 +45,10 @@ class BlockingPoller:
 
     def wait(self, waiter: Waiter) -> None:
         """Block until each request has an outcome or the deadline has passed."""
+        with wait_span(waiter.target, waiter.request_ids, waiter.outcomes):
+            self._wait(waiter)
+
+    def _wait(self, waiter: Waiter) -> None:
         while True:
             self.poll(waiter)
             now = time.time()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.telemetry.spans import wait_span
 from airflow_provider_baseten.waiting.client_source import ClientSource
 from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
 from airflow_provider_baseten.waiting.session import Session
@@ -44,6 +45,10 @@ class Poller:
 
         :raises BasetenError: the Airflow connection was never readable during the wait.
         """
+        with wait_span(waiter.target, waiter.request_ids, waiter.outcomes):
+            await self._wait(waiter)
+
+    async def _wait(self, waiter: TriggerWaiter) -> None:
         async with self._in_session() as session:
             session.join(waiter)
             try:

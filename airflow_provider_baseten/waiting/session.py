@@ -9,6 +9,7 @@ import time
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.client import AsyncClient
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenRateLimitError
+from airflow_provider_baseten.telemetry import metrics
 from airflow_provider_baseten.waiting.client_source import ClientSource
 from airflow_provider_baseten.waiting.errors import no_connection
 from airflow_provider_baseten.waiting.limiter import StatusCallLimiter
@@ -28,6 +29,8 @@ _CALLS_IN_FLIGHT = 32
 # Airflow's API server or of a secrets backend. After one successful try, the wait survives an outage of any length.
 _RECONNECT = 5.0
 _CONNECTION_GRACE = 120.0
+# Seconds between two values of the metric of waiting requests.
+_GAUGE_INTERVAL = 10.0
 # Number of requests after which `_read_store` pauses, so that other tasks of the event loop can run.
 _AT_ONCE = 100
 
@@ -107,6 +110,7 @@ class Session:
         """End the work, and close the client."""
         self._work.cancel()
         await asyncio.wait({self._work})
+        metrics.waiting.set(self, 0)
         await self._source.close()
 
     def _end_all(self, _: asyncio.Task[None]) -> None:
@@ -119,6 +123,15 @@ class Session:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_reading())
             group.create_task(self._keep_asking())
+            group.create_task(self._keep_counting())
+
+    async def _keep_counting(self) -> None:
+        while True:
+            metrics.waiting.set(self, self._number_waiting())
+            await asyncio.sleep(_GAUGE_INTERVAL)
+
+    def _number_waiting(self) -> int:
+        return sum(len(waiter.open) for waiter in self._waiters)
 
     async def _keep_reading(self) -> None:
         while True:
@@ -246,7 +259,7 @@ class Session:
         words = error_words(error) if error else ""
         for waiter in self._waiters:
             waiter.log.problem = f"Connection '{self._conn_id}': {problem}. {words}".rstrip()
-        waiting = sum(len(waiter.open) for waiter in self._waiters)
+        waiting = self._number_waiting()
         log.warning(
             "Connection '%s': %s. Still waiting for %d async requests. %s", self._conn_id, problem, waiting, words
         )

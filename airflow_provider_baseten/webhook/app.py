@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from airflow_provider_baseten import config
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.telemetry.metrics import count_delivery, refusal
 from airflow_provider_baseten.webhook.buffer import Body, Buffer
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
@@ -145,6 +146,7 @@ class _Receiver:
             except ClientDisconnect:
                 return Response(status_code=400)
             except Refusal as refused:
+                count_delivery(refusal(refused.status), "receiver")
                 _log.warning(
                     "A delivery for connection %s was refused with %d: %s",
                     conn_id or None,
@@ -156,6 +158,7 @@ class _Receiver:
                 # After a 503 Baseten sends the delivery again. This does no harm, because a result that is already
                 # stored stays as it is. Only the types of errors are logged, because error messages may hold paths,
                 # and tracebacks may hold the payload.
+                count_delivery(refusal(503), "receiver")
                 _log.error("A delivery for connection %s failed: %s", conn_id or None, error_types(error))
                 return JSONResponse({"error": "The result could not be stored."}, 503)
         if request_id:

@@ -10,6 +10,7 @@ from typing import IO
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.telemetry.metrics import count_delivery
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, is_test
@@ -200,10 +201,11 @@ class Drain:
             return
         try:
             body = file.read() if body is None else body
-            Deliveries(ResultStore(connection.result_store)).save(metadata.request_id, body)
+            is_new = Deliveries(ResultStore(connection.result_store)).save(metadata.request_id, body)
         except BasetenResultStoreError as error:
             raise _DrainError(f"the store of connection {metadata.conn_id} fails ({error_types(error)})") from None
         self._spool.remove(entry)
+        count_delivery("stored" if is_new else "duplicate", "receiver")
         _log.info(
             "The spooled result of async request %s for connection %s was stored", metadata.request_id, metadata.conn_id
         )

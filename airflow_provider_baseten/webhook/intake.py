@@ -7,6 +7,7 @@ from functools import partial
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.telemetry.metrics import count_delivery
 from airflow_provider_baseten.webhook.clock import DeliveryClock, format_time, parse_time
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, identify, is_test
@@ -126,15 +127,16 @@ class Intake:
         """
         queue = _QUEUE_SHARE * self._timeout if self._spool else None
 
-        def save() -> None:
-            Deliveries(ResultStore(uri)).save(metadata.request_id, body)
+        def save() -> bool:
+            return Deliveries(ResultStore(uri)).save(metadata.request_id, body)
 
         try:
-            await self._stores.run(save, deadline=deadline, queue=queue)
+            is_new = await self._stores.run(save, deadline=deadline, queue=queue)
         except TimeoutError:
             return "the store did not respond in time"
         except Exception as error:
             return f"the store failed ({error_types(error)})"
+        count_delivery("stored" if is_new else "duplicate", "receiver")
         return ""
 
     async def _hold(self, metadata: DeliveryMetadata, body: bytes, deadline: float) -> None:
@@ -183,6 +185,7 @@ class Intake:
                 error,
             )
             raise Refusal(503, "The result could not be stored.") from None
+        count_delivery("held" if kind is DeliveryKind.HELD else "spooled", "receiver")
         _log.warning("The result of %s for connection %s was spooled: %s", what, metadata.conn_id, problem)
         self._on_spooled()
 

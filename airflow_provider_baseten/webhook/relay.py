@@ -16,6 +16,7 @@ from airflow_provider_baseten.api.webhook import is_recent
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResultStoreError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from airflow_provider_baseten.telemetry.metrics import count_delivery, refusal
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import (
     ReceivedDelivery,
@@ -167,6 +168,7 @@ class Relay:
         except Refusal as refused:
             if not self._queue.refuse(entry):
                 return None
+            count_delivery(refusal(refused.status), "relay")
             _log.warning("%s was moved to the folder %s: %s", entry.name, REFUSED, refused.reason)
             return Refusal(refused.status, refused.reason)
         if verified is not None:
@@ -212,13 +214,15 @@ class Relay:
             # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. If the
             # result is still stored, the copy changes nothing. The function wrote the time of arrival, which stays the
             # same if the file is moved, for example out of the folder of refused deliveries.
+            is_new = False
             if is_recent(verified.time, now=queued.arrived, tolerance=self._tolerance):
-                deliveries.save(verified.request_id, queued.delivery.body)
+                is_new = deliveries.save(verified.request_id, queued.delivery.body)
             elif not deliveries.delivered([verified.request_id]):
                 raise Refusal(403, "Its time is missing, or too far from that of its arrival.")
         except BasetenResultStoreError as error:
             outages.stores[store.uri] = error_types(error)
             raise _store_fails(verified, error_types(error)) from None
+        count_delivery("stored" if is_new else "duplicate", "relay")
 
     def _verify(self, queued: QueuedDelivery, outages: _Outages) -> VerifiedDelivery:
         conn_id = valid_conn_id(queued.conn_id)

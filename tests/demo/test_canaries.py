@@ -18,6 +18,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.emulator.upstream import Upstream
 from tests.chat_server import ChatServer
 from tests.demo.canaries import Canaries, Database, Metrics, canary_tickets, found_in_files
+from tests.telemetry.collector import collector
 from tools.airflow_api import DagRun, wait_until
 from tools.airflow_stack import AirflowStack, free_port
 from tools.demo import (
@@ -94,6 +95,7 @@ class Observed:
     airflow: AirflowStack
     database: Database
     metrics: bytes
+    spans: bytes
     runs: Mapping[str, DagRun]
     # What the database held while tasks were deferred.
     while_deferred: list[tuple[str, str, Mapping[str, Any]]]
@@ -135,9 +137,11 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         Emulator(models=models, api_key=KEY, webhook_secrets=[SECRET]) as baseten,
         Emulator(models=staging_models, api_key=STAGING_KEY, webhook_secrets=[SECRET]) as staging,
         Metrics() as metrics,
+        collector(folder) as spans,
     ):
         language.wait_for_http(f"{server_url}/health")
-        config = ONLY_BY_HAND | metrics.config | {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "CANARY_FOLDER": str(files)}
+        config = ONLY_BY_HAND | metrics.config | spans.config
+        config |= {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "CANARY_FOLDER": str(files)}
         with AirflowStack(home, dags, config=config) as airflow:
             add_baseten_connection(airflow, "baseten_default", baseten.url, KEY, SECRET)
             add_baseten_connection(airflow, "baseten_staging", staging.url, STAGING_KEY, SECRET)
@@ -154,7 +158,10 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             runs = {"canaries_wait": waiting} | {dag_id: _start(airflow, dag_id) for dag_id in dag_ids}
             for run in runs.values():
                 run.wait(300)
-            yield Observed(airflow, database, metrics.received, runs, while_deferred, triggers)
+            ended = {f"dag_run.{dag_id}" for dag_id in runs}
+            wait_until(lambda: ended <= {span.name for span in spans.spans()}, 60, "the spans of all runs")
+            exported = b"".join(spans.bodies)
+            yield Observed(airflow, database, metrics.received, exported, runs, while_deferred, triggers)
 
 
 def _start(airflow: AirflowStack, dag_id: str) -> DagRun:
@@ -226,5 +233,12 @@ def test_of_other_files_only_stores_have_inputs_and_outputs(observed: Observed) 
 
 
 def test_metrics_have_none(observed: Observed) -> None:
-    assert b"ti.finish.canaries_succeed.predict.success" in observed.metrics
+    for name in (b"ti.finish.canaries_succeed.predict.success", b"baseten.requests.model", b"baseten.rows.success"):
+        assert name in observed.metrics
     assert CANARIES.in_bytes(observed.metrics) == set()
+
+
+def test_spans_have_none(observed: Observed) -> None:
+    for name in (b"predict echo", b"chat", b"bulk predict", b"wait echo", b"BasetenModelError"):
+        assert name in observed.spans
+    assert CANARIES.in_bytes(observed.spans) == set()

@@ -112,6 +112,15 @@ MANAGEMENT = Advice(
     }
 )
 
+#: Reads one of the Model APIs in the management API.
+MODEL_API_PRICE = Advice(
+    by_status={
+        **MANAGEMENT.by_status,
+        403: "The API key may only call models: enter a key for the management API as management_api_key",
+        404: "Check the slug of the model",
+    }
+)
+
 
 def of_async_request(target: str) -> Advice:
     """Return the advice for reading the status of an async request and for cancelling it.

@@ -1,4 +1,4 @@
-"""Management API of a workspace: models and deployments."""
+"""Management API of a workspace: models, deployments and Model APIs."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from airflow_provider_baseten.api.deployments import (
     build_list_models,
 )
 from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.prices import build_get_model_api
 from airflow_provider_baseten.api.responses import Response, decode_list, decode_object
 
 
@@ -23,7 +24,9 @@ class _AsyncSender(Protocol):
 
 
 class Management:
-    """Reads models and deployments with the management key; used as ``management`` of a :class:`~.client.Client`.
+    """Reads models, deployments and Model APIs with the management key.
+
+    It is ``management`` of a :class:`~.client.Client`.
 
     :param client: sends the requests.
 
@@ -71,9 +74,17 @@ class Management:
         """
         return decode_object(self._client.send(build_get_deployment(deployment_id, model_id, chain_id=chain_id)))
 
+    def get_model_api(self, slug: str) -> dict[str, Any]:
+        """Return one of the Model APIs, with its price and its rate limits in this workspace.
+
+        :param slug: name of the model, for example ``deepseek-ai/DeepSeek-V4-Pro``.
+        :raises BasetenNotFoundError: Model APIs have no such model.
+        """
+        return decode_object(self._client.send(build_get_model_api(slug)))
+
 
 class AsyncManagement:
-    """Reads models and deployments without blocking; the methods are those of :class:`Management`.
+    """Reads models, deployments and Model APIs without blocking; the methods are those of :class:`Management`.
 
     :param client: sends the requests.
     """
@@ -100,3 +111,7 @@ class AsyncManagement:
     ) -> dict[str, Any]:
         """Return a deployment; see :meth:`Management.get_deployment`."""
         return decode_object(await self._client.send(build_get_deployment(deployment_id, model_id, chain_id=chain_id)))
+
+    async def get_model_api(self, slug: str) -> dict[str, Any]:
+        """Return one of the Model APIs; see :meth:`Management.get_model_api`."""
+        return decode_object(await self._client.send(build_get_model_api(slug)))

@@ -38,6 +38,8 @@ class Emulator:
     :param chains: chain id -> a :class:`Model` or a backend.
     :param model_apis: slug of a model of the Model APIs (for example ``org/name``) -> a :class:`Model` or a backend.
         All these models are served at ``/inference/v1``.
+    :param model_prices: slug of a model of the Model APIs -> its prices of a million tokens of input and of output in
+        USD, for the management API. A model without prices has the price null there.
     :param api_key: API key with all permissions. If neither ``api_key`` nor ``api_keys`` is given, every request is
         accepted.
     :param api_keys: additional API keys: key -> its type, ``PERSONAL``, ``WORKSPACE_MANAGE_ALL`` or, for a key that may
@@ -57,6 +59,7 @@ class Emulator:
         chains: Mapping[str, Any] | None = None,
         *,
         model_apis: Mapping[str, Any] | None = None,
+        model_prices: Mapping[str, tuple[float, float]] | None = None,
         api_key: str | None = None,
         api_keys: Mapping[str, KeyType] | None = None,
         host: str = "127.0.0.1",
@@ -83,6 +86,7 @@ class Emulator:
             models=self.models,
             chains=self.chains,
             model_apis=self.model_apis,
+            model_prices=model_prices or {},
             keys=ApiKeys(keys),
             limits=self._limits,
             clock=self._clock,

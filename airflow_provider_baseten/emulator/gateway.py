@@ -19,6 +19,7 @@ from airflow_provider_baseten.emulator.errors import GatewayError, not_found
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, record_address
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.management_api import ManagementApi
+from airflow_provider_baseten.emulator.model_apis import describe_model
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 
@@ -34,6 +35,7 @@ class Gateway:
     :param models: models by id.
     :param chains: chains by id.
     :param model_apis: deployments of the Model APIs by slug of the model, for example ``org/name``.
+    :param model_prices: prices of Model APIs by slug, see :class:`~.emulator.Emulator`.
     :param keys: accepted API keys.
     :param limits: limits of body sizes and times.
     :param clock: source of time.
@@ -47,6 +49,7 @@ class Gateway:
         models: Mapping[str, Endpoint],
         chains: Mapping[str, Endpoint],
         model_apis: Mapping[str, Deployment],
+        model_prices: Mapping[str, tuple[float, float]],
         keys: ApiKeys,
         limits: Limits,
         clock: Clock,
@@ -59,7 +62,8 @@ class Gateway:
         self.faults = Faults()
         self.records = records
         self.async_inference = AsyncInference(limits, clock, Webhooks(limits, clock, self.faults))
-        self._management_api = ManagementApi(models, chains)
+        described = {slug: describe_model(slug, model_prices.get(slug)) for slug in model_apis}
+        self._management_api = ManagementApi(models, chains, described)
         self._keys = keys
         self._limits = limits
         self._clock = clock

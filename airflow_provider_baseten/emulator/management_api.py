@@ -1,4 +1,4 @@
-"""Management API, read-only: information on the user, the models, the chains and their deployments."""
+"""Management API, read-only: information on the user, the models, the chains, their deployments and Model APIs."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -32,14 +32,14 @@ class ManagementRoute:
     """Route of the management API: a method, a path, and the function that makes the content of the response.
 
     :param method: HTTP method.
-    :param path: path without ``/v1/``, with placeholders such as ``{id}``.
+    :param path: path without ``/v1/``, with placeholders such as ``{id}``; only ``{slug}`` may stand for a slash.
     :param handler: function that returns the JSON content of the response.
     """
 
     def __init__(self, method: str, path: str, handler: Callable[[ManagementRequest], Content]) -> None:
         self.method = method
         self.handler = handler
-        self._pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+        self._pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace("{slug}", "(?P<slug>.+)")))
 
     def match(self, path: str) -> dict[str, str] | None:
         """Return the values of the placeholders, ``None`` if the path does not match."""
@@ -52,13 +52,19 @@ class ManagementApi:
 
     :param models: models by id.
     :param chains: chains by id.
+    :param model_apis: content of the responses on the Model APIs, by slug.
     """
 
-    def __init__(self, models: Mapping[str, Endpoint], chains: Mapping[str, Endpoint]) -> None:
+    def __init__(
+        self, models: Mapping[str, Endpoint], chains: Mapping[str, Endpoint], model_apis: Mapping[str, Content]
+    ) -> None:
+        self._model_apis = model_apis
         self._routes = [
             ManagementRoute("GET", "users/me", lambda _: _USER),
             *_Collection("models", models).routes(),
             *_Collection("chains", chains).routes(),
+            ManagementRoute("GET", "model_apis", self._list_model_apis),
+            ManagementRoute("GET", "model_apis/{slug}", self._get_model_api),
         ]
 
     def respond(self, method: str, path: str, query: str) -> Content:
@@ -77,6 +83,15 @@ class ManagementApi:
                 return route.handler(ManagementRequest(parameters, parse_qs(query).get("name")))
         allowed = ", ".join(route.method for route, _ in matching)
         raise GatewayError(405, f"{method} is not allowed here, use {allowed}.", None, {"Allow": allowed})
+
+    def _list_model_apis(self, _: ManagementRequest) -> Content:
+        return {"items": list(self._model_apis.values()), "pagination": {"has_more": False, "cursor": None}}
+
+    def _get_model_api(self, request: ManagementRequest) -> Content:
+        slug = request.parameters["slug"]
+        if slug not in self._model_apis:
+            raise GatewayError(404, f"Model API {slug[:80]} does not exist.")
+        return self._model_apis[slug]
 
 
 class _Collection:

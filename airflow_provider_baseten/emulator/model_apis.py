@@ -19,6 +19,30 @@ def make_model_list(models: Mapping[str, Deployment]) -> dict[str, Any]:
     return {"object": "list", "data": data}
 
 
+def describe_model(slug: str, prices: tuple[float, float] | None) -> dict[str, Any]:
+    """Return the object of the management API for one model of the Model APIs.
+
+    :param slug: slug of the model.
+    :param prices: prices of a million tokens of input and of output in USD; ``None`` if Baseten knows no price.
+    """
+    input_price, output_price = (
+        (f"{price:.10f}".rstrip("0").rstrip(".") for price in prices) if prices else (None, None)
+    )
+    return {
+        "name": slug,
+        "display_name": slug.rpartition("/")[2],
+        "description": "A model of the emulator.",
+        "model_family": None,
+        "release_date": "2026-01-01",
+        "invoke_url": "https://inference.baseten.co",
+        "context_length": 131072,
+        "cost_per_million_input_tokens": input_price,
+        "cost_per_million_output_tokens": output_price,
+        "rate_limits": [],
+        "org_details": {"added_at": "2026-01-01T00:00:00Z", "last_used_at": None},
+    }
+
+
 def select_model(models: Mapping[str, Deployment], body: bytes) -> Deployment:
     """Return the deployment of the model that a request body names in its field ``model``.
 

@@ -326,6 +326,19 @@ class TestManagement:
         with ManagementClient(api_key=API_KEY, base_url_override=emulator.url) as client:
             assert {"abc", "stream"} <= {model.id for model in client.api.get_models().models}
 
+    def test_model_apis(self) -> None:
+        models = dict.fromkeys(("org/A-1", "org/B"), lambda model_input: model_input)
+        with (
+            Emulator(model_apis=models, model_prices={"org/A-1": (0.13, 2)}, api_key=API_KEY) as emulator,
+            ManagementClient(api_key=API_KEY, base_url_override=emulator.url) as client,
+        ):
+            priced, unpriced = client.api.get_model_apis().items
+            assert (priced.name, unpriced.cost_per_million_input_tokens) == ("org/A-1", None)
+            one = client.api.get_model_apis_model_api_name(model_api_name="org/A-1")
+            assert one == priced
+            prices = one.cost_per_million_input_tokens.root, one.cost_per_million_output_tokens.root
+            assert tuple(map(float, prices)) == (0.13, 2)
+
     def test_a_wrong_key(self, emulator: Emulator) -> None:
         with (
             ManagementClient(api_key="wrong", base_url_override=emulator.url) as client,

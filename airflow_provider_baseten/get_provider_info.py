@@ -1,11 +1,13 @@
 """Provider info: the metadata of this package that Airflow reads."""
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from airflow_provider_baseten import MODULES, config
 
 _REPOSITORY = "https://github.com/airflow-provider-baseten/airflow-provider-baseten"
 _HOOK = "airflow_provider_baseten.hooks.baseten.BasetenHook"
+_LLM_HOOK = "airflow_provider_baseten.integrations.common_ai_hook.BasetenLLMHook"
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -40,13 +42,8 @@ def get_provider_info() -> dict[str, Any]:
             if module.startswith("decorators.")
         ],
         "connection-types": [
-            {
-                "hook-class-name": _HOOK,
-                "hook-name": "Baseten",
-                "connection-type": "baseten",
-                "conn-fields": _CONN_FIELDS,
-                "ui-field-behaviour": {name.replace("_", "-"): value for name, value in FIELD_BEHAVIOUR.items()},
-            }
+            _connection_type("baseten", "Baseten", _HOOK, _CONN_FIELDS, FIELD_BEHAVIOUR),
+            *_llm_connection_types(),
         ],
         "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
         # Used by Airflow 3.2 and newer.
@@ -58,6 +55,31 @@ def get_provider_info() -> dict[str, Any]:
             }
         },
     }
+
+
+def _connection_type(
+    conn_type: str, name: str, hook: str, fields: dict[str, Any], behaviour: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "hook-class-name": hook,
+        "hook-name": name,
+        "connection-type": conn_type,
+        "conn-fields": fields,
+        "ui-field-behaviour": {name.replace("_", "-"): value for name, value in behaviour.items()},
+    }
+
+
+def _llm_connection_types() -> list[dict[str, Any]]:
+    """Return the connection type for the common AI provider, if that is installed."""
+    try:
+        version("apache-airflow-providers-common-ai")
+    except PackageNotFoundError:
+        return []
+    return [
+        _connection_type(
+            "pydanticai_baseten", "Pydantic AI (Baseten)", _LLM_HOOK, _LLM_CONN_FIELDS, LLM_FIELD_BEHAVIOUR
+        )
+    ]
 
 
 def _modules(folder: str) -> list[str]:
@@ -123,5 +145,41 @@ _CONN_FIELDS = {
         "label": "Quote the server's errors",
         "description": "Whether errors and logs quote the error message of the server.",
         "schema": {"type": ["boolean", "null"], "default": True},
+    },
+}
+
+LLM_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden_fields": FIELD_BEHAVIOUR["hidden_fields"],
+    "relabeling": FIELD_BEHAVIOUR["relabeling"],
+    "placeholders": FIELD_BEHAVIOUR["placeholders"]
+    | {"extra": '{"model": "deepseek-ai/DeepSeek-V4-Pro"} or {"model": "abcd1234@staging"}'},
+}
+
+_LLM_CONN_FIELDS = {
+    "model": {
+        "label": "Model",
+        "description": "Slug of a Model API, such as deepseek-ai/DeepSeek-V4-Pro, or id of a model with an "
+        "OpenAI-compatible server: abcd1234, or abcd1234@staging for another environment than production.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "fallback_conn_ids": {
+        "label": "Fallback connections",
+        "description": "Ids of the connections that are tried, in this order, if a request to Baseten fails.",
+        "schema": {"type": ["array", "null"], "items": {"type": "string"}},
+    },
+    "cost_per_million_input_tokens": {
+        "label": "Price of a million input tokens (USD)",
+        "description": "Only for cost_limit: the price of a model for which Baseten names none, for example of a "
+        "dedicated deployment. Give both prices or neither.",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "cost_per_million_output_tokens": {
+        "label": "Price of a million output tokens (USD)",
+        "description": "Only for cost_limit, see above.",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    **{
+        name: _CONN_FIELDS[name]
+        for name in ("auth_scheme", "management_api_key", "management_url", "log_error_details")
     },
 }

@@ -67,7 +67,7 @@ def test_airflow_knows_the_connection_type_and_its_form(airflow_db):
 def test_the_hook_names_the_same_fields_of_the_form_for_airflow_below_3_2():
     from airflow_provider_baseten.hooks.baseten import BasetenHook
 
-    (kind,) = get_provider_info()["connection-types"]
+    kind = get_provider_info()["connection-types"][0]
     behaviour = BasetenHook.get_ui_field_behaviour()
     assert kind["ui-field-behaviour"] == {name.replace("_", "-"): value for name, value in behaviour.items()}
     schema = json.loads(files("airflow").joinpath("customized_form_field_behaviours.schema.json").read_text())

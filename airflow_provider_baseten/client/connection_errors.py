@@ -25,13 +25,13 @@ def blocking_failure(
     """
     reason = error if isinstance(error, urllib3.exceptions.HTTPError) else next(iter(error.args), None)
     if isinstance(error, requests.exceptions.SSLError):
-        return _tls_failed(request, getattr(reason, "reason", reason))
+        return tls_failed(request, getattr(reason, "reason", reason))
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return _not_connected(request, origin, "no response", timeout=True)
+        return not_connected(request, origin, "no response", timeout=True)
     if isinstance(error, requests.exceptions.ReadTimeout) or isinstance(reason, urllib3.exceptions.ReadTimeoutError):
-        return _timed_out(request, timeout)
+        return timed_out(request, timeout)
     if isinstance(reason, urllib3.exceptions.MaxRetryError):
-        return _not_connected(request, origin, reason.reason)
+        return not_connected(request, origin, reason.reason)
     return connection_lost(request, origin, error)
 
 
@@ -43,18 +43,19 @@ def async_failure(
     causes = [cause["message"] for cause in details.get("causes") or []]
     reason = causes[-1] if causes else str(error)
     if any(words in reason for words in ("certificate", *_NO_TLS)):
-        return _tls_failed(request, reason)
+        return tls_failed(request, reason)
     # The cause "client error (Connect)" proves that the request was not sent. The types ConnectError and
     # ConnectTimeoutError do not prove it, because pyreqwest may also raise them after the request was sent.
     if "client error (Connect)" in causes:
         is_timeout = isinstance(error, pyreqwest.exceptions.RequestTimeoutError)
-        return _not_connected(request, origin, "no response" if is_timeout else reason, timeout=is_timeout)
+        return not_connected(request, origin, "no response" if is_timeout else reason, timeout=is_timeout)
     if isinstance(error, pyreqwest.exceptions.RequestTimeoutError):
-        return _timed_out(request, timeout)
+        return timed_out(request, timeout)
     return connection_lost(request, origin, error)
 
 
-def _tls_failed(request: Request, reason: object) -> BasetenError:
+def tls_failed(request: Request, reason: object) -> BasetenError:
+    """Return the error for a TLS handshake that failed, so that nothing was sent."""
     if any(words in str(reason) for words in _NO_TLS):
         return BasetenUnavailableError(
             f"{request.subject} was not sent: the server does not speak TLS at this port ({_short(reason)}). "
@@ -69,7 +70,12 @@ def _tls_failed(request: Request, reason: object) -> BasetenError:
     )
 
 
-def _not_connected(request: Request, origin: str, reason: object, *, timeout: bool = False) -> BasetenError:
+def not_connected(request: Request, origin: str, reason: object, *, timeout: bool = False) -> BasetenError:
+    """Return the error for a server that can't be reached, so that nothing was sent.
+
+    :param origin: scheme, host and port of the server.
+    :param timeout: whether connecting took too long.
+    """
     kind = BasetenTimeoutError if timeout else BasetenUnavailableError
     return kind(
         f"{request.subject} was not sent: {origin} can't be reached ({_short(reason)}). "
@@ -77,7 +83,11 @@ def _not_connected(request: Request, origin: str, reason: object, *, timeout: bo
     )
 
 
-def _timed_out(request: Request, read_timeout: float) -> BasetenError:
+def timed_out(request: Request, read_timeout: float) -> BasetenError:
+    """Return the error for a request that was sent, but got no response in time.
+
+    :param read_timeout: seconds for which a response was waited for.
+    """
     return BasetenTimeoutError(
         f"{request.subject} was sent, but no response came within {read_timeout:g} s."
         f"{_may_run(request)} {request.advice.after_timeout}",

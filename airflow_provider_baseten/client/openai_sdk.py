@@ -28,14 +28,15 @@ log = logging.getLogger(__name__)
 # The HTTP library that the SDK uses: httpx, or httpx2 in newer versions.
 _httpx: Any = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
-_NOT_SENT = (_httpx.ConnectError, _httpx.ConnectTimeout, _httpx.PoolTimeout)
+#: Exceptions of the HTTP library after which nothing was sent.
+NOT_SENT = (_httpx.ConnectError, _httpx.ConnectTimeout, _httpx.PoolTimeout)
 
 
 class _Attempts:
     """Counts the attempts of one call, and decides whether and when the next attempt follows.
 
     :param retries: limits for the number of attempts and the time between them.
-    :param request: request that represents the call; see :func:`_request_of`.
+    :param request: request that represents the call; see :func:`request_of`.
     """
 
     def __init__(self, retries: RequestRetries, request: Request) -> None:
@@ -51,7 +52,7 @@ class _Attempts:
 
     def pause_after_exception(self, exception: Exception) -> float | None:
         """Return the seconds until the next attempt. ``None`` means no retry: the exception is raised."""
-        if not isinstance(exception, _NOT_SENT):
+        if not isinstance(exception, NOT_SENT):
             return self._pause(None)
         is_retryable = "certificate" not in str(exception).lower()
         words = f"{self._request.subject} was not sent: {exception}."
@@ -115,7 +116,7 @@ class _AsyncRetryingTransport(_httpx.AsyncBaseTransport):  # type: ignore[misc]
 
 def make_client(credentials: Credentials, target: Target | ModelApis, observer: Observer) -> openai.OpenAI:
     """Return a client of the OpenAI-compatible server of a target."""
-    request, retries = _request_of(target), credentials.request_retries
+    request, retries = request_of(target), credentials.request_retries
     transport = _httpx.HTTPTransport(**_transport_settings(credentials, request))
     http_client = openai.DefaultHttpxClient(
         transport=_RetryingTransport(retries, request, transport, observer), **_CLIENT_SETTINGS
@@ -125,7 +126,7 @@ def make_client(credentials: Credentials, target: Target | ModelApis, observer: 
 
 def make_async_client(credentials: Credentials, target: Target | ModelApis, observer: Observer) -> openai.AsyncOpenAI:
     """Return an async client of the OpenAI-compatible server of a target."""
-    request, retries = _request_of(target), credentials.request_retries
+    request, retries = request_of(target), credentials.request_retries
     transport = _httpx.AsyncHTTPTransport(**_transport_settings(credentials, request))
     http_client = openai.DefaultAsyncHttpxClient(
         transport=_AsyncRetryingTransport(retries, request, transport, observer), **_CLIENT_SETTINGS
@@ -137,7 +138,7 @@ def make_async_client(credentials: Credentials, target: Target | ModelApis, obse
 _CLIENT_SETTINGS: dict[str, Any] = {"follow_redirects": False, "trust_env": False}
 
 
-def _request_of(target: Target | ModelApis) -> Request:
+def request_of(target: Target | ModelApis) -> Request:
     """Return a request that represents all calls of the SDK.
 
     The SDK's base URL, the error messages and the decisions on retries are made from this request.

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -50,8 +51,11 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 # Baseten's own hosts. Some users enter such a host, copied from Baseten's pages, in the connection by mistake.
 _OWN_HOST = re.compile(r"((www|app|api|docs|inference)\.)?baseten\.co|(model|chain)-[a-z0-9-]+\.api\.baseten\.co")
 
-#: Forms in which a connection can be written, for error messages.
-FORMS = f"'{CONN_TYPE}://:KEY@', '{CONN_TYPE}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
+
+def forms(conn_type: str) -> str:
+    """Return the forms in which a connection can be written, for error messages."""
+    scheme = conn_type.replace("_", "-")  # A URI can't have an underscore there; Airflow replaces the hyphen.
+    return f"'{scheme}://:KEY@', '{scheme}://:KEY@host:port' or JSON with conn_type, password, host, port and extra"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +90,24 @@ class BasetenConnection:
     log_error_details: bool = True
 
     @classmethod
-    def from_airflow(cls, connection: "Connection", called: str | None = None) -> "BasetenConnection":
+    def from_airflow(
+        cls,
+        connection: "Connection",
+        called: str | None = None,
+        *,
+        conn_type: str = CONN_TYPE,
+        extras: Collection[str] = EXTRAS,
+    ) -> "BasetenConnection":
         """Return the checked fields of an Airflow connection, and register its keys with the secrets masker.
 
         :param called: name of the connection in errors, by default ``connection '<id>'``.
+        :param conn_type: type that the connection has to have, by default ``baseten``.
+        :param extras: names of the extras that this type of connection has.
         :raises BasetenAuthError: there is no API key, or a key contains characters that no API key has.
         :raises BasetenInputError: the connection is of another type, or a field is not valid. The message names the
             field.
         """
-        fields = _Fields(connection, called or f"connection '{connection.conn_id}'")
+        fields = _Fields(connection, called or f"connection '{connection.conn_id}'", conn_type, extras)
         api_key = fields.api_key()
         base_url = fields.base_url()
         return cls(
@@ -148,19 +161,23 @@ class BasetenConnection:
 class _Fields:
     """Fields of an Airflow connection. Each is checked when it is read. Errors name the field and the connection."""
 
-    def __init__(self, connection: "Connection", called: str) -> None:
+    def __init__(self, connection: "Connection", called: str, conn_type: str, extras: Collection[str]) -> None:
         self._connection = connection
         self._called = called
+        self._type = conn_type
+        self._extras = extras
         self._check_type()
         self._extra = self._checked_extra()
 
     def _check_type(self) -> None:
         name, conn_type = _sentence(self._called), self._connection.conn_type
         if not conn_type:
-            raise BasetenInputError(f"{name} has no type, but has to be of type {CONN_TYPE}: write {FORMS}.")
-        if conn_type.lower() != CONN_TYPE:
             raise BasetenInputError(
-                f"{name} is of type {shown(conn_type)}, but has to be of type {CONN_TYPE}: use another connection, or "
+                f"{name} has no type, but has to be of type {self._type}: write {forms(self._type)}."
+            )
+        if conn_type.lower() != self._type:
+            raise BasetenInputError(
+                f"{name} is of type {shown(conn_type)}, but has to be of type {self._type}: use another connection, or "
                 "change the type."
             )
 
@@ -172,8 +189,9 @@ class _Fields:
             extra = None
         if not isinstance(extra, dict):
             raise BasetenInputError(f"Extra of {self._called} is not a JSON object: write {{...}}.")
-        for name in sorted(extra.keys() - EXTRAS):
-            raise BasetenInputError(f"Extra of {self._called} has no field {shown(name)}; {_right_name(name)}.")
+        for name in sorted(extra.keys() - set(self._extras)):
+            hint = _right_name(name, self._extras)
+            raise BasetenInputError(f"Extra of {self._called} has no field {shown(name)}; {hint}.")
         self._connection.extra_dejson  # noqa: B018 - registers secrets in extras with Airflow's masker.
         return extra
 
@@ -186,7 +204,7 @@ class _Fields:
                 found = ", only a login, which is not used"
             raise BasetenAuthError(
                 f"{_sentence(self._called)} has no password (the API key){found}: enter the key as the password; in a "
-                f"URI it comes after a colon, '{CONN_TYPE}://:KEY@'."
+                f"URI it comes after a colon, '{self._type.replace('_', '-')}://:KEY@'."
             )
         return _checked_key(f"The password (the API key) of {self._called}", password)
 
@@ -286,15 +304,15 @@ def _sentence(name: str) -> str:
     return f"{name[0].upper()}{name[1:]}"
 
 
-def _right_name(name: str) -> str:
+def _right_name(name: str, extras: Collection[str]) -> str:
     """Return a hint for an extra that does not exist.
 
     The hint names the field of the connection where the value belongs, or the extra with the most similar name.
     """
     if field_name := _FIELDS.get(name.lower()):
         return f"enter it as the {field_name} of the connection, not in extra"
-    nearest = get_close_matches(name.lower(), EXTRAS, 1)
-    return f"the nearest is {nearest[0]!r}" if nearest else f"the fields are {', '.join(EXTRAS)}"
+    nearest = get_close_matches(name.lower(), extras, 1)
+    return f"the nearest is {nearest[0]!r}" if nearest else f"the fields are {', '.join(extras)}"
 
 
 def _with_scheme(host: str, scheme: str = "") -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_baseten.arguments import is_encodable, shown
 from airflow_provider_baseten.exceptions import BasetenInputError
-from airflow_provider_baseten.hooks.connection import FORMS
+from airflow_provider_baseten.hooks.connection import CONN_TYPE, forms
 
 # Fields of a connection that Airflow reads from JSON.
 _FIELDS = {
@@ -28,7 +28,8 @@ def check_variable(conn_id: str) -> None:
     if text:
         hint = "" if _is_json(text) else " In a URI, escape a host that has a scheme: http%3A%2F%2F127.0.0.1%3A8700."
         raise BasetenInputError(
-            f"{variable} is set, but Airflow can't read a connection from it{_reason(text)}: write {FORMS}.{hint}"
+            f"{variable} is set, but Airflow can't read a connection from it{_reason(text)}: write {forms(CONN_TYPE)}."
+            f"{hint}"
         )
 
 

@@ -20,10 +20,10 @@ from airflow_provider_baseten.api.http import MAX_BODY_BYTES
 from airflow_provider_baseten.api.json_body import encode_json
 from airflow_provider_baseten.api.openai.chat_output import find_problem
 from airflow_provider_baseten.api.openai.completion import parse_completion, token_count
-from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.batch.failure_record import RESPONSE_MEMBERS
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenResultLostError
+from airflow_provider_baseten.integrations.common_ai_target import target_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.ai.batch.base import BatchRequest
@@ -53,7 +53,7 @@ class BasetenBatchAdapter(BatchAdapter):
     """
 
     name = "baseten"
-    conn_types: ClassVar[frozenset[str]] = frozenset({"baseten"})
+    conn_types: ClassVar[frozenset[str]] = frozenset({"baseten", "pydanticai_baseten"})
     # These limits protect the worker: the operator holds all requests in memory. Baseten has no such limits.
     max_requests = 1_000_000
     max_payload_bytes = 1 << 30
@@ -86,7 +86,7 @@ class BasetenBatchAdapter(BatchAdapter):
                 f"A batch on Baseten takes at most {self.max_requests:,} requests; got {len(requests):,}. Split the "
                 "input with .expand()."
             )
-        self._target(model)
+        target_of(model)
         for index, request in enumerate(requests):
             named = self.resolve_request_model(request.get("model"), default_bare_model=model, request_index=index)
             if named != model:
@@ -168,17 +168,11 @@ class BasetenBatchAdapter(BatchAdapter):
             return None
         return batch_id
 
-    def _target(self, model: str) -> Target | ModelApis:
-        if "/" in model:
-            return ModelApis()
-        model_id, _, environment = model.partition("@")
-        return Target(model_id=model_id, environment=environment or None)
-
     def _job(self, batch_id: str, model: str, bodies: list[dict[str, Any]]) -> "BatchJob":
         from airflow_provider_baseten.batch.job import BatchJob
 
         return BatchJob(
-            target=self._target(model),
+            target=target_of(model),
             inputs=bodies,
             output_path=_folder(batch_id).uri,
             preset="chat",

@@ -19,7 +19,7 @@ if os.environ.get("CI") != "true":
 from airflow.providers.common.ai.batch import state
 from airflow.providers.common.ai.exceptions import LLMBatchLimitExceededError, LLMBatchModelMismatchError
 
-from airflow_provider_baseten.integrations.common_ai import BasetenBatchAdapter, BasetenBatchUnknownError
+from airflow_provider_baseten.integrations.common_ai_batch import BasetenBatchAdapter, BasetenBatchUnknownError
 
 KEY = "abcd1234.s3cr3t"
 NOW = {"retries": 1, "retry_delay": datetime.timedelta(0)}

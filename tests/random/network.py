@@ -164,9 +164,9 @@ class Network:
                 request.method, credentials.url(request), headers, request.body or b"", credentials.timeout
             )
         except NotReachedError:
-            raise connection_errors._not_connected(request, credentials.origin(request.host), "refused") from None
+            raise connection_errors.not_connected(request, credentials.origin(request.host), "refused") from None
         except TimeoutError:
-            raise connection_errors._timed_out(request, credentials.timeout) from None
+            raise connection_errors.timed_out(request, credentials.timeout) from None
         except ConnectionLostError as error:
             raise connection_errors.connection_lost(request, credentials.origin(request.host), error) from None
         response = Response(request=request, status=status, headers=answered, body=body)

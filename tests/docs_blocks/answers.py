@@ -35,22 +35,35 @@ async def _predict(request: Request) -> Response:
 async def _chat(request: Request) -> Response:
     asked = await request.json()
     schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
-    text = "Ihr Paket ist unterwegs." if schema is None else json.dumps(_fitting(schema))
+    text = "Ihr Paket ist unterwegs." if schema is None else json.dumps(_fitting(schema, schema))
+    if "SQL" in str(asked["messages"][0]["content"]):
+        text = "SELECT 1"
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    # A model calls each tool once: the first one that has no result yet, the last of which is the output.
+    done = sum(one["role"] == "tool" for one in asked["messages"])
+    if tools := asked.get("tools", [])[done:]:
+        function = tools[0]["function"]
+        arguments = json.dumps(_fitting(function["parameters"], function["parameters"]))
+        message["tool_calls"] = [
+            {"id": f"call-{done}", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
+        ]
     head = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"]}
     if not asked.get("stream"):
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if tools else "stop"}
         return JSONResponse({**head, "choices": [choice], "usage": _USAGE})
     parts = [{"delta": {"content": text}, "finish_reason": None}, {"delta": {}, "finish_reason": "stop"}]
     events = [json.dumps({**head, "choices": [{"index": 0, **part}]}) for part in parts]
     return StreamingResponse((f"data: {event}\n\n" for event in [*events, "[DONE]"]), media_type="text/event-stream")
 
 
-def _fitting(schema: dict[str, Any]) -> Any:
+def _fitting(schema: dict[str, Any], root: dict[str, Any]) -> Any:
     """A value of a JSON schema."""
     if "enum" in schema:
         return schema["enum"][0]
+    if "$ref" in schema:
+        return _fitting(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
     if schema.get("type") == "object":
-        return {name: _fitting(of) for name, of in schema.get("properties", {}).items()}
+        return {name: _fitting(of, root) for name, of in schema.get("properties", {}).items()}
     return {"string": "parcel", "boolean": True, "integer": 1, "number": 0.5, "array": []}[schema["type"]]
 
 

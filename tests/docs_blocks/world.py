@@ -23,6 +23,8 @@ SECRET = "whsec_docs"
 BUCKET = "bucket"
 # Where the documentation has the emulator.
 DOCUMENTED = "http://127.0.0.1:8700"
+# Model of the documentation's connection for the common AI provider.
+_LLM = "deepseek-ai/DeepSeek-V4-Pro"
 _ENVIRONMENTS = ("production", "development", "staging")
 _ROWS = [
     {"id": f"T-{n}", "ticket_id": f"T-{n}", "text": "Wo ist mein Paket?", "title": "Paket", "body": "Wo?"}
@@ -51,8 +53,8 @@ class World:
         self.s3.fill(BUCKET, {str(file.relative_to(bucket)): file.read_bytes() for file in bucket.rglob("*.*")})
 
     def pasted(self, text: str) -> str:
-        """A block's text, but for the port of the Baseten that it names: a test takes a free one."""
-        return text.replace(DOCUMENTED, self.url)
+        """A block's text, but for the port of the Baseten that it names, and for the folder of data on the machine."""
+        return text.replace(DOCUMENTED, self.url).replace("file:///data/", f"{self.folder.as_uri()}/data/")
 
 
 @contextmanager
@@ -74,6 +76,7 @@ def world(blocks: list[Block], folder: Path) -> Iterator[World]:
             models=dict.fromkeys(models, Model(SERVER, environments=_ENVIRONMENTS)),
             chains=dict.fromkeys(chains, Model(SERVER, environments=_ENVIRONMENTS)),
             model_apis=dict.fromkeys(slugs, SERVER),
+            model_prices=dict.fromkeys(slugs, (0.5, 2)),
             webhook_secrets=[SECRET],
         ) as baseten,
     ):
@@ -88,6 +91,9 @@ def world(blocks: list[Block], folder: Path) -> Iterator[World]:
         http = {"conn_type": "http", "host": "https://model-abcd1234.api.baseten.co", "password": KEY}
         for name in _named(text, r"""http_conn_id=["'](\w+)"""):
             environment[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(http)
+        llm = {"conn_type": "pydanticai_baseten", "host": baseten.url, "password": KEY, "extra": {"model": _LLM}}
+        for name in _named(text, r"""llm_conn_id=["'](\w+)|fallback_conn_ids=\[["'](\w+)"""):
+            environment[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(llm)
         environment |= {
             "BASETEN_API_KEY": KEY,
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3.connection),
@@ -129,6 +135,12 @@ def _write_files(text: str, folder: Path) -> None:
             file = folder / place if Path(place).suffix else folder / place / "rows.jsonl"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(jsonl)
+    for path in _named(text, r"""file_path=["']s3://\w+@([^"']+)["']"""):
+        (folder / "buckets" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "buckets" / path).write_text("ERROR: no disk space\n")
+    for path in _named(text, r"""file:///data/(\w+)/"""):
+        (folder / "data" / path).mkdir(parents=True, exist_ok=True)
+        (folder / "data" / path / "rows.csv").write_text("id,text\n1,Wo?\n")
     for name in ("input.json", "prompt.json"):
         (folder / name).write_text('{"text": "Wo ist mein Paket?"}')
     for name in _named(text, r"=\./([\w-]+)"):

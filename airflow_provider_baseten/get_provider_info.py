@@ -70,10 +70,12 @@ def _connection_type(
 
 
 def _llm_connection_types() -> list[dict[str, Any]]:
-    """Return the connection type for the common AI provider, if that is installed."""
+    """Return the connection type for the common AI provider, if that is installed in a version that can use it."""
     try:
-        version("apache-airflow-providers-common-ai")
+        major = version("apache-airflow-providers-common-ai").partition(".")[0]
     except PackageNotFoundError:
+        return []
+    if major == "0":
         return []
     return [
         _connection_type(

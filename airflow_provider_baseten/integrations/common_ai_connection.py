@@ -13,9 +13,9 @@ from airflow_provider_baseten.hooks.connection import BasetenConnection
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-CONN_TYPE = "pydanticai_baseten"
+LLM_CONN_TYPE = "pydanticai_baseten"
 
-EXTRAS = (
+LLM_EXTRAS = (
     "model",
     "fallback_conn_ids",
     INPUT_PRICE,
@@ -48,7 +48,7 @@ def read_connection(connection: "Connection", called: str | None = None) -> Mode
     :raises BasetenAuthError: there is no API key, or a key contains characters that no API key has.
     :raises BasetenInputError: the connection is of another type, or a field is not valid.
     """
-    checked = BasetenConnection.from_airflow(connection, called, conn_type=CONN_TYPE, extras=EXTRAS)
+    checked = BasetenConnection.from_airflow(connection, called, conn_type=LLM_CONN_TYPE, extras=LLM_EXTRAS)
     return ModelConnection(
         conn_id=connection.conn_id,
         credentials=checked.credentials(READ_TIMEOUT, RequestRetries()),

@@ -5,17 +5,12 @@ Airflow imports this module for connections of type ``pydanticai_baseten``. No m
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.exceptions import AirflowOptionalProviderFeatureException
+from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
 
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.get_provider_info import LLM_FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.key_check import check_keys
-from airflow_provider_baseten.integrations.common_ai_connection import CONN_TYPE, ModelConnection, read_connection
-
-try:
-    from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
-except ImportError as error:
-    raise AirflowOptionalProviderFeatureException(f"{CONN_TYPE} needs airflow-provider-baseten[common-ai].") from error
+from airflow_provider_baseten.integrations.common_ai_connection import LLM_CONN_TYPE, ModelConnection, read_connection
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -36,7 +31,7 @@ class BasetenLLMHook(PydanticAIHook):
     :param fallback_conn_ids: connections that are tried, in this order, if a request to Baseten fails.
     """
 
-    conn_type = CONN_TYPE
+    conn_type = LLM_CONN_TYPE
     default_conn_name = "pydanticai_baseten_default"
     hook_name = "Pydantic AI (Baseten)"
 

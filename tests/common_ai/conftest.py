@@ -1,7 +1,6 @@
 """A Baseten with chat models, and connections of type `pydanticai_baseten` to it."""
 
 import json
-import os
 
 import pytest
 
@@ -12,9 +11,6 @@ from tests.openai.conftest import llm_url  # noqa: F401
 KEY = "abcd1234.s3cr3t"
 SLUG = "org/Chat-1"
 UNPRICED = "org/Chat-2"
-
-if os.environ.get("CI") != "true":
-    pytest.importorskip("airflow.providers.common.ai")
 
 
 @pytest.fixture

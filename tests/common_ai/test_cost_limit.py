@@ -1,15 +1,11 @@
 """`cost_limit` of a run: the prices of Baseten, the turn after which it ends a run, and what can't be limited."""
 
 import datetime
+import os
 from decimal import Decimal
 
 import pytest
-from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.sdk import DAG, task
-from pydantic_ai import FunctionToolset
-from pydantic_ai.exceptions import UsageLimitExceeded
-from pydantic_ai.usage import UsageLimits
 
 from airflow_provider_baseten.emulator import Fault
 from airflow_provider_baseten.exceptions import (
@@ -19,6 +15,16 @@ from airflow_provider_baseten.exceptions import (
     BasetenOutputError,
 )
 from tests.chat_server import tool_call
+
+if os.environ.get("CI") != "true":
+    pytest.importorskip("airflow.providers.common.ai")
+
+from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from pydantic_ai import FunctionToolset
+from pydantic_ai.exceptions import UsageLimitExceeded
+from pydantic_ai.usage import UsageLimits
+
 from tests.common_ai.conftest import SLUG, UNPRICED
 
 CHAT = "/inference/v1/chat/completions"

@@ -1,15 +1,21 @@
 """The decorators of the common AI provider on Baseten, each in a DAG: one request for each turn of a model."""
 
 import json
+import os
 
 import pytest
-from airflow.providers.common.sql.config import DataSourceConfig
 from airflow.sdk import DAG, task
-from pydantic import BaseModel
-from pydantic_ai import FunctionToolset, NativeOutput
 
 from airflow_provider_baseten.emulator import Emulator, Upstream
 from tests.chat_server import tool_call
+
+if os.environ.get("CI") != "true":
+    pytest.importorskip("airflow.providers.common.ai")
+
+from airflow.providers.common.sql.config import DataSourceConfig
+from pydantic import BaseModel
+from pydantic_ai import FunctionToolset, NativeOutput
+
 from tests.common_ai.conftest import KEY, SLUG
 
 CHAT = "/inference/v1/chat/completions"

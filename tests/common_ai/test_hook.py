@@ -2,18 +2,16 @@
 
 import datetime
 import inspect
+import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
 import traceback
 
 import pytest
-from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
 from airflow.sdk import DAG, task
-from pydantic_ai import FunctionToolset
-from pydantic_ai.exceptions import FallbackExceptionGroup, ModelAPIError, ModelHTTPError
-from pydantic_ai.providers import infer_provider_class
 
 from airflow_provider_baseten.emulator import Fault
 from airflow_provider_baseten.exceptions import (
@@ -23,11 +21,21 @@ from airflow_provider_baseten.exceptions import (
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
-from airflow_provider_baseten.integrations.common_ai_hook import BasetenLLMHook
 from airflow_provider_baseten.policies import decide
 from tests.chat_server import tool_call
+from tests.client.test_transport import tls  # noqa: F401
+from tests.scripted_server import ScriptedServer, answer, reset
+
+if os.environ.get("CI") != "true":
+    pytest.importorskip("airflow.providers.common.ai")
+
+from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
+from pydantic_ai import FunctionToolset
+from pydantic_ai.exceptions import FallbackExceptionGroup, ModelAPIError, ModelHTTPError
+from pydantic_ai.providers import infer_provider_class
+
+from airflow_provider_baseten.integrations.common_ai_hook import BasetenLLMHook
 from tests.common_ai.conftest import KEY, SLUG
-from tests.scripted_server import ScriptedServer, reset
 
 CHAT = "/inference/v1/chat/completions"
 
@@ -226,6 +234,22 @@ class TestErrors:
         with pytest.raises(BasetenUnavailableError, match=r"was not sent: http://127\.0\.0\.1.* can't be reached"):
             ask()
 
+    def test_untrusted_certificate(self, tls, connect_llm):  # noqa: F811
+        with ScriptedServer(answer(), tls=tls.context) as server:
+            connect_llm(host=server.url, model="chat")
+            with pytest.raises(BasetenUnavailableError, match="certificate is not trusted") as caught:
+                ask()
+        assert not caught.value.retryable
+        assert server.requests == []
+
+    def test_ca_bundle(self, tls, connect_llm, monkeypatch):  # noqa: F811
+        body = {"id": "1", "model": "m", "created": 1, "object": "chat.completion"}
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
+        with ScriptedServer(answer(body=json.dumps(body | {"choices": [choice]}).encode()), tls=tls.context) as server:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls.bundle))
+            connect_llm(host=server.url, model="chat")
+            assert ask().output == "hello"
+
     def test_timeout_of_the_task_settings(self, baseten):
         baseten.inject(Fault(delay=30))
         agent = hook().create_agent(instructions="x", model_settings={"timeout": 0.2})
@@ -325,12 +349,12 @@ def test_retry_of_a_task_begins_again(baseten, server, run_dag, durable, turns):
     def look() -> str:
         return "nothing"
 
-    def answer(body):
+    def respond(body):
         if len(server.bodies) == 2:
             return 400
         return "done" if body["messages"][-1]["role"] == "tool" else tool_call("look")
 
-    server._answer = answer
+    server._answer = respond
     with DAG(f"agent_retry_{durable}") as dag:
 
         @task.agent(

@@ -1,6 +1,12 @@
 """Spans of pydantic-ai for runs on Baseten: the name of the provider, tokens and cost, and no content."""
 
+import os
+
 import pytest
+
+if os.environ.get("CI") != "true":
+    pytest.importorskip("airflow.providers.common.ai")
+
 from airflow.providers.common.ai.hooks.pydantic_ai import PydanticAIHook
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider

@@ -180,8 +180,12 @@ _LLM_CONN_FIELDS = {
         "description": "Only for cost_limit, see above.",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
-    **{
-        name: _CONN_FIELDS[name]
-        for name in ("auth_scheme", "management_api_key", "management_url", "log_error_details")
+    **{name: _CONN_FIELDS[name] for name in ("auth_scheme", "management_url", "log_error_details")},
+    "management_api_key": {
+        "label": "Management API key",
+        "description": "Key for the management API, if the API key above may only call models. It reads the prices for "
+        "cost_limit. The Test button calls this API too, and needs a Port, 0 if none, and [core] test_connection = "
+        "Enabled in Airflow's configuration.",
+        "schema": {"type": ["string", "null"], "format": "password"},
     },
 }

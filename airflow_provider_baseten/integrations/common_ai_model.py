@@ -8,7 +8,7 @@ from typing import Any
 
 # The module is private, but nothing public tells a model the limits of the run.
 from pydantic_ai._run_context import get_current_run_context
-from pydantic_ai.exceptions import ModelAPIError
+from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIStreamedResponse
@@ -18,17 +18,20 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
 from pydantic_ai.usage import RequestUsage
 
+from airflow_provider_baseten.api.openai.chat_output import is_broken
 from airflow_provider_baseten.api.target import ModelApis
 from airflow_provider_baseten.blocking_calls import in_thread
 from airflow_provider_baseten.client.openai_sdk import make_async_client, request_of
-from airflow_provider_baseten.exceptions import BasetenOutputError
+from airflow_provider_baseten.exceptions import BasetenOutputError, BasetenResponseError
 from airflow_provider_baseten.integrations.common_ai_connection import ModelConnection
 from airflow_provider_baseten.integrations.common_ai_errors import as_baseten_error
 from airflow_provider_baseten.integrations.common_ai_price import find_price
 from airflow_provider_baseten.integrations.common_ai_target import name_in_requests, target_of
 
 # Baseten documents `max_tokens` for all its servers.
-_PROFILE = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
+_PROFILE = OpenAIModelProfile(
+    openai_chat_supports_max_completion_tokens=False, openai_chat_streaming_requires_finish_reason=True
+)
 
 
 class BasetenModel(OpenAIChatModel):
@@ -84,7 +87,16 @@ class BasetenModel(OpenAIChatModel):
         """
         has_limit = await self._prepare_limit()
         with self._own_errors():
-            response = await super().request(messages, model_settings, model_request_parameters)
+            try:
+                response = await super().request(messages, model_settings, model_request_parameters)
+            except (UnexpectedModelBehavior, IndexError):
+                # The text of the error would quote the output.
+                raise BasetenResponseError(
+                    f"{self._request.subject}: the response is not a chat completion: check that the model has an "
+                    "OpenAI-compatible server.",
+                    may_have_run=True,
+                ) from None
+            self._check_end(response)
         if has_limit:
             self._check_tokens(response.usage)
         return replace(response, usage=self.priced(response.usage), model_name=self.model_in(response.model_name))
@@ -105,8 +117,10 @@ class BasetenModel(OpenAIChatModel):
                 if isinstance(stream, _BasetenStream):
                     stream.model = self
                 yield stream
-                if has_limit and stream.get().state == "complete":
-                    self._check_tokens(stream.usage)
+                response = stream.get()
+                self._check_end(response)
+                if has_limit and response.state == "complete":
+                    self._check_tokens(response.usage)
 
     def priced(self, usage: RequestUsage) -> RequestUsage:
         """Return the usage of a response with its cost, if the price is known."""
@@ -149,6 +163,11 @@ class BasetenModel(OpenAIChatModel):
             if model._price is None:
                 model._price = await in_thread(find_price, model.model_name, model._connection)
         return True
+
+    def _check_end(self, response: ModelResponse) -> None:
+        reason = (response.provider_details or {}).get("finish_reason")
+        if isinstance(reason, str) and is_broken(reason):
+            raise ModelAPIError(self.model_name, f"it was ended by the server, with the finish reason {reason}")
 
     def _check_tokens(self, usage: RequestUsage) -> None:
         if not any(_tokens(usage).values()):

@@ -17,7 +17,9 @@ from airflow_provider_baseten.emulator import Fault
 from airflow_provider_baseten.exceptions import (
     BasetenAuthError,
     BasetenInputError,
+    BasetenModelError,
     BasetenNotFoundError,
+    BasetenResponseError,
     BasetenTimeoutError,
     BasetenUnavailableError,
 )
@@ -370,3 +372,53 @@ def test_retry_of_a_task_begins_again(baseten, server, run_dag, durable, turns):
         ask_it()
     assert run_dag(dag).xcom("ask_it") == "done"
     assert len(server.bodies) == turns
+
+
+class TestUnusableResponses:
+    """Responses with status 200 that are not the model's whole answer."""
+
+    @pytest.fixture
+    def completion(self, monkeypatch):
+        """Change what the server sends as a completion."""
+        import tests.chat_server
+
+        whole = tests.chat_server._completion
+
+        def change(function):
+            monkeypatch.setattr(tests.chat_server, "_completion", lambda *given: function(whole(*given)))
+
+        return change
+
+    @pytest.mark.parametrize("reason", ["abort", "error"])
+    def test_answer_that_the_server_broke_off(self, baseten, completion, connect_llm, sent, reason):
+        def broken(whole):
+            choice = {**whole["choices"][0], "finish_reason": reason}
+            return {**whole, "choices": [choice]} if whole["model"] == SLUG else whole
+
+        completion(broken)
+        with pytest.raises(BasetenModelError, match=f"finish reason {reason}") as caught:
+            ask()
+        assert caught.value.may_have_run
+        agent = hook().create_agent(instructions="x")
+        with pytest.raises(BasetenModelError, match=f"finish reason {reason}"), agent.run_stream_sync("hi") as result:
+            list(result.stream_text())
+        connect_llm("second", host=baseten.url, model="chat")
+        assert ask(fallbacks=["second"]).output == "hello"
+        assert len(sent()) == 4
+
+    def test_stream_that_was_cut_off(self, baseten, completion):
+        completion(lambda whole: {**whole, "choices": [{**whole["choices"][0], "finish_reason": None}]})
+        agent = hook().create_agent(instructions="x")
+        with pytest.raises(BasetenModelError, match="without a `finish_reason`"), agent.run_stream_sync("hi") as result:
+            list(result.stream_text())
+
+    @pytest.mark.parametrize(
+        "body", [{"error": {"message": "private-text"}}, {"choices": []}, {"choices": [{"message": "private-text"}]}]
+    )
+    def test_something_else(self, baseten, completion, body):
+        completion(lambda whole: (whole | body) if "choices" in body else body)
+        with pytest.raises(
+            BasetenResponseError, match=r"Call of Model API org/Chat-1: .* not a chat completion"
+        ) as caught:
+            ask()
+        assert "private-text" not in "".join(traceback.format_exception(caught.value))

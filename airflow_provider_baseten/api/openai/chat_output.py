@@ -99,10 +99,15 @@ def describe_incompleteness(completion: Completion) -> str | None:
     return None
 
 
+def is_broken(finish_reason: str) -> bool:
+    """Return whether a finish reason means that the server has ended a completion with an error."""
+    return _BROKEN.search(_normalized(finish_reason)) is not None
+
+
 def _describe_failure(completion: Completion) -> str | None:
     if completion.error is not None:
         return f"ended with an error of the server: {completion.error}"
-    if _BROKEN.search(_reason(completion)):
+    if is_broken(completion.finish_reason or ""):
         return f"was ended by the server, with the finish reason {completion.finish_reason}"
     return None
 
@@ -122,7 +127,11 @@ def _only_opens(text: str) -> bool:
 
 
 def _reason(completion: Completion) -> str:
-    return (completion.finish_reason or "").lower().replace("-", "_")
+    return _normalized(completion.finish_reason or "")
+
+
+def _normalized(finish_reason: str) -> str:
+    return finish_reason.lower().replace("-", "_")
 
 
 def unusable_error(response: Response, problem: str) -> BasetenOutputError:

@@ -23,7 +23,7 @@ class TaskSummary:
     :param tokens: numbers of tokens by kind, with the names of the server, such as ``prompt_tokens``.
     :param inputs: URIs of input files.
     :param outputs: URIs of output files; for a bulk job its output folder.
-    :param is_merged: whether the counts are sums over other tasks, each of which has a summary of its own.
+    :param is_counted: whether the counts are those of other tasks or of an earlier run, each with its own summary.
     """
 
     target: Target | ModelApis | None = None
@@ -36,7 +36,7 @@ class TaskSummary:
     tokens: Mapping[str, int] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    is_merged: bool = False
+    is_counted: bool = False
 
 
 def token_counts(usage: object) -> dict[str, int]:

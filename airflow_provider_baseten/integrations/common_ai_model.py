@@ -27,6 +27,7 @@ from airflow_provider_baseten.integrations.common_ai_connection import ModelConn
 from airflow_provider_baseten.integrations.common_ai_errors import as_baseten_error
 from airflow_provider_baseten.integrations.common_ai_price import find_price
 from airflow_provider_baseten.integrations.common_ai_target import name_in_requests, target_of
+from airflow_provider_baseten.telemetry.observer import AIRFLOW_OBSERVER
 
 # Baseten documents `max_tokens` for all its servers.
 _PROFILE = OpenAIModelProfile(
@@ -53,7 +54,7 @@ class BasetenModel(OpenAIChatModel):
         self._price = connection.price
         called = f"Model API {name}" if isinstance(self._target, ModelApis) else self._target
         self._request = replace(request_of(self._target), subject=f"Call of {called}")
-        client = make_async_client(self._credentials, self._target)
+        client = make_async_client(self._credentials, self._target, AIRFLOW_OBSERVER)
         super().__init__(name, provider=OpenAICompatibleProvider("baseten", openai_client=client), profile=_PROFILE)
         #: All models of a chain of fallbacks whose prices have to be known before the first request.
         self.chain: tuple[BasetenModel, ...] = (self,)

@@ -11,6 +11,7 @@ from airflow_provider_baseten.activity.records import (
     UsageRecord,
     keep_record,
 )
+from airflow_provider_baseten.api.target import ModelApis
 from airflow_provider_baseten.exceptions import BasetenError
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ def report(operator: Any, make_record: Callable[[], tuple[Any, Record | None]]) 
 
 
 def report_usage(operator: Any, context: "Context", summary: "TaskSummary") -> None:
-    """Keep what a task has used. A task that only sums up other tasks keeps nothing."""
+    """Keep what a task has used. What another task or an earlier run has counted is left out."""
 
     def record() -> tuple[Any, UsageRecord | None]:
-        if summary.is_merged or not summary.requests:
+        if summary.is_counted or not summary.requests:
             return context["ti"], None
         return context["ti"], UsageRecord(
             **described_target(operator),
@@ -66,9 +67,20 @@ def report_usage(operator: Any, context: "Context", summary: "TaskSummary") -> N
             requests=summary.requests,
             rows=summary.rows,
             tokens=dict(summary.tokens),
+            cost_usd=_cost_of(operator, summary),
         )
 
     report(operator, record)
+
+
+def _cost_of(operator: Any, summary: "TaskSummary") -> float | None:
+    """Return the cost of the tokens in US dollars. It is known only for Model APIs, which have prices for tokens."""
+    from airflow_provider_baseten.hooks.prices import find_price
+
+    if not isinstance(summary.target, ModelApis) or summary.model is None or not summary.tokens:
+        return None
+    price = find_price(operator.baseten_conn_id, summary.model)
+    return None if price is None else float(price.cost_of(summary.tokens))
 
 
 def report_failure(operator: Any, error: BaseException) -> None:

@@ -146,7 +146,7 @@ class BasetenBatchMergeOperator(RenderingMixin, ReportingOperator):
         failed_rows.check_failure_ratio(manifest, self.max_failure_ratio)
         failed_rows.check_any_output(manifest, self.max_failure_ratio)
         log_failed_rows(self.log, manifest)
-        self.finish(context, summary_of(manifest, outputs=(folder,), is_merged=True))
+        self.finish(context, summary_of(manifest, outputs=(folder,), is_counted=True))
         return manifest.as_dict()
 
 

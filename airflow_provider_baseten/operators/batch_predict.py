@@ -215,6 +215,7 @@ class BasetenBatchPredictOperator(BatchRunMixin, BasetenCallOperator):
             model=(job.parameters or {}).get("model"),
             inputs=() if job.input_path is None else (path_text("input_path", job.input_path),),
             outputs=(path_text("output_path", self.output_path),),
+            is_counted=self.was_complete,
         )
         self.finish(context, summary)
         return manifest.as_dict()

@@ -42,6 +42,8 @@ class ProgressReport:
             num_shards=job.num_shards,
         )
         self._keeping: Thread | None = None
+        #: Whether the run has reported its end. If not, an earlier run had completed the job.
+        self.has_run = False
 
     def start(self) -> None:
         """Keep a first record, so that the pages show the run."""
@@ -53,6 +55,7 @@ class ProgressReport:
         Without the thread, a slow call to Airflow's API would block the event loop in which this method runs. The last
         report is kept by :meth:`end`, and its numbers are logged with the result of the run.
         """
+        self.has_run = progress.is_last
         if not progress.is_last:
             self._operator.log.info("%s", progress)
         self._record = updated_record(self._record, progress, time.time())

@@ -28,6 +28,8 @@ class BatchRunMixin:
     #: Whether the task fails if all its rows have failed. False for the shards of a task group, because there the task
     #: ``merge`` decides.
     needs_an_output = True
+    #: Whether an earlier run had completed the job, so that this one sent nothing and has the manifest of that run.
+    was_complete = False
     _stop: threading.Event | None = None
     _output_path: str | None = None
 
@@ -50,6 +52,7 @@ class BatchRunMixin:
             report.end()
             raise
         report.end(manifest)
+        self.was_complete = not report.has_run
         log_job_result(self.log, manifest, path_text("output_path", job.output_path))
         if not manifest.complete:
             raise BasetenBatchError(
@@ -96,11 +99,12 @@ def summary_of(
     model: str | None = None,
     inputs: tuple[str, ...] = (),
     outputs: tuple[str, ...] = (),
-    is_merged: bool = False,
+    is_counted: bool = False,
 ) -> TaskSummary:
     """Return what a bulk job has done.
 
     :param manifest: result of the job.
+    :param is_counted: see :class:`~airflow_provider_baseten.activity.task_summary.TaskSummary`.
     """
     return TaskSummary(
         target=target,
@@ -112,5 +116,5 @@ def summary_of(
         tokens=manifest.usage,
         inputs=inputs,
         outputs=outputs,
-        is_merged=is_merged,
+        is_counted=is_counted,
     )

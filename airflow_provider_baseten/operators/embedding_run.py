@@ -1,5 +1,6 @@
 """Embedding run: the vectors of more texts than fit into one request."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_baseten.api.openai import embeddings
@@ -49,11 +50,12 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
         idempotent=operator.idempotent,
     )
     manifest = operator.run_batch(context, hook, job)
+    summary = summary_of(manifest, target=job.target, model=operator.model, is_counted=operator.was_complete)
     if operator.do_xcom_push:
         usage = {name: token_count(manifest.usage, name) for name in ("prompt_tokens", "total_tokens")}
         context["ti"].xcom_push(key="usage", value=usage)
     elif not operator.output_path:
-        operator.finish(context, summary_of(manifest, target=job.target, model=operator.model))
+        operator.finish(context, summary)
         return None
     with files.consequence(
         f"The next attempt reads {job.output_path} again and sends nothing: to send all texts again, delete the folder."
@@ -69,10 +71,7 @@ def embed_many(operator: "BasetenEmbeddingOperator", context: "Context", texts: 
             result_store=store,
             baseten_conn_id=operator.baseten_conn_id,
         )
-    operator.finish(
-        context,
-        summary_of(manifest, target=job.target, model=operator.model, outputs=outputs.stored_uris(returned)),
-    )
+    operator.finish(context, replace(summary, outputs=outputs.stored_uris(returned)))
     return returned
 
 

@@ -97,11 +97,11 @@ def refusal(status: int) -> str:
 
 
 def count_summary(summary: TaskSummary, operator: str) -> None:
-    """Count the tokens and the rows of a task. Those of a task that only sums up other tasks are counted already.
+    """Count the tokens and the rows of a task. Those that another task or an earlier run has counted are left out.
 
     :param operator: class of the operator.
     """
-    if summary.is_merged:
+    if summary.is_counted:
         return
     target = "" if summary.target is None else target_name(summary.target)
     tags = {"operator": operator, "target": target}

@@ -11,6 +11,7 @@ from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
+from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
 from airflow_provider_baseten.operators.chat_completion import BasetenChatCompletionOperator
 from airflow_provider_baseten.operators.embedding import BasetenEmbeddingOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
@@ -100,6 +101,20 @@ class TestUsage:
         used = {place[:2]: value["requests"] for place, value in run.records.items() if place[2] == "baseten_usage"}
         assert used == {("score.predict", 0): 5, ("score.predict", 1): 5}
 
+    def test_of_a_job_that_was_complete_is_not_counted_again(self, baseten, run_dag, tmp_path):
+        with DAG("usage_complete") as dag:
+            first = BasetenBatchPredictOperator(
+                task_id="first", model_id="abc", inputs=[1, 2], output_path=str(tmp_path)
+            )
+            again = BasetenBatchPredictOperator(
+                task_id="again", model_id="abc", inputs=[1, 2], output_path=str(tmp_path)
+            )
+            first >> again
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert self.used(run, "first")["requests"] == 2
+        assert ("again", -1, "baseten_usage") not in run.records
+
     def test_of_a_task_that_has_failed_is_not_kept(self, baseten, run_dag):
         baseten.inject(Fault(status=500))
         with DAG("usage_failed") as dag:
@@ -163,3 +178,25 @@ class TestFailures:
             BasetenPredictOperator(task_id="predict", model_id="{{ 'not an id!' }}", model_input=1)
         failure = run_dag(dag).records["predict", -1, "baseten_failure"]
         assert (failure["type"], failure["target"]) == ("BasetenInputError", "")
+
+
+class TestCost:
+    @pytest.mark.parametrize(("prices", "cost"), [({"org/llm": (0.5, 2.0)}, 0.0000065), ({}, None)])
+    def test_of_a_model_api_comes_from_its_price(self, connect, run_dag, prices, cost):
+        with Emulator(model_apis={"org/llm": llm}, model_prices=prices, api_key=KEY) as emulator:
+            connect(host=emulator.url, password=KEY)
+            with DAG(f"cost_{cost is not None}") as dag:
+                BasetenChatCompletionOperator(task_id="chat", model_apis=True, model="org/llm", prompt="hi")
+            run = run_dag(dag)
+            calls = [request.action for request in emulator.requests]
+        assert run.records["chat", -1, "baseten_usage"]["cost_usd"] == cost
+        assert calls == ["model_apis", "model_apis/org/llm"]
+
+    def test_is_unknown_if_the_management_api_is_away(self, connect, run_dag):
+        with Emulator(model_apis={"org/llm": llm}, api_key=KEY) as emulator:
+            connect(host=emulator.url, password=KEY, extra={"management_url": "http://127.0.0.1:1"})
+            with DAG("cost_away") as dag:
+                BasetenChatCompletionOperator(task_id="chat", model_apis=True, model="org/llm", prompt="hi")
+            run = run_dag(dag)
+        assert run.state == "success"
+        assert run.records["chat", -1, "baseten_usage"]["cost_usd"] is None

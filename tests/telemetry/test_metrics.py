@@ -70,7 +70,7 @@ def test_tokens_and_rows_of_a_task(sent):
 
 
 def test_a_task_that_sums_up_others_counts_nothing(sent):
-    metrics.count_summary(TaskSummary(target=Target(model_id="abc"), succeeded=2, is_merged=True), "Operator")
+    metrics.count_summary(TaskSummary(target=Target(model_id="abc"), succeeded=2, is_counted=True), "Operator")
     assert sent == []
 
 

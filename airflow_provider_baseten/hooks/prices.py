@@ -10,7 +10,7 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 _TIMEOUT = 3.0
 
 
-def find_price(baseten_conn_id: str, slug: str) -> ModelPrice | None:
+def known_price(baseten_conn_id: str, slug: str) -> ModelPrice | None:
     """Return the price of a Model API; ``None`` if it is not known. The request costs nothing.
 
     :param baseten_conn_id: id of the Airflow connection.

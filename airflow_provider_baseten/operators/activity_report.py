@@ -75,11 +75,11 @@ def report_usage(operator: Any, context: "Context", summary: "TaskSummary") -> N
 
 def _cost_of(operator: Any, summary: "TaskSummary") -> float | None:
     """Return the cost of the tokens in US dollars. It is known only for Model APIs, which have prices for tokens."""
-    from airflow_provider_baseten.hooks.prices import find_price
+    from airflow_provider_baseten.hooks.prices import known_price
 
     if not isinstance(summary.target, ModelApis) or summary.model is None or not summary.tokens:
         return None
-    price = find_price(operator.baseten_conn_id, summary.model)
+    price = known_price(operator.baseten_conn_id, summary.model)
     return None if price is None else float(price.cost_of(summary.tokens))
 
 

@@ -1,5 +1,6 @@
 """Errors of models that the common AI provider calls: each is an error of pydantic-ai and one of this package."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic_ai.exceptions import ModelAPIError
@@ -39,6 +40,10 @@ def as_baseten_error(error: ModelAPIError, request: Request, credentials: Creden
 def _find(error: ModelAPIError, request: Request, credentials: Credentials) -> BasetenError:
     """Return the error of this package for what the SDK has raised."""
     cause: Any = error.__cause__
+    sent: Any = getattr(cause, "request", None)
+    if sent is not None:
+        # Errors replace passages that repeat the body.
+        request = replace(request, body=sent.content)
     if response := getattr(cause, "response", None):
         found = error_for(
             Response(request=request, status=response.status_code, headers=response.headers, body=response.content)
@@ -48,11 +53,11 @@ def _find(error: ModelAPIError, request: Request, credentials: Credentials) -> B
     reason = getattr(cause, "__cause__", None)
     origin = credentials.origin(request.host)
     if isinstance(reason, NOT_SENT):
-        if "certificate" in str(reason).lower() or "ssl" in str(reason).lower():
+        if "[SSL" in str(reason):
             return tls_failed(request, reason)
         return not_connected(request, origin, reason)
     if reason is not None and "Timeout" in type(reason).__name__:
-        return timed_out(request, credentials.timeout)
+        return timed_out(request, sent.extensions["timeout"]["read"] or credentials.timeout)
     if reason is not None:
         return connection_lost(request, origin, reason)
     text = quotable(str(getattr(cause, "message", error)), request)

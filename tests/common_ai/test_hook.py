@@ -216,6 +216,13 @@ class TestErrors:
             ask(model="chat")
         assert "private-text" not in "".join(traceback.format_exception(caught.value))
 
+    def test_input_is_not_quoted(self, baseten):
+        prompt = "a prompt that is private and long enough to be recognized"
+        baseten.inject(Fault(status=422, body={"error": f"bad content: {prompt}"}))
+        with pytest.raises(BasetenInputError, match="bad content") as caught:
+            hook(model="chat").create_agent(instructions="x").run_sync(prompt)
+        assert prompt not in "".join(traceback.format_exception(caught.value))
+
     def test_busy_server_is_asked_again_and_paid_once(self, baseten, sent, server, at_once):
         baseten.inject(Fault(status=429), Fault(status=503))
         assert ask().output == "hello"
@@ -255,7 +262,7 @@ class TestErrors:
     def test_timeout_of_the_task_settings(self, baseten):
         baseten.inject(Fault(delay=30))
         agent = hook().create_agent(instructions="x", model_settings={"timeout": 0.2})
-        with pytest.raises(BasetenTimeoutError, match="was sent, but no response came"):
+        with pytest.raises(BasetenTimeoutError, match=r"was sent, but no response came within 0\.2 s"):
             agent.run_sync("hi")
 
     def test_key_is_nowhere(self, baseten, connect_llm, run_dag, capfd, caplog):

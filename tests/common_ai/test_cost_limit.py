@@ -81,15 +81,25 @@ def test_run_below_the_limit_ends_with_its_cost(baseten, four_turns, sent, run_d
     assert f"{TURN * 4:f}" in capfd.readouterr().out
 
 
-@pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="common-ai counts over attempts from Airflow 3.3 on")
-def test_limit_holds_over_the_attempts_of_a_task(baseten, four_turns, sent, run_dag):
-    with DAG("limit_of_attempts") as dag:
+@pytest.mark.parametrize(
+    ("counts_over_attempts", "turns"),
+    [
+        # The second and the third attempt send nothing, since the first has spent the whole limit.
+        pytest.param(True, 3, marks=pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="from Airflow 3.3 on")),
+        (False, 9),
+    ],
+)
+def test_limit_over_the_attempts_of_a_task(
+    baseten, four_turns, sent, run_dag, monkeypatch, counts_over_attempts, turns
+):
+    if not counts_over_attempts:  # Airflow 3.1 and 3.2
+        monkeypatch.setattr("airflow.providers.common.ai.mixins.usage_budget.AIRFLOW_V_3_3_PLUS", False)
+    with DAG(f"limit_of_attempts_{counts_over_attempts}") as dag:
         add_agent(str(TURN * 2), retries=2, retry_delay=datetime.timedelta(0))
     finished = run_dag(dag)
     assert finished.state == "failed"
     assert finished.tries["ask", -1] == 3
-    # The second and the third attempt send nothing: the first has spent the whole limit.
-    assert sent().count(CHAT) == 3
+    assert sent().count(CHAT) == turns
 
 
 def test_nothing_is_looked_up_without_a_limit(baseten, sent):

@@ -114,12 +114,13 @@ class BasetenBatchAdapter(BatchAdapter):
         :raises BasetenNotFoundError: the model does not exist.
         :raises BasetenResultStoreError: the result store can't be written.
         """
-        from airflow_provider_baseten.batch.engine import run_batch
         from airflow_provider_baseten.client.client import Client
+        from airflow_provider_baseten.operators.batch_run import run_traced
+        from airflow_provider_baseten.telemetry.observer import AIRFLOW_OBSERVER
 
         batch_id = _batch_id(idempotency_key, input_fingerprint)
         job = self._job(batch_id, model, list(self._bodies(requests, output_spec, **kwargs)))
-        run_batch(job, client=Client(self._credentials), on_progress=_log_progress)
+        run_traced(job, client=Client(self._credentials, observer=AIRFLOW_OBSERVER), on_progress=_log_progress)
         return SubmitResult(batch_id=batch_id, provider_input_ref=None)
 
     def get_batch(self, batch_id: str) -> BatchState:

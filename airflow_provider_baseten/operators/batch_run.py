@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_baseten.api.target import ModelApis, Target
+    from airflow_provider_baseten.batch.engine import OnProgress
     from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.client.client import Client
@@ -47,7 +48,7 @@ class BatchRunMixin:
         report = ProgressReport(self, context, job)
         report.start()
         try:
-            manifest = self._run_observed(hook.client(), job, report)
+            manifest = run_traced(job, client=hook.client(), stop=self._stop, on_progress=report)
         except BaseException:
             report.end()
             raise
@@ -65,17 +66,6 @@ class BatchRunMixin:
         log_failed_rows(self.log, manifest)
         return manifest
 
-    def _run_observed(self, client: "Client", job: "BatchJob", report: "ProgressReport") -> "Manifest":
-        from airflow_provider_baseten.batch.engine import run_batch
-        from airflow_provider_baseten.telemetry.spans import bulk_span
-
-        operation = "sync_route" if job.route else job.preset
-        model = (job.parameters or {}).get("model")
-        with bulk_span(operation, job.target, model, client.credentials.host_url(job.target.host)) as span:
-            manifest = run_batch(job, client=client, stop=self._stop, on_progress=report)
-            span.set_counts(rows=manifest.rows, failed=manifest.failed, requests=manifest.sent, tokens=manifest.usage)
-        return manifest
-
     def timeout_note(self) -> str:
         """Return sentences on what happens to the rows if the task ends now."""
         if self._output_path is None:
@@ -90,6 +80,25 @@ class BatchRunMixin:
         """Let the run write its last part and stop. This method must not block, because a signal handler calls it."""
         if self._stop is not None:
             self._stop.set()
+
+
+def run_traced(
+    job: "BatchJob",
+    *,
+    client: "Client",
+    stop: threading.Event | None = None,
+    on_progress: "OnProgress | None" = None,
+) -> "Manifest":
+    """Run a job in a span of its own; see :func:`airflow_provider_baseten.batch.engine.run_batch`."""
+    from airflow_provider_baseten.batch.engine import run_batch
+    from airflow_provider_baseten.telemetry.spans import bulk_span
+
+    operation = "sync_route" if job.route else job.preset
+    model = (job.parameters or {}).get("model")
+    with bulk_span(operation, job.target, model, client.credentials.host_url(job.target.host)) as span:
+        manifest = run_batch(job, client=client, stop=stop, on_progress=on_progress)
+        span.set_counts(rows=manifest.rows, failed=manifest.failed, requests=manifest.sent, tokens=manifest.usage)
+    return manifest
 
 
 def summary_of(

@@ -3,14 +3,19 @@
 import datetime
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG, task
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 
 from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenInputError, BasetenResultStoreError
+from airflow_provider_baseten.telemetry import metrics, spans
 from tests.chat_server import ChatServer
 
 if os.environ.get("CI") != "true":
@@ -346,3 +351,19 @@ class TestAdapter:
         (folder / "_manifest.json").write_text("{")
         with pytest.raises(BasetenBatchUnknownError, match="deleted or are damaged"):
             adapter.iter_results("0-1")
+
+
+def test_a_batch_is_in_the_metrics_and_in_the_trace(baseten, server, run_dag, batch, monkeypatch):
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("tests"))
+    counted = Counter()
+    monkeypatch.setattr(metrics, "_count", lambda name, number, tags: counted.update({name: number}))
+    with DAG("llm_batch_observed") as dag:
+        batch([f"prompt {number}" for number in range(20)])
+    assert run_dag(dag).state == "success"
+    assert counted["baseten.requests.success"] == 20
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.attributes["baseten.rows"]) == ("bulk chat chat", 20)
+    (header,) = {request.headers.get("traceparent") for request in baseten.requests if request.action == "sync"}
+    assert header.split("-")[1:3] == [f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.policies import BasetenRetryPolicy
     from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
     from airflow_provider_baseten.storage.outputs import read_output
+    from airflow_provider_baseten.triggers.result import BasetenResultTrigger
 
 __all__ = [
     "BasetenAsyncPredictOperator",
@@ -32,6 +33,7 @@ __all__ = [
     "BasetenEmbeddingOperator",
     "BasetenHook",
     "BasetenPredictOperator",
+    "BasetenResultTrigger",
     "BasetenRetryPolicy",
     "BasetenSyncRouteOperator",
     "baseten_async_predict",
@@ -51,6 +53,7 @@ MODULES = {
     "BasetenEmbeddingOperator": "operators.embedding",
     "BasetenHook": "hooks.baseten",
     "BasetenPredictOperator": "operators.predict",
+    "BasetenResultTrigger": "triggers.result",
     "BasetenRetryPolicy": "policies",
     "BasetenSyncRouteOperator": "operators.sync_route",
     "baseten_async_predict": "decorators.async_predict",

@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_baseten.triggers.async_request",
                     "airflow_provider_baseten.triggers.predict",
+                    "airflow_provider_baseten.triggers.result",
                 ],
             }
         ],

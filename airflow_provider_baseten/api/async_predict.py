@@ -1,5 +1,6 @@
 """Async predict: the requests that queue a prediction, read its status and cancel it."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -18,6 +19,9 @@ from airflow_provider_baseten.exceptions import (
 )
 
 MAX_ASYNC_BODY_BYTES = 262_144
+
+# Path of a webhook endpoint of the receiver whose deliveries start DAGs.
+_EVENTS = r".*/webhooks/[^/]+/events/?"
 
 
 class AsyncStatus(StrEnum):
@@ -228,3 +232,16 @@ def checked_webhook_endpoint(url: str) -> str:
     if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
         raise BasetenInputError("webhook_endpoint must be https: Baseten delivers over http to localhost only.")
     return url
+
+
+def check_endpoint_of_wait(url: str | None) -> None:
+    """Check that deliveries to the webhook endpoint of a request that a task waits for start no DAGs.
+
+    :param url: the webhook endpoint, ``None`` for no delivery.
+    :raises BasetenInputError: its deliveries start DAGs, because its path ends with ``/events``.
+    """
+    if url and re.fullmatch(_EVENTS, urlsplit(checked_webhook_endpoint(url)).path):
+        raise BasetenInputError(
+            f"Deliveries to webhook_endpoint={shown(url)} start DAGs, because no task waits for them: remove "
+            "/events, or set wait_for_completion=False."
+        )

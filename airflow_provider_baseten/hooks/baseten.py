@@ -9,16 +9,18 @@ from airflow_provider_baseten.api.async_predict import AsyncPredictOptions
 from airflow_provider_baseten.api.http import READ_TIMEOUT
 from airflow_provider_baseten.api.predict import PredictOptions
 from airflow_provider_baseten.api.sync_route import RouteOptions
-from airflow_provider_baseten.api.target import ModelApis, Target, openai_target
+from airflow_provider_baseten.api.target import ModelApis, Target, check_request_id, openai_target
 from airflow_provider_baseten.arguments import check_seconds, shown
 from airflow_provider_baseten.client.client import AsyncClient, Client
 from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.config import DEFAULT_CONN_ID
-from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
+from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResultLostError
 from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.hooks.key_check import check_keys
 from airflow_provider_baseten.hooks.lookup import afind_connection, find_connection
+from airflow_provider_baseten.storage.deliveries import Deliveries
+from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.telemetry.observer import AIRFLOW_OBSERVER
 
 if TYPE_CHECKING:
@@ -122,6 +124,32 @@ class BasetenHook(BaseHook):
     def cancel_async_request(self, target: Target, request_id: str) -> bool:
         """Cancel an async request if it is still queued; return whether it was cancelled."""
         return self._client.cancel_async_request(target, request_id)
+
+    def read_delivery(self, request_id: str) -> Any:
+        """Return the output of an async request whose result was delivered to the result store of the connection.
+
+        This costs nothing, and the result stays in the store, so it can be read again.
+
+        :param request_id: id of the async request, for example from the event of a
+            :class:`~airflow_provider_baseten.triggers.result.BasetenResultTrigger`.
+        :raises BasetenInputError: the id is not valid.
+        :raises BasetenAsyncRequestError: the request failed.
+        :raises BasetenResultLostError: no result is stored, or the delivery has neither an output nor an error.
+        :raises BasetenResultStoreError: the result can't be read.
+        """
+        check_request_id(request_id)
+        store = ResultStore(self.connection.result_store)
+        delivery = Deliveries(store).load(request_id)
+        if delivery is None:
+            raise BasetenResultLostError(
+                f"The result of async request {request_id} is not in the result store {store.uri}: it has not been "
+                "delivered, it was deleted, or this process does not see the store of the receiver.",
+                request_id=request_id,
+            )
+        return delivery.output(self._quote)
+
+    def _quote(self, words: str) -> str:
+        return words[:1000] if self.connection.log_error_details else ""
 
     def wake(self, target: Target) -> None:
         """Start a replica of a deployment that has scaled to zero, without waiting until the replica is ready."""

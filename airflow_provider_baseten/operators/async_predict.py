@@ -250,6 +250,7 @@ class BasetenAsyncPredictOperator(BasetenCallOperator):
         :raises BasetenInputError: a rendered argument is not valid.
         """
         check_is_there(model_input=self.model_input)
+        async_predict.check_endpoint_of_wait(webhook_endpoint if self.wait_for_completion else None)
         return build_async_predict(
             self.target,
             self.model_input,

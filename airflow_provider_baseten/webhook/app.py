@@ -44,6 +44,8 @@ def create_app(
 ) -> Starlette:
     """Return the app with ``POST {prefix}/webhooks/{conn_id}`` and ``GET {prefix}/health``.
 
+    A delivery to ``POST {prefix}/webhooks/{conn_id}/events`` starts DAGs besides, because no task waits for it.
+
     :param connections: connections that may receive deliveries. They are looked up in a thread.
     :param max_body_bytes: largest body that is accepted, in bytes.
     :param timeout: seconds within which every delivery gets its response.
@@ -72,6 +74,7 @@ def create_app(
     app = Starlette(
         routes=[
             Route(f"{prefix}/webhooks/{{conn_id}}", receiver.deliver, methods=["POST"]),
+            Route(f"{prefix}/webhooks/{{conn_id}}/events", receiver.deliver_event, methods=["POST"]),
             Route(f"{prefix}/health", receiver.health, methods=["GET"]),
         ],
         lifespan=lifespan,
@@ -127,6 +130,13 @@ class _Receiver:
 
     async def deliver(self, request: Request) -> Response:
         """Receive one delivery. Respond with 200 once it is stored or spooled, with 503 if it should be sent again."""
+        return await self._deliver(request, is_event=False)
+
+    async def deliver_event(self, request: Request) -> Response:
+        """Receive one delivery that starts DAGs, as :meth:`deliver` does."""
+        return await self._deliver(request, is_event=True)
+
+    async def _deliver(self, request: Request, *, is_event: bool) -> Response:
         conn_id = valid_conn_id(request.path_params["conn_id"])
         deadline = asyncio.get_running_loop().time() + self._timeout
         with self._buffer.body(request.client.host if request.client else None) as body:
@@ -137,6 +147,7 @@ class _Receiver:
                         body=bytes(body.content),
                         signature=",".join(request.headers.getlist("x-baseten-signature")),
                         request_id=request.headers.get("x-baseten-request-id"),
+                        is_event=is_event,
                     ),
                     conn_id,
                     peer=body.peer,

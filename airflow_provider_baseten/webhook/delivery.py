@@ -45,11 +45,13 @@ class ReceivedDelivery:
     :param body: the bytes of the body.
     :param signature: the signature header; empty if there is none.
     :param request_id: the request id header.
+    :param is_event: whether it was sent to ``/events``, so that it starts DAGs: no task waits for the result.
     """
 
     body: bytes
     signature: str
     request_id: str | None
+    is_event: bool = False
 
     @property
     def may_be_signed(self) -> bool:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import IO
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
-from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.telemetry.metrics import count_delivery
 from airflow_provider_baseten.webhook.clock import DeliveryClock
 from airflow_provider_baseten.webhook.connections import Connections
 from airflow_provider_baseten.webhook.delivery import ReceivedDelivery, Refusal, VerifiedDelivery, is_test
-from airflow_provider_baseten.webhook.intake import error_types
+from airflow_provider_baseten.webhook.intake import error_types, save_delivery
 from airflow_provider_baseten.webhook.spool import DeliveryKind, DeliveryMetadata, Spool, SpoolEntry, read_metadata
 
 # Seconds between two searches for deliveries that other processes left behind, and between two attempts to store
@@ -185,7 +184,9 @@ class Drain:
         try:
             if entry.kind is DeliveryKind.UNVERIFIED:
                 body = file.read()
-                attempt = ReceivedDelivery(body=body, signature=metadata.signature, request_id=None)
+                attempt = ReceivedDelivery(
+                    body=body, signature=metadata.signature, request_id=None, is_event=metadata.is_event
+                )
                 metadata = _verified(metadata, self._connections.identify(attempt, metadata.conn_id))
             connection = self._connections.find(metadata.conn_id)
         except Refusal as refused:
@@ -201,7 +202,7 @@ class Drain:
             return
         try:
             body = file.read() if body is None else body
-            is_new = Deliveries(ResultStore(connection.result_store)).save(metadata.request_id, body)
+            is_new = save_delivery(ResultStore(connection.result_store), metadata, body)
         except BasetenResultStoreError as error:
             raise _DrainError(f"the store of connection {metadata.conn_id} fails ({error_types(error)})") from None
         self._spool.remove(entry)
@@ -225,4 +226,5 @@ def _verified(metadata: DeliveryMetadata, verified: VerifiedDelivery) -> Deliver
         request_id=verified.request_id,
         arrived=metadata.arrived,
         time=verified.time,
+        is_event=metadata.is_event,
     )

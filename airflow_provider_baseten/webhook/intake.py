@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage.arrivals import Arrivals
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.telemetry.metrics import count_delivery
@@ -79,14 +80,20 @@ class Intake:
             # would only use up the spool's quota for unverified deliveries.
             if not (conn_id and attempt.may_be_signed):
                 raise Refusal(503, "The connection could not be looked up.") from None
-            metadata = DeliveryMetadata(conn_id=conn_id, arrived=arrived, signature=attempt.signature)
+            metadata = DeliveryMetadata(
+                conn_id=conn_id, arrived=arrived, signature=attempt.signature, is_event=attempt.is_event
+            )
             problem = f"it could not be checked ({error_types(error)})"
             await self._keep(DeliveryKind.UNVERIFIED, metadata, attempt.body, problem, peer=peer, deadline=deadline)
             return None
         on_verified()
         uri = verified.connection.result_store
         metadata = DeliveryMetadata(
-            conn_id=conn_id, request_id=verified.request_id, arrived=arrived, time=verified.time
+            conn_id=conn_id,
+            request_id=verified.request_id,
+            arrived=arrived,
+            time=verified.time,
+            is_event=attempt.is_event,
         )
         # Security: an old delivery may be a copy that somebody sends again to bring back a deleted result. An old
         # delivery whose result is still stored is accepted, because it changes nothing. Every other old delivery is
@@ -128,7 +135,7 @@ class Intake:
         queue = _QUEUE_SHARE * self._timeout if self._spool else None
 
         def save() -> bool:
-            return Deliveries(ResultStore(uri)).save(metadata.request_id, body)
+            return save_delivery(ResultStore(uri), metadata, body)
 
         try:
             is_new = await self._stores.run(save, deadline=deadline, queue=queue)
@@ -188,6 +195,19 @@ class Intake:
         count_delivery("held" if kind is DeliveryKind.HELD else "spooled", "receiver")
         _log.warning("The result of %s for connection %s was spooled: %s", what, metadata.conn_id, problem)
         self._on_spooled()
+
+
+def save_delivery(store: ResultStore, metadata: DeliveryMetadata, body: bytes) -> bool:
+    """Save the body of a delivery; note it for :class:`BasetenResultTrigger` if no task waits for it.
+
+    A test delivery starts no DAG.
+
+    :returns: whether it was saved now; ``False`` if the request has a delivery already.
+    :raises BasetenResultStoreError: the delivery could not be written.
+    """
+    if metadata.is_event and not is_test(metadata.request_id):
+        return Arrivals(store, metadata.conn_id).save(metadata.request_id, body)
+    return Deliveries(store).save(metadata.request_id, body)
 
 
 def error_types(error: BaseException) -> str:

@@ -25,11 +25,12 @@ from airflow_provider_baseten.webhook.delivery import (
     identify,
     valid_conn_id,
 )
-from airflow_provider_baseten.webhook.intake import error_types
+from airflow_provider_baseten.webhook.intake import error_types, save_delivery
 from airflow_provider_baseten.webhook.relay_budget import ByteBudget
 from airflow_provider_baseten.webhook.relay_kept import KeptDeliveries
 from airflow_provider_baseten.webhook.relay_queue import REFUSED, QueuedDelivery, QueueEntry, RelayQueue
 from airflow_provider_baseten.webhook.relay_round import RelayError, RelayRound
+from airflow_provider_baseten.webhook.spool import DeliveryMetadata
 
 # Longest duration of a round of `Relay.run`, in seconds. Behind a backlog, new deliveries wait that long. Listing the
 # queue takes minutes if it has a million files, so it is not done more often.
@@ -216,7 +217,12 @@ class Relay:
             # same if the file is moved, for example out of the folder of refused deliveries.
             is_new = False
             if is_recent(verified.time, now=queued.arrived, tolerance=self._tolerance):
-                is_new = deliveries.save(verified.request_id, queued.delivery.body)
+                metadata = DeliveryMetadata(
+                    conn_id=verified.connection.conn_id,
+                    request_id=verified.request_id,
+                    is_event=queued.delivery.is_event,
+                )
+                is_new = save_delivery(store, metadata, queued.delivery.body)
             elif not deliveries.delivered([verified.request_id]):
                 raise Refusal(403, "Its time is missing, or too far from that of its arrival.")
         except BasetenResultStoreError as error:

@@ -23,7 +23,7 @@ _MAX_HEADER = 2000
 
 _log = logging.getLogger(__name__)
 
-_PATH = re.compile(r".*/baseten/webhooks/([A-Za-z0-9_.-]{1,200})")
+_PATH = re.compile(r".*/baseten/webhooks/([A-Za-z0-9_.-]{1,200})(/events)?")
 
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -52,9 +52,10 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "signature": signature,
         "request_id": request_id[:_MAX_HEADER] if request_id else None,
         "arrived": time.time(),
+        "is_event": bool(matched[2]),
         "body": base64.b64encode(body).decode(),
     }
-    source = "\n".join((matched[1], signature, hashlib.sha256(body).hexdigest()))
+    source = "\n".join((matched[1], signature, hashlib.sha256(body).hexdigest(), *filter(None, matched.groups()[1:])))
     name = hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()
     try:
         _put(f"{name}.json", json.dumps(entry).encode())

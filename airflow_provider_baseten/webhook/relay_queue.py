@@ -54,13 +54,15 @@ class QueuedDelivery:
         try:
             entry = json.loads(content)
             conn_id, signature, request_id = entry["conn_id"], entry["signature"], entry["request_id"]
+            is_event = entry.get("is_event") is True  # Earlier versions of the function do not write it.
             arrived, body = float(entry["arrived"]), base64.b64decode(entry["body"], validate=True)
-        except (KeyError, TypeError, OverflowError, RecursionError):
+        except (AttributeError, KeyError, TypeError, OverflowError, RecursionError):
             raise ValueError("not a delivery as the function writes it") from None
         is_text = isinstance(conn_id, str) and isinstance(signature, str)
         if not (is_text and isinstance(request_id, str | None) and math.isfinite(arrived)):
             raise ValueError("not a delivery as the function writes it")
-        return cls(conn_id, arrived, ReceivedDelivery(body=body, signature=signature, request_id=request_id))
+        delivery = ReceivedDelivery(body=body, signature=signature, request_id=request_id, is_event=is_event)
+        return cls(conn_id, arrived, delivery)
 
 
 class RelayQueue:

@@ -59,6 +59,7 @@ class DeliveryMetadata:
     :param arrived: time of arrival in seconds since the epoch, by this machine's clock.
     :param time: time of sending, as written by Baseten.
     :param signature: signature header of an unverified delivery.
+    :param is_event: see :class:`~.delivery.ReceivedDelivery`.
     """
 
     conn_id: str
@@ -66,6 +67,7 @@ class DeliveryMetadata:
     arrived: float = 0.0
     time: str | None = None
     signature: str = ""
+    is_event: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +244,12 @@ def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
 
 def _key(kind: DeliveryKind, metadata: DeliveryMetadata, body: bytes) -> str:
     """Return a key that is the same for copies of a delivery, and different for all other deliveries."""
+    event = ("events",) if metadata.is_event else ()
     if kind is DeliveryKind.UNVERIFIED:
         # Security: the key is made from the whole body instead of the request id. A forged delivery may contain the id
         # of a real one. If their keys were equal, the real delivery would count as a copy and would not be spooled.
-        return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest())
-    return _hash(metadata.conn_id, metadata.request_id)
+        return _hash(metadata.conn_id, metadata.signature, sha256(body).hexdigest(), *event)
+    return _hash(metadata.conn_id, metadata.request_id, *event)
 
 
 def _hash(*words: str) -> str:

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, task
 from airflow_provider_baseten.api import async_predict
 from airflow_provider_baseten.compat import TaskDeferred
 from airflow_provider_baseten.emulator import Emulator, Fault
-from airflow_provider_baseten.exceptions import BasetenTimeoutError
+from airflow_provider_baseten.exceptions import BasetenInputError, BasetenTimeoutError
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
@@ -421,3 +421,18 @@ def test_endpoint_of_the_connection_is_read_in_each_attempt(baseten, connect, tm
         request_id = send.execute({"ti": ti})
         sent_to.append(baseten.async_requests[request_id].webhook_endpoint)
     assert sent_to == ["http://127.0.0.1:9/first", "http://127.0.0.1:9/second"]
+
+
+def test_a_task_that_waits_refuses_an_endpoint_whose_deliveries_start_dags():
+    def build(wait_for_completion, endpoint):
+        operator = BasetenAsyncPredictOperator(
+            task_id="t", model_id="abc", model_input={"x": 1}, wait_for_completion=wait_for_completion
+        )
+        return operator.build_request(endpoint)
+
+    events = "https://airflow.example.com/baseten/webhooks/baseten_default/events"
+    for endpoint in (events, f"{events}/", f"{events}?a=b"):
+        with pytest.raises(BasetenInputError, match="start DAGs"):
+            build(True, endpoint)
+        assert build(False, endpoint).body
+    assert build(True, events.removesuffix("/events")).body

@@ -14,6 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_baseten.exceptions import BasetenResultStoreError
+from airflow_provider_baseten.storage.arrivals import Arrivals
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook import relay
@@ -443,3 +444,23 @@ def test_an_entry_that_is_too_large_is_not_read(bucket, make_relay, monkeypatch,
 @pytest.mark.parametrize("uri", ["{folder}/queue", "file://{folder}/queue"])
 def test_a_queue_that_does_not_exist_yet_is_empty(make_relay, tmp_path, uri):
     assert counts(make_relay(uri.format(folder=tmp_path)).run_round()) == (0, 0, 0)
+
+
+class TestEvents:
+    def test_a_delivery_to_events_is_noted_for_its_trigger(self, bucket, send, make_relay, store):
+        assert send(body("r1"), conn_id="prod/events") == 200
+        assert send(body("r2")) == 200
+        assert counts(make_relay(bucket.uri("queue")).run_round()) == (2, 0, 0)
+        assert Arrivals(ResultStore(store), "prod").ids() == ["r1"]
+        assert sorted(stored(store)) == ["r1", "r2"]
+
+    def test_a_copy_sent_to_the_other_path_is_another_file(self, bucket, send):
+        content = body("r1")
+        assert [send(content, conn_id=path) for path in ("prod", "prod/events", "prod/events")] == [200] * 3
+        assert len(bucket.keys()) == 2
+
+    def test_a_file_of_an_earlier_version_of_the_function_is_no_event(self, tmp_path, make_relay, store):
+        (tmp_path / "queue").mkdir()
+        (tmp_path / "queue" / "1.json").write_bytes(entry(body("r1")))
+        assert counts(make_relay(tmp_path / "queue").run_round()) == (1, 0, 0)
+        assert Arrivals(ResultStore(store), "prod").ids() == []

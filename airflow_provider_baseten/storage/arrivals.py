@@ -63,14 +63,13 @@ class Arrivals:
         return [name for name in files.names_in(self._store.uri_of(self._folder)) if FILE_NAME.fullmatch(name)]
 
     def load(self, request_ids: Collection[str]) -> list[Arrival]:
-        """Return the arrivals of those requests whose result is stored, the oldest first.
+        """Return the arrivals of those requests whose result is stored.
 
         :param request_ids: at most 32 ids, because more would be looked up by a listing of the whole store.
         """
         stored = Deliveries(self._store).delivered(request_ids)
         notes = {request_id: self._store.read(f"{self._folder}/{request_id}") for request_id in sorted(stored)}
-        found = [_arrival(request_id, note) for request_id, note in notes.items() if note is not None]
-        return sorted(found, key=lambda arrival: arrival.arrived)
+        return [_arrival(request_id, note) for request_id, note in notes.items() if note is not None]
 
     def remove(self, request_id: str) -> None:
         """Delete a note, if there is one. The result stays."""

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
@@ -25,25 +25,33 @@ SETTLE_SECONDS = 20.0
 _MAX_PAUSE_SECONDS = 60.0
 # Number of notes that are read at once. More results would be looked up by a listing of the whole store.
 _PART = 32
-# After this number of results in one look, their events are yielded before the next results are read.
-_MAX_RESULTS = 320
+# Largest number of results in an event.
+_MAX_RESULTS = 500
+# Seconds between two events. Airflow hands an event that comes before it has created the run for the event before only
+# to the run after next. Its scheduler looks for events about each second.
+SPACING_SECONDS = 10.0
 # If a look takes longer than this number of seconds, a warning says that the store does not respond.
 _WARN_AFTER = 60.0
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
 class BasetenResultTrigger(BaseEventTrigger):
-    """Trigger of an ``AssetWatcher``: yield an event for each result that is delivered to ``…/webhooks/ID/events``.
+    """Trigger of an ``AssetWatcher``, for results that are delivered to ``/baseten/webhooks/CONN_ID/events``.
 
     Requests with this webhook endpoint are those for which no task waits, for example because an application has sent
-    them. The payload of an event is ``{"baseten_conn_id", "request_id", "status", "arrived"}``: ``status`` is
-    ``SUCCEEDED``, ``FAILED`` or ``None``, and ``arrived`` is in seconds since the epoch. It never holds the output,
-    which :meth:`~airflow_provider_baseten.hooks.baseten.BasetenHook.read_delivery` reads.
+    them. The payload of an event is ``{"baseten_conn_id", "results": [{"request_id", "status", "arrived"}]}``, with the
+    oldest result first. ``status`` is ``SUCCEEDED``, ``FAILED`` or ``None``, and ``arrived`` is in seconds since the
+    epoch. An event never holds an output. :meth:`BasetenHook.read_delivery()
+    <airflow_provider_baseten.hooks.baseten.BasetenHook.read_delivery>` reads it.
 
-    Watchers with the same connection share one trigger, and each of them gets every event. An event is yielded at least
-    once. It is repeated only if the triggerer ends within 20 seconds after the event, or loses its connection to the
-    result store in that time. If the store or the connection can't be read, the trigger logs a warning and tries again.
+    A result has its event within seconds. After an event, the results of the next ten seconds share one event.
+    Watchers with the same connection share one trigger, and each of them gets every event.
+
+    Every result is in at least one event. It is in two if the triggerer ends within 20 seconds after the first. If the
+    result store or the connection can't be read, the trigger logs a warning and tries again.
 
     :param baseten_conn_id: id of the Airflow connection that the results are delivered for, by default
         ``baseten_default``.
@@ -56,57 +64,67 @@ class BasetenResultTrigger(BaseEventTrigger):
         self.baseten_conn_id = baseten_conn_id
         # For each reported request, the monotonic time of its event.
         self._reported: dict[str, float] = {}
+        # The problem that was logged last.
+        self._problem = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
         return f"{__name__}.{type(self).__name__}", {"baseten_conn_id": self.baseten_conn_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look for results until Airflow ends the trigger, and yield an event for each."""
+        """Look for results until Airflow ends the trigger, and yield events for them."""
         interval = config.STORE_CHECK_INTERVAL.get()
-        failures, warned = 0, ""
+        failures = 0
         while True:
             found: list[Arrival] = []
             try:
-                found = await self._look()
-                failures, warned = 0, ""
+                arrivals = await self._arrivals()
+                found = await self._finish(asyncio.create_task(in_thread(self._new, arrivals)))
+                await self._finish(asyncio.create_task(in_thread(self._delete_settled, arrivals)))
+                failures, self._problem = 0, ""
             except Exception as error:
                 failures += 1
-                problem = str(error) if isinstance(error, BasetenError) else type(error).__name__
-                if problem != warned:  # A problem that lasts is logged once.
-                    log.warning("Results for connection %s start no DAGs now: %s", self.baseten_conn_id, problem)
-                    warned = problem
-            for arrival in found:
-                self._reported[arrival.request_id] = time.monotonic()
-                yield self._event(arrival)
-            if len(found) < _MAX_RESULTS:
-                await asyncio.sleep(look_pause(failures, interval))
+                self._warn(error)
+            if found:
+                self._reported |= dict.fromkeys((arrival.request_id for arrival in found), time.monotonic())
+                results = [asdict(arrival) for arrival in found]
+                payload = {"baseten_conn_id": self.baseten_conn_id, "results": results}
+                yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+            await asyncio.sleep(max(look_pause(failures, interval), SPACING_SECONDS if found else 0))
 
-    async def _look(self) -> list[Arrival]:
-        """Return the results that are new; delete the notes of those that were reported long enough ago."""
+    async def _arrivals(self) -> Arrivals:
         connection = await afind_connection(self.baseten_conn_id)
-        arrivals = Arrivals(ResultStore(connection.result_store), self.baseten_conn_id)
-        reading = asyncio.create_task(in_thread(self._read, arrivals))
-        while not (await asyncio.wait({reading}, timeout=_WARN_AFTER))[0]:
-            log.warning("Results for connection %s: the result store does not respond", self.baseten_conn_id)
-        return reading.result()
+        return Arrivals(ResultStore(connection.result_store), self.baseten_conn_id)
 
-    def _read(self, arrivals: Arrivals) -> list[Arrival]:
-        ids = arrivals.ids()
-        self._reported = {name: at for name, at in self._reported.items() if name in set(ids)}
-        settled = time.monotonic() - SETTLE_SECONDS
-        for request_id in [name for name, at in self._reported.items() if at <= settled]:
-            arrivals.remove(request_id)
+    def _new(self, arrivals: Arrivals) -> list[Arrival]:
+        """Return the oldest results that were not reported yet, and forget those whose notes are gone. Blocks."""
+        ids = dict.fromkeys(arrivals.ids())
+        self._reported = {name: at for name, at in self._reported.items() if name in ids}
         new, found = [name for name in ids if name not in self._reported], list[Arrival]()
         for start in range(0, len(new), _PART):
             found += arrivals.load(new[start : start + _PART])
             if len(found) >= _MAX_RESULTS:
                 break
-        return found
+        return sorted(found[:_MAX_RESULTS], key=lambda arrival: arrival.arrived)
 
-    def _event(self, arrival: Arrival) -> TriggerEvent:
-        payload = {"baseten_conn_id": self.baseten_conn_id, **asdict(arrival)}
-        return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+    def _delete_settled(self, arrivals: Arrivals) -> None:
+        """Delete the notes of results that were reported long enough ago. Blocks."""
+        settled = time.monotonic() - SETTLE_SECONDS
+        for request_id in [name for name, at in self._reported.items() if at <= settled]:
+            arrivals.remove(request_id)
+
+    async def _finish(self, reading: "asyncio.Task[T]") -> T:
+        """Wait for a thread that reads or writes the store. If it takes long, log a warning."""
+        while not (await asyncio.wait({reading}, timeout=_WARN_AFTER))[0]:
+            log.warning("Results for connection %s: the result store does not respond", self.baseten_conn_id)
+        return reading.result()
+
+    def _warn(self, error: Exception) -> None:
+        """Log an error. One that lasts is logged once."""
+        problem = str(error) if isinstance(error, BasetenError) else type(error).__name__
+        if problem != self._problem:
+            log.warning("Results for connection %s start DAGs late or twice: %s", self.baseten_conn_id, problem)
+            self._problem = problem
 
 
 def look_pause(failures: int, interval: float) -> float:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.decorators.chat import baseten_chat
     from airflow_provider_baseten.decorators.predict import baseten_predict
     from airflow_provider_baseten.hooks.baseten import BasetenHook
+    from airflow_provider_baseten.lineage.assets import baseten_asset
     from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
     from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
     from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
@@ -36,6 +37,7 @@ __all__ = [
     "BasetenResultTrigger",
     "BasetenRetryPolicy",
     "BasetenSyncRouteOperator",
+    "baseten_asset",
     "baseten_async_predict",
     "baseten_batch",
     "baseten_chat",
@@ -56,6 +58,7 @@ MODULES = {
     "BasetenResultTrigger": "triggers.result",
     "BasetenRetryPolicy": "policies",
     "BasetenSyncRouteOperator": "operators.sync_route",
+    "baseten_asset": "lineage.assets",
     "baseten_async_predict": "decorators.async_predict",
     "baseten_batch": "decorators.batch",
     "baseten_chat": "decorators.chat",

@@ -6,6 +6,7 @@ from typing import Any
 from airflow_provider_baseten import MODULES, config
 
 _REPOSITORY = "https://github.com/airflow-provider-baseten/airflow-provider-baseten"
+_ASSETS = "airflow_provider_baseten.lineage.assets"
 _HOOK = "airflow_provider_baseten.hooks.baseten.BasetenHook"
 _LLM_HOOK = "airflow_provider_baseten.integrations.common_ai_hook.BasetenLLMHook"
 
@@ -45,6 +46,14 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [
             _connection_type("baseten", "Baseten", _HOOK, _CONN_FIELDS, FIELD_BEHAVIOUR),
             *_llm_connection_types(),
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["baseten"],
+                "handler": f"{_ASSETS}.sanitize_uri",
+                "factory": f"{_ASSETS}.baseten_asset",
+                "to_openlineage_converter": f"{_ASSETS}.convert_to_openlineage",
+            }
         ],
         "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
         # Used by Airflow 3.2 and newer.

@@ -16,9 +16,11 @@ from airflow_provider_baseten.client.retries import RequestRetries
 from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError, BasetenResultLostError
 from airflow_provider_baseten.get_provider_info import FIELD_BEHAVIOUR
+from airflow_provider_baseten.hook_lineage import report_input
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.hooks.key_check import check_keys
 from airflow_provider_baseten.hooks.lookup import afind_connection, find_connection
+from airflow_provider_baseten.lineage.assets import asset_uri
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.telemetry.observer import AIRFLOW_OBSERVER
@@ -103,19 +105,27 @@ class BasetenHook(BaseHook):
         """Run a model or chain and return its output; see
         :meth:`Client.predict() <airflow_provider_baseten.client.client.Client.predict>`.
         """
+        self._report(target)
         return self._client.predict(target, model_input, **options)
 
     def sync_route(self, target: Target | ModelApis, route: str, **options: Unpack[RouteOptions]) -> Any:
         """Call a route of a custom server and return the decoded response; see
         :meth:`Client.sync_route() <airflow_provider_baseten.client.client.Client.sync_route>`.
         """
+        self._report(target)
         return self._client.sync_route(target, route, **options)
 
     def async_predict(self, target: Target, model_input: Any, **options: Unpack[AsyncPredictOptions]) -> str:
         """Queue a prediction and return its request id; see
         :meth:`Client.async_predict() <airflow_provider_baseten.client.client.Client.async_predict>`.
         """
+        self._report(target)
         return self._client.async_predict(target, model_input, **options)
+
+    def _report(self, target: Target | ModelApis) -> None:
+        """Report to Airflow's lineage that the task uses a model."""
+        if isinstance(target, Target):
+            report_input(self, asset_uri(target) or "")
 
     def get_async_request(self, target: Target, request_id: str) -> dict[str, Any]:
         """Return the status of an async request. The status never includes the output."""

@@ -17,6 +17,7 @@ from airflow_provider_baseten.compat import (
 from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.activity_report import report_failure, report_usage
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
+from airflow_provider_baseten.operators.lineage import LineageMixin, report_assets
 from airflow_provider_baseten.operators.signatures import SignatureMixin
 from airflow_provider_baseten.policies import checked_policy
 
@@ -33,7 +34,7 @@ _REPORTED = (BasetenError, AirflowTaskTimeout, AirflowSensorTimeout)
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
-class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
+class ReportingOperator(SignatureMixin, ResumingOverride, LineageMixin, BaseOperator):
     """Base of all operators and sensors. It logs their failures and passes them to Airflow.
 
     A failure is logged as one paragraph, with a short traceback. Airflow below 3.3 does not call retry policies.
@@ -102,6 +103,7 @@ class ReportingOperator(SignatureMixin, ResumingOverride, BaseOperator):
         self.summary = summary
         report_usage(self, context, summary)
         count_summary(summary, type(self).__name__)
+        report_assets(self, context, summary)
 
     def timeout_note(self) -> str:
         """Return the sentences that follow "The execution_timeout has passed." in the error.

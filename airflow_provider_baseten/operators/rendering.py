@@ -7,9 +7,10 @@ Therefore this module lets Airflow convert only the fields whose values may be o
 Airflow stores the rendered fields in its database and shows them in the UI. Inputs of models may hold personal data, so
 they must not be stored. When Airflow reads the value of a field with inputs in order to store it, the field holds a
 placeholder. At any other time, for example in ``map_index_template``, callbacks and listeners, the field holds the
-rendered value.
+rendered value. The only exception is the process that OpenLineage forks to send an event.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -37,6 +38,7 @@ class RenderingMixin(RenderingOverride):
     hidden_fields: ClassVar[tuple[str, ...]] = ()
     native_fields: ClassVar[tuple[str, ...]] = ()
     _as_texts = False
+    _rendering_process: int | None = None
 
     def render_fields(self, names: tuple[str, ...], jinja_env: Any, render: Callable[..., None]) -> None:
         """Render the fields, and let Airflow store placeholders for the fields with inputs of models."""
@@ -45,6 +47,18 @@ class RenderingMixin(RenderingOverride):
         else:
             render(names)
         self.template_fields = _StoredFields(self, names)
+        self._rendering_process = os.getpid()
+
+    def hide_fields_in_fork(self) -> None:
+        """Replace inputs of models for good, if this process is a fork of the process that runs the task.
+
+        OpenLineage forks to make an event, in which Airflow's own facet shows arguments of the task. The task itself
+        keeps its inputs, because a change in a fork does not reach it.
+        """
+        if self._rendering_process not in {None, os.getpid()}:
+            for name in self.hidden_fields:
+                if (value := getattr(self, name)) is not None:
+                    setattr(self, name, repr(_NotShown(value)))
 
     def _render_natively(self, names: tuple[str, ...], render: Callable[..., None]) -> None:
         texts = [name for name in names if name not in self.native_fields]

@@ -8,6 +8,7 @@ from uuid import uuid4
 from airflow_provider_baseten import compat, config
 from airflow_provider_baseten.api.responses import Response, refuse_empty, refuse_page
 from airflow_provider_baseten.exceptions import BasetenResultLostError, BasetenResultStoreError
+from airflow_provider_baseten.hook_lineage import report_input
 from airflow_provider_baseten.storage import encoding, files, references
 from airflow_provider_baseten.storage.encoding import Output
 from airflow_provider_baseten.storage.references import OutputReference, StoredFormat, UnsignedReference
@@ -192,6 +193,8 @@ def read_output(value: Any) -> Any:
             "opened. Either this package did not make it, or the task that made it used another result store: with "
             "several machines name shared storage as result_store."
         )
+    if (local := files.local_path(value["uri"])) is not None:  # Airflow itself reports files of other storages.
+        report_input(read_output, f"file://{local.absolute()}")
     return _read(value["uri"], value["format"], value["request_id"], value["bytes"])
 
 

@@ -96,6 +96,8 @@ class Observed:
     database: Database
     metrics: bytes
     spans: bytes
+    # Folder of OpenLineage's events.
+    lineage: Path
     runs: Mapping[str, DagRun]
     # What the database held while tasks were deferred.
     while_deferred: list[tuple[str, str, Mapping[str, Any]]]
@@ -140,8 +142,16 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         collector(folder) as spans,
     ):
         language.wait_for_http(f"{server_url}/health")
+        lineage = folder / "lineage"
+        lineage.mkdir()
         config = ONLY_BY_HAND | metrics.config | spans.config
-        config |= {"AIRFLOW__CORE__FERNET_KEY": fernet_key, "CANARY_FOLDER": str(files)}
+        config |= {
+            "AIRFLOW__CORE__FERNET_KEY": fernet_key,
+            "CANARY_FOLDER": str(files),
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": f"{lineage}/event"}),
+            # OpenLineage reads the database more often than SQLite's five seconds allow on a busy machine.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+        }
         with AirflowStack(home, dags, config=config) as airflow:
             add_baseten_connection(airflow, "baseten_default", baseten.url, KEY, SECRET)
             add_baseten_connection(airflow, "baseten_staging", staging.url, STAGING_KEY, SECRET)
@@ -161,7 +171,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             ended = {f"dag_run.{dag_id}" for dag_id in runs}
             wait_until(lambda: ended <= {span.name for span in spans.spans()}, 60, "the spans of all runs")
             exported = b"".join(spans.bodies)
-            yield Observed(airflow, database, metrics.received, exported, runs, while_deferred, triggers)
+            yield Observed(airflow, database, metrics.received, exported, lineage, runs, while_deferred, triggers)
 
 
 def _start(airflow: AirflowStack, dag_id: str) -> DagRun:
@@ -242,3 +252,10 @@ def test_spans_have_none(observed: Observed) -> None:
     for name in (b"predict echo", b"chat", b"bulk predict", b"wait echo", b"BasetenModelError"):
         assert name in observed.spans
     assert CANARIES.in_bytes(observed.spans) == set()
+
+
+def test_lineage_events_have_none(observed: Observed) -> None:
+    events = [json.loads(file.read_text()) for file in observed.lineage.iterdir()]
+    ended = {event["job"]["name"] for event in events if "baseten" in event["run"]["facets"]}
+    assert {f"{dag_id}.{task_id}" for dag_id, task_id in observed.own_tasks()} <= ended
+    assert found_in_files(observed.lineage, CANARIES) == []

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_baseten.storage.arrivals import Arrivals
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
 from airflow_provider_baseten.webhook.__main__ import main
@@ -90,6 +91,14 @@ def test_deliveries_through_a_socket(standalone, tmp_path):
     assert "r1" in log
     for secret in (SECRET, OLD_SECRET, SECRET_OUTPUT, str(tmp_path), "Traceback"):
         assert secret not in log
+
+
+def test_a_delivery_to_events_is_noted(standalone, tmp_path):
+    assert standalone.deliver(body("r1"), url=f"{standalone.url}/events").status_code == 200
+    assert standalone.deliver(body("r2")).status_code == 200
+    store = ResultStore(f"file://{tmp_path}/results")
+    assert Deliveries(store).delivered(["r1", "r2"]) == {"r1", "r2"}
+    assert Arrivals(store, "baseten_default").ids() == ["r1"]
 
 
 def test_what_no_http_client_would_send(standalone, tmp_path):

@@ -1,0 +1,1 @@
+"""Lineage: which models, files and assets a task has used."""

@@ -14,7 +14,7 @@ import airflow_provider_baseten
 from airflow_provider_baseten import compat
 
 PACKAGE = Path(airflow_provider_baseten.__file__).parent
-MODULES = [file for file in sorted(PACKAGE.rglob("*.py")) if file.name != "compat.py"]
+MODULES = [file for file in sorted(PACKAGE.rglob("*.py")) if file.parent.name != "compat"]
 
 # Not documented by Airflow, or not in each supported version.
 PRIVATE = {
@@ -85,6 +85,12 @@ def test_a_name_that_is_not_airflow_s():
         compat.Nothing  # noqa: B018
 
 
+@pytest.mark.airflow
+def test_each_name_of_the_api_server_is_in_this_airflow():
+    server = import_module("airflow_provider_baseten.compat.server")
+    assert all(hasattr(server, name) for name in server.__all__)
+
+
 class TestUnknownVersion:
     """What a user reads whose Airflow has dropped a private name."""
 
@@ -108,6 +114,14 @@ class TestUnknownVersion:
         monkeypatch.setattr(compat, "_RENDERING_METHOD", "_render_in_another_way")
         with pytest.raises(ImportError, match="would show inputs of models") as caught:
             compat.check_rendering_method()
+        self.advises(caught)
+
+    @pytest.mark.airflow
+    def test_import_of_a_name_of_the_api_server(self, monkeypatch):
+        monkeypatch.delattr(import_module("airflow.models.xcom"), "XComModel")
+        monkeypatch.delitem(sys.modules, "airflow_provider_baseten.compat.server", raising=False)
+        with pytest.raises(ImportError, match=r"^airflow-provider-baseten can't show its pages with") as caught:
+            import_module("airflow_provider_baseten.compat.server")
         self.advises(caught)
 
     def test_link_is_logged_once(self, monkeypatch, caplog):

@@ -1,6 +1,6 @@
 """Behaviour of Airflow that it does not document and that this package relies on.
 
-These tests exercise Airflow itself. What one of them asserts is used by the function or class of `compat.py` that its
+These tests exercise Airflow itself. What one of them asserts is used by the function or class of `compat/` that its
 message names; if the test fails with a new Airflow, the message says what would go wrong there.
 """
 

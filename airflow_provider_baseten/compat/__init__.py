@@ -150,10 +150,10 @@ def __getattr__(name: str) -> Any:
         return _STAND_INS[name]
     if not modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    raise _unknown_airflow(f"finds no {name} in {' or '.join(modules)}") from cause
+    raise unknown_airflow(f"finds no {name} in {' or '.join(modules)}") from cause
 
 
-def _unknown_airflow(problem: str) -> ImportError:
+def unknown_airflow(problem: str) -> ImportError:
     """Return an error for the installed version of Airflow; ``problem`` says what this package can't do with it."""
     from airflow import __version__
 
@@ -207,7 +207,7 @@ def check_rendering_method() -> None:
     from airflow.sdk import BaseOperator
 
     if not hasattr(BaseOperator, _RENDERING_METHOD):
-        raise _unknown_airflow("does not know how template fields are rendered, and would show inputs of models,")
+        raise unknown_airflow("does not know how template fields are rendered, and would show inputs of models,")
 
 
 class ResumingOverride:

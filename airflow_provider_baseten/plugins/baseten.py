@@ -1,4 +1,4 @@
-"""Airflow plugin that mounts the webhook receiver in the API server.
+"""Airflow plugin that mounts the webhook receiver and the pages in the API server.
 
 Every Airflow process imports this module, so the module itself imports nothing heavy.
 """
@@ -7,9 +7,8 @@ import logging
 from functools import cache
 from typing import Any
 
-from airflow_provider_baseten import config
+from airflow_provider_baseten import config, pages, webhook
 from airflow_provider_baseten.compat import AirflowPlugin
-from airflow_provider_baseten.webhook import PREFIX
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +16,11 @@ _log = logging.getLogger(__name__)
 async def receiver(scope: Any, receive: Any, send: Any) -> None:
     """Serve one request; see :mod:`airflow_provider_baseten.webhook.app`."""
     await _app()(scope, receive, send)
+
+
+async def ui(scope: Any, receive: Any, send: Any) -> None:
+    """Serve one request for a page; see :mod:`airflow_provider_baseten.pages.app`."""
+    await _ui()(scope, receive, send)
 
 
 def start_receiver(app: Any) -> Any:
@@ -36,15 +40,31 @@ def start_receiver(app: Any) -> Any:
 
 
 class BasetenPlugin(AirflowPlugin):
-    """Plugin that adds ``POST /baseten/webhooks/{conn_id}`` to the API server.
+    """Plugin that adds ``POST /baseten/webhooks/{conn_id}`` and the pages below ``/baseten/ui/`` to the API server.
 
-    The route needs no login, because Baseten has no account in Airflow. Instead, the signature of a delivery proves
-    that Baseten sent it.
+    The route of the receiver needs no login, because Baseten has no account in Airflow. Instead, the signature of a
+    delivery proves that Baseten sent it. The pages need Airflow's login.
     """
 
     name = "baseten"
     # Airflow requires that these class attributes are lists of dictionaries, which the linter reports as mutable.
-    fastapi_apps = [{"app": receiver, "url_prefix": PREFIX, "name": "Baseten webhooks"}]  # noqa: RUF012
+    # The prefix of the receiver is the beginning of the other one, and the first that fits a path gets the request.
+    fastapi_apps = [  # noqa: RUF012
+        {"app": ui, "url_prefix": pages.UI_PREFIX, "name": "Baseten pages"},
+        {"app": receiver, "url_prefix": webhook.PREFIX, "name": "Baseten webhooks"},
+    ]
+    # URLs without a slash in front are below the base URL of Airflow.
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Baseten",
+            "href": f"{pages.UI_PREFIX}/".lstrip("/"),
+            "destination": "nav",
+            "nav_top_level": True,
+            "url_route": "baseten",
+            "icon": f"{pages.UI_PREFIX}/static/icon.svg".lstrip("/"),
+            "icon_dark_mode": f"{pages.UI_PREFIX}/static/icon-dark.svg".lstrip("/"),
+        }
+    ]
     fastapi_root_middlewares = [{"middleware": start_receiver, "args": [], "kwargs": {}, "name": "Baseten webhooks"}]  # noqa: RUF012
 
     @classmethod
@@ -72,6 +92,13 @@ class BasetenPlugin(AirflowPlugin):
                 "them is down, webhook deliveries for its connections are refused. Install a newer version of "
                 "airflow-provider-baseten."
             )
+
+
+@cache
+def _ui() -> Any:
+    from airflow_provider_baseten.pages.app import create_pages
+
+    return create_pages()
 
 
 @cache

@@ -19,7 +19,7 @@ from tools.airflow_api import loopback_session, wait_until
 from tools.airflow_stack import Service, free_port
 
 # Parts of the package that the plugin may load when Airflow starts; none of them imports a library outside Python.
-LOADED = {"arguments", "compat", "config", "exceptions", "plugins", "webhook"}
+LOADED = {"arguments", "compat", "config", "exceptions", "pages", "plugins", "webhook"}
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""Rows that the pages are made from: records of task instances, and numbers that the database has summed up."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from airflow_provider_baseten.activity.records import Record
+
+#: States of task instances that run or wait.
+ACTIVE_STATES = ("running", "deferred", "up_for_reschedule", "restarting")
+
+RecordT_co = TypeVar("RecordT_co", bound=Record | None, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKey:
+    """A task instance in the words of Airflow's URLs."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @property
+    def label(self) -> str:
+        """The task, with the map index of a mapped one."""
+        return f"{self.task_id} [{self.map_index}]" if self.map_index >= 0 else self.task_id
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow(Generic[RecordT_co]):
+    """A task instance with one of its records.
+
+    :param state: Airflow's state of the task instance, for example ``up_for_retry``; ``None`` after a clear.
+    :param try_number: number of the attempt.
+    """
+
+    key: TaskKey
+    state: str | None
+    try_number: int
+    record: RecordT_co
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the task runs or waits."""
+        return self.state in ACTIVE_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class RequestGroup:
+    """Waiting tasks of one DAG whose async requests have the same statuses.
+
+    :param statuses: number of requests of one task by status.
+    :param tasks: number of such tasks.
+    :param oldest_at: when the first of them was sent, in seconds since the epoch.
+    """
+
+    dag_id: str
+    statuses: dict[str, int]
+    tasks: int
+    oldest_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What the tasks of one DAG have used on one day.
+
+    :param days_ago: 0 for today, in UTC.
+    :param tasks: number of tasks that have succeeded.
+    :param rows: number of rows; ``None`` if no task had rows.
+    :param cost_usd: US dollars; ``None`` if no task has recorded a price.
+    """
+
+    dag_id: str
+    days_ago: int
+    tasks: int
+    requests: int
+    rows: int | None
+    tokens: int
+    cost_usd: float | None

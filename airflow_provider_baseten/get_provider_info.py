@@ -55,7 +55,10 @@ def get_provider_info() -> dict[str, Any]:
                 "to_openlineage_converter": f"{_ASSETS}.convert_to_openlineage",
             }
         ],
-        "extra-links": ["airflow_provider_baseten.links.BasetenLink"],
+        "extra-links": [
+            "airflow_provider_baseten.links.BasetenLink",
+            "airflow_provider_baseten.links.BasetenProgressLink",
+        ],
         # Used by Airflow 3.2 and newer.
         "cli": ["airflow_provider_baseten.cli.definition.get_cli_commands"],
         "config": {

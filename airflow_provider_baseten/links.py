@@ -1,8 +1,9 @@
-"""Links from a task to the page of its model or chain."""
+"""Links from a task: to the page of its model or chain, and to the page in Airflow's UI that shows its progress."""
 
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import urlencode
 
 from airflow.sdk import BaseOperatorLink
 
@@ -49,12 +50,35 @@ class BasetenLink(BaseOperatorLink):
         return page_of(target, management_url) if target is not None else ""
 
 
+class BasetenProgressLink(BaseOperatorLink):
+    """Link from a task to the page in Airflow's UI that shows its progress, its usage and its failure.
+
+    The page is below ``[api] base_url``. Without this option, the link has no host, and works if Airflow's UI is at
+    the root of its host.
+    """
+
+    name = "Progress"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:
+        """Return the URL.
+
+        :param operator: not used.
+        :param ti_key: the task instance.
+        """
+        from airflow_provider_baseten.compat import conf
+        from airflow_provider_baseten.pages import UI_PREFIX
+
+        fields = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
+        base_url = (conf.get("api", "base_url", fallback=None) or "").rstrip("/")
+        return f"{base_url}{UI_PREFIX}/task?{urlencode(fields | {'map_index': ti_key.map_index})}"
+
+
 class LinkMixin:
-    """Mixin of operators and sensors. It sets the link when the task starts; Airflow alone would set the link only
+    """Mixin of operators and sensors. It sets the links when the task starts; Airflow alone would set the links only
     when the task ends.
     """
 
-    operator_extra_links: ClassVar[Any] = (BasetenLink(),)
+    operator_extra_links: ClassVar[Any] = (BasetenLink(), BasetenProgressLink())
 
     @property
     def called_target(self) -> Target | ModelApis | None:
@@ -65,9 +89,12 @@ class LinkMixin:
         return None
 
     def pre_execute(self, context: "Context") -> None:
-        """Set the link; an error does not stop the task."""
+        """Set the links; an error does not stop the task."""
         super().pre_execute(context)  # type: ignore[misc]
         with suppress(Exception):
+            operator, key = cast("BaseOperator", self), cast("TaskInstanceKey", context["ti"])
+            progress = BasetenProgressLink()
+            push_early(context["ti"], progress.xcom_key, progress.get_link(operator, ti_key=key))
             if self.page:
                 push_early(context["ti"], BasetenLink().xcom_key, self.page)
 

@@ -27,7 +27,7 @@ for _name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "BASETEN_API_KEY"):
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-LINK_KEY = "_link_BasetenLink"
+LINK_KEY, PROGRESS_KEY = "_link_BasetenLink", "_link_BasetenProgressLink"
 RECORD_KEYS = {"baseten_bulk_job", "baseten_async_request", "baseten_usage", "baseten_failure"}
 
 # Classes of the tasks that have succeeded in a DAG since the session began.
@@ -45,6 +45,7 @@ class FinishedRun:
     records: dict[tuple[str, int, str], Any]
     rendered: dict[str, dict[str, Any]]
     links: dict[tuple[str, int], Any]
+    progress_links: dict[tuple[str, int], Any]
     tries: dict[tuple[str, int], int]
     # What the UI shows instead of the numbers of mapped tasks.
     map_indexes: dict[tuple[str, int], str | None]
@@ -114,9 +115,10 @@ def run_dag(airflow_db: None) -> Callable[..., FinishedRun]:
                 state=str(dag_run.state),
                 states={ti.task_id: str(ti.state) for ti in tasks},
                 # Airflow keeps links among the XComs, and this package the records for its pages.
-                xcoms={p: value for p, value in values.items() if p[2] != LINK_KEY and p[2] not in RECORD_KEYS},
+                xcoms={p: v for p, v in values.items() if p[2] not in {LINK_KEY, PROGRESS_KEY, *RECORD_KEYS}},
                 records={p: value for p, value in values.items() if p[2] in RECORD_KEYS},
                 links={place[:2]: value for place, value in values.items() if place[2] == LINK_KEY},
+                progress_links={place[:2]: value for place, value in values.items() if place[2] == PROGRESS_KEY},
                 tries={(ti.task_id, ti.map_index): ti.try_number for ti in tasks},
                 map_indexes={(ti.task_id, ti.map_index): ti.rendered_map_index for ti in tasks},
                 rendered={f"{row.task_id}[{row.map_index}]": row.rendered_fields for row in fields},

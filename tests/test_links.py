@@ -1,6 +1,8 @@
 """The link of a task: where it leads, and that Airflow has it at every end of a task."""
 
 import json
+from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from airflow.sdk import DAG, task
@@ -8,7 +10,7 @@ from airflow.sdk import DAG, task
 from airflow_provider_baseten import links
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.links import BasetenLink, page_of
+from airflow_provider_baseten.links import BasetenLink, BasetenProgressLink, page_of
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from airflow_provider_baseten.operators.base import BasetenOperator
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
@@ -114,6 +116,17 @@ class TestConnection:
         assert self.link(model_id=model_id) == ""
 
 
+@pytest.mark.parametrize(
+    ("base_url", "begins"),
+    [("https://airflow.example.com/team/", "https://airflow.example.com/team/baseten"), ("", "/baseten")],
+)
+def test_progress_is_below_the_base_url_of_airflow(monkeypatch, base_url, begins):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    key = SimpleNamespace(dag_id="d", run_id="manual__2026-11-28T20:00:00+00:00", task_id="t", map_index=-1)
+    fields = "dag_id=d&run_id=manual__2026-11-28T20%3A00%3A00%2B00%3A00&task_id=t&map_index=-1"
+    assert BasetenProgressLink().get_link(None, ti_key=key) == f"{begins}/ui/task?{fields}"
+
+
 @pytest.fixture
 def baseten(connect, tmp_path):
     models = {"abc": lambda model_input: model_input, "bad": lambda model_input: 1 / 0}
@@ -145,6 +158,12 @@ class TestInAirflow:
             ("lost", -1): "",
         }
         assert KEY not in json.dumps(list(run.links.values()))
+        assert run.progress_links.keys() == run.links.keys()
+        mapped = urlsplit(run.progress_links["mapped", 1])
+        assert mapped.path == "/baseten/ui/task"
+        fields = dict(parse_qsl(mapped.query))
+        assert fields.pop("run_id").startswith("manual__")
+        assert fields == {"dag_id": "links", "task_id": "mapped", "map_index": "1"}
 
     def test_it_is_there_while_the_sensor_is_deferred(self, baseten, run_dag, monkeypatch):
         from airflow.sdk.execution_time import task_runner
@@ -154,7 +173,7 @@ class TestInAirflow:
         monkeypatch.setattr(
             task_runner,
             "_xcom_push_to_db",
-            lambda ti, key, value: (pushed.append((ti.task.task_id, value)), push(ti, key, value))[1],
+            lambda ti, key, value: (pushed.append((key, value)), push(ti, key, value))[1],
         )
         request_id = self.submitted(baseten)
         with DAG("sensor_link") as dag:
@@ -164,7 +183,8 @@ class TestInAirflow:
         run = run_dag(dag)
         assert run.states == {"sensor": "success"}
         # By Airflow once when it is deferred, once at its end.
-        assert pushed == [("sensor", f"{baseten.url}/v1/models/abc")] * 2
+        assert [value for key, value in pushed if key == "_link_BasetenLink"] == [f"{baseten.url}/v1/models/abc"] * 2
+        assert [key for key, _ in pushed].count("_link_BasetenProgressLink") == 2
 
     def test_it_is_there_while_the_task_runs(self, connect, run_dag, tmp_path):
         from airflow.models.xcom import XComModel

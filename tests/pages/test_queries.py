@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from airflow_provider_baseten.pages.overview import Overview, read_overview
 from airflow_provider_baseten.pages.rows import TaskKey
+from tests.browser import lacks
 from tests.cluster.services import missing_packages, postgresql
 from tests.pages import data
 
@@ -26,7 +27,7 @@ SECONDS = 3.0
 @pytest.fixture(scope="module")
 def postgresql_url(tmp_path_factory) -> Iterator[str]:
     if "postgresql" in missing_packages():
-        pytest.skip("PostgreSQL is not installed")
+        lacks("PostgreSQL is not installed")
     with postgresql(tmp_path_factory.mktemp("postgresql") / "log") as server:
         yield server.url
 
@@ -152,11 +153,11 @@ class TestMenuPage:
         assert page.waits.by_status == [("queued", "7,500"), ("in progress", "2,500")]
         assert statistics.median(times) < SECONDS
 
+    # PostgreSQL plans by the sizes of its tables.
+    @pytest.mark.parametrize("session", ["sqlite"], indirect=True)
     def test_active_tasks_are_not_looked_up_among_all_that_was_ever_recorded(self, session):
         now = time.time()
         data.insert(session, data.running(now), now)
-        if session.get_bind().dialect.name != "sqlite":
-            pytest.skip("PostgreSQL plans by the sizes of its tables")
         from airflow_provider_baseten.pages.queries import Queries
 
         queries = Queries(session, {"catalogue", "images"}, now)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.pages.queries import Queries
 
 # Jobs that are shown with their charts; the others are a line each.
-_MAX_CARDS = 12
+_MAX_CARDS = 6
 
 
 @dataclass(frozen=True)

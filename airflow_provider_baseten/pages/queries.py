@@ -26,7 +26,14 @@ from airflow_provider_baseten.activity.records import (
 from airflow_provider_baseten.compat.server import DagRun, TaskInstance, XComModel
 from airflow_provider_baseten.pages.jobs import MAX_JOBS
 from airflow_provider_baseten.pages.requests import MAX_GROUPS
-from airflow_provider_baseten.pages.rows import ACTIVE_STATES, DayUsage, RequestGroup, TaskKey, TaskRow
+from airflow_provider_baseten.pages.rows import (
+    ACTIVE_STATES,
+    WORKING_STATES,
+    DayUsage,
+    RequestGroup,
+    TaskKey,
+    TaskRow,
+)
 from airflow_provider_baseten.pages.usage import MAX_USAGE_RECORDS, USAGE_DAYS
 
 #: Largest number of rows of each list, beside those that the imported names limit.
@@ -71,14 +78,14 @@ class Queries:
 
     def active_jobs(self) -> list[TaskRow[BulkJobRecord]]:
         """Return the bulk jobs of active tasks; those that started last come first."""
-        found = self._active(BulkJobRecord).order_by(TaskInstance.start_date.desc()).limit(MAX_JOBS)
+        found = self._active(BulkJobRecord, WORKING_STATES).order_by(TaskInstance.start_date.desc()).limit(MAX_JOBS)
         return self._rows(found, BulkJobRecord)
 
     def ended_jobs(self) -> list[TaskRow[BulkJobRecord]]:
         """Return the bulk jobs that have ended in the last hour, the newest first."""
         found = (
             self._newest(BulkJobRecord, ENDED_SECONDS)
-            .where(func.coalesce(TaskInstance.state, "").not_in(ACTIVE_STATES))
+            .where(func.coalesce(TaskInstance.state, "").not_in(WORKING_STATES))
             .limit(MAX_ENDED_JOBS)
         )
         return self._rows(found, BulkJobRecord)
@@ -86,12 +93,15 @@ class Queries:
     def oldest_requests(self) -> list[TaskRow[AsyncRequestRecord]]:
         """Return the active tasks that have waited longest for async requests, the oldest first."""
         sent_at = self._number(XComModel.value, "sent_at")
-        return self._rows(self._active(AsyncRequestRecord).order_by(sent_at).limit(MAX_REQUESTS), AsyncRequestRecord)
+        return self._rows(
+            self._active(AsyncRequestRecord, ACTIVE_STATES).order_by(sent_at).limit(MAX_REQUESTS), AsyncRequestRecord
+        )
 
     def request_groups(self) -> list[RequestGroup]:
         """Return how many active tasks of each DAG wait for async requests with which statuses."""
         waiting = self._active(
             AsyncRequestRecord,
+            ACTIVE_STATES,
             TaskInstance.dag_id,
             XComModel.value["statuses"].label("statuses"),
             self._number(XComModel.value, "sent_at").label("sent_at"),
@@ -161,8 +171,8 @@ class Queries:
         )
         return int(self._session.scalar(found))
 
-    def _active(self, kind: type[RecordT], *columns: Any) -> Select[Any]:
-        """Return a query for the records of one kind that belong to active tasks."""
+    def _active(self, kind: type[RecordT], states: Collection[str], *columns: Any) -> Select[Any]:
+        """Return a query for the records of one kind that belong to tasks in some states."""
         return (
             select(*(columns or (*_TASK, XComModel.value)))
             .select_from(TaskInstance)
@@ -178,7 +188,7 @@ class Queries:
                     XComModel.key.concat("") == kind.key,
                 ),
             )
-            .where(TaskInstance.state.in_(ACTIVE_STATES), TaskInstance.dag_id.in_(self._dag_ids))
+            .where(TaskInstance.state.in_(states), TaskInstance.dag_id.in_(self._dag_ids))
         )
 
     def _newest(self, kind: type[RecordT], seconds: float | None = None) -> Select[Any]:

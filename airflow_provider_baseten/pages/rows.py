@@ -7,6 +7,8 @@ from airflow_provider_baseten.activity.records import Record
 
 #: States of task instances that run or wait.
 ACTIVE_STATES = ("running", "deferred", "up_for_reschedule", "restarting")
+#: Those of task instances that occupy a worker, as each bulk job does.
+WORKING_STATES = ("running", "restarting")
 
 RecordT_co = TypeVar("RecordT_co", bound=Record | None, covariant=True)
 

@@ -168,7 +168,7 @@ class TestOverview:
 
     def test_many_jobs_are_lines_without_charts(self):
         page = self.overview(jobs=[Job([row(data.job(NOW), task_id=f"t{n}")], NOW) for n in range(30)])
-        assert (len(page.cards), len(page.lines)) == (12, 18)
+        assert (len(page.cards), len(page.lines)) == (6, 24)
         assert page.tiles[0].number == "30"
 
     def test_more_jobs_than_are_read(self):

@@ -49,6 +49,15 @@ class AirflowApi:
             )
         return response.json() if response.content else None
 
+    def page(self, path: str, params: Mapping[str, Any] | None = None) -> str:
+        """Return a page of the API server, as a logged-in user sees it.
+
+        :raises requests.HTTPError: the answer is an error.
+        """
+        response = self._session.get(f"{self.base_url}/{path}", params=params, timeout=60)
+        response.raise_for_status()
+        return response.text
+
     def add_connection(self, connection_id: str, conn_type: str, **fields: Any) -> None:
         """Add a connection; `fields` are the API's: host, login, password, port, extra."""
         self.call("POST", "connections", json={"connection_id": connection_id, "conn_type": conn_type, **fields})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk.configuration import conf
     from airflow.sdk.definitions._internal.abstractoperator import TaskStateChangeCallback
     from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
+    from airflow.sdk.definitions.asset import AssetRef
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from airflow.sdk.plugins_manager import AirflowPlugin
     from airflow.sdk.types import TaskInstanceKey
     from airflow.task.priority_strategy import PriorityWeightStrategy
-    from airflow.triggers.base import BaseTrigger, TriggerEvent
+    from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
     KNOWS_RETRY_POLICY: bool
 
@@ -58,6 +59,8 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "Arg",
+    "AssetRef",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseTrigger",
     "CLICommand",
@@ -104,7 +107,8 @@ _MODULES = {
         "AirflowException AirflowFailException AirflowNotFoundException AirflowSensorTimeout AirflowSkipException "
         "AirflowTaskTimeout TaskDeferralTimeout TaskDeferred": ("airflow.sdk.exceptions", "airflow.exceptions"),
         "AirflowPlugin": ("airflow.sdk.plugins_manager", "airflow.plugins_manager"),
-        "BaseTrigger TriggerEvent": ("airflow.triggers.base",),
+        "AssetRef": ("airflow.sdk.definitions.asset",),
+        "BaseEventTrigger BaseTrigger TriggerEvent": ("airflow.triggers.base",),
         "ActionCommand Arg CLICommand GroupCommand lazy_load_command": ("airflow.cli.cli_config",),
         "DecoratedOperator TaskDecorator task_decorator_factory": ("airflow.sdk.bases.decorator",),
         "determine_kwargs": ("airflow.sdk.bases.decorator", "airflow.utils.operator_helpers"),

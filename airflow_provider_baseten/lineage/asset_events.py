@@ -16,7 +16,8 @@ def add_counts(context: Any, outlets: Iterable[Any], summary: TaskSummary) -> No
     :param outlets: outlets of the task; those that are no assets are left out.
     """
     from airflow.sdk import Asset, AssetAlias
-    from airflow.sdk.definitions.asset import AssetRef
+
+    from airflow_provider_baseten.compat import AssetRef
 
     events, counts = context["outlet_events"], event_extra(summary)
     for outlet in outlets:

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
-
 from airflow_provider_baseten import config
 from airflow_provider_baseten.arguments import check_texts
 from airflow_provider_baseten.blocking_calls import in_thread
+from airflow_provider_baseten.compat import BaseEventTrigger, TriggerEvent
 from airflow_provider_baseten.config import DEFAULT_CONN_ID
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.hooks.lookup import afind_connection

@@ -259,3 +259,17 @@ def test_lineage_events_have_none(observed: Observed) -> None:
     ended = {event["job"]["name"] for event in events if "baseten" in event["run"]["facets"]}
     assert {f"{dag_id}.{task_id}" for dag_id, task_id in observed.own_tasks()} <= ended
     assert found_in_files(observed.lineage, CANARIES) == []
+
+
+def test_pages_have_none(observed: Observed) -> None:
+    pages = {"menu": observed.airflow.api.page("baseten/ui/")}
+    for run in observed.runs.values():
+        for task in run.task_instances():
+            if (run.dag_id, task.task_id) in observed.own_tasks():
+                key = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task.task_id, "map_index": task.map_index}
+                pages[f"{run.dag_id}.{task.label}"] = observed.airflow.api.page("baseten/ui/task", key)
+    assert len(pages) > 20
+    # The pages show what the tasks have done and why some have failed.
+    assert "canaries_fail" in pages["menu"]
+    assert "BasetenModelError" in pages["menu"]
+    assert [name for name, page in pages.items() if CANARIES.in_bytes(page.encode())] == []

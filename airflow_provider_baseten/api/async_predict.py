@@ -240,7 +240,7 @@ def check_endpoint_of_wait(url: str | None) -> None:
     :param url: the webhook endpoint, ``None`` for no delivery.
     :raises BasetenInputError: its deliveries start DAGs, because its path ends with ``/events``.
     """
-    if url and re.fullmatch(_EVENTS, urlsplit(checked_webhook_endpoint(url)).path):
+    if url is not None and re.fullmatch(_EVENTS, urlsplit(checked_webhook_endpoint(url)).path):
         raise BasetenInputError(
             f"Deliveries to webhook_endpoint={shown(url)} start DAGs, because no task waits for them: remove "
             "/events, or set wait_for_completion=False."

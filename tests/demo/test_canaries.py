@@ -150,7 +150,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             "CANARY_FOLDER": str(files),
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": f"{lineage}/event"}),
             # OpenLineage reads the database more often than SQLite's five seconds allow on a busy machine.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=30",
         }
         with AirflowStack(home, dags, config=config) as airflow:
             add_baseten_connection(airflow, "baseten_default", baseten.url, KEY, SECRET)

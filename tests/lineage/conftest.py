@@ -68,7 +68,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
             "AIRFLOW__OPENLINEAGE__INCLUDE_FULL_TASK_INFO": "True",
             "LINEAGE_FOLDER": str(folder),
             # OpenLineage reads the database more often than SQLite's five seconds allow on a busy machine.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/home/airflow.db?timeout=60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/home/airflow.db?timeout=30",
         }
         with Cluster(folder / "home", Path(__file__).parent / "dags", config) as cluster:
             extra = {

@@ -5,11 +5,12 @@ and each trigger in a span. The spans of this module are children of that span. 
 recorded, and nothing is sent.
 
 Names and attributes follow OpenTelemetry's conventions for generative AI. They never hold inputs, outputs, secrets or
-texts of errors.
+texts of errors. A span that can't be recorded never fails a task.
 
 https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,8 @@ from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.telemetry.calls import CallFacts, target_name
 from airflow_provider_baseten.telemetry.openai_fields import request_fields, response_fields
+
+log = logging.getLogger(__name__)
 
 PROVIDER = "baseten"
 
@@ -164,14 +167,21 @@ def _headers_of(span: Span) -> dict[str, str]:
 
 @contextmanager
 def _recorded(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Iterator[Span]:
-    span = _tracer.start_span(name, kind=kind, attributes=attributes)
+    try:
+        span = _tracer.start_span(name, kind=kind, attributes=attributes)
+    except Exception:  # A sampler or a span processor may raise anything.
+        log.debug("The span %s could not be started.", name, exc_info=True)
+        span = trace.INVALID_SPAN
     try:
         yield span
     except BaseException as error:
         _fail(span, error)
         raise
     finally:
-        span.end()
+        try:
+            span.end()
+        except Exception:
+            log.debug("The span %s could not be ended.", name, exc_info=True)
 
 
 def _fail(span: Span, error: BaseException) -> None:

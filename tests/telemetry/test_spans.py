@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -200,3 +200,23 @@ def test_a_wait_has_few_of_many_ids(exported):
     attributes = one(exported).attributes
     assert len(attributes["baseten.request_ids"]) == 20
     assert [attributes[f"baseten.requests{end}"] for end in ("", ".ended", ".lost")] == [100, 99, 1]
+
+
+class FaultyProcessor(SpanProcessor):
+    def __init__(self, method: str) -> None:
+        setattr(self, method, lambda *arguments, **named: 1 / 0)
+
+
+@pytest.mark.parametrize("method", ["on_start", "on_end"])
+def test_a_faulty_span_processor_fails_no_bulk_run_and_no_wait(provider, monkeypatch, method):
+    provider.add_span_processor(FaultyProcessor(method))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("tests"))
+    done = []
+    with spans.bulk_span("predict", Target(model_id="abc"), None, URL) as span:
+        span.set_counts(rows=1, failed=0, requests=1, tokens={})
+        done.append("bulk run")
+    with spans.wait_span(Target(model_id="abc"), ["r1"], {"r1": "delivered"}):
+        done.append("wait")
+    with pytest.raises(BasetenRateLimitError), spans.wait_span(Target(model_id="abc"), ["r1"], {}):
+        raise BasetenRateLimitError("busy")
+    assert done == ["bulk run", "wait"]

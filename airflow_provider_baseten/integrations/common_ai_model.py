@@ -1,7 +1,7 @@
 """Model of pydantic-ai that is called on Baseten, with this package's retries, errors and prices."""
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -88,18 +88,13 @@ class BasetenModel(OpenAIChatModel):
         """
         has_limit = await self._prepare_limit()
         with self._own_errors():
-            try:
+            with self._reading():
                 response = await super().request(messages, model_settings, model_request_parameters)
-            except (UnexpectedModelBehavior, IndexError):
-                # The text of the error would quote the output.
-                raise BasetenResponseError(
-                    f"{self._request.subject}: the response is not a chat completion: check that the model has an "
-                    "OpenAI-compatible server.",
-                    may_have_run=True,
-                ) from None
-            self._check_end(response)
+            if error := self._broken_off(response):
+                self._charge(response.usage)
+                raise error
         if has_limit:
-            self._check_tokens(response.usage)
+            self._check_tokens(response)
         return replace(response, usage=self.priced(response.usage), model_name=self.model_in(response.model_name))
 
     @asynccontextmanager
@@ -114,14 +109,17 @@ class BasetenModel(OpenAIChatModel):
         has_limit = await self._prepare_limit()
         with self._own_errors():
             opened = super().request_stream(messages, model_settings, model_request_parameters, run_context)
-            async with opened as stream:
+            async with AsyncExitStack() as stack:
+                with self._reading():
+                    stream = await stack.enter_async_context(opened)
                 if isinstance(stream, _BasetenStream):
                     stream.model = self
                 yield stream
                 response = stream.get()
-                self._check_end(response)
+                if error := self._broken_off(response):
+                    raise error
                 if has_limit and response.state == "complete":
-                    self._check_tokens(response.usage)
+                    self._check_tokens(response)
 
     def priced(self, usage: RequestUsage) -> RequestUsage:
         """Return the usage of a response with its cost, if the price is known."""
@@ -151,6 +149,18 @@ class BasetenModel(OpenAIChatModel):
             # The text of the original error would quote what the server said, even if `log_error_details` is false.
             raise as_baseten_error(error, self._request, self._credentials) from None
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (UnexpectedModelBehavior, IndexError):
+            # The text of the error would quote the output.
+            raise BasetenResponseError(
+                f"{self._request.subject}: the response is not a chat completion: check that the model has an "
+                "OpenAI-compatible server.",
+                may_have_run=True,
+            ) from None
+
     async def _prepare_limit(self) -> bool:
         """Return whether the run has a ``cost_limit``. If it has one, the prices are known afterwards.
 
@@ -165,13 +175,22 @@ class BasetenModel(OpenAIChatModel):
                 model._price = await in_thread(find_price, model.model_name, model._connection)
         return True
 
-    def _check_end(self, response: ModelResponse) -> None:
+    def _broken_off(self, response: ModelResponse) -> ModelAPIError | None:
+        """Return the error of a response that the server has ended with an error."""
         reason = (response.provider_details or {}).get("finish_reason")
         if isinstance(reason, str) and is_broken(reason):
-            raise ModelAPIError(self.model_name, f"it was ended by the server, with the finish reason {reason}")
+            return ModelAPIError(self.model_name, f"it was ended by the server, with the finish reason {reason}")
+        return None
 
-    def _check_tokens(self, usage: RequestUsage) -> None:
-        if not any(_tokens(usage).values()):
+    def _charge(self, usage: RequestUsage) -> None:
+        """Add the usage of a response that is not used to that of the run, because it is paid too."""
+        context = get_current_run_context()
+        if context is not None:
+            context.usage.incr(self.priced(usage))
+
+    def _check_tokens(self, response: ModelResponse) -> None:
+        usage = response.usage
+        if not usage.input_tokens or (response.parts and not usage.output_tokens):
             raise BasetenOutputError(
                 f"{self._request.subject}: the response does not say how many tokens it has cost, so the cost_limit of "
                 "this run can't hold: remove the limit, or let the server send `usage`.",

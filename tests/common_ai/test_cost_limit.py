@@ -217,3 +217,37 @@ def test_response_without_tokens_ends_a_run_with_a_limit(baseten, server, monkey
         list(result.stream_text())
     assert len(server.bodies) == 2
     assert run(None).output == "hello"
+
+
+@pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens"])
+def test_response_with_half_of_its_tokens_ends_a_run_with_a_limit(baseten, monkeypatch, field):
+    import tests.chat_server
+
+    whole = tests.chat_server._completion
+    monkeypatch.setattr(
+        tests.chat_server,
+        "_completion",
+        lambda *given: (completion := whole(*given)) | {"usage": {**completion["usage"], field: 0}},
+    )
+    with pytest.raises(BasetenOutputError, match="does not say how many tokens"):
+        run("1")
+
+
+def test_response_that_the_server_broke_off_counts_in_a_chain(baseten, connect_llm, monkeypatch, sent):
+    import tests.chat_server
+
+    whole = tests.chat_server._completion
+
+    def broken(model, answer):
+        completion = whole(model, answer)
+        if model == SLUG:
+            completion["choices"][0]["finish_reason"] = "abort"
+        return completion
+
+    monkeypatch.setattr(tests.chat_server, "_completion", broken)
+    connect_llm("second", host=baseten.url, model="chat", **PRICES)
+    second = Decimal("0.000043")
+    assert run("1", fallbacks=["second"]).usage.cost == TURN + second
+    with pytest.raises(UsageLimitExceeded):
+        run(str(second), fallbacks=["second"])
+    assert [path.split("/")[1] for path in sent()] == ["v1", "inference", "model-chat"] * 2

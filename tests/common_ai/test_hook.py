@@ -429,3 +429,13 @@ class TestUnusableResponses:
         ) as caught:
             ask()
         assert "private-text" not in "".join(traceback.format_exception(caught.value))
+
+    def test_stream_without_anything(self, baseten, monkeypatch):
+        monkeypatch.setattr("tests.chat_server._events", lambda completion: "")
+        agent = hook().create_agent(instructions="x")
+        with (
+            pytest.raises(BasetenResponseError, match="not a chat completion") as caught,
+            agent.run_stream_sync("hi") as result,
+        ):
+            list(result.stream_text())
+        assert caught.value.may_have_run

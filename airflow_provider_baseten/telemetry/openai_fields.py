@@ -21,6 +21,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,199}")
 _REASON = re.compile(r"[a-z_]{1,40}")
 _MAX_TOKENS = 1 << 63
 
+# Errors of a body that is no JSON, has other types, is not UTF-8, or is nested too deeply.
+_NOT_READABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 
 class _Choice(msgspec.Struct):
     finish_reason: Any = None
@@ -57,7 +60,7 @@ def request_fields(request: Request) -> dict[str, Any]:
         return {}
     try:
         found = msgspec.json.decode(body, type=_RequestBody)
-    except msgspec.MsgspecError:
+    except _NOT_READABLE:
         return {}
     return _known({"gen_ai.request.model": _matching(_NAME, found.model)}) | (
         {"gen_ai.request.stream": True} if found.stream is True else {}
@@ -72,7 +75,7 @@ def response_fields(response: Response) -> dict[str, Any]:
     for document in _documents(response):
         try:
             attributes |= _fields_of(msgspec.json.decode(document, type=_ResponseBody))
-        except msgspec.MsgspecError:
+        except _NOT_READABLE:
             continue
     return attributes
 

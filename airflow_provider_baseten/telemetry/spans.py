@@ -72,11 +72,13 @@ class CallSpan:
         :param error: error of the call, ``None`` if there is none.
         :param retries: number of times that the request was sent again.
         """
-        if self._span.is_recording():
-            self._span.set_attributes(self._end_attributes(response, error, retries))
-            if error is not None:
-                _fail(self._span, error)
-        self._span.end()
+        try:
+            if self._span.is_recording():
+                if error is not None:
+                    _fail(self._span, error)
+                self._span.set_attributes(self._end_attributes(response, error, retries))
+        finally:
+            self._span.end()
 
     def _end_attributes(self, response: Response | None, error: BaseException | None, retries: int) -> dict[str, Any]:
         attributes: dict[str, Any] = {}

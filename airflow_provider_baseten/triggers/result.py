@@ -49,8 +49,9 @@ class BasetenResultTrigger(BaseEventTrigger):
     A result has its event within seconds. After an event, the results of the next ten seconds share one event.
     Watchers with the same connection share one trigger, and each of them gets every event.
 
-    Every result is in at least one event. It is in two if the triggerer ends within 20 seconds after the first. If the
-    result store or the connection can't be read, the trigger logs a warning and tries again.
+    Every result is in at least one event. It is in two if the triggerer ends within 20 seconds after the first, or if
+    the result store hangs for that long while it stores a copy of the delivery. If the result store or the connection
+    can't be read, the trigger logs a warning and tries again.
 
     :param baseten_conn_id: id of the Airflow connection that the results are delivered for, by default
         ``baseten_default``.

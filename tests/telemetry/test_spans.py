@@ -24,6 +24,7 @@ URL = "https://inference.baseten.co/v1"
 INPUT, OUTPUT = "canaryinput", "canaryoutput"
 CHAT = build_chat_completion(ModelApis(), [{"role": "user", "content": INPUT}], model="org/llama-3", stream=True)
 PREDICT = build_predict(Target(model_id="abc", deployment_id="d1"), {"model": INPUT})
+DEEP = b'{"tools": ' + b"[" * 5000 + b"]" * 5000 + b"}"
 USAGE = {
     "prompt_tokens": 7,
     "completion_tokens": 9,
@@ -139,13 +140,17 @@ def test_a_failure_has_its_type_but_no_text(exported):
         {"usage": "many"},
         {"choices": "none"},
         b" " * 2_000_000,
+        b'{"model": "\xe4"}',
+        DEEP,
     ],
 )
 def test_values_of_another_form_are_left_out(body):
     assert response_fields(answer(CHAT, body)) == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"no", b"[]", b'{"model": 1}', b'{"model": "two words"}', b" " * 2_000_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"no", b"[]", b'{"model": 1}', b'{"model": "two words"}', b" " * 2_000_000, DEEP]
+)
 def test_a_model_of_another_form_is_left_out(body):
     assert request_fields(Request(method="POST", host="model-a", path="/", subject="x", body=body)) == {}
 

@@ -6,7 +6,7 @@ No record holds an input or an output of a model. Times are in seconds since the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -20,6 +20,13 @@ MAX_SHOWN_IDS = 20
 QUEUED = "queued"
 
 _VERSION = 1
+
+# Largest number in a record. What has a larger or a negative number is not a record: the pages could not sum it up.
+MAX_NUMBER = 10**15
+# A point in time or a duration. The limit is in the year 5138, because dates end with the year 9999.
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e11)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Number = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_NUMBER)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +54,15 @@ class Record:
 class JobProgress:
     """Progress of a bulk job: the fields of :class:`~airflow_provider_baseten.batch.progress.Progress`."""
 
-    rows: int = 0
-    total: int | None = None
-    at_least: int = 0
-    failed: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    rows_per_second: float = 0.0
-    concurrency: int = 0
-    eta_seconds: float | None = None
-    latencies: list[tuple[float, int]] = field(default_factory=list)
+    rows: Count = 0
+    total: Count | None = None
+    at_least: Count = 0
+    failed: Count = 0
+    errors: dict[str, Count] = field(default_factory=dict)
+    rows_per_second: Number = 0.0
+    concurrency: Count = 0
+    eta_seconds: Seconds | None = None
+    latencies: list[tuple[Number, Count]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +79,13 @@ class BulkJobRecord(Record):
     key: ClassVar[str] = "baseten_bulk_job"
 
     output_path: str
-    started_at: float
-    updated_at: float
+    started_at: Seconds
+    updated_at: Seconds
     progress: JobProgress
     ended: bool = False
-    shard: int = 0
-    num_shards: int = 1
-    history: list[tuple[float, int, float]] = field(default_factory=list)
+    shard: Count = 0
+    num_shards: Count = 1
+    history: list[tuple[Seconds, Count, Number]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +104,12 @@ class AsyncRequestRecord(Record):
     key: ClassVar[str] = "baseten_async_request"
 
     request_ids: list[str]
-    requests: int
-    statuses: dict[str, int]
-    sent_at: float
-    updated_at: float
-    running_at: float | None = None
-    deadline: float | None = None
+    requests: Count
+    statuses: dict[str, Count]
+    sent_at: Seconds
+    updated_at: Seconds
+    running_at: Seconds | None = None
+    deadline: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +126,12 @@ class UsageRecord(Record):
 
     key: ClassVar[str] = "baseten_usage"
 
-    at: float
+    at: Seconds
     model: str | None = None
-    requests: int = 0
-    rows: int | None = None
-    tokens: dict[str, int] = field(default_factory=dict)
-    cost_usd: float | None = None
+    requests: Count = 0
+    rows: Count | None = None
+    tokens: dict[str, Count] = field(default_factory=dict)
+    cost_usd: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +147,7 @@ class FailureRecord(Record):
 
     key: ClassVar[str] = "baseten_failure"
 
-    at: float
+    at: Seconds
     type: str
     message: str
     request_id: str | None = None

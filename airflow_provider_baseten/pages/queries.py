@@ -13,9 +13,11 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 from airflow_provider_baseten.activity.records import (
+    MAX_NUMBER,
     AsyncRequestRecord,
     BulkJobRecord,
     FailureRecord,
@@ -209,13 +211,16 @@ class Queries:
         ]
 
     def _number(self, value: Any, *path: str) -> ColumnElement[float | None]:
-        """Return the number at a path of a JSON column; NULL if there is none."""
+        """Return the number at a path of a JSON column; NULL if there is none, or none that a record can have."""
         member = value[path]
+        lowest, highest = 0, MAX_NUMBER
         if self._session.get_bind().dialect.name == "postgresql":
-            # Only PostgreSQL fails at what is not a number.
-            return case((func.jsonb_typeof(member) == "number", member.as_float()))
-        number: ColumnElement[float | None] = member.as_float()
-        return number
+            # Only PostgreSQL fails at the conversion of what is not a number, or too large for one. As JSON, it is
+            # outside of the limits.
+            in_limits = member.between(cast(lowest, JSONB), cast(highest, JSONB))
+        else:
+            in_limits = member.as_float().between(lowest, highest)
+        return case((in_limits, member.as_float()))
 
 
 def task_records(session: Any, key: TaskKey) -> tuple[TaskRow[None] | None, dict[str, object]]:
@@ -249,4 +254,4 @@ def _counts(statuses: object) -> dict[str, int]:
     """Return the numbers of requests by status that a record has."""
     if not isinstance(statuses, dict):
         return {}
-    return {str(status): count for status, count in statuses.items() if type(count) is int}
+    return {str(status): count for status, count in statuses.items() if type(count) is int and 0 < count <= MAX_NUMBER}

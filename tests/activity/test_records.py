@@ -45,5 +45,19 @@ class TestReading:
         assert read_record(type(record), value) is None
 
 
+@pytest.mark.parametrize("number", [-1, 1e18, 1e300, 10**400, float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        *((RECORDS[0], field) for field in ("started_at", "updated_at", "shard", "num_shards")),
+        *((RECORDS[1], field) for field in ("requests", "sent_at", "running_at", "updated_at", "deadline")),
+        *((RECORDS[2], field) for field in ("at", "requests", "rows", "cost_usd")),
+        (RECORDS[3], "at"),
+    ],
+)
+def test_what_has_a_number_that_no_page_can_show_is_not_a_record(record: Record, field: str, number: float) -> None:
+    assert read_record(type(record), record.as_value() | {field: number}) is None
+
+
 def test_each_kind_has_a_key_of_its_own() -> None:
     assert len({record.key for record in RECORDS}) == len(RECORDS)

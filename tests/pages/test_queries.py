@@ -128,6 +128,9 @@ class TestMenuPage:
             {"sent_at": "now", "statuses": "queued"},
             {"requests": "many", "tokens": {"total_tokens": [1]}, "rows": {}, "cost_usd": "free"},
             {"requests": 10**12, "tokens": {"total_tokens": 10**12}},
+            {"requests": 1e300, "tokens": {"total_tokens": "9e999"}, "rows": 10**400, "cost_usd": -1e300},
+            {"sent_at": 1e300, "statuses": {"queued": 10**400}},
+            {"sent_at": -1e18, "statuses": {"queued": -5}},
         ],
     )
     def test_what_is_not_a_record_harms_nothing(self, session, value):
@@ -138,6 +141,9 @@ class TestMenuPage:
         page = read(session, {"d"}, now)
         assert [job.key.task_id for job in page.jobs] == ["good"]
         assert [wait.task.key.task_id for wait in page.waits.oldest] == ["good"]
+        shown = f"{page.tiles} {page.days} {page.waits.by_status} {page.waits.by_dag} {page.waits.longest}"
+        assert "inf" not in shown
+        assert "-" not in shown
 
     def test_ten_thousand_waiting_tasks_and_two_hundred_jobs(self, session):
         now = time.time()

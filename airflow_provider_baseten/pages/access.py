@@ -4,14 +4,13 @@ The rules are those of Airflow's list of task instances:
 
 1. Without a valid login, which is the UI's cookie or a bearer token, the response is 401.
 2. A user without the permission to read task instances gets 403.
-3. The menu page shows the DAGs that the user may read. A user who may read none gets 403.
+3. The menu page shows the DAGs that the user may read. While there is none, it is empty.
 4. The page of a task needs the permission for its DAG. Otherwise the response is 403.
 """
 
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
-from starlette.status import HTTP_403_FORBIDDEN
 
 from airflow_provider_baseten.compat.server import DagAccessEntity, get_auth_manager, get_user, requires_access_dag
 
@@ -34,14 +33,10 @@ def require_dag(request: Request, user: Annotated[Any, Depends(get_user)]) -> st
 def readable_dags(request: Request, user: Annotated[Any, Depends(get_user)]) -> frozenset[str]:
     """Return the ids of the DAGs whose task instances the user may read.
 
-    :raises HTTPException: 401 without a login, 403 if the user may read none.
+    :raises HTTPException: 401 without a login, 403 without the permission.
     """
-    refused = HTTPException(HTTP_403_FORBIDDEN, "There is no DAG whose task instances you may read.")
     try:
         _check_task_instances(request, user)
-    except HTTPException:
-        raise refused from None
-    dag_ids = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
-    if not dag_ids:
-        raise refused
-    return dag_ids
+    except HTTPException as error:
+        raise HTTPException(error.status_code, "You may not read task instances.") from None
+    return frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))

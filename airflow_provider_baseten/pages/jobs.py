@@ -131,8 +131,8 @@ class Job:
         """Number of rows with an outcome, and of all rows as far as they are known."""
         if self.total is not None:
             return f"{words.count(self.rows)} of {words.count(self.total)} rows"
-        at_least = sum(progress.at_least for progress in self._progress)
-        return f"{words.count(self.rows)} of at least {words.count(max(at_least, self.rows))} rows"
+        at_least = max(self.rows, sum(progress.at_least for progress in self._progress))
+        return f"{words.count(self.rows)} of at least {words.count(at_least)} rows" if at_least else "no rows yet"
 
     @cached_property
     def rows_per_second(self) -> float:

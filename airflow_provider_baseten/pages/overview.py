@@ -129,7 +129,7 @@ class Overview:
                 "usage",
                 words.count(requests) if usd is None else words.usd(usd),
                 "requests today (UTC)" if usd is None else "spent today (UTC)",
-                f"{words.count(tokens)} tokens" if tokens else "",
+                f"{words.count(tokens)} tokens" if tokens else "of tasks that have succeeded" if requests else "",
                 "plain",
             ),
         ]

@@ -139,6 +139,11 @@ class Waits:
         return f"{'at least ' if len(self.groups) >= MAX_GROUPS else ''}{words.count(self.tasks)}"
 
     @property
+    def requests_shown(self) -> str:
+        """Number of requests in words."""
+        return f"{words.count(self.requests)} request{'' if self.requests == 1 else 's'}"
+
+    @property
     def by_status(self) -> list[tuple[str, str]]:
         """Numbers of requests by status, the most frequent first."""
         return [(status, words.count(number)) for status, number in _sum(self.groups).most_common()]

@@ -201,6 +201,13 @@ class TestResponse:
             assert '" onload' not in html
             assert "javascript:" not in html.lower()
 
+    def test_runs_of_one_task_are_told_apart(self, client, store):
+        now = time.time()
+        records = [data.job(now), data.request(now), data.failure(now)]
+        store([data.Task("catalogue", "classify", "running", records, run_id=f"run_{n}") for n in (1, 2)])
+        html = get(client, MENU, "anna").text
+        assert html.count('title="run_1"') == html.count('title="run_2"') == 3
+
     def test_other_xcoms_are_not_shown(self, client, store):
         task = data.Task("catalogue", "classify", "running", [data.job(time.time())])
         task.values = {"return_value": "an output", "usage": {"text": "an output"}}

@@ -1,5 +1,7 @@
 """What the pages show, made from rows without a database."""
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_provider_baseten.pages.failures import TaskFailure
@@ -35,6 +37,11 @@ class TestJob:
             "700 of at least 1,200 rows",
             "time left not known yet",
         )
+
+    def test_no_rows_yet(self):
+        record = data.job(NOW, rows=0, total=None, eta_seconds=None)
+        record = replace(record, progress=replace(record.progress, at_least=0))
+        assert Job([row(record)], NOW).rows_of_total == "no rows yet"
 
     @pytest.mark.parametrize(
         ("state", "words", "tone"),
@@ -109,7 +116,12 @@ class TestWait:
             RequestGroup("a", {"in progress": 1}, 900, NOW - 30),
         ]
         waits = Waits(groups, [TaskWait(row(data.request(NOW)), NOW)] * 50, NOW)
-        assert (waits.tasks, waits.requests, waits.longest, waits.is_cut) == (10_000, 10_200, "2 h", True)
+        assert (waits.tasks, waits.requests_shown, waits.longest, waits.is_cut) == (
+            10_000,
+            "10,200 requests",
+            "2 h",
+            True,
+        )
         assert waits.by_status == [("queued", "9,200"), ("in progress", "1,000")]
         assert [(dag.dag_id, dag.tasks, dag.status) for dag in waits.by_dag] == [
             ("a", "9,900", "9,000 queued, 900 in progress"),
@@ -165,6 +177,10 @@ class TestOverview:
             ("2", "failed tasks in 24 hours", "the last 1 min ago"),
             ("$0.50", "spent today (UTC)", "1,000 tokens"),
         ]
+
+    def test_requests_are_counted_when_their_task_has_succeeded(self):
+        tile = self.overview(usage=[DayUsage("d", 0, 1, 5, None, 0, None)]).tiles[-1]
+        assert (tile.number, tile.label, tile.detail) == ("5", "requests today (UTC)", "of tasks that have succeeded")
 
     def test_many_jobs_are_lines_without_charts(self):
         page = self.overview(jobs=[Job([row(data.job(NOW), task_id=f"t{n}")], NOW) for n in range(30)])

@@ -251,6 +251,18 @@ def failed(now: float) -> list[Task]:
     return [Task("product_embeddings", "embed", "failed", records)]
 
 
+def long_names(now: float) -> list[Task]:
+    """Tasks whose ids are as long as Airflow allows."""
+    dag_id, task_id = "d" * 250, "t" * 250
+    mixed = request(now, target=f"model {'m' * 200}", requests=9, statuses={"queued": 4, "result received": 5})
+    return [
+        Task(dag_id, task_id, "running", [job(now)]),
+        Task(dag_id, f"{task_id[1:]}w", "deferred", [mixed]),
+        Task(dag_id, f"{task_id[1:]}e", "success", [job(now, ended=True), usage(now)]),
+        Task(dag_id, f"{task_id[1:]}f", "failed", [failure(now, "e" * 500, type="X" * 120)]),
+    ]
+
+
 def waiting(now: float, tasks: int = 10_000, jobs: int = 200) -> list[Task]:
     """Many async requests, and many bulk jobs."""
     statuses = ("queued", "queued", "queued", "in progress")

@@ -21,6 +21,7 @@ SCENES = {
     "running": data.running,
     "failed": data.failed,
     "nothing": lambda now: [data.Task("quiet", "t", "success")],
+    "long names": data.long_names,
     "many": lambda now: data.waiting(now, tasks=300, jobs=30),
 }
 DARK, LIGHT = "rgb(17, 20, 24)", "rgb(255, 255, 255)"
@@ -149,6 +150,17 @@ def test_nothing_is_wider_than_the_page(tab, show, scene, where):
     assert tab.run(f"return {root}.scrollWidth <= {root}.clientWidth")
     wide = "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth)"
     assert tab.run(f"return {wide}.map(e => e.outerHTML.slice(0, 80))") == []
+
+
+def test_long_names_break_lines_and_short_words_do_not(tab, show):
+    show("long names")
+    tab.open(MENU)
+    heights = tab.run("return [...document.querySelectorAll('td a[data-airflow], th')].map(e => e.offsetHeight)")
+    assert max(heights) < 40
+    tab.find(".card h3 a").click()
+    root = "document.documentElement"
+    tab.until(lambda: "Bulk job" in tab.text, "the page of the task")
+    assert tab.run(f"return {root}.scrollWidth <= {root}.clientWidth")
 
 
 def test_a_refresh_moves_nothing_and_keeps_the_focus(tab, show):

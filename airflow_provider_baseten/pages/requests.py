@@ -82,9 +82,9 @@ class TaskWait:
 
     @property
     def deadline(self) -> str:
-        """Time until the wait ends."""
+        """Time until the wait ends, or when it would have ended."""
         if self._record.deadline is None:
-            return "none"
+            return "none" if self.task.is_active else words.NOTHING
         if not self.task.is_active:
             return words.moment(self._record.deadline, self.now)
         left = self._record.deadline - self.now

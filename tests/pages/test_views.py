@@ -98,6 +98,10 @@ class TestWait:
         wait = TaskWait(row(data.request(NOW, "in progress", 300, updated_at=NOW - 90), "success"), NOW)
         assert (wait.running, wait.deadline) == ("10 s", "21:55:00")
 
+    @pytest.mark.parametrize(("state", "deadline"), [("deferred", "none"), ("success", "–")])  # noqa: RUF001
+    def test_without_a_deadline(self, state, deadline):
+        assert TaskWait(row(data.request(NOW, deadline=None), state), NOW).deadline == deadline
+
     @pytest.mark.parametrize(
         ("statuses", "requests", "text"),
         [

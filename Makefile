@@ -40,7 +40,7 @@ QUICK_1 := tests/batch
 QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
 # Tests that start whole Airflows and wait for them.
-WAITING := tests/cluster tests/demo
+WAITING := tests/cluster tests/demo tests/lineage tests/telemetry
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not ($(MARKERS))"
 
 .PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-waiting test-others test-oldest test-matrix format lint docs dist clean

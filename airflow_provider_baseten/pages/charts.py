@@ -3,6 +3,8 @@
 The colours come from classes of the stylesheet, since the pages allow no inline styles.
 """
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -15,6 +17,9 @@ _LEFT, _TOP, _BOTTOM = 40.0, 8.0, 18.0
 _INNER_WIDTH = _WIDTH - _LEFT - 4
 _INNER_HEIGHT = _HEIGHT - _TOP - _BOTTOM
 _BASE = _TOP + _INNER_HEIGHT
+
+# Bounds of latencies in seconds, from 100 microseconds to almost three hours.
+_ROUND_BOUNDS = [float(f"{digits}e{power}") for power in range(-4, 4) for digits in ("1", "1.5", "2", "3", "5", "7")]
 
 # Progress bars have this number of units, however wide they are shown.
 _BAR = 1000.0
@@ -103,6 +108,22 @@ def histogram(buckets: Sequence[tuple[float, int]], title: str) -> Markup:
         _axes(count(highest), f"≤ {first}" if len(buckets) > 1 else "", f"≤ {last}"),
         *bars,
     )
+
+
+def round_ranges(buckets: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Return a histogram with round bounds, such as 0.7, 1, 1.5 and 2 seconds, without a gap between its ranges.
+
+    The ranges of several shards have different bounds, so that only a common scale makes one histogram of them. Each
+    range counts where its upper bound is.
+
+    :param buckets: upper bound in seconds and number of each range, in any order.
+    """
+    counts: Counter[int] = Counter()
+    for upper, number in buckets:
+        if number:
+            counts[min(bisect_left(_ROUND_BOUNDS, upper), len(_ROUND_BOUNDS) - 1)] += number
+    shown = range(min(counts, default=0), max(counts, default=-1) + 1)
+    return [(_ROUND_BOUNDS[place], counts[place]) for place in shown]
 
 
 def median(buckets: Sequence[tuple[float, int]]) -> float:

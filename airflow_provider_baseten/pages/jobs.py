@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from airflow_provider_baseten.activity.records import BulkJobRecord, JobProgress
 from airflow_provider_baseten.pages import words
-from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar
+from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar, round_ranges
 from airflow_provider_baseten.pages.places import airflow_task, task_page, web_page
 from airflow_provider_baseten.pages.rows import TaskKey, TaskRow
 from airflow_provider_baseten.pages.states import state_words, tone
@@ -190,7 +190,7 @@ class Job:
     @property
     def latency_chart(self) -> Markup:
         """Latencies of all requests."""
-        return histogram(self._latencies, "requests by latency")
+        return histogram(round_ranges(self._latencies), "requests by latency")
 
     @property
     def median_latency(self) -> str:

@@ -38,7 +38,9 @@ def elapsed(seconds: float) -> str:
 
 
 def latency(number: float) -> str:
-    """Return a latency: ``80 ms``, ``1.5 s``, ``12 s``."""
+    """Return a latency: ``0.5 ms``, ``80 ms``, ``1.5 s``, ``12 s``."""
+    if number < 0.01:
+        return f"{1000 * number:.1f} ms"
     if number < 1:
         return f"{1000 * number:.0f} ms"
     return f"{number:.1f} s" if number < 10 else f"{number:,.0f} s"

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar
+from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar, round_ranges
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -59,3 +59,19 @@ def test_labels_are_escaped():
 def test_the_median_is_the_bound_of_its_range():
     assert median([(0.1, 1), (0.2, 1), (5.0, 2)]) == 0.2
     assert median([(0.1, 1), (0.2, 1), (5.0, 3)]) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("buckets", "expected"),
+    [
+        ([], []),
+        ([(0.4, 0)], []),
+        ([(0.31, 2), (0.33, 3), (0.9, 1)], [(0.5, 5), (0.7, 0), (1.0, 1)]),
+        # The ranges of two shards, whose bounds differ.
+        ([(0.1, 4), (0.2, 6), (0.11, 1), (0.19, 2)], [(0.1, 4), (0.15, 1), (0.2, 8)]),
+        ([(50_000.0, 1), (60_000.0, 2)], [(7000.0, 3)]),
+        ([(0.00001, 1)], [(0.0001, 1)]),
+    ],
+)
+def test_ranges_with_any_bounds_become_ranges_with_round_ones(buckets, expected):
+    assert round_ranges(buckets) == expected

@@ -166,6 +166,7 @@ def insert(session: Any, tasks: Iterable[Task], now: float) -> None:
 def delete_all(session: Any) -> None:
     """Delete the DAGs of :func:`insert`, with their runs."""
     from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
@@ -174,6 +175,8 @@ def delete_all(session: Any) -> None:
     dags = list(session.scalars(select(DagModel.dag_id).where(DagModel.bundle_name == "pages")))
     for model in (XComModel, TaskInstance, DagRun, DagModel):
         session.execute(delete(model.__table__).where(model.__table__.c.dag_id.in_(dags)))
+    # Otherwise Airflow warns that the bundle is not configured, in a test that comes later.
+    session.execute(delete(DagBundleModel.__table__).where(DagBundleModel.__table__.c.name == "pages"))
     session.commit()
 
 

@@ -103,7 +103,8 @@ def dataset_of(uri: str) -> Dataset | None:
     from airflow.sdk import Asset
 
     if local := local_path(uri):
-        return translate_airflow_asset(Asset(uri=f"file://{local.absolute()}"), None)
+        # Airflow's function would cut the path at a `#` or `?`, which belongs to the name of a file here.
+        return Dataset("file", str(local.absolute()))
     parts = urlsplit(uri)
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     known: Dataset | None = translate_airflow_asset(Asset(uri=plain), None)

@@ -58,6 +58,13 @@ class TestOpenLineage:
         assert (facet.requestIds, facet.tokens, facet.model) == (["r1"], {"prompt_tokens": 7}, "m")
         assert "private" not in repr(found)
 
+    def test_names_of_local_files_are_whole(self):
+        inputs = ("/in/a#1.jsonl", "/in/a#2.jsonl", "file:///in/a?b c%20d")
+        operator = BasetenPredictOperator(task_id="t", model_id="abc", model_input={})
+        operator.summary = TaskSummary(inputs=inputs)
+        found = operator.get_openlineage_facets_on_complete(None)
+        assert names(found.inputs) == ["file//in/a#1.jsonl", "file//in/a#2.jsonl", "file//in/a?b c%20d"]
+
     def test_model_apis_and_a_sensor(self):
         chat = BasetenChatCompletionOperator(task_id="t", model_apis=True, model="org/name", prompt="private")
         assert names(chat.get_openlineage_facets_on_start().inputs) == ["baseten://model-apis/org/name"]

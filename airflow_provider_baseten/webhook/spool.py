@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -234,11 +234,15 @@ def default_folder() -> Path:
 def read_metadata(file: IO[bytes]) -> DeliveryMetadata:
     """Read the metadata, the first line of a file; the body follows.
 
+    Unknown fields are ignored: while an update runs, a process of a later version may write to the same spool.
+
     :raises ValueError: the file is damaged.
     """
+    known = {field.name for field in fields(DeliveryMetadata)}
     try:
-        return DeliveryMetadata(**json.loads(file.readline()))
-    except TypeError:
+        found = json.loads(file.readline())
+        return DeliveryMetadata(**{name: value for name, value in found.items() if name in known})
+    except (AttributeError, TypeError):
         raise ValueError("not the metadata of a delivery") from None
 
 

@@ -342,13 +342,22 @@ class TestDrain:
             until_empty(spool)
         assert Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
 
+    def test_a_delivery_that_a_later_version_has_spooled(self, bucket, spool):
+        spool.check()
+        head = {"conn_id": "prod", "request_id": "r1", "is_event": False, "of_a_later_version": {"a": 1}}
+        file = spool.folder / f"{'0' * 32}-a.signed"
+        file.write_bytes(json.dumps(head).encode() + b"\n" + body("r1"))
+        with draining(spool, {"prod": connection(bucket.uri)}.get):
+            until_empty(spool)
+        assert Deliveries(ResultStore(bucket.uri)).delivered(["r1"])
+
     def test_files_that_are_no_deliveries(self, bucket, spool, caplog):
         spool.check()
         group = "0" * 32
         for name, content in {
             f"{group}-a.signed": b"",
             f"{group}-b.signed": b"[]\n{}",
-            f"{group}-c.signed": b'{"conn_id": "prod", "password": 1}\n{}',
+            f"{group}-c.signed": b'{"request_id": "r1"}\n{}',
             f"{group}-d.signed": b"\xff\n{}",
             f"{group}-e.signed": b'{"conn_id": "prod", "request_id": "../../r1"}\n{}',
             "new.part": b"x",

@@ -88,7 +88,7 @@ class BasetenModel(OpenAIChatModel):
         """
         has_limit = await self._prepare_limit()
         with self._own_errors():
-            with self._reading():
+            with self._expecting_completion():
                 response = await super().request(messages, model_settings, model_request_parameters)
             if error := self._broken_off(response):
                 self._charge(response.usage)
@@ -110,7 +110,7 @@ class BasetenModel(OpenAIChatModel):
         with self._own_errors():
             opened = super().request_stream(messages, model_settings, model_request_parameters, run_context)
             async with AsyncExitStack() as stack:
-                with self._reading():
+                with self._expecting_completion():
                     stream = await stack.enter_async_context(opened)
                 if isinstance(stream, _BasetenStream):
                     stream.model = self
@@ -150,7 +150,7 @@ class BasetenModel(OpenAIChatModel):
             raise as_baseten_error(error, self._request, self._credentials) from None
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _expecting_completion(self) -> Iterator[None]:
         try:
             yield
         except (UnexpectedModelBehavior, IndexError):

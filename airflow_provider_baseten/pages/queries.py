@@ -57,12 +57,7 @@ _TASK = (
     TaskInstance.state,
     TaskInstance.try_number,
 )
-_SAME_TASK = and_(
-    XComModel.dag_id == TaskInstance.dag_id,
-    XComModel.task_id == TaskInstance.task_id,
-    XComModel.run_id == TaskInstance.run_id,
-    XComModel.map_index == TaskInstance.map_index,
-)
+_KEY = ("dag_id", "run_id", "task_id", "map_index")
 
 
 class Queries:
@@ -85,12 +80,10 @@ class Queries:
 
     def ended_jobs(self) -> list[TaskRow[BulkJobRecord]]:
         """Return the bulk jobs that have ended in the last hour, the newest first."""
-        found = (
-            self._newest(BulkJobRecord, ENDED_SECONDS)
-            .where(func.coalesce(TaskInstance.state, "").not_in(WORKING_STATES))
-            .limit(MAX_ENDED_JOBS)
-        )
-        return self._rows(found, BulkJobRecord)
+        since = self._now - timedelta(seconds=ENDED_SECONDS)
+        found = _with_tasks(self._newest(BulkJobRecord).where(XComModel.timestamp >= since))
+        has_ended = func.coalesce(TaskInstance.state, "").not_in(WORKING_STATES)
+        return self._rows(found.where(has_ended).limit(MAX_ENDED_JOBS), BulkJobRecord)
 
     def oldest_requests(self) -> list[TaskRow[AsyncRequestRecord]]:
         """Return the active tasks that have waited longest for async requests, the oldest first."""
@@ -160,7 +153,7 @@ class Queries:
 
     def failures(self) -> list[TaskRow[FailureRecord]]:
         """Return the last failures of tasks, the newest first."""
-        return self._rows(self._newest(FailureRecord).limit(MAX_FAILURES), FailureRecord)
+        return self._rows(_with_tasks(self._newest(FailureRecord).limit(MAX_FAILURES)), FailureRecord)
 
     def count_failures(self) -> int:
         """Return the number of task instances that have failed within a day and were not run again."""
@@ -193,15 +186,13 @@ class Queries:
             .where(TaskInstance.state.in_(states), TaskInstance.dag_id.in_(self._dag_ids))
         )
 
-    def _newest(self, kind: type[RecordT], seconds: float | None = None) -> Select[Any]:
+    def _newest(self, kind: type[RecordT]) -> Select[Any]:
         """Return a query for the records of one kind, the newest first."""
-        found = (
-            select(*_TASK, XComModel.value)
-            .join_from(XComModel, TaskInstance, _SAME_TASK)
+        return (
+            select(*(getattr(XComModel, name) for name in _KEY), XComModel.timestamp, XComModel.value)
             .where(XComModel.key == kind.key, XComModel.dag_id.in_(self._dag_ids))
             .order_by(XComModel.timestamp.desc())
         )
-        return found if seconds is None else found.where(XComModel.timestamp >= self._now - timedelta(seconds=seconds))
 
     def _rows(self, found: Select[Any], kind: type[RecordT]) -> list[TaskRow[RecordT]]:
         return [
@@ -221,6 +212,16 @@ class Queries:
         else:
             in_limits = member.as_float().between(lowest, highest)
         return case((in_limits, member.as_float()))
+
+
+def _with_tasks(newest: Select[Any]) -> Select[Any]:
+    """Return a query for records with their task instances, the newest first.
+
+    :param newest: query for the records; its limit applies before task instances are looked up.
+    """
+    found = newest.subquery()
+    same_task = and_(*(found.c[name] == getattr(TaskInstance, name) for name in _KEY))
+    return select(*_TASK, found.c.value).join_from(found, TaskInstance, same_task).order_by(found.c.timestamp.desc())
 
 
 def task_records(session: Any, key: TaskKey) -> tuple[TaskRow[None] | None, dict[str, object]]:

@@ -159,6 +159,21 @@ class TestMenuPage:
         assert page.waits.by_status == [("queued", "7,500"), ("in progress", "2,500")]
         assert statistics.median(times) < SECONDS
 
+    def test_failures_are_limited_before_their_tasks_are_looked_up(self, session):
+        now = time.time()
+        tasks = [data.Task(f"d{index % 20}", "t", "success", map_index=index // 20) for index in range(50_000)]
+        for index in range(10_000):
+            record = data.failure(now, request_id=f"{index}")
+            tasks.append(data.Task(f"d{index % 20}", "f", "failed", [record], map_index=index // 20, at=now - index))
+        data.insert(session, tasks, now)
+        from airflow_provider_baseten.pages.queries import Queries
+
+        queries = Queries(session, {task.dag_id for task in tasks}, now)
+        began = time.perf_counter()
+        failures = queries.failures()
+        assert time.perf_counter() - began < SECONDS / 10
+        assert [failure.record.request_id for failure in failures] == [f"{index}" for index in range(20)]
+
     # PostgreSQL plans by the sizes of its tables.
     @pytest.mark.parametrize("session", ["sqlite"], indirect=True)
     def test_active_tasks_are_not_looked_up_among_all_that_was_ever_recorded(self, session):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from airflow_provider_baseten.pages.words import count, elapsed, latency
+from airflow_provider_baseten.pages.words import count, latency, moment
 
 _WIDTH, _HEIGHT = 300.0, 84.0
 # Space around the drawing for the labels of the axes.
@@ -50,11 +50,12 @@ def progress_bar(done: int, failed: int, total: int | None) -> Markup:
     )
 
 
-def line_chart(points: Sequence[tuple[float, float]], title: str) -> Markup:
+def line_chart(points: Sequence[tuple[float, float]], title: str, now: float) -> Markup:
     """Return a line through points in time, which begins at zero.
 
     :param points: seconds since the epoch and value, in the order of time.
     :param title: what the values are.
+    :param now: seconds since the epoch.
     """
     if len(points) < 2:
         return _empty(title)
@@ -71,8 +72,8 @@ def line_chart(points: Sequence[tuple[float, float]], title: str) -> Markup:
         "chart",
         _WIDTH,
         _HEIGHT,
-        f"{title}: now {count(points[-1][1])}, highest {count(top)}",
-        _axes(count(top), f"{elapsed(span)} ago", "now"),
+        f"{title}: last {count(points[-1][1])}, highest {count(top)}",
+        _axes(count(top), moment(began, now), moment(ended, now)),
         Markup('<polygon class="area" points="{}"/><polyline class="line" points="{}"/>').format(area, line),
     )
 
@@ -158,8 +159,8 @@ def _axes(top: str, left: str, right: str) -> Markup:
 
 
 def _empty(title: str) -> Markup:
-    text = Markup('<text x="{}" y="{}">no values yet</text>').format(_short(_LEFT), _short(_TOP + _INNER_HEIGHT / 2))
-    return _svg("chart", _WIDTH, _HEIGHT, f"{title}: no values yet", _axes("", "", ""), text)
+    text = Markup('<text x="{}" y="{}">too few values</text>').format(_short(_LEFT), _short(_TOP + _INNER_HEIGHT / 2))
+    return _svg("chart", _WIDTH, _HEIGHT, f"{title}: too few values", _axes("", "", ""), text)
 
 
 def _svg(kind: str, width: float, height: float, title: str, *body: Markup, stretched: bool = False) -> Markup:

@@ -146,7 +146,9 @@ class Job:
 
     @property
     def concurrency(self) -> str:
-        """Maximum number of requests in flight."""
+        """Maximum number of requests in flight, while the job runs."""
+        if not self.is_active:
+            return words.NOTHING
         return words.count(sum(task.record.progress.concurrency for task in self._current))
 
     @property
@@ -179,13 +181,13 @@ class Job:
     def concurrency_chart(self) -> Markup:
         """Requests in flight over time; of several shards, of the one that runs longest."""
         longest = max(self.tasks, key=lambda task: len(task.record.history)).record.history
-        return line_chart([(at, concurrency) for at, concurrency, _ in longest], "requests in flight")
+        return line_chart([(at, concurrency) for at, concurrency, _ in longest], "requests in flight", self.now)
 
     @property
     def rate_chart(self) -> Markup:
         """Rows per second over time; of several shards, of the one that runs longest."""
         longest = max(self.tasks, key=lambda task: len(task.record.history)).record.history
-        return line_chart([(at, rate) for at, _, rate in longest], "rows per second")
+        return line_chart([(at, rate) for at, _, rate in longest], "rows per second", self.now)
 
     @property
     def latency_chart(self) -> Markup:

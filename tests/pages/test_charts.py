@@ -33,10 +33,15 @@ def test_a_bar_shows_what_is_done_and_what_has_failed(done, failed, total, expec
 
 
 def test_a_line_begins_at_zero_and_ends_at_the_right():
-    svg = parsed(line_chart([(0, 0), (50, 32), (100, 64)], "requests in flight"))
+    svg = parsed(line_chart([(0, 0), (50, 32), (100, 64)], "requests in flight", 100))
     points = [tuple(map(float, point.split(","))) for point in svg.find(f"{SVG}polyline").get("points").split()]
     assert points == [(40, 66), (168, 37), (296, 8)]
-    assert svg.get("aria-label") == "requests in flight: now 64, highest 64"
+    assert svg.get("aria-label") == "requests in flight: last 64, highest 64"
+
+
+def test_a_line_has_the_times_of_its_ends_however_old_they_are():
+    svg = parsed(line_chart([(3600, 1), (3700, 2)], "requests in flight", 7200))
+    assert [text.text for text in svg.findall(f"{SVG}text")][-2:] == ["01:00:00", "01:01:40"]
 
 
 def test_a_histogram_has_a_bar_for_each_range_that_is_not_empty():
@@ -46,14 +51,14 @@ def test_a_histogram_has_a_bar_for_each_range_that_is_not_empty():
     assert float(bars[1].get("height")) == 2 * float(bars[0].get("height"))
 
 
-@pytest.mark.parametrize("svg", [line_chart([], "rate"), line_chart([(1, 2)], "rate"), histogram([], "rate")])
+@pytest.mark.parametrize("svg", [line_chart([], "rate", 9), line_chart([(1, 2)], "rate", 9), histogram([], "rate")])
 def test_a_chart_without_values_has_the_same_size_and_says_so(svg):
-    assert parsed(svg).get("viewBox") == parsed(line_chart([(0, 1), (1, 1)], "rate")).get("viewBox")
-    assert "no values yet" in svg
+    assert parsed(svg).get("viewBox") == parsed(line_chart([(0, 1), (1, 1)], "rate", 9)).get("viewBox")
+    assert "too few values" in svg
 
 
 def test_labels_are_escaped():
-    assert "<script>" not in line_chart([(0, 1), (1, 2)], "<script>")
+    assert "<script>" not in line_chart([(0, 1), (1, 2)], "<script>", 9)
 
 
 def test_the_median_is_the_bound_of_its_range():

@@ -39,7 +39,7 @@ def test_of_a_run_that_has_ended(run):
         assert (job.state, job.rows_of_total, job.percent) == ("finished", "3 of 3 rows", "100%")
         assert job.target.startswith("model abc")
         assert job.model_url.endswith("/v1/models/abc")
-        assert "no values yet" not in job.latency_chart
+        assert "too few values" not in job.latency_chart
         (failure,) = page.failures
         assert failure.task.key.task_id == "failed"
         assert failure.request_id in failure.message

@@ -61,6 +61,10 @@ class TestJob:
         assert Job([row(data.job(NOW, updated_at=NOW - 600))], NOW).silent_since == "20:50:00"
         assert not Job([row(data.job(NOW, updated_at=NOW - 600), "failed")], NOW).silent_since
 
+    @pytest.mark.parametrize("state", ["failed", "success", "up_for_retry"])
+    def test_no_request_is_in_flight_after_the_end(self, state):
+        assert Job([row(data.job(NOW), state)], NOW).concurrency == "–"  # noqa: RUF001
+
     def test_shards_are_one_job(self):
         shards = [
             row(data.job(NOW, 500, 1000, failed=1, eta_seconds=50.0), "running", 1),

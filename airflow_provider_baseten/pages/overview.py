@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Jobs that are shown with their charts; the others are a line each.
 _MAX_CARDS = 6
+# Failures that are shown at once, so that the async requests below them stay near.
+_MAX_OPEN_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ class Overview:
     def ended_jobs(self) -> list[Job]:
         """Bulk jobs that have ended in the last hour, the last one first."""
         return [job for job in self.jobs if not job.is_active]
+
+    @property
+    def last_failures(self) -> Sequence[TaskFailure]:
+        """The failures that are shown at once."""
+        return self.failures[:_MAX_OPEN_FAILURES]
+
+    @property
+    def older_failures(self) -> Sequence[TaskFailure]:
+        """The failures that the user unfolds."""
+        return self.failures[_MAX_OPEN_FAILURES:]
 
     @property
     def days(self) -> list[UsageDay]:

@@ -77,6 +77,11 @@ class TaskView:
         return state_words(self.task)
 
     @property
+    def has_failed_silently(self) -> bool:
+        """Whether the task has failed without a record of its error, for example because its worker died."""
+        return self.failure is None and not self.is_empty and self.task.state in {"failed", "up_for_retry"}
+
+    @property
     def tone(self) -> str:
         """Tone of the state."""
         return tone(self.task)

@@ -176,6 +176,24 @@ def test_a_refresh_moves_nothing_and_keeps_the_focus(tab, show):
     assert tab.run("return window.shift") < 0.01
 
 
+def test_a_refresh_leaves_older_failures_unfolded(tab, store):
+    tasks = [data.Task("d", f"t{n}", "failed", [data.failure(time.time() - n)]) for n in range(5)]
+    store(tasks)
+    tab.open(MENU)
+    assert "2 older failures" in tab.text
+    tab.run("document.querySelector('details').open = true; document.body.dataset.refresh = '1'")
+    before = tab.find("#updated").text
+    tab.run("refresh()")
+    tab.until(lambda: tab.find("#updated").text != before, "an update")
+    assert tab.run("return document.querySelector('details').open")
+
+
+def test_a_task_that_has_failed_without_an_error_says_so(tab, store):
+    store([data.Task("d", "t", "failed", [data.job(time.time())])])
+    tab.open(f"{MENU}task?dag_id=d&run_id={RUN}&task_id=t")
+    assert "has recorded no error" in tab.text
+
+
 def replace_job(record) -> None:
     """Write a record as a running task does."""
     from airflow.models.xcom import XComModel

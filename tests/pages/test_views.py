@@ -199,8 +199,28 @@ class TestOverview:
         page = self.overview(jobs=[Job([row(data.job(NOW), task_id=f"t{n}")], NOW) for n in range(200)])
         assert page.tiles[0].number == "200+"
 
+    def test_older_failures_are_folded(self):
+        found = [TaskFailure(row(data.failure(NOW - age), "failed", task_id=f"t{age}"), NOW) for age in range(5)]
+        page = self.overview(failures=found)
+        assert [failure.task.key.task_id for failure in page.last_failures] == ["t0", "t1", "t2"]
+        assert [failure.task.key.task_id for failure in page.older_failures] == ["t3", "t4"]
+
 
 class TestTask:
+    @pytest.mark.parametrize(
+        ("state", "records", "expected"),
+        [
+            ("failed", [data.job(NOW)], True),
+            ("up_for_retry", [data.job(NOW)], True),
+            ("failed", [data.job(NOW), data.failure(NOW)], False),
+            ("running", [data.job(NOW)], False),
+            ("failed", [], False),
+        ],
+    )
+    def test_one_that_has_failed_without_an_error_says_so(self, state, records, expected):
+        view = make_task_view(row(None, state), {record.key: data.plain(record) for record in records}, NOW)
+        assert view.has_failed_silently is expected
+
     def test_records_of_each_kind(self):
         records = [data.job(NOW), data.request(NOW), data.failure(NOW), data.usage(NOW, tokens={"prompt_tokens": 12})]
         view = make_task_view(row(None), {record.key: data.plain(record) for record in records}, NOW)

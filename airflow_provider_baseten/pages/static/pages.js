@@ -54,7 +54,10 @@ function update(before, after) {
     if (before.nodeValue !== after.nodeValue) before.nodeValue = after.nodeValue;
     return;
   }
-  for (const { name } of [...before.attributes]) if (!after.hasAttribute(name)) before.removeAttribute(name);
+  for (const { name } of [...before.attributes]) {
+    // What the user has unfolded stays so.
+    if (name !== "open" && !after.hasAttribute(name)) before.removeAttribute(name);
+  }
   for (const { name, value } of after.attributes) {
     if (before.getAttribute(name) !== value) before.setAttribute(name, value);
   }

@@ -16,6 +16,9 @@ MAX_MESSAGE_CHARACTERS = 500
 # Largest number of request ids in a record.
 MAX_SHOWN_IDS = 20
 
+# Largest number of reports in the history of a bulk job. It is even, so that the last report is never left out.
+MAX_REPORTS = 60
+
 # Status of a request that was just sent, as the task log names it.
 QUEUED = "queued"
 
@@ -51,6 +54,46 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Numbers of latencies by range. Two lists are quicker to read than many pairs, of 200 jobs at a time.
+
+    :param up_to: upper bound of each range in seconds.
+    :param counts: number of latencies in each range.
+    """
+
+    up_to: list[Number] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+
+    @property
+    def ranges(self) -> list[tuple[float, int]]:
+        """Upper bound and number of each range."""
+        return [*zip(self.up_to, self.counts, strict=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a bulk job did over time.
+
+    :param at: times of the reports.
+    :param concurrency: maximum number of requests in flight at these times.
+    :param rows_per_second: rates at these times.
+    """
+
+    at: list[Seconds] = field(default_factory=list)
+    concurrency: list[Count] = field(default_factory=list)
+    rows_per_second: list[Number] = field(default_factory=list)
+
+    def with_report(self, at: float, concurrency: int, rows_per_second: float) -> "History":
+        """Return the history with one more report. If there are too many, every second one is left out."""
+        step = 2 if len(self.at) >= MAX_REPORTS else 1
+        return History(
+            at=[*self.at, at][::step],
+            concurrency=[*self.concurrency, concurrency][::step],
+            rows_per_second=[*self.rows_per_second, rows_per_second][::step],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
     """Progress of a bulk job: the fields of :class:`~airflow_provider_baseten.batch.progress.Progress`."""
 
@@ -62,7 +105,7 @@ class JobProgress:
     rows_per_second: Number = 0.0
     concurrency: Count = 0
     eta_seconds: Seconds | None = None
-    latencies: list[tuple[Number, Count]] = field(default_factory=list)
+    latencies: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +116,7 @@ class BulkJobRecord(Record):
     :param started_at: start of the run.
     :param updated_at: time of this record.
     :param ended: whether the run has ended, so that the numbers do not change any more.
-    :param history: concurrency and rate over time, as ``[time, most requests in flight, rows per second]``.
+    :param history: concurrency and rate over time.
     """
 
     key: ClassVar[str] = "baseten_bulk_job"
@@ -85,7 +128,7 @@ class BulkJobRecord(Record):
     ended: bool = False
     shard: Count = 0
     num_shards: Count = 1
-    history: list[tuple[Seconds, Count, Number]] = field(default_factory=list)
+    history: History = field(default_factory=History)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.activity.records import BulkJobRecord, JobProgress
+from airflow_provider_baseten.activity.records import BulkJobRecord, Histogram, JobProgress
 from airflow_provider_baseten.operators.activity_report import described_target, report
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.batch.job import BatchJob
     from airflow_provider_baseten.batch.manifest import Manifest
     from airflow_provider_baseten.batch.progress import Progress
-
-# Largest number of points in the history of a run.
-_MAX_POINTS = 60
 
 
 class ProgressReport:
@@ -80,16 +77,17 @@ class ProgressReport:
 
 
 def updated_record(record: BulkJobRecord, progress: "Progress", now: float) -> BulkJobRecord:
-    """Return the record with the numbers of a report, and with one more point of its history.
-
-    If the history is full, every second point is removed.
-    """
+    """Return the record with the numbers of a report."""
     numbers = asdict(progress)
     numbers.pop("is_last")
-    history = [*record.history, (round(now, 1), progress.concurrency, progress.rows_per_second)]
-    if len(history) > _MAX_POINTS:
-        history = history[::2]
-    return replace(record, progress=JobProgress(**numbers), updated_at=now, history=history)
+    ranges = numbers.pop("latencies")
+    latencies = Histogram(up_to=[up_to for up_to, _ in ranges], counts=[count for _, count in ranges])
+    return replace(
+        record,
+        progress=JobProgress(**numbers, latencies=latencies),
+        updated_at=now,
+        history=record.history.with_report(round(now, 1), progress.concurrency, progress.rows_per_second),
+    )
 
 
 def log_job_result(log: Any, manifest: "Manifest", folder: str) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from markupsafe import Markup
 
-from airflow_provider_baseten.activity.records import BulkJobRecord, JobProgress
+from airflow_provider_baseten.activity.records import BulkJobRecord, History, JobProgress
 from airflow_provider_baseten.pages import words
 from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar, round_ranges
 from airflow_provider_baseten.pages.places import airflow_task, task_page, web_page
@@ -180,14 +180,14 @@ class Job:
     @property
     def concurrency_chart(self) -> Markup:
         """Requests in flight over time; of several shards, of the one that runs longest."""
-        longest = max(self.tasks, key=lambda task: len(task.record.history)).record.history
-        return line_chart([(at, concurrency) for at, concurrency, _ in longest], "requests in flight", self.now)
+        points = [*zip(self._history.at, self._history.concurrency, strict=False)]
+        return line_chart(points, "requests in flight", self.now)
 
     @property
     def rate_chart(self) -> Markup:
         """Rows per second over time; of several shards, of the one that runs longest."""
-        longest = max(self.tasks, key=lambda task: len(task.record.history)).record.history
-        return line_chart([(at, rate) for at, _, rate in longest], "rows per second", self.now)
+        points = [*zip(self._history.at, self._history.rows_per_second, strict=False)]
+        return line_chart(points, "rows per second", self.now)
 
     @property
     def latency_chart(self) -> Markup:
@@ -213,6 +213,10 @@ class Job:
         return [task for task in self.tasks if task.is_active] or list(self.tasks)
 
     @property
+    def _history(self) -> History:
+        return max((task.record.history for task in self.tasks), key=lambda history: len(history.at))
+
+    @property
     def _started_at(self) -> float:
         return min(task.record.started_at for task in self.tasks)
 
@@ -220,7 +224,7 @@ class Job:
     def _latencies(self) -> list[tuple[float, int]]:
         counts: Counter[float] = Counter()
         for progress in self._progress:
-            for upper, number in progress.latencies:
+            for upper, number in progress.latencies.ranges:
                 counts[upper] += number
         return sorted(counts.items())
 

@@ -9,6 +9,8 @@ from airflow_provider_baseten.activity.records import (
     AsyncRequestRecord,
     BulkJobRecord,
     FailureRecord,
+    Histogram,
+    History,
     JobProgress,
     Record,
     UsageRecord,
@@ -22,8 +24,10 @@ RECORDS = [
         output_path="s3://bucket/out",
         started_at=1.0,
         updated_at=2.5,
-        progress=JobProgress(rows=3, total=None, errors={"BasetenModelError": 1}, latencies=[(0.1, 2), (0.2, 1)]),
-        history=[(2.0, 16, 3.5)],
+        progress=JobProgress(
+            rows=3, total=None, errors={"BasetenModelError": 1}, latencies=Histogram(up_to=[0.1, 0.2], counts=[2, 1])
+        ),
+        history=History(at=[2.0], concurrency=[16], rows_per_second=[3.5]),
     ),
     AsyncRequestRecord(request_ids=["r1"], requests=1, statuses={"queued": 1}, sent_at=1.0, updated_at=2.0),
     UsageRecord(at=3.0, model="m", requests=1, tokens={"prompt_tokens": 7}),

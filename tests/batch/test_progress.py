@@ -240,9 +240,10 @@ def test_the_history_of_a_record_stays_short_and_covers_the_whole_run():
             eta_seconds=None,
         )
         made = updated_record(made, progress, float(second))
-        assert len(made.history) <= 60
-    times = [at for at, _, _ in made.history]
+        assert len(made.history.at) <= 60
+    times = made.history.at
     assert times == sorted(times)
     assert (times[0], times[-1]) == (0.0, 9999.0)
-    assert all(at == limit for at, limit, _ in made.history)
+    assert times == made.history.concurrency
+    assert len(times) == len(made.history.rows_per_second)
     assert made.progress.rows == 9999

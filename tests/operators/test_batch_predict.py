@@ -320,9 +320,11 @@ class TestProgress:
             "concurrency": 0,
             "eta_seconds": 0.0,
         }
-        assert sum(count for _, count in latencies) == 60
-        assert len(history) >= 3
-        assert all(began <= at <= time.time() and limit > 0 for at, limit, _ in history)
+        assert sum(latencies["counts"]) == 60
+        assert len(latencies["up_to"]) == len(latencies["counts"])
+        assert len(history["at"]) >= 3
+        assert all(began <= at <= time.time() for at in history["at"])
+        assert all(limit > 0 for limit in history["concurrency"])
         assert record["target"] == "model square (environment production)"
         assert record["page"] == f"{baseten.url}/v1/models/square"
         assert record["output_path"] == f"{tmp_path}/out"

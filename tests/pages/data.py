@@ -11,6 +11,8 @@ from airflow_provider_baseten.activity.records import (
     AsyncRequestRecord,
     BulkJobRecord,
     FailureRecord,
+    Histogram,
+    History,
     JobProgress,
     Record,
     UsageRecord,
@@ -19,14 +21,19 @@ from airflow_provider_baseten.activity.records import (
 MODEL = "model abcd1234 (environment production)"
 PAGE = "https://app.baseten.co/models/abcd1234/overview"
 MESSAGE = "predict of model abcd1234 returned 500: The model raised an error (request id 5c5a). Check the model's log."
-LATENCIES = [(0.05, 3), (0.1, 20), (0.2, 160), (0.5, 410), (1.0, 95), (2.0, 12), (5.0, 2)]
+LATENCIES = Histogram(up_to=[0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0], counts=[3, 20, 160, 410, 95, 12, 2])
 
 
 def job(now: float, rows: int = 63_250, total: int | None = 100_000, **fields: Any) -> BulkJobRecord:
     """A bulk job that has run for ten minutes."""
     failed = fields.pop("failed", 12)
     concurrency = fields.pop("concurrency", 64)
-    history = [(now - 600 + 10 * step, min(64, 4 + 2 * step), 3.2 * min(64, 4 + 2 * step)) for step in range(60)]
+    limits = [min(64, 4 + 2 * step) for step in range(60)]
+    history = History(
+        at=[now - 600 + 10 * step for step in range(60)],
+        concurrency=limits,
+        rows_per_second=[3.2 * limit for limit in limits],
+    )
     progress = JobProgress(
         rows=rows,
         total=total,

@@ -214,6 +214,17 @@ def read_record(kind: type[RecordT], value: object) -> RecordT | None:
         return None
 
 
+def decode_record(kind: type[RecordT], text: str) -> RecordT | None:
+    """Return the record that the JSON text of an XCom holds; ``None`` if it is not such a record.
+
+    :param kind: type of the record.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
 def keep_record(task_instance: Any, record: Record) -> None:
     """Replace the record of a task instance. It blocks until Airflow has the record.
 

@@ -11,7 +11,7 @@ from airflow_provider_baseten.activity.records import BulkJobRecord, History, Jo
 from airflow_provider_baseten.pages import words
 from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar, round_ranges
 from airflow_provider_baseten.pages.places import airflow_task, task_page, web_page
-from airflow_provider_baseten.pages.rows import TaskKey, TaskRow
+from airflow_provider_baseten.pages.rows import StoredJob, TaskKey, TaskRow
 from airflow_provider_baseten.pages.states import state_words, tone
 
 #: Largest number of running tasks that are read.
@@ -229,12 +229,34 @@ class Job:
         return sorted(counts.items())
 
 
-def group_jobs(tasks: Iterable[TaskRow[BulkJobRecord]], now: float) -> list[Job]:
+@dataclass(frozen=True, slots=True)
+class JobGroup:
+    """The tasks of a bulk job, whose records are not read yet.
+
+    :param stored: the task instances.
+    :param now: seconds since the epoch.
+    """
+
+    stored: Sequence[StoredJob]
+    now: float
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a task of the job runs or waits."""
+        return any(stored.is_active for stored in self.stored)
+
+    def read(self) -> Job:
+        """Return the job."""
+        tasks = [task for stored in self.stored if (task := stored.read()) is not None]
+        return Job(sorted(tasks, key=lambda task: task.key.map_index), self.now)
+
+
+def group_jobs(stored: Iterable[StoredJob], now: float) -> list[JobGroup]:
     """Return the jobs that tasks belong to, in the order of the tasks.
 
     :param now: seconds since the epoch.
     """
-    groups: dict[tuple[str, str, str], list[TaskRow[BulkJobRecord]]] = defaultdict(list)
-    for task in tasks:
+    groups: dict[tuple[str, str, str], list[StoredJob]] = defaultdict(list)
+    for task in stored:
         groups[task.key.dag_id, task.key.run_id, task.key.task_id].append(task)
-    return [Job(sorted(group, key=lambda task: task.key.map_index), now) for group in groups.values()]
+    return [JobGroup(group, now) for group in groups.values()]

@@ -1,12 +1,12 @@
 """The menu page: what runs and waits over all DAGs that the user may read, what was used, and what failed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_baseten.pages import words
 from airflow_provider_baseten.pages.failures import TaskFailure
-from airflow_provider_baseten.pages.jobs import MAX_JOBS, Job, group_jobs
+from airflow_provider_baseten.pages.jobs import MAX_JOBS, Job, JobGroup, group_jobs
 from airflow_provider_baseten.pages.requests import TaskWait, Waits
 from airflow_provider_baseten.pages.rows import DayUsage
 from airflow_provider_baseten.pages.usage import MAX_USAGE_RECORDS, UsageDay, tokens_of, usage_days, usd_of
@@ -48,7 +48,7 @@ class Overview:
     :param now: seconds since the epoch.
     """
 
-    jobs: Sequence[Job]
+    jobs: Sequence[JobGroup]
     waits: Waits
     usage: Sequence[DayUsage]
     failures: Sequence[TaskFailure]
@@ -61,24 +61,29 @@ class Overview:
         return bool(self.running_jobs or self.waits.tasks)
 
     @property
-    def running_jobs(self) -> list[Job]:
+    def running_jobs(self) -> list[JobGroup]:
         """Bulk jobs that run, those that began last first."""
         return [job for job in self.jobs if job.is_active]
 
     @property
     def cards(self) -> list[Job]:
         """Running jobs that are shown with charts."""
-        return self.running_jobs[:_MAX_CARDS]
+        return [job.read() for job in self.running_jobs[:_MAX_CARDS]]
 
     @property
-    def lines(self) -> list[Job]:
-        """Running jobs that are shown in a line each."""
-        return self.running_jobs[_MAX_CARDS:]
+    def has_lines(self) -> bool:
+        """Whether more jobs run than are shown with charts."""
+        return len(self.running_jobs) > _MAX_CARDS
+
+    @property
+    def lines(self) -> Iterator[Job]:
+        """Running jobs that are shown in a line each. Each is read when it is shown, see :class:`~.rows.StoredJob`."""
+        return (job.read() for job in self.running_jobs[_MAX_CARDS:])
 
     @property
     def ended_jobs(self) -> list[Job]:
         """Bulk jobs that have ended in the last hour, the last one first."""
-        return [job for job in self.jobs if not job.is_active]
+        return [job.read() for job in self.jobs if not job.is_active]
 
     @property
     def last_failures(self) -> Sequence[TaskFailure]:
@@ -105,12 +110,12 @@ class Overview:
     @property
     def _is_cut(self) -> bool:
         """Whether more bulk jobs may run than were read."""
-        return sum(len(job.tasks) for job in self.running_jobs) >= MAX_JOBS
+        return sum(len(job.stored) for job in self.running_jobs) >= MAX_JOBS
 
     @property
     def tiles(self) -> list[Tile]:
         """The headline."""
-        rate = sum(job.rows_per_second for job in self.running_jobs)
+        rate = sum(job.read().rows_per_second for job in self.running_jobs)
         today = [used for used in self.usage if used.days_ago == 0]
         usd, tokens = usd_of(today), tokens_of(today)
         requests = sum(used.requests for used in today)

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from airflow_provider_baseten.activity.records import (
@@ -23,7 +23,7 @@ from airflow_provider_baseten.activity.records import (
     FailureRecord,
     RecordT,
     UsageRecord,
-    read_record,
+    decode_record,
 )
 from airflow_provider_baseten.compat.server import DagRun, TaskInstance, XComModel
 from airflow_provider_baseten.pages.jobs import MAX_JOBS
@@ -33,6 +33,7 @@ from airflow_provider_baseten.pages.rows import (
     WORKING_STATES,
     DayUsage,
     RequestGroup,
+    StoredJob,
     TaskKey,
     TaskRow,
 )
@@ -73,17 +74,17 @@ class Queries:
         self._dag_ids = dag_ids
         self._now = datetime.fromtimestamp(now, UTC)
 
-    def active_jobs(self) -> list[TaskRow[BulkJobRecord]]:
+    def active_jobs(self) -> list[StoredJob]:
         """Return the bulk jobs of active tasks; those that started last come first."""
-        found = self._active(BulkJobRecord, WORKING_STATES).order_by(TaskInstance.start_date.desc()).limit(MAX_JOBS)
-        return self._rows(found, BulkJobRecord)
+        found = self._active(BulkJobRecord, WORKING_STATES)
+        return self._jobs(found.order_by(TaskInstance.start_date.desc()).limit(MAX_JOBS))
 
-    def ended_jobs(self) -> list[TaskRow[BulkJobRecord]]:
+    def ended_jobs(self) -> list[StoredJob]:
         """Return the bulk jobs that have ended in the last hour, the newest first."""
         since = self._now - timedelta(seconds=ENDED_SECONDS)
         found = _with_tasks(self._newest(BulkJobRecord).where(XComModel.timestamp >= since))
         has_ended = func.coalesce(TaskInstance.state, "").not_in(WORKING_STATES)
-        return self._rows(found.where(has_ended).limit(MAX_ENDED_JOBS), BulkJobRecord)
+        return self._jobs(found.where(has_ended).limit(MAX_ENDED_JOBS))
 
     def oldest_requests(self) -> list[TaskRow[AsyncRequestRecord]]:
         """Return the active tasks that have waited longest for async requests, the oldest first."""
@@ -169,7 +170,7 @@ class Queries:
     def _active(self, kind: type[RecordT], states: Collection[str], *columns: Any) -> Select[Any]:
         """Return a query for the records of one kind that belong to tasks in some states."""
         return (
-            select(*(columns or (*_TASK, XComModel.value)))
+            select(*(columns or (*_TASK, cast(XComModel.value, Text))))
             .select_from(TaskInstance)
             .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
             # Neither by the DAG nor by the plain key: SQLite would begin with all XComs of the DAGs, or of the key,
@@ -194,11 +195,16 @@ class Queries:
             .order_by(XComModel.timestamp.desc())
         )
 
+    def _jobs(self, found: Select[Any]) -> list[StoredJob]:
+        rows = self._session.execute(found)
+        jobs = (StoredJob(TaskKey(*key), state, try_number, text) for *key, state, try_number, text in rows)
+        return [job for job in jobs if job.read() is not None]
+
     def _rows(self, found: Select[Any], kind: type[RecordT]) -> list[TaskRow[RecordT]]:
         return [
             TaskRow(TaskKey(*key), state, try_number, record)
-            for *key, state, try_number, value in self._session.execute(found)
-            if (record := read_record(kind, value)) is not None
+            for *key, state, try_number, text in self._session.execute(found)
+            if (record := decode_record(kind, text)) is not None
         ]
 
     def _number(self, value: Any, *path: str) -> ColumnElement[float | None]:
@@ -221,7 +227,8 @@ def _with_tasks(newest: Select[Any]) -> Select[Any]:
     """
     found = newest.subquery()
     same_task = and_(*(found.c[name] == getattr(TaskInstance, name) for name in _KEY))
-    return select(*_TASK, found.c.value).join_from(found, TaskInstance, same_task).order_by(found.c.timestamp.desc())
+    columns: tuple[Any, ...] = (*_TASK, cast(found.c.value, Text))
+    return select(*columns).join_from(found, TaskInstance, same_task).order_by(found.c.timestamp.desc())
 
 
 def task_records(session: Any, key: TaskKey) -> tuple[TaskRow[None] | None, dict[str, object]]:

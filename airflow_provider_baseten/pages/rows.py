@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from airflow_provider_baseten.activity.records import Record
+from airflow_provider_baseten.activity.records import BulkJobRecord, Record, decode_record
 
 #: States of task instances that run or wait.
 ACTIVE_STATES = ("running", "deferred", "up_for_reschedule", "restarting")
@@ -45,6 +45,33 @@ class TaskRow(Generic[RecordT_co]):
     def is_active(self) -> bool:
         """Whether the task runs or waits."""
         return self.state in ACTIVE_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A task instance with the record of its bulk job as JSON text.
+
+    The records of 200 jobs are thousands of objects for Python's garbage collector, and a full collection of the API
+    server takes longer than the rest of a request. So a record is read when its job is shown, and freed then.
+
+    :param state: Airflow's state of the task instance.
+    :param try_number: number of the attempt.
+    """
+
+    key: TaskKey
+    state: str | None
+    try_number: int
+    text: str
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the task runs or waits."""
+        return self.state in ACTIVE_STATES
+
+    def read(self) -> TaskRow[BulkJobRecord] | None:
+        """Return the task instance with its record; ``None`` if the text is not a record."""
+        record = decode_record(BulkJobRecord, self.text)
+        return None if record is None else TaskRow(self.key, self.state, self.try_number, record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What a user sees of a task that called a model: its link, and how often it was tried."""
 
+from urllib.parse import quote
+
 import requests
 
 from airflow_provider_baseten.emulator import Emulator, Fault
@@ -27,7 +29,12 @@ def test_the_link_is_there_while_the_task_is_deferred_and_after(airflow: Airflow
     finally:
         baseten.release("langid01")
     assert run.wait() == "success", run.log(run.task_instances()[0])
-    assert while_deferred == links(run, "deferred") == {"Baseten": f"{baseten.url}/v1/models/langid01"}
+    progress = f"{airflow.api.base_url}/baseten/ui/task?dag_id=called_waits&run_id={quote(run.run_id)}"
+    assert while_deferred == links(run, "deferred")
+    assert while_deferred == {
+        "Baseten": f"{baseten.url}/v1/models/langid01",
+        "Progress": f"{progress}&task_id=deferred&map_index=-1",
+    }
     page = requests.get(while_deferred["Baseten"] or "", headers={"Authorization": f"Bearer {API_KEY}"}, timeout=10)
     assert page.json()["id"] == "langid01"
 

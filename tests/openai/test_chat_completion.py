@@ -132,7 +132,9 @@ def test_prompt_mapped_over_model_apis(scripted, run_dag):
     sent = [body["messages"] for body in emulator.scripted.bodies]
     assert sorted(messages[0]["content"] for messages in sent) == ["a", "b"]
     assert {body["model"] for body in emulator.scripted.bodies} == {"org/chat"}
-    assert {request.path for request in emulator.requests} == {"/inference/v1/chat/completions"}
+    # The price is read once for each task.
+    paths = {"/inference/v1/chat/completions", "/v1/model_apis/org%2Fchat"}
+    assert {request.path for request in emulator.requests} == paths
 
 
 def test_pydantic_class_in_a_mapped_task(scripted, run_dag):

@@ -46,8 +46,8 @@ def test_text_stream_and_usage(llm, run_dag, caplog):
         assert (usage["completion_tokens"], usage["finish_reason"]) == (4, "length")
         assert usage["prompt_tokens"] > 10
     assert run.xcom("streamed", "usage")["cached_tokens"] > 0
-    assert [request.action for request in llm.requests] == ["sync", "sync", "model_apis"]
-    assert {run.xcom(task_id, "request_id") for task_id in run.states} == {r.request_id for r in llm.requests}
+    assert [request.action for request in llm.requests] == ["sync", "sync", "model_apis", f"model_apis/{SLUG}"]
+    assert {run.xcom(task_id, "request_id") for task_id in run.states} == {r.request_id for r in llm.requests[:3]}
 
 
 def test_structured_output(llm, run_dag):

@@ -182,6 +182,9 @@ def delete_all(session: Any) -> None:
     dags = list(session.scalars(select(DagModel.dag_id).where(DagModel.bundle_name == "pages")))
     for model in (XComModel, TaskInstance, DagRun, DagModel):
         session.execute(delete(model.__table__).where(model.__table__.c.dag_id.in_(dags)))
+    # Tests before have left records of their own, and nobody needs them any more.
+    kinds = (BulkJobRecord, AsyncRequestRecord, UsageRecord, FailureRecord)
+    session.execute(delete(XComModel.__table__).where(XComModel.__table__.c.key.in_(kind.key for kind in kinds)))
     # Otherwise Airflow warns that the bundle is not configured, in a test that comes later.
     session.execute(delete(DagBundleModel.__table__).where(DagBundleModel.__table__.c.name == "pages"))
     session.commit()

@@ -106,6 +106,7 @@ def dataset_of(uri: str) -> Dataset | None:
         # Airflow's function would cut the path at a `#` or `?`, which belongs to the name of a file here.
         return Dataset("file", str(local.absolute()))
     parts = urlsplit(uri)
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    # Without the slash at the end of a folder, because only some of Airflow's providers remove it.
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/")).geturl()
     known: Dataset | None = translate_airflow_asset(Asset(uri=plain), None)
     return known or ExtractorManager.convert_to_ol_dataset_from_object_storage_uri(plain)

@@ -65,6 +65,14 @@ class TestOpenLineage:
         found = operator.get_openlineage_facets_on_complete(None)
         assert names(found.inputs) == ["file//in/a#1.jsonl", "file//in/a#2.jsonl", "file//in/a?b c%20d"]
 
+    @pytest.mark.parametrize("folder", ["s3://conn@bucket/out", "gs://conn@bucket/out", "gs://bucket"])
+    def test_a_folder_is_one_dataset_with_and_without_a_slash(self, folder):
+        # The environment of the tests has Airflow's provider for s3, and none for gs.
+        operator = BasetenPredictOperator(task_id="t", model_id="abc", model_input={})
+        operator.summary = TaskSummary(inputs=(folder, f"{folder}/"))
+        without, with_slash = names(operator.get_openlineage_facets_on_complete(None).inputs)
+        assert without == with_slash
+
     def test_model_apis_and_a_sensor(self):
         chat = BasetenChatCompletionOperator(task_id="t", model_apis=True, model="org/name", prompt="private")
         assert names(chat.get_openlineage_facets_on_start().inputs) == ["baseten://model-apis/org/name"]

@@ -124,7 +124,10 @@ def insert(session: Any, tasks: Iterable[Task], now: float) -> None:
         session.add(DagBundleModel(name="pages"))
         session.flush()
     at = datetime.fromtimestamp(now, UTC)
-    dags = {task.dag_id for task in tasks} - set(session.scalars(select(DagModel.dag_id)))
+    bundles = dict(session.execute(select(DagModel.dag_id, DagModel.bundle_name)).tuples().all())
+    taken = sorted(task.dag_id for task in tasks if bundles.get(task.dag_id, "pages") != "pages")
+    assert not taken, f"other tests of the session have DAGs with the ids {taken}, so delete_all would leave theirs"
+    dags = {task.dag_id for task in tasks} - bundles.keys()
     if dags:
         common = {"is_paused": False, "is_stale": False, "max_active_tasks": 16, "max_consecutive_failed_dag_runs": 0}
         common |= {"bundle_name": "pages", "has_task_concurrency_limits": False, "fileloc": "d.py"}

@@ -20,7 +20,7 @@ RUN = data.Task("", "", None).run_id.replace("+", "%2B")
 SCENES = {
     "running": data.running,
     "failed": data.failed,
-    "nothing": lambda now: [data.Task("quiet", "t", "success")],
+    "nothing": lambda now: [data.Task("without_records", "t", "success")],
     "long names": data.long_names,
     "many": lambda now: data.waiting(now, tasks=300, jobs=30),
 }

@@ -124,7 +124,7 @@ def insert(session: Any, tasks: Iterable[Task], now: float) -> None:
         session.add(DagBundleModel(name="pages"))
         session.flush()
     at = datetime.fromtimestamp(now, UTC)
-    bundles = dict(session.execute(select(DagModel.dag_id, DagModel.bundle_name)).tuples().all())
+    bundles = dict(session.execute(select(DagModel.dag_id, DagModel.bundle_name)).all())
     taken = sorted(task.dag_id for task in tasks if bundles.get(task.dag_id, "pages") != "pages")
     assert not taken, f"other tests of the session have DAGs with the ids {taken}, so delete_all would leave theirs"
     dags = {task.dag_id for task in tasks} - bundles.keys()

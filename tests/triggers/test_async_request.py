@@ -253,6 +253,8 @@ class TestKill:
             asked.append(query)
             if isinstance(answers["states"], Exception):
                 raise answers["states"]
+            if isinstance(answers["states"], list):
+                return answers["states"].pop(0)
             return answers["states"]
 
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
@@ -299,6 +301,12 @@ class TestKill:
     def test_that_is_no_user_s_cancels_nothing(self, waiting, server, states, answer):
         states["states"] = answer
         assert self.kill(waiting, server) == []
+
+    def test_sees_a_state_that_is_visible_a_little_later(self, waiting, server, states, monkeypatch):
+        monkeypatch.setattr("airflow_provider_baseten.triggers.async_request._STATE_PAUSE", 0.01)
+        states["states"] = [{"run": {"t": "deferred"}}, {"run": {"t": "failed"}}]
+        assert sorted(self.kill(waiting, server)) == ["r1", "r3"]
+        assert len(states["asked"]) == 2
 
     def test_cancels_nothing_if_it_shall_not(self, waiting, server, states):
         states["states"] = {"run": {"t": "failed"}}

@@ -22,7 +22,7 @@ from airflow_provider_baseten.exceptions import (
     BasetenResultStoreError,
 )
 from tests.batch.conftest import KEY, lines_of, outputs_of, write_jsonl
-from tools.airflow_stack import free_port
+from tests.ports import closed_port
 
 ROWS = [{"id": f"r{index}", "text": f"t{index} ü\n"} for index in range(20)]
 
@@ -213,9 +213,8 @@ class TestFailures:
         assert run(inputs=[1, 2]).failed == 2
 
     def test_no_row_was_answered(self, run, tmp_path):
-        nowhere = f"http://127.0.0.1:{free_port()}"
-        with pytest.raises(BasetenBatchError) as raised:
-            run(base_url=nowhere, inputs=[1, 2])
+        with closed_port() as port, pytest.raises(BasetenBatchError) as raised:
+            run(base_url=f"http://127.0.0.1:{port}", inputs=[1, 2])
         assert re.fullmatch(
             r"No row got a response: 2 of 2 rows have failed \(2 BasetenUnavailableError\); "
             r"see \S+/_failed-\S+\.jsonl\. "
@@ -223,7 +222,8 @@ class TestFailures:
             str(raised.value),
         )
         assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["failed"] == 2
-        assert run(base_url=nowhere, inputs=[1, 2], max_failure_ratio=1.0).failed == 2
+        with closed_port() as port:
+            assert run(base_url=f"http://127.0.0.1:{port}", inputs=[1, 2], max_failure_ratio=1.0).failed == 2
         # Of what an earlier run has done, all is there.
         assert run(inputs=[1, 2]).succeeded == 2
 

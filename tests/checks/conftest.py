@@ -1,7 +1,6 @@
 """An installation that works: an emulator, a receiver and a result store. Tests break one part of it."""
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.hooks.connection import BasetenConnection
 from airflow_provider_baseten.webhook.spool import Spool
 from tests.client.test_transport import tls
+from tests.ports import closed_port
 from tests.receiver import receiver
 from tests.webhook.conftest import bucket
 
@@ -127,8 +127,7 @@ def installation(
         yield Installation(tmp_path, baseten.url, connect, stack)
 
 
-@pytest.fixture
-def closed_port() -> int:
-    """A port of this machine on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+@pytest.fixture(name="closed_port")
+def _closed_port() -> Iterator[int]:
+    with closed_port() as port:
+        yield port

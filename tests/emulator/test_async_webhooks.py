@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from async_support import Caller, Receiver, receiving, until
 
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Fault, ManualClock
 from airflow_provider_baseten.emulator.webhooks import sign
+from tests.ports import closed_port
 
 TRUSS = Path(__file__).parent / "truth" / "trusses" / "request_beside_input"
 OLD, NEW = "whsec_old", "whsec_new"
@@ -193,12 +193,11 @@ class TestAttempts:
         assert [attempt.status for attempt in request.webhook_attempts] == [None]
 
     def test_nobody_there(self, caller: Caller) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        for url in (f"http://127.0.0.1:{port}/hook", "https://127.0.0.1:99999/", f"https://127.0.0.1:{port}"):
-            request = caller.run({}, webhook_endpoint=url)
-            assert outcome(request) == ("WEBHOOK_FAILED", "FAILED")
-            assert [attempt.status for attempt in request.webhook_attempts] == [None]
+        with closed_port() as port:
+            for url in (f"http://127.0.0.1:{port}/hook", "https://127.0.0.1:99999/", f"https://127.0.0.1:{port}"):
+                request = caller.run({}, webhook_endpoint=url)
+                assert outcome(request) == ("WEBHOOK_FAILED", "FAILED")
+                assert [attempt.status for attempt in request.webhook_attempts] == [None]
 
     def test_no_tls(self, caller: Caller, receiver: Receiver) -> None:
         request = caller.run({}, webhook_endpoint=receiver.url.replace("http:", "https:"))

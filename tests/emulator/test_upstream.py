@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Upstream
+from tests.ports import closed_port
 
 
 class Recorder(BaseHTTPRequestHandler):
@@ -184,9 +185,7 @@ def test_streams_both_ways() -> None:
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with Emulator({"m": Upstream(f"http://127.0.0.1:{port}")}) as baseten:
+    with closed_port() as port, Emulator({"m": Upstream(f"http://127.0.0.1:{port}")}) as baseten:
         answer = httpx.post(f"{baseten.url}/model-m/production/predict", json={})
     assert (answer.status_code, answer.json()["error_code"]) == (503, "model_unavailable")
 

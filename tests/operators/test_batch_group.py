@@ -15,7 +15,7 @@ from airflow_provider_baseten.emulator import Emulator
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators.batch_group import BasetenBatchPredictGroup
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
-from tools.airflow_stack import free_port
+from tests.ports import closed_port
 
 KEY = "abcd1234.s3cr3t"
 
@@ -111,8 +111,9 @@ class TestFailedRows:
         assert self.run(run_dag, tmp_path, [{"n": 1}]).xcom("score.merge")["rows"] == 1
 
     def test_a_shard_without_a_network(self, connect, run_dag, tmp_path):
-        connect(host=f"http://127.0.0.1:{free_port()}", password=KEY)
-        run = self.run(run_dag, tmp_path, [{"n": 1}] * 2, request_retries=RequestRetries(max_attempts=1))
+        with closed_port() as port:
+            connect(host=f"http://127.0.0.1:{port}", password=KEY)
+            run = self.run(run_dag, tmp_path, [{"n": 1}] * 2, request_retries=RequestRetries(max_attempts=1))
         assert (run.states["score.predict"], run.states["score.merge"]) == ("failed", "upstream_failed")
 
 

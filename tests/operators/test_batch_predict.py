@@ -18,7 +18,7 @@ from airflow_provider_baseten.emulator import Emulator, Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.operators import activity_report
 from airflow_provider_baseten.operators.batch_predict import BasetenBatchPredictOperator
-from tools.airflow_stack import free_port
+from tests.ports import closed_port
 
 KEY = "abcd1234.s3cr3t"
 
@@ -202,10 +202,11 @@ class TestFailedRows:
         assert len(baseten.requests) == 3
 
     def test_no_network(self, connect, run_dag, tmp_path, capfd):
-        connect(host=f"http://127.0.0.1:{free_port()}", password=KEY)
         with DAG("no_network") as dag:
             batch("bad", tmp_path, inputs=numbers(2), request_retries=RequestRetries(max_attempts=1))
-        assert run_dag(dag).state == "failed"
+        with closed_port() as port:
+            connect(host=f"http://127.0.0.1:{port}", password=KEY)
+            assert run_dag(dag).state == "failed"
         assert "No row got a response: 2 of 2 rows have failed (2 BasetenUnavailableError)" in capfd.readouterr().out
 
     @pytest.mark.parametrize("limit", [{"max_failed_rows": 2}, {"max_failure_ratio": 0.5}])

@@ -18,6 +18,7 @@ import pytest
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore
+from tests.ports import closed_port
 from tests.webhook.deliveries import NOWHERE, OLD_SECRET, SECRET, SECRET_OUTPUT, body, signature
 from tests.webhook.nginx import Nginx, nginx
 from tests.webhook.test_standalone import Standalone
@@ -118,14 +119,15 @@ class TestStandalone:
             assert ask(server, path) == 404, path
 
     def test_a_receiver_that_is_down_is_tried_again_by_baseten(self, tmp_path):
-        with nginx(tmp_path, free_port()) as server:  # After a 502 Baseten sends again.
+        with closed_port() as port, nginx(tmp_path, port) as server:  # After a 502 Baseten sends again.
             assert post(server, body("r1")).status_code == 502
 
     def test_a_delivery_goes_to_the_next_server_of_several(self, tmp_path, receiver, store):
         working = f"server 127.0.0.1:{receiver};"
-        both = f"server 127.0.0.1:{free_port()};\n    {working}"
-        with nginx(tmp_path, receiver, {working: both}) as server:
-            assert {post(server, body(f"r{number}")).status_code for number in range(4)} == {200}
+        with closed_port() as port:
+            both = f"server 127.0.0.1:{port};\n    {working}"
+            with nginx(tmp_path, receiver, {working: both}) as server:
+                assert {post(server, body(f"r{number}")).status_code for number in range(4)} == {200}
         assert len(store.names()) == 4
 
     def test_one_address_does_not_use_up_the_rate_of_another(self, tmp_path, receiver, store):

@@ -108,18 +108,25 @@ DEPLOYMENT = Advice(by_status={404: _DEPLOYMENT})
 #: Calls of the management API. A connection may have a separate key for them.
 MANAGEMENT = Advice(
     by_status={
-        401: "The API key was refused: check management_api_key of the connection, or its password if that is not set"
+        401: "The API key was refused: check management_api_key of the connection, or its password if that is not set",
+        403: (
+            "The API key may not do this, for example because it may only call models: enter a key that may manage the "
+            "workspace as management_api_key in the extra of the connection"
+        ),
+        429: "Wait, and call the management API less often: it limits the calls of a key",
     }
 )
 
-#: Reads one of the Model APIs in the management API.
-MODEL_API_PRICE = Advice(
-    by_status={
-        **MANAGEMENT.by_status,
-        403: "The API key may only call models: enter a key for the management API as management_api_key",
-        404: "Check the slug of the model",
-    }
+#: Calls of the management API that must not be carried out twice.
+MANAGEMENT_ONCE = Advice(
+    by_status=MANAGEMENT.by_status,
+    may_run="Baseten may have carried it out.",
+    after_timeout="Look at the workspace before sending it again.",
+    after_loss="Look at the workspace before sending it again.",
 )
+
+#: Reads one of the Model APIs in the management API.
+MODEL_API_PRICE = Advice(by_status={**MANAGEMENT.by_status, 404: "Check the slug of the model"})
 
 
 def of_async_request(target: str) -> Advice:

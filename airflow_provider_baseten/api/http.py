@@ -14,6 +14,9 @@ from airflow_provider_baseten.exceptions import BasetenInputError, BasetenPayloa
 ContentType = Literal["application/json", "application/octet-stream"]
 
 
+# Label that stands for the host of the management API in a request.
+MANAGEMENT_HOST = "management"
+
 JSON: ContentType = "application/json"
 
 

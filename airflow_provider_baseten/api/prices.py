@@ -1,16 +1,9 @@
-"""Prices of tokens, and the request that reads the price of a Model API."""
+"""Prices of tokens."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import quote
-
-from airflow_provider_baseten.api import advice
-from airflow_provider_baseten.api.deployments import build_management_get
-from airflow_provider_baseten.api.http import Request
-from airflow_provider_baseten.arguments import shown
-from airflow_provider_baseten.exceptions import BasetenInputError
 
 #: Fields of the management API that hold the price of a Model API.
 INPUT_PRICE = "cost_per_million_input_tokens"
@@ -46,22 +39,10 @@ class ModelPrice:
         return (spent / _MILLION).normalize()
 
 
-def build_get_model_api(slug: str) -> Request:
-    """Build the request for one of the Model APIs, with its price.
-
-    :param slug: name of the model, for example ``deepseek-ai/DeepSeek-V4-Pro``.
-    :raises BasetenInputError: the slug is not a name.
-    """
-    if not isinstance(slug, str) or not slug.strip() or not slug.isprintable() or slug in {".", ".."}:
-        raise BasetenInputError(f"The slug {shown(slug)} of a Model API is not valid.")
-    request = build_management_get(f"/v1/model_apis/{quote(slug, safe='')}")
-    return replace(request, subject=f"GET of Model API {slug}", advice=advice.MODEL_API_PRICE)
-
-
 def read_price(model_api: Mapping[str, Any]) -> ModelPrice | None:
     """Return the price of a Model API; ``None`` if the price of its input or output is unknown.
 
-    :param model_api: object of the management API, or an object with the same two fields.
+    :param model_api: fields of a Model API in the management API, or an object with the same two fields.
     """
     prices = [_read_usd(model_api.get(field)) for field in (INPUT_PRICE, OUTPUT_PRICE)]
     return ModelPrice(*prices) if None not in prices else None  # type: ignore[arg-type]
@@ -69,7 +50,7 @@ def read_price(model_api: Mapping[str, Any]) -> ModelPrice | None:
 
 def _read_usd(value: object) -> Decimal | None:
     """Return a price that is a number or a decimal string; ``None`` for anything else, and for a negative number."""
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
+    if not isinstance(value, str | int | float | Decimal) or isinstance(value, bool):
         return None
     try:
         price = Decimal(str(value))

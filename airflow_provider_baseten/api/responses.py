@@ -171,7 +171,7 @@ def decode_object(response: Response, *members: str) -> dict[str, Any]:
     """
     output = response.output()
     if not isinstance(output, dict) or not output.keys() >= set(members):
-        raise _not_as_documented(response)
+        raise not_as_documented(response)
     return output
 
 
@@ -183,14 +183,19 @@ def decode_list(response: Response, name: str) -> list[dict[str, Any]]:
     """
     items = decode_object(response).get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _not_as_documented(response)
+        raise not_as_documented(response)
     return items
 
 
-def _not_as_documented(response: Response) -> BasetenResponseError:
+def not_as_documented(response: Response, detail: str = "") -> BasetenResponseError:
+    """Return the error for a response that is not the JSON that Baseten documents.
+
+    :param detail: what differs, without values of the response.
+    """
+    differs = f" ({detail})" if detail else ""
     return BasetenResponseError(
         f"{response.request.subject} returned {response.status} with something other than the JSON that Baseten "
-        "documents: check the Host (the Base URL) and the management_url of the connection.",
+        f"documents{differs}: check the Host (the Base URL) and the management_url of the connection.",
         status=response.status,
         request_id=response.request_id,
     )

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.request import getproxies_environment
 
-from airflow_provider_baseten.api.deployments import MANAGEMENT_HOST
-from airflow_provider_baseten.api.http import MAX_STATUS_BYTES, Request
+from airflow_provider_baseten.api.http import MANAGEMENT_HOST, MAX_STATUS_BYTES, Request
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import MODEL_APIS_HOST
 from airflow_provider_baseten.checks.clock import read_server_time

@@ -12,21 +12,22 @@ from airflow_provider_baseten.api.async_predict import (
     build_status,
     request_id_of,
 )
-from airflow_provider_baseten.api.deployments import build_wake
 from airflow_provider_baseten.api.http import Request
 from airflow_provider_baseten.api.predict import PredictOptions, build_predict
 from airflow_provider_baseten.api.responses import Response, decode_model_output, decode_object
 from airflow_provider_baseten.api.sync_route import RouteOptions, build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
+from airflow_provider_baseten.api.wake import build_wake
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.credentials import Credentials
-from airflow_provider_baseten.client.management import AsyncManagement, Management
 from airflow_provider_baseten.client.observer import Observer
 from airflow_provider_baseten.client.transport import Attempt, OnChunk, Transport
 from airflow_provider_baseten.exceptions import BasetenInputError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
+
+    from airflow_provider_baseten.client.management import AsyncManagement, Management
 
 
 class _BaseClient:
@@ -139,8 +140,10 @@ class Client(_BaseClient):
         return client
 
     @cached_property
-    def management(self) -> Management:
+    def management(self) -> "Management":
         """The management API, called with the management key."""
+        from airflow_provider_baseten.client.management import Management
+
         return Management(self)
 
     @property
@@ -218,8 +221,10 @@ class AsyncClient(_BaseClient):
         return client
 
     @cached_property
-    def management(self) -> AsyncManagement:
+    def management(self) -> "AsyncManagement":
         """The management API, called with the management key."""
+        from airflow_provider_baseten.client.management import AsyncManagement
+
         return AsyncManagement(self)
 
     async def send(self, request: Request) -> Response:

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from airflow_provider_baseten import config
-from airflow_provider_baseten.api.deployments import MANAGEMENT_HOST
-from airflow_provider_baseten.api.http import READ_TIMEOUT, Request
+from airflow_provider_baseten.api.http import MANAGEMENT_HOST, READ_TIMEOUT, Request
 from airflow_provider_baseten.api.target import MODEL_APIS_HOST, check_base_url
 from airflow_provider_baseten.arguments import check_seconds, shown
 from airflow_provider_baseten.client.retries import RequestRetries

@@ -1,18 +1,21 @@
 """Test of a connection: the management API has to accept its keys. The test changes nothing and costs nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Any
 
-from airflow_provider_baseten.api.deployments import build_management_get
-from airflow_provider_baseten.api.responses import decode_object
+from airflow_provider_baseten.api.http import MANAGEMENT_HOST
+from airflow_provider_baseten.api.management.call import Call
+from airflow_provider_baseten.api.management.models import list_models
+from airflow_provider_baseten.api.management.users import get_user
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError, BasetenNotFoundError
 
-# Paths of the management API, with a member that each response has. A login page, which has none, may respond to every
-# path with 200. For a team's key, the first path responds 404.
-_TESTS = {"/v1/users/me": "user_id", "/v1/models": "models"}
+# For a team's key, which has no user, the first call responds 404. A login page may respond to both with 200; it is no
+# valid response to either.
+_TESTS: tuple[Callable[[], Call[Any]], ...] = (get_user, list_models)
 
 API_KEY = "API key"
 MANAGEMENT_API_KEY = "management_api_key"
@@ -88,7 +91,7 @@ def check_each_key(credentials: Credentials) -> Iterator[CheckedKey]:
     """
     keys = {credentials.management_api_key or credentials.api_key: MANAGEMENT_API_KEY}
     keys[credentials.api_key] = API_KEY  # If the two keys are equal, one entry remains and is tested once.
-    url = credentials.host_url(build_management_get("").host)
+    url = credentials.host_url(MANAGEMENT_HOST)
     for key, name in keys.items():
         yield CheckedKey(name, url, _rights(credentials, key))
 
@@ -97,9 +100,9 @@ def _rights(credentials: Credentials, api_key: str) -> KeyRights:
     tested = replace(credentials, api_key=api_key, management_api_key=None).with_options(timeout=10, max_attempts=1)
     try:
         with Client(tested) as client:
-            for path, member in _TESTS.items():
+            for build in _TESTS:
                 try:
-                    decode_object(client.send(build_management_get(path)), member)
+                    client.management.call(build())
                 except BasetenNotFoundError:
                     continue
                 return KeyRights.ALL

@@ -36,6 +36,6 @@ def known_price(baseten_conn_id: str, slug: str) -> ModelPrice | None:
 def _read(credentials: Credentials, slug: str) -> ModelPrice | None:
     try:
         with Client(credentials) as client:
-            return read_price(client.management.get_model_api(slug))
+            return read_price(client.management.get_model_api(slug).model_dump())
     except BasetenError:
         return None

@@ -24,7 +24,7 @@ def find_price(model: str, connection: ModelConnection) -> ModelPrice:
         )
     try:
         with Client(connection.credentials) as client:
-            price = read_price(client.management.get_model_api(model))
+            price = read_price(client.management.get_model_api(model).model_dump())
     except BasetenError as error:
         error.args = (f"A cost_limit needs the price of {model}, which can't be read: {error} Or {fields}.",)
         raise

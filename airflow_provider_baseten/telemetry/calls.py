@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from airflow_provider_baseten import exceptions
-from airflow_provider_baseten.api.deployments import MANAGEMENT_HOST
-from airflow_provider_baseten.api.http import Request
+from airflow_provider_baseten.api.http import MANAGEMENT_HOST, Request
 from airflow_provider_baseten.api.target import MODEL_APIS_HOST, ModelApis, Target
 
 SUCCESS = "success"

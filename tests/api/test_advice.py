@@ -2,20 +2,21 @@
 
 import pytest
 
-from airflow_provider_baseten.api import deployments
 from airflow_provider_baseten.api.async_predict import (
     build_async_predict,
     build_cancel,
     build_queue_status,
     build_status,
 )
-from airflow_provider_baseten.api.deployments import build_wake
 from airflow_provider_baseten.api.errors import error_for
+from airflow_provider_baseten.api.management.deployments import list_deployments
+from airflow_provider_baseten.api.management.models import get_model, list_models
 from airflow_provider_baseten.api.openai import chat, embeddings
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
+from airflow_provider_baseten.api.wake import build_wake
 
 TARGET = Target(model_id="abc")
 CHAIN = Target(chain_id="xyz")
@@ -34,9 +35,9 @@ CALLS = {
     "cancel": build_cancel(CHAIN, "r1"),
     "queue": build_queue_status(TARGET),
     "wake": build_wake(TARGET),
-    "models": deployments.build_list_models(),
-    "model": deployments.build_get_model("abc"),
-    "deployments": deployments.build_list_deployments("abc"),
+    "models": list_models().request,
+    "model": get_model("abc").request,
+    "deployments": list_deployments("abc").request,
 }
 OF_MODELS = {"predict", "chain", "route", "chat", "embeddings", "model apis"}
 # Words, and the calls of which they may be said.

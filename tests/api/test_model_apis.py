@@ -1,10 +1,10 @@
 import pytest
 
 from airflow_provider_baseten.api.async_predict import build_async_predict, build_status
-from airflow_provider_baseten.api.deployments import build_wake
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, require_model_apis_only
+from airflow_provider_baseten.api.wake import build_wake
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.exceptions import BasetenInputError
 

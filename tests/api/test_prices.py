@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_baseten.api.prices import ModelPrice, build_get_model_api, read_price
+from airflow_provider_baseten.api.management.model_apis import get_model_api
+from airflow_provider_baseten.api.prices import ModelPrice, read_price
 from airflow_provider_baseten.client.client import AsyncClient, Client
 from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.emulator import Emulator
@@ -47,7 +48,7 @@ def test_values_of_the_management_api(model_api, price):
 @pytest.mark.parametrize("slug", ["", " ", ".", "..", None, 7, "a\nb"])
 def test_what_can_not_be_a_slug_is_not_sent(slug):
     with pytest.raises(BasetenInputError, match="slug"):
-        build_get_model_api(slug)
+        get_model_api(slug)
 
 
 def test_price_is_read_from_the_management_api():
@@ -63,10 +64,10 @@ def test_price_is_read_from_the_management_api():
         credentials = Credentials(api_key="manage.key", base_url=baseten.url)
         with Client(credentials) as client:
             known = client.management.get_model_api("org/A-1")
-            assert known["name"] == "org/A-1"
-            assert read_price(known) == ModelPrice(Decimal("0.13"), Decimal("2.5"))
-            assert read_price(client.management.get_model_api("org/B")) is None
-            with pytest.raises(BasetenNotFoundError, match=r"GET of Model API org/C returned 404.*Check the slug"):
+            assert known.name == "org/A-1"
+            assert read_price(known.model_dump()) == ModelPrice(Decimal("0.13"), Decimal("2.5"))
+            assert read_price(client.management.get_model_api("org/B").model_dump()) is None
+            with pytest.raises(BasetenNotFoundError, match=r"reading Model API org/C returned 404.*Check the slug"):
                 client.management.get_model_api("org/C")
 
         async def again():

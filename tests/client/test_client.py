@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_baseten.api.deployments import build_management_get
+from airflow_provider_baseten.api.management.models import list_models
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.target import ModelApis, Target
 from airflow_provider_baseten.client.client import AsyncClient, Client
@@ -91,7 +91,7 @@ class TestCredentials:
         ],
     )
     def test_where_the_management_api_is(self, fields, url):
-        assert Credentials(api_key="k", **fields).url(build_management_get("/v1/models")) == url
+        assert Credentials(api_key="k", **fields).url(list_models().request) == url
 
     def test_no_key_is_shown(self):
         assert "key" not in repr(Credentials(**KEYS)).replace("api_key", "")
@@ -127,7 +127,7 @@ class TestOptions:
     @pytest.mark.parametrize("timeout", [0.3, 60])
     def test_timeout(self, call, monkeypatch, timeout):
         """A call of the management API has a timeout of its own, where the client's is longer."""
-        monkeypatch.setattr("airflow_provider_baseten.api.deployments._TIMEOUT", 0.3)
+        monkeypatch.setattr("airflow_provider_baseten.api.management.call._TIMEOUT", 0.3)
 
         def hang(connection):
             server.hang(connection)

@@ -11,7 +11,6 @@ from contextlib import suppress
 import pytest
 
 from airflow_provider_baseten import config
-from airflow_provider_baseten.api import deployments
 from airflow_provider_baseten.api.async_predict import (
     build_async_predict,
     build_cancel,
@@ -22,6 +21,7 @@ from airflow_provider_baseten.api.large_body import LargeBody
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.api.wake import build_wake
 from airflow_provider_baseten.client.async_transport import AsyncTransport
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.credentials import Credentials
@@ -156,10 +156,8 @@ class TestStatusAndErrorAnswers:
             lambda t: build_status(t, "r1"),
             lambda t: build_cancel(t, "r1"),
             build_queue_status,
-            deployments.build_wake,
+            build_wake,
             lambda t: build_async_predict(t, {}),
-            lambda t: deployments.build_list_models(),
-            lambda t: deployments.build_get_deployment("d", "abc"),
         ],
     )
     def test_status_is_small(self, send, build):

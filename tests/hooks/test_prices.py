@@ -10,7 +10,9 @@ from airflow_provider_baseten.api.prices import ModelPrice
 from airflow_provider_baseten.hooks import prices
 from tests.scripted_server import ScriptedServer, answer
 
-BODY = json.dumps({"cost_per_million_input_tokens": 1, "cost_per_million_output_tokens": 2}).encode()
+BODY = json.dumps(
+    {"name": "org/Chat-1", "cost_per_million_input_tokens": 1, "cost_per_million_output_tokens": 2}
+).encode()
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from airflow_provider_baseten.api.async_predict import (
     build_queue_status,
     build_status,
 )
-from airflow_provider_baseten.api.deployments import build_management_get, build_wake
+from airflow_provider_baseten.api.management.models import list_models
 from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.sync_route import build_sync_route
 from airflow_provider_baseten.api.target import ModelApis, Target
+from airflow_provider_baseten.api.wake import build_wake
 from airflow_provider_baseten.telemetry.calls import CallFacts, CallKind, outcome_of, target_name
 
 MODEL = Target(model_id="abc")
@@ -59,7 +60,7 @@ def test_model_apis():
 
 
 def test_the_management_api():
-    assert CallFacts.of_request(build_management_get("/v1/models")).tags == {"kind": "other", "target": ""}
+    assert CallFacts.of_request(list_models().request).tags == {"kind": "other", "target": ""}
 
 
 def test_calls_that_run_a_model():

@@ -1,17 +1,11 @@
-"""Reading models and deployments, waking one: against the emulator, with the keys that may do it."""
+"""Calls of the management API against the emulator, with the keys that may do them."""
 
 import asyncio
 from operator import attrgetter
 
 import pytest
 
-from airflow_provider_baseten.api.deployments import (
-    build_get_deployment,
-    build_get_model,
-    build_list_deployments,
-    build_list_models,
-    build_wake,
-)
+from airflow_provider_baseten.api.management import deployments, models
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator, Fault, Model, Scaling
 from airflow_provider_baseten.exceptions import (
@@ -29,36 +23,11 @@ def echo(model_input):
     return model_input
 
 
-class TestRequests:
-    @pytest.mark.parametrize(
-        ("request_", "path"),
-        [
-            (build_list_models(), "/v1/models"),
-            (build_list_models("my model&x=1"), "/v1/models?name=my+model%26x%3D1"),
-            (build_get_model("abc"), "/v1/models/abc"),
-            (build_list_deployments("abc"), "/v1/models/abc/deployments"),
-            (build_get_deployment("production", "abc"), "/v1/models/abc/deployments/production"),
-            (build_get_deployment("d1", chain_id="xyz"), "/v1/chains/xyz/deployments/d1"),
-        ],
-    )
-    def test_paths(self, request_, path):
-        assert (request_.method, request_.host, request_.path, request_.idempotent) == ("GET", "management", path, True)
-
-    def test_wake_goes_to_the_models_own_host(self):
-        request = build_wake(Target(model_id="abc", environment="staging"))
-        assert (request.method, request.body) == ("POST", None)
-        assert (request.host, request.path) == ("model-abc", "/environments/staging/wake")
-
-    @pytest.mark.parametrize("id_", ["", "../users/me", "a/b", "a?b", 7])
-    def test_what_can_not_be_an_id_is_not_sent(self, id_):
-        for build in (lambda: build_get_model(id_), lambda: build_get_deployment(id_, "abc")):
-            with pytest.raises(BasetenInputError, match="is not valid"):
-                build()
-
-    @pytest.mark.parametrize("given", [{}, {"model_id": "a", "chain_id": "b"}])
-    def test_a_model_or_a_chain(self, given):
-        with pytest.raises(BasetenInputError, match="exactly one of model_id and chain_id"):
-            build_list_deployments(**given)
+@pytest.mark.parametrize("id_", ["", "../users/me", "a/b", "a?b", 7])
+def test_what_can_not_be_an_id_is_not_sent(id_):
+    for build in (lambda: models.get_model(id_), lambda: deployments.get_deployment("abc", id_)):
+        with pytest.raises(BasetenInputError, match="is not valid"):
+            build()
 
 
 @pytest.fixture
@@ -94,25 +63,25 @@ def both(hook, name, *arguments, **options):
 
 class TestClients:
     def test_models(self, hook):
-        assert [model["name"] for model in both(hook, "management.list_models")] == ["one", "two"]
-        assert [model["id"] for model in both(hook, "management.list_models", "two")] == ["cold"]
+        assert [model.name for model in both(hook, "management.list_models")] == ["one", "two"]
+        assert [model.id for model in both(hook, "management.list_models", "two")] == ["cold"]
         assert both(hook, "management.list_models", "no such name") == []
         model = both(hook, "management.get_model", "abc")
-        assert (model["production_deployment_id"], model["development_deployment_id"]) == ("d1", None)
+        assert (model.production_deployment_id, model.development_deployment_id) == ("d1", None)
 
     def test_deployments(self, hook):
         deployment, staging = both(hook, "management.list_deployments", "abc")
-        assert (deployment["id"], deployment["environment"], deployment["status"]) == ("d1", "production", "ACTIVE")
-        assert (staging["id"], staging["environment"], staging["is_production"]) == ("abcd2", "staging", False)
-        assert both(hook, "management.get_deployment", "d1", "abc") == deployment
-        assert both(hook, "management.get_deployment", "production", "abc") == deployment
-        (deployment,) = both(hook, "management.list_deployments", chain_id="xyz")
-        assert (deployment["chain_id"], len(deployment["chainlets"])) == ("xyz", 1)
-        assert both(hook, "management.get_deployment", deployment["id"], chain_id="xyz") == deployment
+        assert (deployment.id, deployment.environment, deployment.status) == ("d1", "production", "ACTIVE")
+        assert (staging.id, staging.environment, staging.is_production) == ("abcd2", "staging", False)
+        assert both(hook, "management.get_deployment", "abc", "d1") == deployment
+        assert both(hook, "management.get_deployment", "abc", "production") == deployment
+        (deployment,) = both(hook, "management.list_chain_deployments", "xyz")
+        assert (deployment.chain_id, len(deployment.chainlets)) == ("xyz", 1)
+        assert both(hook, "management.get_chain_deployment", "xyz", deployment.id) == deployment
 
     def test_waking(self, hook, baseten):
         def status():
-            return hook.client().management.get_deployment("production", "cold")["status"]
+            return hook.client().management.get_deployment("cold", "production").status
 
         assert status() == "SCALED_TO_ZERO"
         assert both(hook, "wake", Target(model_id="cold")) is None
@@ -123,7 +92,7 @@ class TestClients:
         with pytest.raises(BasetenInputError, match="deactivated"):
             hook.wake(Target(model_id="cold"))
 
-    @pytest.mark.parametrize("call", [("get_model", "no"), ("list_deployments", "no"), ("get_deployment", "no", "abc")])
+    @pytest.mark.parametrize("call", [("get_model", "no"), ("list_deployments", "no"), ("get_deployment", "abc", "no")])
     def test_what_is_not_there(self, hook, call):
         with pytest.raises(BasetenNotFoundError):
             getattr(hook.client().management, call[0])(*call[1:])

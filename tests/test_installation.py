@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import requires
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tools import dist, matrix
 
@@ -21,6 +23,9 @@ EXTRAS = PROJECT["optional-dependencies"]
 # `common-ai` needs the batches of this package, which first came with 0.10, after every Airflow that is supported.
 TOO_NEW = {"apache-airflow-providers-common-ai", "pydantic-ai-slim"}
 UNPINNED = {"aiolimiter", "airflow-provider-baseten", "apache-airflow", "msgpack-numpy", "pyreqwest"}
+
+# What each supported Airflow requires itself, in no lower version than this package.
+REQUIRED_BY_AIRFLOW = {"pendulum", "typing-extensions"}
 
 each_airflow = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 
@@ -53,7 +58,7 @@ def test_each_python_that_the_package_claims_is_tested_with_each_airflow():
 def test_the_older_airflows_are_tested_with_what_their_own_constraints_pin(name):
     own, ours = pins(ROOT / "tests" / "constraints" / f"{name}.0.txt"), pins(ROOT / f"constraints-{name}.txt")
     dependencies = {Requirement(text).name for text in PROJECT["dependencies"]}
-    assert len(dependencies & own.keys()) == 7
+    assert len(dependencies & own.keys()) == 8
     assert {name: ours[name] for name in dependencies & own.keys()} == {
         name: own[name] for name in dependencies & own.keys()
     }
@@ -82,11 +87,22 @@ def test_a_package_more_than_is_wanted_is_refused(capsys):
 def test_airflow_pins_nothing_below_a_floor(file):
     pinned = pins(file)
     wanted = {requirement.name: requirement for requirement in requirements()}
-    assert wanted.keys() - pinned.keys() - TOO_NEW == UNPINNED
+    assert wanted.keys() - pinned.keys() - TOO_NEW == UNPINNED | REQUIRED_BY_AIRFLOW
     too_low = [name for name in pinned.keys() - TOO_NEW if not wanted[name].specifier.contains(pinned[name])]
     assert not too_low
     # Says when the documentation's table of extras is to be changed.
     assert not [name for name in TOO_NEW if wanted[name].specifier.contains(pinned.get(name, "0"))]
+
+
+@pytest.mark.parametrize("name", REQUIRED_BY_AIRFLOW)
+def test_airflow_requires_no_lower_version(name):
+    ours, airflows = (
+        next(requirement for requirement in found if requirement.name == name)
+        for found in (requirements(), map(Requirement, requires("apache-airflow-core") or []))
+    )
+    [floor] = [specifier.version for specifier in ours.specifier]
+    lowest = [specifier.version for specifier in airflows.specifier if specifier.operator == ">="]
+    assert Version(floor) <= max(map(Version, lowest))
 
 
 @pytest.fixture(scope="module")

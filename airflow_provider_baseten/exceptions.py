@@ -131,3 +131,13 @@ class BasetenBatchError(BasetenError):
     """Too many or all rows of a bulk run have failed, or the run was stopped. The outputs are kept, and the next run
     sends only the rows that have no output yet.
     """
+
+
+class BasetenDeploymentError(BasetenError):
+    """A deployment has failed, was deleted or is not in the state that was waited for, or an environment has another
+    promotion in progress.
+    """
+
+
+class BasetenTrainingError(BasetenError):
+    """A training job ended without success: it failed, could not be deployed or was stopped."""

@@ -43,11 +43,10 @@ class BasetenLink(BaseOperatorLink):
 
         task: Any = operator
         try:
-            target = task.called_target
-            management_url = BasetenHook(task.baseten_conn_id).connection.management_url
+            page: str = task.page_at(BasetenHook(task.baseten_conn_id).connection.management_url)
         except BasetenError:
             return ""
-        return page_of(target, management_url) if target is not None else ""
+        return page
 
 
 class BasetenProgressLink(BaseOperatorLink):
@@ -88,6 +87,14 @@ class LinkMixin:
         """
         return None
 
+    def page_at(self, management_url: str) -> str:
+        """Return the URL of the page of what the task calls; empty if there is none.
+
+        :param management_url: URL of the management API of the connection.
+        :raises BasetenInputError: a rendered argument is not valid.
+        """
+        return "" if self.called_target is None else page_of(self.called_target, management_url)
+
     def pre_execute(self, context: "Context") -> None:
         """Set the links; an error does not stop the task."""
         super().pre_execute(context)  # type: ignore[misc]
@@ -122,3 +129,15 @@ def page_of(target: Target | ModelApis, management_url: str) -> str:
     if target.deployment_id and kind == "models":
         return f"{APP_URL}/models/{id_}/logs/{target.deployment_id}"
     return f"{APP_URL}/{kind}/{id_}/overview"
+
+
+def page_of_training_job(project_id: str, job_id: str, management_url: str) -> str:
+    """Return the URL of the page of a training job.
+
+    :param management_url: URL of the management API of the connection.
+    """
+    from airflow_provider_baseten.client.credentials import MANAGEMENT_URL
+
+    if management_url != MANAGEMENT_URL:
+        return f"{management_url}/v1/training_projects/{project_id}/jobs/{job_id}"
+    return f"{APP_URL}/training/{project_id}/logs/{job_id}"

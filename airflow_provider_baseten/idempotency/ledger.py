@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_baseten.api.http import Request
 
 # Kinds of work that is paid for. A task instance has one entry for each.
-Kind = Literal["async_request", "training_job"]
+Kind = Literal["async_request", "promotion", "training_job"]
 
 _VERSION = 1
 

@@ -11,9 +11,9 @@ from typing import Any
 from airflow_provider_baseten.activity.records import MAX_SHOWN_IDS, AsyncRequestRecord
 from airflow_provider_baseten.api.error_record import error_fields
 from airflow_provider_baseten.api.target import Target
-from airflow_provider_baseten.blocking_calls import in_thread
-from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent, state_of_waiting_task
+from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent
 from airflow_provider_baseten.exceptions import BasetenError
+from airflow_provider_baseten.triggers.kills import is_ended_by_user
 from airflow_provider_baseten.triggers.pollers import poller_of
 from airflow_provider_baseten.triggers.record_queue import record_queue
 from airflow_provider_baseten.waiting.log import WaitLog
@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 # Longest duration of `on_kill`, in seconds. It is shorter than the time that Airflow allows by default.
 _KILL_TIMEOUT = 20.0
-# The state of the task is read this often, with a pause in seconds, because a new state may be visible a little later.
-_STATE_LOOKS = 3
-_STATE_PAUSE = 1.0
 
 
 class BasetenAsyncRequestTrigger(BaseTrigger):
@@ -155,25 +152,6 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         """Cancel the requests that are still queued, if a user has ended the task."""
         unsettled = [name for name in self.request_ids if name not in self._outcomes]
         # After the deadline nothing is cancelled, because another triggerer may already have resumed the task.
-        if self.cancel_on_kill and unsettled and time.time() < self.deadline and await self._is_ended_by_user():
+        if self.cancel_on_kill and unsettled and time.time() < self.deadline and await is_ended_by_user(self):
             async with asyncio.timeout(_KILL_TIMEOUT):
                 await poller_of(self.baseten_conn_id).cancel(Target(**self.target), unsettled)
-
-    async def _is_ended_by_user(self) -> bool:
-        """Return whether a user has ended the task.
-
-        If not, Airflow has killed the trigger because another triggerer takes it over. A task instance that Airflow no
-        longer knows counts as ended, because it was deleted with its run.
-        """
-        try:
-            for _ in range(_STATE_LOOKS):
-                if await in_thread(state_of_waiting_task, self) != "deferred":
-                    return True
-                await asyncio.sleep(_STATE_PAUSE)
-        except LookupError:
-            return False
-        except Exception:
-            self.log.warning("Nothing is cancelled, because the state of the task could not be read.", exc_info=True)
-            return False
-        log.info("Nothing is cancelled, because the task still waits: another triggerer takes the trigger over.")
-        return False

@@ -303,7 +303,7 @@ class TestKill:
         assert self.kill(waiting, server) == []
 
     def test_sees_a_state_that_is_visible_a_little_later(self, waiting, server, states, monkeypatch):
-        monkeypatch.setattr("airflow_provider_baseten.triggers.async_request._STATE_PAUSE", 0.01)
+        monkeypatch.setattr("airflow_provider_baseten.triggers.kills._STATE_PAUSE", 0.01)
         states["states"] = [{"run": {"t": "deferred"}}, {"run": {"t": "failed"}}]
         assert sorted(self.kill(waiting, server)) == ["r1", "r3"]
         assert len(states["asked"]) == 2

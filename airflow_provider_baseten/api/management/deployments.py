@@ -1,7 +1,5 @@
 """Deployments of models."""
 
-from typing import Final
-
 from airflow_provider_baseten.api.management.autoscaling import AutoscalingSettings, BackpressureSettings
 from airflow_provider_baseten.api.management.call import Call, change, get, reads
 from airflow_provider_baseten.api.management.models import Deleted
@@ -9,13 +7,6 @@ from airflow_provider_baseten.api.management.path import model_path, model_targe
 from airflow_provider_baseten.api.management.resource import Resource, Time
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.arguments import check_texts
-
-#: Statuses in which a deployment takes requests. A deployment that has scaled to zero starts a replica for a request.
-CALLABLE: Final = frozenset({"ACTIVE", "SCALED_TO_ZERO"})
-#: Statuses from which a deployment comes to another one by itself.
-TRANSITIONAL: Final = frozenset({"BUILDING", "DEPLOYING", "LOADING_MODEL", "WAKING_UP", "UPDATING", "DEACTIVATING"})
-#: Statuses in which a deployment can't run. It can leave ``UNHEALTHY`` by itself, the others only by a new attempt.
-FAILED: Final = frozenset({"BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED", "UNHEALTHY"})
 
 
 class Region(Resource):

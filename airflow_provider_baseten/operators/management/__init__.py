@@ -1,0 +1,1 @@
+"""Operators for deployments and training jobs."""

@@ -1,0 +1,87 @@
+"""Watch of a promotion: follows it until the environment has the promoted deployment."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_baseten.api.management.call import Call
+from airflow_provider_baseten.api.management.environments import Environment, get_environment
+from airflow_provider_baseten.api.management.promotions import cancel_promotion
+from airflow_provider_baseten.api.management.statuses import FAILED
+from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenError
+from airflow_provider_baseten.waiting.management.deployment import failure_of, missing_error, result_of
+from airflow_provider_baseten.waiting.management.watch import State, Watch
+
+# Seconds for which an environment may show neither the promotion nor its result.
+_GRACE = 60.0
+_ENDED_WITHOUT = frozenset({"FAILED", "CANCELED"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionWatch(Watch):
+    """Waits until a deployment is the current one of an environment.
+
+    :param model_id: id of the model.
+    :param environment: name of the environment.
+    :param deployment_id: id of the deployment that Baseten returned for the promotion.
+    :param cancel_on_kill: whether a kill of the task cancels the promotion.
+    """
+
+    kind = "promotion"
+
+    model_id: str
+    environment: str
+    deployment_id: str
+    cancel_on_kill: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the promotion."""
+        return f"the promotion of deployment {self.deployment_id} of model {self.model_id} to {self.environment}"
+
+    def call(self) -> Call[Environment]:
+        """Return the call that reads the environment."""
+        return get_environment(self.model_id, self.environment)
+
+    def judge(self, found: Environment, now: float) -> State:
+        """Return the state of the promotion."""
+        promotion, current = found.in_progress_promotion, found.current_deployment
+        candidate = found.candidate_deployment
+        is_current = current is not None and current.id == self.deployment_id
+        is_candidate = candidate is not None and candidate.id == self.deployment_id
+        if promotion is not None and not (is_current and not is_candidate and promotion.status == "SUCCEEDED"):
+            percent = promotion.percent_traffic_to_new_version
+            text = f"{promotion.status}, {percent} % of the traffic"
+            if promotion.status in _ENDED_WITHOUT:
+                return State(text=text, error=self._failure(promotion.status, promotion.error_message))
+            if candidate is not None and is_candidate and candidate.status in FAILED:
+                return State(text=text, error=failure_of(self.name, candidate))
+            if is_candidate or is_current or candidate is None:
+                return State(text=text)
+            return State(text=text, error=self._replaced(candidate.id, percent))
+        if current is not None and is_current:
+            return State(text="complete", is_done=True, result={**result_of(current), "environment": found.name})
+        if now < self.began + _GRACE:
+            return State(text="not visible yet")
+        return State(text="not in progress", error=self._failure("not in progress any more", None))
+
+    def missing(self, error: BasetenError) -> BasetenError:
+        """Return the error for an environment that does not exist, or not any more."""
+        return missing_error(f"environment {self.environment} of model {self.model_id}", error)
+
+    def stop_calls(self) -> list[Call[Any]]:
+        """Return the call that cancels the promotion, if that is wanted."""
+        return [cancel_promotion(self.model_id, self.environment)] if self.cancel_on_kill else []
+
+    def _failure(self, status: str, message: str | None) -> BasetenDeploymentError:
+        reason = f" Baseten says: {message.rstrip('.')[:300]}." if message else ""
+        return BasetenDeploymentError(
+            f"{self.name} is {status}; the environment keeps the deployment that it had before.{reason} Read the log "
+            "of the deployment and the audit log of the model.",
+            error_code=status if status.isupper() else None,
+        )
+
+    def _replaced(self, candidate_id: str, percent: int) -> BasetenDeploymentError:
+        return BasetenDeploymentError(
+            f"{self.name} was replaced: deployment {candidate_id} is being promoted instead, with {percent} % of the "
+            "traffic."
+        )

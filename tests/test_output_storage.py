@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from starlette.requests import Request
 
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.emulator.deployments import Limits
+from airflow_provider_baseten.emulator.limits import Limits
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
 from tests.s3_server import KEYS, S3Server
 

@@ -6,10 +6,12 @@ sides shared code, an error in the client could be hidden by the same error in t
 
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, AsyncRequestError, WebhookAttempt
 from airflow_provider_baseten.emulator.clock import Clock, ManualClock
-from airflow_provider_baseten.emulator.deployments import Limits, Model
 from airflow_provider_baseten.emulator.emulator import Emulator
+from airflow_provider_baseten.emulator.endpoints import Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault
+from airflow_provider_baseten.emulator.limits import Durations, Limits
+from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.records import RecordedRequest
 from airflow_provider_baseten.emulator.replicas import Scaling
 from airflow_provider_baseten.emulator.upstream import Upstream
@@ -18,11 +20,13 @@ __all__ = [
     "AsyncRequest",
     "AsyncRequestError",
     "Clock",
+    "Durations",
     "Emulator",
     "EmulatorError",
     "Fault",
     "Limits",
     "ManualClock",
+    "Meter",
     "Model",
     "RecordedRequest",
     "Scaling",

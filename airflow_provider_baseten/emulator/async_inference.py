@@ -5,8 +5,10 @@ from typing import Any
 from airflow_provider_baseten.emulator.async_queue import AsyncQueue
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, AsyncRequests
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
+from airflow_provider_baseten.emulator.deployments import Deployment
+from airflow_provider_baseten.emulator.endpoints import Endpoint
 from airflow_provider_baseten.emulator.errors import GatewayError
+from airflow_provider_baseten.emulator.limits import Limits
 from airflow_provider_baseten.emulator.submissions import parse_submission
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, Status
 from airflow_provider_baseten.emulator.clock import Clock, Timer
-from airflow_provider_baseten.emulator.deployments import Deployment, Limits
+from airflow_provider_baseten.emulator.deployments import Deployment
 from airflow_provider_baseten.emulator.invocation import CRASHED, TIMED_OUT, InvocationResult, invoke
+from airflow_provider_baseten.emulator.limits import Limits
 from airflow_provider_baseten.emulator.submissions import RetryConfig
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 
@@ -94,7 +95,7 @@ class AsyncQueue:
         self.in_progress = 0
 
     def _may_start(self) -> bool:
-        return self._pause is None and self._deployment.is_active and not self._is_held()
+        return self._pause is None and self._deployment.is_up and not self._is_held()
 
     def _next(self) -> AsyncRequest:
         if self._due_retries:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_provider_baseten.emulator.clock import Timer, timestamp
-from airflow_provider_baseten.emulator.deployments import EndpointKind
+from airflow_provider_baseten.emulator.endpoints import EndpointKind
 from airflow_provider_baseten.emulator.submissions import SubmissionBody
 
 Status = Literal["QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "EXPIRED", "CANCELED", "WEBHOOK_FAILED"]

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from airflow_provider_baseten.emulator.container import Container
-from airflow_provider_baseten.emulator.deployments import EndpointKind, Model
+from airflow_provider_baseten.emulator.endpoints import EndpointKind, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.truss import Truss
 from airflow_provider_baseten.emulator.upstream import Upstream

@@ -1,195 +1,340 @@
-"""Deployments of models and chains, and the environments that point at the deployments."""
+"""Deployments of a model or chain: their status, which follows the clock, their settings and their replicas."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_provider_baseten.emulator.addressing import Address
-from airflow_provider_baseten.emulator.errors import GatewayError, bad_request, not_found
+from airflow_provider_baseten.emulator.clock import Clock, Timer
+from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
+from airflow_provider_baseten.emulator.limits import Durations
+from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.replicas import Replicas, Scaling
 
-EndpointKind = Literal["model", "chain"]
+#: Statuses with which a deployment ends, until it is retried or deactivated. ``UNHEALTHY`` is no end: it can recover.
+FailedStatus = Literal["BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED"]
+UpdateStatus = Literal["ACCEPTED", "QUEUED", "UNCHANGED"]
 
+FAILED_STATUSES = frozenset({"BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED"})
+STARTING_STATUSES = frozenset({"BUILDING", "DEPLOYING", "LOADING_MODEL"})
+_UP = "UP"
+# Phase of a start -> the failures with which that phase can end.
+_FAILURES_OF = {
+    "BUILDING": {"BUILD_FAILED", "BUILD_STOPPED"},
+    "DEPLOYING": {"DEPLOY_FAILED"},
+    "LOADING_MODEL": {"FAILED", "UNHEALTHY"},
+}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Limits of body sizes (in bytes) and of times (in seconds).
-
-    The defaults are those of Baseten. Shorter times make tests fast.
-
-    :param body_bytes: maximum size of a request body. A request with a larger body gets status 413.
-    :param predict_seconds: maximum duration of a prediction. A caller whose prediction takes longer gets status 504.
-    :param parking_seconds: maximum time that a request waits for a replica. A request that waits longer gets status
-        500.
-    :param async_body_bytes: maximum size of the body of an async submission. A submission with a larger body gets
-        status 413.
-    :param async_predict_seconds: maximum duration of a prediction for an async request.
-    :param async_retention_seconds: time for which the status of an ended async request can be read. Later status calls
-        get status 404.
-    :param webhook_seconds: maximum time for one attempt to deliver a webhook.
-    :param webhook_retry_seconds: time between the two attempts to deliver a webhook. There is no third attempt.
-    """
-
-    body_bytes: int = 100_000_000
-    predict_seconds: float = 1200.0
-    parking_seconds: float = 1200.0
-    async_body_bytes: int = 262_144
-    async_predict_seconds: float = 3600.0
-    async_retention_seconds: float = 3600.0
-    webhook_seconds: float = 10.0
-    webhook_retry_seconds: float = 2.0
+Phases = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """Model or chain to deploy.
+class Startup:
+    """One start of a replica.
 
-    :param backend: a Python callable, the path of a Truss directory, an ASGI app (a custom server), or an
-        :class:`~airflow_provider_baseten.emulator.upstream.Upstream`.
-    :param name: name in the management API, by default the id.
-    :param environments: names of the environments, by default ``production`` and ``development``. Every environment
-        except ``development`` has a deployment of its own. ``development`` shares the first deployment, usually that of
-        ``production``. Each deployment has its own replicas, but all deployments share one loaded model.
-    :param regional_environments: names of the regional environments. A request can name a regional environment
-        in its host name. ``environments`` need not repeat these names.
-    :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.
-    :param scaling: replicas and concurrency of each deployment.
-    :param predict_path: path on which the backend makes predictions. The default is ``/predict`` for an ASGI app, and
-        the path of Truss's server for the other backends. A Python callable always uses the default.
-    :param secrets: name -> value of each secret, for a backend that is a Truss directory.
+    :param id: id of the attempt.
+    :param replica_id: id of the replica.
+    :param begin: time in seconds since the epoch.
+    :param end: time at which the replica was ready, or at which the start failed.
+    :param phases: phase, as the management API names it -> its duration in seconds.
+    :param outcome: ``SUCCESS`` or ``FAILED``.
     """
 
-    backend: Any
-    name: str | None = None
-    environments: tuple[str, ...] = ("production", "development")
-    regional_environments: tuple[str, ...] = ()
-    deployment_id: str | None = None
-    scaling: Scaling = field(default_factory=Scaling)
-    predict_path: str | None = None
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    id: str
+    replica_id: str
+    begin: float
+    end: float
+    phases: dict[str, float]
+    outcome: Literal["SUCCESS", "FAILED"]
+
+
+def plan_start(durations: Durations, cold_start: float, *, build: bool, failure: str | None) -> Phases:
+    """Return the phases of a deployment's start, each with its duration in seconds.
+
+    :param durations: durations of the emulator.
+    :param cold_start: seconds that the model takes to load.
+    :param build: whether the image is built first.
+    :param failure: status with which the start ends; ``None`` if it succeeds.
+    """
+    phases = [("BUILDING", durations.build)] if build or failure in _FAILURES_OF["BUILDING"] else []
+    phases += [("DEPLOYING", durations.deploy), ("LOADING_MODEL", cold_start)]
+    ends = (number for number, (phase, _) in enumerate(phases, 1) if failure in _FAILURES_OF[phase])
+    return phases[: next(ends, len(phases))]
+
+
+def derive_status(phase: str, *, ready: int, starting: int, is_updating: bool) -> str:
+    """Return the status that the management API reports.
+
+    :param phase: phase of the deployment, ``UP`` while it is in operation.
+    :param ready: number of replicas that handle requests.
+    :param starting: number of replicas that are starting.
+    :param is_updating: whether changed settings are not in force yet.
+    """
+    if phase != _UP:
+        return phase
+    if ready:
+        return "UPDATING" if is_updating else "ACTIVE"
+    return "WAKING_UP" if starting else "SCALED_TO_ZERO"
 
 
 class Deployment:
-    """Deployment of a model or chain.
+    """Deployment of a model or chain. The methods must be called in the server's event loop.
 
     :param id: id of the deployment.
+    :param owner: id of the model or chain.
     :param app: ASGI app that runs the model.
     :param predict_path: path on which the app makes predictions.
     :param replicas: replicas of the deployment.
+    :param clock: source of time.
+    :param durations: durations of the changes of its status.
+    :param meter: meter of replicas and requests.
     """
 
-    def __init__(self, id: str, app: ASGIApp, predict_path: str, replicas: Replicas) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        owner: str,
+        app: ASGIApp,
+        predict_path: str,
+        replicas: Replicas,
+        *,
+        clock: Clock,
+        durations: Durations,
+        meter: Meter,
+    ) -> None:
         self.id = id
-        self.app = app
+        self.name = f"deployment-{id}"
+        self.owner = owner
         self.predict_path = predict_path
         self.replicas = replicas
-        self.is_active = True
+        self.created_at = clock.now()
+        #: Settings that calls of the management API have changed and that are in force.
+        self.settings = replicas.scaling
+        #: Settings of an autoscaling schedule, which apply in place of ``settings``; ``None`` without one.
+        self.scheduled: Scaling | None = None
+        #: Statuses with which the next starts end.
+        self.next_failures: deque[str] = deque()
+        #: Starts of replicas, the oldest first.
+        self.startups: deque[Startup] = deque(maxlen=1000)
+        self._app = app
+        self._clock = clock
+        self._durations = durations
+        self._meter = meter
+        self._phase = _UP
+        self._walk: Timer | None = None
+        self._update: Timer | None = None
+        self._pending: Scaling | None = None
+        self._is_suspended = False
+        self._startup_numbers = itertools.count(1)
+        replicas.on_change = lambda count: meter.set_replicas(owner, id, count)
+        replicas.on_start = self._record_cold_start
+        meter.set_replicas(owner, id, replicas.ready)
 
     @property
     def status(self) -> str:
         """Status that the management API reports for the deployment."""
-        if not self.is_active:
-            return "INACTIVE"
-        if self.replicas.ready:
-            return "ACTIVE"
-        return "WAKING_UP" if self.replicas.starting else "SCALED_TO_ZERO"
+        is_updating = self._pending is not None
+        ready, starting = self.replicas.ready, self.replicas.starting
+        return derive_status(self._phase, ready=ready, starting=starting, is_updating=is_updating)
 
-    def deactivate(self) -> None:
-        """Stop the replicas. Requests get status 400 while the deployment is deactivated."""
-        self.is_active = False
-        self.replicas.stop(_deactivated())
+    @property
+    def is_up(self) -> bool:
+        """Whether the deployment is in operation, which it also is without replicas."""
+        return self._phase == _UP
 
-    def activate(self) -> None:
-        """Start the replicas, and accept requests again."""
-        self.is_active = True
-        self.replicas.restart()
+    @property
+    def newest_settings(self) -> Scaling:
+        """Settings with the changes that are not in force yet."""
+        return self._pending or self.settings
 
-    def check_active(self) -> None:
-        """Raise GatewayError with status 400 if the deployment is deactivated."""
-        if not self.is_active:
+    def replica_ids(self) -> list[str]:
+        """Return the ids of the ready replicas. The emulator numbers them: the first is the one that runs longest."""
+        return [f"{self.id}-r{number}" for number in range(1, self.replicas.ready + 1)]
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a request to the model, and count it as paid."""
+        self._meter.count_request(self.owner, self.id)
+        await self._app(scope, receive, send)
+
+    def check_callable(self) -> None:
+        """Raise GatewayError if the deployment accepts no requests.
+
+        Requests to a deployment that is starting are accepted, and wait. Status 400 for a deactivated deployment is
+        documented. Status 400 for a failed deployment and 503 for an unhealthy one are this emulator's choice.
+        """
+        if self._phase in {"INACTIVE", "DEACTIVATING"}:
             raise _deactivated()
+        if self._phase in FAILED_STATUSES:
+            raise _failed(self._phase)
+        if self._phase == "UNHEALTHY":
+            raise GatewayError(503, "The deployment is unhealthy.", "model_unavailable")
 
+    def activate(self) -> bool:
+        """Start a deactivated deployment. Return whether there was nothing to do, as it is active or starting already.
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Deployed model or chain.
-
-    :param kind: ``model`` or ``chain``.
-    :param id: id of the model or chain.
-    :param name: name of the model or chain.
-    :param created_at: time of creation in seconds since the epoch.
-    :param deployments: deployments by id.
-    :param environments: name of an environment -> id of its deployment.
-    :param regional_environments: names of the regional environments. The host name of a request can contain one of
-        these names.
-    """
-
-    kind: EndpointKind
-    id: str
-    name: str
-    created_at: float
-    deployments: dict[str, Deployment]
-    environments: dict[str, str]
-    regional_environments: frozenset[str]
-
-    @classmethod
-    def deploy(
-        cls,
-        kind: EndpointKind,
-        id_: str,
-        model: Model,
-        make_deployment: Callable[[str], Deployment],
-        *,
-        created_at: float,
-    ) -> "Endpoint":
-        """Make the deployments for all environments of a model or chain, and return the deployed endpoint.
-
-        :param kind: ``model`` or ``chain``.
-        :param id_: id of the model or chain.
-        :param model: the model or chain to deploy, with its backend and environments.
-        :param make_deployment: function that returns a new deployment with the given id.
-        :param created_at: time of creation in seconds since the epoch.
+        :raises GatewayError: 400 if the deployment has failed; then it must be retried.
         """
-        environments = _assign_environments(id_, model)
-        return cls(
-            kind=kind,
-            id=id_,
-            name=model.name or id_,
-            created_at=created_at,
-            deployments={one: make_deployment(one) for one in dict.fromkeys(environments.values())},
-            environments=environments,
-            regional_environments=frozenset(model.regional_environments),
+        if self._phase in FAILED_STATUSES:
+            raise bad_request(f"The deployment has failed ({self._phase}) and can't be activated; retry it.")
+        if self._phase not in {"INACTIVE", "DEACTIVATING"}:
+            return True
+        self._start(build=False)
+        return False
+
+    def deactivate(self) -> bool:
+        """Stop the deployment. Return whether there was nothing to do, as it is deactivated or stopping already."""
+        if self._phase in {"INACTIVE", "DEACTIVATING"}:
+            return True
+        self.replicas.stop(_deactivated())
+        self._follow([("DEACTIVATING", self._durations.deactivate)], self._end_in("INACTIVE"))
+        return False
+
+    def retry(self) -> bool:
+        """Start a deployment that has failed. Return whether it had failed."""
+        if self._phase not in FAILED_STATUSES:
+            return False
+        self._start(build=self._phase in _FAILURES_OF["BUILDING"])
+        return True
+
+    def redeploy(self) -> None:
+        """Build and start the deployment, whatever its status is."""
+        self._start(build=True)
+
+    def set_status(self, status: str) -> None:
+        """Let the deployment fail, become unhealthy or recover, at once.
+
+        :param status: a failed status, ``UNHEALTHY``, or ``ACTIVE`` for its recovery.
+        """
+        if status == "ACTIVE":
+            self._begin_operation()
+        elif status == "UNHEALTHY":
+            self._cancel_walk()
+            self._phase = status
+        else:
+            self.replicas.stop(_failed(status))
+            self._end_in(status)()
+
+    def change(self, settings: Scaling) -> UpdateStatus:
+        """Change the settings. They are in force after the duration of an update.
+
+        :param settings: all settings, those that stay included.
+        :returns: ``UNCHANGED`` if these are the settings already; ``QUEUED`` if they wait for the end of a start or of
+            a promotion; otherwise ``ACCEPTED``.
+        """
+        if settings == self.newest_settings:
+            return "UNCHANGED"
+        self._pending = settings
+        if self._is_busy():
+            return "QUEUED"
+        self._schedule_update()
+        return "ACCEPTED"
+
+    def suspend_changes(self) -> None:
+        """Let changes of the settings wait until :meth:`resume_changes`."""
+        self._is_suspended = True
+
+    def resume_changes(self) -> None:
+        """Put changes in force that have waited."""
+        self._is_suspended = False
+        self._apply_queued()
+
+    def apply_schedule(self, scheduled: Scaling | None) -> None:
+        """Put the settings of an autoscaling schedule in force, or its own settings again."""
+        if scheduled != self.scheduled:
+            self.scheduled = scheduled
+            self.replicas.apply(scheduled or self.settings)
+
+    def _start(self, *, build: bool) -> None:
+        self.replicas.prepare()
+        failure = self.next_failures.popleft() if self.next_failures else None
+        cold_start = self.replicas.scaling.cold_start
+        phases = plan_start(self._durations, cold_start, build=build, failure=failure)
+        begin = self._clock.now()
+
+        def end() -> None:
+            self._record_startup(begin, dict(phases), is_success=failure is None)
+            self.set_status(failure or "ACTIVE")
+
+        self._follow(phases, end)
+
+    def _follow(self, phases: Sequence[tuple[str, float]], then: Callable[[], None]) -> None:
+        """Go through phases on the clock, then call a function."""
+        self._cancel_walk()
+        for number, (phase, seconds) in enumerate(phases, 1):
+            self._phase = phase
+            if seconds > 0:
+                self._walk = self._clock.call_later(seconds, partial(self._follow, phases[number:], then))
+                return
+        then()
+
+    def _cancel_walk(self) -> None:
+        if self._walk is not None:
+            self._walk.cancel()
+            self._walk = None
+
+    def _end_in(self, phase: str) -> Callable[[], None]:
+        def end() -> None:
+            self._cancel_walk()
+            self._phase = phase
+            self._apply_queued()
+
+        return end
+
+    def _begin_operation(self) -> None:
+        is_recovery = self._phase == "UNHEALTHY" and not self.replicas.is_stopped
+        self._end_in(_UP)()
+        if not is_recovery:
+            self.replicas.restart()
+        else:
+            self.replicas.apply(self.replicas.scaling)
+
+    def _is_busy(self) -> bool:
+        return self._is_suspended or self._phase in STARTING_STATUSES
+
+    def _schedule_update(self) -> None:
+        if self._update is not None:
+            self._update.cancel()
+        if self._durations.update > 0:
+            self._update = self._clock.call_later(self._durations.update, self._apply_pending)
+        else:
+            self._apply_pending()
+
+    def _apply_queued(self) -> None:
+        if self._pending is not None and not self._is_busy():
+            self._schedule_update()
+
+    def _apply_pending(self) -> None:
+        if self._pending is None or self._is_busy():
+            return
+        self.settings, self._pending, self._update = self._pending, None, None
+        self.replicas.apply(self.scheduled or self.settings)
+
+    def _record_cold_start(self, begin: float, end: float | None) -> None:
+        until = self._clock.now() if end is None else end
+        self._record_startup(begin, {"LOADING_MODEL": until - begin}, is_success=end is not None)
+
+    def _record_startup(self, begin: float, phases: dict[str, float], *, is_success: bool) -> None:
+        names = {"BUILDING": "IMAGE_PULL", "DEPLOYING": "SCHEDULING", "LOADING_MODEL": "READINESS"}
+        number = next(self._startup_numbers)
+        self.startups.append(
+            Startup(
+                id=f"{self.id}s{number}",
+                replica_id=f"{self.id}-r{number}",
+                begin=begin,
+                end=self._clock.now(),
+                phases={names[phase]: seconds for phase, seconds in phases.items()},
+                outcome="SUCCESS" if is_success else "FAILED",
+            )
         )
-
-    def find(self, address: Address) -> Deployment:
-        """Return the deployment that a request addresses.
-
-        :param address: address of a request to this model or chain.
-        :raises GatewayError: 404 if there is no such deployment.
-        """
-        if address.regional and address.environment not in self.regional_environments:
-            raise not_found(f"{self.kind} {self.id} has no regional environment {address.environment}.")
-        deployment_id = address.deployment_id
-        if deployment_id is None:
-            deployment_id = self.environments.get(address.environment or "")
-            if deployment_id is None:
-                raise not_found(f"{self.kind} {self.id} has no environment {address.environment}.")
-        deployment = self.deployments.get(deployment_id)
-        if deployment is None:
-            raise not_found(f"{self.kind} {self.id} has no deployment {deployment_id}.")
-        return deployment
-
-
-def _assign_environments(id_: str, model: Model) -> dict[str, str]:
-    """Return a mapping from the name of each environment to the id of the deployment that it uses."""
-    first = model.deployment_id or f"{id_}d1"
-    names = dict.fromkeys((*model.environments, *model.regional_environments))
-    stable = [name for name in names if name != "development"]
-    ids = {name: first if number == 1 else f"{id_}d{number}" for number, name in enumerate(stable, 1)}
-    return {name: ids.get(name, first) for name in names}
 
 
 def _deactivated() -> GatewayError:
     return bad_request("The deployment is deactivated; activate it first.")
+
+
+def _failed(status: str) -> GatewayError:
+    return bad_request(f"The deployment has failed ({status}).")

@@ -5,6 +5,8 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,11 +15,15 @@ from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
 from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, EndpointKind, Limits, Model
+from airflow_provider_baseten.emulator.deployments import FAILED_STATUSES, Deployment
+from airflow_provider_baseten.emulator.endpoints import Endpoint, EndpointKind, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.gateway import Gateway
 from airflow_provider_baseten.emulator.hosting import HostedApp
+from airflow_provider_baseten.emulator.limits import Durations, Limits
+from airflow_provider_baseten.emulator.management.workspace import Workspace
+from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.replicas import Replicas
 from airflow_provider_baseten.emulator.server import Server, event_loop_factory, listen
@@ -46,7 +52,8 @@ class Emulator:
         only call models, ``WORKSPACE_INVOKE``.
     :param host: address to listen on, by default ``127.0.0.1``, which only this machine can reach.
     :param port: port to listen on, by default a free one.
-    :param limits: limits of body sizes and times, by default Baseten's own.
+    :param limits: limits of body sizes, times and rates, by default Baseten's own.
+    :param durations: durations of what the management API starts, by default 0 seconds.
     :param clock: source of time, by default the real time.
     :param webhook_secrets: secrets that sign webhooks. During a rotation there are two: first the new secret, then the
         old one.
@@ -65,6 +72,7 @@ class Emulator:
         host: str = "127.0.0.1",
         port: int = 0,
         limits: Limits | None = None,
+        durations: Durations | None = None,
         clock: Clock | None = None,
         webhook_secrets: Sequence[str] = (),
         keep_requests: int = 100_000,
@@ -74,7 +82,10 @@ class Emulator:
             keys[api_key] = "WORKSPACE_MANAGE_ALL"
         self._connections = ClientConnections()
         self._limits = limits or Limits()
+        self._durations = durations or Durations()
         self._clock = clock or Clock()
+        #: What Baseten would charge for: :class:`Meter`.
+        self.meter = Meter(self._clock)
         self._hosted_apps: list[HostedApp] = []
         self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
         self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
@@ -82,14 +93,19 @@ class Emulator:
             slug: self._host_model("model", slug, _as_model(model))(f"{slug}d1")
             for slug, model in (model_apis or {}).items()
         }
-        self._gateway = Gateway(
+        self._workspace = Workspace(
             models=self.models,
             chains=self.chains,
             model_apis=self.model_apis,
-            model_prices=model_prices or {},
-            keys=ApiKeys(keys),
+            model_prices=dict(model_prices or {}),
             limits=self._limits,
+            durations=self._durations,
             clock=self._clock,
+            meter=self.meter,
+        )
+        self._gateway = Gateway(
+            workspace=self._workspace,
+            keys=ApiKeys(keys),
             connections=self._connections,
             records=RequestRecords(keep_requests),
         )
@@ -176,6 +192,38 @@ class Emulator:
         for deployment in self._deployments(id_, deployment_id):
             self._run_in_loop(deployment.activate)
 
+    def set_status(self, id_: str, status: str, deployment_id: str | None = None) -> None:
+        """Let deployments fail, become unhealthy or recover, at once.
+
+        :param id_: id of the model or chain.
+        :param status: ``BUILD_FAILED``, ``BUILD_STOPPED``, ``DEPLOY_FAILED`` or ``FAILED``, ``UNHEALTHY``, or
+            ``ACTIVE`` for the recovery.
+        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
+        """
+        if status not in {*FAILED_STATUSES, "UNHEALTHY", "ACTIVE"}:
+            raise EmulatorError(f"A deployment can't be set to the status {status}.")
+        for deployment in self._deployments(id_, deployment_id):
+            self._run_in_loop(partial(deployment.set_status, status))
+
+    def fail_next_start(self, id_: str, status: str = "DEPLOY_FAILED", deployment_id: str | None = None) -> None:
+        """Let the next start of deployments fail: an activation, a retry, or a redeployment by a promotion.
+
+        Several calls let several starts fail, one after the other.
+
+        :param id_: id of the model or chain.
+        :param status: status with which the start ends, one of the failures or ``UNHEALTHY``.
+        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
+        """
+        if status not in {*FAILED_STATUSES, "UNHEALTHY"}:
+            raise EmulatorError(f"A start can't fail with the status {status}.")
+        for deployment in self._deployments(id_, deployment_id):
+            deployment.next_failures.append(status)
+
+    def delete(self, id_: str) -> None:
+        """Delete a model or chain, as a user of the workspace could at any time."""
+        endpoint = self._endpoint(id_)
+        self._run_in_loop(lambda: self._workspace.delete_endpoint(endpoint))
+
     def start(self) -> None:
         """Start the server, and return when it listens and all models are loaded.
 
@@ -225,32 +273,58 @@ class Emulator:
         return Endpoint.deploy(kind, id_, model, self._host_model(kind, id_, model), created_at=self._clock.now())
 
     def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[str], Deployment]:
-        """Set up one instance of a model. Return a function that makes deployments; all of them use this instance."""
+        """Set up one instance of a model, and one of each candidate with a backend of its own.
+
+        :returns: a function that makes deployments.
+        """
+        common = self._host_backend(kind, id_, model)
+        candidates = {
+            deployment_id: self._host_backend(kind, id_, replace(model, backend=backend))
+            for deployment_id, backend in model.candidates.items()
+            if backend is not None
+        }
+
+        def make_deployment(deployment_id: str) -> Deployment:
+            hosted_app, predict_path = candidates.get(deployment_id, common)
+            replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
+            return Deployment(
+                deployment_id,
+                id_,
+                hosted_app,
+                predict_path,
+                replicas,
+                clock=self._clock,
+                durations=self._durations,
+                meter=self.meter,
+            )
+
+        return make_deployment
+
+    def _host_backend(self, kind: EndpointKind, id_: str, model: Model) -> tuple[HostedApp, str]:
         app, predict_path = make_app(kind, id_, model)
         hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}")
         self._hosted_apps.append(hosted_app)
-
-        def make_deployment(deployment_id: str) -> Deployment:
-            replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
-            return Deployment(deployment_id, hosted_app, predict_path, replicas)
-
-        return make_deployment
+        return hosted_app, predict_path
 
     def _check_id(self, id_: str | None) -> None:
         if id_ is not None:
             self._deployments(id_, None)
 
     def _deployments(self, id_: str, deployment_id: str | None) -> list[Deployment]:
-        endpoint = self.models.get(id_) or self.chains.get(id_)
-        if endpoint is None:
-            raise EmulatorError(f"There is no model or chain {id_}.")
+        endpoint = self._endpoint(id_)
         if deployment_id is None:
             return list(endpoint.deployments.values())
         if deployment_id not in endpoint.deployments:
             raise EmulatorError(f"{endpoint.kind.capitalize()} {id_} has no deployment {deployment_id}.")
         return [endpoint.deployments[deployment_id]]
 
-    def _run_in_loop(self, function: Callable[[], None]) -> None:
+    def _endpoint(self, id_: str) -> Endpoint:
+        endpoint = self.models.get(id_) or self.chains.get(id_)
+        if endpoint is None:
+            raise EmulatorError(f"There is no model or chain {id_}.")
+        return endpoint
+
+    def _run_in_loop(self, function: Callable[[], object]) -> None:
         """Call a function in the server's event loop. If the server is not running, call the function directly."""
         if self._loop is None:
             function()

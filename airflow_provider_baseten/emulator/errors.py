@@ -1,6 +1,7 @@
 """Errors of the emulator, and error responses of the gateway."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -16,6 +17,7 @@ class GatewayError(Exception):
     :param error_code: value of the field ``error_code`` in the body, as documented for the inference API. ``None``
         leaves the field out.
     :param headers: additional response headers.
+    :param fields: additional fields of the body.
     """
 
     def __init__(
@@ -24,19 +26,21 @@ class GatewayError(Exception):
         message: str,
         error_code: str | None = None,
         headers: dict[str, str] | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.error_code = error_code
         self.headers = headers or {}
+        self.fields = fields or {}
 
     def body(self) -> bytes:
         """Return the JSON body."""
         content: dict[str, Any] = {"error": self.message}
         if self.error_code is not None:
             content["error_code"] = self.error_code
-        return json.dumps(content).encode()
+        return json.dumps({**content, **self.fields}).encode()
 
 
 def not_found(message: str) -> GatewayError:

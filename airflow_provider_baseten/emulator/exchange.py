@@ -42,6 +42,8 @@ class Exchange:
         self.scope = scope
         self.record = record
         self.method = record.method
+        #: The ``Authorization`` header, which is not recorded.
+        self.authorization: str | None = None
         #: Whether the request was cancelled because the client disconnected or the request body was too large.
         self.is_abandoned = False
         #: Whether the model's response is dropped, because an injected fault replaces it.

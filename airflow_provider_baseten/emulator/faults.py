@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from airflow_provider_baseten.emulator.addressing import Address
@@ -18,7 +19,8 @@ class Fault:
     :param target: id of the model or chain to match, by default any.
     :param action: action to match (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
         ``async_run_remote``, ``async_request``, ``async_queue_status``, ``model_apis``, or the path of a management
-        call without ``/v1/``), by default any of these. ``webhook`` matches deliveries of webhooks, see below.
+        call without ``/v1/``, in which ``*`` stands for anything), by default any of these. ``webhook`` matches
+        deliveries of webhooks, see below.
     :param method: HTTP method to match, by default any.
     :param times: number of requests into which the fault is injected; ``None`` for all until the faults are cleared.
     :param delay: seconds to wait before anything else happens.
@@ -31,7 +33,8 @@ class Fault:
     :param interim_status: HTTP status of an interim response to send before the response, such as 103 (Early Hints).
     :param reset: whether to reset the connection instead of sending a response.
     :param after_model: whether to run the model and discard its response before ``status`` is sent or the connection is
-        reset. An async request is accepted in this case, but the caller does not get its id.
+        reset. An async request is accepted in this case, and a management call is carried out, but the caller does not
+        get its result.
     :param truncate_after: number of bytes of the response body after which the connection is closed.
     :param after_webhook: whether the response to an async submission is held back until the submitted async request
         has ended. If that async request has a webhook, the delivery of the webhook must have ended too.
@@ -80,9 +83,9 @@ class Fault:
         """
         if self.action is None and address.action == WEBHOOK:
             return False  # A fault without an action matches incoming requests only, and a webhook is outgoing.
-        expected = (self.target, self.action, self.method)
-        actual = (address.id, address.action, method)
-        return all(value in {None, own} for value, own in zip(expected, actual, strict=True))
+        if self.target not in {None, address.id} or self.method not in {None, method}:
+            return False
+        return self.action is None or fnmatchcase(address.action, self.action)
 
     def response_body(self, request_body: bytes) -> tuple[bytes, str]:
         """Return the response body and its content type.

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -13,13 +12,13 @@ from airflow_provider_baseten.emulator.addressing import Address, parse_address
 from airflow_provider_baseten.emulator.async_inference import SUBMIT_ACTIONS, AsyncInference
 from airflow_provider_baseten.emulator.auth import ApiKeys, parse_scheme
 from airflow_provider_baseten.emulator.client_connections import ClientConnections
-from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.deployments import Deployment, Endpoint, Limits
+from airflow_provider_baseten.emulator.deployments import Deployment
+from airflow_provider_baseten.emulator.endpoints import Endpoint
 from airflow_provider_baseten.emulator.errors import GatewayError, not_found
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, record_address
 from airflow_provider_baseten.emulator.faults import Fault, Faults
-from airflow_provider_baseten.emulator.management_api import ManagementApi
-from airflow_provider_baseten.emulator.model_apis import describe_model
+from airflow_provider_baseten.emulator.management.api import ManagementApi
+from airflow_provider_baseten.emulator.management.workspace import Workspace
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 
@@ -32,13 +31,8 @@ _REQUEST_ID_HEADER = REQUEST_ID_HEADER.lower().encode()
 class Gateway:
     """ASGI app that authenticates a request, injects faults, and forwards the request to its deployment.
 
-    :param models: models by id.
-    :param chains: chains by id.
-    :param model_apis: deployments of the Model APIs by slug of the model, for example ``org/name``.
-    :param model_prices: prices of Model APIs by slug, see :class:`~.emulator.Emulator`.
+    :param workspace: models, chains and everything else that the management API shows.
     :param keys: accepted API keys.
-    :param limits: limits of body sizes and times.
-    :param clock: source of time.
     :param connections: open connections of the server.
     :param records: records of received requests.
     """
@@ -46,24 +40,17 @@ class Gateway:
     def __init__(
         self,
         *,
-        models: Mapping[str, Endpoint],
-        chains: Mapping[str, Endpoint],
-        model_apis: Mapping[str, Deployment],
-        model_prices: Mapping[str, tuple[float, float]],
+        workspace: Workspace,
         keys: ApiKeys,
-        limits: Limits,
-        clock: Clock,
         connections: ClientConnections,
         records: RequestRecords,
     ) -> None:
-        self.models = models
-        self.chains = chains
-        self.model_apis = model_apis
+        limits, clock = workspace.limits, workspace.clock
         self.faults = Faults()
         self.records = records
         self.async_inference = AsyncInference(limits, clock, Webhooks(limits, clock, self.faults))
-        described = {slug: describe_model(slug, model_prices.get(slug)) for slug in model_apis}
-        self._management_api = ManagementApi(models, chains, described)
+        self._workspace = workspace
+        self._management_api = ManagementApi(workspace)
         self._keys = keys
         self._limits = limits
         self._clock = clock
@@ -116,6 +103,7 @@ class Gateway:
         authorization = record.headers.get("authorization")
         if authorization is not None:
             record.headers["authorization"] = parse_scheme(authorization)
+        exchange.authorization = authorization
         self._keys.authorize(authorization, management=address is not None and address.kind == "management")
         if address is None:
             raise address_error or not_found("No such path.")
@@ -151,12 +139,11 @@ class Gateway:
 
     async def _dispatch(self, exchange: Exchange, address: Address) -> None:
         if address.kind == "management":
-            content = self._management_api.respond(exchange.method, address.action, exchange.record.query)
-            await exchange.respond_json(200, content)
+            await self._call_management(exchange, address.action)
         elif address.kind == "model_apis":
             await self._call_model_api(exchange, address.route)
         else:
-            endpoint = (self.models if address.kind == "model" else self.chains).get(address.id)
+            endpoint = (self._workspace.models if address.kind == "model" else self._workspace.chains).get(address.id)
             if endpoint is None:
                 raise not_found(f"{address.kind.capitalize()} {address.id} does not exist.")
             await self._call_endpoint(exchange, address, endpoint)
@@ -173,7 +160,7 @@ class Gateway:
             await self._forward(exchange, deployment, deployment.predict_path, read_whole_body=True)
         elif address.action == "wake":
             _require_method(exchange, "POST")
-            deployment.check_active()
+            deployment.check_callable()
             deployment.replicas.wake()
             await exchange.respond(202, b"", None, {})
         elif address.action == SUBMIT_ACTIONS[endpoint.kind]:
@@ -185,17 +172,29 @@ class Gateway:
         else:
             raise GatewayError(404, f"A {endpoint.kind} has no action {address.action[:200]}.", "client_error")
 
+    async def _call_management(self, exchange: Exchange, path: str) -> None:
+        record = exchange.record
+        content = self._management_api.respond(
+            exchange.method,
+            path,
+            record.query,
+            await exchange.body(),
+            authorization=exchange.authorization,
+            base_url=f"http://{record.headers.get('host', '')}",
+        )
+        await exchange.respond_json(200, content)
+
     async def _call_model_api(self, exchange: Exchange, route: str) -> None:
         if route == model_apis.LIST_ROUTE:
             _require_method(exchange, "GET")
-            await exchange.respond_json(200, model_apis.make_model_list(self.model_apis))
+            await exchange.respond_json(200, model_apis.make_model_list(self._workspace.model_apis))
             return
         _require_method(exchange, "POST")
-        deployment = model_apis.select_model(self.model_apis, await exchange.body())
+        deployment = model_apis.select_model(self._workspace.model_apis, await exchange.body())
         await self._forward(exchange, deployment, route, read_whole_body=True)
 
     async def _submit(self, exchange: Exchange, endpoint: Endpoint, deployment: Deployment) -> None:
-        deployment.check_active()
+        deployment.check_callable()
         body = await exchange.body()
         request = self.async_inference.submit(endpoint, deployment, exchange.record.request_id, body)
         if exchange.after_webhook:
@@ -208,7 +207,7 @@ class Gateway:
         await exchange.respond_json(200, handler(endpoint, request_id))
 
     async def _forward(self, exchange: Exchange, deployment: Deployment, path: str, *, read_whole_body: bool) -> None:
-        deployment.check_active()
+        deployment.check_callable()
         await exchange.prefetch(whole=read_whole_body)
         scope = _container_scope(exchange, path)
         async with deployment.replicas.slot():

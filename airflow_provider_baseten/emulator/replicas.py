@@ -24,7 +24,12 @@ class Scaling:
     :param cold_start: seconds that a new replica takes to start.
     :param scale_down_delay: idle seconds after which the replicas above ``min_replica`` are stopped.
     :param policy: what happens to a request if all replicas are busy. With ``QUEUE_ON_FULL`` it waits for a replica,
-        with ``REJECT_ON_FULL`` it gets status 529.
+        with ``REJECT_ON_FULL`` it gets status 529. ``None``, which the management API reports when the setting was
+        cleared, is ``QUEUE_ON_FULL``.
+    :param autoscaling_window: setting that the management API reports; it has no effect in the emulator.
+    :param target_utilization_percentage: setting that the management API reports; it has no effect.
+    :param target_in_flight_tokens: setting that the management API reports; it has no effect.
+    :param max_scale_down_rate: setting that the management API reports; it has no effect.
     """
 
     min_replica: int = 1
@@ -32,7 +37,11 @@ class Scaling:
     concurrency_target: int | None = None
     cold_start: float = 0.0
     scale_down_delay: float = 900.0
-    policy: BackpressurePolicy = "QUEUE_ON_FULL"
+    policy: BackpressurePolicy | None = "QUEUE_ON_FULL"
+    autoscaling_window: int = 60
+    target_utilization_percentage: int = 70
+    target_in_flight_tokens: int | None = None
+    max_scale_down_rate: int = 50
 
     def __post_init__(self) -> None:
         if self.min_replica < 0 or self.max_replica < max(1, self.min_replica):
@@ -55,17 +64,34 @@ class Replicas:
 
     def __init__(self, scaling: Scaling, parking_seconds: float, clock: Clock) -> None:
         self.scaling = scaling
-        self.ready = scaling.min_replica
-        self.starting = 0
+        self._ready = scaling.min_replica
+        self._starting = 0
         self.in_flight = 0
+        #: Whether no replica may start, because the deployment is not in operation.
+        self.is_stopped = False
+        #: Function that is called with the number of replicas, those that are starting included, when it changes.
+        self.on_change: Callable[[int], None] = lambda count: None
+        #: Function that is called with the beginning and the end of each cold start, the end ``None`` for a replica
+        #: that was stopped before it was ready.
+        self.on_start: Callable[[float, float | None], None] = lambda begin, end: None
         #: Function that is called when a slot may be free. A slot is the right to send one request to a replica. Before
         #: the function is called, free slots are given to the requests that wait in ``_parked``.
         self.on_free_slot: Callable[[], None] = lambda: None
         self._parking_seconds = parking_seconds
         self._clock = clock
         self._parked: deque[asyncio.Future[None]] = deque()
-        self._cold_starts: set[Timer] = set()
+        self._cold_starts: dict[Timer, float] = {}
         self._scale_down: Timer | None = None
+
+    @property
+    def ready(self) -> int:
+        """Number of replicas that handle requests."""
+        return self._ready
+
+    @property
+    def starting(self) -> int:
+        """Number of replicas in their cold start."""
+        return self._starting
 
     @property
     def parked(self) -> int:
@@ -104,27 +130,63 @@ class Replicas:
         """Start a replica if none is running or starting. If no request comes within ``scale_down_delay``, the replica
         stops again.
         """
-        if self.ready + self.starting == 0:
+        if self.ready + self.starting == 0 and not self.is_stopped:
             self._start_replica()
 
+    def apply(self, scaling: Scaling) -> None:
+        """Put other settings in force. Replicas start or stop, waiting requests get the slots that become free."""
+        self.scaling = scaling
+        if self.is_stopped:
+            return
+        while self.ready + self.starting < scaling.min_replica:
+            self._start_replica()
+        self._set(ready=min(self.ready, scaling.max_replica))
+        self._admit_parked()
+        if self.parked:
+            self._scale_up()
+        self._schedule_scale_down()
+
+    def terminate_one(self) -> None:
+        """Stop one ready replica. If the minimum needs it, another one starts."""
+        self._set(ready=max(0, self.ready - 1))
+        self.apply(self.scaling)
+
     def stop(self, error: GatewayError) -> None:
-        """Stop all replicas, because the deployment is deactivated.
+        """Stop all replicas, because the deployment is deactivated or has failed. None starts until :meth:`restart`.
 
         :param error: error response that the waiting requests get.
         """
-        self.ready = self.starting = 0
-        for timer in self._cold_starts:
+        self.is_stopped = True
+        for timer, begin in self._cold_starts.items():
             timer.cancel()
+            self.on_start(begin, None)
         self._cold_starts.clear()
+        self._set(ready=0, starting=0)
         for waiter in self._parked:
             if not waiter.done():
                 waiter.set_exception(error)
         self._parked.clear()
 
+    def prepare(self) -> None:
+        """Keep replicas from starting, and let requests wait, until :meth:`restart`."""
+        self.is_stopped = True
+
     def restart(self) -> None:
-        """Start the minimum number of replicas again, without a cold start."""
-        self.ready = self.scaling.min_replica
+        """Start the minimum number of replicas, but at least one, without a cold start. An idle one stops later."""
+        self.is_stopped = False
+        self._set(ready=max(1, self.scaling.min_replica))
         self._admit_parked()
+        self._schedule_scale_down()
+
+    def scale_to_zero(self) -> None:
+        """Stop all replicas that are idle, until the next request."""
+        if self.in_flight == 0 and not self.is_stopped:
+            self._set(ready=0)
+
+    def _set(self, *, ready: int | None = None, starting: int | None = None) -> None:
+        self._ready = self._ready if ready is None else ready
+        self._starting = self._starting if starting is None else starting
+        self.on_change(self._ready + self._starting)
 
     def _has_free_slot(self) -> bool:
         target = self.scaling.concurrency_target
@@ -158,22 +220,23 @@ class Replicas:
             self._admit_parked()
 
     def _scale_up(self) -> None:
-        if self.ready + self.starting < self.scaling.max_replica:
+        if self.ready + self.starting < self.scaling.max_replica and not self.is_stopped:
             self._start_replica()
 
     def _start_replica(self) -> None:
-        self.starting += 1
+        self._set(starting=self.starting + 1)
+        begin = self._clock.now()
         if self.scaling.cold_start > 0:
-            timer = self._clock.call_later(self.scaling.cold_start, lambda: self._finish_cold_start(timer))
-            self._cold_starts.add(timer)
+            timer = self._clock.call_later(self.scaling.cold_start, lambda: self._finish_cold_start(begin, timer))
+            self._cold_starts[timer] = begin
         else:
-            self._finish_cold_start(None)
+            self._finish_cold_start(begin, None)
 
-    def _finish_cold_start(self, timer: Timer | None) -> None:
+    def _finish_cold_start(self, begin: float, timer: Timer | None) -> None:
         if timer is not None:
-            self._cold_starts.discard(timer)
-        self.starting -= 1
-        self.ready += 1
+            del self._cold_starts[timer]
+        self.on_start(begin, self._clock.now())
+        self._set(ready=min(self.ready + 1, self.scaling.max_replica), starting=self.starting - 1)
         self._admit_parked()
         self._schedule_scale_down()
 
@@ -194,4 +257,4 @@ class Replicas:
 
     def _scale_to_minimum(self) -> None:
         if self.in_flight == 0:
-            self.ready = min(self.ready, self.scaling.min_replica)
+            self._set(ready=min(self.ready, self.scaling.min_replica))

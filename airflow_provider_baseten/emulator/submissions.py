@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from airflow_provider_baseten.emulator.deployments import EndpointKind
+from airflow_provider_baseten.emulator.endpoints import EndpointKind
 from airflow_provider_baseten.emulator.errors import bad_request
 
 _FIELDS = {

@@ -14,8 +14,8 @@ import httpx
 from airflow_provider_baseten.emulator.addressing import Address
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest, WebhookAttempt
 from airflow_provider_baseten.emulator.clock import Clock, timestamp
-from airflow_provider_baseten.emulator.deployments import Limits
 from airflow_provider_baseten.emulator.faults import Faults
+from airflow_provider_baseten.emulator.limits import Limits
 
 _MAX_ATTEMPTS = 2
 _RETRIED_STATUSES = {500, 502, 503, 504}

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from airflow_provider_baseten.emulator import AsyncRequest, Emulator, Fault
-from airflow_provider_baseten.emulator.deployments import Limits
+from airflow_provider_baseten.emulator.limits import Limits
 from airflow_provider_baseten.exceptions import BasetenAsyncRequestError
 from airflow_provider_baseten.storage.deliveries import Deliveries
 from airflow_provider_baseten.storage.result_store import ResultStore

@@ -59,6 +59,6 @@ def test_the_answer_has_the_documented_shape(schema: Any, emulator: Emulator, pa
         assert "error" in missing.json()
 
 
-def test_what_is_not_read_only_is_refused(emulator: Emulator) -> None:
-    response = httpx.delete(f"{emulator.url}/v1/models/abc", headers=AUTHORIZED)
-    assert (response.status_code, response.headers["allow"]) == (405, "GET")
+def test_a_method_that_a_path_does_not_have(emulator: Emulator) -> None:
+    response = httpx.put(f"{emulator.url}/v1/models/abc", headers=AUTHORIZED)
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, PATCH, DELETE")

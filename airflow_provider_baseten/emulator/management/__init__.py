@@ -1,0 +1,1 @@
+"""Management API of the emulator: one module for each kind of resource, and a route table."""

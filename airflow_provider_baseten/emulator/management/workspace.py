@@ -1,0 +1,85 @@
+"""Workspace: the state that the management API reads and changes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_baseten.emulator.clock import Clock
+from airflow_provider_baseten.emulator.deployments import Deployment
+from airflow_provider_baseten.emulator.endpoints import Endpoint, EndpointKind
+from airflow_provider_baseten.emulator.errors import GatewayError
+from airflow_provider_baseten.emulator.limits import Durations, Limits
+from airflow_provider_baseten.emulator.management.audit_log import AuditLog
+from airflow_provider_baseten.emulator.meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Caller of the management API.
+
+    :param key: value that is the same for all requests with one API key, and from which the key can't be read.
+    :param key_prefix: part of the API key before its dot, ``None`` if the key has none.
+    """
+
+    key: int
+    key_prefix: str | None
+
+    @classmethod
+    def of(cls, authorization: str | None) -> "Caller":
+        """Return the caller with this ``Authorization`` header."""
+        prefix, dot, _ = (authorization or "").rpartition(" ")[2].partition(".")
+        return cls(hash(authorization), prefix if dot else None)
+
+
+@dataclass(slots=True)
+class Workspace:
+    """State of the workspace.
+
+    :param models: models by id.
+    :param chains: chains by id.
+    :param model_apis: deployments of the Model APIs by slug.
+    :param model_prices: prices of Model APIs by slug.
+    :param limits: limits of the emulator.
+    :param durations: durations of the emulator.
+    :param clock: source of time.
+    :param meter: meter of replicas, requests and training jobs.
+    """
+
+    models: dict[str, Endpoint]
+    chains: dict[str, Endpoint]
+    model_apis: dict[str, Deployment]
+    model_prices: dict[str, tuple[float, float]]
+    limits: Limits
+    durations: Durations
+    clock: Clock
+    meter: Meter
+    audit_log: AuditLog = field(init=False)
+    created_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.audit_log = AuditLog(self.clock)
+        self.created_at = self.clock.now()
+
+    def find_endpoint(self, kind: EndpointKind, id_: str) -> Endpoint:
+        """Return a model or chain.
+
+        :raises GatewayError: 404 if there is none with this id.
+        """
+        endpoint = (self.models if kind == "model" else self.chains).get(id_)
+        if endpoint is None:
+            raise GatewayError(404, f"{kind.capitalize()} {id_[:80]} does not exist.")
+        return endpoint
+
+    def delete_endpoint(self, endpoint: Endpoint) -> None:
+        """Delete a model or chain, and stop its replicas."""
+        del (self.models if endpoint.kind == "model" else self.chains)[endpoint.id]
+        for deployment in endpoint.deployments.values():
+            deployment.deactivate()
+
+    def record(self, caller: Caller, event_type: str, **event_data: Any) -> None:
+        """Write an entry to the audit log.
+
+        :param caller: who changed something.
+        :param event_type: type of the event, one of Baseten's.
+        :param event_data: what was changed.
+        """
+        self.audit_log.add(event_type, event_data, caller.key_prefix)

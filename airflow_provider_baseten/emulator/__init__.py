@@ -14,6 +14,7 @@ from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.records import RecordedRequest
 from airflow_provider_baseten.emulator.replicas import Scaling
+from airflow_provider_baseten.emulator.training.jobs import TrainingJob
 from airflow_provider_baseten.emulator.upstream import Upstream
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "RecordedRequest",
     "Scaling",
+    "TrainingJob",
     "Upstream",
     "WebhookAttempt",
 ]

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from airflow_provider_baseten.emulator.errors import GatewayError
 
-AddressKind = Literal["model", "chain", "management", "model_apis"]
+AddressKind = Literal["model", "chain", "management", "model_apis", "files"]
 
 _HOST = re.compile(r"(model|chain)-([a-z0-9]+)(?:-([a-z0-9-]+))?\.api\.baseten\.co", re.IGNORECASE)
 _MANAGEMENT_HOST = "api.baseten.co"
@@ -19,10 +19,10 @@ _PATH_PREFIX = re.compile(r"(model|chain)-([A-Za-z0-9]+)(?:-([a-z0-9-]+))?")
 class Address:
     """What a request addresses: the model or chain, the deployment and the action.
 
-    :param kind: ``model``, ``chain``, ``management`` or ``model_apis``.
+    :param kind: ``model``, ``chain``, ``management``, ``model_apis``, or ``files`` for the presigned URLs of files.
     :param id: id of the model or chain; empty for management and Model APIs.
     :param action: ``predict``, ``run_remote``, ``sync``, ``wake``...; for management the path without ``/v1/``; for
-        Model APIs ``model_apis``.
+        Model APIs ``model_apis``; for files ``training_files``.
     :param environment: name of the environment; ``None`` if the address contains no environment.
     :param deployment_id: id of the deployment; ``None`` if the address contains no deployment. An address never
         contains both an environment and a deployment.
@@ -61,6 +61,8 @@ def parse_address(host: str, path: str) -> Address:
             return _parse_target(match, slash + rest)
     if path.startswith("/v1/"):
         return Address("management", "", unquote(path[len("/v1/") :]))
+    if path.startswith("/training_files/"):
+        return Address("files", "", "training_files", route=path.removeprefix("/training_files"))
     raise _unknown_path(path)
 
 

@@ -1,37 +1,30 @@
 """Emulator of Baseten's inference API on this machine."""
 
 import asyncio
-import re
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from airflow_provider_baseten.emulator.async_requests import AsyncRequest
 from airflow_provider_baseten.emulator.auth import ApiKeys, KeyType
-from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.client_connections import ClientConnections
 from airflow_provider_baseten.emulator.clock import Clock
-from airflow_provider_baseten.emulator.deployments import FAILED_STATUSES, Deployment
-from airflow_provider_baseten.emulator.endpoints import Endpoint, EndpointKind, Model
+from airflow_provider_baseten.emulator.controls import Controls
+from airflow_provider_baseten.emulator.deployer import Deployer
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.gateway import Gateway
-from airflow_provider_baseten.emulator.hosting import HostedApp
 from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.management.workspace import Workspace
 from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
-from airflow_provider_baseten.emulator.replicas import Replicas
 from airflow_provider_baseten.emulator.server import Server, event_loop_factory, listen
+from airflow_provider_baseten.emulator.training.service import TrainingService
 
-_ENDPOINT_ID = re.compile(r"[A-Za-z0-9]{1,63}")
 
-
-class Emulator:
+class Emulator(Controls):
     """Server that offers Baseten's inference API on this machine, by default at 127.0.0.1.
 
     Use it as a context manager: the server listens when the block is entered and stops when the block is left.
@@ -55,6 +48,9 @@ class Emulator:
     :param limits: limits of body sizes, times and rates, by default Baseten's own.
     :param durations: durations of what the management API starts, by default 0 seconds.
     :param clock: source of time, by default the real time.
+    :param secrets: name -> value of each secret of the workspace, which training jobs can use.
+    :param training_capacity: kind of GPU -> number of GPUs for training jobs, by default no limit. Jobs for which there
+        are not enough wait.
     :param webhook_secrets: secrets that sign webhooks. During a rotation there are two: first the new secret, then the
         old one.
     :param keep_requests: maximum number of requests in :attr:`requests`. Older requests are dropped.
@@ -74,6 +70,8 @@ class Emulator:
         limits: Limits | None = None,
         durations: Durations | None = None,
         clock: Clock | None = None,
+        secrets: Mapping[str, str] | None = None,
+        training_capacity: Mapping[str, int] | None = None,
         webhook_secrets: Sequence[str] = (),
         keep_requests: int = 100_000,
     ) -> None:
@@ -86,13 +84,13 @@ class Emulator:
         self._clock = clock or Clock()
         #: What Baseten would charge for: :class:`Meter`.
         self.meter = Meter(self._clock)
-        self._hosted_apps: list[HostedApp] = []
-        self.models = {id_: self._deploy("model", id_, model) for id_, model in (models or {}).items()}
-        self.chains = {id_: self._deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
+        self._deployer = Deployer(self._limits, self._durations, self._clock, self.meter)
+        self.models = {id_: self._deployer.deploy("model", id_, model) for id_, model in (models or {}).items()}
+        self.chains = {id_: self._deployer.deploy("chain", id_, chain) for id_, chain in (chains or {}).items()}
         self.model_apis = {
-            slug: self._host_model("model", slug, _as_model(model))(f"{slug}d1")
-            for slug, model in (model_apis or {}).items()
+            slug: self._deployer.deploy_model_api(slug, model) for slug, model in (model_apis or {}).items()
         }
+        training = TrainingService(self._clock, self._durations, self.meter, training_capacity or {})
         self._workspace = Workspace(
             models=self.models,
             chains=self.chains,
@@ -102,6 +100,8 @@ class Emulator:
             durations=self._durations,
             clock=self._clock,
             meter=self.meter,
+            training=training,
+            secrets=dict(secrets or {}),
         )
         self._gateway = Gateway(
             workspace=self._workspace,
@@ -114,7 +114,6 @@ class Emulator:
         self._port = port
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
@@ -158,72 +157,6 @@ class Emulator:
         """Inject faults; see :class:`Fault`."""
         self.faults.add(*faults)
 
-    def hold(self, id_: str | None = None) -> None:
-        """Pause the async queue: queued and new requests do not start. Running requests continue.
-
-        :param id_: id of the model or chain, by default all.
-        """
-        self._check_id(id_)
-        self._run_in_loop(lambda: self._gateway.async_inference.hold(id_))
-
-    def release(self, id_: str | None = None) -> None:
-        """Resume the async queue after :meth:`hold`.
-
-        :param id_: id of the model or chain, by default all.
-        """
-        self._check_id(id_)
-        self._run_in_loop(lambda: self._gateway.async_inference.release(id_))
-
-    def deactivate(self, id_: str, deployment_id: str | None = None) -> None:
-        """Deactivate deployments: new and waiting requests get status 400.
-
-        :param id_: id of the model or chain.
-        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
-        """
-        for deployment in self._deployments(id_, deployment_id):
-            self._run_in_loop(deployment.deactivate)
-
-    def activate(self, id_: str, deployment_id: str | None = None) -> None:
-        """Activate deployments again.
-
-        :param id_: id of the model or chain.
-        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
-        """
-        for deployment in self._deployments(id_, deployment_id):
-            self._run_in_loop(deployment.activate)
-
-    def set_status(self, id_: str, status: str, deployment_id: str | None = None) -> None:
-        """Let deployments fail, become unhealthy or recover, at once.
-
-        :param id_: id of the model or chain.
-        :param status: ``BUILD_FAILED``, ``BUILD_STOPPED``, ``DEPLOY_FAILED`` or ``FAILED``, ``UNHEALTHY``, or
-            ``ACTIVE`` for the recovery.
-        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
-        """
-        if status not in {*FAILED_STATUSES, "UNHEALTHY", "ACTIVE"}:
-            raise EmulatorError(f"A deployment can't be set to the status {status}.")
-        for deployment in self._deployments(id_, deployment_id):
-            self._run_in_loop(partial(deployment.set_status, status))
-
-    def fail_next_start(self, id_: str, status: str = "DEPLOY_FAILED", deployment_id: str | None = None) -> None:
-        """Let the next start of deployments fail: an activation, a retry, or a redeployment by a promotion.
-
-        Several calls let several starts fail, one after the other.
-
-        :param id_: id of the model or chain.
-        :param status: status with which the start ends, one of the failures or ``UNHEALTHY``.
-        :param deployment_id: id of the deployment, by default all deployments of the model or chain.
-        """
-        if status not in {*FAILED_STATUSES, "UNHEALTHY"}:
-            raise EmulatorError(f"A start can't fail with the status {status}.")
-        for deployment in self._deployments(id_, deployment_id):
-            deployment.next_failures.append(status)
-
-    def delete(self, id_: str) -> None:
-        """Delete a model or chain, as a user of the workspace could at any time."""
-        endpoint = self._endpoint(id_)
-        self._run_in_loop(lambda: self._workspace.delete_endpoint(endpoint))
-
     def start(self) -> None:
         """Start the server, and return when it listens and all models are loaded.
 
@@ -266,75 +199,6 @@ class Emulator:
         """Stop the server."""
         self.stop()
 
-    def _deploy(self, kind: EndpointKind, id_: str, model: Any) -> Endpoint:
-        if not _ENDPOINT_ID.fullmatch(id_):
-            raise EmulatorError(f"{kind} id {id_[:80]!r} is not valid: ids are letters and digits.")
-        model = _as_model(model)
-        return Endpoint.deploy(kind, id_, model, self._host_model(kind, id_, model), created_at=self._clock.now())
-
-    def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[str], Deployment]:
-        """Set up one instance of a model, and one of each candidate with a backend of its own.
-
-        :returns: a function that makes deployments.
-        """
-        common = self._host_backend(kind, id_, model)
-        candidates = {
-            deployment_id: self._host_backend(kind, id_, replace(model, backend=backend))
-            for deployment_id, backend in model.candidates.items()
-            if backend is not None
-        }
-
-        def make_deployment(deployment_id: str) -> Deployment:
-            hosted_app, predict_path = candidates.get(deployment_id, common)
-            replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
-            return Deployment(
-                deployment_id,
-                id_,
-                hosted_app,
-                predict_path,
-                replicas,
-                clock=self._clock,
-                durations=self._durations,
-                meter=self.meter,
-            )
-
-        return make_deployment
-
-    def _host_backend(self, kind: EndpointKind, id_: str, model: Model) -> tuple[HostedApp, str]:
-        app, predict_path = make_app(kind, id_, model)
-        hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}")
-        self._hosted_apps.append(hosted_app)
-        return hosted_app, predict_path
-
-    def _check_id(self, id_: str | None) -> None:
-        if id_ is not None:
-            self._deployments(id_, None)
-
-    def _deployments(self, id_: str, deployment_id: str | None) -> list[Deployment]:
-        endpoint = self._endpoint(id_)
-        if deployment_id is None:
-            return list(endpoint.deployments.values())
-        if deployment_id not in endpoint.deployments:
-            raise EmulatorError(f"{endpoint.kind.capitalize()} {id_} has no deployment {deployment_id}.")
-        return [endpoint.deployments[deployment_id]]
-
-    def _endpoint(self, id_: str) -> Endpoint:
-        endpoint = self.models.get(id_) or self.chains.get(id_)
-        if endpoint is None:
-            raise EmulatorError(f"There is no model or chain {id_}.")
-        return endpoint
-
-    def _run_in_loop(self, function: Callable[[], object]) -> None:
-        """Call a function in the server's event loop. If the server is not running, call the function directly."""
-        if self._loop is None:
-            function()
-            return
-
-        async def run() -> None:
-            function()
-
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
-
     def _run(self, server: Server, listener: socket.socket) -> None:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             try:
@@ -348,16 +212,13 @@ class Emulator:
         started = []
         self._loop = asyncio.get_running_loop()
         try:
-            for hosted_app in self._hosted_apps:
+            for hosted_app in self._deployer.hosted_apps:
                 started.append(hosted_app)
                 await hosted_app.start()
             await server.serve(sockets=[listener])
         finally:
             self._loop = None
+            self._workspace.training.stop()
             await self._gateway.async_inference.stop()
             for hosted_app in started:
                 await hosted_app.stop()
-
-
-def _as_model(model: Any) -> Model:
-    return model if isinstance(model, Model) else Model(model)

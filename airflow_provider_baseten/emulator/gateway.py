@@ -104,7 +104,8 @@ class Gateway:
         if authorization is not None:
             record.headers["authorization"] = parse_scheme(authorization)
         exchange.authorization = authorization
-        self._keys.authorize(authorization, management=address is not None and address.kind == "management")
+        if address is None or address.kind != "files":  # A presigned URL needs no key.
+            self._keys.authorize(authorization, management=address is not None and address.kind == "management")
         if address is None:
             raise address_error or not_found("No such path.")
         exchange.check_content_length()
@@ -140,6 +141,9 @@ class Gateway:
     async def _dispatch(self, exchange: Exchange, address: Address) -> None:
         if address.kind == "management":
             await self._call_management(exchange, address.action)
+        elif address.kind == "files":
+            _require_method(exchange, "GET")
+            await exchange.respond(200, self._read_file(address.route), "application/octet-stream", {})
         elif address.kind == "model_apis":
             await self._call_model_api(exchange, address.route)
         else:
@@ -183,6 +187,14 @@ class Gateway:
             base_url=f"http://{record.headers.get('host', '')}",
         )
         await exchange.respond_json(200, content)
+
+    def _read_file(self, route: str) -> bytes:
+        token, _, rest = unquote(route).removeprefix("/").partition("/")
+        rank, _, name = rest.partition("/")
+        path = self._workspace.training.find_file(token, int(rank), name) if rank.isdecimal() else None
+        if path is None:
+            raise GatewayError(404, "There is no such file.")
+        return path.read_bytes()
 
     async def _call_model_api(self, exchange: Exchange, route: str) -> None:
         if route == model_apis.LIST_ROUTE:

@@ -44,6 +44,7 @@ class Durations:
     :param build: time in ``BUILDING``, when a failed deployment is retried or deployed again.
     :param deploy: time in ``DEPLOYING``, before the model is loaded.
     :param deactivate: time in ``DEACTIVATING``.
+    :param training_deploy: time in ``TRAINING_JOB_DEPLOYING``.
     :param update: time until changed settings are in force. The status is ``UPDATING`` meanwhile.
     """
 
@@ -51,3 +52,4 @@ class Durations:
     deploy: float = 0.0
     deactivate: float = 0.0
     update: float = 0.0
+    training_deploy: float = 0.0

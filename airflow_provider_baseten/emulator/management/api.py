@@ -9,6 +9,8 @@ from airflow_provider_baseten.emulator.management import (
     instance_types,
     model_apis,
     models,
+    training_jobs,
+    training_projects,
 )
 from airflow_provider_baseten.emulator.management.rate_limits import RateLimits
 from airflow_provider_baseten.emulator.management.routes import Content, ManagementRequest, Route, find_route
@@ -22,6 +24,8 @@ ROUTES: tuple[Route, ...] = (
     *chains.ROUTES,
     *model_apis.ROUTES,
     *instance_types.ROUTES,
+    *training_projects.ROUTES,
+    *training_jobs.ROUTES,
 )
 
 

@@ -94,9 +94,14 @@ class Route:
         try:
             return self.body.model_validate_json(content or b"{}")
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise bad_request(f"{name or 'The body'}: {first['msg']}") from None
+            raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> GatewayError:
+    """Return the error for a request whose values are not as documented. It names the field, not its value."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return bad_request(f"{name or 'The body'}: {first['msg']}")
 
 
 def find_route(routes: Sequence[Route], method: str, path: str) -> tuple[Route, dict[str, str]]:

@@ -10,6 +10,7 @@ from airflow_provider_baseten.emulator.errors import GatewayError
 from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.management.audit_log import AuditLog
 from airflow_provider_baseten.emulator.meter import Meter
+from airflow_provider_baseten.emulator.training.service import TrainingService
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Workspace:
     :param durations: durations of the emulator.
     :param clock: source of time.
     :param meter: meter of replicas, requests and training jobs.
+    :param training: training projects and jobs.
+    :param secrets: values of secrets by name.
     """
 
     models: dict[str, Endpoint]
@@ -52,6 +55,8 @@ class Workspace:
     durations: Durations
     clock: Clock
     meter: Meter
+    training: TrainingService
+    secrets: dict[str, str] = field(repr=False)
     audit_log: AuditLog = field(init=False)
     created_at: float = field(init=False)
 

@@ -1,0 +1,1 @@
+"""Training jobs of the emulator, each of which runs a process on this machine."""

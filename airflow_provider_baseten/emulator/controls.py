@@ -80,6 +80,22 @@ class Controls:
         for deployment in self._deployments(id_, deployment_id):
             deployment.next_failures.append(status)
 
+    def fail_promotion(self, id_: str, message: str, environment: str = "production") -> None:
+        """Let the promotion in progress fail; if none is in progress, the next one.
+
+        :param id_: id of the model or chain.
+        :param message: ``error_message`` of the promotion.
+        :param environment: name of the environment.
+        """
+        found = self._endpoint(id_).environments.get(environment)
+        if found is None:
+            raise EmulatorError(f"{id_} has no environment {environment}.")
+        promotion = found.promotion
+        if promotion is None or not promotion.is_in_progress:
+            found.next_failure = message
+        else:
+            self._run_in_loop(lambda: promotion.fail(message))
+
     def delete(self, id_: str) -> None:
         """Delete a model or chain, as a user of the workspace could at any time."""
         endpoint = self._endpoint(id_)

@@ -1,16 +1,16 @@
 """Deployer: makes models, chains and their deployments, and hosts their backends."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_baseten.emulator.backends import make_app
 from airflow_provider_baseten.emulator.clock import Clock
 from airflow_provider_baseten.emulator.deployments import Deployment
-from airflow_provider_baseten.emulator.endpoints import Endpoint, EndpointKind, Model
+from airflow_provider_baseten.emulator.endpoints import Endpoint, EndpointKind, MakeDeployment, Model
 from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.hosting import HostedApp
+from airflow_provider_baseten.emulator.instance_types import find_instance_type
 from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.replicas import Replicas
@@ -57,11 +57,15 @@ class Deployer:
         """
         return self._host_model("model", slug, _as_model(model))(f"{slug}d1")
 
-    def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[str], Deployment]:
+    def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> MakeDeployment:
         """Set up one instance of a model, and one of each candidate with a backend of its own.
 
         :returns: a function that makes deployments.
         """
+        try:
+            instance_type = find_instance_type(model.instance_type)
+        except KeyError:
+            raise EmulatorError(f"There is no instance type {model.instance_type}.") from None
         common = self._host_backend(kind, id_, model)
         candidates = {
             deployment_id: self._host_backend(kind, id_, replace(model, backend=backend))
@@ -69,8 +73,8 @@ class Deployer:
             if backend is not None
         }
 
-        def make_deployment(deployment_id: str) -> Deployment:
-            hosted_app, predict_path = candidates.get(deployment_id, common)
+        def make_deployment(deployment_id: str, source: str | None = None) -> Deployment:
+            hosted_app, predict_path = candidates.get(source or deployment_id, common)
             replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
             return Deployment(
                 deployment_id,
@@ -81,6 +85,7 @@ class Deployer:
                 clock=self._clock,
                 durations=self._durations,
                 meter=self._meter,
+                instance_type=instance_type,
             )
 
         return make_deployment

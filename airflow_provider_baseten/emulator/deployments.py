@@ -1,9 +1,7 @@
 """Deployments of a model or chain: their status, which follows the clock, their settings and their replicas."""
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -11,9 +9,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_baseten.emulator.clock import Clock, Timer
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
+from airflow_provider_baseten.emulator.instance_types import InstanceType
 from airflow_provider_baseten.emulator.limits import Durations
 from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.replicas import Replicas, Scaling
+from airflow_provider_baseten.emulator.startups import Startups
 
 #: Statuses with which a deployment ends, until it is retried or deactivated. ``UNHEALTHY`` is no end: it can recover.
 FailedStatus = Literal["BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED"]
@@ -30,26 +30,6 @@ _FAILURES_OF = {
 }
 
 Phases = list[tuple[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Startup:
-    """One start of a replica.
-
-    :param id: id of the attempt.
-    :param replica_id: id of the replica.
-    :param begin: time in seconds since the epoch.
-    :param end: time at which the replica was ready, or at which the start failed.
-    :param phases: phase, as the management API names it -> its duration in seconds.
-    :param outcome: ``SUCCESS`` or ``FAILED``.
-    """
-
-    id: str
-    replica_id: str
-    begin: float
-    end: float
-    phases: dict[str, float]
-    outcome: Literal["SUCCESS", "FAILED"]
 
 
 def plan_start(durations: Durations, cold_start: float, *, build: bool, failure: str | None) -> Phases:
@@ -92,6 +72,7 @@ class Deployment:
     :param clock: source of time.
     :param durations: durations of the changes of its status.
     :param meter: meter of replicas and requests.
+    :param instance_type: instance type of its replicas.
     """
 
     def __init__(
@@ -105,10 +86,12 @@ class Deployment:
         clock: Clock,
         durations: Durations,
         meter: Meter,
+        instance_type: InstanceType,
     ) -> None:
         self.id = id
         self.name = f"deployment-{id}"
         self.owner = owner
+        self.instance_type = instance_type
         self.predict_path = predict_path
         self.replicas = replicas
         self.created_at = clock.now()
@@ -119,7 +102,9 @@ class Deployment:
         #: Statuses with which the next starts end.
         self.next_failures: deque[str] = deque()
         #: Starts of replicas, the oldest first.
-        self.startups: deque[Startup] = deque(maxlen=1000)
+        self.startups = Startups(id, clock)
+        #: Function that is called once, when the current start has ended.
+        self.on_start_end: Callable[[], None] | None = None
         self._app = app
         self._clock = clock
         self._durations = durations
@@ -129,9 +114,8 @@ class Deployment:
         self._update: Timer | None = None
         self._pending: Scaling | None = None
         self._is_suspended = False
-        self._startup_numbers = itertools.count(1)
         replicas.on_change = lambda count: meter.set_replicas(owner, id, count)
-        replicas.on_start = self._record_cold_start
+        replicas.on_start = self.startups.add_cold_start
         meter.set_replicas(owner, id, replicas.ready)
 
     @property
@@ -190,7 +174,7 @@ class Deployment:
         if self._phase in {"INACTIVE", "DEACTIVATING"}:
             return True
         self.replicas.stop(_deactivated())
-        self._follow([("DEACTIVATING", self._durations.deactivate)], self._end_in("INACTIVE"))
+        self._follow([("DEACTIVATING", self._durations.deactivate)], partial(self._end_in, "INACTIVE"))
         return False
 
     def retry(self) -> bool:
@@ -201,7 +185,8 @@ class Deployment:
         return True
 
     def redeploy(self) -> None:
-        """Build and start the deployment, whatever its status is."""
+        """Build and start a new deployment."""
+        self.replicas.stop(_deactivated())
         self._start(build=True)
 
     def set_status(self, status: str) -> None:
@@ -216,7 +201,10 @@ class Deployment:
             self._phase = status
         else:
             self.replicas.stop(_failed(status))
-            self._end_in(status)()
+            self._end_in(status)
+        callback, self.on_start_end = self.on_start_end, None
+        if callback is not None:
+            callback()
 
     def change(self, settings: Scaling) -> UpdateStatus:
         """Change the settings. They are in force after the duration of an update.
@@ -256,7 +244,7 @@ class Deployment:
         begin = self._clock.now()
 
         def end() -> None:
-            self._record_startup(begin, dict(phases), is_success=failure is None)
+            self.startups.add(begin, dict(phases), is_success=failure is None)
             self.set_status(failure or "ACTIVE")
 
         self._follow(phases, end)
@@ -276,21 +264,18 @@ class Deployment:
             self._walk.cancel()
             self._walk = None
 
-    def _end_in(self, phase: str) -> Callable[[], None]:
-        def end() -> None:
-            self._cancel_walk()
-            self._phase = phase
-            self._apply_queued()
-
-        return end
+    def _end_in(self, phase: str) -> None:
+        self._cancel_walk()
+        self._phase = phase
+        self._apply_queued()
 
     def _begin_operation(self) -> None:
         is_recovery = self._phase == "UNHEALTHY" and not self.replicas.is_stopped
-        self._end_in(_UP)()
-        if not is_recovery:
-            self.replicas.restart()
-        else:
+        self._end_in(_UP)
+        if is_recovery:
             self.replicas.apply(self.replicas.scaling)
+        else:
+            self.replicas.restart()
 
     def _is_busy(self) -> bool:
         return self._is_suspended or self._phase in STARTING_STATUSES
@@ -312,24 +297,6 @@ class Deployment:
             return
         self.settings, self._pending, self._update = self._pending, None, None
         self.replicas.apply(self.scheduled or self.settings)
-
-    def _record_cold_start(self, begin: float, end: float | None) -> None:
-        until = self._clock.now() if end is None else end
-        self._record_startup(begin, {"LOADING_MODEL": until - begin}, is_success=end is not None)
-
-    def _record_startup(self, begin: float, phases: dict[str, float], *, is_success: bool) -> None:
-        names = {"BUILDING": "IMAGE_PULL", "DEPLOYING": "SCHEDULING", "LOADING_MODEL": "READINESS"}
-        number = next(self._startup_numbers)
-        self.startups.append(
-            Startup(
-                id=f"{self.id}s{number}",
-                replica_id=f"{self.id}-r{number}",
-                begin=begin,
-                end=self._clock.now(),
-                phases={names[phase]: seconds for phase, seconds in phases.items()},
-                outcome="SUCCESS" if is_success else "FAILED",
-            )
-        )
 
 
 def _deactivated() -> GatewayError:

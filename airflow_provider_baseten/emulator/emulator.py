@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from airflow_provider_baseten.emulator.errors import EmulatorError
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.gateway import Gateway
 from airflow_provider_baseten.emulator.limits import Durations, Limits
-from airflow_provider_baseten.emulator.management.workspace import Workspace
+from airflow_provider_baseten.emulator.management.workspace import Feature, Workspace
 from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.server import Server, event_loop_factory, listen
@@ -51,6 +51,8 @@ class Emulator(Controls):
     :param secrets: name -> value of each secret of the workspace, which training jobs can use.
     :param training_capacity: kind of GPU -> number of GPUs for training jobs, by default no limit. Jobs for which there
         are not enough wait.
+    :param disabled_features: beta features that the workspace does not have: ``autoscaling_schedules``,
+        ``traffic_routing``.
     :param webhook_secrets: secrets that sign webhooks. During a rotation there are two: first the new secret, then the
         old one.
     :param keep_requests: maximum number of requests in :attr:`requests`. Older requests are dropped.
@@ -72,6 +74,7 @@ class Emulator(Controls):
         clock: Clock | None = None,
         secrets: Mapping[str, str] | None = None,
         training_capacity: Mapping[str, int] | None = None,
+        disabled_features: Iterable[Feature] = (),
         webhook_secrets: Sequence[str] = (),
         keep_requests: int = 100_000,
     ) -> None:
@@ -102,6 +105,7 @@ class Emulator(Controls):
             meter=self.meter,
             training=training,
             secrets=dict(secrets or {}),
+            disabled_features=frozenset(disabled_features),
         )
         self._gateway = Gateway(
             workspace=self._workspace,

@@ -1,16 +1,28 @@
 """Models and chains: their deployments, and the environments that point at the deployments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from airflow_provider_baseten.emulator.addressing import Address
 from airflow_provider_baseten.emulator.deployments import Deployment
 from airflow_provider_baseten.emulator.environments import Environment
 from airflow_provider_baseten.emulator.errors import not_found
+from airflow_provider_baseten.emulator.instance_types import DEFAULT_INSTANCE_TYPE, InstanceType, find_instance_type
 from airflow_provider_baseten.emulator.replicas import Scaling
 
 EndpointKind = Literal["model", "chain"]
+
+
+class MakeDeployment(Protocol):
+    """Function that makes a deployment."""
+
+    def __call__(self, deployment_id: str, source: str | None = None) -> Deployment:
+        """Return a new deployment.
+
+        :param deployment_id: its id.
+        :param source: id of a deployment with the same backend.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,7 @@ class Model:
     :param secrets: name -> value of each secret, for a backend that is a Truss directory.
     :param candidates: id -> backend of each additional deployment. A candidate is in no environment until it is
         promoted. The backend ``None`` stands for that of the other deployments.
+    :param instance_type: id of the instance type, one that the management API lists. It has a price, but no effect.
     """
 
     backend: Any
@@ -43,6 +56,7 @@ class Model:
     predict_path: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
     candidates: Mapping[str, Any] = field(default_factory=dict)
+    instance_type: str = DEFAULT_INSTANCE_TYPE.id
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +72,7 @@ class Endpoint:
     :param regional_environments: names of the regional environments. The host name of a request can contain one of
         these names.
     :param make_deployment: function that returns a new deployment with the given id.
+    :param instance_type: instance type of new deployments.
     """
 
     kind: EndpointKind
@@ -67,7 +82,8 @@ class Endpoint:
     deployments: dict[str, Deployment]
     environments: dict[str, Environment]
     regional_environments: frozenset[str]
-    make_deployment: Callable[[str], Deployment]
+    make_deployment: MakeDeployment
+    instance_type: InstanceType
 
     @classmethod
     def deploy(
@@ -75,7 +91,7 @@ class Endpoint:
         kind: EndpointKind,
         id_: str,
         model: Model,
-        make_deployment: Callable[[str], Deployment],
+        make_deployment: MakeDeployment,
         *,
         created_at: float,
     ) -> "Endpoint":
@@ -96,12 +112,25 @@ class Endpoint:
             created_at=created_at,
             deployments={one: make_deployment(one) for one in ids},
             environments={
-                name: Environment(name, created_at, model.scaling, deployment_id)
+                name: Environment(name, created_at, model.scaling, deployment_id, model.instance_type)
                 for name, deployment_id in assigned.items()
             },
             regional_environments=frozenset(model.regional_environments),
             make_deployment=make_deployment,
+            instance_type=find_instance_type(model.instance_type),
         )
+
+    def deploy_again(self, deployment_id: str) -> Deployment:
+        """Add a new deployment with the same backend as another one, and build it.
+
+        :param deployment_id: id of the other deployment.
+        """
+        number = len(self.deployments) + 1
+        while (id_ := f"{self.id}d{number}") in self.deployments:
+            number += 1
+        deployment = self.deployments[id_] = self.make_deployment(id_, deployment_id)
+        deployment.redeploy()
+        return deployment
 
     def find(self, address: Address) -> Deployment:
         """Return the deployment that a request addresses.

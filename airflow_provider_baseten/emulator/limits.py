@@ -44,6 +44,8 @@ class Durations:
     :param build: time in ``BUILDING``, when a failed deployment is retried or deployed again.
     :param deploy: time in ``DEPLOYING``, before the model is loaded.
     :param deactivate: time in ``DEACTIVATING``.
+    :param release: time of a promotion in ``RELEASING``, before traffic moves.
+    :param ramp_up: time of a promotion in which a part of the traffic has moved: 25, 50, 75, then 100 percent.
     :param training_deploy: time in ``TRAINING_JOB_DEPLOYING``.
     :param update: time until changed settings are in force. The status is ``UPDATING`` meanwhile.
     """
@@ -52,4 +54,6 @@ class Durations:
     deploy: float = 0.0
     deactivate: float = 0.0
     update: float = 0.0
+    release: float = 0.0
+    ramp_up: float = 0.0
     training_deploy: float = 0.0

@@ -4,11 +4,14 @@ from urllib.parse import parse_qs
 
 from airflow_provider_baseten.emulator.management import (
     account,
+    chain_environments,
     chains,
     deployments,
+    environments,
     instance_types,
     model_apis,
     models,
+    promotions,
     training_jobs,
     training_projects,
 )
@@ -21,7 +24,10 @@ ROUTES: tuple[Route, ...] = (
     *account.ROUTES,
     *models.ROUTES,
     *deployments.ROUTES,
+    *environments.ROUTES,
+    *promotions.ROUTES,
     *chains.ROUTES,
+    *chain_environments.ROUTES,
     *model_apis.ROUTES,
     *instance_types.ROUTES,
     *training_projects.ROUTES,

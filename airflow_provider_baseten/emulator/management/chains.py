@@ -4,7 +4,6 @@ from airflow_provider_baseten.emulator.clock import timestamp
 from airflow_provider_baseten.emulator.deployments import Deployment
 from airflow_provider_baseten.emulator.endpoints import Endpoint, environments_of
 from airflow_provider_baseten.emulator.management.deployments import delete_deployment, find_by_id
-from airflow_provider_baseten.emulator.management.instance_types import DEFAULT_INSTANCE_TYPE
 from airflow_provider_baseten.emulator.management.routes import Content, ManagementRequest, Route
 from airflow_provider_baseten.emulator.management.settings import describe_autoscaling
 from airflow_provider_baseten.emulator.management.workspace import Workspace
@@ -19,7 +18,7 @@ def describe_chain_deployment(endpoint: Endpoint, deployment: Deployment) -> Con
         "status": deployment.status,
         "active_replica_count": deployment.replicas.ready,
         "autoscaling_settings": describe_autoscaling(deployment.settings),
-        "instance_type_name": DEFAULT_INSTANCE_TYPE.name,
+        "instance_type_name": deployment.instance_type.name,
     }
     return {
         "id": deployment.id,

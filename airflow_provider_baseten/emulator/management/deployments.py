@@ -4,7 +4,6 @@ from airflow_provider_baseten.emulator.clock import timestamp
 from airflow_provider_baseten.emulator.deployments import Deployment, UpdateStatus
 from airflow_provider_baseten.emulator.endpoints import Endpoint, environments_of
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
-from airflow_provider_baseten.emulator.management.instance_types import DEFAULT_INSTANCE_TYPE
 from airflow_provider_baseten.emulator.management.models import RenameBody, is_selected
 from airflow_provider_baseten.emulator.management.routes import Content, ManagementRequest, Route
 from airflow_provider_baseten.emulator.management.settings import (
@@ -41,7 +40,7 @@ def describe_deployment(endpoint: Endpoint, deployment: Deployment) -> Content:
         "status": deployment.status,
         "active_replica_count": deployment.replicas.ready,
         "autoscaling_settings": describe_autoscaling(deployment.settings),
-        "instance_type_name": DEFAULT_INSTANCE_TYPE.name,
+        "instance_type_name": deployment.instance_type.name,
         "environment": stable,
         "labels": None,
         "region": None,
@@ -172,6 +171,7 @@ def _update_autoscaling(workspace: Workspace, request: ManagementRequest) -> Con
     status = deployment.change(settings)
     for environment in environments_of(endpoint, deployment.id):
         environment.settings = settings
+        environment.apply_schedules(endpoint.deployments, workspace.clock)
     if status != "UNCHANGED":
         record(
             workspace,

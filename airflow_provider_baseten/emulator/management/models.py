@@ -6,7 +6,6 @@ from pydantic import Field
 
 from airflow_provider_baseten.emulator.clock import timestamp
 from airflow_provider_baseten.emulator.endpoints import Endpoint
-from airflow_provider_baseten.emulator.management.instance_types import DEFAULT_INSTANCE_TYPE
 from airflow_provider_baseten.emulator.management.routes import ClosedBody, Content, ManagementRequest, Route
 from airflow_provider_baseten.emulator.management.workspace import Workspace
 
@@ -29,7 +28,7 @@ def describe_model(endpoint: Endpoint) -> Content:
         "deployments_count": len(endpoint.deployments),
         "production_deployment_id": current.get("production"),
         "development_deployment_id": current.get("development"),
-        "instance_type_name": DEFAULT_INSTANCE_TYPE.name,
+        "instance_type_name": endpoint.instance_type.name,
         "team_name": "default",
     }
 

@@ -1,7 +1,7 @@
 """Training jobs and projects in responses of the management API."""
 
 from airflow_provider_baseten.emulator.clock import timestamp
-from airflow_provider_baseten.emulator.management.instance_types import InstanceType, make_training_instance_type
+from airflow_provider_baseten.emulator.instance_types import InstanceType, make_training_instance_type
 from airflow_provider_baseten.emulator.management.routes import Content
 from airflow_provider_baseten.emulator.management.workspace import Workspace
 from airflow_provider_baseten.emulator.training.checkpoints import Checkpoint

@@ -1,16 +1,19 @@
 """Workspace: the state that the management API reads and changes."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_baseten.emulator.clock import Clock
 from airflow_provider_baseten.emulator.deployments import Deployment
 from airflow_provider_baseten.emulator.endpoints import Endpoint, EndpointKind
-from airflow_provider_baseten.emulator.errors import GatewayError
+from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
 from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.management.audit_log import AuditLog
 from airflow_provider_baseten.emulator.meter import Meter
 from airflow_provider_baseten.emulator.training.service import TrainingService
+
+#: Beta features, which Baseten switches on for a workspace.
+Feature = Literal["autoscaling_schedules", "traffic_routing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Workspace:
     :param meter: meter of replicas, requests and training jobs.
     :param training: training projects and jobs.
     :param secrets: values of secrets by name.
+    :param disabled_features: beta features that the workspace does not have.
     """
 
     models: dict[str, Endpoint]
@@ -57,6 +61,7 @@ class Workspace:
     meter: Meter
     training: TrainingService
     secrets: dict[str, str] = field(repr=False)
+    disabled_features: frozenset[Feature] = frozenset()
     audit_log: AuditLog = field(init=False)
     created_at: float = field(init=False)
 
@@ -73,6 +78,11 @@ class Workspace:
         if endpoint is None:
             raise GatewayError(404, f"{kind.capitalize()} {id_[:80]} does not exist.")
         return endpoint
+
+    def require_feature(self, feature: Feature) -> None:
+        """Raise GatewayError 400 if the workspace does not have a feature. The status is this emulator's choice."""
+        if feature in self.disabled_features:
+            raise bad_request(f"{feature} is not enabled for this workspace.")
 
     def delete_endpoint(self, endpoint: Endpoint) -> None:
         """Delete a model or chain, and stop its replicas."""

@@ -11,10 +11,10 @@ rendered value. The only exception is the process that OpenLineage forks to send
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from airflow_provider_baseten.arguments import has_password, is_storage_path
 from airflow_provider_baseten.compat import RenderingOverride, check_rendering_method
@@ -46,7 +46,7 @@ class RenderingMixin(RenderingOverride):
             self._render_natively(names, render)
         else:
             render(names)
-        self.template_fields = _StoredFields(self, names)
+        self.template_fields = _StoredFields.of(self, names)
         self._rendering_process = os.getpid()
 
     def hide_fields_in_fork(self) -> None:
@@ -112,27 +112,28 @@ class _NotShown:
         return f"({self._type}, not shown)"
 
 
-class _StoredFields(Collection[str]):
+class _StoredFields(tuple[str, ...]):
     """Names of the rendered fields of an operator. Airflow iterates over the names and stores the value of each field.
 
     While Airflow is at a field with inputs of models, or with a password in a URI, a ``_NotShown`` replaces the field's
     value, unless the value is ``None``. Before Airflow gets the next name, the field gets its own value back.
+
+    It is a tuple, because ``dag.test()`` serializes a task that defers, and can read it back only with such a value.
     """
 
-    def __init__(self, operator: RenderingMixin, names: Sequence[str]) -> None:
-        self._operator = operator
-        self._names = names
+    _operator: RenderingMixin
+
+    @classmethod
+    def of(cls, operator: RenderingMixin, names: Sequence[str]) -> Self:
+        """Return the names of the rendered fields of an operator."""
+        fields = cls(names)
+        fields._operator = operator
+        return fields
 
     def __iter__(self) -> Iterator[str]:
-        for name in self._names:
+        for name in super().__iter__():
             with self._hidden(name):
                 yield name
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
 
     @contextmanager
     def _hidden(self, name: str) -> Iterator[None]:

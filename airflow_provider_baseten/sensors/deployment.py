@@ -186,6 +186,7 @@ class BasetenDeploymentSensor(BasetenOperator, BaseSensorOperator):
             trigger=BasetenManagementTrigger(
                 baseten_conn_id=self.baseten_conn_id,
                 watch=fields,
+                facts={},
                 deadline=deadline,
                 poll_interval=self.poke_interval,
             ),

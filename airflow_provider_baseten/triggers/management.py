@@ -39,16 +39,24 @@ class BasetenManagementTrigger(BaseTrigger):
     :param baseten_conn_id: id of the Airflow connection.
     :param watch: what is waited for, as :meth:`~airflow_provider_baseten.waiting.management.watch.Watch.as_fields`
         returns it. It holds ids and settings, no input of a model and no key.
+    :param facts: facts that are known before the wait; ``result`` of the event holds them too.
     :param deadline: end of the wait in seconds since the epoch.
     :param poll_interval: longest time between two looks, in seconds.
     """
 
     def __init__(
-        self, *, baseten_conn_id: str, watch: Mapping[str, Any], deadline: float, poll_interval: float
+        self,
+        *,
+        baseten_conn_id: str,
+        watch: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        deadline: float,
+        poll_interval: float,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.baseten_conn_id = baseten_conn_id
         self.watch = dict(watch)
+        self.facts = dict(facts)
         self.deadline = deadline
         self.poll_interval = poll_interval
         self._has_ended = False
@@ -58,6 +66,7 @@ class BasetenManagementTrigger(BaseTrigger):
         arguments = {
             "baseten_conn_id": self.baseten_conn_id,
             "watch": self.watch,
+            "facts": self.facts,
             "deadline": self.deadline,
             "poll_interval": self.poll_interval,
         }
@@ -68,7 +77,7 @@ class BasetenManagementTrigger(BaseTrigger):
         watch = watch_from(self.watch)
         state = await self._wait(watch)
         self._has_ended = True
-        yield TriggerEvent(event_of(watch, state))  # type: ignore[no-untyped-call]
+        yield TriggerEvent(event_of(watch, state, self.facts))  # type: ignore[no-untyped-call]
 
     async def _wait(self, watch: Watch) -> State:
         limits = WaitLimits(deadline=self.deadline, poll_interval=self.poll_interval)
@@ -101,13 +110,16 @@ async def _send(shared: SharedClient, call: Call[Any]) -> Any:
         return await (await shared.client()).management.call(call)
 
 
-def event_of(watch: Watch, state: State) -> dict[str, Any]:
-    """Return the event for the end of a wait."""
+def event_of(watch: Watch, state: State, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event for the end of a wait.
+
+    :param facts: facts that were known before the wait.
+    """
     return {
         "name": watch.name,
         "text": state.text,
         "is_done": state.is_done,
-        "result": dict(state.result),
+        "result": {**facts, **state.result},
         "error": None if state.error is None else error_fields(state.error),
         "seconds": round(time.time() - watch.began, 1),
     }

@@ -131,16 +131,15 @@ class BasetenManagementOperator(BasetenOperator):
         self,
         context: "Context",
         event: Mapping[str, Any],
-        facts: dict[str, Any] | None = None,
         watch: Mapping[str, Any] | None = None,
+        facts: dict[str, Any] | None = None,
         deadline: float = 0.0,
     ) -> Any:
         """Return the result after the trigger has ended.
 
         :param event: event of the trigger, see :class:`~.BasetenManagementTrigger`.
-        :param facts: facts for the result, from before the deferral; ``None`` in ``dag.test()``, which does not pass
-            the arguments.
-        :param watch: what the task waits for.
+        :param watch: what the task waits for; ``None`` in ``dag.test()``, which does not pass the arguments.
+        :param facts: facts that were known before the wait.
         :param deadline: end of the wait in seconds since the epoch.
         """
         from airflow_provider_baseten.hooks.baseten import BasetenHook
@@ -154,7 +153,7 @@ class BasetenManagementOperator(BasetenOperator):
         error = None if event.get("error") is None else error_from(event["error"])
         state = State(text=event["text"], is_done=event["is_done"], error=error, result=event.get("result") or {})
         with BasetenHook(self.baseten_conn_id).client() as client:
-            return self._settle(client.management, context, state, facts or {})
+            return self._settle(client.management, context, state, {})
 
     def on_kill(self) -> None:
         """End the work that is waited for, if that is wanted."""
@@ -204,11 +203,12 @@ class BasetenManagementOperator(BasetenOperator):
             trigger=BasetenManagementTrigger(
                 baseten_conn_id=self.baseten_conn_id,
                 watch=fields,
+                facts=facts,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
             ),
             method_name="execute_complete",
-            kwargs={"facts": facts, "watch": fields, "deadline": deadline},
+            kwargs={"watch": fields, "facts": facts, "deadline": deadline},
             timeout=timeout_after(deadline),
         )
 

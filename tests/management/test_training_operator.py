@@ -1,0 +1,130 @@
+"""Operator that runs training jobs in a real Airflow, against the emulator, which runs them as processes."""
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_baseten import BasetenTrainingJobOperator
+from airflow_provider_baseten.emulator import Fault
+from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
+from tests.management.conftest import MODES, NOW, options
+
+CREATE = r"/jobs"
+WRITE = 'for n in 1 2 3; do echo "epoch $n"; done; echo weights > "$BT_CHECKPOINT_DIR/model.bin"'
+
+
+class RetryAnyway(BasetenRetryPolicy):
+    """Retries also what is refused."""
+
+    def decide(self, error):
+        return Decision("default")
+
+
+def job(command=WRITE, **others):
+    runtime = {"start_commands": [command], "checkpointing_config": {"enabled": True}}
+    return {"image": {"base_image": "python:3.11"}, "runtime": runtime, **others}
+
+
+def train(task_id="train", **others):
+    return BasetenTrainingJobOperator(task_id=task_id, **{"project": "retrain", "training_job": job()} | others)
+
+
+def created(baseten):
+    return [r for r in baseten.requests if r.method == "POST" and r.path.endswith("/jobs")]
+
+
+@MODES
+def test_a_job_and_its_checkpoints(run_dag, baseten, deferrable, logged):
+    with DAG(f"train_{deferrable}") as dag:
+        train(**options(deferrable))
+    run = run_dag(dag)
+    assert run.state == "success"
+    result = run.xcom("train")
+    assert result["status"] == "TRAINING_JOB_COMPLETED"
+    assert result["name"].startswith("train-")
+    assert [checkpoint["training_job_id"] for checkpoint in result["checkpoints"]] == [result["training_job_id"]]
+    assert len(created(baseten)) == len(baseten.training_jobs) == 1
+    text = logged()
+    assert all(text.count(f"| epoch {number}") == 1 for number in (1, 2, 3))
+    job_page = f"jobs/{result['training_job_id']}"
+    assert run.links["train", -1].endswith(job_page)
+
+
+@MODES
+@pytest.mark.parametrize("fault", [{"reset": True}, {"status": 500}, {"status": 502}], ids=["reset", "500", "502"])
+def test_a_lost_answer_pays_once(run_dag, baseten, deferrable, fault, logged):
+    with BasetenHook().client() as client:
+        project = client.management.ensure_training_project("retrain")
+    baseten.inject(Fault(action=f"training_projects/{project.id}/jobs", method="POST", after_model=True, **fault))
+    with DAG(f"lost_job_{deferrable}_{next(iter(fault.values()))}") as dag:
+        train(**options(deferrable), **NOW)
+    run = run_dag(dag)
+    assert (run.state, run.tries["train", -1]) == ("success", 1)
+    assert len(created(baseten)) == len(baseten.training_jobs) == 1
+    assert "Looking for a job with the name train-" in logged()
+
+
+@MODES
+def test_a_job_that_fails_is_created_again_by_a_retry(run_dag, baseten, deferrable, logged, tmp_path):
+    marker = tmp_path / "tried"
+    command = f'if [ -e {marker} ]; then exit 0; fi; touch {marker}; echo "no GPU memory" >&2; exit 3'
+    with DAG(f"failed_job_{deferrable}") as dag:
+        train(training_job=job(command), **options(deferrable), **NOW)
+    run = run_dag(dag)
+    assert (run.state, run.tries["train", -1]) == ("success", 2)
+    assert len(baseten.training_jobs) == 2
+    text = logged()
+    assert "no GPU memory" in text
+    assert "ended without success: failed" in text
+
+
+@MODES
+def test_a_pending_job_says_why_it_waits(run_dag, baseten, deferrable, logged):
+    baseten.hold_training()
+    with DAG(f"pending_{deferrable}") as dag:
+        train(**options(deferrable) | {"timeout": 2}, retry_policy=RetryAnyway(), **NOW)
+    import threading
+
+    timer = threading.Timer(4, baseten.release_training)
+    timer.start()
+    try:
+        run = run_dag(dag)
+    finally:
+        timer.cancel()
+        baseten.release_training()
+    text = logged()
+    assert "waiting for capacity: it needs" in text
+    assert len(created(baseten)) == 1
+    assert run.tries["train", -1] == 2
+    assert "Attached to training job" in text
+
+
+def test_a_kill_stops_the_job(baseten, run_dag):
+    with DAG("kill_job") as dag:
+        operator = train(training_job=job("sleep 600"), wait_for_completion=False)
+    run = run_dag(dag)
+    from airflow_provider_baseten.waiting.management.training import TrainingWatch
+
+    found = run.xcom("train")
+    operator.watch = TrainingWatch(began=0, project_id=found["training_project_id"], job_id=found["training_job_id"])
+    operator.on_kill()
+    with BasetenHook().client() as client:
+        status = client.management.get_training_job(found["training_project_id"], found["training_job_id"])
+    assert status.current_status == "TRAINING_JOB_STOPPED"
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({}, r"training_job\['image'\]"),
+        ({"image": {"base_image": ""}}, "base_image"),
+        (job(gpus=2), r"training_job\['gpus'\]"),
+        (job(compute={"node_count": 0}), "node_count"),
+        (job(runtime={"start_commands": "python"}), "start_commands"),
+    ],
+)
+def test_a_job_that_is_not_valid_is_not_sent(baseten, spec, problem):
+    with pytest.raises(BasetenInputError, match=problem):
+        train(training_job=spec).start(None, {}, 0.0)
+    assert not baseten.requests

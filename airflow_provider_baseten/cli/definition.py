@@ -4,23 +4,12 @@ Every ``airflow`` command imports this module, so it must load fast. The command
 """
 
 import argparse
-from typing import Any
 
+from airflow_provider_baseten.cli.arguments import CONN_ID, MODEL_OR_CHAIN, TARGET, arg, seconds
+from airflow_provider_baseten.cli.management_definition import MANAGEMENT_COMMANDS
 from airflow_provider_baseten.compat import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
-from airflow_provider_baseten.config import DEFAULT_CONN_ID
 
 _HERE = "airflow_provider_baseten.cli"
-
-
-def _arg(*flags: str, **options: Any) -> Arg:
-    return Arg(flags, **options)  # type: ignore[no-untyped-call]
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return seconds
 
 
 class _CommandLine(Arg):
@@ -34,34 +23,11 @@ class _CommandLine(Arg):
         super().add_to_parser(parser)
 
 
-_CONN_ID = _arg(
-    "--conn-id",
-    default=DEFAULT_CONN_ID,
-    metavar="CONN_ID",
-    help=f"Airflow connection to call Baseten with, by default {DEFAULT_CONN_ID}; if {DEFAULT_CONN_ID} does not exist, "
-    "the key in BASETEN_API_KEY",
-)
-_MODEL_ID = _arg("--model-id", metavar="ID", help="id of the model")
-_CHAIN_ID = _arg("--chain-id", metavar="ID", help="id of the chain, instead of a model")
-_ENVIRONMENT = _arg(
-    "--environment",
-    metavar="NAME",
-    help="environment, by default production; development is the development deployment",
-)
-_DEPLOYMENT_ID = _arg("--deployment-id", metavar="ID", help="one deployment, instead of an environment")
-_REGIONAL = _arg(
-    "--regional",
-    action="store_true",
-    help="put the environment into the host name, which keeps the request in its region",
-)
-_MODEL_OR_CHAIN = (_CONN_ID, _MODEL_ID, _CHAIN_ID)
-_TARGET = (*_MODEL_OR_CHAIN, _ENVIRONMENT, _DEPLOYMENT_ID, _REGIONAL)
 _INPUT = (
-    _arg("-d", "--data", metavar="JSON", help="the input"),
-    _arg("-f", "--file", metavar="PATH", help="file with the input; without --data and --file it is read from stdin"),
+    arg("-d", "--data", metavar="JSON", help="the input"),
+    arg("-f", "--file", metavar="PATH", help="file with the input; without --data and --file it is read from stdin"),
 )
-_REQUEST_ID = _arg("request_id", metavar="REQUEST_ID", help="id of the async request")
-
+_REQUEST_ID = arg("request_id", metavar="REQUEST_ID", help="id of the async request")
 
 _COMMANDS = (
     ActionCommand(
@@ -71,12 +37,12 @@ _COMMANDS = (
         "The input is JSON too, from --data, --file or stdin.",
         func=lazy_load_command(f"{_HERE}.inference.predict"),
         args=(
-            *_TARGET,
+            *TARGET,
             *_INPUT,
-            _arg("--stream", action="store_true", help="print the output as it arrives, undecoded"),
-            _arg(
+            arg("--stream", action="store_true", help="print the output as it arrives, undecoded"),
+            arg(
                 "--timeout",
-                type=_seconds,
+                type=seconds,
                 metavar="SECONDS",
                 help="timeout for the response, and for each part of a streamed one; by default 1260",
             ),
@@ -89,15 +55,15 @@ _COMMANDS = (
         "to the webhook endpoint, if there is one.",
         func=lazy_load_command(f"{_HERE}.inference.async_predict"),
         args=(
-            *_TARGET,
+            *TARGET,
             *_INPUT,
-            _arg(
+            arg(
                 "--webhook-endpoint",
                 metavar="URL",
                 help="where the output is delivered, by default the webhook endpoint of the connection",
             ),
-            _arg("--priority", type=int, metavar="N", help="0 (first, the default) to 2"),
-            _arg(
+            arg("--priority", type=int, metavar="N", help="0 (first, the default) to 2"),
+            arg(
                 "--max-time-in-queue-seconds",
                 type=int,
                 metavar="SECONDS",
@@ -110,52 +76,30 @@ _COMMANDS = (
         help="Print the status of an async request",
         description="Print the status of an async request. Baseten keeps it for one hour after the end.",
         func=lazy_load_command(f"{_HERE}.inference.status"),
-        args=(_REQUEST_ID, *_MODEL_OR_CHAIN),
+        args=(_REQUEST_ID, *MODEL_OR_CHAIN),
     ),
     ActionCommand(
         name="cancel",
         help="Cancel an async request",
         description="Cancel an async request and print whether it was cancelled; only a queued one can be cancelled.",
         func=lazy_load_command(f"{_HERE}.inference.cancel"),
-        args=(_REQUEST_ID, *_MODEL_OR_CHAIN),
+        args=(_REQUEST_ID, *MODEL_OR_CHAIN),
     ),
     ActionCommand(
         name="wake",
         help="Wake a deployment that has scaled to zero",
         description="Start a replica of a deployment that has scaled to zero, without waiting for it.",
         func=lazy_load_command(f"{_HERE}.inference.wake"),
-        args=_TARGET,
+        args=TARGET,
     ),
-    ActionCommand(
-        name="models",
-        help="Print the models of the workspace",
-        func=lazy_load_command(f"{_HERE}.management.models"),
-        args=(
-            _CONN_ID,
-            _arg("--model-id", metavar="ID", help="only this model"),
-            _arg("--name", metavar="NAME", help="only models with exactly this name"),
-        ),
-    ),
-    ActionCommand(
-        name="deployments",
-        help="Print the deployments of a model or a chain",
-        func=lazy_load_command(f"{_HERE}.management.deployments"),
-        args=(
-            *_MODEL_OR_CHAIN,
-            _arg(
-                "--deployment-id",
-                metavar="ID",
-                help="only this deployment; for a model also production or development",
-            ),
-        ),
-    ),
+    *MANAGEMENT_COMMANDS,
     ActionCommand(
         name="check",
         help="Check this installation",
         description="Check versions, connection, network, API key, result store and webhook receiver from here, and\n"
         "print what to do about each fault. No model is called. Exit code 1 if a check failed.",
         func=lazy_load_command(f"{_HERE}.check.check"),
-        args=(_CONN_ID, _arg("--json", action="store_true", help="print the results as a JSON list")),
+        args=(CONN_ID, arg("--json", action="store_true", help="print the results as a JSON list")),
     ),
     ActionCommand(
         name="emulator",
@@ -170,20 +114,20 @@ _COMMANDS = (
         "queue. Run the command where the Airflow connections and the result store can be reached.",
         func=lazy_load_command(f"{_HERE}.relay.relay"),
         args=(
-            _arg(
+            arg(
                 "--queue",
                 required=True,
                 metavar="URI",
                 help="folder of the queue, with an Airflow connection if it needs one: s3://aws_default@bucket/queue",
             ),
-            _arg(
+            arg(
                 "--once",
                 action="store_true",
                 help="store the deliveries that are in the queue now, and exit with 1 if one could not be stored",
             ),
-            _arg(
+            arg(
                 "--interval",
-                type=_seconds,
+                type=seconds,
                 default=5.0,
                 metavar="SECONDS",
                 help="time between two rounds, by default 5; a task waits a minute for a result that was delivered",
@@ -197,8 +141,8 @@ _COMMANDS = (
         'airflow connections add baseten_default --conn-json "$(airflow baseten connection-from-trussrc)"',
         func=lazy_load_command(f"{_HERE}.trussrc.connection_from_trussrc"),
         args=(
-            _arg("--remote", metavar="NAME", help="name of the remote; optional if there is only one"),
-            _arg(
+            arg("--remote", metavar="NAME", help="name of the remote; optional if there is only one"),
+            arg(
                 "--file",
                 metavar="PATH",
                 help="path of the file, by default that in USER_TRUSSRC_PATH, or else ~/.trussrc; it is not "

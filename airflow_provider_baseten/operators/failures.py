@@ -18,6 +18,7 @@ from airflow_provider_baseten.exceptions import BasetenError, BasetenInputError
 from airflow_provider_baseten.operators.activity_report import report_failure, report_usage
 from airflow_provider_baseten.operators.airflow_options import TaskOptions
 from airflow_provider_baseten.operators.lineage import LineageMixin, report_assets
+from airflow_provider_baseten.operators.model_logs import log_model_lines
 from airflow_provider_baseten.operators.signatures import SignatureMixin
 from airflow_provider_baseten.policies import checked_policy
 
@@ -124,6 +125,7 @@ class ReportingOperator(SignatureMixin, ResumingOverride, LineageMixin, BaseOper
             failure = error.with_traceback(None)
         self.log.error("%s", log_message(failure))
         report_failure(self, failure)
+        log_model_lines(self, failure)
         cause = None
         if isinstance(error, BasetenError):
             cause = _cause(error)

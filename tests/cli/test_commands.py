@@ -25,10 +25,15 @@ COMMANDS = {
     "connection-from-trussrc",
     "deployments",
     "emulator",
+    "environments",
+    "logs",
     "models",
     "predict",
+    "promote",
     "relay",
+    "scale",
     "status",
+    "training",
     "wake",
 }
 
@@ -63,7 +68,8 @@ class TestHelp:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         loaded = set(done.stdout.splitlines()[-1].split())
         own = {module.removeprefix(name) for module in loaded if module.startswith(name)}
-        assert own <= {"", ".get_provider_info", ".cli", ".cli.definition", ".config", ".compat", ".exceptions"}
+        definitions = {".cli", ".cli.arguments", ".cli.definition", ".cli.management_definition"}
+        assert own <= {"", ".get_provider_info", *definitions, ".config", ".compat", ".exceptions"}
         assert not {"requests", "pyreqwest", "fastapi", "starlette", "openai"} & loaded
 
     def test_commands_load_only_what_calls_baseten(self):

@@ -10,8 +10,11 @@ from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
 from tests.management.conftest import MODES, NOW, options
 
-CREATE = r"/jobs"
-WRITE = 'for n in 1 2 3; do echo "epoch $n"; done; echo weights > "$BT_CHECKPOINT_DIR/model.bin"'
+pytestmark = [pytest.mark.airflow, pytest.mark.processes]
+
+WRITE = (
+    'for n in 1 2 3; do echo "epoch $n"; done; mkdir "$BT_CHECKPOINT_DIR/c1"; echo weights > "$BT_CHECKPOINT_DIR/c1/m"'
+)
 
 
 class RetryAnyway(BasetenRetryPolicy):

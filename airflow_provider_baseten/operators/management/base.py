@@ -69,6 +69,8 @@ class BasetenManagementOperator(BasetenOperator):
         self.wait_timeout = timeout
         #: What the task waits for; ``None`` until it has asked Baseten.
         self.watch: Watch | None = None
+        #: Facts for the result of the task, as far as they are known.
+        self.facts: dict[str, Any] = {}
         self._is_past_execution_timeout = False
         self._is_killed = False
 
@@ -113,6 +115,7 @@ class BasetenManagementOperator(BasetenOperator):
         hook = BasetenHook(self.baseten_conn_id)
         with hook.client() as client:
             self.watch, facts = self.start(client, context, began)
+            self.facts = facts
             if self._is_killed:
                 self.on_kill()
             if self.watch is None or not self.wait_for_completion:
@@ -150,8 +153,9 @@ class BasetenManagementOperator(BasetenOperator):
             self.watch = watch_from(watch)
             if is_of_former_trigger(self.watch.name, event["name"], self.log):
                 self._defer(self.watch, facts or {}, deadline)
+        self.facts = dict(event.get("result") or {})
         error = None if event.get("error") is None else error_from(event["error"])
-        state = State(text=event["text"], is_done=event["is_done"], error=error, result=event.get("result") or {})
+        state = State(text=event["text"], is_done=event["is_done"], error=error, result=self.facts)
         with BasetenHook(self.baseten_conn_id).client() as client:
             return self._settle(client.management, context, state, {})
 

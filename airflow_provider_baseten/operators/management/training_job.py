@@ -98,10 +98,10 @@ class BasetenTrainingJobOperator(BasetenManagementOperator):
         submission = TrainingSubmission(self, context, self.open_ledger(context, "training_job"))
         job = submission.ensure_created(client.management, project_id, spec)
         watch = TrainingWatch(began=began, project_id=project_id, job_id=job.id, stop_on_kill=self.stop_on_kill)
-        self.watch = watch
+        self.facts = {"training_job_id": job.id, "training_project_id": project_id, "name": job.name}
         key: Any = context["ti"]
         push_early(context["ti"], BasetenLink().xcom_key, BasetenLink().get_link(self, ti_key=key))
-        return watch, {"training_job_id": job.id, "training_project_id": project_id, "name": job.name}
+        return watch, self.facts
 
     def _find_project(self, management: "Management") -> str:
         if self.project is None:
@@ -125,8 +125,6 @@ class BasetenTrainingJobOperator(BasetenManagementOperator):
 
     def page_at(self, management_url: str) -> str:
         """Return the URL of the page of the job; empty until it is known."""
-        from airflow_provider_baseten.waiting.management.training import TrainingWatch
-
-        if not isinstance(self.watch, TrainingWatch):
+        if "training_job_id" not in self.facts:
             return ""
-        return page_of_training_job(self.watch.project_id, self.watch.job_id, management_url)
+        return page_of_training_job(self.facts["training_project_id"], self.facts["training_job_id"], management_url)

@@ -1,0 +1,100 @@
+"""Model logs: the lines that a model has logged for a failed request, at the end of the task's log."""
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_baseten.api.excerpts import one_line
+from airflow_provider_baseten.api.target import Target
+from airflow_provider_baseten.exceptions import (
+    BasetenAsyncRequestError,
+    BasetenError,
+    BasetenModelError,
+    BasetenOutputError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_baseten.api.management.call import Call
+    from airflow_provider_baseten.api.management.logs import LogLine
+    from airflow_provider_baseten.client.credentials import Credentials
+
+# Most lines that are logged, and characters of a line.
+_MAX_LINES = 50
+_MAX_CHARACTERS = 500
+# Longest time in seconds that the task waits for the lines.
+_SECONDS = 6.0
+# Lines arrive a little later than the error, so a second look follows after this pause in seconds.
+_PAUSE = 2.0
+# Age in seconds of the oldest line. An async request can wait in the queue for three days.
+_MAX_AGE = 4 * 86_400.0
+
+
+def log_model_lines(operator: Any, error: BaseException) -> None:
+    """Log what the model has logged for the request that failed. If that can't be read, nothing is logged.
+
+    The lines are read only if the error comes from the model, the key of the connection may read them, and
+    ``log_error_details`` of the connection is not off.
+
+    :param operator: operator of the task.
+    :param error: error with which the task fails.
+    """
+    request_id = request_id_of(error)
+    try:
+        target = operator.called_target
+    except (AttributeError, BasetenError):
+        return
+    if request_id is None or not isinstance(target, Target) or target.model_id is None:
+        return
+    found = _lines_of(operator.baseten_conn_id, target, request_id)
+    if found:
+        operator.log.info("The model's log of request %s:", request_id)
+        for line in found:
+            operator.log.info("| %s %s", line.level or "INFO", one_line(line.message, _MAX_CHARACTERS))
+
+
+def request_id_of(error: BaseException) -> str | None:
+    """Return the id of a request that failed in the model; ``None`` for other errors."""
+    is_of_model = isinstance(error, BasetenModelError) and not isinstance(error, BasetenOutputError)
+    if is_of_model or (isinstance(error, BasetenAsyncRequestError) and error.may_have_run):
+        return error.request_id  # type: ignore[attr-defined, no-any-return]
+    return None
+
+
+def _lines_of(baseten_conn_id: str, target: Target, request_id: str) -> "list[LogLine]":
+    """Return the last lines of a request, the oldest first; none if they can't be read in time."""
+    import pendulum
+
+    from airflow_provider_baseten.api.management.logs import get_logs
+    from airflow_provider_baseten.client.retries import RequestRetries
+    from airflow_provider_baseten.hooks.baseten import BasetenHook
+
+    start = pendulum.from_timestamp(time.time() - _MAX_AGE)
+    call = get_logs(target, request_id=request_id, start=start, direction="desc", limit=_MAX_LINES)
+    try:
+        connection = BasetenHook(baseten_conn_id).connection
+    except BasetenError:
+        return []
+    if not connection.log_error_details:
+        return []
+    credentials = connection.credentials(_SECONDS / 2, RequestRetries(max_attempts=1))
+    found: list[LogLine] = []
+    # The timeout of a call limits each of its steps, but not their sum. A daemon thread does not hold up the end of the
+    # process.
+    reading = threading.Thread(target=lambda: found.extend(_read(credentials, call)), daemon=True)
+    reading.start()
+    reading.join(_SECONDS)
+    return found[:]
+
+
+def _read(credentials: "Credentials", call: "Call[list[LogLine]]") -> "list[LogLine]":
+    from airflow_provider_baseten.client.client import Client
+
+    try:
+        with Client(credentials) as client:
+            lines = client.management.call(call)
+            if not lines:
+                time.sleep(_PAUSE)
+                lines = client.management.call(call)
+    except BasetenError:  # The key may not read logs, or the server has no management API.
+        return []
+    return lines[::-1]

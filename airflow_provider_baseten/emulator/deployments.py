@@ -11,7 +11,9 @@ from airflow_provider_baseten.emulator.clock import Clock, Timer
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
 from airflow_provider_baseten.emulator.instance_types import InstanceType
 from airflow_provider_baseten.emulator.limits import Durations
+from airflow_provider_baseten.emulator.logs import Log
 from airflow_provider_baseten.emulator.meter import Meter
+from airflow_provider_baseten.emulator.model_logs import LogTarget, collect_logs
 from airflow_provider_baseten.emulator.replicas import Replicas, Scaling
 from airflow_provider_baseten.emulator.startups import Startups
 
@@ -22,6 +24,7 @@ UpdateStatus = Literal["ACCEPTED", "QUEUED", "UNCHANGED"]
 FAILED_STATUSES = frozenset({"BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED"})
 STARTING_STATUSES = frozenset({"BUILDING", "DEPLOYING", "LOADING_MODEL"})
 _UP = "UP"
+_REQUEST_ID_HEADER = b"x-baseten-request-id"
 # Phase of a start -> the failures with which that phase can end.
 _FAILURES_OF = {
     "BUILDING": {"BUILD_FAILED", "BUILD_STOPPED"},
@@ -102,6 +105,8 @@ class Deployment:
         #: Statuses with which the next starts end.
         self.next_failures: deque[str] = deque()
         #: Starts of replicas, the oldest first.
+        #: What the model's code logs or prints.
+        self.log = Log()
         self.startups = Startups(id, clock)
         #: Function that is called once, when the current start has ended.
         self.on_start_end: Callable[[], None] | None = None
@@ -142,7 +147,9 @@ class Deployment:
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send a request to the model, and count it as paid."""
         self._meter.count_request(self.owner, self.id)
-        await self._app(scope, receive, send)
+        request_id = next((value.decode() for name, value in scope["headers"] if name == _REQUEST_ID_HEADER), None)
+        with collect_logs(LogTarget(self.log, self._clock, f"{self.id}-r1", request_id)):
+            await self._app(scope, receive, send)
 
     def check_callable(self) -> None:
         """Raise GatewayError if the deployment accepts no requests.

@@ -19,6 +19,7 @@ from airflow_provider_baseten.emulator.gateway import Gateway
 from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.management.workspace import Feature, Workspace
 from airflow_provider_baseten.emulator.meter import Meter
+from airflow_provider_baseten.emulator.model_logs import COLLECTION
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
 from airflow_provider_baseten.emulator.server import Server, event_loop_factory, listen
 from airflow_provider_baseten.emulator.training.service import TrainingService
@@ -215,6 +216,7 @@ class Emulator(Controls):
     async def _serve(self, server: Server, listener: socket.socket) -> None:
         started = []
         self._loop = asyncio.get_running_loop()
+        COLLECTION.start()
         try:
             for hosted_app in self._deployer.hosted_apps:
                 started.append(hosted_app)
@@ -222,6 +224,7 @@ class Emulator(Controls):
             await server.serve(sockets=[listener])
         finally:
             self._loop = None
+            COLLECTION.stop()
             self._workspace.training.stop()
             await self._gateway.async_inference.stop()
             for hosted_app in started:

@@ -52,6 +52,8 @@ class Exchange:
         self.truncate_after: int | None = None
         #: Whether the response to an async submission is held back until the async request and its webhook have ended.
         self.after_webhook = False
+        #: Body of the model's response, ``None`` if it is not kept.
+        self.kept_response: bytearray | None = None
         self._receive = receive
         self._send = send
         self._connections = connections
@@ -111,6 +113,8 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Send an ASGI message of the model's server to the client."""
+        if self.kept_response is not None and message["type"] == "http.response.body":
+            self.kept_response += message.get("body", b"")
         if self.discard_response or self._is_response_finished:
             return
         if message["type"] == "http.response.start":

@@ -18,8 +18,9 @@ from airflow_provider_baseten.emulator.errors import GatewayError, not_found
 from airflow_provider_baseten.emulator.exchange import REQUEST_ID_HEADER, Exchange, record_address
 from airflow_provider_baseten.emulator.faults import Fault, Faults
 from airflow_provider_baseten.emulator.management.api import ManagementApi
-from airflow_provider_baseten.emulator.management.workspace import Workspace
+from airflow_provider_baseten.emulator.management.workspace import Caller, Workspace
 from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRecords
+from airflow_provider_baseten.emulator.token_usage import TokenUsage, read_usage
 from airflow_provider_baseten.emulator.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -203,7 +204,11 @@ class Gateway:
             return
         _require_method(exchange, "POST")
         deployment = model_apis.select_model(self._workspace.model_apis, await exchange.body())
+        exchange.kept_response = bytearray()
         await self._forward(exchange, deployment, route, read_whole_body=True)
+        usage = read_usage(bytes(exchange.kept_response))
+        key_prefix = Caller.of(exchange.authorization).key_prefix
+        self._workspace.token_usage.append(TokenUsage(self._clock.now(), deployment.owner, key_prefix, **usage))
 
     async def _submit(self, exchange: Exchange, endpoint: Endpoint, deployment: Deployment) -> None:
         deployment.check_callable()

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_baseten.emulator.clock import Clock
 
-_DAY = 86_400
+_MINUTE = 60
 
 
 @dataclass(slots=True)
@@ -63,13 +63,13 @@ class Meter:
 
         :param id_: id of the model or chain, or slug of a model of the Model APIs.
         :param deployment_id: id of the deployment, by default all of the model or chain.
-        :param start: begin of the time, in seconds since the epoch; only whole days (UTC) are distinguished.
+        :param start: begin of the time, in seconds since the epoch; only whole minutes are distinguished.
         :param end: end of the time, by default now.
         """
         until = self._clock.now() if end is None else end
         with self._lock:
             counts = [(key, count) for key, count in self._requests.items() if _matches(key, id_, deployment_id)]
-        return sum(count for (_, _, day), count in counts if start // _DAY <= day <= until // _DAY)
+        return sum(count for (_, _, minute), count in counts if start // _MINUTE <= minute <= until // _MINUTE)
 
     def training_minutes(self, job_id: str, *, start: float = 0.0, end: float | None = None) -> float:
         """Return the minutes for which a training job has run, times the number of its nodes.
@@ -82,6 +82,11 @@ class Meter:
         with self._lock:
             interval = self._jobs.get(job_id)
         return 0.0 if interval is None else interval.seconds(start, until) / 60
+
+    def deployments(self) -> list[tuple[str, str]]:
+        """Return id of the model or chain and id of the deployment of everything that has had replicas."""
+        with self._lock:
+            return list(self._intervals)
 
     def set_replicas(self, id_: str, deployment_id: str, count: int) -> None:
         """Record that from now on a deployment has ``count`` replicas, those that are starting included."""
@@ -98,7 +103,7 @@ class Meter:
     def count_request(self, id_: str, deployment_id: str) -> None:
         """Record a request that reaches a model."""
         with self._lock:
-            self._requests[id_, deployment_id, int(self._clock.now() // _DAY)] += 1
+            self._requests[id_, deployment_id, int(self._clock.now() // _MINUTE)] += 1
 
     def start_job(self, job_id: str, nodes: int) -> None:
         """Record that a training job begins to run."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from airflow_provider_baseten.emulator.model_logs import model_print
+
 _lock = threading.RLock()
 _active: list["ModuleSpace"] = []
 
@@ -30,7 +32,7 @@ class ModuleSpace:
         self._search = [str(root), *(str(folder) for folder in packages)]
         self._names = {Path(module_dir).parts[0], *_importable_names(packages)} - sys.stdlib_module_names
         self._modules: dict[str, ModuleType] = {}
-        self._builtins = {**vars(builtins), "__import__": self._import}
+        self._builtins = {**vars(builtins), "__import__": self._import, "print": model_print}
 
     def load(self, name: str, path: Path) -> ModuleType:
         """Import a file as a module. This module space must be active.

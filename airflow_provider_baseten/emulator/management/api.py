@@ -4,14 +4,19 @@ from urllib.parse import parse_qs
 
 from airflow_provider_baseten.emulator.management import (
     account,
+    audit_logs,
+    billing,
     chain_environments,
     chains,
     deployments,
     environments,
     instance_types,
+    logs,
+    metrics,
     model_apis,
     models,
     promotions,
+    startups,
     training_jobs,
     training_projects,
 )
@@ -30,6 +35,11 @@ ROUTES: tuple[Route, ...] = (
     *chain_environments.ROUTES,
     *model_apis.ROUTES,
     *instance_types.ROUTES,
+    *logs.ROUTES,
+    *metrics.ROUTES,
+    *startups.ROUTES,
+    *audit_logs.ROUTES,
+    *billing.ROUTES,
     *training_projects.ROUTES,
     *training_jobs.ROUTES,
 )

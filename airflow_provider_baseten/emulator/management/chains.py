@@ -13,7 +13,7 @@ def describe_chain_deployment(endpoint: Endpoint, deployment: Deployment) -> Con
     """Return a deployment of a chain in the form of Baseten's API. In the emulator, a chain has one chainlet."""
     environments = [environment.name for environment in environments_of(endpoint, deployment.id)]
     chainlet = {
-        "id": f"{deployment.id}c1",
+        "id": chainlet_id(deployment),
         "name": endpoint.name,
         "status": deployment.status,
         "active_replica_count": deployment.replicas.ready,
@@ -28,6 +28,11 @@ def describe_chain_deployment(endpoint: Endpoint, deployment: Deployment) -> Con
         "chainlets": [chainlet],
         "status": deployment.status,
     }
+
+
+def chainlet_id(deployment: Deployment) -> str:
+    """Return the id of the only chainlet of a chain."""
+    return f"{deployment.id}c1"
 
 
 def find(workspace: Workspace, request: ManagementRequest) -> tuple[Endpoint, Deployment]:

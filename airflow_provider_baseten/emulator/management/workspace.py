@@ -10,6 +10,7 @@ from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
 from airflow_provider_baseten.emulator.limits import Durations, Limits
 from airflow_provider_baseten.emulator.management.audit_log import AuditLog
 from airflow_provider_baseten.emulator.meter import Meter
+from airflow_provider_baseten.emulator.token_usage import UsageLog
 from airflow_provider_baseten.emulator.training.service import TrainingService
 
 #: Beta features, which Baseten switches on for a workspace.
@@ -48,6 +49,7 @@ class Workspace:
     :param meter: meter of replicas, requests and training jobs.
     :param training: training projects and jobs.
     :param secrets: values of secrets by name.
+    :param token_usage: usage of Model APIs.
     :param disabled_features: beta features that the workspace does not have.
     """
 
@@ -62,6 +64,7 @@ class Workspace:
     training: TrainingService
     secrets: dict[str, str] = field(repr=False)
     disabled_features: frozenset[Feature] = frozenset()
+    token_usage: UsageLog = field(default_factory=lambda: UsageLog(maxlen=100_000))
     audit_log: AuditLog = field(init=False)
     created_at: float = field(init=False)
 

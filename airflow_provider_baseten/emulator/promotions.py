@@ -58,7 +58,7 @@ def plan_traffic(durations: Durations, settings: PromotionSettings, start: int =
     :param start: percentage of the traffic that has moved already.
     """
     if not settings.moves_stepwise:
-        return [(100, 0.0)]
+        return [(100, 0.0)] if start < 100 else []
     steps = [(percent, durations.ramp_up / len(_STEPS)) for percent in _STEPS if percent > start]
     if steps:
         percent, seconds = steps[-1]
@@ -122,12 +122,12 @@ class Promotion:
         return True
 
     def resume(self) -> bool:
-        """Continue after :meth:`pause`. Return whether the promotion was paused."""
+        """Continue after :meth:`pause`, with the whole time of ``RELEASING``. Return whether the promotion was paused."""
         if self.status != "PAUSED":
             return False
         self.status = self._resumed_status
         if self.status == "RELEASING":
-            self._release()
+            self._wait(self._durations.release, self._release)
         else:
             self._ramp_up()
         return True

@@ -70,6 +70,14 @@ def test_without_durations_a_promotion_is_complete_before_the_answer() -> None:
         assert (promotion(caller), current(caller)) == (None, "md2")
 
 
+def test_a_promotion_that_moves_all_traffic_at_once() -> None:
+    with managing(models(), durations=SLOW) as caller:
+        promote(caller, promotion_settings_override={"rolling_deploy": False})
+        assert caller.get(PATH)["in_progress_promotion"]["rolling_deploy"] is False
+        caller.advance(10)
+        assert (promotion(caller), current(caller)) == (None, "md2")
+
+
 @pytest.mark.parametrize(
     ("strategy", "status", "min_replica"),
     [("KEEP", "ACTIVE", 1), ("SCALE_TO_ZERO", "SCALED_TO_ZERO", 0), ("DEACTIVATE", "INACTIVE", 1)],
@@ -407,7 +415,9 @@ def test_plan_of_the_traffic() -> None:
     rolling = PromotionSettings()
     assert plan_traffic(Durations(ramp_up=8), rolling) == [(25, 2), (50, 2), (75, 2), (100, 2)]
     assert plan_traffic(Durations(ramp_up=8), rolling, start=50) == [(75, 2), (100, 2)]
-    assert plan_traffic(Durations(ramp_up=8), PromotionSettings(rolling_deploy=False)) == [(100, 0)]
+    at_once = PromotionSettings(rolling_deploy=False)
+    assert plan_traffic(Durations(ramp_up=8), at_once) == [(100, 0)]
+    assert plan_traffic(Durations(ramp_up=8), at_once, start=100) == []
 
 
 def make_schedule(**fields: Any) -> Schedule:

@@ -9,7 +9,7 @@ from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
 from airflow_provider_baseten.emulator.instance_types import find_instance_type
 from airflow_provider_baseten.emulator.management.chains import describe_chain_deployment, record
 from airflow_provider_baseten.emulator.management.deployments import find_by_id
-from airflow_provider_baseten.emulator.management.environment_content import describe_promotion
+from airflow_provider_baseten.emulator.management.environment_content import describe_environment, describe_promotion
 from airflow_provider_baseten.emulator.management.environments import check_new_name
 from airflow_provider_baseten.emulator.management.promotion_bodies import (
     PromoteChainBody,
@@ -90,7 +90,18 @@ def _describe(endpoint: Endpoint, environment: Environment) -> Content:
 def _list(workspace: Workspace, request: ManagementRequest) -> Content:
     endpoint = workspace.find_endpoint("chain", request.parameters["id"])
     environments = [one for one in endpoint.environments.values() if one.name != "development"]
-    return {"environments": [_describe(endpoint, environment) for environment in environments]}
+    return {"environments": [_describe_twice(workspace, endpoint, environment) for environment in environments]}
+
+
+def _describe_twice(workspace: Workspace, endpoint: Endpoint, environment: Environment) -> Content:
+    """Return an environment with the fields of an environment of a model and with those of one of a chain.
+
+    Baseten's OpenAPI document says that the list for a chain has environments of models, which hardly is so.
+    """
+    as_model, as_chain = describe_environment(workspace, endpoint, environment), _describe(endpoint, environment)
+    for name in ("current_deployment", "candidate_deployment"):
+        as_chain[name] = None if as_chain[name] is None else as_model[name] | as_chain[name]
+    return as_model | as_chain
 
 
 def _get(workspace: Workspace, request: ManagementRequest) -> Content:

@@ -1,5 +1,7 @@
 """Model APIs: the models, their prices and their use."""
 
+import math
+
 from airflow_provider_baseten.emulator.clock import timestamp
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
 from airflow_provider_baseten.emulator.management.pages import paginate
@@ -36,9 +38,8 @@ def _list_usage(workspace: Workspace, request: ManagementRequest) -> Content:
     width, default, maximum = _BUCKETS[read_choice(request, "bucket_width", _BUCKETS) or "1d"]
     group_by = read_choices(request, "group_by", _GROUPS)
     selected = [usage for usage in workspace.token_usage if start <= usage.time < end and _is_selected(usage, request)]
-    first = start // width * width
-    starts = [first + number * width for number in range(int((end - first) / width) + 1)]
-    page = paginate(request, [begin for begin in starts if begin < end], maximum=maximum, default=default)
+    starts = range(int(start // width * width), math.ceil(end), width)
+    page = paginate(request, starts, maximum=maximum, default=default)
     page["items"] = [
         {
             "start_time": timestamp(begin),

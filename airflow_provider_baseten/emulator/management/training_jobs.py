@@ -55,7 +55,8 @@ def _create(workspace: Workspace, request: ManagementRequest) -> Content:
 
 def _list(workspace: Workspace, request: ManagementRequest) -> Content:
     project = find_project(workspace, request)
-    return describe_jobs(workspace, [job for job in workspace.training.jobs.values() if job.project_id == project.id])
+    jobs = [job for job in workspace.training.jobs.values() if job.project_id == project.id]
+    return {"training_project": describe_project(workspace, project), **describe_jobs(workspace, jobs)}
 
 
 def _get(workspace: Workspace, request: ManagementRequest) -> Content:

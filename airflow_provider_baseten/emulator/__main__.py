@@ -2,11 +2,12 @@
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Scaling, Upstream
@@ -27,7 +28,7 @@ examples:
 The URL of a model is http://HOST:PORT/model-ID/environments/production/predict, of a chain .../chain-ID/.../run_remote.
 At the start, the emulator prints a command that calls a model and a command that adds an Airflow connection to it.
 The environment_variables in the config.yaml of a Truss are set for its model.
-Secrets of a Truss are read from the environment variables TRUSS_SECRET_{name}.
+Secrets of a Truss and of training jobs are read from the environment variables TRUSS_SECRET_{name}.
 """
 
 
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m airflow_
     """
     parser = _make_parser(prog)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Models may log more than the terminal shows: the management API has all of it.
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", handlers=[terminal])
     Container.failure_note = "The emulator's terminal shows the traceback."
     try:
         emulator = _make_emulator(options)
@@ -140,9 +144,15 @@ def _make_emulator(options: argparse.Namespace) -> Emulator:
         api_keys={options.invoke_api_key: "WORKSPACE_INVOKE"} if options.invoke_api_key else {},
         host=options.host,
         port=options.port,
+        secrets=_read_secrets(os.environ),
         webhook_secrets=options.webhook_secret,
         keep_requests=0,
     )
+
+
+def _read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    prefix = "TRUSS_SECRET_"
+    return {name.removeprefix(prefix): value for name, value in environment.items() if name.startswith(prefix)}
 
 
 def _check_key(option: str, key: str | None) -> None:

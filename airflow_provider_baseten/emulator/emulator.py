@@ -1,4 +1,4 @@
-"""Emulator of Baseten's inference API on this machine."""
+"""Emulator of Baseten's inference API and management API on this machine."""
 
 import asyncio
 import socket
@@ -24,9 +24,11 @@ from airflow_provider_baseten.emulator.records import RecordedRequest, RequestRe
 from airflow_provider_baseten.emulator.server import Server, event_loop_factory, listen
 from airflow_provider_baseten.emulator.training.service import TrainingService
 
+_LOCAL_HOSTS = {"127.0.0.1", "::1", "localhost"}
+
 
 class Emulator(Controls):
-    """Server that offers Baseten's inference API on this machine, by default at 127.0.0.1.
+    """Server that offers Baseten's inference API and management API on this machine, by default at 127.0.0.1.
 
     Use it as a context manager: the server listens when the block is entered and stops when the block is left.
 
@@ -107,6 +109,7 @@ class Emulator(Controls):
             training=training,
             secrets=dict(secrets or {}),
             disabled_features=frozenset(disabled_features),
+            runs_training=bool(keys) or host in _LOCAL_HOSTS,
         )
         self._gateway = Gateway(
             workspace=self._workspace,

@@ -179,6 +179,9 @@ class Gateway:
 
     async def _call_management(self, exchange: Exchange, path: str) -> None:
         record = exchange.record
+        # A browser adds this header when a page of another site sends a request. No such page may run a training job.
+        if exchange.method != "GET" and "origin" in record.headers:
+            raise GatewayError(403, "The management API accepts no changes from web pages.")
         content = self._management_api.respond(
             exchange.method,
             path,

@@ -122,7 +122,7 @@ class Promotion:
         return True
 
     def resume(self) -> bool:
-        """Continue after :meth:`pause`, with the whole time of ``RELEASING``. Return whether the promotion was paused."""
+        """Continue after :meth:`pause`, with the whole time of ``RELEASING``. Return whether it was paused."""
         if self.status != "PAUSED":
             return False
         self.status = self._resumed_status

@@ -133,6 +133,27 @@ def test_checkpoints_and_their_files(trainer: Trainer) -> None:
         assert httpx.get(file["url"].replace("step-1/model%201.bin", wrong)).status_code == 404
 
 
+def test_files_without_a_folder_are_a_checkpoint_too(trainer: Trainer) -> None:
+    job_id = trainer.create('echo 1 > "$BT_CHECKPOINT_DIR/model.bin"', checkpointing_config={"enabled": True})
+    trainer.ended(job_id)
+    (found,) = trainer.caller.get(f"{trainer.jobs}/{job_id}/checkpoints")["checkpoints"]
+    assert (found["checkpoint_id"], found["checkpoint_type"], found["size_bytes"]) == ("rank-0", "full", 2)
+
+
+def test_no_web_page_can_run_a_job(trainer: Trainer) -> None:
+    headers = {"origin": "https://other.example"}
+    response = trainer.caller.send("POST", trainer.jobs, trainer.body("true"), headers=headers)
+    assert (response.status_code, trainer.caller.baseten.training_jobs) == (403, {})
+
+
+@pytest.mark.parametrize(("options", "status"), [({}, 403), ({"api_key": "abcd.the-key"}, 200)])
+def test_jobs_from_other_machines_need_a_key(options: Any, status: int) -> None:
+    with managing(host="127.0.0.2", **options) as caller:
+        caller._client.headers["authorization"] = "Bearer abcd.the-key"
+        trainer = Trainer(caller)
+        assert caller.send("POST", trainer.jobs, trainer.body("true")).status_code == status
+
+
 def test_a_job_that_loads_a_checkpoint(trainer: Trainer) -> None:
     saves = 'mkdir "$BT_CHECKPOINT_DIR/c"; echo 7 > "$BT_CHECKPOINT_DIR/c/state"'
     trainer.ended(trainer.create(saves, checkpointing_config={"enabled": True}))
@@ -255,7 +276,7 @@ def test_a_project_is_found_by_its_name(trainer: Trainer) -> None:
 )
 def test_wrong_jobs(trainer: Trainer, job: Any) -> None:
     assert trainer.caller.send("POST", trainer.jobs, {"training_job": job}).status_code == 400
-    assert trainer.caller.get(trainer.jobs) == {"training_jobs": []}
+    assert trainer.caller.get(trainer.jobs)["training_jobs"] == []
 
 
 def _is_running(pid: int) -> bool:

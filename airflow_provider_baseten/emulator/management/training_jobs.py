@@ -42,6 +42,8 @@ def _find(workspace: Workspace, request: ManagementRequest) -> TrainingJob:
 
 
 def _create(workspace: Workspace, request: ManagementRequest) -> Content:
+    if not workspace.runs_training:
+        raise GatewayError(403, "Training jobs run only for this machine or with an API key; start it with one.")
     project, body = find_project(workspace, request), request.body(JobBody).training_job
     job = workspace.training.create_job(
         project.id,

@@ -49,6 +49,7 @@ class Workspace:
     :param meter: meter of replicas, requests and training jobs.
     :param training: training projects and jobs.
     :param secrets: values of secrets by name.
+    :param runs_training: whether training jobs may run. They run commands on this machine.
     :param token_usage: usage of Model APIs.
     :param disabled_features: beta features that the workspace does not have.
     """
@@ -64,6 +65,7 @@ class Workspace:
     training: TrainingService
     secrets: dict[str, str] = field(repr=False)
     disabled_features: frozenset[Feature] = frozenset()
+    runs_training: bool = True
     token_usage: UsageLog = field(default_factory=lambda: UsageLog(maxlen=100_000))
     audit_log: AuditLog = field(init=False)
     created_at: float = field(init=False)

@@ -30,9 +30,9 @@ class CheckpointFile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Checkpoint: a folder in the checkpoint folder of the job.
+    """Checkpoint: a folder in the checkpoint folder of the job, or the files beside such folders.
 
-    :param name: name of the folder, which is the id of the checkpoint.
+    :param name: name, which is the id of the checkpoint.
     :param files: its files.
     :param adapter_config: contents of ``adapter_config.json``, ``None`` for a full model.
     """
@@ -58,12 +58,14 @@ def list_files(job: TrainingJob) -> list[CheckpointFile]:
 
 
 def list_checkpoints(job: TrainingJob) -> list[Checkpoint]:
-    """Return the checkpoints of a job, the oldest first. Files outside of a folder belong to no checkpoint."""
+    """Return the checkpoints of a job, the oldest first.
+
+    Files that are not in a folder are a checkpoint with the name of their node, which is this emulator's choice.
+    """
     files: dict[str, list[CheckpointFile]] = {}
     for file in list_files(job):
         name, slash, _ = file.name.partition("/")
-        if slash:
-            files.setdefault(name, []).append(file)
+        files.setdefault(name if slash else f"rank-{file.node_rank}", []).append(file)
     checkpoints = [Checkpoint(name, own, _read_adapter_config(own)) for name, own in files.items()]
     return sorted(checkpoints, key=lambda checkpoint: (checkpoint.created_at, checkpoint.name))
 

@@ -145,9 +145,15 @@ class Controls:
         return endpoint
 
     def _run_in_loop(self, function: Callable[[], object]) -> None:
-        """Call a function in the server's event loop. If the server is not running, call the function directly."""
+        """Call a function in the server's event loop. If the server is not running, call the function directly.
+
+        :raises EmulatorError: the function needs time, and the server is not running.
+        """
         if self._loop is None:
-            function()
+            try:
+                function()
+            except RuntimeError as exc:  # There is no event loop that could measure the time.
+                raise EmulatorError("Start the emulator first: this change takes time.") from exc
             return
 
         async def run() -> None:

@@ -46,41 +46,47 @@ def collect_logs(target: LogTarget) -> Iterator[None]:
         _target.reset(token)
 
 
-class ModelLogHandler(logging.Handler):
-    """Handler that adds records of the standard ``logging`` to the log of the current request's deployment.
+class LogCollection:
+    """Collection of the records of all loggers while at least one emulator runs.
 
-    Only records that the loggers of this process accept get here: with the default level of the root logger, these are
+    Records are seen when they are made. A handler at the root logger would see them too, but as long as the root logger
+    has a handler, ``logging.basicConfig`` does nothing, and a program without handlers prints no warnings.
+
+    Only records that the loggers of this process accept are made: with the default level of the root logger, these are
     warnings and errors.
     """
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Add a record. Of the emulator's own records, only those with an exception of the model are added."""
-        target = _target.get()
-        if target is None or (record.name.startswith(_OWN_LOGGERS) and record.exc_info is None):
-            return
-        try:
-            target.add(self.format(record), _level(record.levelno))
-        except Exception:
-            self.handleError(record)
-
-
-class LogCollection:
-    """Collection of the records of all loggers while at least one emulator runs."""
-
     def __init__(self) -> None:
-        self._handler = ModelLogHandler()
         self._users = 0
+        self._make_record: Callable[..., logging.LogRecord] = logging.LogRecord
+        self._format = logging.Formatter().format
 
     def start(self) -> None:
         """Begin to collect records."""
         self._users += 1
-        logging.getLogger().addHandler(self._handler)
+        if self._users == 1:
+            self._make_record = logging.getLogRecordFactory()
+            logging.setLogRecordFactory(self._collect)
 
     def stop(self) -> None:
         """Stop when no emulator needs the records any more."""
         self._users -= 1
         if not self._users:
-            logging.getLogger().removeHandler(self._handler)
+            logging.setLogRecordFactory(self._make_record)
+
+    def _collect(self, *arguments: Any, **options: Any) -> logging.LogRecord:
+        """Make a record, and add it to the log of the current request's deployment.
+
+        Of the emulator's own records, only those with an exception of the model are added.
+        """
+        record = self._make_record(*arguments, **options)
+        target = _target.get()
+        if target is not None and (record.exc_info is not None or not record.name.startswith(_OWN_LOGGERS)):
+            try:
+                target.add(self._format(record), _level(record.levelno))
+            except Exception as error:  # As with every handler, a wrong log call must not break the model.
+                target.add(f"A log record could not be formatted: {type(error).__name__}", "ERROR")
+        return record
 
 
 COLLECTION = LogCollection()

@@ -280,6 +280,8 @@ def test_knobs_that_make_no_sense() -> None:
     for call in (baseten.set_status, baseten.fail_next_start):
         with pytest.raises(EmulatorError, match="PAUSED"):
             call("m", "PAUSED")
+    with pytest.raises(EmulatorError, match="Start the emulator first"):
+        Emulator({"m": echo}, durations=SLOW).deactivate("m")
     with pytest.raises(EmulatorError, match="no model or chain other"):
         baseten.delete("other")
 

@@ -45,6 +45,20 @@ def test_logs_have_the_id_of_their_request() -> None:
         assert [line["message"] for line in posted] == ["after"]
 
 
+def test_logging_of_the_process_stays_as_it_is() -> None:
+    factory, handlers = logging.getLogRecordFactory(), list(logging.getLogger().handlers)
+    quiet = logging.getLogger("quiet.model")
+    quiet.propagate = False
+    quiet.addHandler(logging.NullHandler())
+    with managing({"m": lambda _: quiet.error("wrong %d", "call")}) as caller:
+        with managing():
+            pass
+        assert logging.getLogger().handlers == handlers
+        caller.predict()
+        assert lines(caller) == ["A log record could not be formatted: TypeError"]
+    assert logging.getLogRecordFactory() is factory
+
+
 def test_filters_of_logs() -> None:
     with managing({"m": model}) as caller:
         caller.predict("one")

@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,16 @@ class TokenUsage:
 
 #: Usage of the most recent requests.
 UsageLog = deque[TokenUsage]
+
+
+def cost(usage: TokenUsage, prices: Mapping[str, tuple[float, float]]) -> float:
+    """Return the cost of a request in USD, 0 for a model without prices.
+
+    :param usage: tokens of the request.
+    :param prices: slug -> prices of a million tokens of input and of output in USD.
+    """
+    input_price, output_price = prices.get(usage.model, (0.0, 0.0))
+    return (usage.input_tokens * input_price + usage.output_tokens * output_price) / 1e6
 
 
 def read_usage(body: bytes) -> dict[str, int]:

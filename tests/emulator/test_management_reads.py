@@ -253,6 +253,10 @@ def test_use_and_cost() -> None:
             ("billing/usage_summary", {"start_date": "2026-01-01T00:00:00Z", "end_date": "2026-02-02T00:00:00Z"}),
             ("billing/usage_summary", {"start_date": "2026-01-01", "end_date": "2026-01-02"}),
             ("model_apis/usage", {}),
+            ("billing/model_apis", {"start_date": "2026-08-04"}),
+            ("billing/model_apis", {"start_date": "2026-08-05", "end_date": "2026-11-05"}),
+            ("billing/model_apis", {"start_date": "yesterday"}),
+            ("billing/tool_call_usage", {}),
             ("model_apis/usage", {"start_time": dates[1], "end_time": dates[0]}),
         ):
             assert caller.send("GET", path, params=wrong).status_code == 400, wrong

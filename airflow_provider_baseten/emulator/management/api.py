@@ -13,6 +13,7 @@ from airflow_provider_baseten.emulator.management import (
     instance_types,
     logs,
     metrics,
+    model_api_costs,
     model_apis,
     models,
     promotions,
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *startups.ROUTES,
     *audit_logs.ROUTES,
     *billing.ROUTES,
+    *model_api_costs.ROUTES,
     *training_projects.ROUTES,
     *training_jobs.ROUTES,
 )

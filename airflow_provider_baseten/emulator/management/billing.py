@@ -10,7 +10,7 @@ from airflow_provider_baseten.emulator.management.queries import read_time, requ
 from airflow_provider_baseten.emulator.management.routes import Content, ManagementRequest, Route
 from airflow_provider_baseten.emulator.management.training_content import get_instance_type
 from airflow_provider_baseten.emulator.management.workspace import Workspace
-from airflow_provider_baseten.emulator.token_usage import TokenUsage
+from airflow_provider_baseten.emulator.token_usage import TokenUsage, cost
 
 _MAX_SECONDS = 31 * 86_400
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -46,10 +46,10 @@ def _describe_deployment(workspace: Workspace, id_: str, deployment_id: str, win
     def measure(window: _Window) -> Content:
         start, end = window
         minutes = workspace.meter.replica_minutes(id_, deployment_id, start=start, end=end)
-        cost = minutes * price(instance_type)
+        amount = _money(minutes * price(instance_type))
         return {
-            "subtotal": _money(cost),
-            "compute_cost": _money(cost),
+            "subtotal": amount,
+            "compute_cost": amount,
             "surcharge_cost": _money(0),
             "minutes": round(minutes),
             "inference_requests": workspace.meter.paid_requests(id_, deployment_id, start=start, end=end),
@@ -109,12 +109,8 @@ def _describe_model_apis(workspace: Workspace, window: _Window) -> Content:
 
 
 def _sum_tokens(workspace: Workspace, usages: list[TokenUsage]) -> Content:
-    cost = 0.0
-    for usage in usages:
-        input_price, output_price = workspace.model_prices.get(usage.model, (0.0, 0.0))
-        cost += (usage.input_tokens * input_price + usage.output_tokens * output_price) / 1e6
     return {
-        "subtotal": _money(cost),
+        "subtotal": _money(sum(cost(usage, workspace.model_prices) for usage in usages)),
         "input_tokens": sum(usage.input_tokens for usage in usages),
         "output_tokens": sum(usage.output_tokens for usage in usages),
         "cached_input_tokens": sum(usage.cached_input_tokens for usage in usages),

@@ -41,6 +41,8 @@ READS: list[tuple[str, dict[str, Any]]] = [
     ("get_model_apis_model_api_name", {"model_api_name": "chat"}),
     ("get_model_apis_usage", {"params": {"start_time": DAY["start_date"], "group_by": ["model"]}}),
     ("get_billing_usage_summary", {"params": DAY}),
+    ("get_billing_model_apis", {"params": {"start_date": NOW.date(), "group_by": ["model"]}}),
+    ("get_billing_tool_call_usage", {"params": {"start_date": NOW.date()}}),
     ("get_audit_logs", {"params": {"limit": 1}}),
     ("get_models_audit_logs", MODEL),
     ("get_chains_audit_logs", CHAIN),

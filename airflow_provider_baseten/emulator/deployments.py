@@ -261,6 +261,8 @@ class Deployment:
         self._cancel_walk()
         for number, (phase, seconds) in enumerate(phases, 1):
             self._phase = phase
+            if phase == "DEPLOYING":
+                self.replicas.begin_start()
             if seconds > 0:
                 self._walk = self._clock.call_later(seconds, partial(self._follow, phases[number:], then))
                 return

@@ -18,9 +18,9 @@ class Fault:
 
     :param target: id of the model or chain to match, by default any.
     :param action: action to match (``predict``, ``run_remote``, ``sync``, ``wake``, ``async_predict``,
-        ``async_run_remote``, ``async_request``, ``async_queue_status``, ``model_apis``, or the path of a management
-        call without ``/v1/``, in which ``*`` stands for anything), by default any of these. ``webhook`` matches
-        deliveries of webhooks, see below.
+        ``async_run_remote``, ``async_request``, ``async_queue_status``, ``model_apis``, ``training_files`` for the
+        presigned URLs of checkpoints, or the path of a management call without ``/v1/``, in which ``*`` stands for
+        anything), by default any of these. ``webhook`` matches deliveries of webhooks, see below.
     :param method: HTTP method to match, by default any.
     :param times: number of requests into which the fault is injected; ``None`` for all until the faults are cleared.
     :param delay: seconds to wait before anything else happens.

@@ -171,10 +171,14 @@ class Replicas:
         """Keep replicas from starting, and let requests wait, until :meth:`restart`."""
         self.is_stopped = True
 
+    def begin_start(self) -> None:
+        """Begin to start the replicas that are ready after :meth:`restart`."""
+        self._set(starting=max(1, self.scaling.min_replica))
+
     def restart(self) -> None:
-        """Start the minimum number of replicas, but at least one, without a cold start. An idle one stops later."""
+        """Have the minimum number of replicas ready, but at least one. An idle one stops later."""
         self.is_stopped = False
-        self._set(ready=max(1, self.scaling.min_replica))
+        self._set(ready=max(1, self.scaling.min_replica), starting=0)
         self._admit_parked()
         self._schedule_scale_down()
 

@@ -275,6 +275,21 @@ def test_the_meter_counts_replicas_and_requests() -> None:
         assert (meter.replica_minutes("m", "other"), meter.paid_requests("m", "other")) == (0.0, 0)
 
 
+def test_a_replica_counts_while_it_starts() -> None:
+    with managing(scaled(cold_start=30), durations=SLOW) as caller:
+        caller.baseten.deactivate("m")
+        caller.advance(10)
+        caller.post(f"{PATH}/activate")
+        caller.advance(60)
+        assert caller.status() == "ACTIVE"
+        caller.baseten.fail_next_start("m", "BUILD_FAILED")
+        caller.baseten.deactivate("m")
+        caller.advance(10)
+        caller.post(f"{PATH}/activate")
+        caller.advance(600)
+        assert (caller.status(), caller.baseten.meter.replica_minutes("m")) == ("BUILD_FAILED", 1.0)
+
+
 def test_knobs_that_make_no_sense() -> None:
     baseten = Emulator({"m": echo})
     for call in (baseten.set_status, baseten.fail_next_start):

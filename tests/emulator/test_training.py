@@ -16,6 +16,7 @@ import pytest
 from management_support import Caller, managing, until
 
 from airflow_provider_baseten.emulator import Durations, Fault
+from airflow_provider_baseten.emulator.training import process
 from airflow_provider_baseten.emulator.training.jobs import Recipe, TrainingJob, order_jobs, select_startable
 
 pytestmark = pytest.mark.processes
@@ -96,6 +97,16 @@ def test_stop_ends_the_whole_process_group(trainer: Trainer) -> None:
     trainer.ended(job_id, "STOPPED")
     until(lambda: not _is_running(child))
     assert trainer.caller.send("POST", f"{trainer.jobs}/{job_id}/stop", {}).status_code == 400
+
+
+def test_a_job_that_ignores_the_stop_is_killed(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_SECONDS_TO_END", 0.1)
+    job_id = trainer.create("trap 'echo asked' TERM; echo $$; while true; do sleep 0.05; done")
+    until(lambda: trainer.lines(job_id))
+    trainer.caller.post(f"{trainer.jobs}/{job_id}/stop", {})
+    trainer.ended(job_id, "STOPPED")
+    assert "asked" in trainer.lines(job_id)
+    assert not _is_running(int(trainer.lines(job_id)[0]))
 
 
 def test_the_end_of_the_emulator_ends_all_jobs() -> None:

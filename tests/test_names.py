@@ -8,13 +8,17 @@ from pathlib import Path
 import airflow_provider_baseten
 
 PACKAGE = Path(airflow_provider_baseten.__path__[0])
+# A program of its own, which shares no code with the rest. Both use the terms of Baseten's API.
+EMULATOR = "emulator/"
 # Public names that several modules may define, with the reason.
 EXCUSED = {
+    "P": "parameters of a function, for type checkers",
+    "ROUTES of the emulator": "each group of routes has it",
     "T": "a type variable",
     "counts": "each input format has it, for `InputFormat`",
     "encode_part": "each format of parts has it, for `PartFormat`",
     "log": "the logger of its module",
-    "logger": "the logger of its module, in the emulator",
+    "logger of the emulator": "the logger of its module",
     "main": "each command line has it",
     "row_numbers": "each format of parts has it, for `PartFormat`",
     "rows": "each input format has it, for `InputFormat`",
@@ -28,7 +32,12 @@ def homonyms(package: Path) -> dict[str, list[str]]:
         for name in {*defined_names(ast.parse(file.read_text()).body)}:
             if not name.startswith("_"):
                 modules[name].append(file.relative_to(package).as_posix())
-    return {name: files for name, files in modules.items() if len(files) > 1}
+    return {
+        f"{name}{' of the emulator' if is_emulator else ''}": own
+        for name, files in modules.items()
+        for is_emulator in (False, True)
+        if len(own := [file for file in files if file.startswith(EMULATOR) is is_emulator]) > 1
+    }
 
 
 def defined_names(body: list[ast.stmt]) -> Iterator[str]:

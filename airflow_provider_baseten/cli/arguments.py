@@ -12,7 +12,7 @@ def arg(*flags: str, **options: Any) -> Arg:
     return Arg(flags, **options)  # type: ignore[no-untyped-call]
 
 
-def seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
     """Return a positive number of seconds.
 
     :raises argparse.ArgumentTypeError: the text is something else.

@@ -5,7 +5,7 @@ Every ``airflow`` command imports this module, so it must load fast. The command
 
 import argparse
 
-from airflow_provider_baseten.cli.arguments import CONN_ID, MODEL_OR_CHAIN, TARGET, arg, seconds
+from airflow_provider_baseten.cli.arguments import CONN_ID, MODEL_OR_CHAIN, TARGET, arg, positive_seconds
 from airflow_provider_baseten.cli.management_definition import MANAGEMENT_COMMANDS
 from airflow_provider_baseten.compat import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
@@ -42,7 +42,7 @@ _COMMANDS = (
             arg("--stream", action="store_true", help="print the output as it arrives, undecoded"),
             arg(
                 "--timeout",
-                type=seconds,
+                type=positive_seconds,
                 metavar="SECONDS",
                 help="timeout for the response, and for each part of a streamed one; by default 1260",
             ),
@@ -127,7 +127,7 @@ _COMMANDS = (
             ),
             arg(
                 "--interval",
-                type=seconds,
+                type=positive_seconds,
                 default=5.0,
                 metavar="SECONDS",
                 help="time between two rounds, by default 5; a task waits a minute for a result that was delivered",

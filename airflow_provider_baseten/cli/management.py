@@ -59,7 +59,7 @@ def environments(options: argparse.Namespace) -> None:
 
 
 @command
-def promote(options: argparse.Namespace) -> None:
+def promote_deployment(options: argparse.Namespace) -> None:
     """Promote a deployment, and print the deployment that Baseten promotes."""
     model_id, environment = _model_id(options), options.environment
     with open_client(options) as client:

@@ -48,7 +48,7 @@ MANAGEMENT_COMMANDS = (
         name="promote",
         help="Promote a deployment to an environment",
         description="Promote a deployment of a model to an environment, and print what Baseten promotes.",
-        func=lazy_load_command(f"{_HERE}.management.promote"),
+        func=lazy_load_command(f"{_HERE}.management.promote_deployment"),
         args=(
             CONN_ID,
             MODEL_ID,

@@ -38,7 +38,7 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
     :param operator: operator of the task.
     :param error: error with which the task fails.
     """
-    request_id = request_id_of(error)
+    request_id = failed_request_id(error)
     try:
         target = operator.called_target
     except (AttributeError, BasetenError):
@@ -52,7 +52,7 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
             operator.log.info("| %s %s", line.level or "INFO", one_line(line.message, _MAX_CHARACTERS))
 
 
-def request_id_of(error: BaseException) -> str | None:
+def failed_request_id(error: BaseException) -> str | None:
     """Return the id of a request that failed in the model; ``None`` for other errors."""
     is_of_model = isinstance(error, BasetenModelError) and not isinstance(error, BasetenOutputError)
     if is_of_model or (isinstance(error, BasetenAsyncRequestError) and error.may_have_run):

@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_baseten.activity.task_summary import TaskSummary
 from airflow_provider_baseten.api.error_record import error_from
-from airflow_provider_baseten.api.management.statuses import CALLABLE, FAILED
+from airflow_provider_baseten.api.management.statuses import CALLABLE_STATUSES, FAILED_STATUSES
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_texts, given, seconds, shown
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException
@@ -43,7 +43,7 @@ class BasetenDeploymentSensor(BasetenOperator, BaseSensorOperator):
     :param deployment_id: id of the deployment, instead of an environment. (templated)
     :param target_statuses: statuses that end the wait, by default ``ACTIVE`` and ``SCALED_TO_ZERO``.
     :param failed_statuses: statuses that end the wait with an error, by default ``BUILD_FAILED``, ``BUILD_STOPPED``,
-        ``DEPLOY_FAILED``, ``FAILED`` and ``UNHEALTHY``, except those in ``target_statuses``.
+        ``DEPLOY_FAILED``, ``FAILED_STATUSES`` and ``UNHEALTHY``, except those in ``target_statuses``.
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
     :param retry_policy: policy that decides whether a failure is retried, by default
@@ -70,8 +70,8 @@ class BasetenDeploymentSensor(BasetenOperator, BaseSensorOperator):
         chain_id: str | None = None,
         environment: str | None = None,
         deployment_id: str | None = None,
-        target_statuses: Collection[str] = CALLABLE,
-        failed_statuses: Collection[str] = FAILED,
+        target_statuses: Collection[str] = CALLABLE_STATUSES,
+        failed_statuses: Collection[str] = FAILED_STATUSES,
         baseten_conn_id: str = DEFAULT_CONN_ID,
         deferrable: bool | None = None,
         retry_policy: "RetryPolicy | None" = None,

@@ -15,9 +15,9 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 
 MinReplica = Annotated[int, NUMBER, Field(ge=0)]
 MaxReplica = Annotated[int, NUMBER, Field(ge=1)]
-Window = Annotated[int, NUMBER, Field(ge=10, le=3600)]
-Delay = Annotated[int, NUMBER, Field(ge=0, le=3600)]
-Positive = Annotated[int, NUMBER, Field(ge=1)]
+WindowSeconds = Annotated[int, NUMBER, Field(ge=10, le=3600)]
+DelaySeconds = Annotated[int, NUMBER, Field(ge=0, le=3600)]
+PositiveCount = Annotated[int, NUMBER, Field(ge=1)]
 Percent = Annotated[int, NUMBER, Field(ge=1, le=100)]
 ScaleDownRate = Annotated[int, NUMBER, Field(ge=1, le=50)]
 
@@ -48,11 +48,11 @@ class AutoscalingUpdate(TypedDict, total=False):
 
     min_replica: MinReplica | None
     max_replica: MaxReplica | None
-    autoscaling_window: Window | None
-    scale_down_delay: Delay | None
-    concurrency_target: Positive | None
+    autoscaling_window: WindowSeconds | None
+    scale_down_delay: DelaySeconds | None
+    concurrency_target: PositiveCount | None
     target_utilization_percentage: Percent | None
-    target_in_flight_tokens: Positive | None
+    target_in_flight_tokens: PositiveCount | None
     max_scale_down_rate: ScaleDownRate | None
 
 

@@ -10,13 +10,13 @@ from typing_extensions import TypedDict
 
 from airflow_provider_baseten.api.management.autoscaling import (
     AutoscalingSettings,
-    Delay,
+    DelaySeconds,
     MaxReplica,
     MinReplica,
     Percent,
-    Positive,
+    PositiveCount,
     ScaleDownRate,
-    Window,
+    WindowSeconds,
 )
 from airflow_provider_baseten.api.management.body import NUMBER, ONLY_KNOWN, check_body
 from airflow_provider_baseten.api.management.resource import Resource, Time
@@ -36,7 +36,7 @@ _SETTINGS = (
 )
 
 
-class Schedule(Resource):
+class AutoscalingSchedule(Resource):
     """Autoscaling schedule: ``DAILY`` and ``HOURLY`` have weekdays and a time of the day, ``ONE_TIME`` has two times.
 
     A setting that is ``None`` follows the environment.
@@ -67,7 +67,7 @@ class Schedules(Resource):
     """Schedules of an environment. ``applied_state`` is ``None`` if the environment has no deployment."""
 
     timezone: str | None = None
-    schedules: list[Schedule] = Field(default_factory=list)
+    schedules: list[AutoscalingSchedule] = Field(default_factory=list)
     applied_state: AppliedState | None = None
 
 
@@ -92,17 +92,17 @@ class ScheduleSettings(TypedDict):
 
     min_replica: MinReplica
     max_replica: MaxReplica
-    autoscaling_window: NotRequired[Window | None]
-    scale_down_delay: NotRequired[Delay | None]
-    concurrency_target: NotRequired[Positive | None]
+    autoscaling_window: NotRequired[WindowSeconds | None]
+    scale_down_delay: NotRequired[DelaySeconds | None]
+    concurrency_target: NotRequired[PositiveCount | None]
     target_utilization_percentage: NotRequired[Percent | None]
-    target_in_flight_tokens: NotRequired[Positive | None]
+    target_in_flight_tokens: NotRequired[PositiveCount | None]
     max_scale_down_rate: NotRequired[ScaleDownRate | None]
 
 
 @with_config(ONLY_KNOWN)
 class RepeatedSchedule(TypedDict):
-    """Schedule that repeats: ``DAILY``, or ``HOURLY`` without ``start_hour`` and ``end_hour``.
+    """AutoscalingSchedule that repeats: ``DAILY``, or ``HOURLY`` without ``start_hour`` and ``end_hour``.
 
     :param id: id of the schedule to replace; left out for a new one.
     """
@@ -121,7 +121,7 @@ class RepeatedSchedule(TypedDict):
 
 @with_config(ONLY_KNOWN)
 class OneTimeSchedule(TypedDict):
-    """Schedule that applies once, from ``start_at`` until before ``end_at``; both have a time zone.
+    """AutoscalingSchedule that applies once, from ``start_at`` until before ``end_at``; both have a time zone.
 
     :param id: id of the schedule to replace; left out for a new one.
     """

@@ -3,6 +3,6 @@
 from typing import Final
 
 #: Statuses in which a deployment takes requests. A deployment that has scaled to zero starts a replica for a request.
-CALLABLE: Final = ("ACTIVE", "SCALED_TO_ZERO")
+CALLABLE_STATUSES: Final = ("ACTIVE", "SCALED_TO_ZERO")
 #: Statuses in which a deployment can't run. It can leave ``UNHEALTHY`` by itself, the others only by a new attempt.
-FAILED: Final = ("BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED", "UNHEALTHY")
+FAILED_STATUSES: Final = ("BUILD_FAILED", "BUILD_STOPPED", "DEPLOY_FAILED", "FAILED", "UNHEALTHY")

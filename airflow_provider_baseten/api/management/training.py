@@ -1,278 +1,29 @@
-"""Training projects and their jobs."""
+"""Calls for training projects and their jobs."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Any
 
-from pydantic import Field, with_config
-from typing_extensions import TypedDict
-
-from airflow_provider_baseten.api.management.body import NUMBER, ONLY_KNOWN, check_body, millis
+from airflow_provider_baseten.api.management.body import check_body, millis
 from airflow_provider_baseten.api.management.call import Call, change, get, reads
-from airflow_provider_baseten.api.management.instances import InstanceType
 from airflow_provider_baseten.api.management.logs import Direction, LogLevel, LogLine, log_query
 from airflow_provider_baseten.api.management.path import segment
-from airflow_provider_baseten.api.management.resource import Resource, Time
+from airflow_provider_baseten.api.management.training_jobs import (
+    Checkpoint,
+    CheckpointFiles,
+    DeletedJob,
+    GpuCapacity,
+    QueueContext,
+    TrainingJob,
+    TrainingMetrics,
+    TrainingProject,
+)
+from airflow_provider_baseten.api.management.training_spec import (
+    TrainingJobSpec,
+    TrainingJobUpdate,
+    check_training_job,
+)
 from airflow_provider_baseten.exceptions import BasetenInputError
-
-Availability = Literal["dedicated", "spot"]
-
-#: Statuses in which a job has ended.
-SUCCEEDED: Final = "TRAINING_JOB_COMPLETED"
-ENDED: Final = frozenset({SUCCEEDED, "TRAINING_JOB_FAILED", "TRAINING_JOB_DEPLOY_FAILED", "TRAINING_JOB_STOPPED"})
-#: Status of a job that waits for capacity.
-PENDING: Final = "TRAINING_JOB_PENDING"
-
-
-class ProjectSummary(Resource):
-    """Id and name of a training project."""
-
-    id: str
-    name: str = ""
-
-
-class TrainingJob(Resource):
-    """Training job. ``error_message`` also explains why a pending job waits."""
-
-    id: str
-    current_status: str
-    name: str | None = None
-    created_at: Time | None = None
-    updated_at: Time | None = None
-    error_message: str | None = None
-    training_project_id: str | None = None
-    training_project: ProjectSummary | None = None
-    instance_type: InstanceType | None = None
-    node_count: int = 1
-    checkpoint_sync_status: str | None = None
-    priority: int = 0
-    availability_model: str | None = None
-
-
-class TrainingProject(Resource):
-    """Training project."""
-
-    id: str
-    name: str
-    created_at: Time | None = None
-    updated_at: Time | None = None
-    team_name: str | None = None
-    latest_job: TrainingJob | None = None
-
-
-class Checkpoint(Resource):
-    """Checkpoint that a job has saved."""
-
-    checkpoint_id: str
-    training_job_id: str | None = None
-    created_at: Time | None = None
-    checkpoint_type: str = ""
-    base_model: str | None = None
-    lora_adapter_config: dict[str, Any] | None = None
-    size_bytes: int = 0
-    sync_status: str | None = None
-
-
-class CheckpointFile(Resource):
-    """File of a checkpoint; the ``url`` can be read without a key for some time."""
-
-    url: str
-    relative_file_name: str
-    node_rank: int = 0
-    size_bytes: int = 0
-    last_modified: str = ""
-
-
-class CheckpointFiles(Resource):
-    """Page of files; ``next_page_token`` is ``None`` on the last page."""
-
-    presigned_urls: list[CheckpointFile]
-    next_page_token: int | None = None
-    total_count: int = 0
-
-
-class Capacity(Resource):
-    """GPUs that the organization or the team may use."""
-
-    gpu_type: str
-    max_gpus: int
-    min_gpus: int | None = None
-    last_modified: Time | None = None
-
-
-class QueuedJob(Resource):
-    """Job that is ahead in the queue, with ``requested_gpus``, or that uses ``total_gpus``."""
-
-    training_job_id: str
-    training_job_name: str | None = None
-    instance_type_name: str = ""
-    requested_gpus: int | None = None
-    total_gpus: int | None = None
-    priority: int | None = None
-    submitted_at: Time | None = None
-    status_at_submit: str | None = None
-    status_set_at: Time | None = None
-
-
-class QueueEvent(Resource):
-    """Change of a job while this one waited."""
-
-    training_job_id: str
-    training_job_name: str | None = None
-    status: str
-    created: Time | None = None
-    event_message: str | None = None
-    exit_code: int | None = None
-
-
-class QueueContext(Resource):
-    """Why a job waits: the capacity, the jobs that use it and the jobs ahead, when the job was submitted."""
-
-    target_job_id: str
-    gpu_type: str = ""
-    requested_gpus: int | None = None
-    submitted_at: Time | None = None
-    released_at: Time | None = None
-    pending_seconds: int | None = None
-    org_capacity: Capacity | None = None
-    team_capacity: Capacity | None = None
-    active_at_submit: list[QueuedJob] = Field(default_factory=list)
-    pending_ahead_at_submit: list[QueuedJob] = Field(default_factory=list)
-    events: list[QueueEvent] = Field(default_factory=list)
-    events_window_end: Time | None = None
-
-
-class GpuCapacity(Resource):
-    """Capacity of one type of GPU."""
-
-    gpu_type: str
-    baseline: int = 0
-    limit: int = 0
-    usage_count: int = 0
-    dedicated_usage_count: int = 0
-    spot_usage_count: int = 0
-
-
-class MetricValue(Resource):
-    """Value of a metric at one time."""
-
-    value: float
-    timestamp: Time
-
-
-class TrainingMetrics(Resource):
-    """Metrics of a job: use of each GPU by its id, and of the CPUs and the memory."""
-
-    training_job: TrainingJob
-    gpu_utilization: dict[str, list[MetricValue]] = Field(default_factory=dict)
-    gpu_memory_usage_bytes: dict[str, list[MetricValue]] = Field(default_factory=dict)
-    cpu_usage: list[MetricValue] = Field(default_factory=list)
-    cpu_memory_usage_bytes: list[MetricValue] = Field(default_factory=list)
-
-
-class DeletedJob(Resource):
-    """Confirmation that a job was deleted."""
-
-    id: str
-    training_project_id: str | None = None
-    deleted: bool = True
-
-
-_Text = Annotated[str, Field(min_length=1)]
-_Count = Annotated[int, NUMBER, Field(ge=1)]
-
-
-@with_config(ONLY_KNOWN)
-class Image(TypedDict):
-    """Container image of a job. ``docker_auth`` names secrets of the workspace, never their values."""
-
-    base_image: _Text
-    docker_auth: NotRequired[dict[str, Any] | None]
-
-
-@with_config(ONLY_KNOWN)
-class Accelerator(TypedDict):
-    """Type and number of GPUs of a node, for example ``{"accelerator": "H100", "count": 8}``."""
-
-    accelerator: _Text
-    count: _Count
-
-
-@with_config(ONLY_KNOWN)
-class Compute(TypedDict, total=False):
-    """Compute of a job.
-
-    :param node_count: nodes, by default 1.
-    :param cpu_count: CPUs of a node, by default 1.
-    :param memory: memory of a node, by default ``2Gi``.
-    :param accelerator: GPUs of a node, by default none.
-    :param availability_model: ``dedicated`` (default), or ``spot``, which may be preempted.
-    """
-
-    node_count: _Count
-    cpu_count: _Count
-    memory: _Text
-    accelerator: Accelerator | None
-    availability_model: Availability
-
-
-@with_config(ONLY_KNOWN)
-class SecretReference(TypedDict):
-    """Secret of the workspace, by its name."""
-
-    name: _Text
-
-
-@with_config(ONLY_KNOWN)
-class Runtime(TypedDict, total=False):
-    """What a job runs.
-
-    :param start_commands: shell commands.
-    :param environment_variables: name -> value, or ``{"name": ...}`` for a secret of the workspace.
-    :param artifacts: archives with source code, as ``truss train`` uploads them.
-    :param cache_config: cache that later jobs of the project share.
-    :param checkpointing_config: whether and where the job saves checkpoints.
-    :param load_checkpoint_config: checkpoints that the job begins with.
-    """
-
-    start_commands: list[str] | None
-    environment_variables: dict[str, str | SecretReference] | None
-    artifacts: list[dict[str, str]] | None
-    enable_cache: bool | None
-    cache_config: dict[str, Any] | None
-    checkpointing_config: dict[str, Any] | None
-    load_checkpoint_config: dict[str, Any] | None
-
-
-@with_config(ONLY_KNOWN)
-class TrainingJobSpec(TypedDict):
-    """Training job to create.
-
-    :param image: container image.
-    :param compute: by default one CPU.
-    :param runtime: what the job runs.
-    :param name: name of the job; names need not be unique.
-    :param weights: weights of models that the job reads.
-    :param priority: jobs with a higher priority start first, by default 0.
-    :param interactive_session: session in which a user can log in to the job.
-    """
-
-    image: Image
-    compute: NotRequired[Compute | None]
-    runtime: NotRequired[Runtime | None]
-    name: NotRequired[str | None]
-    weights: NotRequired[list[dict[str, Any]] | None]
-    priority: NotRequired[Annotated[int, NUMBER] | None]
-    interactive_session: NotRequired[dict[str, Any] | None]
-    enable_baseten_workdir: NotRequired[bool]
-
-
-@with_config(ONLY_KNOWN)
-class TrainingJobUpdate(TypedDict, total=False):
-    """Change of a job that is still pending."""
-
-    priority: Annotated[int, NUMBER] | None
-    availability_model: Availability | None
 
 
 def list_training_projects() -> Call[list[TrainingProject]]:
@@ -305,16 +56,6 @@ def create_training_job(project_id: str, job: TrainingJobSpec) -> Call[TrainingJ
     body = {"training_job": check_training_job(job)}
     read, subject = reads(TrainingJob, "training_job"), f"creating a training job in project {project_id}"
     return change("POST", f"{_project(project_id)}/jobs", subject, read, body, idempotent=False)
-
-
-def check_training_job(job: Mapping[str, Any], name: str = "training_job") -> dict[str, Any]:
-    """Check a training job, and return it as JSON values.
-
-    :param name: name of the argument.
-    :raises BasetenInputError: see :func:`create_training_job`.
-    """
-    checked: dict[str, Any] = check_body(TrainingJobSpec, name, job)
-    return checked
 
 
 def list_training_jobs(project_id: str) -> Call[list[TrainingJob]]:

@@ -7,7 +7,7 @@ from airflow_provider_baseten.emulator.endpoints import Endpoint
 from airflow_provider_baseten.emulator.environments import Environment
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
 from airflow_provider_baseten.emulator.instance_types import find_instance_type
-from airflow_provider_baseten.emulator.management.chains import describe_chain_deployment, record
+from airflow_provider_baseten.emulator.management.chains import describe_chain_deployment, record_chain_event
 from airflow_provider_baseten.emulator.management.deployments import find_by_id
 from airflow_provider_baseten.emulator.management.environment_content import describe_environment, describe_promotion
 from airflow_provider_baseten.emulator.management.environments import check_new_name
@@ -162,7 +162,7 @@ def _promote(workspace: Workspace, request: ManagementRequest) -> Content:
         settings=environment.promotion_settings,
         scales_down_previous=body.scale_down_previous_deployment,
     )
-    record(
+    record_chain_event(
         workspace,
         request,
         "CHAIN_DEPLOYMENT_PROMOTED",
@@ -184,7 +184,7 @@ def _record_settings(
     workspace: Workspace, request: ManagementRequest, event_type: str, endpoint: Endpoint, environment: Environment
 ) -> None:
     settings = environment.promotion_settings
-    record(
+    record_chain_event(
         workspace,
         request,
         event_type,

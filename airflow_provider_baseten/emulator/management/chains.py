@@ -35,7 +35,7 @@ def chainlet_id(deployment: Deployment) -> str:
     return f"{deployment.id}c1"
 
 
-def find(workspace: Workspace, request: ManagementRequest) -> tuple[Endpoint, Deployment]:
+def find_chain_deployment(workspace: Workspace, request: ManagementRequest) -> tuple[Endpoint, Deployment]:
     """Return the chain and the deployment that a path names.
 
     :raises GatewayError: 404 if there is no such deployment.
@@ -44,7 +44,7 @@ def find(workspace: Workspace, request: ManagementRequest) -> tuple[Endpoint, De
     return endpoint, find_by_id(endpoint, request.parameters["deployment_id"])
 
 
-def record(
+def record_chain_event(
     workspace: Workspace, request: ManagementRequest, event_type: str, endpoint: Endpoint, **event_data: object
 ) -> None:
     """Write an entry on a chain to the audit log."""
@@ -72,7 +72,7 @@ def _get(workspace: Workspace, request: ManagementRequest) -> Content:
 def _delete(workspace: Workspace, request: ManagementRequest) -> Content:
     endpoint = workspace.find_endpoint("chain", request.parameters["id"])
     workspace.delete_endpoint(endpoint)
-    record(workspace, request, "CHAIN_DELETED", endpoint, chain_deployment_name=None)
+    record_chain_event(workspace, request, "CHAIN_DELETED", endpoint, chain_deployment_name=None)
     return {"id": endpoint.id, "deleted": True}
 
 
@@ -82,13 +82,13 @@ def _list_deployments(workspace: Workspace, request: ManagementRequest) -> Conte
 
 
 def _get_deployment(workspace: Workspace, request: ManagementRequest) -> Content:
-    return describe_chain_deployment(*find(workspace, request))
+    return describe_chain_deployment(*find_chain_deployment(workspace, request))
 
 
 def _delete_deployment(workspace: Workspace, request: ManagementRequest) -> Content:
-    endpoint, deployment = find(workspace, request)
+    endpoint, deployment = find_chain_deployment(workspace, request)
     delete_deployment(endpoint, deployment)
-    record(
+    record_chain_event(
         workspace,
         request,
         "CHAIN_DEPLOYMENT_DELETED",
@@ -100,10 +100,10 @@ def _delete_deployment(workspace: Workspace, request: ManagementRequest) -> Cont
 
 
 def _deactivate_deployment(workspace: Workspace, request: ManagementRequest) -> Content:
-    endpoint, deployment = find(workspace, request)
+    endpoint, deployment = find_chain_deployment(workspace, request)
     no_op = deployment.deactivate()
     if not no_op:
-        record(
+        record_chain_event(
             workspace,
             request,
             "CHAIN_DEPLOYMENT_DEACTIVATED",

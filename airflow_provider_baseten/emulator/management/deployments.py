@@ -48,7 +48,7 @@ def describe_deployment(endpoint: Endpoint, deployment: Deployment) -> Content:
     }
 
 
-def find(workspace: Workspace, request: ManagementRequest) -> tuple[Endpoint, Deployment]:
+def find_addressed(workspace: Workspace, request: ManagementRequest) -> tuple[Endpoint, Deployment]:
     """Return the model and the deployment that a path names; ``production`` and ``development`` stand for an id.
 
     :raises GatewayError: 404 if there is no such deployment.
@@ -69,7 +69,7 @@ def find_by_id(endpoint: Endpoint, deployment_id: str) -> Deployment:
     return endpoint.deployments[deployment_id]
 
 
-def record(
+def record_model_event(
     workspace: Workspace,
     request: ManagementRequest,
     event_type: str,
@@ -93,7 +93,7 @@ def activate(workspace: Workspace, request: ManagementRequest, endpoint: Endpoin
     """Activate a deployment."""
     no_op = deployment.activate()
     if not no_op:
-        record(workspace, request, "MODEL_DEPLOYMENT_ACTIVATED", endpoint, deployment)
+        record_model_event(workspace, request, "MODEL_DEPLOYMENT_ACTIVATED", endpoint, deployment)
     return {"success": True, "no_op": no_op}
 
 
@@ -101,7 +101,7 @@ def deactivate(workspace: Workspace, request: ManagementRequest, endpoint: Endpo
     """Deactivate a deployment."""
     no_op = deployment.deactivate()
     if not no_op:
-        record(workspace, request, "MODEL_DEPLOYMENT_DEACTIVATED", endpoint, deployment)
+        record_model_event(workspace, request, "MODEL_DEPLOYMENT_DEACTIVATED", endpoint, deployment)
     return {"success": True, "no_op": no_op}
 
 
@@ -112,7 +112,7 @@ def _list(workspace: Workspace, request: ManagementRequest) -> Content:
 
 
 def _get(workspace: Workspace, request: ManagementRequest) -> Content:
-    return describe_deployment(*find(workspace, request))
+    return describe_deployment(*find_addressed(workspace, request))
 
 
 def _rename(workspace: Workspace, request: ManagementRequest) -> Content:
@@ -124,7 +124,7 @@ def _rename(workspace: Workspace, request: ManagementRequest) -> Content:
 def _delete(workspace: Workspace, request: ManagementRequest) -> Content:
     endpoint, deployment = _find_by_path_id(workspace, request)
     delete_deployment(endpoint, deployment)
-    record(workspace, request, "MODEL_DEPLOYMENT_DELETED", endpoint, deployment)
+    record_model_event(workspace, request, "MODEL_DEPLOYMENT_DELETED", endpoint, deployment)
     return {"id": deployment.id, "deleted": True, "model_id": endpoint.id}
 
 
@@ -142,24 +142,24 @@ def delete_deployment(endpoint: Endpoint, deployment: Deployment) -> None:
 
 
 def _activate(workspace: Workspace, request: ManagementRequest) -> Content:
-    return activate(workspace, request, *find(workspace, request))
+    return activate(workspace, request, *find_addressed(workspace, request))
 
 
 def _deactivate(workspace: Workspace, request: ManagementRequest) -> Content:
-    return deactivate(workspace, request, *find(workspace, request))
+    return deactivate(workspace, request, *find_addressed(workspace, request))
 
 
 def _retry(workspace: Workspace, request: ManagementRequest) -> Content:
-    endpoint, deployment = find(workspace, request)
+    endpoint, deployment = find_addressed(workspace, request)
     status = deployment.status
     retried = deployment.retry()
-    record(workspace, request, "MODEL_DEPLOYMENT_RETRIED", endpoint, deployment, retried=retried)
+    record_model_event(workspace, request, "MODEL_DEPLOYMENT_RETRIED", endpoint, deployment, retried=retried)
     reason = None if retried else f"The deployment has not failed; its status is {status}."
     return {"retried": retried, "reason": reason, "deployment": describe_deployment(endpoint, deployment)}
 
 
 def _update_autoscaling(workspace: Workspace, request: ManagementRequest) -> Content:
-    endpoint, deployment = find(workspace, request)
+    endpoint, deployment = find_addressed(workspace, request)
     body = request.body(AutoscalingBody)
     if request.parameters["deployment_id"] == "development" and (body.min_replica or 0, body.max_replica or 1) != (
         0,
@@ -173,7 +173,7 @@ def _update_autoscaling(workspace: Workspace, request: ManagementRequest) -> Con
         environment.settings = settings
         environment.apply_schedules(endpoint.deployments, workspace.clock)
     if status != "UNCHANGED":
-        record(
+        record_model_event(
             workspace,
             request,
             "MODEL_DEPLOYMENT_AUTOSCALING_SETTINGS_CHANGED",
@@ -192,7 +192,7 @@ def _update_backpressure(workspace: Workspace, request: ManagementRequest) -> Co
     previous = deployment.settings.policy
     settings = change_backpressure(deployment.newest_settings, request.body(BackpressureBody))
     if deployment.change(settings) != "UNCHANGED":
-        record(
+        record_model_event(
             workspace,
             request,
             "MODEL_DEPLOYMENT_REQUEST_BACKPRESSURE_SETTINGS_CHANGED",
@@ -210,7 +210,7 @@ def _terminate_replica(workspace: Workspace, request: ManagementRequest) -> Cont
     if replica_id not in deployment.replica_ids():
         raise GatewayError(404, f"Deployment {deployment.id} has no replica {replica_id[:80]}.")
     deployment.replicas.terminate_one()
-    record(workspace, request, "REPLICA_TERMINATED", endpoint, deployment, replica_id=replica_id)
+    record_model_event(workspace, request, "REPLICA_TERMINATED", endpoint, deployment, replica_id=replica_id)
     return {"success": True}
 
 

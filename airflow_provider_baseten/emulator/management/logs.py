@@ -14,12 +14,12 @@ from airflow_provider_baseten.emulator.management.workspace import Workspace
 
 
 def _get(workspace: Workspace, request: ManagementRequest) -> Content:
-    _, deployment = deployments.find(workspace, request)
+    _, deployment = deployments.find_addressed(workspace, request)
     return describe_lines(read_log_query(request, workspace.clock.now()), deployment.log.lines())
 
 
 def _post(workspace: Workspace, request: ManagementRequest) -> Content:
-    _, deployment = deployments.find(workspace, request)
+    _, deployment = deployments.find_addressed(workspace, request)
     query = make_log_query(request.body(LogsBody), workspace.clock.now())
     return describe_lines(query, deployment.log.lines())
 
@@ -34,7 +34,7 @@ def _get_of_environment(workspace: Workspace, request: ManagementRequest) -> Con
 
 
 def _get_of_chainlet(workspace: Workspace, request: ManagementRequest) -> Content:
-    _, deployment = chains.find(workspace, request)
+    _, deployment = chains.find_chain_deployment(workspace, request)
     if request.parameters["chainlet_id"] != chains.chainlet_id(deployment):
         raise GatewayError(404, f"Deployment {deployment.id} has no such chainlet.")
     return describe_lines(read_log_query(request, workspace.clock.now()), deployment.log.lines())

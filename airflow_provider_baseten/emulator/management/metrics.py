@@ -91,7 +91,7 @@ def _measure(
 
 
 def _get(workspace: Workspace, request: ManagementRequest) -> Content:
-    endpoint, deployment = deployments.find(workspace, request)
+    endpoint, deployment = deployments.find_addressed(workspace, request)
     return _respond(workspace, request, endpoint, [deployment])
 
 

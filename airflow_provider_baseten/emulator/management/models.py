@@ -18,7 +18,7 @@ class RenameBody(ClosedBody):
     name: Name | None = None
 
 
-def describe_model(endpoint: Endpoint) -> Content:
+def describe_endpoint(endpoint: Endpoint) -> Content:
     """Return a model in the form of Baseten's API."""
     current = {name: environment.deployment_id for name, environment in endpoint.environments.items()}
     return {
@@ -40,12 +40,12 @@ def is_selected(name: str, request: ManagementRequest) -> bool:
 
 def _list(workspace: Workspace, request: ManagementRequest) -> Content:
     return {
-        "models": [describe_model(model) for model in workspace.models.values() if is_selected(model.name, request)]
+        "models": [describe_endpoint(model) for model in workspace.models.values() if is_selected(model.name, request)]
     }
 
 
 def _get(workspace: Workspace, request: ManagementRequest) -> Content:
-    return describe_model(workspace.find_endpoint("model", request.parameters["id"]))
+    return describe_endpoint(workspace.find_endpoint("model", request.parameters["id"]))
 
 
 def _rename(workspace: Workspace, request: ManagementRequest) -> Content:
@@ -54,7 +54,7 @@ def _rename(workspace: Workspace, request: ManagementRequest) -> Content:
     if name is not None and name != endpoint.name:
         previous, endpoint.name = endpoint.name, name
         workspace.record(request.caller, "MODEL_RENAMED", model_id=endpoint.id, model_name=name, previous_name=previous)
-    return describe_model(endpoint)
+    return describe_endpoint(endpoint)
 
 
 def _delete(workspace: Workspace, request: ManagementRequest) -> Content:

@@ -105,7 +105,7 @@ def _clean_up(previous: Deployment, settings: PromotionSettings) -> None:
 
 
 def _promote_to_production(workspace: Workspace, request: ManagementRequest) -> Content:
-    endpoint, deployment = deployments.find(workspace, request)
+    endpoint, deployment = deployments.find_addressed(workspace, request)
     if "production" not in endpoint.environments:
         raise GatewayError(404, f"Model {endpoint.id} has no environment production.")
     body = request.body(PromoteToProductionBody)
@@ -142,7 +142,7 @@ def _promote_model(
         scales_down_previous=body.scale_down_previous_deployment,
         on_success=_prepare_update(workspace, environment, update),
     )
-    deployments.record(
+    deployments.record_model_event(
         workspace,
         request,
         "MODEL_DEPLOYMENT_PROMOTED",
@@ -206,7 +206,7 @@ def _control(action: str, apply: Callable[[Promotion], object]) -> Callable[[Wor
         result = apply(promotion)
         if result is False:
             raise bad_request(f"This is not possible now; the status of the promotion is {promotion.status}.")
-        deployments.record(
+        deployments.record_model_event(
             workspace,
             request,
             "MODEL_PROMOTION_CONTROL_ACTION",

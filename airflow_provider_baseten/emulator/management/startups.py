@@ -26,7 +26,7 @@ _Found = tuple[Endpoint, list[Deployment], str | None]
 
 
 def _of_deployment(workspace: Workspace, request: ManagementRequest) -> _Found:
-    endpoint, deployment = deployments.find(workspace, request)
+    endpoint, deployment = deployments.find_addressed(workspace, request)
     return endpoint, [deployment], deployments.describe_deployment(endpoint, deployment)["environment"]
 
 

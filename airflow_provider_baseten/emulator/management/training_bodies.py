@@ -7,10 +7,10 @@ from pydantic import Field
 
 from airflow_provider_baseten.emulator.errors import bad_request
 from airflow_provider_baseten.emulator.management.routes import RequestBody
+from airflow_provider_baseten.emulator.management.settings import Positive
 from airflow_provider_baseten.emulator.management.workspace import Workspace
 from airflow_provider_baseten.emulator.training.jobs import AvailabilityModel, LoadedCheckpoint, Recipe, TrainingProject
 
-Positive = Annotated[int, Field(ge=1)]
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)(Mi|Gi|Ti|M|G|T)?")
 _MEBIBYTES = {None: 1 / 1_048_576, "Mi": 1, "Gi": 1024, "Ti": 1_048_576, "M": 0.953674, "G": 953.674, "T": 953_674.0}
 

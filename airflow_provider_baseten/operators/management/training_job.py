@@ -12,7 +12,7 @@ from airflow_provider_baseten.operators.management.base import BasetenManagement
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_baseten.api.management.training import TrainingJobSpec
+    from airflow_provider_baseten.api.management.training_spec import TrainingJobSpec
     from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.client.management import Management
     from airflow_provider_baseten.exceptions import BasetenError
@@ -40,8 +40,8 @@ class BasetenTrainingJobOperator(BasetenManagementOperator):
 
     :param training_job: what to run, for example ``{"image": {"base_image": "python:3.11"}, "runtime":
         {"start_commands": ["python train.py"]}}``; see
-        :class:`~airflow_provider_baseten.api.management.training.TrainingJobSpec`. Its ``name``, by default the id of
-        the task, becomes the beginning of the job's name. (templated, not shown among the rendered templates)
+        :class:`~airflow_provider_baseten.api.management.training_spec.TrainingJobSpec`. Its ``name``, by default the id
+        of the task, becomes the beginning of the job's name. (templated, not shown among the rendered templates)
     :param project: name of the training project, which is created if it does not exist; exactly one of ``project`` and
         ``project_id`` is given. (templated)
     :param project_id: id of the training project. (templated)
@@ -89,7 +89,7 @@ class BasetenTrainingJobOperator(BasetenManagementOperator):
 
     def start(self, client: "Client", context: "Context", began: float) -> tuple["Watch", dict[str, Any]]:
         """Create the job, or find the one of an earlier attempt, and return what to wait for."""
-        from airflow_provider_baseten.api.management.training import check_training_job
+        from airflow_provider_baseten.api.management.training_spec import check_training_job
         from airflow_provider_baseten.operators.management.training_submission import TrainingSubmission
         from airflow_provider_baseten.waiting.management.training import TrainingWatch
 

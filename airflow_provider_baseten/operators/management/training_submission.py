@@ -5,13 +5,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.api.management.training import (
-    ENDED,
-    SUCCEEDED,
-    TrainingJob,
-    create_training_job,
-    stop_training_job,
-)
+from airflow_provider_baseten.api.management.training import create_training_job, stop_training_job
+from airflow_provider_baseten.api.management.training_jobs import ENDED, SUCCEEDED, TrainingJob
 from airflow_provider_baseten.compat import count_resumable_job
 from airflow_provider_baseten.exceptions import BasetenError, BasetenNotFoundError
 from airflow_provider_baseten.idempotency.identity import identity_of

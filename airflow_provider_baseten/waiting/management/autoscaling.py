@@ -7,10 +7,10 @@ from typing import Any
 from airflow_provider_baseten.api.management.autoscaling import AutoscalingSettings
 from airflow_provider_baseten.api.management.call import Call
 from airflow_provider_baseten.api.management.environments import Environment
-from airflow_provider_baseten.api.management.schedules import Schedule
+from airflow_provider_baseten.api.management.schedules import AutoscalingSchedule
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.waiting.management.deployment import deployment_of, missing_error, read_call
-from airflow_provider_baseten.waiting.management.watch import State, Watch, target_of
+from airflow_provider_baseten.waiting.management.watch import State, Watch, restore_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,11 @@ class AutoscalingWatch(Watch):
     @property
     def name(self) -> str:
         """Name of the settings."""
-        return f"the autoscaling settings of {target_of(self.target)}"
+        return f"the autoscaling settings of {restore_target(self.target)}"
 
     def call(self) -> Call[Any]:
         """Return the call that reads the settings."""
-        return read_call(target_of(self.target))
+        return read_call(restore_target(self.target))
 
     def judge(self, found: Any, now: float) -> State:
         """Return whether the settings have been applied."""
@@ -47,7 +47,7 @@ class AutoscalingWatch(Watch):
 
     def missing(self, error: BasetenError) -> BasetenError:
         """Return the error for a deployment or an environment that does not exist, or not any more."""
-        return missing_error(str(target_of(self.target)), error)
+        return missing_error(str(restore_target(self.target)), error)
 
 
 def has_settings(found: Any, settings: Mapping[str, Any]) -> bool:
@@ -69,14 +69,14 @@ def settings_of(found: Any) -> AutoscalingSettings | None:
     return settings
 
 
-def applied_schedule(environment: Environment) -> Schedule | None:
+def applied_schedule(environment: Environment) -> AutoscalingSchedule | None:
     """Return the schedule that applies to an environment now; ``None`` if its own settings apply."""
     schedules = environment.autoscaling_schedules
     if schedules is None or schedules.applied_state is None or schedules.applied_state.schedule_id is None:
         return None
     id_ = schedules.applied_state.schedule_id
     known = next((schedule for schedule in schedules.schedules if schedule.id == id_), None)
-    return known or Schedule(
+    return known or AutoscalingSchedule(
         id=id_, name=id_, cadence="unknown", autoscaling_settings=schedules.applied_state.autoscaling_settings
     )
 

@@ -12,11 +12,11 @@ from airflow_provider_baseten.api.management.chains import (
 )
 from airflow_provider_baseten.api.management.deployments import Deployment, get_deployment
 from airflow_provider_baseten.api.management.environments import Environment, get_environment
-from airflow_provider_baseten.api.management.statuses import CALLABLE, FAILED
+from airflow_provider_baseten.api.management.statuses import CALLABLE_STATUSES, FAILED_STATUSES
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.client.management import Management
 from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenError
-from airflow_provider_baseten.waiting.management.watch import State, Watch, target_of
+from airflow_provider_baseten.waiting.management.watch import State, Watch, restore_target
 
 # Seconds for which a failed status that was there before the wait does not count, because the API may report it a
 # little longer.
@@ -44,18 +44,18 @@ class DeploymentWatch(Watch):
     kind = "deployment"
 
     target: dict[str, Any]
-    statuses: list[str] = field(default_factory=lambda: [*CALLABLE])
-    failed_statuses: list[str] = field(default_factory=lambda: [*FAILED])
+    statuses: list[str] = field(default_factory=lambda: [*CALLABLE_STATUSES])
+    failed_statuses: list[str] = field(default_factory=lambda: [*FAILED_STATUSES])
     status_before: str | None = None
 
     @property
     def name(self) -> str:
         """Name of the deployment."""
-        return str(target_of(self.target))
+        return str(restore_target(self.target))
 
     def call(self) -> Call[Any]:
         """Return the call that reads the deployment, or the environment with its deployment."""
-        return read_call(target_of(self.target))
+        return read_call(restore_target(self.target))
 
     def judge(self, found: Any, now: float) -> State:
         """Return the state of the deployment."""

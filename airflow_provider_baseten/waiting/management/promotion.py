@@ -6,7 +6,7 @@ from typing import Any
 from airflow_provider_baseten.api.management.call import Call
 from airflow_provider_baseten.api.management.environments import Environment, get_environment
 from airflow_provider_baseten.api.management.promotions import cancel_promotion
-from airflow_provider_baseten.api.management.statuses import FAILED
+from airflow_provider_baseten.api.management.statuses import FAILED_STATUSES
 from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenError
 from airflow_provider_baseten.waiting.management.deployment import failure_of, missing_error, result_of
 from airflow_provider_baseten.waiting.management.watch import State, Watch
@@ -53,7 +53,7 @@ class PromotionWatch(Watch):
             text = f"{promotion.status}, {percent} % of the traffic"
             if promotion.status in _ENDED_WITHOUT:
                 return State(text=text, error=self._failure(promotion.status, promotion.error_message))
-            if candidate is not None and is_candidate and candidate.status in FAILED:
+            if candidate is not None and is_candidate and candidate.status in FAILED_STATUSES:
                 return State(text=text, error=failure_of(self.name, candidate))
             if is_candidate or is_current or candidate is None:
                 return State(text=text)

@@ -5,13 +5,8 @@ from typing import Any
 
 from airflow_provider_baseten.api.excerpts import one_line
 from airflow_provider_baseten.api.management.call import Call
-from airflow_provider_baseten.api.management.training import (
-    ENDED,
-    SUCCEEDED,
-    TrainingJob,
-    get_training_job,
-    stop_training_job,
-)
+from airflow_provider_baseten.api.management.training import get_training_job, stop_training_job
+from airflow_provider_baseten.api.management.training_jobs import ENDED, SUCCEEDED, TrainingJob
 from airflow_provider_baseten.exceptions import BasetenError, BasetenTrainingError
 from airflow_provider_baseten.waiting.log import Log
 from airflow_provider_baseten.waiting.management.training_looks import TrainingLooks
@@ -53,7 +48,7 @@ class TrainingWatch(Watch):
         if status == SUCCEEDED and found.checkpoint_sync_status == "SYNCING":
             return State(text=f"{text}, its checkpoints are still being stored")
         if status == SUCCEEDED:
-            return State(text=text, is_done=True, result=result_of(found))
+            return State(text=text, is_done=True, result=training_result_of(found))
         if status in ENDED:
             return State(text=text, error=self._failure(found, text))
         return State(text=text)
@@ -79,7 +74,7 @@ class TrainingWatch(Watch):
         )
 
 
-def result_of(job: TrainingJob) -> dict[str, Any]:
+def training_result_of(job: TrainingJob) -> dict[str, Any]:
     """Return what a task returns of a job that has ended, without its checkpoints."""
     return {
         "training_job_id": job.id,

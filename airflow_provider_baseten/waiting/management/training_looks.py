@@ -8,13 +8,8 @@ import pendulum
 
 from airflow_provider_baseten.api.excerpts import one_line
 from airflow_provider_baseten.api.management.logs import MAX_LINES, LogLine
-from airflow_provider_baseten.api.management.training import (
-    PENDING,
-    QueueContext,
-    TrainingJob,
-    get_queue_context,
-    get_training_logs,
-)
+from airflow_provider_baseten.api.management.training import get_queue_context, get_training_logs
+from airflow_provider_baseten.api.management.training_jobs import PENDING, QueueContext, TrainingJob
 from airflow_provider_baseten.exceptions import BasetenError
 from airflow_provider_baseten.waiting.log import Log
 from airflow_provider_baseten.waiting.management.steps import Pause, Steps

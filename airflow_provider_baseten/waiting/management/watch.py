@@ -100,6 +100,6 @@ class Watch(ABC):
         return cls(**{name: value for name, value in given.items() if name in known})
 
 
-def target_of(fields_of_target: Mapping[str, Any]) -> Target:
+def restore_target(fields_of_target: Mapping[str, Any]) -> Target:
     """Restore a target from the fields of a watch."""
     return Target(**fields_of_target)

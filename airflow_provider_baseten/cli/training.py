@@ -1,10 +1,17 @@
 """Command for training jobs."""
 
 import argparse
+from datetime import timedelta
+
+import pendulum
 
 from airflow_provider_baseten.api.management.logs import MAX_LINES
 from airflow_provider_baseten.cli.console import UsageError, command
 from airflow_provider_baseten.cli.management import open_client, print_lines, print_resources
+
+# Baseten keeps lines for seven days, and refuses an earlier beginning.
+_KEPT = timedelta(days=6, hours=23)
+_EPOCH = pendulum.from_timestamp(0)
 
 
 @command
@@ -19,7 +26,8 @@ def training(options: argparse.Namespace) -> None:
             case "jobs":
                 print_resources(management.search_training_jobs(project, job_id=job))
             case "logs":
-                print_lines(management.get_training_logs(project, job, direction="asc", limit=MAX_LINES))
+                start = max(pendulum.now("UTC") - _KEPT, management.get_training_job(project, job).created_at or _EPOCH)
+                print_lines(management.get_training_logs(project, job, start=start, limit=MAX_LINES)[::-1])
             case "checkpoints":
                 print_resources(management.list_checkpoints(project, job))
             case "stop":

@@ -29,6 +29,10 @@ def lines(model_input: Any) -> Iterator[str]:
         yield f"line {number} é\n"
 
 
+def broken(model_input: Any) -> None:
+    raise ValueError("no weights")
+
+
 @dataclass
 class Finished:
     """A command that has ended."""
@@ -59,7 +63,8 @@ def environment(url: str, **more: str) -> dict[str, str]:
 @pytest.fixture(scope="package")
 def running() -> Iterator[Emulator]:
     cold = Model(echo, name="cold one", scaling=Scaling(min_replica=0, cold_start=3600))
-    with Emulator(models={"abc": echo, "lines": lines, "cold": cold}, chains={"xyz": echo}, api_key=KEY) as emulator:
+    models = {"abc": echo, "lines": lines, "cold": cold, "two": Model(broken, environments=("production", "staging"))}
+    with Emulator(models=models, chains={"xyz": echo}, api_key=KEY) as emulator:
         yield emulator
 
 

@@ -14,6 +14,8 @@ from airflow_provider_baseten.api.predict import build_predict
 from airflow_provider_baseten.api.responses import Response
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.cli import console
+from airflow_provider_baseten.client.client import Client
+from airflow_provider_baseten.client.credentials import Credentials
 from airflow_provider_baseten.emulator import Fault
 from tests.cli.conftest import AIRFLOW, KEY, MODULE, environment
 from tools.airflow_api import wait_until
@@ -224,6 +226,11 @@ class TestErrors:
             (["deployments", "--model-id", "model-abc"], "give the id alone, --model-id 'abc'."),
             (["deployments", "--model-id", "a", "--deployment-id", "a/b"], "Error: --deployment-id 'a/b' is not valid"),
             (["models", "--model-id", "a/b"], "Error: --model-id 'a/b' is not valid"),
+            (["environments"], "exactly one of --model-id and --chain-id; neither is given."),
+            (["promote", "--deployment-id", "d"], "Give the --model-id."),
+            (["scale", "--model-id", "abc"], "Give at least one setting, for example --min-replica 0."),
+            (["logs", "--model-id", "abc", "--limit", "0"], "--limit 0 is not a whole number from 1 to 1000"),
+            (["training", "logs"], "training logs needs --project-id and --job-id."),
             (["models", "--model-id", "a", "--name", "b"], "at most one of --model-id and --name; both are given."),
         ],
     )
@@ -322,13 +329,51 @@ class TestAsync:
 
 class TestManagement:
     def test_models_and_deployments(self, run, run_here):
-        assert [model["id"] for model in run("models", program=AIRFLOW).output] == ["abc", "lines", "cold"]
+        assert [model["id"] for model in run("models", program=AIRFLOW).output] == ["abc", "lines", "cold", "two"]
         assert [model["id"] for model in run_here("models", "--name", "cold one").output] == ["cold"]
         assert run_here("models", "--model-id", "abc").output["name"] == "abc"
         (deployment,) = run_here("deployments", "--model-id", "abc").output
         assert run_here("deployments", "--model-id", "abc", "--deployment-id", "production").output == deployment
         assert run_here("deployments", "--chain-id", "xyz").output[0]["chain_id"] == "xyz"
         assert run_here("models", "--model-id", "abc", "--name", "x").code == 2
+
+    def test_environments_and_settings(self, run_here):
+        names = [environment["name"] for environment in run_here("environments", "--model-id", "two").output]
+        assert names == ["production", "staging"]
+        of_staging = ["--model-id", "two", "--environment", "staging"]
+        assert run_here("scale", *of_staging, "--max-replica", "4").output["status"] == "ACCEPTED"
+        settings = run_here("environments", *of_staging).output["autoscaling_settings"]
+        assert (settings["min_replica"], settings["max_replica"]) == (1, 4)
+        assert run_here("scale", "--model-id", "two", "--deployment-id", "twod1", "--min-replica", "0").code == 0
+        deployment = run_here("deployments", "--model-id", "two", "--deployment-id", "twod1").output
+        assert deployment["autoscaling_settings"]["min_replica"] == 0
+        assert run_here("environments", "--chain-id", "xyz").output[0]["name"] == "production"
+
+    def test_promotion(self, run_here):
+        done = run_here("promote", "--model-id", "two", "--deployment-id", "twod2", "--wait")
+        assert (done.output["id"], done.output["is_production"]) == ("twod2", True)
+        assert "The promotion of deployment twod2 of model two to production after" in done.err
+
+    def test_logs_of_a_request(self, run_here, baseten):
+        assert run_here("predict", "--model-id", "two", "-d", "1").code == 1
+        request_id = baseten.requests[-1].request_id
+        done = run_here("logs", "--model-id", "two", "--request-id", request_id)
+        assert re.match(r"\d{4}-\d\d-\d\dT\S+ ERROR ", done.out)
+        assert "no weights" in done.out
+
+    def test_training(self, run_here, baseten):
+        credentials = Credentials(api_key=KEY, base_url=baseten.url)
+        with Client(credentials) as client:
+            project = client.management.ensure_training_project("p")
+            spec = {"image": {"base_image": "python:3.11"}, "runtime": {"start_commands": ["echo epoch 1; sleep 600"]}}
+            job = client.management.create_training_job(project.id, spec)
+            named = ["--project-id", project.id, "--job-id", job.id]
+            wait_until(lambda: client.management.get_training_logs(project.id, job.id), 30, "a line")
+        assert [found["id"] for found in run_here("training", "jobs", "--project-id", project.id).output] == [job.id]
+        assert run_here("training", "logs", *named).out.endswith(" INFO epoch 1\n")
+        assert run_here("training", "checkpoints", *named).output == []
+        assert run_here("training", "stop", *named).output["id"] == job.id
+        wait_until(lambda: baseten.training_jobs[job.id].status == "TRAINING_JOB_STOPPED", 30, "the end of the job")
 
     def test_wake(self, run_here):
         def status():
@@ -381,5 +426,5 @@ def test_what_libraries_say_is_not_among_the_output(run, tmp_path, program):
     (tmp_path / "talkative.py").write_text(TALKATIVE_BACKEND)
     talkative = {"PYTHONPATH": str(tmp_path), "AIRFLOW__SECRETS__BACKEND": "talkative.Talkative"}
     done = run("models", program=program, **talkative)
-    assert [model["id"] for model in done.output] == ["abc", "lines", "cold"]
+    assert [model["id"] for model in done.output] == ["abc", "lines", "cold", "two"]
     assert all(words in done.err for words in ("one warning", "another warning", "a third warning", "a fourth one"))

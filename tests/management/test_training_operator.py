@@ -9,6 +9,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
 from tests.management.conftest import MODES, NOW, options
+from tools.airflow_api import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.processes]
 
@@ -86,16 +87,13 @@ def test_a_job_that_fails_is_created_again_by_a_retry(run_dag, baseten, deferrab
 def test_a_pending_job_says_why_it_waits(run_dag, baseten, deferrable, logged):
     baseten.hold_training()
     with DAG(f"pending_{deferrable}") as dag:
-        train(**options(deferrable) | {"timeout": 2}, retry_policy=RetryAnyway(), **NOW)
-    import threading
-
-    timer = threading.Timer(4, baseten.release_training)
-    timer.start()
-    try:
-        run = run_dag(dag)
-    finally:
-        timer.cancel()
-        baseten.release_training()
+        train(
+            **options(deferrable) | {"timeout": 2},
+            retry_policy=RetryAnyway(),
+            on_retry_callback=lambda context: baseten.release_training(),
+            **NOW,
+        )
+    run = run_dag(dag)
     text = logged()
     assert "waiting for capacity: it needs" in text
     assert len(created(baseten)) == 1
@@ -112,9 +110,8 @@ def test_a_kill_stops_the_job(baseten, run_dag):
     found = run.xcom("train")
     operator.watch = TrainingWatch(began=0, project_id=found["training_project_id"], job_id=found["training_job_id"])
     operator.on_kill()
-    with BasetenHook().client() as client:
-        status = client.management.get_training_job(found["training_project_id"], found["training_job_id"])
-    assert status.current_status == "TRAINING_JOB_STOPPED"
+    job_id = found["training_job_id"]
+    wait_until(lambda: baseten.training_jobs[job_id].status == "TRAINING_JOB_STOPPED", 30, "the end of the job")
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,9 @@ class Deployment:
         self.scheduled: Scaling | None = None
         #: Statuses with which the next starts end.
         self.next_failures: deque[str] = deque()
-        #: Starts of replicas, the oldest first.
         #: What the model's code logs or prints.
         self.log = Log()
+        #: Starts of replicas, the oldest first.
         self.startups = Startups(id, clock)
         #: Function that is called once, when the current start has ended.
         self.on_start_end: Callable[[], None] | None = None

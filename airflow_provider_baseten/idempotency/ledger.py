@@ -54,6 +54,8 @@ class Entry:
         each of two stores, see :func:`open_ledger`. Two records with equal times belong to the same request.
     :param request_id: id of the request; ``None`` for an intent. An attempt that finds only an intent can't know
         whether the request was sent. Then ``on_orphaned_request`` decides whether to risk a second payment.
+    :param before: ids that were there before the request was sent, separated by commas, if a new id shows that Baseten
+        has accepted the request; ``None`` otherwise.
     :param kind: kind of the work that is paid for.
     :param version: version of the record's format. A record in a newer format is read if the known fields have
         the known types.
@@ -64,6 +66,7 @@ class Entry:
     created_at: float
     run: str | None = None
     request_id: str | None = None
+    before: str | None = None
     kind: Kind = "async_request"
     version: int = _VERSION
 
@@ -275,7 +278,7 @@ def _entry(value: Any, kind: Kind, where: str) -> Entry | None:
     """
     if value is None:
         return None
-    known = known_fields(value, _FIELDS, optional=("run", "request_id"))
+    known = known_fields(value, _FIELDS, optional=("run", "request_id", "before"))
     if known is None:
         raise _damaged(where)
     entry = Entry(**known)
@@ -290,6 +293,7 @@ _FIELDS: dict[str, Any] = {
     "created_at": int | float,
     "run": str | None,
     "request_id": str | None,
+    "before": str | None,
     "kind": str,
     "version": int,
 }

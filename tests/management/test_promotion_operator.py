@@ -93,13 +93,32 @@ def test_a_promotion_in_progress_is_named(run_dag, baseten, deferrable, logged):
 
 
 @MODES
-def test_a_promotion_that_fails(run_dag, baseten, deferrable, logged):
+def test_a_promotion_that_fails_is_sent_again_by_a_retry(run_dag, baseten, deferrable, logged):
     with DAG(f"failed_promotion_{deferrable}") as dag:
-        promote(**options(deferrable))
+        promote(**options(deferrable), **NOW)
     baseten.fail_promotion("abc", "the new deployment answers too slowly")
-    assert run_dag(dag).state == "failed"
-    assert current("production") == "abcd1"
-    assert "the new deployment answers too slowly" in logged()
+    run = run_dag(dag)
+    assert (run.state, run.tries["promote", -1]) == ("success", 2)
+    assert len(promotions(baseten)) == 2
+    assert current("production") == "abcd2"
+    text = logged()
+    assert "is FAILED; the environment keeps the deployment that it had before" in text
+    assert "the new deployment answers too slowly" in text
+
+
+def test_a_request_that_never_arrived_is_no_promotion(run_dag, baseten):
+    baseten.inject(Fault(action="models/abc/environments/staging/promote", reset=True))
+    with DAG("never_arrived") as dag:
+        promote(
+            deployment_id="abcd1",
+            environment="staging",
+            promotion_settings_override={"redeploy_on_promotion": True},
+            **options(),
+            **NOW,
+        )
+    run = run_dag(dag)
+    assert (run.state, run.tries["promote", -1]) == ("success", 2)
+    assert current("staging") == run.xcom("promote")["deployment_id"] != "abcd2"
 
 
 def test_a_kill_cancels_it_if_that_is_wanted(baseten):

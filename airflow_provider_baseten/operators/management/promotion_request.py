@@ -57,10 +57,10 @@ class PromotionRequest:
         :param call: the call that promotes.
         :raises BasetenDeploymentError: another promotion is in progress.
         """
-        wanted = intent(context, fingerprint_request(call.request), "promotion")
+        found = self._read(management)
+        wanted = replace(intent(context, fingerprint_request(call.request), "promotion"), before=_ids_of(found))
         entry = self._ledger.read()
         mine = entry if entry is not None and entry.matches(wanted) else None
-        found = self._read(management)
         promoted = find_promoted(found, self._deployment_id, mine)
         if promoted is not None:
             self.was_sent = mine is not None
@@ -101,7 +101,7 @@ class PromotionRequest:
 
     def _is_complete(self, found: "Environment", promoted: str) -> bool:
         current = found.current_deployment
-        if current is None or current.id != promoted or found.in_progress_promotion is not None:
+        if current is None or current.id != promoted or _is_in_progress(found):
             return False
         self.state = result_of(current)
         self._log.info("Deployment %s is in %s already.", promoted, self._environment)
@@ -110,7 +110,7 @@ class PromotionRequest:
     def _refuse_other(self, found: "Environment") -> None:
         """Raise an error if another promotion to the environment is in progress."""
         promotion, candidate = found.in_progress_promotion, found.candidate_deployment
-        if promotion is None or promotion.status in {"SUCCEEDED", "FAILED", "CANCELED"}:
+        if promotion is None or not _is_in_progress(found):
             return
         other = "another deployment" if candidate is None else f"deployment {candidate.id}"
         raise BasetenDeploymentError(
@@ -130,16 +130,28 @@ def find_promoted(found: "Environment", deployment_id: str, entry: Entry | None)
     :param entry: record of an earlier attempt for the same promotion, ``None`` if there is none.
     """
     current = found.current_deployment
-    candidate = found.candidate_deployment if found.in_progress_promotion is not None else None
+    candidate = found.candidate_deployment if _is_in_progress(found) else None
     ids = {deployment_id} if entry is None or entry.request_id is None else {deployment_id, entry.request_id}
     for deployment in (candidate, current):
-        if deployment is None:
-            continue
-        if deployment.id in ids:
+        if deployment is not None and (deployment.id in ids or _is_redeployed(deployment, entry)):
             return deployment.id
-        # Baseten may have deployed it again under a new id, and the answer with this id was lost.
-        if entry is not None and entry.request_id is None and deployment.created_at is not None:
-            is_newer = deployment.created_at.timestamp() >= entry.created_at - _CLOCK_DIFFERENCE
-            if is_newer:
-                return deployment.id
     return None
+
+
+def _is_redeployed(deployment: "Deployment", entry: Entry | None) -> bool:
+    """Return whether Baseten has deployed the promoted deployment again under a new id, and the answer was lost."""
+    if entry is None or entry.request_id is not None or entry.before is None or deployment.created_at is None:
+        return False
+    is_newer = deployment.created_at.timestamp() >= entry.created_at - _CLOCK_DIFFERENCE
+    return is_newer and deployment.id not in entry.before.split(",")
+
+
+def _is_in_progress(found: "Environment") -> bool:
+    """Return whether a promotion is in progress. One that has failed may stay visible until the next one."""
+    promotion = found.in_progress_promotion
+    return promotion is not None and promotion.status not in {"SUCCEEDED", "FAILED", "CANCELED"}
+
+
+def _ids_of(found: "Environment") -> str:
+    deployments = (found.current_deployment, found.candidate_deployment)
+    return ",".join(deployment.id for deployment in deployments if deployment is not None)

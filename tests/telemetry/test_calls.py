@@ -70,8 +70,20 @@ def test_calls_that_run_a_model():
 def test_each_error_has_a_kind_of_its_own():
     errors = [cls for _, cls in inspect.getmembers(exceptions, inspect.isclass) if issubclass(cls, Exception)]
     assert {outcome_of(cls) for cls in errors} == {
-        *("async_request", "auth", "batch", "error", "input", "model", "not_found", "orphaned_request", "output"),
-        *("payload_too_large", "rate_limit", "response", "result_lost", "result_store", "timeout", "unavailable"),
+        *(
+            "async_request",
+            "auth",
+            "batch",
+            "deployment",
+            "error",
+            "input",
+            "model",
+            "not_found",
+            "orphaned_request",
+            "output",
+        ),
+        *("payload_too_large", "rate_limit", "response", "result_lost", "result_store", "timeout", "training"),
+        "unavailable",
     }
 
 

@@ -13,7 +13,6 @@ from airflow_provider_baseten.compat import AirflowTaskTimeout
 from airflow_provider_baseten.exceptions import BasetenError, BasetenTimeoutError
 from airflow_provider_baseten.operators.airflow_options import resolve_deferrable
 from airflow_provider_baseten.operators.base import BasetenOperator, ConnectionArguments
-from airflow_provider_baseten.triggers.management import BasetenManagementTrigger
 from airflow_provider_baseten.waiting.deferral import is_of_former_trigger, timeout_after
 from airflow_provider_baseten.waiting.log import duration
 
@@ -202,6 +201,8 @@ class BasetenManagementOperator(BasetenOperator):
         return open_ledger(context, ResultStore(BasetenHook(self.baseten_conn_id).connection.result_store), kind)
 
     def _defer(self, watch: "Watch", facts: dict[str, Any], deadline: float) -> NoReturn:
+        from airflow_provider_baseten.triggers.management import BasetenManagementTrigger
+
         fields = watch.as_fields()
         self.defer(
             trigger=BasetenManagementTrigger(

@@ -81,7 +81,9 @@ class LogCollection:
         """
         record = self._make_record(*arguments, **options)
         target = _target.get()
-        if target is not None and (record.exc_info is not None or not record.name.startswith(_OWN_LOGGERS)):
+        # `logging.makeLogRecord` makes a record without a name first, and fills it afterwards: it is a copy.
+        is_copy = not isinstance(record.name, str)
+        if target is not None and not is_copy and (record.exc_info or not record.name.startswith(_OWN_LOGGERS)):
             try:
                 target.add(self._format(record), _level(record.levelno))
             except Exception as error:  # As with every handler, a wrong log call must not break the model.

@@ -4,7 +4,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.api.excerpts import one_line
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
@@ -48,8 +47,10 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
     found = _lines_of(operator.baseten_conn_id, target, request_id)
     if found:
         operator.log.info("The model's log of request %s:", request_id)
-        for line in found:
-            operator.log.info("| %s %s", line.level or "INFO", one_line(line.message, _MAX_CHARACTERS))
+    # A traceback is one line of the model's log, and several of the task's.
+    texts = [(line.level or "INFO", text) for line in found for text in line.message.splitlines()]
+    for level, text in texts[-_MAX_LINES:]:
+        operator.log.info("| %s %s", level, text[:_MAX_CHARACTERS])
 
 
 def failed_request_id(error: BaseException) -> str | None:

@@ -42,7 +42,8 @@ def test_they_end_the_log_of_a_predict(run_dag, baseten, logged):
     request_id = next(r.request_id for r in baseten.requests if r.action == "predict")
     after = text.partition(f"The model's log of request {request_id}:")[2]
     assert "| INFO weights are missing" in after
-    assert "boom" in after
+    assert "| ERROR ValueError: boom" in after
+    assert "Logging error" not in text
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferred"])

@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 # Longest duration of `on_kill`, in seconds. It is shorter than the time that Airflow allows by default.
 _KILL_TIMEOUT = 20.0
-# The state of the task is read this often, with a pause in seconds, because a new state may be visible a little later.
-_STATE_LOOKS = 3
-_STATE_PAUSE = 1.0
 
 
 class BasetenAsyncRequestTrigger(BaseTrigger):
@@ -166,14 +163,12 @@ class BasetenAsyncRequestTrigger(BaseTrigger):
         longer knows counts as ended, because it was deleted with its run.
         """
         try:
-            for _ in range(_STATE_LOOKS):
-                if await in_thread(state_of_waiting_task, self) != "deferred":
-                    return True
-                await asyncio.sleep(_STATE_PAUSE)
+            state = await in_thread(state_of_waiting_task, self)
         except LookupError:
             return False
         except Exception:
             self.log.warning("Nothing is cancelled, because the state of the task could not be read.", exc_info=True)
             return False
-        log.info("Nothing is cancelled, because the task still waits: another triggerer takes the trigger over.")
-        return False
+        if state == "deferred":
+            log.info("Nothing is cancelled, because the task still waits: another triggerer takes the trigger over.")
+        return state != "deferred"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 import threading
 import time
@@ -253,8 +254,6 @@ class TestKill:
             asked.append(query)
             if isinstance(answers["states"], Exception):
                 raise answers["states"]
-            if isinstance(answers["states"], list):
-                return answers["states"].pop(0)
             return answers["states"]
 
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
@@ -302,11 +301,11 @@ class TestKill:
         states["states"] = answer
         assert self.kill(waiting, server) == []
 
-    def test_sees_a_state_that_is_visible_a_little_later(self, waiting, server, states, monkeypatch):
-        monkeypatch.setattr("airflow_provider_baseten.triggers.async_request._STATE_PAUSE", 0.01)
-        states["states"] = [{"run": {"t": "deferred"}}, {"run": {"t": "failed"}}]
-        assert sorted(self.kill(waiting, server)) == ["r1", "r3"]
-        assert len(states["asked"]) == 2
+    def test_whose_task_still_waits_says_that_nothing_is_cancelled(self, waiting, server, states, caplog):
+        states["states"] = {"run": {"t": "deferred"}}
+        with caplog.at_level(logging.INFO):
+            assert self.kill(waiting, server) == []
+        assert "Nothing is cancelled, because the task still waits" in caplog.text
 
     def test_cancels_nothing_if_it_shall_not(self, waiting, server, states):
         states["states"] = {"run": {"t": "failed"}}

@@ -26,13 +26,12 @@ OLDEST_READY := $(OLDEST_VENV)/.ready
 SMOKE_TESTS := tests/client/test_transport.py tests/operators/test_deferred_predict.py \
 	tests/operators/test_predict.py tests/test_database_connection.py tests/test_links.py tests/test_policies.py \
 	tests/test_private_airflow.py
-# Without what only reads arguments, inputs and stored files, which no version of Airflow changes. Of the decorators,
-# which share one base, the quickest.
-OLDEST_TESTS := $(SMOKE_TESTS) tests/decorators/test_chat.py tests/checks tests/hooks \
-	$(filter-out tests/operators/test_unstored_answers.py,$(wildcard tests/operators/test_*.py)) \
-	tests/sensors tests/signatures/test_signatures.py tests/test_ledger.py tests/test_logs.py \
-	tests/test_hidden_fields.py tests/test_rendering.py tests/test_results.py tests/triggers/test_result.py \
-	tests/lineage/test_in_airflow.py tests/pages/test_access.py tests/pages/test_real_runs.py
+# Of the decorators, which share one base, the quickest.
+OLDEST_TESTS := $(SMOKE_TESTS) tests/decorators/test_batch.py tests/decorators/test_chat.py tests/checks tests/hooks \
+	tests/operators tests/sensors tests/signatures/test_signatures.py tests/test_ledger.py tests/test_logs.py \
+	tests/test_odd_arguments.py tests/test_hidden_fields.py tests/test_rendering.py tests/test_results.py \
+	tests/batch/test_damaged_files.py tests/triggers/test_result.py tests/lineage tests/pages/test_access.py \
+	tests/pages/test_real_runs.py
 
 # The quick tests are those without a marker. They run as a process for each of these lists of folders, and one for all
 # others.

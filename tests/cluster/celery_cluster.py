@@ -1,6 +1,7 @@
 """An Airflow with two triggerers and Celery workers, each a process that can be killed."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -62,10 +63,16 @@ class CeleryCluster(Cluster):
             lambda: " ready." in worker.log.read_text(errors="replace"), PATIENCE, "the worker to be ready"
         )
 
-    @property
-    def is_healthy(self) -> bool:
-        """Whether the API server calls all components healthy."""
-        return healthy_components(self.url).issuperset(COMPONENTS)
+    def is_healthy(self, since: datetime) -> bool:
+        """Whether the API server calls all components healthy, and each triggerer has had a heartbeat since a time.
+
+        For the API server, one healthy triggerer is enough.
+        """
+        if not healthy_components(self.url).issuperset(COMPONENTS):
+            return False
+        jobs = self.api.call("GET", "jobs", params={"job_type": "TriggererJob", "limit": 100})["jobs"]
+        heartbeats = [datetime.fromisoformat(job["latest_heartbeat"]) for job in jobs]
+        return sum(heartbeat > since for heartbeat in heartbeats) == TRIGGERERS
 
     def start_ended(self) -> Self:
         """Start the processes that have ended again, as a supervisor does."""

@@ -58,7 +58,7 @@ def test_made_from_truss_and_used_from_the_database(run, baseten, trussrc, airfl
     add = [AIRFLOW[0], "connections", "add", "from_truss", "--conn-json", made.stdout]
     subprocess.run(add, env=own, capture_output=True, check=True)
     models = run("models", "--conn-id", "from_truss", **here)
-    assert [model["id"] for model in models.output] == ["abc", "lines", "cold"]
+    assert [model["id"] for model in models.output] == ["abc", "lines", "cold", "two"]
 
 
 class TestHere:

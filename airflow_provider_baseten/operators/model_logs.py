@@ -1,9 +1,11 @@
 """Model logs: the lines that a model has logged for a failed request, at the end of the task's log."""
 
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.api.quotes import redact_input
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
     BasetenAsyncRequestError,
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # Most lines that are logged, and characters of a line.
 _MAX_LINES = 50
 _MAX_CHARACTERS = 500
+# Bytes of an input that is searched for in the lines. The search takes longer for a larger input.
+_MAX_INPUT_BYTES = 100_000
 # Longest time in seconds that the task waits for the lines.
 _SECONDS = 6.0
 # Lines arrive a little later than the error, so a second look follows after this pause in seconds.
@@ -32,17 +36,19 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
     """Log what the model has logged for the request that failed. If that can't be read, nothing is logged.
 
     The lines are read only if the error comes from the model, the key of the connection may read them, and
-    ``log_error_details`` of the connection is not off.
+    ``log_error_details`` of the connection is not off. In the lines, quotes from the input of the task are replaced by
+    ``[input]``. So there are none for a task that does not know the input, such as a sensor, or whose input is too
+    large to search for.
 
     :param operator: operator of the task.
     :param error: error with which the task fails.
     """
-    request_id = failed_request_id(error)
+    request_id, sent = failed_request_id(error), _input_of(operator)
     try:
         target = operator.called_target
     except (AttributeError, BasetenError):
         return
-    if request_id is None or not isinstance(target, Target) or target.model_id is None:
+    if request_id is None or sent is None or not isinstance(target, Target) or target.model_id is None:
         return
     found = _lines_of(operator.baseten_conn_id, target, request_id)
     if found:
@@ -50,7 +56,19 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
     # A traceback is one line of the model's log, and several of the task's.
     texts = [(line.level or "INFO", text) for line in found for text in line.message.splitlines()]
     for level, text in texts[-_MAX_LINES:]:
-        operator.log.info("| %s %s", level, text[:_MAX_CHARACTERS])
+        operator.log.info("| %s %s", level, redact_input(text[: 2 * _MAX_CHARACTERS], sent)[:_MAX_CHARACTERS])
+
+
+def _input_of(operator: Any) -> bytes | None:
+    """Return the input of a task as JSON; ``None`` if the task does not know it or it is too large."""
+    fields = getattr(operator, "hidden_fields", ())
+    if not fields:
+        return None
+    try:
+        body = json.dumps([getattr(operator, name) for name in fields], default=repr).encode()
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return body if len(body) <= _MAX_INPUT_BYTES else None
 
 
 def failed_request_id(error: BaseException) -> str | None:

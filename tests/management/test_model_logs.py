@@ -1,12 +1,16 @@
 """Lines that a model has logged for a failed request, at the end of the log of the task."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_baseten import BasetenAsyncPredictOperator, BasetenPredictOperator
+from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.exceptions import BasetenModelError
+from airflow_provider_baseten.operators import model_logs
 from tests.management.conftest import INVOKE, KEY
 from tests.receiver import receiver
 
@@ -30,6 +34,23 @@ def baseten(connect, tmp_path):
         yield emulator
 
 
+@pytest.mark.parametrize("model_input", ["x" * 200_000, {"s3cr3t-input"}], ids=["too large", "not JSON"])
+def test_none_with_an_input_that_can_not_be_searched_for(model_input, monkeypatch):
+    monkeypatch.setattr(
+        model_logs, "_lines_of", lambda *arguments: [SimpleNamespace(level=None, message="s3cr3t-input")]
+    )
+    messages = []
+    operator = SimpleNamespace(
+        hidden_fields=("model_input",),
+        model_input=model_input,
+        called_target=Target(model_id="abc"),
+        baseten_conn_id="baseten_default",
+        log=SimpleNamespace(info=lambda text, *values: messages.append(text % values)),
+    )
+    model_logs.log_model_lines(operator, BasetenModelError("no", request_id="r"))
+    assert "s3cr3t-input" not in "".join(messages)
+
+
 def log_calls(baseten):
     return [r for r in baseten.requests if r.path.endswith("/logs")]
 
@@ -43,6 +64,7 @@ def test_they_end_the_log_of_a_predict(run_dag, baseten, logged):
     after = text.partition(f"The model's log of request {request_id}:")[2]
     assert "| INFO weights are missing" in after
     assert "| ERROR ValueError: boom" in after
+    assert "| WARNING token [input]" in after
     assert "Logging error" not in text
 
 

@@ -137,7 +137,7 @@ class World:
         self._check_secrets()
 
     async def _play(self) -> None:
-        for hosted in self.baseten._hosted_apps:
+        for hosted in self.baseten._deployer.hosted_apps:
             await hosted.start()
         troubles = [asyncio.create_task(self._troubles(task)) for task in self.plan.tasks]
         triggerer = asyncio.create_task(self._triggerer_troubles())
@@ -152,7 +152,7 @@ class World:
             await self._look_again(ti)
         self.baseten._gateway.async_inference.webhooks.stop()
         await self.baseten._gateway.async_inference.stop()
-        for hosted in self.baseten._hosted_apps:
+        for hosted in self.baseten._deployer.hosted_apps:
             await hosted.stop()
 
     async def _troubles(self, task: TaskPlan) -> None:

@@ -60,12 +60,15 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
 
 
 def _input_of(operator: Any) -> bytes | None:
-    """Return the input of a task as JSON; ``None`` if the task does not know it or it is too large."""
+    """Return the input of a task as JSON; ``None`` if the task does not know it, or it is too large or not JSON.
+
+    A decorated task that was deferred does not know its input, because its function is not called again.
+    """
     fields = getattr(operator, "hidden_fields", ())
     if not fields:
         return None
     try:
-        body = json.dumps([getattr(operator, name) for name in fields], default=repr).encode()
+        body = json.dumps([getattr(operator, name) for name in fields]).encode()
     except (ValueError, TypeError, RecursionError):
         return None
     return body if len(body) <= _MAX_INPUT_BYTES else None

@@ -34,7 +34,7 @@ def baseten(connect, tmp_path):
         yield emulator
 
 
-@pytest.mark.parametrize("model_input", ["x" * 200_000, {"s3cr3t-input"}], ids=["too large", "not JSON"])
+@pytest.mark.parametrize("model_input", ["x" * 200_000, {1}, object()], ids=["too large", "not JSON", "unknown"])
 def test_none_with_an_input_that_can_not_be_searched_for(model_input, monkeypatch):
     monkeypatch.setattr(
         model_logs, "_lines_of", lambda *arguments: [SimpleNamespace(level=None, message="s3cr3t-input")]

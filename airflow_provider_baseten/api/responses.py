@@ -195,9 +195,11 @@ def not_as_documented(response: Response, detail: str = "") -> BasetenResponseEr
     differs = f" ({detail})" if detail else ""
     return BasetenResponseError(
         f"{response.request.subject} returned {response.status} with something other than the JSON that Baseten "
-        f"documents{differs}: check the Host (the Base URL) and the management_url of the connection.",
+        f"documents{differs}: check the Host (the Base URL) and the management_url of the connection, and whether a "
+        "newer version of this package knows the response.",
         status=response.status,
         request_id=response.request_id,
+        may_have_run=not response.request.idempotent,
     )
 
 

@@ -112,6 +112,20 @@ class TestClients:
         first, second = baseten.requests
         assert 0.2 <= second.received_at - first.received_at < 10
 
+    @pytest.mark.parametrize("body", [b"", {}, {"success": None, "no_op": None}])
+    def test_an_activation_whose_response_says_nothing(self, hook, baseten, body):
+        baseten.inject(Fault(method="POST", status=200, body=body))
+        activation = hook.client().management.activate(Target(model_id="abc"))
+        assert (activation.success, activation.no_op) == (True, False)
+
+    @pytest.mark.parametrize("body", [b"", {}, {"deployment": {}}])
+    def test_a_promotion_whose_response_is_odd_may_have_begun(self, hook, baseten, body):
+        baseten.inject(Fault(method="POST", status=200, body=body))
+        with pytest.raises(BasetenResponseError) as caught:
+            hook.client().management.promote("abc", "d1", "staging")
+        assert caught.value.may_have_run
+        assert len(baseten.requests) == 1
+
     @pytest.mark.parametrize("body", [[], {"models": "none"}, {"models": [1]}, {}])
     def test_something_else_than_the_management_api(self, hook, baseten, body):
         baseten.inject(Fault(action="models", status=200, body=body))

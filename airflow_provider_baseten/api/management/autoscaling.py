@@ -7,7 +7,7 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from airflow_provider_baseten.api.management.body import NUMBER, ONLY_KNOWN, check_body
-from airflow_provider_baseten.api.management.call import Call, change, reads
+from airflow_provider_baseten.api.management.call import Call, accepts, change, reads
 from airflow_provider_baseten.api.management.path import model_target, path_of, root_of
 from airflow_provider_baseten.api.management.resource import Resource
 from airflow_provider_baseten.api.target import Target
@@ -72,11 +72,12 @@ class BackpressureUpdate(TypedDict, total=False):
 class Acceptance(Resource):
     """How Baseten took a change of settings.
 
-    ``status`` is ``ACCEPTED``, ``QUEUED`` or ``UNCHANGED``. The change takes effect later.
+    ``status`` is ``ACCEPTED``, ``QUEUED`` or ``UNCHANGED``, or ``None`` if Baseten does not say it. The change takes
+    effect later.
     """
 
-    status: str
-    message: str = ""
+    status: str | None = None
+    message: str | None = None
 
 
 def check_autoscaling(settings: Mapping[str, Any], name: str = "autoscaling_settings") -> dict[str, Any]:
@@ -112,7 +113,7 @@ def update_autoscaling(target: Target, settings: AutoscalingUpdate) -> Call[Acce
     place = target.deployment_id or target.environment
     path = f"{root_of(target)}/deployments/{place}/autoscaling_settings"
     body = check_autoscaling(settings, "settings")
-    return change("PATCH", path, f"changing the autoscaling of {target}", reads(Acceptance), body)
+    return change("PATCH", path, f"changing the autoscaling of {target}", accepts(Acceptance), body)
 
 
 def update_backpressure(target: Target, settings: BackpressureUpdate) -> Call[BackpressureSettings]:

@@ -138,6 +138,18 @@ def _read(response: Response, *, kind: type[T], member: str | None) -> T:
     return _validated(response, kind, found if member is None else found[member])
 
 
+def accepts(kind: type[T]) -> Callable[[Response], T]:
+    """Return the function that reads the response to a change, which may have no body.
+
+    :param kind: type of the result, whose fields all have defaults.
+    """
+
+    def read(response: Response) -> T:
+        return kind() if response.output() is None else _read(response, kind=kind, member=None)
+
+    return read
+
+
 def read_nothing(response: Response) -> None:
     """Read a response whose content does not matter."""
 

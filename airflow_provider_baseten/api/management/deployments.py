@@ -1,7 +1,7 @@
 """Deployments of models."""
 
 from airflow_provider_baseten.api.management.autoscaling import AutoscalingSettings, BackpressureSettings
-from airflow_provider_baseten.api.management.call import Call, change, get, reads
+from airflow_provider_baseten.api.management.call import Call, accepts, change, get, reads
 from airflow_provider_baseten.api.management.models import Deleted
 from airflow_provider_baseten.api.management.path import model_path, model_target, path_of, segment
 from airflow_provider_baseten.api.management.resource import Resource, Time
@@ -93,7 +93,7 @@ def activate(target: Target) -> Call[Activation]:
     :raises BasetenInputError: the target is a chain, which can't be activated.
     """
     model_target(target, "activation")
-    return change("POST", f"{path_of(target)}/activate", f"activating {target}", reads(Activation))
+    return change("POST", f"{path_of(target)}/activate", f"activating {target}", accepts(Activation))
 
 
 def deactivate(target: Target) -> Call[Deactivation]:
@@ -106,7 +106,7 @@ def deactivate(target: Target) -> Call[Deactivation]:
     """
     if target.chain_id is not None and target.deployment_id is None:
         model_target(target, "deactivation of environments")
-    return change("POST", f"{path_of(target)}/deactivate", f"deactivating {target}", reads(Deactivation))
+    return change("POST", f"{path_of(target)}/deactivate", f"deactivating {target}", accepts(Deactivation))
 
 
 def retry_deployment(target: Target) -> Call[Retry]:
@@ -134,4 +134,4 @@ def terminate_replica(model_id: str, deployment_id: str, replica_id: str) -> Cal
     deployment = f"{model_path(model_id)}/deployments/{segment('deployment_id', deployment_id)}"
     path = f"{deployment}/replicas/{segment('replica_id', replica_id)}"
     subject = f"terminating replica {replica_id} of deployment {deployment_id} of model {model_id}"
-    return change("DELETE", path, subject, reads(Termination))
+    return change("DELETE", path, subject, accepts(Termination))

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Annotated, Any
 
 import pendulum
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, TypeAdapter, model_validator
 
 _MICROSECONDS = 1_000_000
 _DATETIME = TypeAdapter(datetime)
@@ -23,6 +23,15 @@ class Resource(BaseModel):
     # because most tasks use few of them.
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), defer_build=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, value: Any) -> Any:
+        """Leave out a null of a field that has a default. The API does not document all fields that can be null."""
+        if not isinstance(value, dict):
+            return value
+        optional = {name for name, known in cls.model_fields.items() if not known.is_required()}
+        return {name: item for name, item in value.items() if item is not None or name not in optional}
+
 
 def _read_time(value: Any) -> pendulum.DateTime:
     time = _DATETIME.validate_python(value)
@@ -34,12 +43,12 @@ def _read_epoch(value: Any, per_second: int) -> pendulum.DateTime:
         return _read_time(value)
     if isinstance(value, bool):
         raise ValueError("a boolean is not a time")
-    microseconds = int(value) * _MICROSECONDS // per_second
     try:
+        microseconds = int(value) * _MICROSECONDS // per_second
         return pendulum.instance(datetime.fromtimestamp(microseconds // _MICROSECONDS, UTC)).add(
             microseconds=microseconds % _MICROSECONDS
         )
-    except (OverflowError, OSError) as error:
+    except (OverflowError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"not a time ({type(error).__name__})") from None
 
 

@@ -91,11 +91,11 @@ class BasetenUpdateAutoscalingOperator(BasetenDeploymentOperator):
             shown = None if current is None else current.model_dump(mode="json")
             return None, {"autoscaling_settings": shown, "changed": False}
         status = self._update(client.management, settings)
-        self.log.info("Changed the autoscaling settings of %s: %s (%s).", target, settings, status)
+        self.log.info("Changed the autoscaling settings of %s: %s (%s).", target, settings, status or "ACCEPTED")
         watch = autoscaling.AutoscalingWatch(began=began, target=asdict(target), settings=settings)
         return watch, {"changed": True}
 
-    def _update(self, management: "Management", settings: dict[str, Any]) -> str:
+    def _update(self, management: "Management", settings: dict[str, Any]) -> str | None:
         target = self.called_target
         if target.deployment_id is None and target.environment != "development":
             update: Any = {"autoscaling_settings": settings}

@@ -43,7 +43,7 @@ class BasetenDeploymentSensor(BasetenOperator, BaseSensorOperator):
     :param deployment_id: id of the deployment, instead of an environment. (templated)
     :param target_statuses: statuses that end the wait, by default ``ACTIVE`` and ``SCALED_TO_ZERO``.
     :param failed_statuses: statuses that end the wait with an error, by default ``BUILD_FAILED``, ``BUILD_STOPPED``,
-        ``DEPLOY_FAILED``, ``FAILED_STATUSES`` and ``UNHEALTHY``, except those in ``target_statuses``.
+        ``DEPLOY_FAILED``, ``FAILED`` and ``UNHEALTHY``, except those in ``target_statuses``.
     :param baseten_conn_id: id of the Airflow connection, by default ``baseten_default``. (templated)
     :param deferrable: wait in the triggerer, by default ``[operators] default_deferrable``.
     :param retry_policy: policy that decides whether a failure is retried, by default

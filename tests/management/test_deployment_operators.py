@@ -16,6 +16,7 @@ from airflow_provider_baseten import (
 )
 from airflow_provider_baseten.emulator import Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
+from airflow_provider_baseten.hooks.baseten import BasetenHook
 from tests.management.conftest import INVOKE, MODES, NOW, options
 
 
@@ -48,6 +49,15 @@ def test_deactivate_and_activate(run_dag, baseten, deferrable, logged):
     assert "Model abc (environment production) after" in text
     assert "DEACTIVATING" in text
     assert run.links["on", -1] == f"{baseten.url}/v1/models/abc"
+
+
+@pytest.mark.parametrize("operator", [BasetenActivateDeploymentOperator, BasetenDeactivateDeploymentOperator])
+def test_a_change_that_baseten_did_not_make(run_dag, baseten, operator, logged):
+    baseten.inject(Fault(method="POST", status=200, body={"success": False}))
+    with DAG(f"no_success_{operator.__name__}") as dag:
+        operator(task_id="change", model_id="abc", **options())
+    assert run_dag(dag).state == "failed"
+    assert "activated: Baseten reports no success" in logged()
 
 
 @MODES
@@ -90,6 +100,18 @@ def test_a_deployment_that_fails_while_it_is_waited_for(run_dag, baseten, deferr
         BasetenActivateDeploymentOperator(task_id="on", model_id="abc", **options(deferrable))
     assert run_dag(dag).state == "failed"
     assert f"(deployment abcd1) is {status}: " in logged()
+
+
+@MODES
+def test_a_deployment_that_is_deactivated_while_it_is_waited_for(run_dag, baseten, deferrable, logged):
+    with BasetenHook().client() as client:
+        found = client.management.get_environment("cold", "production").model_dump(mode="json")
+    found["current_deployment"]["status"] = "INACTIVE"
+    baseten.inject(Fault(action="models/cold/environments/production", method="GET", status=200, body=found))
+    with DAG(f"deactivated_{deferrable}") as dag:
+        BasetenWakeOperator(task_id="wake", model_id="cold", **options(deferrable))
+    assert run_dag(dag).state == "failed"
+    assert "(deployment coldd1) is INACTIVE: it was deactivated; activate it again." in logged()
 
 
 @MODES

@@ -3,11 +3,14 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.exceptions import BasetenDeploymentError
 from airflow_provider_baseten.operators.management.deployment import BasetenDeploymentOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_baseten.api.management.deployments import Activation, Deactivation
+    from airflow_provider_baseten.api.target import Target
     from airflow_provider_baseten.client.client import Client
     from airflow_provider_baseten.waiting.management.watch import Watch
 
@@ -23,7 +26,7 @@ class BasetenActivateDeploymentOperator(BasetenDeploymentOperator):
     :returns: ``{"deployment_id", "status", "active_replica_count", "no_op"}``; without ``wait_for_completion`` only
         ``no_op``.
     :raises BasetenInputError: the target is a chain, which Baseten can't activate, or an argument is not valid.
-    :raises BasetenDeploymentError: the deployment failed or was deleted while the task waited for it.
+    :raises BasetenDeploymentError: the deployment failed, or was deactivated or deleted while the task waited for it.
     :raises BasetenTimeoutError: it did not take requests in time.
 
     https://docs.baseten.co/reference/management-api/overview
@@ -31,13 +34,20 @@ class BasetenActivateDeploymentOperator(BasetenDeploymentOperator):
 
     def start(self, client: "Client", context: "Context", began: float) -> tuple["Watch", dict[str, Any]]:
         """Activate the deployment, and return what to wait for."""
-        from airflow_provider_baseten.waiting.management.deployment import DeploymentWatch, status_of
+        from airflow_provider_baseten.waiting.management.deployment import (
+            ACTIVATION_FAILED_STATUSES,
+            DeploymentWatch,
+            status_of,
+        )
 
         target = self.called_target
         before = status_of(client.management, target)
         activation = client.management.activate(target)
+        _check_success(activation, target, "activated")
         self.log.info("%s was %s.", target, "active already" if activation.no_op else f"activated; it was {before}")
-        return DeploymentWatch(began=began, target=asdict(target), status_before=before), {"no_op": activation.no_op}
+        failed = [*ACTIVATION_FAILED_STATUSES]
+        watch = DeploymentWatch(began=began, target=asdict(target), failed_statuses=failed, status_before=before)
+        return watch, {"no_op": activation.no_op}
 
 
 class BasetenDeactivateDeploymentOperator(BasetenDeploymentOperator):
@@ -67,7 +77,21 @@ class BasetenDeactivateDeploymentOperator(BasetenDeploymentOperator):
 
         target = self.called_target
         deactivation = client.management.deactivate(target)
+        _check_success(deactivation, target, "deactivated")
         self.log.info("%s was %s.", target, "inactive already" if deactivation.no_op else "deactivated")
         # A deployment that has failed is deactivated too, and may report its former status for a while.
         watch = DeploymentWatch(began=began, target=asdict(target), statuses=["INACTIVE"], failed_statuses=[])
         return watch, {"no_op": deactivation.no_op}
+
+
+def _check_success(outcome: "Activation | Deactivation", target: "Target", action: str) -> None:
+    """Raise BasetenDeploymentError if Baseten has not done what it was asked for.
+
+    :param action: ends the sentence "The deployment was not ...".
+    """
+    if not outcome.success:
+        raise BasetenDeploymentError(
+            f"{target} was not {action}: Baseten reports no success, and no reason. Look at its status and at the "
+            "audit log of the model.",
+            retryable=True,
+        )

@@ -25,7 +25,7 @@ class BasetenWakeOperator(BasetenDeploymentOperator):
 
     :returns: ``{"deployment_id", "status", "active_replica_count"}``; without ``wait_for_completion`` an empty object.
     :raises BasetenInputError: the deployment is inactive, or an argument is not valid.
-    :raises BasetenDeploymentError: the deployment failed or was deleted while the task waited for it.
+    :raises BasetenDeploymentError: the deployment failed, or was deactivated or deleted while the task waited for it.
     :raises BasetenTimeoutError: no replica was ready in time.
 
     https://docs.baseten.co/deployment/autoscaling/overview
@@ -33,9 +33,10 @@ class BasetenWakeOperator(BasetenDeploymentOperator):
 
     def start(self, client: "Client", context: "Context", began: float) -> tuple["Watch", dict[str, Any]]:
         """Wake the deployment, and return what to wait for."""
-        from airflow_provider_baseten.waiting.management.deployment import DeploymentWatch
+        from airflow_provider_baseten.waiting.management.deployment import ACTIVATION_FAILED_STATUSES, DeploymentWatch
 
         target = self.called_target
         client.wake(target)
         self.log.info("Woke %s.", target)
-        return DeploymentWatch(began=began, target=asdict(target), statuses=["ACTIVE"]), {}
+        failed = [*ACTIVATION_FAILED_STATUSES]
+        return DeploymentWatch(began=began, target=asdict(target), statuses=["ACTIVE"], failed_statuses=failed), {}

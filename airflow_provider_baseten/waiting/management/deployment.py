@@ -18,8 +18,8 @@ from airflow_provider_baseten.client.management import Management
 from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenError
 from airflow_provider_baseten.waiting.management.watch import State, Watch, restore_target
 
-# Seconds for which a failed status that was there before the wait does not count, because the API may report it a
-# little longer.
+# Seconds for which the API may still report the status that was there before the wait, so that it does not count as
+# failed.
 _GRACE = 30.0
 
 _ADVICE = {
@@ -27,8 +27,13 @@ _ADVICE = {
     "BUILD_STOPPED": "its build was stopped: deploy again",
     "DEPLOY_FAILED": "read its log, correct what fails, and retry or deploy again",
     "FAILED": "read its log, and activate it again or deploy again",
+    "INACTIVE": "it was deactivated; activate it again",
     "UNHEALTHY": "read its log; it can recover by itself",
 }
+# The deployment can leave these statuses without a new version of the model.
+_RETRYABLE = frozenset({"INACTIVE", "UNHEALTHY"})
+# A deployment that is activated, or woken, ends without success if somebody deactivates it meanwhile.
+ACTIVATION_FAILED_STATUSES = (*FAILED_STATUSES, "INACTIVE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,8 @@ class DeploymentWatch(Watch):
         status = deployment.status
         if status in self.statuses:
             return State(text=status, is_done=True, result=result_of(deployment))
-        is_old = status == self.status_before and now < self.began + _GRACE
+        former = {self.status_before, "INACTIVE"} if self.status_before == "DEACTIVATING" else {self.status_before}
+        is_old = status in former and now < self.began + _GRACE
         if status in self.failed_statuses and not is_old:
             return State(text=status, error=failure_of(self.name, deployment))
         return State(text=status)
@@ -116,7 +122,7 @@ def failure_of(name: str, deployment: Deployment | ChainDeployment) -> BasetenDe
     advice = _ADVICE.get(status, "read its log")
     own = "" if deployment.id in name else f" (deployment {deployment.id})"
     return BasetenDeploymentError(
-        f"{name}{own} is {status}: {advice}.", error_code=status, retryable=status == "UNHEALTHY"
+        f"{name}{own} is {status}: {advice}.", error_code=status, retryable=status in _RETRYABLE
     )
 
 

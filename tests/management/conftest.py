@@ -22,6 +22,18 @@ def options(deferrable: bool = False, **others: Any) -> dict[str, Any]:
     return {"deferrable": deferrable, "poll_interval": 0.3, "timeout": 60, **others}
 
 
+class OneEntry:
+    """Ledger in memory."""
+
+    entry = None
+
+    def read(self):
+        return self.entry
+
+    def write(self, entry):
+        self.entry = entry
+
+
 @pytest.fixture
 def baseten(connect: Any, tmp_path: Any) -> Iterator[Emulator]:
     scaling = Scaling(min_replica=0, max_replica=2, cold_start=0.5)

@@ -1,12 +1,16 @@
 """Operator that promotes deployments in a real Airflow, against the emulator, in both modes."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_baseten import BasetenPromoteDeploymentOperator
 from airflow_provider_baseten.emulator import Fault
+from airflow_provider_baseten.exceptions import BasetenUnavailableError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from tests.management.conftest import MODES, NOW, options
+from tests.management.conftest import MODES, NOW, OneEntry, options
 
 
 def promotions(baseten):
@@ -102,7 +106,7 @@ def test_a_promotion_that_fails_is_sent_again_by_a_retry(run_dag, baseten, defer
     assert len(promotions(baseten)) == 2
     assert current("production") == "abcd2"
     text = logged()
-    assert "is FAILED; the environment keeps the deployment that it had before" in text
+    assert "is FAILED; the environment has deployment abcd1" in text
     assert "the new deployment answers too slowly" in text
 
 
@@ -121,15 +125,68 @@ def test_a_request_that_never_arrived_is_no_promotion(run_dag, baseten):
     assert current("staging") == run.xcom("promote")["deployment_id"] != "abcd2"
 
 
-def test_a_kill_cancels_it_if_that_is_wanted(baseten):
-    operator = promote(cancel_on_kill=True, wait_for_completion=False)
-    from airflow_provider_baseten.waiting.management.promotion import PromotionWatch
+class TestAttempts:
+    """What an attempt finds of the attempts before it."""
 
-    with BasetenHook().client() as client:
-        client.management.promote("abc", "abcd2", "production")
-        operator.watch = PromotionWatch(
-            began=0, model_id="abc", environment="production", deployment_id="abcd2", cancel_on_kill=True
-        )
-        operator.on_kill()
-        assert client.management.get_environment("abc", "production").in_progress_promotion is None
-    assert current("production") == "abcd1"
+    @pytest.fixture
+    def attempt(self, baseten):
+        """A function that starts a promotion, as a task does before it waits, and returns its operator."""
+        ledger = OneEntry()
+
+        def start(client, max_tries=1, **arguments):
+            operator = promote(**arguments)
+            operator.open_ledger = lambda context, kind: ledger
+            ti = SimpleNamespace(dag_id="d", run_id="r", task_id="promote", map_index=-1, max_tries=max_tries)
+            operator.watch, _ = operator.start(client, {"ti": ti}, time.time())
+            return operator
+
+        start.ledger = ledger
+        return start
+
+    def test_a_kill_cancels_the_promotion_if_that_is_wanted(self, attempt):
+        with BasetenHook().client() as client:
+            attempt(client, cancel_on_kill=True)
+            client.management.pause_promotion("abc", "production")
+            again = attempt(client, cancel_on_kill=True)
+            again.on_kill()
+            assert client.management.get_environment("abc", "production").in_progress_promotion is None
+        assert current("production") == "abcd1"
+
+    def test_a_kill_leaves_a_promotion_that_the_task_did_not_begin(self, attempt):
+        with BasetenHook().client() as client:
+            client.management.promote("abc", "abcd2", "production")
+            client.management.pause_promotion("abc", "production")
+            attempt(client, cancel_on_kill=True).on_kill()
+            assert client.management.get_environment("abc", "production").in_progress_promotion is not None
+            client.management.cancel_promotion("abc", "production")
+
+    def test_a_cleared_task_follows_its_own_promotion(self, attempt, baseten):
+        arguments = {"deployment_id": "abcd1", "promotion_settings_override": {"redeploy_on_promotion": True}}
+        with BasetenHook().client() as client:
+            first = attempt(client, environment="staging", **arguments)
+            client.management.pause_promotion("abc", "staging")
+            cleared = attempt(client, max_tries=3, environment="staging", **arguments)
+            assert cleared.watch.deployment_id == first.watch.deployment_id != "abcd1"
+            client.management.cancel_promotion("abc", "staging")
+        assert len(promotions(baseten)) == 1
+
+    def test_a_request_that_arrives_after_its_sender_died(self, attempt, baseten, monkeypatch):
+        arguments = {
+            "deployment_id": "abcd1",
+            "environment": "staging",
+            "promotion_settings_override": {"redeploy_on_promotion": True},
+        }
+        pauses = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
+        baseten.inject(Fault(action="models/abc/environments/staging/promote", reset=True))
+        with BasetenHook().client() as client:
+            with pytest.raises(BasetenUnavailableError):
+                attempt(client, **arguments)
+
+            def arrive(_):
+                monkeypatch.setattr(time, "sleep", pauses.append)
+                client.management.promote("abc", **arguments)
+
+            monkeypatch.setattr(time, "sleep", arrive)
+            attempt(client, **arguments)
+        assert [request.status for request in baseten.requests if request.path.endswith("/promote")] == [None, 200]

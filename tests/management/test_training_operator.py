@@ -1,5 +1,8 @@
 """Operator that runs training jobs in a real Airflow, against the emulator, which runs them as processes."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from airflow.sdk import DAG
 
@@ -7,8 +10,9 @@ from airflow_provider_baseten import BasetenTrainingJobOperator
 from airflow_provider_baseten.emulator import Fault
 from airflow_provider_baseten.exceptions import BasetenInputError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
+from airflow_provider_baseten.operators.management.training_submission import TrainingSubmission
 from airflow_provider_baseten.policies import BasetenRetryPolicy, Decision
-from tests.management.conftest import MODES, NOW, options
+from tests.management.conftest import MODES, NOW, OneEntry, options
 from tools.airflow_api import wait_until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.processes]
@@ -56,7 +60,11 @@ def test_a_job_and_its_checkpoints(run_dag, baseten, deferrable, logged):
 
 
 @MODES
-@pytest.mark.parametrize("fault", [{"reset": True}, {"status": 500}, {"status": 502}], ids=["reset", "500", "502"])
+@pytest.mark.parametrize(
+    "fault",
+    [{"reset": True}, {"status": 500}, {"status": 502}, {"status": 200, "body": {"training_job": {}}}],
+    ids=["reset", "500", "502", "odd"],
+)
 def test_a_lost_answer_pays_once(run_dag, baseten, deferrable, fault, logged):
     with BasetenHook().client() as client:
         project = client.management.ensure_training_project("retrain")
@@ -67,6 +75,29 @@ def test_a_lost_answer_pays_once(run_dag, baseten, deferrable, fault, logged):
     assert (run.state, run.tries["train", -1]) == ("success", 1)
     assert len(created(baseten)) == len(baseten.training_jobs) == 1
     assert "Looking for a job with the name train-" in logged()
+
+
+def test_a_cleared_task_stops_the_job_of_an_attempt_that_died_before_it_recorded_the_id(baseten, monkeypatch):
+    operator, ledger = train(), OneEntry()
+    spec = job("sleep 600")
+
+    def submission(max_tries):
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="train", map_index=-1, max_tries=max_tries)
+        return TrainingSubmission(operator, {"ti": ti}, ledger)
+
+    with BasetenHook().client() as client:
+        project = client.management.ensure_training_project("retrain")
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainingSubmission, "_keep", lambda *arguments: sys.exit())
+            with pytest.raises(SystemExit):
+                submission(1).ensure_created(client.management, project.id, spec)
+        (first,) = baseten.training_jobs
+        again = submission(2).ensure_created(client.management, project.id, spec)
+        assert list(baseten.training_jobs) == [first, again.id]
+        wait_until(
+            lambda: baseten.training_jobs[first].status == "TRAINING_JOB_STOPPED", 30, "the end of the first job"
+        )
+        client.management.stop_training_job(project.id, again.id)
 
 
 @MODES

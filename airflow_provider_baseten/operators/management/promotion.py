@@ -43,8 +43,8 @@ class BasetenPromoteDeploymentOperator(BasetenManagementOperator):
     :param promotion_settings_override: settings for this promotion only, by default none; what they leave out comes
         from the environment: see
         :class:`~airflow_provider_baseten.api.management.environments.PromotionSettingsUpdate`. (templated)
-    :param cancel_on_kill: cancel the promotion if the task is killed; by default false. In deferrable mode it needs
-        Airflow 3.3 or newer.
+    :param cancel_on_kill: cancel the promotion if the task is killed, by default false. A promotion that the task found
+        and did not begin goes on. In deferrable mode it needs Airflow 3.3 or newer.
 
     :returns: ``{"deployment_id", "environment", "status", "active_replica_count", "changed"}``; without
         ``wait_for_completion`` only ``deployment_id``, ``environment`` and ``changed``.
@@ -120,7 +120,7 @@ class BasetenPromoteDeploymentOperator(BasetenManagementOperator):
             model_id=self.model_id,
             environment=self.environment,
             deployment_id=deployment_id,
-            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_kill=self.cancel_on_kill and request.was_sent,
         )
         return watch, facts
 

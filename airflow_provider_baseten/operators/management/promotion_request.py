@@ -57,15 +57,14 @@ class PromotionRequest:
         :param call: the call that promotes.
         :raises BasetenDeploymentError: another promotion is in progress.
         """
-        found = self._read(management)
-        wanted = replace(intent(context, fingerprint_request(call.request), "promotion"), before=_ids_of(found))
-        entry = self._ledger.read()
-        mine = entry if entry is not None and entry.matches(wanted) else None
-        promoted = find_promoted(found, self._deployment_id, mine)
+        wanted = intent(context, fingerprint_request(call.request), "promotion")
+        mine = self._earlier(wanted)
+        found, promoted = self._look(management, mine)
         if promoted is not None:
             self.was_sent = mine is not None
             return promoted, self._is_complete(found, promoted)
         self._refuse_other(found)
+        wanted = replace(wanted, before=_ids_of(found))
         self._ledger.write(wanted)
         deployment_id = self._send(management, call, wanted)
         self.was_sent = True
@@ -84,14 +83,36 @@ class PromotionRequest:
             self._refuse_other(self._read(management))
             raise
 
+    def _earlier(self, wanted: Entry) -> Entry | None:
+        """Return the record of an earlier attempt for the same promotion; ``None`` if there is none.
+
+        A cleared task uses it too if the id is known, because its own promotion may still be in progress.
+        """
+        entry = self._ledger.read()
+        if entry is None or entry.fingerprint != wanted.fingerprint:
+            return None
+        return entry if entry.request_id is not None or entry.matches(wanted) else None
+
     def _find_after_loss(self, management: "Management", wanted: Entry, error: BasetenError) -> str:
         self._log.warning("%s Looking whether the promotion has begun.", error)
-        for _ in range(_LOOKS):
+        _, promoted = self._look(management, wanted)
+        if promoted is None:
+            raise error
+        return promoted
+
+    def _look(self, management: "Management", entry: Entry | None) -> tuple["Environment", str | None]:
+        """Read the environment, and return it and the result of :func:`find_promoted`.
+
+        If the request may have been sent and its answer was lost, read it several times.
+        """
+        looks = 1 if entry is None or entry.request_id is not None else _LOOKS
+        while True:
+            found = self._read(management)
+            promoted = find_promoted(found, self._deployment_id, entry)
+            looks -= 1
+            if promoted is not None or looks == 0:
+                return found, promoted
             time.sleep(_PAUSE)
-            promoted = find_promoted(self._read(management), self._deployment_id, wanted)
-            if promoted is not None:
-                return promoted
-        raise error
 
     def _read(self, management: "Management") -> "Environment":
         try:

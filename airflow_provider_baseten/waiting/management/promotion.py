@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_baseten.api.excerpts import one_line
 from airflow_provider_baseten.api.management.call import Call
 from airflow_provider_baseten.api.management.environments import Environment, get_environment
 from airflow_provider_baseten.api.management.promotions import cancel_promotion
@@ -36,7 +37,11 @@ class PromotionWatch(Watch):
     @property
     def name(self) -> str:
         """Name of the promotion."""
-        return f"the promotion of deployment {self.deployment_id} of model {self.model_id} to {self.environment}"
+        return f"the promotion of {self._deployment} to {self.environment}"
+
+    @property
+    def _deployment(self) -> str:
+        return f"deployment {self.deployment_id} of model {self.model_id}"
 
     def call(self) -> Call[Environment]:
         """Return the call that reads the environment."""
@@ -44,25 +49,30 @@ class PromotionWatch(Watch):
 
     def judge(self, found: Environment, now: float) -> State:
         """Return the state of the promotion."""
-        promotion, current = found.in_progress_promotion, found.current_deployment
-        candidate = found.candidate_deployment
-        is_current = current is not None and current.id == self.deployment_id
+        promotion, current, candidate = (
+            found.in_progress_promotion,
+            found.current_deployment,
+            found.candidate_deployment,
+        )
         is_candidate = candidate is not None and candidate.id == self.deployment_id
-        if promotion is not None and not (is_current and not is_candidate and promotion.status == "SUCCEEDED"):
-            percent = promotion.percent_traffic_to_new_version
-            text = f"{promotion.status}, {percent} % of the traffic"
-            if promotion.status in _ENDED_WITHOUT:
-                return State(text=text, error=self._failure(promotion.status, promotion.error_message))
-            if candidate is not None and is_candidate and candidate.status in FAILED_STATUSES:
-                return State(text=text, error=failure_of(self.name, candidate))
-            if is_candidate or is_current or candidate is None:
-                return State(text=text)
-            return State(text=text, error=self._replaced(candidate.id, percent))
-        if current is not None and is_current:
+        is_of_other = candidate is not None and not is_candidate
+        # When this promotion has ended, another one may have begun.
+        has_ended = promotion is None or is_of_other or promotion.status == "SUCCEEDED"
+        if current is not None and current.id == self.deployment_id and not is_candidate and has_ended:
             return State(text="complete", is_done=True, result={**result_of(current), "environment": found.name})
-        if now < self.began + _GRACE:
-            return State(text="not visible yet")
-        return State(text="not in progress", error=self._failure("not in progress any more", None))
+        # A promotion that has failed may stay visible until the next one.
+        if promotion is None or (is_of_other and promotion.status in _ENDED_WITHOUT):
+            if now < self.began + _GRACE:
+                return State(text="not visible yet")
+            return State(text="not in progress", error=self._failure(found, "not in progress any more", None))
+        text = f"{promotion.status}, {promotion.percent_traffic_to_new_version} % of the traffic"
+        if promotion.status in _ENDED_WITHOUT:
+            return State(text=text, error=self._failure(found, promotion.status, promotion.error_message))
+        if candidate is not None and is_candidate and candidate.status in FAILED_STATUSES:
+            return State(text=text, error=failure_of(f"{self._deployment}, which is being promoted,", candidate))
+        if candidate is not None and is_of_other:
+            return State(text=text, error=self._replaced(candidate.id, promotion.percent_traffic_to_new_version))
+        return State(text=text)
 
     def missing(self, error: BasetenError) -> BasetenError:
         """Return the error for an environment that does not exist, or not any more."""
@@ -72,11 +82,13 @@ class PromotionWatch(Watch):
         """Return the call that cancels the promotion, if that is wanted."""
         return [cancel_promotion(self.model_id, self.environment)] if self.cancel_on_kill else []
 
-    def _failure(self, status: str, message: str | None) -> BasetenDeploymentError:
-        reason = f" Baseten says: {message.rstrip('.')[:300]}." if message else ""
+    def _failure(self, found: Environment, status: str, message: str | None) -> BasetenDeploymentError:
+        reason = f" Baseten says: {one_line(message, 300).rstrip('.')}." if message else ""
+        current = found.current_deployment
+        has = "no deployment" if current is None else f"deployment {current.id}"
         return BasetenDeploymentError(
-            f"{self.name} is {status}; the environment keeps the deployment that it had before.{reason} Read the log "
-            "of the deployment and the audit log of the model.",
+            f"{self.name} is {status}; the environment has {has}.{reason} Read the log of the deployment and the audit "
+            "log of the model.",
             error_code=status if status.isupper() else None,
         )
 

@@ -63,7 +63,7 @@ class TrainingSubmission:
             entry = self._ledger.read()
         fingerprint = fingerprint_request(create_training_job(project_id, spec).request)  # type: ignore[arg-type]
         wanted = intent(self._context, fingerprint, "training_job")
-        name = self._name(spec, fingerprint)
+        name = self._name(spec, wanted)
         match plan(entry, wanted, "resubmit"):
             case Attach(job_id):
                 job = self._attach(management, project_id, job_id)
@@ -71,21 +71,27 @@ class TrainingSubmission:
                     return job
             case Replace(job_id):
                 self._stop(management, project_id, job_id)
-            case _ if entry is not None and entry.matches(wanted):
-                job = self._find_orphan(management, project_id, name, entry)
-                if job is not None:
+            case _ if entry is not None:
+                job = self._find_orphan(management, project_id, entry)
+                if job is not None and entry.matches(wanted):
                     return self._keep(job, wanted)
+                if job is not None:
+                    self._stop(management, project_id, job.id)
         with consequence("This attempt created nothing."):
             self._ledger.write(wanted)
         job = self._create(management, project_id, {**spec, "name": name})
         count_resumable_job("fresh_submit" if entry is None else "terminal_resubmit", self._operator)
         return self._keep(job, wanted)
 
-    def _name(self, spec: dict[str, Any], fingerprint: str) -> str:
+    def _name(self, spec: dict[str, Any], wanted: Entry) -> str:
         """Return the name of the job: readable, and the same for all attempts until a clear or another input."""
         readable = re.sub(r"[^a-z0-9]+", "-", str(spec.get("name") or self._operator.task_id).lower()).strip("-")
-        key = identity_of(self._context).request_key(fingerprint)[:16]
-        return f"{readable[:_NAME_CHARACTERS].rstrip('-') or 'job'}-{key}"
+        return f"{readable[:_NAME_CHARACTERS].rstrip('-') or 'job'}{self._ending(wanted)}"
+
+    def _ending(self, entry: Entry) -> str:
+        """Return how the name of the job of an entry ends."""
+        identity = replace(identity_of(self._context), run=entry.run, max_tries=entry.max_tries)
+        return f"-{identity.request_key(entry.fingerprint)[:16]}"
 
     def _attach(self, management: "Management", project_id: str, job_id: str) -> TrainingJob | None:
         """Return the job of an earlier attempt; ``None`` if it has ended without success or was deleted."""
@@ -108,22 +114,26 @@ class TrainingSubmission:
             job_id,
         )
         try:
-            management.call(stop_training_job(project_id, job_id))
+            if management.get_training_job(project_id, job_id).current_status not in ENDED:
+                management.call(stop_training_job(project_id, job_id))
+        except BasetenNotFoundError:
+            return
         except BasetenError as error:
             self._log.warning("Training job %s may still run: it could not be stopped. %s", job_id, error)
 
-    def _find_orphan(self, management: "Management", project_id: str, name: str, entry: Entry) -> TrainingJob | None:
+    def _find_orphan(self, management: "Management", project_id: str, entry: Entry) -> TrainingJob | None:
         """Return the job that an attempt created which died before it recorded the id; ``None`` if there is none."""
-        self._log.info("An earlier attempt may have created a training job; looking for the name %s.", name)
+        ending = self._ending(entry)
+        self._log.info("An earlier attempt may have created a training job; looking for a name with %s.", ending)
         while True:
-            job = self._search(management, project_id, name)
+            job = self._search(management, project_id, ending)
             if job is not None or time.time() >= entry.created_at + _VISIBLE_AFTER:
                 return job
             time.sleep(_PAUSE)
 
-    def _search(self, management: "Management", project_id: str, name: str) -> TrainingJob | None:
-        """Return the newest job with a name that has not ended without success."""
-        found = (job for job in management.search_training_jobs(project_id) if job.name == name)
+    def _search(self, management: "Management", project_id: str, ending: str) -> TrainingJob | None:
+        """Return the newest job whose name has this ending and that has not ended without success."""
+        found = (job for job in management.search_training_jobs(project_id) if (job.name or "").endswith(ending))
         return next((job for job in found if job.current_status not in ENDED - {SUCCEEDED}), None)
 
     def _create(self, management: "Management", project_id: str, spec: dict[str, Any]) -> TrainingJob:

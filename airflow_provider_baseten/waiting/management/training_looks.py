@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 
@@ -18,8 +18,9 @@ from airflow_provider_baseten.waiting.management.watch import State
 if TYPE_CHECKING:
     from airflow_provider_baseten.waiting.management.training import TrainingWatch
 
-# Most pages of lines in one look, so that a job that writes a lot does not hold up the wait.
+# Most pages of lines in one look, so that a job that writes a lot does not hold up the wait, and after its end.
 _MAX_PAGES = 5
+_MAX_LAST_PAGES = 50
 # Baseten keeps lines for seven days, and refuses an earlier beginning.
 _KEPT = timedelta(days=6, hours=23)
 # A trigger that was started again repeats the lines of the last ten minutes, not all.
@@ -53,14 +54,26 @@ class TrainingLooks:
         if job.current_status == PENDING:
             return State(text=pending_text(job, (yield from self._queue_context())))
         state = self._watch.judge(job, now)
-        number = yield from self._log_lines(job, now)
+        number, _ = yield from self._log_lines(job, now)
         if state.has_ended:
-            for _ in range(int(_LAST_LINES_SECONDS / _LAST_LINES_PAUSE)):
-                yield Pause(_LAST_LINES_PAUSE)
-                previous, number = number, (yield from self._log_lines(job, now))
-                if previous == number == 0:
-                    break
+            yield from self._log_last_lines(job, now, number)
         return state
+
+    def _log_last_lines(self, job: TrainingJob, now: float, number: int) -> Steps[None]:
+        """Log the lines that are left after the end of the job.
+
+        :param number: number of lines in the look before.
+        """
+        for _ in range(int(_LAST_LINES_SECONDS / _LAST_LINES_PAUSE)):
+            yield Pause(_LAST_LINES_PAUSE)
+            previous = number
+            number, is_all = yield from self._log_lines(job, now, _MAX_LAST_PAGES)
+            if not is_all:
+                self._log.warning("%s has more lines than are logged here. Its last lines are:", self._watch.name)
+                yield from self._log_newest_lines()
+                return
+            if previous == number == 0:
+                return
 
     def _queue_context(self) -> Steps[QueueContext | None]:
         try:
@@ -70,23 +83,37 @@ class TrainingLooks:
             return None
         return context
 
-    def _log_lines(self, job: TrainingJob, now: float) -> Steps[int]:
-        """Log the new lines of the job, and return their number. If they can't be read, the wait goes on."""
+    def _log_lines(self, job: TrainingJob, now: float, max_pages: int = _MAX_PAGES) -> Steps[tuple[int, bool]]:
+        """Log the new lines of the job. If they can't be read, the wait goes on.
+
+        :returns: the number of new lines, and whether they are all that there are now.
+        """
         total = 0
-        for _ in range(_MAX_PAGES):
-            start = self._position or self._beginning(job, now)
-            watch = self._watch
-            call = get_training_logs(watch.project_id, watch.job_id, start=start, direction="asc", limit=MAX_LINES)
-            try:
-                page: list[LogLine] = yield call
-            except BasetenError as error:
-                self._log.warning("The lines of %s could not be read. %s", watch.name, error)
-                return total
+        for _ in range(max_pages):
+            page = yield from self._read(start=self._position or self._beginning(job, now), direction="asc")
             new = self._take(page)
             total += new
-            if len(page) < MAX_LINES or not new:
-                break
-        return total
+            if len(page) < MAX_LINES:
+                return total, True
+            if not new:
+                # The API returns no more lines of one millisecond.
+                self._log.warning("%s has lines that can't be read: too many of one millisecond.", self._watch.name)
+                self._position = max(line.timestamp for line in page).add(microseconds=1000)
+        return total, False
+
+    def _log_newest_lines(self) -> Steps[None]:
+        page = yield from self._read(start=self._position, direction="desc")
+        self._take(reversed(page))
+
+    def _read(self, **selection: Any) -> Steps[list[LogLine]]:
+        """Read a page of lines. If that fails, log it, and return none."""
+        watch = self._watch
+        try:
+            page: list[LogLine] = yield get_training_logs(watch.project_id, watch.job_id, limit=MAX_LINES, **selection)
+        except BasetenError as error:
+            self._log.warning("The lines of %s could not be read. %s", watch.name, error)
+            return []
+        return page
 
     def _take(self, page: Iterable[LogLine]) -> int:
         new = [line for line in page if _key(line) not in self._logged]

@@ -22,6 +22,7 @@ from airflow_provider_baseten.cli.console import (
 from airflow_provider_baseten.cli.inference import REQUEST_RETRIES
 from airflow_provider_baseten.client.client import Client
 from airflow_provider_baseten.client.management import Management
+from airflow_provider_baseten.exceptions import BasetenTimeoutError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from airflow_provider_baseten.waiting.management.promotion import PromotionWatch
 from airflow_provider_baseten.waiting.management.steps import run_steps
@@ -71,6 +72,10 @@ def promote_deployment(options: argparse.Namespace) -> None:
             state = run_steps(wait_for(watch, limits, _Progress()), client.management.call)
             if state.error is not None:
                 raise state.error
+            if not state.is_done:
+                raise BasetenTimeoutError(
+                    f"{watch.name} has not ended after {_PROMOTION_SECONDS / 3600:g} hours: {state.text}."
+                )
             deployment = client.management.get_deployment(model_id, deployment.id)
         print_resources(deployment)
 
@@ -94,17 +99,17 @@ def scale(options: argparse.Namespace) -> None:
 
 @command
 def logs(options: argparse.Namespace) -> None:
-    """Print lines of a model's log."""
+    """Print the newest lines of a model's log, the oldest of them first."""
     with open_client(options) as client:
         lines = client.management.get_logs(
             _target(options),
             start=pendulum.now("UTC").subtract(minutes=options.minutes),
-            direction="asc",
+            direction="desc",
             limit=options.limit,
             min_level=options.min_level,
             request_id=options.request_id,
         )
-        print_lines(lines)
+        print_lines(reversed(lines))
 
 
 def open_client(options: argparse.Namespace) -> Client:

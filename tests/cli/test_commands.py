@@ -360,6 +360,10 @@ class TestManagement:
         done = run_here("logs", "--model-id", "two", "--request-id", request_id)
         assert re.match(r"\d{4}-\d\d-\d\dT\S+ ERROR ", done.out)
         assert "no weights" in done.out
+        assert run_here("predict", "--model-id", "two", "-d", "1").code == 1
+        newest = run_here("logs", "--model-id", "two", "--limit", "1").out
+        assert newest.count(" ERROR predict raised") == 1
+        assert newest.split()[0] > done.out.split()[0]
 
     def test_training(self, run_here, baseten):
         credentials = Credentials(api_key=KEY, base_url=baseten.url)

@@ -69,13 +69,7 @@ def _groups_of(usage: TokenUsage) -> dict[str, str | None]:
 
 
 def _is_selected(own: dict[str, str | None], request: ManagementRequest) -> bool:
-    filters = {
-        "api_key_prefixes": "api_key_prefix",
-        "user_ids": "user",
-        "models": "model",
-        "service_tiers": "service_tier",
-    }
-    return all(own[group] in request.query[name] for name, group in filters.items() if name in request.query)
+    return all(own[group] in request.query[name] for name, group in _FILTERS.items() if name in request.query)
 
 
 def _list_tool_calls(_: Workspace, request: ManagementRequest) -> Content:

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 from markupsafe import Markup
 
@@ -11,11 +12,14 @@ from airflow_provider_baseten.activity.records import BulkJobRecord, History, Jo
 from airflow_provider_baseten.pages import words
 from airflow_provider_baseten.pages.charts import histogram, line_chart, median, progress_bar, round_ranges
 from airflow_provider_baseten.pages.places import airflow_task, task_page, web_page
-from airflow_provider_baseten.pages.rows import StoredJob, TaskKey, TaskRow
+from airflow_provider_baseten.pages.rows import ACTIVE_STATES, StoredJob, TaskKey, TaskRow, read_stored
 from airflow_provider_baseten.pages.states import state_words, tone
 
 #: Largest number of running tasks that are read.
 MAX_JOBS = 200
+
+#: The tasks of a bulk job, whose records are not read yet.
+JobGroup: TypeAlias = tuple[StoredJob, ...]
 
 # Without a report for this number of seconds, the page says when the last one came.
 _SILENT_SECONDS = 120.0
@@ -229,34 +233,24 @@ class Job:
         return sorted(counts.items())
 
 
-@dataclass(frozen=True, slots=True)
-class JobGroup:
-    """The tasks of a bulk job, whose records are not read yet.
-
-    :param stored: the task instances.
-    :param now: seconds since the epoch.
-    """
-
-    stored: Sequence[StoredJob]
-    now: float
-
-    @property
-    def is_active(self) -> bool:
-        """Whether a task of the job runs or waits."""
-        return any(stored.is_active for stored in self.stored)
-
-    def read(self) -> Job:
-        """Return the job."""
-        tasks = [task for stored in self.stored if (task := stored.read()) is not None]
-        return Job(sorted(tasks, key=lambda task: task.key.map_index), self.now)
-
-
-def group_jobs(stored: Iterable[StoredJob], now: float) -> list[JobGroup]:
-    """Return the jobs that tasks belong to, in the order of the tasks.
-
-    :param now: seconds since the epoch.
-    """
+def group_jobs(stored: Iterable[StoredJob]) -> list[JobGroup]:
+    """Return the jobs that tasks belong to, in the order of the tasks."""
     groups: dict[tuple[str, str, str], list[StoredJob]] = defaultdict(list)
     for task in stored:
-        groups[task.key.dag_id, task.key.run_id, task.key.task_id].append(task)
-    return [JobGroup(group, now) for group in groups.values()]
+        dag_id, run_id, task_id, _ = task[0]
+        groups[dag_id, run_id, task_id].append(task)
+    return [tuple(group) for group in groups.values()]
+
+
+def is_active(group: JobGroup) -> bool:
+    """Return whether a task of a bulk job runs or waits."""
+    return any(state in ACTIVE_STATES for _, state, _, _ in group)
+
+
+def read_job(group: JobGroup, now: float) -> Job:
+    """Return a bulk job.
+
+    :param now: seconds since the epoch.
+    """
+    tasks = [task for stored in group if (task := read_stored(stored)) is not None]
+    return Job(sorted(tasks, key=lambda task: task.key.map_index), now)

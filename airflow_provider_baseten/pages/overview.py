@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_baseten.pages import words
 from airflow_provider_baseten.pages.failures import TaskFailure
-from airflow_provider_baseten.pages.jobs import MAX_JOBS, Job, JobGroup, group_jobs
+from airflow_provider_baseten.pages.jobs import MAX_JOBS, Job, JobGroup, group_jobs, is_active, read_job
 from airflow_provider_baseten.pages.requests import TaskWait, Waits
 from airflow_provider_baseten.pages.rows import DayUsage
 from airflow_provider_baseten.pages.usage import MAX_USAGE_RECORDS, UsageDay, tokens_of, usage_days, usd_of
@@ -63,12 +63,12 @@ class Overview:
     @property
     def running_jobs(self) -> list[JobGroup]:
         """Bulk jobs that run, those that began last first."""
-        return [job for job in self.jobs if job.is_active]
+        return [job for job in self.jobs if is_active(job)]
 
     @property
     def cards(self) -> list[Job]:
         """Running jobs that are shown with charts."""
-        return [job.read() for job in self.running_jobs[:_MAX_CARDS]]
+        return [read_job(job, self.now) for job in self.running_jobs[:_MAX_CARDS]]
 
     @property
     def has_lines(self) -> bool:
@@ -77,13 +77,13 @@ class Overview:
 
     @property
     def lines(self) -> Iterator[Job]:
-        """Running jobs that are shown in a line each. Each is read when it is shown, see :class:`~.rows.StoredJob`."""
-        return (job.read() for job in self.running_jobs[_MAX_CARDS:])
+        """Running jobs that are shown in a line each. Each is read when it is shown, see ``StoredJob``."""
+        return (read_job(job, self.now) for job in self.running_jobs[_MAX_CARDS:])
 
     @property
     def ended_jobs(self) -> list[Job]:
         """Bulk jobs that have ended in the last hour, the last one first."""
-        return [job.read() for job in self.jobs if not job.is_active]
+        return [read_job(job, self.now) for job in self.jobs if not is_active(job)]
 
     @property
     def last_failures(self) -> Sequence[TaskFailure]:
@@ -110,12 +110,12 @@ class Overview:
     @property
     def _is_cut(self) -> bool:
         """Whether more bulk jobs may run than were read."""
-        return sum(len(job.stored) for job in self.running_jobs) >= MAX_JOBS
+        return sum(map(len, self.running_jobs)) >= MAX_JOBS
 
     @property
     def tiles(self) -> list[Tile]:
         """The headline."""
-        rate = sum(job.read().rows_per_second for job in self.running_jobs)
+        rate = sum(read_job(job, self.now).rows_per_second for job in self.running_jobs)
         today = [used for used in self.usage if used.days_ago == 0]
         usd, tokens = usd_of(today), tokens_of(today)
         requests = sum(used.requests for used in today)
@@ -157,7 +157,7 @@ def read_overview(queries: "Queries", now: float) -> Overview:
 
     :param now: seconds since the epoch.
     """
-    jobs = group_jobs([*queries.active_jobs(), *queries.ended_jobs()], now)
+    jobs = group_jobs([*queries.active_jobs(), *queries.ended_jobs()])
     oldest = [TaskWait(task, now) for task in queries.oldest_requests()]
     return Overview(
         jobs=jobs,

@@ -9,7 +9,7 @@ returns a bounded number of rows, whatever is in the database:
   these records. Sums are made of the newest 20,000 records of usage.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,7 @@ from airflow_provider_baseten.pages.rows import (
     StoredJob,
     TaskKey,
     TaskRow,
+    read_stored,
 )
 from airflow_provider_baseten.pages.usage import MAX_USAGE_RECORDS, USAGE_DAYS
 
@@ -197,8 +198,8 @@ class Queries:
 
     def _jobs(self, found: Select[Any]) -> list[StoredJob]:
         rows = self._session.execute(found)
-        jobs = (StoredJob(TaskKey(*key), state, try_number, text) for *key, state, try_number, text in rows)
-        return [job for job in jobs if job.read() is not None]
+        jobs: Iterator[StoredJob] = ((tuple(key), state, try_number, text) for *key, state, try_number, text in rows)
+        return [job for job in jobs if read_stored(job) is not None]
 
     def _rows(self, found: Select[Any], kind: type[RecordT]) -> list[TaskRow[RecordT]]:
         return [

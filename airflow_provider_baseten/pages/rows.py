@@ -1,7 +1,7 @@
 """Rows that the pages are made from: records of task instances, and numbers that the database has summed up."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from airflow_provider_baseten.activity.records import BulkJobRecord, Record, decode_record
 
@@ -47,31 +47,18 @@ class TaskRow(Generic[RecordT_co]):
         return self.state in ACTIVE_STATES
 
 
-@dataclass(frozen=True, slots=True)
-class StoredJob:
-    """A task instance with the record of its bulk job as JSON text.
+#: A task instance with the record of its bulk job as JSON text: fields of its key, Airflow's state, number of the
+#: attempt, text. The records of 200 jobs are thousands of objects for Python's garbage collector, and a full collection
+#: of the API server takes longer than the rest of a request. So a record is read when its job is shown, and freed then.
+#: Unlike an instance of a class, a tuple of text and numbers is no such object.
+StoredJob: TypeAlias = tuple[tuple[str, str, str, int], str | None, int, str]
 
-    The records of 200 jobs are thousands of objects for Python's garbage collector, and a full collection of the API
-    server takes longer than the rest of a request. So a record is read when its job is shown, and freed then.
 
-    :param state: Airflow's state of the task instance.
-    :param try_number: number of the attempt.
-    """
-
-    key: TaskKey
-    state: str | None
-    try_number: int
-    text: str
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the task runs or waits."""
-        return self.state in ACTIVE_STATES
-
-    def read(self) -> TaskRow[BulkJobRecord] | None:
-        """Return the task instance with its record; ``None`` if the text is not a record."""
-        record = decode_record(BulkJobRecord, self.text)
-        return None if record is None else TaskRow(self.key, self.state, self.try_number, record)
+def read_stored(stored: StoredJob) -> TaskRow[BulkJobRecord] | None:
+    """Return a task instance with the record of its bulk job; ``None`` if the text is not a record."""
+    key, state, try_number, text = stored
+    record = decode_record(BulkJobRecord, text)
+    return None if record is None else TaskRow(TaskKey(*key), state, try_number, record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
+from airflow_provider_baseten.pages.jobs import read_job
 from airflow_provider_baseten.pages.overview import Overview, read_overview
 from airflow_provider_baseten.pages.rows import TaskKey
 from tests.browser import lacks
@@ -80,7 +81,7 @@ class TestMenuPage:
         tasks = data.running(now)
         data.insert(session, tasks, now)
         page = read(session, {task.dag_id for task in tasks}, now)
-        assert {job.read().key.dag_id for job in page.running_jobs} == {"product_embeddings", "catalogue"}
+        assert {read_job(job, now).key.dag_id for job in page.running_jobs} == {"product_embeddings", "catalogue"}
         assert [(job.key.dag_id, job.state) for job in page.ended_jobs] == [("support_tickets", "finished")]
         assert page.waits.by_status == [("queued", "4"), ("in progress", "3")]
         assert [wait.task.key.dag_id for wait in page.waits.oldest] == ["transcripts", *["images"] * 6]
@@ -108,7 +109,12 @@ class TestMenuPage:
         ]
         data.insert(session, ended, now)
         page = read(session, {"d"}, now)
-        assert {job.read().key.task_id for job in page.jobs} == {"success_5", "failed_5", "up_for_retry_5", "None_5"}
+        assert {read_job(job, now).key.task_id for job in page.jobs} == {
+            "success_5",
+            "failed_5",
+            "up_for_retry_5",
+            "None_5",
+        }
 
     def test_records_of_tasks_that_do_not_wait_any_more_are_not_shown_as_waiting(self, session):
         now = time.time()
@@ -139,7 +145,7 @@ class TestMenuPage:
         data.insert(session, [data.Task("d", "bad", "running", values=dict.fromkeys(keys, value))], now)
         data.insert(session, [data.Task("d", "good", "running", [data.job(now), data.request(now)])], now)
         page = read(session, {"d"}, now)
-        assert [job.read().key.task_id for job in page.jobs] == ["good"]
+        assert [read_job(job, now).key.task_id for job in page.jobs] == ["good"]
         assert [wait.task.key.task_id for wait in page.waits.oldest] == ["good"]
         shown = f"{page.tiles} {page.days} {page.waits.by_status} {page.waits.by_dag} {page.waits.longest}"
         assert "inf" not in shown

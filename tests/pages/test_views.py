@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_baseten.pages.failures import TaskFailure
-from airflow_provider_baseten.pages.jobs import Job, group_jobs
+from airflow_provider_baseten.pages.jobs import Job, group_jobs, read_job
 from airflow_provider_baseten.pages.overview import Overview
 from airflow_provider_baseten.pages.places import airflow_task, task_page, web_page
 from airflow_provider_baseten.pages.requests import TaskWait, Waits, status_words
-from airflow_provider_baseten.pages.rows import DayUsage, RequestGroup, StoredJob, TaskKey, TaskRow
+from airflow_provider_baseten.pages.rows import DayUsage, RequestGroup, TaskKey, TaskRow
 from airflow_provider_baseten.pages.task_view import make_task_view
 from airflow_provider_baseten.pages.usage import usage_days
 from tests.pages import data
@@ -23,7 +23,7 @@ def row(record, state="running", map_index=-1, task_id="t"):
 
 
 def stored(record, state="running", map_index=-1, task_id="t"):
-    return StoredJob(TaskKey("d", "r", task_id, map_index), state, 1, json.dumps(data.plain(record)))
+    return ("d", "r", task_id, map_index), state, 1, json.dumps(data.plain(record))
 
 
 class TestJob:
@@ -76,8 +76,8 @@ class TestJob:
             stored(data.job(NOW, 1000, 1000, failed=2, ended=True), "success", 0),
             stored(data.job(NOW, 250, 1000, failed=0, eta_seconds=90.0), "deferred", 2),
         ]
-        groups = group_jobs([*shards, stored(data.job(NOW), task_id="other")], NOW)
-        job, other = (group.read() for group in groups)
+        groups = group_jobs([*shards, stored(data.job(NOW), task_id="other")])
+        job, other = (read_job(group, NOW) for group in groups)
         assert other.name == "other"
         assert (job.name, job.rows, job.total, job.failed) == ("t", 1750, 3000, 3)
         assert [shard.key.map_index for shard in job.shards] == [0, 1, 2]
@@ -178,7 +178,7 @@ class TestOverview:
 
     def test_the_headline_says_what_runs_what_waits_and_what_has_failed(self):
         page = self.overview(
-            jobs=group_jobs([stored(data.job(NOW)), stored(data.job(NOW), "failed", task_id="f")], NOW),
+            jobs=group_jobs([stored(data.job(NOW)), stored(data.job(NOW), "failed", task_id="f")]),
             waits=Waits([RequestGroup("d", {"queued": 1}, 3, NOW - 60)], [], NOW),
             usage=[DayUsage("d", 0, 1, 5, None, 1000, 0.5), DayUsage("d", 1, 1, 5, None, 1000, 9.0)],
             failures=[TaskFailure(row(data.failure(NOW - 60), "failed"), NOW)],
@@ -197,12 +197,12 @@ class TestOverview:
         assert (tile.number, tile.label, tile.detail) == ("5", "requests today (UTC)", "of tasks that have succeeded")
 
     def test_many_jobs_are_lines_without_charts(self):
-        page = self.overview(jobs=group_jobs([stored(data.job(NOW), task_id=f"t{n}") for n in range(30)], NOW))
+        page = self.overview(jobs=group_jobs([stored(data.job(NOW), task_id=f"t{n}") for n in range(30)]))
         assert (len(page.cards), len([*page.lines])) == (6, 24)
         assert page.tiles[0].number == "30"
 
     def test_more_jobs_than_are_read(self):
-        page = self.overview(jobs=group_jobs([stored(data.job(NOW), task_id=f"t{n}") for n in range(200)], NOW))
+        page = self.overview(jobs=group_jobs([stored(data.job(NOW), task_id=f"t{n}") for n in range(200)]))
         assert page.tiles[0].number == "200+"
 
     def test_older_failures_are_folded(self):

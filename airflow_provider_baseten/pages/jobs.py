@@ -237,14 +237,14 @@ def group_jobs(stored: Iterable[StoredJob]) -> list[JobGroup]:
     """Return the jobs that tasks belong to, in the order of the tasks."""
     groups: dict[tuple[str, str, str], list[StoredJob]] = defaultdict(list)
     for task in stored:
-        dag_id, run_id, task_id, _ = task[0]
+        dag_id, run_id, task_id, *_ = task
         groups[dag_id, run_id, task_id].append(task)
     return [tuple(group) for group in groups.values()]
 
 
 def is_active(group: JobGroup) -> bool:
     """Return whether a task of a bulk job runs or waits."""
-    return any(state in ACTIVE_STATES for _, state, _, _ in group)
+    return any(state in ACTIVE_STATES for *_, state, _, _ in group)
 
 
 def read_job(group: JobGroup, now: float) -> Job:

@@ -197,8 +197,7 @@ class Queries:
         )
 
     def _jobs(self, found: Select[Any]) -> list[StoredJob]:
-        rows = self._session.execute(found)
-        jobs: Iterator[StoredJob] = ((tuple(key), state, try_number, text) for *key, state, try_number, text in rows)
+        jobs: Iterator[StoredJob] = map(tuple, self._session.execute(found))
         return [job for job in jobs if read_stored(job) is not None]
 
     def _rows(self, found: Select[Any], kind: type[RecordT]) -> list[TaskRow[RecordT]]:

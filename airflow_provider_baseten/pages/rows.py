@@ -51,14 +51,14 @@ class TaskRow(Generic[RecordT_co]):
 #: attempt, text. The records of 200 jobs are thousands of objects for Python's garbage collector, and a full collection
 #: of the API server takes longer than the rest of a request. So a record is read when its job is shown, and freed then.
 #: Unlike an instance of a class, a tuple of text and numbers is no such object.
-StoredJob: TypeAlias = tuple[tuple[str, str, str, int], str | None, int, str]
+StoredJob: TypeAlias = tuple[str, str, str, int, str | None, int, str]
 
 
 def read_stored(stored: StoredJob) -> TaskRow[BulkJobRecord] | None:
     """Return a task instance with the record of its bulk job; ``None`` if the text is not a record."""
-    key, state, try_number, text = stored
+    dag_id, run_id, task_id, map_index, state, try_number, text = stored
     record = decode_record(BulkJobRecord, text)
-    return None if record is None else TaskRow(TaskKey(*key), state, try_number, record)
+    return None if record is None else TaskRow(TaskKey(dag_id, run_id, task_id, map_index), state, try_number, record)
 
 
 @dataclass(frozen=True, slots=True)

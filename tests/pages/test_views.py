@@ -23,7 +23,7 @@ def row(record, state="running", map_index=-1, task_id="t"):
 
 
 def stored(record, state="running", map_index=-1, task_id="t"):
-    return ("d", "r", task_id, map_index), state, 1, json.dumps(data.plain(record))
+    return "d", "r", task_id, map_index, state, 1, json.dumps(data.plain(record))
 
 
 class TestJob:

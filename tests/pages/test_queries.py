@@ -1,5 +1,6 @@
 """What is read from Airflow's database, with how many queries, and in which time."""
 
+import gc
 import statistics
 import time
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ import pytest
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
-from airflow_provider_baseten.pages.jobs import read_job
+from airflow_provider_baseten.pages.jobs import Job, read_job
 from airflow_provider_baseten.pages.overview import Overview, read_overview
+from airflow_provider_baseten.pages.requests import TaskWait
 from airflow_provider_baseten.pages.rows import TaskKey
 from tests.browser import lacks
 from tests.cluster.services import missing_packages, postgresql
@@ -164,6 +166,35 @@ class TestMenuPage:
         assert (page.waits.tasks, len(page.waits.oldest), len(page.running_jobs)) == (10_000, 50, 200)
         assert page.waits.by_status == [("queued", "7,500"), ("in progress", "2,500")]
         assert statistics.median(times) < SECONDS
+
+    @pytest.mark.parametrize("session", ["sqlite"], indirect=True)
+    def test_a_request_holds_few_objects_that_the_garbage_collector_tracks(self, session, monkeypatch):
+        """With many, full collections of the API server, of a third of a second each, would often be in a request."""
+        from airflow_provider_baseten.pages.app import _page
+
+        now = time.time()
+        tasks = data.waiting(now)
+        data.insert(session, tasks, now)
+        dag_ids = {task.dag_id for task in tasks}
+        numbers: list[int] = []
+
+        def count_objects(line):
+            numbers.append(len(gc.get_objects()))
+            return "url"
+
+        for kind in (Job, TaskWait):
+            monkeypatch.setattr(kind, "airflow_url", property(count_objects))
+        # The first time also fills caches of SQLAlchemy and Jinja.
+        for _ in range(2):
+            numbers.clear()
+            gc.collect()
+            before = len(gc.get_objects())
+            page = read(session, dag_ids, now)
+            gc.collect()
+            _page("overview.html", page)
+            del page
+        assert len(numbers) == 250
+        assert max(numbers) - before < 1000
 
     def test_failures_are_limited_before_their_tasks_are_looked_up(self, session):
         now = time.time()

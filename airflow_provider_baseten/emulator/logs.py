@@ -32,7 +32,7 @@ class LogLine:
     def as_json(self) -> dict[str, Any]:
         """Return the line in the form of Baseten's API."""
         return {
-            "timestamp": str(round(self.time * 1e9)),
+            "timestamp": str(_microseconds(self.time) * 1000),
             "message": self.message,
             "replica": self.replica,
             "request_id": self.request_id,
@@ -70,7 +70,7 @@ class LogQuery:
     def matches(self, line: LogLine) -> bool:
         """Return whether a line meets all conditions."""
         return (
-            self.start <= line.time <= self.end
+            _microseconds(self.start) <= _microseconds(line.time) <= _microseconds(self.end)
             and LEVELS.index(line.level or "INFO") >= LEVELS.index(self.min_level)
             and self.replica in {None, line.replica}
             and self.request_id in {None, line.request_id}
@@ -101,3 +101,8 @@ class Log:
         """Return all lines, the oldest first."""
         with self._lock:
             return list(self._lines)
+
+
+def _microseconds(seconds: float) -> int:
+    # The time of a line and the limits of a query are rounded alike, so that a line is selected by the time it shows.
+    return round(seconds * 1_000_000)

@@ -117,8 +117,10 @@ def _hourly_windows(schedule: Schedule, day: date, zone: ZoneInfo) -> Iterator[t
     last = 23 if schedule.end_hour is None else schedule.end_hour
     minutes = schedule.end_minute - schedule.start_minute
     for hour in range(first, last + 1):
-        start = _timestamp(day, time(hour, schedule.start_minute), zone)
-        yield start, start + 60 * (minutes if minutes > 0 else minutes + 60)
+        # When the clocks are set, an hour occurs twice or not at all.
+        starts = {_timestamp(day, time(hour, schedule.start_minute, fold=fold), zone) for fold in (0, 1)}
+        for start in sorted(start for start in starts if datetime.fromtimestamp(start, zone).hour == hour):
+            yield start, start + 60 * (minutes if minutes > 0 else minutes + 60)
 
 
 def _timestamp(day: date, at: time, zone: ZoneInfo) -> float:

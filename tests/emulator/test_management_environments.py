@@ -425,7 +425,8 @@ def make_schedule(**fields: Any) -> Schedule:
 
 
 def at(text: str, zone: str = "Europe/Berlin") -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=ZoneInfo(zone))).timestamp()
 
 
 DAILY = make_schedule(cadence="DAILY", weekdays=("FRIDAY",), start_hour=22, end_hour=6)
@@ -444,6 +445,11 @@ HOURLY = make_schedule(
         # The night in which the clocks go forward.
         (make_schedule(cadence="DAILY", weekdays=("SATURDAY",), start_hour=22, end_hour=4), "2026-03-29T03:59", True,
          "2026-03-29T04:00"),
+        # The hour from 2 to 3 occurs twice, and in spring not at all.
+        (make_schedule(cadence="HOURLY", weekdays=("SUNDAY",), start_hour=2, end_hour=2, start_minute=10,
+         end_minute=20), "2026-10-25T01:15+00:00", True, "2026-10-25T01:20+00:00"),
+        (make_schedule(cadence="HOURLY", weekdays=("SUNDAY",), start_hour=2, end_hour=2, start_minute=10,
+         end_minute=20), "2026-03-29T01:15+00:00", False, "2026-04-05T02:10"),
         (HOURLY, "2026-11-27T09:30", True, "2026-11-27T10:15"),
         (HOURLY, "2026-11-27T10:15", False, "2026-11-27T10:30"),
         (HOURLY, "2026-11-27T11:20", False, "2026-12-04T09:30"),

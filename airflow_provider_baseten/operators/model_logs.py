@@ -5,6 +5,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_baseten.api.excerpts import printable_lines
 from airflow_provider_baseten.api.quotes import redact_input
 from airflow_provider_baseten.api.target import Target
 from airflow_provider_baseten.exceptions import (
@@ -54,7 +55,7 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
     if found:
         operator.log.info("The model's log of request %s:", request_id)
     # A traceback is one line of the model's log, and several of the task's.
-    texts = [(line.level or "INFO", text) for line in found for text in line.message.splitlines()]
+    texts = [(line.level or "INFO", text) for line in found for text in printable_lines(line.message)]
     for level, text in texts[-_MAX_LINES:]:
         operator.log.info("| %s %s", level, redact_input(text[: 2 * _MAX_CHARACTERS], sent)[:_MAX_CHARACTERS])
 

@@ -16,7 +16,7 @@ from airflow_provider_baseten.waiting.management.promotion import PromotionWatch
 from airflow_provider_baseten.waiting.management.steps import run_steps
 from airflow_provider_baseten.waiting.management.training import TrainingWatch
 
-BEGAN = 1_000_000.0
+BEGAN = 1_790_000_000.0
 
 
 def deployment(id_, status="ACTIVE"):
@@ -164,6 +164,13 @@ def no_pauses(monkeypatch):
 class TestLinesOfATrainingJob:
     def test_all_lines_that_are_left_when_the_job_has_ended(self):
         assert Job(*lines(12_345)).look() == [f"| line {n}" for n in range(12_345)]
+
+    def test_a_line_is_logged_without_control_characters_and_with_its_end(self):
+        message = "\x1b[31m" + "x" * 3000 + "the reason\r\n"
+        (logged,) = Job({"timestamp": str(int(BEGAN) * 1_000_000_000), "message": message}).look()
+        assert logged.startswith("| xxx")
+        assert logged.endswith("the reason")
+        assert "[1,010 characters]" in logged
 
     def test_of_very_many_lines_the_last_ones(self):
         logged = Job(*lines(70_000)).look()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 
-from airflow_provider_baseten.api.excerpts import one_line
+from airflow_provider_baseten.api.excerpts import one_line, printable_lines, without_middle
 from airflow_provider_baseten.api.management.logs import MAX_LINES, LogLine
 from airflow_provider_baseten.api.management.training import get_queue_context, get_training_logs
 from airflow_provider_baseten.api.management.training_jobs import PENDING, QueueContext, TrainingJob
@@ -119,7 +119,8 @@ class TrainingLooks:
         new = [line for line in page if _key(line) not in self._logged]
         for line in new:
             level = f"{line.level} " if line.level not in {None, "INFO"} else ""
-            self._log.info("| %s%s", level, line.message.rstrip("\n")[:_MAX_CHARACTERS])
+            for text in printable_lines(line.message):
+                self._log.info("| %s%s", level, without_middle(text, _MAX_CHARACTERS))
         if new:
             # Lines of the same millisecond may still come, so the next page begins with it.
             latest = max(line.timestamp for line in new)

@@ -6,6 +6,9 @@ from typing import Any
 from airflow_provider_baseten.compat import Arg
 from airflow_provider_baseten.config import DEFAULT_CONN_ID
 
+# Baseten keeps logs for seven days.
+_MINUTES_OF_LOGS = 10_080
+
 
 def arg(*flags: str, **options: Any) -> Arg:
     """Return an argument of a command; see ``argparse``."""
@@ -21,6 +24,16 @@ def positive_seconds(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return number
+
+
+def minutes_of_logs(text: str) -> int:
+    """Return a number of minutes for which Baseten keeps logs.
+
+    :raises argparse.ArgumentTypeError: the text is something else.
+    """
+    if text.isdecimal() and 0 < int(text[:9]) <= _MINUTES_OF_LOGS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MINUTES_OF_LOGS} (seven days)")
 
 
 CONN_ID = arg(

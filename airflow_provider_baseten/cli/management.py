@@ -155,6 +155,7 @@ def _model_id(options: argparse.Namespace) -> str:
 
 
 def _target(options: argparse.Namespace) -> Target:
+    check_at_most_one(**{"--environment": options.environment, "--deployment-id": options.deployment_id})
     return Target(model_id=_model_id(options), environment=options.environment, deployment_id=options.deployment_id)
 
 

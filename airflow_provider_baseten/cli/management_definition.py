@@ -7,6 +7,7 @@ from airflow_provider_baseten.cli.arguments import (
     MODEL_ID,
     MODEL_OR_CHAIN,
     arg,
+    minutes_of_logs,
 )
 from airflow_provider_baseten.compat import ActionCommand, lazy_load_command
 
@@ -80,7 +81,13 @@ MANAGEMENT_COMMANDS = (
             *_OF_MODEL,
             arg("--request-id", metavar="ID", help="only lines of this request"),
             arg("--min-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR"),
-            arg("--minutes", type=int, default=30, metavar="N", help="age of the oldest line, by default 30"),
+            arg(
+                "--minutes",
+                type=minutes_of_logs,
+                default=30,
+                metavar="N",
+                help="age of the oldest line, 1 to 10080, by default 30",
+            ),
             arg("--limit", type=int, metavar="N", help="number of lines, 1 to 1000, by default 500"),
         ),
     ),

@@ -27,7 +27,8 @@ def training(options: argparse.Namespace) -> None:
                 print_resources(management.search_training_jobs(project, job_id=job))
             case "logs":
                 start = max(pendulum.now("UTC") - _KEPT, management.get_training_job(project, job).created_at or _EPOCH)
-                print_lines(management.get_training_logs(project, job, start=start, limit=MAX_LINES)[::-1])
+                lines = management.get_training_logs(project, job, start=start, direction="desc", limit=MAX_LINES)
+                print_lines(reversed(lines))
             case "checkpoints":
                 print_resources(management.list_checkpoints(project, job))
             case "stop":

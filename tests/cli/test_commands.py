@@ -369,12 +369,21 @@ class TestManagement:
         credentials = Credentials(api_key=KEY, base_url=baseten.url)
         with Client(credentials) as client:
             project = client.management.ensure_training_project("p")
-            spec = {"image": {"base_image": "python:3.11"}, "runtime": {"start_commands": ["echo epoch 1; sleep 600"]}}
+            spec = {"image": {"base_image": "python:3.11"}, "runtime": {"start_commands": ["seq 1200; sleep 600"]}}
             job = client.management.create_training_job(project.id, spec)
             named = ["--project-id", project.id, "--job-id", job.id]
-            wait_until(lambda: client.management.get_training_logs(project.id, job.id), 30, "a line")
+            newest = {"direction": "desc", "limit": 1}
+            wait_until(
+                lambda: (
+                    [line.message for line in client.management.get_training_logs(project.id, job.id, **newest)]
+                    == ["1200"]
+                ),
+                30,
+                "the last line",
+            )
         assert [found["id"] for found in run_here("training", "jobs", "--project-id", project.id).output] == [job.id]
-        assert run_here("training", "logs", *named).out.endswith(" INFO epoch 1\n")
+        shown = [int(line.split()[-1]) for line in run_here("training", "logs", *named).out.splitlines()]
+        assert shown == [*range(201, 1201)]
         assert run_here("training", "checkpoints", *named).output == []
         assert run_here("training", "stop", *named).output["id"] == job.id
         wait_until(lambda: baseten.training_jobs[job.id].status == "TRAINING_JOB_STOPPED", 30, "the end of the job")

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_baseten.arguments import check_flags, shown
 from airflow_provider_baseten.compat import KNOWS_RETRY_POLICY, RetryDecision, RetryPolicy
 from airflow_provider_baseten.exceptions import (
+    BasetenDeploymentError,
     BasetenError,
     BasetenInputError,
     BasetenModelError,
@@ -63,6 +65,9 @@ def _is_permanent(error: BasetenError) -> bool:
     # an error with `retryable=False`, but the next attempt of the task may send the request again.
     if isinstance(error, BasetenUnavailableError) and not error.retryable:
         return True
+    # A deployment that does not exist. One that has failed may be activated or promoted by the next attempt.
+    if isinstance(error, BasetenDeploymentError) and error.status == HTTPStatus.NOT_FOUND:
+        return True
     # Errors of a permanent type are permanent, with two exceptions: an input file that does not exist yet, and a
     # connection that the triggerer can't read while it waits for an async request. These errors are retryable, because
     # a retry may find the file or the connection.
@@ -76,10 +81,10 @@ def _is_model_error(error: BasetenError) -> bool:
 class BasetenRetryPolicy(RetryPolicy):
     """Retry policy that does not retry permanent errors; the default of every operator and sensor of this package.
 
-    - A refused API key, an untrusted certificate, wrong input, an unknown model, a request body that is too large, an
-      async request with a permanent error code, or an orphaned request with ``on_orphaned_request="fail"``: the task
-      fails without a retry. It also fails without a retry if it has embedded texts in several requests, and a vector
-      is missing or the vectors differ in length.
+    - A refused API key, an untrusted certificate, wrong input, an unknown model or deployment, a request body that is
+      too large, an async request with a permanent error code, or an orphaned request with
+      ``on_orphaned_request="fail"``: the task fails without a retry. It also fails without a retry if it has embedded
+      texts in several requests, and a vector is missing or the vectors differ in length.
     - One exception: if the triggerer can't read the connection while it waits for an async request, the task is retried
       as its ``retries`` and ``retry_delay`` say, also if the error is of a permanent type. The retry waits for the same
       request again. A deferred predict whose connection the triggerer can't read fails without a retry.

@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_baseten.activity.task_summary import TaskSummary
 from airflow_provider_baseten.api.error_record import error_from
-from airflow_provider_baseten.api.management.statuses import CALLABLE_STATUSES, FAILED_STATUSES
+from airflow_provider_baseten.api.management.statuses import CALLABLE_STATUSES, FAILED_STATUSES, KNOWN_STATUSES
 from airflow_provider_baseten.api.target import Target, require_one_target
 from airflow_provider_baseten.arguments import check_texts, given, seconds, shown
 from airflow_provider_baseten.compat import AirflowSensorTimeout, AirflowSkipException
@@ -114,6 +114,8 @@ class BasetenDeploymentSensor(BasetenOperator, BaseSensorOperator):
     def run_task(self, context: "Context") -> Any:
         """Wait, and return the state of the deployment. With ``deferrable``, defer the task instead."""
         watch = self._watch(time.time())
+        for status in sorted({*self.target_statuses, *self.failed_statuses} - {*KNOWN_STATUSES}):
+            self.log.warning("Baseten documents no status %s: statuses are %s.", status, ", ".join(KNOWN_STATUSES))
         if self.deferrable:
             self._defer(watch, watch.began + self.timeout)
         return super().run_task(context)

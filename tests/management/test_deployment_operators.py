@@ -11,6 +11,7 @@ from airflow_provider_baseten import (
     BasetenDeactivateDeploymentOperator,
     BasetenDeploymentSensor,
     BasetenPredictOperator,
+    BasetenPromoteDeploymentOperator,
     BasetenUpdateAutoscalingOperator,
     BasetenWakeOperator,
 )
@@ -100,6 +101,14 @@ def test_a_deployment_that_fails_while_it_is_waited_for(run_dag, baseten, deferr
         BasetenActivateDeploymentOperator(task_id="on", model_id="abc", **options(deferrable))
     assert run_dag(dag).state == "failed"
     assert f"(deployment abcd1) is {status}: " in logged()
+
+
+def test_a_deployment_that_can_not_be_activated(run_dag, baseten, logged):
+    baseten.set_status("abc", "DEPLOY_FAILED")
+    with DAG("has_failed") as dag:
+        BasetenActivateDeploymentOperator(task_id="on", model_id="abc", **options())
+    assert run_dag(dag).state == "failed"
+    assert "abc (environment production) is DEPLOY_FAILED and was not activated." in logged()
 
 
 @MODES
@@ -214,7 +223,9 @@ def test_a_batch_that_fails_still_scales_down(run_dag, baseten, deferrable):
     ("settings", "problem"),
     [
         ({}, "autoscaling_settings is empty"),
-        ({"min_replicas": 1}, r"autoscaling_settings\['min_replicas'\]"),
+        ({"min_replicas": 1}, r"autoscaling_settings\['min_replicas'\]: Baseten knows no such setting"),
+        ("{'min_replica': 1}", "autoscaling_settings is a text and not a JSON object"),
+        ("[1]", "autoscaling_settings is a text and not a JSON object"),
         ({"min_replica": -1}, "greater than or equal to 0"),
         ({"min_replica": 3, "max_replica": 2}, "more than max_replica=2"),
         ({"max_replica": True}, "boolean"),
@@ -226,3 +237,39 @@ def test_settings_that_are_not_valid_are_not_sent(baseten, settings, problem):
     with pytest.raises(BasetenInputError, match=problem):
         operator.start(None, {}, 0.0)
     assert not baseten.requests
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["texts", "native"])
+def test_settings_from_a_template(run_dag, baseten, native):
+    settings = {"min_replica": 0, "max_replica": 3}
+    with DAG(f"template_{native}", params={"settings": settings}, render_template_as_native_obj=native) as dag:
+        BasetenUpdateAutoscalingOperator(
+            task_id="scale", model_id="cold", autoscaling_settings="{{ params.settings | tojson }}", **options()
+        )
+    shown = run_dag(dag).xcom("scale")["autoscaling_settings"]
+    assert {name: shown[name] for name in settings} == settings
+
+
+@MODES
+def test_a_status_that_baseten_does_not_document_is_named(run_dag, baseten, deferrable, logged):
+    with DAG(f"unknown_status_{deferrable}") as dag:
+        BasetenDeploymentSensor(
+            task_id="wait",
+            model_id="abc",
+            target_statuses=["ACTIVE", "ACTVE"],
+            deferrable=deferrable,
+            poke_interval=0.3,
+        )
+    assert run_dag(dag).state == "success"
+    assert "Baseten documents no status ACTVE: statuses are ACTIVE, SCALED_TO_ZERO, " in logged()
+
+
+@MODES
+def test_a_deployment_that_does_not_exist_is_not_retried(run_dag, baseten, deferrable):
+    with DAG(f"no_deployment_{deferrable}") as dag:
+        BasetenPromoteDeploymentOperator(
+            task_id="promote", model_id="none", deployment_id="d", **options(deferrable), **NOW
+        )
+        BasetenDeploymentSensor(task_id="wait", model_id="none", deferrable=deferrable, poke_interval=0.3, **NOW)
+    run = run_dag(dag)
+    assert run.tries == {("promote", -1): 1, ("wait", -1): 1}

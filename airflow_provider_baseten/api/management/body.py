@@ -1,5 +1,7 @@
 """Body of a request to the management API: checks before it is sent."""
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +15,7 @@ from airflow_provider_baseten.exceptions import BasetenInputError
 ONLY_KNOWN = ConfigDict(extra="forbid")
 
 _MAX_PROBLEMS = 3
+_MESSAGES = {"extra_forbidden": "Baseten knows no such setting"}
 
 
 def _refuse_boolean(value: Any) -> Any:
@@ -36,11 +39,31 @@ def check_body(kind: Any, name: str, value: Any) -> Any:
         checked = adapter_of(kind).validate_python(value)
     except ValidationError as error:
         problems = [
-            f"{name}{_index(found['loc'])}: {found['msg']}"
+            f"{name}{_index(found['loc'])}: {_MESSAGES.get(found['type'], found['msg'])}"
             for found in error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_PROBLEMS]
         ]
         raise BasetenInputError(f"{name} is not valid, so nothing was sent. {'; '.join(problems)}.") from None
     return adapter_of(kind).dump_python(checked, mode="json")
+
+
+def object_of(name: str, value: Any) -> Any:
+    """Return the value of an argument that takes an object. A text is read as JSON, because templates return texts.
+
+    :param name: name of the argument.
+    :raises BasetenInputError: the value is a text that is not a JSON object.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, Mapping):
+        raise BasetenInputError(
+            f"{name} is a text and not a JSON object, so nothing was sent: give an object, or a template that ends "
+            "with the filter tojson."
+        )
+    return found
 
 
 def _index(location: tuple[int | str, ...]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_baseten.exceptions import BasetenDeploymentError
+from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenInputError
 from airflow_provider_baseten.operators.management.deployment import BasetenDeploymentOperator
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class BasetenActivateDeploymentOperator(BasetenDeploymentOperator):
 
     def start(self, client: "Client", context: "Context", began: float) -> tuple["Watch", dict[str, Any]]:
         """Activate the deployment, and return what to wait for."""
+        from airflow_provider_baseten.api.management.statuses import FAILED_STATUSES
         from airflow_provider_baseten.waiting.management.deployment import (
             ACTIVATION_FAILED_STATUSES,
             DeploymentWatch,
@@ -42,7 +43,14 @@ class BasetenActivateDeploymentOperator(BasetenDeploymentOperator):
 
         target = self.called_target
         before = status_of(client.management, target)
-        activation = client.management.activate(target)
+        try:
+            activation = client.management.activate(target)
+        except BasetenInputError as error:
+            if before not in FAILED_STATUSES:
+                raise
+            raise BasetenDeploymentError(
+                f"{target} is {before} and was not activated. {error}", error_code=before
+            ) from None
         _check_success(activation, target, "activated")
         self.log.info("%s was %s.", target, "active already" if activation.no_op else f"activated; it was {before}")
         failed = [*ACTIVATION_FAILED_STATUSES]

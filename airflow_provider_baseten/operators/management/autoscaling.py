@@ -38,7 +38,7 @@ class BasetenUpdateAutoscalingOperator(BasetenDeploymentOperator):
     The API key needs access to the management API: the password of the connection, or its ``management_api_key``.
 
     :param autoscaling_settings: the settings to change, for example ``{"min_replica": 0, "max_replica": 4}``; others
-        stay as they are, and ``None`` clears a setting. See
+        stay as they are, and ``None`` clears a setting. JSON as a text is allowed. See
         :class:`~airflow_provider_baseten.api.management.autoscaling.AutoscalingUpdate`. (templated)
 
     :returns: ``{"autoscaling_settings", "changed"}``: all settings after the change; without ``wait_for_completion``
@@ -51,6 +51,7 @@ class BasetenUpdateAutoscalingOperator(BasetenDeploymentOperator):
     """
 
     template_fields = (*BasetenDeploymentOperator.template_fields, "autoscaling_settings")
+    native_fields = ("autoscaling_settings",)
 
     def __init__(
         self, *, autoscaling_settings: "AutoscalingUpdate | Mapping[str, Any]", **kwargs: Unpack[DeploymentArguments]
@@ -66,13 +67,14 @@ class BasetenUpdateAutoscalingOperator(BasetenDeploymentOperator):
     def start(self, client: "Client", context: "Context", began: float) -> tuple["Watch | None", dict[str, Any]]:
         """Change the settings unless they are the wanted ones, and return what to wait for."""
         from airflow_provider_baseten.api.management.autoscaling import check_autoscaling
+        from airflow_provider_baseten.api.management.body import object_of
         from airflow_provider_baseten.api.management.environments import Environment
         from airflow_provider_baseten.api.management.path import model_target
         from airflow_provider_baseten.waiting.management import autoscaling
         from airflow_provider_baseten.waiting.management.deployment import read_call
 
-        target = model_target(self.called_target, "autoscaling settings of a whole chain")
-        settings = check_autoscaling(self.autoscaling_settings)
+        target = model_target(self.called_target, "common autoscaling settings")
+        settings = check_autoscaling(object_of("autoscaling_settings", self.autoscaling_settings))
         found = client.management.call(read_call(target))
         schedule = autoscaling.applied_schedule(found) if isinstance(found, Environment) else None
         if schedule is not None:

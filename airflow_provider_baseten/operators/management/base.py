@@ -70,6 +70,7 @@ class BasetenManagementOperator(BasetenOperator):
         self.watch: Watch | None = None
         #: Facts for the result of the task, as far as they are known.
         self.facts: dict[str, Any] = {}
+        self._waited_for = ""
         self._is_past_execution_timeout = False
         self._is_killed = False
 
@@ -98,7 +99,7 @@ class BasetenManagementOperator(BasetenOperator):
 
         :param text: the last state.
         """
-        name = "" if self.watch is None else self.watch.name
+        name = self._waited_for if self.watch is None else self.watch.name
         return BasetenTimeoutError(
             f"{name[:1].upper()}{name[1:]} was not done after {duration(self.wait_timeout)}: {text}. The next attempt "
             "continues where it is then; raise timeout if it needs longer."
@@ -148,6 +149,7 @@ class BasetenManagementOperator(BasetenOperator):
         from airflow_provider_baseten.waiting.management.kinds import watch_from
         from airflow_provider_baseten.waiting.management.watch import State
 
+        self._waited_for = event["name"]
         if watch is not None:
             self.watch = watch_from(watch)
             if is_of_former_trigger(self.watch.name, event["name"], self.log):

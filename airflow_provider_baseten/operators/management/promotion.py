@@ -39,10 +39,12 @@ class BasetenPromoteDeploymentOperator(BasetenManagementOperator):
     :param scale_down_previous_deployment: scale the previous deployment down; by default true.
     :param preserve_env_instance_type: keep the instance type of the environment; by default true.
     :param environment_settings_update: settings that the environment keeps when the promotion completes, by default
-        none: see :class:`~airflow_provider_baseten.api.management.promotions.EnvironmentSettingsUpdate`. (templated)
+        none: see :class:`~airflow_provider_baseten.api.management.promotions.EnvironmentSettingsUpdate`. JSON as a
+        text is allowed. (templated)
     :param promotion_settings_override: settings for this promotion only, by default none; what they leave out comes
         from the environment: see
-        :class:`~airflow_provider_baseten.api.management.environments.PromotionSettingsUpdate`. (templated)
+        :class:`~airflow_provider_baseten.api.management.environments.PromotionSettingsUpdate`. JSON as a text
+        is allowed. (templated)
     :param cancel_on_kill: cancel the promotion if the task is killed, by default false. A promotion that the task found
         and did not begin goes on. In deferrable mode it needs Airflow 3.3 or newer.
 
@@ -64,6 +66,7 @@ class BasetenPromoteDeploymentOperator(BasetenManagementOperator):
         "environment_settings_update",
         "promotion_settings_override",
     )
+    native_fields = ("environment_settings_update", "promotion_settings_override")
 
     def __init__(
         self,
@@ -107,34 +110,36 @@ class BasetenPromoteDeploymentOperator(BasetenManagementOperator):
         from airflow_provider_baseten.operators.management.promotion_request import PromotionRequest
         from airflow_provider_baseten.waiting.management.promotion import PromotionWatch
 
-        call = self._build()
+        environment = str(self.called_target.environment)
+        call = self._build(environment)
         request = PromotionRequest(
-            self.model_id, self.deployment_id, self.environment, self.open_ledger(context, "promotion"), self.log
+            self.model_id, self.deployment_id, environment, self.open_ledger(context, "promotion"), self.log
         )
         deployment_id, is_complete = request.ensure_sent(client.management, context, call)
-        facts = {"deployment_id": deployment_id, "environment": self.environment, "changed": request.was_sent}
+        facts = {"deployment_id": deployment_id, "environment": environment, "changed": request.was_sent}
         if is_complete:
             return None, {**facts, **request.state}
         watch = PromotionWatch(
             began=began,
             model_id=self.model_id,
-            environment=self.environment,
+            environment=environment,
             deployment_id=deployment_id,
             cancel_on_kill=self.cancel_on_kill and request.was_sent,
         )
         return watch, facts
 
-    def _build(self) -> "Call[Deployment]":
+    def _build(self, environment: str) -> "Call[Deployment]":
+        from airflow_provider_baseten.api.management.body import object_of
         from airflow_provider_baseten.api.management.promotions import promote
 
         return promote(
             self.model_id,
             self.deployment_id,
-            self.environment,
+            environment,
             scale_down_previous_deployment=self.scale_down_previous_deployment,
             preserve_env_instance_type=self.preserve_env_instance_type,
-            environment_settings_update=self.environment_settings_update,
-            promotion_settings_override=self.promotion_settings_override,
+            environment_settings_update=object_of("environment_settings_update", self.environment_settings_update),
+            promotion_settings_override=object_of("promotion_settings_override", self.promotion_settings_override),
         )
 
     def fail(self, management: "Management", context: "Context", error: "BasetenError") -> None:

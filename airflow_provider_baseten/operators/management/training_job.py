@@ -41,12 +41,13 @@ class BasetenTrainingJobOperator(BasetenManagementOperator):
     :param training_job: what to run, for example ``{"image": {"base_image": "python:3.11"}, "runtime":
         {"start_commands": ["python train.py"]}}``; see
         :class:`~airflow_provider_baseten.api.management.training_spec.TrainingJobSpec`. Its ``name``, by default the id
-        of the task, becomes the beginning of the job's name. (templated, not shown among the rendered templates)
+        of the task, becomes the beginning of the job's name. JSON as a text is allowed. (templated, not shown among the
+        rendered templates)
     :param project: name of the training project, which is created if it does not exist; exactly one of ``project`` and
         ``project_id`` is given. (templated)
     :param project_id: id of the training project. (templated)
-    :param stop_on_kill: stop the job if the task is killed; by default true. In deferrable mode it needs Airflow 3.3 or
-        newer.
+    :param stop_on_kill: stop the job if the task is killed; by default true. A worker that is told to end kills its
+        tasks too. In deferrable mode only a user's act counts, and it needs Airflow 3.3 or newer.
     :param timeout: seconds to wait, by default 86400. After it, the job goes on, and the next attempt waits for it.
 
     :returns: ``{"training_job_id", "training_project_id", "name", "status", "checkpoints"}``, with at most 100
@@ -89,11 +90,12 @@ class BasetenTrainingJobOperator(BasetenManagementOperator):
 
     def start(self, client: "Client", context: "Context", began: float) -> tuple["Watch", dict[str, Any]]:
         """Create the job, or find the one of an earlier attempt, and return what to wait for."""
+        from airflow_provider_baseten.api.management.body import object_of
         from airflow_provider_baseten.api.management.training_spec import check_training_job
         from airflow_provider_baseten.operators.management.training_submission import TrainingSubmission
         from airflow_provider_baseten.waiting.management.training import TrainingWatch
 
-        spec = check_training_job(self.training_job)
+        spec = check_training_job(object_of("training_job", self.training_job))
         project_id = self._find_project(client.management)
         submission = TrainingSubmission(self, context, self.open_ledger(context, "training_job"))
         job = submission.ensure_created(client.management, project_id, spec)

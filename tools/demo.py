@@ -1,19 +1,20 @@
 """Runs the example DAGs in a real Airflow against the emulator: `python -m tools.demo [--once]`.
 
-Starts the custom server, the emulator with the example models behind it, and Airflow, all on free ports of
-127.0.0.1; adds the connection, runs every DAG of `example_dags/` and prints what each task returned.
+Starts the custom server, the emulator with the example models, and Airflow, all on free ports of 127.0.0.1; adds the
+connections, runs every DAG of `example_dags/` and prints what each task returned.
 """
 
 import argparse
 import fcntl
 import json
+import logging
 import secrets
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +23,17 @@ from typing import Any
 
 import requests
 
+from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Scaling, Upstream
 from tools.airflow_api import DagRun, TaskInstance
 from tools.airflow_stack import AirflowStack, Service, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DAGS = ROOT / "example_dags"
 MODELS = DAGS / "models"
-# The Trusses of the examples by the ids under which the DAGs call them, and the id of the custom server.
-TRUSSES = {
-    "langid01": MODELS / "language_identifier",
-    "langrep01": MODELS / "language_report",
-    "vectors1": MODELS / "text_vectors",
-}
-SERVER_ID = "langsrv1"
+# The models of the second workspace.
+STAGING_MODELS = {"langid02": MODELS / "language_identifier"}
+# The model that is inactive until a DAG activates it.
+ON_DEMAND_ID = "langid03"
 EXAMPLES = sorted(file.stem for file in DAGS.glob("*.py"))
 # The DAGs have schedules and an asset; the demo shows one run of each.
 ONLY_BY_HAND = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "false"}
@@ -58,26 +57,48 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
     :param home: folder for Airflow's home and the logs
     :param progress: called with one line of text for each step
     """
-    server_url, emulator_url, staging_url = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    server_url = f"http://127.0.0.1:{free_port()}"
     api_key, staging_key = (f"demo.{secrets.token_hex(16)}" for _ in range(2))
     webhook_secret = f"whsec_{secrets.token_hex(16)}"
+    logging.basicConfig(filename=home / "emulator.log", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     server = language_server(server_url, home / "language_server.log")
-    command = _emulator_command(emulator_url, server_url, api_key, webhook_secret)
-    emulator = Service("emulator", command, home / "emulator.log")
-    staging = Service("staging emulator", _staging_command(staging_url, staging_key), home / "staging_emulator.log")
     airflow = AirflowStack(home / "airflow", DAGS, config=ONLY_BY_HAND, progress=progress)
 
     progress("starting the language server and the emulator")
-    with server, emulator, staging:
+    with (
+        server,
+        example_emulator(server_url, api_key, webhook_secret) as emulator,
+        Emulator(STAGING_MODELS, api_key=staging_key) as staging,
+    ):
         server.wait_for_http(f"{server_url}/health")
-        emulator.wait_for_http(emulator_url)
-        staging.wait_for_http(staging_url)
-        progress(f"the emulator answers at {emulator_url}")
+        progress(f"the emulator answers at {emulator.url}")
         with airflow:
-            add_baseten_connection(airflow, "baseten_default", emulator_url, api_key, webhook_secret)
-            add_baseten_connection(airflow, "baseten_staging", staging_url, staging_key, webhook_secret)
+            add_baseten_connection(airflow, "baseten_default", emulator.url, api_key, webhook_secret)
+            add_baseten_connection(airflow, "baseten_staging", staging.url, staging_key, webhook_secret)
             progress("added the connections baseten_default and baseten_staging")
-            yield Demo(airflow, emulator_url, api_key)
+            yield Demo(airflow, emulator.url, api_key)
+
+
+def example_emulator(
+    server_url: str, api_key: str, webhook_secret: str, others: Mapping[str, Any] | None = None
+) -> Emulator:
+    """An emulator with the models of the examples, not started yet.
+
+    :param server_url: where the custom server serves
+    :param others: additional models by id
+    """
+    identifier = MODELS / "language_identifier"
+    models = {
+        "langid01": identifier,
+        ON_DEMAND_ID: Model(identifier, scaling=Scaling(min_replica=0, cold_start=2)),
+        "langrep01": MODELS / "language_report",
+        "langsrv1": Upstream(server_url),
+        "vectors1": MODELS / "text_vectors",
+        **(others or {}),
+    }
+    emulator = Emulator(models, api_key=api_key, webhook_secrets=[webhook_secret])
+    emulator.deactivate(ON_DEMAND_ID)
+    return emulator
 
 
 def language_server(url: str, log: Path) -> Service:
@@ -100,27 +121,6 @@ def add_baseten_connection(
     # port (apache/airflow pull request 73298).
     fields = {"host": url, "port": 0, "password": api_key, "extra": json.dumps(extra)}
     airflow.api.add_connection(connection_id, "baseten", **fields)
-
-
-def _emulator_command(url: str, server_url: str, api_key: str, webhook_secret: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
-        *(argument for id_, folder in TRUSSES.items() for argument in ("--truss", f"{id_}={folder}")),
-        *("--upstream", f"{SERVER_ID}={server_url}"),
-        *("--port", url.rpartition(":")[2]),
-        *("--api-key", api_key),
-        *("--webhook-secret", webhook_secret),
-    ]
-
-
-def _staging_command(url: str, api_key: str) -> list[str]:
-    """The command of a second workspace, with an API key and a model of its own."""
-    return [
-        *(sys.executable, "-m", "airflow_provider_baseten.emulator"),
-        *("--truss", f"langid02={MODELS / 'language_identifier'}"),
-        *("--port", url.rpartition(":")[2]),
-        *("--api-key", api_key),
-    ]
 
 
 def run_examples(airflow: AirflowStack, progress: Callable[[str], object]) -> list[DagRun]:
@@ -224,7 +224,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nThe demo has ended.")
         return 0 if succeeded else 130
-    except (RuntimeError, TimeoutError, requests.RequestException) as error:
+    except (EmulatorError, RuntimeError, TimeoutError, requests.RequestException) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     return 0 if succeeded else 1

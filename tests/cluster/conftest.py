@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.emulator.upstream import Upstream
 from tests.cluster.calls import Calls, Figures, Squares
 from tests.cluster.celery_cluster import CeleryCluster
 from tests.cluster.services import Server, missing_packages, postgresql, redis
@@ -23,7 +22,7 @@ from tests.faults.conftest import CONFIG
 from tests.faults.models import API_KEY, WEBHOOK_SECRET
 from tests.s3_server import S3Server
 from tools.airflow_stack import free_port
-from tools.demo import DAGS, MODELS, ONLY_BY_HAND, SERVER_ID, TRUSSES, language_server
+from tools.demo import DAGS, ONLY_BY_HAND, STAGING_MODELS, example_emulator, language_server
 
 CALLED = {f"calls{number}": Squares() for number in range(20)}
 PRELOADED = (
@@ -67,11 +66,10 @@ def squares() -> Squares:
 def baseten(squares: Squares, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """The emulator, with the models of the example DAGs too."""
     server_url = f"http://127.0.0.1:{free_port()}"
-    examples = TRUSSES | {"langid02": MODELS / "language_identifier", SERVER_ID: Upstream(server_url)}
-    models = examples | CALLED | {"square": squares}
+    others = STAGING_MODELS | CALLED | {"square": squares}
     with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
         server.wait_for_http(f"{server_url}/health")
-        with Emulator(models=models, api_key=API_KEY, webhook_secrets=[WEBHOOK_SECRET]) as emulator:
+        with example_emulator(server_url, API_KEY, WEBHOOK_SECRET, others) as emulator:
             yield emulator
 
 

@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.emulator.upstream import Upstream
 from tools.airflow_stack import AirflowStack, free_port
-from tools.demo import DAGS, MODELS, ONLY_BY_HAND, SERVER_ID, TRUSSES, add_baseten_connection, language_server
+from tools.demo import (
+    DAGS,
+    ONLY_BY_HAND,
+    STAGING_MODELS,
+    add_baseten_connection,
+    example_emulator,
+    language_server,
+)
 
 HERE = Path(__file__).parent
 API_KEY = "right.key-of-the-tests"
@@ -22,17 +28,16 @@ WRONG_KEY = "wrong.key-of-the-tests"
 def baseten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulator with the example models behind it."""
     server_url = f"http://127.0.0.1:{free_port()}"
-    models = TRUSSES | {SERVER_ID: Upstream(server_url)}
     with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
         server.wait_for_http(f"{server_url}/health")
-        with Emulator(models=models, api_key=API_KEY, webhook_secrets=[WEBHOOK_SECRET]) as emulator:
+        with example_emulator(server_url, API_KEY, WEBHOOK_SECRET) as emulator:
             yield emulator
 
 
 @pytest.fixture(scope="package")
 def staging() -> Iterator[Emulator]:
     """A second workspace, with an API key and a model of its own."""
-    with Emulator(models={"langid02": MODELS / "language_identifier"}, api_key=STAGING_KEY) as emulator:
+    with Emulator(STAGING_MODELS, api_key=STAGING_KEY) as emulator:
         yield emulator
 
 

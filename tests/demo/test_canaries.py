@@ -15,7 +15,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_baseten.emulator import Emulator
-from airflow_provider_baseten.emulator.upstream import Upstream
 from tests.chat_server import ChatServer
 from tests.demo.canaries import Canaries, Database, Metrics, canary_tickets, found_in_files
 from tests.telemetry.collector import collector
@@ -24,11 +23,10 @@ from tools.airflow_stack import AirflowStack, free_port
 from tools.demo import (
     DAGS,
     EXAMPLES,
-    MODELS,
     ONLY_BY_HAND,
-    SERVER_ID,
-    TRUSSES,
+    STAGING_MODELS,
     add_baseten_connection,
+    example_emulator,
     language_server,
     report,
 )
@@ -52,7 +50,7 @@ CANARIES = Canaries(
 )
 PAYLOADS = {"input", "input of an example", "output"}
 # Folders in which the examples keep what they read and write.
-STORES = ("nightly_scoring", "reports", "sharded_scoring")
+STORES = ("nightly_scoring", "reports", "score_on_demand", "sharded_scoring")
 WAITING = {"predict", "queued", "sensor"}
 CANARY_DAGS = ("canaries_succeed", "canaries_fail")
 # Operators of this package, as the column `operator` of Airflow's table names them.
@@ -122,8 +120,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     shutil.copytree(HERE / "canary_dags", dags, dirs_exist_ok=True)
     fernet_key = Fernet.generate_key().decode()
     server_url = f"http://127.0.0.1:{free_port()}"
-    models = TRUSSES | {
-        SERVER_ID: Upstream(server_url),
+    models = {
         "echo": echo,
         "large": large,
         "broken": broken,
@@ -133,11 +130,10 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         "chat": ChatServer(lambda body: f"{OUTPUT} {body['messages'][-1]['content']}"),
         "brokenchat": ChatServer(lambda body: 400),
     }
-    staging_models = {"langid02": MODELS / "language_identifier"}
     with (
         language_server(server_url, folder / "server.log") as language,
-        Emulator(models=models, api_key=KEY, webhook_secrets=[SECRET]) as baseten,
-        Emulator(models=staging_models, api_key=STAGING_KEY, webhook_secrets=[SECRET]) as staging,
+        example_emulator(server_url, KEY, SECRET, models) as baseten,
+        Emulator(STAGING_MODELS, api_key=STAGING_KEY, webhook_secrets=[SECRET]) as staging,
         Metrics() as metrics,
         collector(folder) as spans,
     ):

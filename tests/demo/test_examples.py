@@ -4,11 +4,12 @@ import ast
 from pathlib import Path
 
 import pytest
+import requests
 
-from airflow_provider_baseten.emulator import Emulator, RecordedRequest
-from tests.demo.conftest import WRONG_KEY
+from airflow_provider_baseten.emulator import Emulator, Fault, RecordedRequest
+from tests.demo.conftest import API_KEY, WRONG_KEY
 from tools.airflow_stack import AirflowStack
-from tools.demo import EXAMPLES, report
+from tools.demo import EXAMPLES, ON_DEMAND_ID, report
 
 
 class Finished:
@@ -25,6 +26,13 @@ class Finished:
     def log(self, label: str) -> str:
         [task] = [task for task in self.run.task_instances() if task.label == label]
         return self.run.log(task)
+
+
+def deployment_status(baseten: Emulator, model_id: str) -> str:
+    """Read the status of the deployment in production from the management API."""
+    url = f"{baseten.url}/v1/models/{model_id}/deployments/production"
+    response = requests.get(url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=10)
+    return str(response.json()["status"])
 
 
 @pytest.mark.parametrize("dag_id", EXAMPLES)
@@ -236,3 +244,29 @@ class TestTwoWorkspaces:
         assert [(request.path, request.status) for request in staging.requests] == [
             ("/model-langid02/environments/production/predict", 200)
         ] * 5
+
+
+class TestScoreOnDemand:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "score_on_demand")
+
+    def test_the_deployment_is_active_only_for_the_batch(self, finished: Finished, baseten: Emulator) -> None:
+        assert finished.state == "success", report(finished.run)
+        assert finished.run.xcom("activate")["no_op"] is False
+        manifest = finished.run.xcom("score")
+        assert (manifest["rows"], manifest["failed"]) == (500, 0)
+        assert finished.run.xcom("summary") == "500 of 500 rows have a language"
+        assert deployment_status(baseten, ON_DEMAND_ID) == "INACTIVE"
+
+    def test_a_batch_that_fails_is_followed_by_the_deactivation(
+        self, finished: Finished, airflow: AirflowStack, baseten: Emulator
+    ) -> None:
+        baseten.inject(*[Fault(target=ON_DEMAND_ID, action="predict", status=422)] * 500)
+        again = Finished(airflow, baseten, "score_on_demand")
+        baseten.faults.clear()
+        assert again.state == "failed"
+        assert (again.states["score"], again.states["deactivate"]) == ("failed", "success")
+        assert again.run.xcom("activate")["no_op"] is False
+        assert deployment_status(baseten, ON_DEMAND_ID) == "INACTIVE"

@@ -1,7 +1,10 @@
 """Deployer: makes models, chains and their deployments, and hosts their backends."""
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_baseten.emulator.backends import make_app
@@ -58,7 +61,7 @@ class Deployer:
         return self._host_model("model", slug, _as_model(model))(f"{slug}d1")
 
     def _host_model(self, kind: EndpointKind, id_: str, model: Model) -> MakeDeployment:
-        """Set up one instance of a model, and one of each candidate with a backend of its own.
+        """Set up a model and its candidates.
 
         :returns: a function that makes deployments.
         """
@@ -66,15 +69,17 @@ class Deployer:
             instance_type = find_instance_type(model.instance_type)
         except KeyError:
             raise EmulatorError(f"There is no instance type {model.instance_type}.") from None
-        common = self._host_backend(kind, id_, model)
-        candidates = {
-            deployment_id: self._host_backend(kind, id_, replace(model, backend=backend))
+        common = self._prepare_backend(kind, id_, model)
+        # Deployment -> its backend.
+        backends = {
+            deployment_id: self._prepare_backend(kind, id_, replace(model, backend=backend))
             for deployment_id, backend in model.candidates.items()
             if backend is not None
         }
 
         def make_deployment(deployment_id: str, source: str | None = None) -> Deployment:
-            hosted_app, predict_path = candidates.get(source or deployment_id, common)
+            host_backend = backends[deployment_id] = backends.get(source or deployment_id, common)
+            hosted_app, predict_path = host_backend()
             replicas = Replicas(model.scaling, self._limits.parking_seconds, self._clock)
             return Deployment(
                 deployment_id,
@@ -90,9 +95,22 @@ class Deployer:
 
         return make_deployment
 
-    def _host_backend(self, kind: EndpointKind, id_: str, model: Model) -> tuple[HostedApp, str]:
+    def _prepare_backend(self, kind: EndpointKind, id_: str, model: Model) -> Callable[[], tuple[HostedApp, str]]:
+        """Return a function that hosts a backend for a deployment.
+
+        Each deployment of a Truss directory has its own app, as it has its own container on Baseten. The other backends
+        are objects or servers of the user, which run already and are shared.
+        """
+        if isinstance(model.backend, str | os.PathLike):
+            return partial(self._host_backend, kind, id_, model, is_own=True)
+        shared = self._host_backend(kind, id_, model)
+        return lambda: shared
+
+    def _host_backend(
+        self, kind: EndpointKind, id_: str, model: Model, *, is_own: bool = False
+    ) -> tuple[HostedApp, str]:
         app, predict_path = make_app(kind, id_, model)
-        hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}")
+        hosted_app = HostedApp(app, f"{kind.capitalize()} {id_}", is_own=is_own)
         self.hosted_apps.append(hosted_app)
         return hosted_app, predict_path
 

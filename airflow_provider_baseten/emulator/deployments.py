@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Literal
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from airflow_provider_baseten.emulator.clock import Clock, Timer
 from airflow_provider_baseten.emulator.errors import GatewayError, bad_request
+from airflow_provider_baseten.emulator.hosting import HostedApp
 from airflow_provider_baseten.emulator.instance_types import InstanceType
 from airflow_provider_baseten.emulator.limits import Durations
 from airflow_provider_baseten.emulator.logs import Log
@@ -69,7 +71,7 @@ class Deployment:
 
     :param id: id of the deployment.
     :param owner: id of the model or chain.
-    :param app: ASGI app that runs the model.
+    :param hosted_app: app that runs the model.
     :param predict_path: path on which the app makes predictions.
     :param replicas: replicas of the deployment.
     :param clock: source of time.
@@ -82,7 +84,7 @@ class Deployment:
         self,
         id: str,  # noqa: A002
         owner: str,
-        app: ASGIApp,
+        hosted_app: HostedApp,
         predict_path: str,
         replicas: Replicas,
         *,
@@ -110,7 +112,7 @@ class Deployment:
         self.startups = Startups(id, clock)
         #: Function that is called once, when the current start has ended.
         self.on_start_end: Callable[[], None] | None = None
-        self._app = app
+        self._hosted_app = hosted_app
         self._clock = clock
         self._durations = durations
         self._meter = meter
@@ -148,8 +150,8 @@ class Deployment:
         """Send a request to the model, and count it as paid."""
         self._meter.count_request(self.owner, self.id)
         request_id = next((value.decode() for name, value in scope["headers"] if name == _REQUEST_ID_HEADER), None)
-        with collect_logs(LogTarget(self.log, self._clock, f"{self.id}-r1", request_id)):
-            await self._app(scope, receive, send)
+        with self._collect_logs(request_id):
+            await self._hosted_app(scope, receive, send)
 
     def check_callable(self) -> None:
         """Raise GatewayError if the deployment accepts no requests.
@@ -197,10 +199,16 @@ class Deployment:
         self._start(build=True)
 
     def set_status(self, status: str) -> None:
-        """Let the deployment fail, become unhealthy or recover, at once.
+        """Let the deployment fail, become unhealthy or recover, at once, or as soon as its model is loaded.
 
         :param status: a failed status, ``UNHEALTHY``, or ``ACTIVE`` for its recovery.
         """
+        if status == "ACTIVE" and self._phase not in {_UP, "UNHEALTHY"}:
+            self._load_model(lambda failure: self._settle(failure or status))
+        else:
+            self._settle(status)
+
+    def _settle(self, status: str) -> None:
         if status == "ACTIVE":
             self._begin_operation()
         elif status == "UNHEALTHY":
@@ -250,11 +258,20 @@ class Deployment:
         phases = plan_start(self._durations, cold_start, build=build, failure=failure)
         begin = self._clock.now()
 
-        def end() -> None:
+        def end(failure: str | None) -> None:
             self.startups.add(begin, dict(phases), is_success=failure is None)
-            self.set_status(failure or "ACTIVE")
+            self._settle(failure or "ACTIVE")
 
-        self._follow(phases, end)
+        self._follow(phases, partial(self._load_model, end) if failure is None else partial(end, failure))
+
+    def _load_model(self, then: Callable[[str | None], None]) -> None:
+        """Load the model if no other deployment uses it, then call a function with the failed status, if any."""
+        if not self._hosted_app.is_own:
+            then(None)
+            return
+        self._cancel_walk()
+        with self._collect_logs():
+            self._hosted_app.restart(lambda error: then(None if error is None else "FAILED"))
 
     def _follow(self, phases: Sequence[tuple[str, float]], then: Callable[[], None]) -> None:
         """Go through phases on the clock, then call a function."""
@@ -268,7 +285,11 @@ class Deployment:
                 return
         then()
 
+    def _collect_logs(self, request_id: str | None = None) -> AbstractContextManager[None]:
+        return collect_logs(LogTarget(self.log, self._clock, f"{self.id}-r1", request_id))
+
     def _cancel_walk(self) -> None:
+        self._hosted_app.cancel_restart()
         if self._walk is not None:
             self._walk.cancel()
             self._walk = None
@@ -276,6 +297,7 @@ class Deployment:
     def _end_in(self, phase: str) -> None:
         self._cancel_walk()
         self._phase = phase
+        self._hosted_app.is_wanted = phase == _UP or not self._hosted_app.is_own
         self._apply_queued()
 
     def _begin_operation(self) -> None:

@@ -168,6 +168,8 @@ class Emulator(Controls):
     def start(self) -> None:
         """Start the server, and return when it listens and all models are loaded.
 
+        Truss directories of deactivated deployments are not loaded.
+
         :raises EmulatorError: the emulator is already running, the port is in use, or a model could not be loaded.
         """
         if self._thread is not None:
@@ -217,18 +219,18 @@ class Emulator(Controls):
                 server.start_completed.set()
 
     async def _serve(self, server: Server, listener: socket.socket) -> None:
-        started = []
+        hosted_apps = self._deployer.hosted_apps
         self._loop = asyncio.get_running_loop()
         COLLECTION.start()
         try:
-            for hosted_app in self._deployer.hosted_apps:
-                started.append(hosted_app)
-                await hosted_app.start()
+            for hosted_app in hosted_apps:
+                if hosted_app.is_wanted:
+                    await hosted_app.start()
             await server.serve(sockets=[listener])
         finally:
             self._loop = None
             COLLECTION.stop()
             self._workspace.training.stop()
             await self._gateway.async_inference.stop()
-            for hosted_app in started:
+            for hosted_app in hosted_apps:
                 await hosted_app.stop()

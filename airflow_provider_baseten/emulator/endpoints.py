@@ -34,7 +34,8 @@ class Model:
     :param name: name in the management API, by default the id.
     :param environments: names of the environments, by default ``production`` and ``development``. Every environment
         except ``development`` has a deployment of its own. ``development`` shares the first deployment, usually that of
-        ``production``. Each deployment has its own replicas, but all deployments share one loaded model.
+        ``production``. Each deployment has its own replicas. Each deployment of a Truss directory also has its own
+        model object, which is loaded again whenever the deployment starts; other backends are shared.
     :param regional_environments: names of the regional environments. A request can name a regional environment
         in its host name. ``environments`` need not repeat these names.
     :param deployment_id: id of the first deployment, by default ``{id}d1``. The others are ``{id}d2`` and so on.

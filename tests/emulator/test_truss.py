@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from management_support import managing, until
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model
 
@@ -400,3 +401,90 @@ class TestWhatIsNoTruss:
         emulator = Emulator({"m": write_truss(**{"model/model.py": model})})
         with pytest.raises(EmulatorError, match=f"Model m could not be started: {problem}"):
             emulator.start()
+
+
+class TestDeployments:
+    """Each deployment of a Truss loads the model for itself, whenever it starts."""
+
+    LOADER = """
+        import time
+        from pathlib import Path
+
+        class Model:
+            def load(self):
+                while Path("{folder}/blocked").exists():
+                    time.sleep(0.005)
+                self.weights = Path("{folder}/weights").read_text()
+            def predict(self, model_input):
+                return self.weights
+    """
+
+    @pytest.fixture
+    def truss(self, write_truss: WriteTruss, tmp_path: Path) -> Path:
+        (tmp_path / "weights").write_text("old")
+        return write_truss(**{"model/model.py": self.LOADER.format(folder=tmp_path)})
+
+    def test_a_deployment_that_starts_loads_the_model_again_and_the_others_do_not(
+        self, truss: Path, tmp_path: Path
+    ) -> None:
+        with managing({"m": Model(truss, candidates={"new": None})}) as caller:
+            (tmp_path / "weights").write_text("new")
+            caller.post("models/m/deployments/new/deactivate")
+            caller.post("models/m/deployments/new/activate")
+            # A request waits until the model is loaded.
+            assert caller.predict(target="deployment/new").json() == "new"
+            assert caller.status("new") == "ACTIVE"
+            assert caller.predict().json() == "old"
+
+    def test_a_deployment_that_is_deactivated_is_not_loaded_with_the_emulator(
+        self, truss: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "weights").unlink()
+        emulator = Emulator({"m": truss})
+        emulator.deactivate("m")
+        with emulator as baseten:
+            (tmp_path / "weights").write_text("first")
+            baseten.activate("m")
+            assert httpx.post(f"{baseten.url}/model-m/production/predict", json=1).json() == "first"
+
+    def test_a_model_that_does_not_load_is_a_failed_deployment_with_a_log(self, truss: Path, tmp_path: Path) -> None:
+        with managing({"m": truss}) as caller:
+            (tmp_path / "weights").unlink()
+            caller.post("models/m/deployments/md1/deactivate")
+            caller.post("models/m/deployments/md1/activate")
+            until(lambda: caller.status() == "FAILED")
+            assert caller.predict().status_code == 400
+            assert "FileNotFoundError" in caller.get("models/m/deployments/md1/logs")["logs"][0]["message"]
+            (tmp_path / "weights").write_text("there again")
+            caller.post("models/m/deployments/md1/retry")
+            assert caller.predict().json() == "there again"
+
+    def test_a_load_that_is_not_wanted_any_more_has_no_effect(self, truss: Path, tmp_path: Path) -> None:
+        with managing({"m": truss}) as caller:
+            (tmp_path / "blocked").touch()
+            for _ in range(2):
+                caller.post("models/m/deployments/md1/deactivate")
+                caller.post("models/m/deployments/md1/activate")
+                assert caller.status() == "LOADING_MODEL"
+            caller.post("models/m/deployments/md1/deactivate")
+            (tmp_path / "blocked").unlink()
+            (tmp_path / "weights").write_text("last")
+            caller.post("models/m/deployments/md1/activate")
+            assert caller.predict().json() == "last"
+            assert len(caller.baseten.models["m"].deployments["md1"].startups.attempts) == 1
+
+    def test_a_recovery_by_a_test_loads_the_model(self, truss: Path) -> None:
+        with managing({"m": truss}) as caller:
+            caller.baseten.set_status("m", "FAILED")
+            caller.baseten.set_status("m", "ACTIVE")
+            until(lambda: caller.status() == "ACTIVE")
+            assert caller.predict().json() == "old"
+
+    def test_a_deployment_that_is_deployed_again_keeps_its_backend(self, truss: Path) -> None:
+        with managing({"m": Model(lambda _: "general", candidates={"new": truss})}) as caller:
+            override = {"redeploy_on_promotion": True}
+            for deployment_id, answer in (("new", "old"), ("md1", "general"), ("md3", "old")):
+                body = {"deployment_id": deployment_id, "promotion_settings_override": override}
+                caller.post("models/m/environments/production/promote", body)
+                until(lambda: caller.get("models/m/environments/production")["in_progress_promotion"] is None)
+                assert caller.predict().json() == answer

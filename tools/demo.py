@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import requests
+import yaml
 
 from airflow_provider_baseten.emulator import Emulator, EmulatorError, Model, Scaling, Upstream
 from tools.airflow_api import DagRun, TaskInstance
@@ -34,6 +35,9 @@ MODELS = DAGS / "models"
 STAGING_MODELS = {"langid02": MODELS / "language_identifier"}
 # The model that is inactive until a DAG activates it.
 ON_DEMAND_ID = "langid03"
+# The model that a DAG retrains, and its deployments for the new weights.
+RETRAINED_ID = "langid04"
+TRIED_OUT = ("langid04blue", "langid04green")
 EXAMPLES = sorted(file.stem for file in DAGS.glob("*.py"))
 # The DAGs have schedules and an asset; the demo shows one run of each.
 ONLY_BY_HAND = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "false"}
@@ -67,7 +71,7 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
     progress("starting the language server and the emulator")
     with (
         server,
-        example_emulator(server_url, api_key, webhook_secret) as emulator,
+        example_emulator(server_url, airflow.home, api_key, webhook_secret) as emulator,
         Emulator(STAGING_MODELS, api_key=staging_key) as staging,
     ):
         server.wait_for_http(f"{server_url}/health")
@@ -80,17 +84,27 @@ def running_demo(home: Path, progress: Callable[[str], object]) -> Iterator[Demo
 
 
 def example_emulator(
-    server_url: str, api_key: str, webhook_secret: str, others: Mapping[str, Any] | None = None
+    server_url: str,
+    airflow_home: Path,
+    api_key: str,
+    webhook_secret: str,
+    others: Mapping[str, Any] | None = None,
 ) -> Emulator:
     """An emulator with the models of the examples, not started yet.
 
     :param server_url: where the custom server serves
+    :param airflow_home: AIRFLOW_HOME of the Airflow that calls the models; Trusses are written to a folder beside it
     :param others: additional models by id
     """
     identifier = MODELS / "language_identifier"
+    tried_out = {
+        id_: _with_weights(airflow_home / "ticket_languages" / id_, truss=airflow_home.parent / id_)
+        for id_ in TRIED_OUT
+    }
     models = {
         "langid01": identifier,
         ON_DEMAND_ID: Model(identifier, scaling=Scaling(min_replica=0, cold_start=2)),
+        RETRAINED_ID: Model(identifier, scaling=Scaling(min_replica=0), candidates=tried_out),
         "langrep01": MODELS / "language_report",
         "langsrv1": Upstream(server_url),
         "vectors1": MODELS / "text_vectors",
@@ -98,7 +112,18 @@ def example_emulator(
     }
     emulator = Emulator(models, api_key=api_key, webhook_secrets=[webhook_secret])
     emulator.deactivate(ON_DEMAND_ID)
+    for deployment_id in TRIED_OUT:
+        emulator.deactivate(RETRAINED_ID, deployment_id)
     return emulator
+
+
+def _with_weights(folder: Path, *, truss: Path) -> Path:
+    """A copy of a Truss that reads its weights from a folder; a user edits the file before `truss push`."""
+    shutil.copytree(MODELS / "ticket_languages", truss)
+    config = yaml.safe_load((truss / "config.yaml").read_text())
+    config["environment_variables"]["WEIGHTS"] = (folder / "weights.json").as_uri()
+    (truss / "config.yaml").write_text(yaml.safe_dump(config))
+    return truss
 
 
 def language_server(url: str, log: Path) -> Service:

@@ -63,13 +63,13 @@ def squares() -> Squares:
 
 
 @pytest.fixture(scope="package")
-def baseten(squares: Squares, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def baseten(squares: Squares, folder: Path) -> Iterator[Emulator]:
     """The emulator, with the models of the example DAGs too."""
     server_url = f"http://127.0.0.1:{free_port()}"
     others = STAGING_MODELS | CALLED | {"square": squares}
-    with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
+    with language_server(server_url, folder / "server.log") as server:
         server.wait_for_http(f"{server_url}/health")
-        with example_emulator(server_url, API_KEY, WEBHOOK_SECRET, others) as emulator:
+        with example_emulator(server_url, folder / "home", API_KEY, WEBHOOK_SECRET, others) as emulator:
             yield emulator
 
 

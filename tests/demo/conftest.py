@@ -25,12 +25,18 @@ WRONG_KEY = "wrong.key-of-the-tests"
 
 
 @pytest.fixture(scope="package")
-def baseten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the Airflow and of what it calls."""
+    return tmp_path_factory.mktemp("airflow")
+
+
+@pytest.fixture(scope="package")
+def baseten(folder: Path) -> Iterator[Emulator]:
     """An emulator with the example models behind it."""
     server_url = f"http://127.0.0.1:{free_port()}"
-    with language_server(server_url, tmp_path_factory.mktemp("server") / "log") as server:
+    with language_server(server_url, folder / "server.log") as server:
         server.wait_for_http(f"{server_url}/health")
-        with example_emulator(server_url, API_KEY, WEBHOOK_SECRET) as emulator:
+        with example_emulator(server_url, folder / "home", API_KEY, WEBHOOK_SECRET) as emulator:
             yield emulator
 
 
@@ -42,9 +48,8 @@ def staging() -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="package")
-def airflow(baseten: Emulator, staging: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
+def airflow(baseten: Emulator, staging: Emulator, folder: Path) -> Iterator[AirflowStack]:
     """An Airflow that has read the example DAGs and those beside this file."""
-    folder = tmp_path_factory.mktemp("airflow")
     dags = shutil.copytree(DAGS, folder / "dags")
     shutil.copytree(HERE / "dags", dags, dirs_exist_ok=True)
     config = ONLY_BY_HAND | {"AIRFLOW__CORE__PLUGINS_FOLDER": str(HERE / "plugins")}

@@ -50,7 +50,7 @@ CANARIES = Canaries(
 )
 PAYLOADS = {"input", "input of an example", "output"}
 # Folders in which the examples keep what they read and write.
-STORES = ("nightly_scoring", "reports", "score_on_demand", "sharded_scoring")
+STORES = ("nightly_scoring", "reports", "score_on_demand", "sharded_scoring", "ticket_languages")
 WAITING = {"predict", "queued", "sensor"}
 CANARY_DAGS = ("canaries_succeed", "canaries_fail")
 # Operators of this package, as the column `operator` of Airflow's table names them.
@@ -132,7 +132,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     }
     with (
         language_server(server_url, folder / "server.log") as language,
-        example_emulator(server_url, KEY, SECRET, models) as baseten,
+        example_emulator(server_url, home, KEY, SECRET, models) as baseten,
         Emulator(STAGING_MODELS, api_key=STAGING_KEY, webhook_secrets=[SECRET]) as staging,
         Metrics() as metrics,
         collector(folder) as spans,

@@ -9,7 +9,7 @@ import requests
 from airflow_provider_baseten.emulator import Emulator, Fault, RecordedRequest
 from tests.demo.conftest import API_KEY, WRONG_KEY
 from tools.airflow_stack import AirflowStack
-from tools.demo import EXAMPLES, ON_DEMAND_ID, report
+from tools.demo import EXAMPLES, ON_DEMAND_ID, RETRAINED_ID, TRIED_OUT, report
 
 
 class Finished:
@@ -28,9 +28,9 @@ class Finished:
         return self.run.log(task)
 
 
-def deployment_status(baseten: Emulator, model_id: str) -> str:
-    """Read the status of the deployment in production from the management API."""
-    url = f"{baseten.url}/v1/models/{model_id}/deployments/production"
+def deployment_status(baseten: Emulator, model_id: str, deployment_id: str = "production") -> str:
+    """Read the status of a deployment from the management API."""
+    url = f"{baseten.url}/v1/models/{model_id}/deployments/{deployment_id}"
     response = requests.get(url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=10)
     return str(response.json()["status"])
 
@@ -270,3 +270,42 @@ class TestScoreOnDemand:
         assert (again.states["score"], again.states["deactivate"]) == ("failed", "success")
         assert again.run.xcom("activate")["no_op"] is False
         assert deployment_status(baseten, ON_DEMAND_ID) == "INACTIVE"
+
+
+class TestRetrain:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        return Finished(airflow, baseten, "retrain")
+
+    @staticmethod
+    def ask_production(baseten: Emulator) -> dict[str, str]:
+        url = f"{baseten.url}/model-{RETRAINED_ID}/environments/production/predict"
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        return dict(requests.post(url, json={"text": "Wo ist mein Paket?"}, headers=headers, timeout=30).json())
+
+    def test_better_weights_are_in_production_and_they_are_those_of_this_run(
+        self, finished: Finished, baseten: Emulator
+    ) -> None:
+        assert finished.state == "success", report(finished.run)
+        right = finished.run.xcom("evaluate")
+        assert right["tickets"] == 20
+        assert right["candidate"] > right["production"]
+        assert (finished.states["promote"], finished.states["reject"]) == ("success", "skipped")
+        job = finished.run.xcom("train")
+        assert "Trained with 80 tickets in 4 languages" in finished.log("train")
+        assert self.ask_production(baseten)["training_job_id"] == job["training_job_id"]
+        assert baseten.meter.training_minutes(job["training_job_id"]) > 0
+
+    def test_weights_that_are_not_better_leave_production_as_it_is(
+        self, finished: Finished, airflow: AirflowStack, baseten: Emulator
+    ) -> None:
+        again = Finished(airflow, baseten, "retrain")
+        assert again.state == "success", report(again.run)
+        right = again.run.xcom("evaluate")
+        assert right["candidate"] == right["production"]
+        assert (again.states["promote"], again.states["reject"]) == ("skipped", "success")
+        first, second = finished.run.xcom("train")["training_job_id"], again.run.xcom("train")["training_job_id"]
+        assert {answer["training_job_id"] for answer in again.run.xcom("ask_candidate")} == {second}
+        assert self.ask_production(baseten)["training_job_id"] == first
+        assert [deployment_status(baseten, RETRAINED_ID, one) for one in TRIED_OUT] == ["ACTIVE", "INACTIVE"]

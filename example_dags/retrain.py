@@ -30,6 +30,7 @@ TICKETS = HERE / "data" / "answered_tickets.json"
 SCRIPT = HERE / "models" / "ticket_languages" / "train.py"
 # Any storage that Airflow and the model both reach, for example s3://conn@bucket/ticket_languages.
 FOLDER = (Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "ticket_languages").as_uri()
+WEIGHTS = {BLUE: f"{FOLDER}/blue", GREEN: f"{FOLDER}/green"}
 
 
 @dag(
@@ -70,7 +71,7 @@ def retrain() -> None:
         for file in files.presigned_urls:
             response = requests.get(file.url, timeout=60)
             response.raise_for_status()
-            path = ObjectStoragePath(f"{FOLDER}/{deployment_id}/{file.relative_file_name}")
+            path = ObjectStoragePath(f"{WEIGHTS[deployment_id]}/{file.relative_file_name}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(response.content)
 

@@ -35,9 +35,9 @@ MODELS = DAGS / "models"
 STAGING_MODELS = {"langid02": MODELS / "language_identifier"}
 # The model that is inactive until a DAG activates it.
 ON_DEMAND_ID = "langid03"
-# The model that a DAG retrains, and its deployments for the new weights.
+# The model that a DAG retrains, and its deployments for the new weights, with the names of their folders.
 RETRAINED_ID = "langid04"
-TRIED_OUT = ("langid04blue", "langid04green")
+TRIED_OUT = {"langid04blue": "blue", "langid04green": "green"}
 EXAMPLES = sorted(file.stem for file in DAGS.glob("*.py"))
 # The DAGs have schedules and an asset; the demo shows one run of each.
 ONLY_BY_HAND = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "false"}

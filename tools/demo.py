@@ -98,8 +98,8 @@ def example_emulator(
     """
     identifier = MODELS / "language_identifier"
     tried_out = {
-        id_: _with_weights(airflow_home / "ticket_languages" / id_, truss=airflow_home.parent / id_)
-        for id_ in TRIED_OUT
+        id_: _with_weights(airflow_home / "ticket_languages" / name, truss=airflow_home.parent / "trusses" / name)
+        for id_, name in TRIED_OUT.items()
     }
     models = {
         "langid01": identifier,

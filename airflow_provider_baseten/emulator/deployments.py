@@ -203,7 +203,7 @@ class Deployment:
 
         :param status: a failed status, ``UNHEALTHY``, or ``ACTIVE`` for its recovery.
         """
-        if status == "ACTIVE" and self._phase not in {_UP, "UNHEALTHY"}:
+        if status == "ACTIVE" and self.replicas.is_stopped:
             self._load_model(lambda failure: self._settle(failure or status))
         else:
             self._settle(status)

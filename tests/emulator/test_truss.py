@@ -473,12 +473,19 @@ class TestDeployments:
             assert caller.predict().json() == "last"
             assert len(caller.baseten.models["m"].deployments["md1"].startups.attempts) == 1
 
-    def test_a_recovery_by_a_test_loads_the_model(self, truss: Path) -> None:
+    @pytest.mark.parametrize("status", ["FAILED", "UNHEALTHY"])
+    def test_a_recovery_by_a_test_loads_a_model_that_has_not_started(
+        self, truss: Path, tmp_path: Path, status: str
+    ) -> None:
         with managing({"m": truss}) as caller:
-            caller.baseten.set_status("m", "FAILED")
+            caller.baseten.deactivate("m")
+            (tmp_path / "weights").write_text("new")
+            caller.baseten.fail_next_start("m", status)
+            caller.baseten.activate("m")
+            assert caller.status() == status
             caller.baseten.set_status("m", "ACTIVE")
             until(lambda: caller.status() == "ACTIVE")
-            assert caller.predict().json() == "old"
+            assert caller.predict().json() == "new"
 
     def test_a_deployment_that_is_deployed_again_keeps_its_backend(self, truss: Path) -> None:
         with managing({"m": Model(lambda _: "general", candidates={"new": truss})}) as caller:

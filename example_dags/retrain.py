@@ -104,6 +104,9 @@ def retrain() -> None:
             },
         },
         deferrable=True,
+        # A retry waits for the same job.
+        retries=2,
+        retry_delay=pendulum.duration(seconds=5),
     )
     stop = BasetenDeactivateDeploymentOperator(task_id="stop_candidate", **of_candidate)
     start = BasetenActivateDeploymentOperator(task_id="start_candidate", **of_candidate)

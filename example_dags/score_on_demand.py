@@ -23,6 +23,8 @@ ROWS = 500
 # Any storage that all workers reach, for example s3://conn@bucket/tickets.
 FOLDER = (Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "score_on_demand").as_uri()
 RUN = "{{ dag_run.run_after | ts_nodash }}"
+# A retry changes nothing that is done already.
+WAIT: dict[str, Any] = {"deferrable": True, "retries": 2, "retry_delay": pendulum.duration(seconds=5)}
 
 
 @dag(
@@ -45,7 +47,7 @@ def score_on_demand() -> None:
         return file
 
     export = export_tickets(f"{FOLDER}/{RUN}/tickets.jsonl")
-    activate = BasetenActivateDeploymentOperator(task_id="activate", model_id=MODEL_ID, deferrable=True)
+    activate = BasetenActivateDeploymentOperator(task_id="activate", model_id=MODEL_ID, **WAIT)
     score = BasetenBatchPredictOperator(
         task_id="score",
         model_id=MODEL_ID,
@@ -53,7 +55,7 @@ def score_on_demand() -> None:
         output_path=f"{FOLDER}/{RUN}/languages",
         id_column="id",
     )
-    deactivate = BasetenDeactivateDeploymentOperator(task_id="deactivate", model_id=MODEL_ID, deferrable=True)
+    deactivate = BasetenDeactivateDeploymentOperator(task_id="deactivate", model_id=MODEL_ID, **WAIT)
 
     @task
     def summary(manifest: dict[str, Any]) -> str:

@@ -250,11 +250,11 @@ class TestScoreOnDemand:
     @pytest.fixture(scope="class")
     @classmethod
     def finished(cls, airflow: AirflowStack, baseten: Emulator) -> Finished:
+        assert deployment_status(baseten, ON_DEMAND_ID) == "INACTIVE"
         return Finished(airflow, baseten, "score_on_demand")
 
     def test_the_deployment_is_active_only_for_the_batch(self, finished: Finished, baseten: Emulator) -> None:
         assert finished.state == "success", report(finished.run)
-        assert finished.run.xcom("activate")["no_op"] is False
         manifest = finished.run.xcom("score")
         assert (manifest["rows"], manifest["failed"]) == (500, 0)
         assert finished.run.xcom("summary") == "500 of 500 rows have a language"
@@ -268,7 +268,6 @@ class TestScoreOnDemand:
         baseten.faults.clear()
         assert again.state == "failed"
         assert (again.states["score"], again.states["deactivate"]) == ("failed", "success")
-        assert again.run.xcom("activate")["no_op"] is False
         assert deployment_status(baseten, ON_DEMAND_ID) == "INACTIVE"
 
 

@@ -46,6 +46,8 @@ class Exchange:
         self.authorization: str | None = None
         #: Whether the request was cancelled because the client disconnected or the request body was too large.
         self.is_abandoned = False
+        #: Whether the request is carried out even if the client disconnects meanwhile.
+        self.outlives_client = False
         #: Whether the model's response is dropped, because an injected fault replaces it.
         self.discard_response = False
         #: Number of bytes of the response body after which the connection is closed, ``None`` to send the whole body.
@@ -186,7 +188,7 @@ class Exchange:
 
     async def _watch_disconnect(self) -> None:
         await self._receive()
-        if not self._is_response_finished:
+        if not self._is_response_finished and not self.outlives_client:
             await self._abandon()
 
     async def _abandon(self) -> None:

@@ -23,7 +23,8 @@ class Fault:
         anything), by default any of these. ``webhook`` matches deliveries of webhooks, see below.
     :param method: HTTP method to match, by default any.
     :param times: number of requests into which the fault is injected; ``None`` for all until the faults are cleared.
-    :param delay: seconds to wait before anything else happens.
+    :param delay: seconds to wait before anything else happens. A management call is carried out after it even if the
+        client has disconnected.
     :param status: HTTP status to send in place of the model's response.
     :param body: body to send with ``status``, by default ``{"error": "Injected fault"}``. Bytes and str are sent
         unchanged, anything else as JSON. If ``body`` is a function, it is called with the request's body and returns

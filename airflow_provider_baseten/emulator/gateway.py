@@ -109,6 +109,7 @@ class Gateway:
             self._keys.authorize(authorization, management=address is not None and address.kind == "management")
         if address is None:
             raise address_error or not_found("No such path.")
+        exchange.outlives_client = address.kind == "management"
         exchange.check_content_length()
         fault = self.faults.take(address, exchange.method)
         if fault is not None and await self._inject(fault, exchange, address):

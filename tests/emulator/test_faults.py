@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from management_support import until
 
 from airflow_provider_baseten.emulator import Emulator, Fault, ManualClock
 
@@ -221,3 +222,18 @@ def test_injected_while_requests_run(baseten: Emulator) -> None:
 def test_a_fault_without_an_effect(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="status or reset"):
         Fault(**options)
+
+
+def test_management_call_is_carried_out_although_its_client_has_left(baseten: Emulator, clock: ManualClock) -> None:
+    baseten.inject(Fault(action="training_projects", method="POST", delay=60))
+    url = f"{baseten.url}/v1/training_projects"
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url, json={"training_project": {"name": "retrain"}}, timeout=0.5)
+
+    def created() -> list[str]:
+        return [project["name"] for project in httpx.get(url).json()["training_projects"]]
+
+    # The server has noticed the disconnect when it responds to the next client.
+    assert created() == []
+    clock.advance(60)
+    until(lambda: created() == ["retrain"])

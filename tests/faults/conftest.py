@@ -1,15 +1,18 @@
 """An Airflow whose processes can be killed, and an emulator in this process that counts what it is sent."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from airflow_provider_baseten.emulator import Emulator
+from airflow_provider_baseten.emulator import Durations, Emulator, Model
 from tests.faults.cluster import Cluster
-from tests.faults.models import API_KEY, GATES, WEBHOOK_SECRET, RetryClock, model
+from tests.faults.management_scenarios import PromotionScenario, TrainingScenario, new_deployment
+from tests.faults.models import API_KEY, GATES, PROMOTED, WEBHOOK_SECRET, Gate, RetryClock, model
 from tests.faults.scenario import Scenario
+from tests.faults.task_run import TaskRun
 
 # Airflow notices what is dead within seconds, and lets live what is only slow.
 CONFIG = {
@@ -36,8 +39,16 @@ def clock() -> RetryClock:
 @pytest.fixture(scope="package")
 def baseten(clock: RetryClock) -> Iterator[Emulator]:
     """An emulator with a model for each scenario."""
-    models = {name: model(gate) for name, gate in GATES.items()}
-    with Emulator(models=models, api_key=API_KEY, webhook_secrets=[WEBHOOK_SECRET], clock=clock) as emulator:
+    models: dict[str, Any] = {name: model(gate) for name, gate in GATES.items()}
+    models |= {name: Model(model(Gate()), candidates={new_deployment(name): None}) for name in PROMOTED}
+    with Emulator(
+        models=models,
+        api_key=API_KEY,
+        webhook_secrets=[WEBHOOK_SECRET],
+        clock=clock,
+        # A promotion goes on when a scenario says so.
+        durations=Durations(release=3600),
+    ) as emulator:
         yield emulator
         for gate in GATES.values():
             gate.open()
@@ -64,7 +75,7 @@ def cluster(baseten: Emulator, fragile_store: Path, tmp_path_factory: pytest.Tem
             }
             fields = {"host": baseten.url, "port": 0, "password": API_KEY, "extra": json.dumps(extra)}
             cluster.api.add_connection(connection, "baseten", **fields)
-        cluster.api.wait_for_dag("from_triggerer_once")
+        cluster.api.wait_for_dag("promote_canceled_blocking")
         yield cluster
 
 
@@ -81,3 +92,39 @@ def new_scenario(
         return Scenario(cluster, baseten, name, gate, tmp_path_factory.mktemp("notes"))
 
     return make
+
+
+@pytest.fixture(scope="package")
+def new_training(
+    cluster: Cluster, baseten: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], TrainingScenario]:
+    """Makes a scenario with a training project of its own, whose jobs end when it says so. Several may run at once."""
+    made: list[TrainingScenario] = []
+
+    def make() -> TrainingScenario:
+        _wait_for_turn(made)
+        made.append(TrainingScenario(cluster, baseten, f"t{len(made)}", tmp_path_factory.mktemp("notes")))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture(scope="package")
+def new_promotion(
+    cluster: Cluster, baseten: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], PromotionScenario]:
+    """Makes a scenario with a model of its own, whose promotions end when it says so. Several may run at once."""
+    made: list[PromotionScenario] = []
+
+    def make() -> PromotionScenario:
+        _wait_for_turn(made)
+        made.append(PromotionScenario(cluster, baseten, PROMOTED[len(made)], tmp_path_factory.mktemp("notes")))
+        return made[-1]
+
+    return make
+
+
+def _wait_for_turn(made: Sequence[TaskRun]) -> None:
+    """Let four tasks start at once. Airflow takes a task that starts too slowly for a dead one."""
+    if len(made) >= 4:
+        made[-4].wait_for_note("start")

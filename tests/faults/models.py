@@ -40,6 +40,10 @@ class Gate:
 GATES = {f"m{number}": Gate() for number in range(60)}
 
 
+# A model for each scenario with a promotion.
+PROMOTED = [f"p{number}" for number in range(30)]
+
+
 def model(gate: Gate) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a model that says in capitals what it was asked, once its gate is open."""
 

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 from airflow.sdk import DAG, get_current_context
 
 from airflow_provider_baseten.operators.async_predict import BasetenAsyncPredictOperator
+from airflow_provider_baseten.operators.management.promotion import BasetenPromoteDeploymentOperator
+from airflow_provider_baseten.operators.management.training_job import BasetenTrainingJobOperator
 from airflow_provider_baseten.operators.predict import BasetenPredictOperator
 from airflow_provider_baseten.sensors.async_request import BasetenAsyncRequestSensor
 
@@ -51,27 +53,59 @@ class Predict(StopsBeforeDeferral, BasetenPredictOperator):
     pass
 
 
+class Train(StopsBeforeDeferral, BasetenTrainingJobOperator):
+    pass
+
+
+class Promote(StopsBeforeDeferral, BasetenPromoteDeploymentOperator):
+    pass
+
+
+PREDICT: dict[str, Any] = {
+    "task_id": "predict",
+    "model_id": "{{ dag_run.conf.model }}",
+    "model_input": {"question": "{{ dag_run.conf.question }}"},
+    "baseten_conn_id": "{{ dag_run.conf.connection }}",
+}
+TRAIN: dict[str, Any] = {
+    "task_id": "train",
+    "project_id": "{{ dag_run.conf.project_id }}",
+    "training_job": {
+        "image": {"base_image": "python:3.11"},
+        "runtime": {"start_commands": ["{{ dag_run.conf.command }}"]},
+    },
+    "poll_interval": 1,
+}
+PROMOTE: dict[str, Any] = {
+    "task_id": "promote",
+    "model_id": "{{ dag_run.conf.model }}",
+    "deployment_id": "{{ dag_run.conf.deployment }}",
+    "poll_interval": 1,
+}
+DEFERRED: dict[str, Any] = {"deferrable": True}
+BLOCKING: dict[str, Any] = {"deferrable": False}
+REDEPLOYED: dict[str, Any] = {"promotion_settings_override": {"redeploy_on_promotion": True}}
+CANCELED: dict[str, Any] = {"cancel_on_kill": True}
+
 VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
-    "deferred": (AsyncPredict, {"deferrable": True, "poll_interval": 1}),
-    "blocking": (AsyncPredict, {"deferrable": False, "poll_interval": 1}),
-    "fail_orphaned": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "on_orphaned_request": "fail"}),
-    "impatient": (AsyncPredict, {"deferrable": True, "poll_interval": 1, "timeout": 30, "retries": 1}),
-    "from_triggerer": (Predict, {"deferrable": True}),
-    "from_triggerer_once": (Predict, {"deferrable": True, "on_orphaned_request": "fail"}),
+    "deferred": (AsyncPredict, PREDICT | DEFERRED | {"poll_interval": 1}),
+    "blocking": (AsyncPredict, PREDICT | BLOCKING | {"poll_interval": 1}),
+    "fail_orphaned": (AsyncPredict, PREDICT | DEFERRED | {"poll_interval": 1, "on_orphaned_request": "fail"}),
+    "impatient": (AsyncPredict, PREDICT | DEFERRED | {"poll_interval": 1, "timeout": 30, "retries": 1}),
+    "from_triggerer": (Predict, PREDICT | DEFERRED),
+    "from_triggerer_once": (Predict, PREDICT | DEFERRED | {"on_orphaned_request": "fail"}),
+    "train_deferred": (Train, TRAIN | DEFERRED),
+    "train_blocking": (Train, TRAIN | BLOCKING),
+    "promote_deferred": (Promote, PROMOTE | DEFERRED),
+    "promote_blocking": (Promote, PROMOTE | BLOCKING),
+    "promote_redeployed": (Promote, PROMOTE | DEFERRED | REDEPLOYED),
+    "promote_canceled_deferred": (Promote, PROMOTE | DEFERRED | CANCELED),
+    "promote_canceled_blocking": (Promote, PROMOTE | BLOCKING | CANCELED),
 }
 
 for name, (operator, options) in VARIANTS.items():
     with DAG(dag_id=name, schedule=None) as dag:
-        operator(
-            task_id="predict",
-            model_id="{{ dag_run.conf.model }}",
-            model_input={"question": "{{ dag_run.conf.question }}"},
-            baseten_conn_id="{{ dag_run.conf.connection }}",
-            retry_delay=timedelta(0),
-            pre_execute=started,
-            post_execute=finished,
-            **({"retries": 2} | options),
-        )
+        operator(retry_delay=timedelta(0), pre_execute=started, post_execute=finished, **({"retries": 2} | options))
     globals()[name] = dag
 
 with DAG(dag_id="lost_ids", schedule=None) as lost_ids:

@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_baseten import BasetenPromoteDeploymentOperator
 from airflow_provider_baseten.emulator import Fault
-from airflow_provider_baseten.exceptions import BasetenUnavailableError
+from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenUnavailableError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
 from tests.management.conftest import MODES, NOW, OneEntry, options
 
@@ -159,6 +159,15 @@ class TestAttempts:
             attempt(client, cancel_on_kill=True).on_kill()
             assert client.management.get_environment("abc", "production").in_progress_promotion is not None
             client.management.cancel_promotion("abc", "production")
+
+    def test_a_deployment_that_is_being_replaced_is_not_in_the_environment_already(self, attempt, baseten):
+        with BasetenHook().client() as client:
+            client.management.promote("abc", "abcd2", "production")
+            client.management.pause_promotion("abc", "production")
+            with pytest.raises(BasetenDeploymentError, match="because deployment abcd2 is being promoted there"):
+                attempt(client, deployment_id="abcd1")
+            client.management.cancel_promotion("abc", "production")
+        assert len(promotions(baseten)) == 1
 
     def test_a_cleared_task_follows_its_own_promotion(self, attempt, baseten):
         arguments = {"deployment_id": "abcd1", "promotion_settings_override": {"redeploy_on_promotion": True}}

@@ -152,6 +152,8 @@ def find_promoted(found: "Environment", deployment_id: str, entry: Entry | None)
     """
     current = found.current_deployment
     candidate = found.candidate_deployment if _is_in_progress(found) else None
+    if candidate is not None and entry is None:
+        current = None  # The promotion in progress replaces it.
     ids = {deployment_id} if entry is None or entry.request_id is None else {deployment_id, entry.request_id}
     for deployment in (candidate, current):
         if deployment is not None and (deployment.id in ids or _is_redeployed(deployment, entry)):

@@ -138,7 +138,8 @@ def quotable(text: str, request: Request) -> str:
     """
     if not request.error_details:
         return ""
-    return one_line(redact_input(text[: 2 * EXCERPT_CHARACTERS], request.body), EXCERPT_CHARACTERS)
+    private = request.body if request.private_body is None else request.private_body
+    return one_line(redact_input(text[: 2 * EXCERPT_CHARACTERS], private), EXCERPT_CHARACTERS)
 
 
 def _dump(value: Any) -> str:

@@ -59,6 +59,7 @@ class Request:
         requests such a status, for example 502, means that nothing ran.
     :param max_response_bytes: largest body of the response in bytes; by default the limit for a model's output.
     :param timeout: seconds to wait for the response; a shorter timeout of the client takes precedence.
+    :param private_body: part of the body that no error message may quote; by default all of it.
     :param error_details: whether errors quote the server's error message; by default they do.
     :param advice: what error messages advise to do next; by default the advice for a predict.
     """
@@ -69,6 +70,7 @@ class Request:
     subject: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+    private_body: bytes | None = field(default=None, repr=False)
     idempotent: bool = False
     allowed_statuses: frozenset[int] = frozenset()
     doubtful_statuses: frozenset[int] = frozenset()

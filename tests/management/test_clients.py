@@ -126,6 +126,18 @@ class TestClients:
         assert caught.value.may_have_run
         assert len(baseten.requests) == 1
 
+    def test_an_error_names_what_is_wrong_but_no_value_of_an_environment_variable(self, hook, baseten):
+        variables = {"TOKEN": "s3cr3t-value", "HF_TOKEN": {"name": "hf_access_token"}}
+        spec = {
+            "image": {"base_image": "python:3.11"},
+            "runtime": {"start_commands": ["true"], "environment_variables": variables},
+        }
+        error = "There is no secret hf_access_token; TOKEN is s3cr3t-value."
+        baseten.inject(Fault(action="training_projects/*", method="POST", status=400, body={"error": error}))
+        with pytest.raises(BasetenInputError) as caught:
+            hook.client().management.create_training_job("p", spec)
+        assert "There is no secret hf_access_token; TOKEN is [input]" in str(caught.value)
+
     @pytest.mark.parametrize("body", [[], {"models": "none"}, {"models": [1]}, {}])
     def test_something_else_than_the_management_api(self, hook, baseten, body):
         baseten.inject(Fault(action="models", status=200, body=body))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -87,6 +87,7 @@ def change(
     read: Callable[[Response], T],
     body: Mapping[str, Any] | None = None,
     *,
+    private: Any = None,
     idempotent: bool = True,
 ) -> Call[T]:
     """Return a call that changes something.
@@ -95,10 +96,12 @@ def change(
     :param path: path that begins with ``/v1``.
     :param subject: name of the call in error messages.
     :param body: JSON body, by default none.
+    :param private: values of the body that no error message may quote, by default none.
     :param idempotent: whether sending the request twice does the same as sending it once; by default true. Otherwise it
         is not sent again if Baseten may have received it.
     """
-    return Call(_request(method, path, subject, body, idempotent=idempotent), read)
+    request = _request(method, path, subject, body, idempotent=idempotent)
+    return Call(replace(request, private_body=json.dumps(private or []).encode()), read)
 
 
 def paged(path: str, subject: str, kind: type[T], **query: Any) -> PagedCall[T]:

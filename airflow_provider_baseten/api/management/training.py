@@ -1,6 +1,6 @@
 """Calls for training projects and their jobs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -53,9 +53,17 @@ def create_training_job(project_id: str, job: TrainingJobSpec) -> Call[TrainingJ
     :param job: what to run, see :class:`TrainingJobSpec`.
     :raises BasetenInputError: the job has an unknown field, lacks one, or a value is not valid.
     """
-    body = {"training_job": check_training_job(job)}
+    spec = check_training_job(job)
     read, subject = reads(TrainingJob, "training_job"), f"creating a training job in project {project_id}"
-    return change("POST", f"{_project(project_id)}/jobs", subject, read, body, idempotent=False)
+    return change(
+        "POST",
+        f"{_project(project_id)}/jobs",
+        subject,
+        read,
+        {"training_job": spec},
+        private=[value for value in _variables(spec) if isinstance(value, str)],
+        idempotent=False,
+    )
 
 
 def list_training_jobs(project_id: str) -> Call[list[TrainingJob]]:
@@ -177,3 +185,9 @@ def _project(project_id: str) -> str:
 
 def _job(project_id: str, job_id: str) -> str:
     return f"{_project(project_id)}/jobs/{segment('job_id', job_id)}"
+
+
+def _variables(spec: Mapping[str, Any]) -> Iterable[Any]:
+    """Return the values of the environment variables of a job. Names of secrets are objects, other values are texts."""
+    variables: Mapping[str, Any] = spec["runtime"].get("environment_variables") or {}
+    return variables.values()

@@ -38,8 +38,8 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
 
     The lines are read only if the error comes from the model, the key of the connection may read them, and
     ``log_error_details`` of the connection is not off. In the lines, quotes from the input of the task are replaced by
-    ``[input]``. So there are none for a task that does not know the input, such as a sensor, or whose input is too
-    large to search for.
+    ``[input]``. For a task that does not know the input, such as a sensor, or whose input is too large to search for,
+    only the command that shows the lines is logged.
 
     :param operator: operator of the task.
     :param error: error with which the task fails.
@@ -49,7 +49,12 @@ def log_model_lines(operator: Any, error: BaseException) -> None:
         target = operator.called_target
     except (AttributeError, BasetenError):
         return
-    if request_id is None or sent is None or not isinstance(target, Target) or target.model_id is None:
+    if request_id is None or not isinstance(target, Target) or target.model_id is None:
+        return
+    if sent is None:
+        operator.log.info(
+            "What the model has logged: airflow baseten logs --model-id %s --request-id %s", target.model_id, request_id
+        )
         return
     found = _lines_of(operator.baseten_conn_id, target, request_id)
     if found:

@@ -96,6 +96,7 @@ class BasetenManagementTrigger(BaseTrigger):
             for call in calls:
                 try:
                     await _send(shared, call)
+                    log.info("%s was done, because the task was killed.", call.request.subject)
                 except BasetenError as error:
                     log.warning("%s failed: %s", call.request.subject, error_words(error))
 

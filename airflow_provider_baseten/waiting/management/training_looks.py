@@ -151,8 +151,7 @@ def pending_text(job: TrainingJob, context: QueueContext | None) -> str:
         capacity = context.team_capacity or context.org_capacity
         if capacity is not None:
             used = sum(active.total_gpus or 0 for active in context.active_at_submit)
-            reasons.append(f"{used} of {capacity.max_gpus} were in use by {len(context.active_at_submit)} jobs")
-        reasons.append(f"{len(context.pending_ahead_at_submit)} jobs are ahead")
-    if job.error_message:
-        reasons.append(one_line(job.error_message, 200).rstrip("."))
-    return "waiting for capacity" + (f": {', '.join(reasons)}" if reasons else "")
+            reasons.append(f"{used} of {capacity.max_gpus} were in use (jobs: {len(context.active_at_submit)})")
+        reasons.append(f"jobs ahead: {len(context.pending_ahead_at_submit)}")
+    says = f". Baseten says: {one_line(job.error_message, 200).rstrip('.')}" if job.error_message else ""
+    return "waiting for capacity" + (f": {', '.join(reasons)}" if reasons else "") + says

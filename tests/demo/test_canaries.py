@@ -102,8 +102,8 @@ class Observed:
     triggers: list[dict[str, Any]]
 
     def own_tasks(self) -> set[tuple[str, str]]:
-        """Ids of DAG and task, for each task with an operator of this package."""
-        rows = self.database.rows("task_instance")
+        """Ids of DAG and task, for each task with an operator of this package that a branch has not skipped."""
+        rows = [row for row in self.database.rows("task_instance") if row["state"] != "skipped"]
         return {(row["dag_id"], row["task_id"]) for row in rows if str(row["operator"]).startswith(OURS)}
 
 

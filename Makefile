@@ -31,7 +31,7 @@ OLDEST_TESTS := $(SMOKE_TESTS) tests/decorators/test_batch.py tests/decorators/t
 	tests/operators tests/sensors tests/signatures/test_signatures.py tests/test_ledger.py tests/test_logs.py \
 	tests/test_odd_arguments.py tests/test_hidden_fields.py tests/test_rendering.py tests/test_results.py \
 	tests/batch/test_damaged_files.py tests/triggers/test_result.py tests/lineage tests/pages/test_access.py \
-	tests/pages/test_real_runs.py
+	tests/pages/test_real_runs.py tests/management/test_deployment_operators.py tests/management/test_training_operator.py
 
 # The quick tests are those without a marker. They run as a process for each of these lists of folders, and one for all
 # others.
@@ -40,7 +40,7 @@ QUICK_1 := tests/batch
 QUICK_2 := tests/emulator tests/webhook
 QUICK_3 := tests/openai tests/operators tests/sensors tests/triggers
 # Tests that start whole Airflows and wait for them.
-WAITING := tests/cluster tests/demo tests/lineage tests/telemetry
+WAITING := tests/cluster tests/demo tests/faults tests/lineage tests/telemetry
 QUICK := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not ($(MARKERS))"
 
 .PHONY: demo check quick-1 quick-2 quick-3 quick-4 test test-waiting test-others test-oldest test-matrix format lint docs dist clean

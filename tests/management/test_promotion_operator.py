@@ -7,10 +7,10 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_baseten import BasetenPromoteDeploymentOperator
-from airflow_provider_baseten.emulator import Fault
+from airflow_provider_baseten.emulator import Emulator, Fault, Model
 from airflow_provider_baseten.exceptions import BasetenDeploymentError, BasetenUnavailableError
 from airflow_provider_baseten.hooks.baseten import BasetenHook
-from tests.management.conftest import MODES, NOW, OneEntry, options
+from tests.management.conftest import KEY, MODES, NOW, OneEntry, options
 
 
 def promotions(baseten):
@@ -123,6 +123,24 @@ def test_a_request_that_never_arrived_is_no_promotion(run_dag, baseten):
     run = run_dag(dag)
     assert (run.state, run.tries["promote", -1]) == ("success", 2)
     assert current("staging") == run.xcom("promote")["deployment_id"] != "abcd2"
+
+
+@MODES
+def test_a_feature_that_is_off(run_dag, connect, logged, tmp_path, deferrable):
+    models = {"abc": Model(lambda model_input: model_input, environments=("production", "staging"))}
+    with Emulator(models=models, api_key=KEY, disabled_features=["autoscaling_schedules"]) as emulator:
+        connect(host=emulator.url, password=KEY, extra={"result_store": f"file://{tmp_path}/store"})
+        with DAG(f"feature_off_{deferrable}") as dag:
+            settings = {"autoscaling_schedule_settings": {"timezone": "UTC", "schedules": []}}
+            promote(environment_settings_update=settings, **options(deferrable), **NOW)
+        run = run_dag(dag)
+        assert (run.state, run.tries["promote", -1]) == ("failed", 1)
+        assert len(promotions(emulator)) == 1
+    text = logged()
+    assert (
+        "promoting deployment abcd2 of model abc to production returned 400: autoscaling_schedules is not enabled"
+        in text
+    )
 
 
 class TestAttempts:

@@ -189,5 +189,5 @@ def _job(project_id: str, job_id: str) -> str:
 
 def _variables(spec: Mapping[str, Any]) -> Iterable[Any]:
     """Return the values of the environment variables of a job. Names of secrets are objects, other values are texts."""
-    variables: Mapping[str, Any] = spec["runtime"].get("environment_variables") or {}
-    return variables.values()
+    runtime: Mapping[str, Any] = spec.get("runtime") or {}
+    return (runtime.get("environment_variables") or {}).values()

@@ -11,7 +11,7 @@ from airflow_provider_baseten.api.management.call import Call
 from airflow_provider_baseten.compat import BaseTrigger, TriggerEvent
 from airflow_provider_baseten.exceptions import BasetenAuthError, BasetenError
 from airflow_provider_baseten.hooks.shared_clients import SharedClient, shared_client
-from airflow_provider_baseten.triggers.kills import is_ended_by_user
+from airflow_provider_baseten.triggers.kills import in_own_task, is_ended_by_user
 from airflow_provider_baseten.waiting.log import error_words
 from airflow_provider_baseten.waiting.management.kinds import watch_from
 from airflow_provider_baseten.waiting.management.steps import run_steps_async
@@ -75,7 +75,7 @@ class BasetenManagementTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the event."""
         watch = watch_from(self.watch)
-        state = await self._wait(watch)
+        state = await in_own_task(self._wait(watch))
         self._has_ended = True
         yield TriggerEvent(event_of(watch, state, self.facts))  # type: ignore[no-untyped-call]
 

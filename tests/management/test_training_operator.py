@@ -1,6 +1,8 @@
 """Operator that runs training jobs in a real Airflow, against the emulator, which runs them as processes."""
 
+import asyncio
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -112,6 +114,33 @@ def test_a_job_that_fails_is_created_again_by_a_retry(run_dag, baseten, deferrab
     text = logged()
     assert "no GPU memory" in text
     assert "ended without success: failed" in text
+
+
+def test_a_user_may_end_the_task_while_a_request_is_in_flight(baseten):
+    """Airflow calls on_kill only if the cancellation of the trigger has its message."""
+    from airflow_provider_baseten.triggers.management import BasetenManagementTrigger
+
+    with BasetenHook().client() as client:
+        project = client.management.ensure_training_project("retrain")
+        created_job = client.management.create_training_job(project.id, job("sleep 600"))
+        watch = {"kind": "training", "began": time.time(), "project_id": project.id, "job_id": created_job.id}
+        baseten.inject(Fault(action="training_projects/*", method="GET", delay=60, times=None))
+        before = len(baseten.requests)
+
+        async def end_during_a_request():
+            trigger = BasetenManagementTrigger(
+                baseten_conn_id="baseten_default", watch=watch, facts={}, deadline=time.time() + 60, poll_interval=0.3
+            )
+            waiting = asyncio.ensure_future(anext(trigger.run()))
+            await asyncio.to_thread(wait_until, lambda: len(baseten.requests) > before, 30, "a request")
+            waiting.cancel("by a user")
+            with pytest.raises(asyncio.CancelledError) as cancelled:
+                await waiting
+            return cancelled.value.args
+
+        assert asyncio.run(end_during_a_request()) == ("by a user",)
+        baseten.faults.clear()
+        client.management.stop_training_job(project.id, created_job.id)
 
 
 @MODES

@@ -99,6 +99,13 @@ class TaskRun(ABC):
         """Wait until a try of the task has come to a point."""
         self.wait_until(self._note(point, try_number).exists, f"try {try_number} to come to {point}")
 
+    def wait_for_retry(self) -> None:
+        """Wait until another try than the first has begun. A busy Airflow may fail a try before it begins."""
+        self.wait_until(
+            lambda: any(self._note("start", number).exists() for number in range(2, self.task.try_number + 1)),
+            "another try to begin",
+        )
+
     def kill_worker(self, point: str = "start", try_number: int = 1) -> None:
         """Kill the task and its supervisor, as the end of a machine does, once the task has come to a point."""
         pids = self._processes(point, try_number)

@@ -145,8 +145,8 @@ class TestSchedulerKilled:
     def test_a_task_that_was_running_has_its_job_and_its_promotion(self, survivors: object, managed: Managed) -> None:
         training, promotion = managed
         for scenario in managed:
-            scenario.wait_for_note("start", 2)
+            scenario.wait_for_retry()
             scenario.release()
-            assert scenario.finish().try_number == 2
+            assert scenario.finish().try_number >= 2
         training.check(1, "COMPLETED")
         promotion.check(1)

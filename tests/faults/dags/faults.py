@@ -75,12 +75,14 @@ TRAIN: dict[str, Any] = {
         "runtime": {"start_commands": ["{{ dag_run.conf.command }}"]},
     },
     "poll_interval": 1,
+    "retries": 4,
 }
 PROMOTE: dict[str, Any] = {
     "task_id": "promote",
     "model_id": "{{ dag_run.conf.model }}",
     "deployment_id": "{{ dag_run.conf.deployment }}",
     "poll_interval": 1,
+    "retries": 4,
 }
 DEFERRED: dict[str, Any] = {"deferrable": True}
 BLOCKING: dict[str, Any] = {"deferrable": False}

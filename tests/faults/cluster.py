@@ -2,10 +2,12 @@
 
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -88,6 +90,26 @@ class Cluster:
     def send(self, name: str, signum: signal.Signals, number: int = 1) -> None:
         """Send a signal to a process and all that it started."""
         self._services[f"{name}-{number}"].send(signum)
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """Stop a process and all that it started, and let them go on at the end."""
+        wait_until(lambda: self._stop(name), PATIENCE, f"{name} to hold no lock of the database", every=0.1)
+        try:
+            yield
+        finally:
+            self.send(name, signal.SIGCONT)
+
+    def _stop(self, name: str) -> bool:
+        """Stop a process, unless it is writing: while it holds the lock of the database, nobody else can write."""
+        self.send(name, signal.SIGSTOP)
+        with closing(sqlite3.connect(self.home / "airflow.db", timeout=3)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self.send(name, signal.SIGCONT)
+                return False
+        return True
 
     def end(self, name: str, signum: signal.Signals, number: int = 1) -> None:
         """Send a signal that ends a process, and wait until nothing of it runs."""

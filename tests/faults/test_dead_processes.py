@@ -83,11 +83,10 @@ def test_triggerer_paused_while_another_takes_over(
     training.wait_until_watched()
     scenario = new_scenario().start("deferred")
     scenario.wait_until_deferred()
-    cluster.send("triggerer", signal.SIGSTOP)
-    asked = scenario.requests("async_request", "GET")
-    cluster.start("triggerer", number=2)
-    scenario.wait_until(lambda: scenario.requests("async_request", "GET") > asked, "the second triggerer to ask")
-    cluster.send("triggerer", signal.SIGCONT)
+    with cluster.stopped("triggerer"):
+        asked = scenario.requests("async_request", "GET")
+        cluster.start("triggerer", number=2)
+        scenario.wait_until(lambda: scenario.requests("async_request", "GET") > asked, "the second triggerer to ask")
     scenario.wait_until(
         lambda: "invoking on_kill" in scenario.trigger_logs(), "the first triggerer to lose its trigger"
     )

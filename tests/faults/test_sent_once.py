@@ -78,10 +78,9 @@ def test_both_triggers_are_named_when_a_stopped_triggerer_goes_on(new_scenario: 
     scenario.start("from_triggerer")
     scenario.wait_until(lambda: scenario.requests("predict") == 1, "the predict")
     scenario.wait_for_state("deferred")
-    cluster.send("triggerer", signal.SIGSTOP)
-    cluster.start("triggerer", number=2)
-    scenario.wait_until(lambda: scenario.requests("predict") == 2, "the second triggerer to send it")
-    cluster.send("triggerer", signal.SIGCONT)
+    with cluster.stopped("triggerer"):
+        cluster.start("triggerer", number=2)
+        scenario.wait_until(lambda: scenario.requests("predict") == 2, "the second triggerer to send it")
     scenario.gate.open()
     assert scenario.finish().try_number == 1
     assert scenario.output == ANSWER
@@ -99,17 +98,16 @@ def test_id_counts_that_only_the_result_store_has(new_scenario: NewScenario, clu
     scenario.inject("async_predict", delay=3)
     scenario.start("blocking")
     scenario.wait_until(lambda: scenario.posts == 1, "the POST")
-    cluster.send("api-server", signal.SIGSTOP)
     ledger = cluster.home / "results" / "ledger"
-    scenario.wait_until_known(
-        lambda: (
-            bool(scenario.accepted)
-            and any(scenario.accepted[0].request_id in file.read_text() for file in ledger.iterdir())
-        ),
-        "the record of the id",
-    )
-    scenario.kill_worker()
-    cluster.send("api-server", signal.SIGCONT)
+    with cluster.stopped("api-server"):
+        scenario.wait_until_known(
+            lambda: (
+                bool(scenario.accepted)
+                and any(scenario.accepted[0].request_id in file.read_text() for file in ledger.iterdir())
+            ),
+            "the record of the id",
+        )
+        scenario.kill_worker()
     scenario.wait_for_note("start", 2)
     scenario.release()
     assert scenario.finish().try_number == 2

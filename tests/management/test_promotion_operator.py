@@ -203,7 +203,7 @@ class TestAttempts:
             "environment": "staging",
             "promotion_settings_override": {"redeploy_on_promotion": True},
         }
-        pauses = []
+        pauses, arrived = [], []
         monkeypatch.setattr(time, "sleep", pauses.append)
         baseten.inject(Fault(action="models/abc/environments/staging/promote", reset=True))
         with BasetenHook().client() as client:
@@ -212,8 +212,8 @@ class TestAttempts:
 
             def arrive(_):
                 monkeypatch.setattr(time, "sleep", pauses.append)
-                client.management.promote("abc", **arguments)
+                arrived.append(client.management.promote("abc", **arguments).id)
 
             monkeypatch.setattr(time, "sleep", arrive)
-            attempt(client, **arguments)
+            assert [attempt(client, **arguments).watch.deployment_id] == arrived
         assert [request.status for request in baseten.requests if request.path.endswith("/promote")] == [None, 200]

@@ -1,4 +1,4 @@
-"""Kills of triggers: whether a user has ended the task, or another triggerer takes the trigger over."""
+"""Kills of triggers: how a trigger learns of one, and whether a user ended the task or another triggerer takes over."""
 
 import asyncio
 import logging

@@ -158,7 +158,6 @@ class TestAttempts:
             operator.watch, _ = operator.start(client, {"ti": ti}, time.time())
             return operator
 
-        start.ledger = ledger
         return start
 
     def test_a_kill_cancels_the_promotion_if_that_is_wanted(self, attempt):

@@ -1,7 +1,7 @@
 """Call of the management API: a request, and how its response is read."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -87,7 +87,7 @@ def change(
     read: Callable[[Response], T],
     body: Mapping[str, Any] | None = None,
     *,
-    private: Any = None,
+    private: Sequence[str] = (),
     idempotent: bool = True,
 ) -> Call[T]:
     """Return a call that changes something.
@@ -96,12 +96,12 @@ def change(
     :param path: path that begins with ``/v1``.
     :param subject: name of the call in error messages.
     :param body: JSON body, by default none.
-    :param private: values of the body that no error message may quote, by default none.
+    :param private: texts of the body that no error message may quote, by default none.
     :param idempotent: whether sending the request twice does the same as sending it once; by default true. Otherwise it
         is not sent again if Baseten may have received it.
     """
     request = _request(method, path, subject, body, idempotent=idempotent)
-    return Call(replace(request, private_body=json.dumps(private or []).encode()), read)
+    return Call(replace(request, private_body=json.dumps(private).encode()), read)
 
 
 def paged(path: str, subject: str, kind: type[T], **query: Any) -> PagedCall[T]:

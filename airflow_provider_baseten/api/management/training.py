@@ -1,6 +1,6 @@
 """Calls for training projects and their jobs."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -61,7 +61,7 @@ def create_training_job(project_id: str, job: TrainingJobSpec) -> Call[TrainingJ
         subject,
         read,
         {"training_job": spec},
-        private=[value for value in _variables(spec) if isinstance(value, str)],
+        private=_values_of_variables(spec),
         idempotent=False,
     )
 
@@ -187,7 +187,8 @@ def _job(project_id: str, job_id: str) -> str:
     return f"{_project(project_id)}/jobs/{segment('job_id', job_id)}"
 
 
-def _variables(spec: Mapping[str, Any]) -> Iterable[Any]:
-    """Return the values of the environment variables of a job. Names of secrets are objects, other values are texts."""
+def _values_of_variables(spec: Mapping[str, Any]) -> list[str]:
+    """Return the values of the environment variables of a job, without the names of secrets, which are objects."""
     runtime: Mapping[str, Any] = spec.get("runtime") or {}
-    return (runtime.get("environment_variables") or {}).values()
+    variables: Mapping[str, Any] = runtime.get("environment_variables") or {}
+    return [value for value in variables.values() if isinstance(value, str)]
